@@ -1,0 +1,1 @@
+"""energyws: every reading of a Kafka topic to every WebSocket client, once and in order."""

@@ -1,0 +1,152 @@
+"""What can go wrong, as values: exit codes, close codes and the error codes that clients see.
+
+The tables here are the single source of `docs/protocol.md`; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+
+class EnergywsError(Exception):
+    """Root of every error that energyws raises on purpose."""
+
+
+class ConfigError(EnergywsError):
+    """A configuration that cannot be run; `problems` holds every fault found, one line each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class BootError(EnergywsError):
+    """A process that cannot start, and could not if it were started again."""
+
+
+class ExitCode(IntEnum):
+    """Process exit codes of the supervisor and of its children.
+
+    The supervisor never restarts a child that left with `CONFIG` or `BOOT`: what is wrong
+    would be wrong again (gunicorn's WORKER_BOOT_ERROR is the precedent).
+    """
+
+    OK = 0
+    FAILURE = 1
+    CONFIG = 2
+    BOOT = 3
+    CRASH_LOOP = 4
+    ORPHANED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """A WebSocket close (RFC 6455 section 7.4): its code, its reason and whether to come back.
+
+    `retry` is what a client should do: True, reconnect with backoff and resume; False, the same
+    attempt would fail again.
+    """
+
+    code: int
+    reason: str
+    retry: bool
+
+
+NORMAL: Final = Close(1000, "", False)
+PROTOCOL_VIOLATION: Final = Close(1002, "protocol error", False)
+INVALID_TEXT: Final = Close(1007, "text is not UTF-8", False)
+TOO_MANY_MESSAGES: Final = Close(1008, "too many messages", True)
+TOO_BIG: Final = Close(1009, "message too big", False)
+INTERNAL: Final = Close(1011, "internal error", True)
+RESTART: Final = Close(1012, "service restart", True)
+NO_PONG: Final = Close(4000, "no pong", True)
+SLOW: Final = Close(4008, "too slow", True)
+UNAUTHORIZED_CLOSE: Final = Close(4401, "unauthorized", False)
+TOKEN_EXPIRED_CLOSE: Final = Close(4401, "token expired", False)
+FORBIDDEN_CLOSE: Final = Close(4403, "forbidden", False)
+UNAVAILABLE_CLOSE: Final = Close(4503, "try again later", True)
+
+CLOSES: Final = (
+    NORMAL,
+    PROTOCOL_VIOLATION,
+    INVALID_TEXT,
+    TOO_MANY_MESSAGES,
+    TOO_BIG,
+    INTERNAL,
+    RESTART,
+    NO_PONG,
+    SLOW,
+    UNAUTHORIZED_CLOSE,
+    TOKEN_EXPIRED_CLOSE,
+    FORBIDDEN_CLOSE,
+    UNAVAILABLE_CLOSE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCode:
+    """One `code` of an `error` message.
+
+    status: the HTTP status when the connection is refused with it, else 0.
+    close: the close that follows it, None where the connection is kept.
+    """
+
+    code: str
+    message: str
+    status: int = 0
+    close: Close | None = None
+
+
+UNAUTHORIZED: Final = ErrorCode("UNAUTHORIZED", "Invalid token", 401, UNAUTHORIZED_CLOSE)
+TOKEN_EXPIRED: Final = ErrorCode("TOKEN_EXPIRED", "Token expired", 401, TOKEN_EXPIRED_CLOSE)
+TOKEN_EXPIRING: Final = ErrorCode("TOKEN_EXPIRING", "Token expires soon: send a fresh one")
+FORBIDDEN_ORIGIN: Final = ErrorCode(
+    "FORBIDDEN_ORIGIN", "This origin may not connect", 403, FORBIDDEN_CLOSE
+)
+FORBIDDEN_STREAM: Final = ErrorCode("FORBIDDEN_STREAM", "The token does not allow this stream")
+NOT_FOUND: Final = ErrorCode("NOT_FOUND", "No such path", 404)
+UPGRADE_REQUIRED: Final = ErrorCode(
+    "UPGRADE_REQUIRED", "This path speaks WebSocket version 13 only", 426
+)
+BAD_REQUEST: Final = ErrorCode("BAD_REQUEST", "The request cannot be understood", 400)
+TOO_MANY_CONNECTIONS: Final = ErrorCode(
+    "TOO_MANY_CONNECTIONS", "The service is full: try again later", 503, UNAVAILABLE_CLOSE
+)
+SHUTTING_DOWN: Final = ErrorCode(
+    "SHUTTING_DOWN", "The service is restarting: try again", 503, UNAVAILABLE_CLOSE
+)
+KEYS_UNAVAILABLE: Final = ErrorCode(
+    "KEYS_UNAVAILABLE", "Tokens cannot be checked yet: try again", 503, UNAVAILABLE_CLOSE
+)
+INTERNAL_ERROR: Final = ErrorCode("INTERNAL_ERROR", "Internal error", 500, INTERNAL)
+BAD_JSON: Final = ErrorCode("BAD_JSON", "The message is not a JSON object")
+BAD_MESSAGE: Final = ErrorCode("BAD_MESSAGE", "The message has a wrong field")
+UNKNOWN_TYPE: Final = ErrorCode("UNKNOWN_TYPE", "Unknown message type")
+UNKNOWN_STREAM: Final = ErrorCode("UNKNOWN_STREAM", "Unknown stream")
+STREAM_UNAVAILABLE: Final = ErrorCode(
+    "STREAM_UNAVAILABLE", "The topic cannot be read yet: the subscription waits for it"
+)
+RATE_LIMITED: Final = ErrorCode("RATE_LIMITED", "Too many messages", 0, TOO_MANY_MESSAGES)
+
+ERROR_CODES: Final = (
+    UNAUTHORIZED,
+    TOKEN_EXPIRED,
+    TOKEN_EXPIRING,
+    FORBIDDEN_ORIGIN,
+    FORBIDDEN_STREAM,
+    NOT_FOUND,
+    UPGRADE_REQUIRED,
+    BAD_REQUEST,
+    TOO_MANY_CONNECTIONS,
+    SHUTTING_DOWN,
+    KEYS_UNAVAILABLE,
+    INTERNAL_ERROR,
+    BAD_JSON,
+    BAD_MESSAGE,
+    UNKNOWN_TYPE,
+    UNKNOWN_STREAM,
+    STREAM_UNAVAILABLE,
+    RATE_LIMITED,
+)

@@ -1,0 +1,101 @@
+"""Whole WebSocket frames, built once for everybody (RFC 6455 section 5.2).
+
+A server's frames are not masked, so the bytes of one are the same for every client:
+
+    byte 0     FIN=1, RSV=000, opcode (1 text, 8 close, 9 ping, 10 pong)
+    byte 1     MASK=0, length 0..125; 126: two bytes of length follow; 127: eight bytes follow
+    then       the payload
+
+The payload of a data frame is the seed protocol's envelope, and the only serialization of a
+record in the whole system:
+
+    {"type":"data","stream":"energy","timestamp":"…Z","data":{…},"id":"7f3a90c2-1042.998.17"}
+"""
+
+from __future__ import annotations
+
+import struct
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
+
+import orjson
+
+TEXT: Final = 0x1
+CLOSE: Final = 0x8
+PING: Final = 0x9
+PONG: Final = 0xA
+# RFC 6455 section 5.5: what a control frame may carry; a close reason has two bytes less.
+MAX_CONTROL_BYTES: Final = 125
+
+_SHORT: Final = struct.Struct("!BBH")
+_LONG: Final = struct.Struct("!BBQ")
+
+
+def encode(opcode: int, payload: bytes) -> bytes:
+    """One final, unmasked frame."""
+    size = len(payload)
+    if size < 126:
+        return bytes((0x80 | opcode, size)) + payload
+    if size < 1 << 16:
+        return _SHORT.pack(0x80 | opcode, 126, size) + payload
+    return _LONG.pack(0x80 | opcode, 127, size) + payload
+
+
+def text(message: object) -> bytes:
+    """A text frame with a message as JSON."""
+    return encode(TEXT, orjson.dumps(message))
+
+
+def close(code: int, reason: str) -> bytes:
+    """A close frame (RFC 6455 section 5.5.1)."""
+    payload = code.to_bytes(2, "big") + reason.encode()
+    if len(payload) > MAX_CONTROL_BYTES:
+        raise ValueError(f"close reason of {len(payload) - 2} bytes: at most 123 fit")
+    return encode(CLOSE, payload)
+
+
+def rfc3339(timestamp_ms: int) -> str:
+    """Milliseconds since the Unix epoch as RFC 3339 in UTC, e.g. 2025-12-26T12:34:56.789Z."""
+    seconds, millis = divmod(timestamp_ms, 1000)
+    return f"{_whole_second(seconds)}.{millis:03d}Z"
+
+
+# Records come many to the second, and strftime costs more than the rest of the envelope.
+@lru_cache(maxsize=64)
+def _whole_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+class DataFrames:
+    """Builds the data frames of one stream."""
+
+    __slots__ = ("_prefix",)
+
+    def __init__(self, stream: str) -> None:
+        self._prefix = b'{"type":"data","stream":' + orjson.dumps(stream) + b',"timestamp":"'
+
+    def build(self, timestamp_ms: int, data: bytes, position: str) -> bytes:
+        """The frame of one record. `data`: a JSON object; `position`: the place after it."""
+        return encode(
+            TEXT,
+            b'%b%b","data":%b,"id":"%b"}'
+            % (self._prefix, rfc3339(timestamp_ms).encode(), data, position.encode()),
+        )
+
+
+def lagged(stream: str, missed: int | None, start: str | None, end: str, reason: str) -> bytes:
+    """The message that owns up to a gap: `missed` frames between two positions.
+
+    missed: None where nobody can tell how many; start: None where nothing was delivered before.
+    """
+    return text(
+        {
+            "type": "lagged",
+            "stream": stream,
+            "missed": missed,
+            "from": start,
+            "to": end,
+            "reason": reason,
+        }
+    )

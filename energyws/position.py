@@ -1,0 +1,91 @@
+"""A place in a stream: the topic's epoch and, per partition, the next offset.
+
+Position means "everything below these offsets". It is made of Kafka's own offsets, so it holds on
+every replica and after every restart, for as long as the topic keeps its records; the epoch
+(centrifuge's StreamPosition is the precedent) keeps it from being read against another log.
+
+    text     = epoch "-" offset *("." offset)        e.g. 7f3a90c2-1042.998.17
+    epoch    = 1*16(lower-case hex)
+    offset   = "0" / non-zero decimal below 2^63      the n-th one belongs to partition n
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from energyws.errors import EnergywsError
+
+MAX_PARTITIONS: Final = 1024
+MAX_OFFSET: Final = 2**63 - 1
+# 1,024 offsets of 19 digits, with their dots and the epoch.
+MAX_TEXT_LENGTH: Final = MAX_PARTITIONS * 20 + 17
+_TEXT: Final = re.compile(
+    r"(?P<epoch>[0-9a-f]{1,16})-(?P<offsets>(?:0|[1-9][0-9]{0,18})(?:\.(?:0|[1-9][0-9]{0,18}))*)"
+)
+
+
+class BadPosition(EnergywsError):
+    """A text that is no position."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """epoch: hex text; offsets: the next offset of partition 0, 1, …"""
+
+    epoch: str
+    offsets: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{'.'.join(map(str, self.offsets))}"
+
+    def next_offset(self, partition: int) -> int:
+        """The next offset of a partition; 0 for one that was added after this position."""
+        return self.offsets[partition] if partition < len(self.offsets) else 0
+
+    def covers(self, partition: int, offset: int) -> bool:
+        """Whether the record at this offset lies before this position."""
+        return offset < self.next_offset(partition)
+
+    def after(self, partition: int, offset: int) -> Position:
+        """This position once the record at `offset` is behind it too; it never moves back."""
+        offsets = list(self.offsets)
+        offsets.extend([0] * (partition + 1 - len(offsets)))
+        offsets[partition] = max(offsets[partition], offset + 1)
+        return Position(self.epoch, tuple(offsets))
+
+    def merge(self, other: Position) -> Position:
+        """Component-wise maximum: what a client knows that has seen both.
+
+        Replicas interleave partitions differently; merging makes each record count once. A
+        position of another epoch replaces this one.
+        """
+        if other.epoch != self.epoch:
+            return other
+        size = max(len(self.offsets), len(other.offsets))
+        return Position(
+            self.epoch,
+            tuple(max(self.next_offset(p), other.next_offset(p)) for p in range(size)),
+        )
+
+    def beyond(self, other: Position) -> bool:
+        """Whether any partition of this position is ahead of `other`'s (same epoch assumed)."""
+        return any(offset > other.next_offset(p) for p, offset in enumerate(self.offsets))
+
+
+def parse(text: str) -> Position:
+    """The position of a text; raises BadPosition for anything that `str(Position)` never makes."""
+    match = _TEXT.fullmatch(text) if len(text) <= MAX_TEXT_LENGTH else None
+    if match is None:
+        raise BadPosition("not a position: expected the `id` of a data message")
+    offsets = tuple(map(int, match["offsets"].split(".")))
+    if len(offsets) > MAX_PARTITIONS or max(offsets) > MAX_OFFSET:
+        raise BadPosition("not a position: an offset or the number of partitions is out of range")
+    return Position(match["epoch"], offsets)
+
+
+def start(epoch: str, offsets: Iterable[int]) -> Position:
+    """The position that begins at these next offsets."""
+    return Position(epoch, tuple(offsets))

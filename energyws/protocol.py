@@ -1,0 +1,266 @@
+"""The client protocol: bytes to typed messages, replies to frames. No I/O, no state.
+
+Client to server, JSON in text or binary frames; fields that are not named here are ignored:
+
+    {"type":"subscribe","streams":["energy"]}
+        "resume": {"energy": "<id>"}    everything after this position
+        "last": 10                      the newest 10 frames first
+        "on_lag": "skip"                or "latest" or "disconnect": see OnLag
+    {"type":"unsubscribe","streams":["energy"]}
+    {"type":"ping"}
+    {"type":"auth","token":"<JWT>"}
+
+The first line of each is the seed's protocol and never changes; docs/protocol.md has the replies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import orjson
+
+from energyws import frame
+from energyws.errors import (
+    BAD_JSON,
+    BAD_MESSAGE,
+    UNKNOWN_TYPE,
+    EnergywsError,
+    ErrorCode,
+)
+
+# Far more than any configuration has streams; bounds the work of one message.
+MAX_STREAMS: Final = 64
+MAX_LAST: Final = 1_000_000
+MAX_TOKEN_BYTES: Final = 8 * 1024
+
+
+class OnLag(Enum):
+    """What happens to a subscription that falls further behind than the ring reaches.
+
+    SKIP: a `lagged` message with the count and both positions, then live.
+    LATEST: the same, but whenever it falls behind at all: only the newest frame counts.
+    DISCONNECT: close 4008; the client resumes.
+    """
+
+    SKIP = "skip"
+    LATEST = "latest"
+    DISCONNECT = "disconnect"
+
+
+class Unrecovered(Enum):
+    """Why a `subscribed` reply says `recovered: false`."""
+
+    BAD_POSITION = "BAD_POSITION"
+    EPOCH_CHANGED = "EPOCH_CHANGED"
+    POSITION_AHEAD = "POSITION_AHEAD"
+    HISTORY_EXCEEDED = "HISTORY_EXCEEDED"
+
+
+class BadClientMessage(EnergywsError):
+    """A message that gets an `error` reply; the connection is kept."""
+
+    def __init__(self, error: ErrorCode, detail: str = "") -> None:
+        super().__init__(detail or error.message)
+        self.error = error
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """`resume`: a position's text per stream, not yet looked at; `last`: None or a count."""
+
+    streams: tuple[str, ...]
+    resume: dict[str, str]
+    last: int | None
+    on_lag: OnLag
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """Ends the subscriptions to these streams."""
+
+    streams: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Asks for a `pong`."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Renew:
+    """A fresh token for a connection whose own expires."""
+
+    token: str
+
+
+ClientMessage = Subscribe | Unsubscribe | Ping | Renew
+
+
+def parse(payload: bytes) -> ClientMessage:
+    """The message in a client's payload; raises BadClientMessage."""
+    try:
+        message = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise BadClientMessage(BAD_JSON, error.msg) from None
+    if type(message) is not dict:
+        raise BadClientMessage(BAD_JSON, f"a JSON {type(message).__name__}, not an object")
+    match message.get("type"):
+        case "ping":
+            return Ping()
+        case "subscribe":
+            return _subscribe(message)
+        case "unsubscribe":
+            return Unsubscribe(_streams(message))
+        case "auth":
+            return Renew(_token(message))
+        case str(other):
+            raise BadClientMessage(
+                UNKNOWN_TYPE,
+                f"{other[:40]!r}; known are subscribe, unsubscribe, ping and auth",
+            )
+        case _:
+            raise BadClientMessage(BAD_MESSAGE, "`type` must be a string")
+
+
+def parse_query(query: str) -> Subscribe | None:
+    """What the query string asks for: `subscribe=energy&resume=<id>`, or `last=10`.
+
+    With several streams (`subscribe=a,b`) each resume names its own: `resume=a:<id>&resume=b:<id>`.
+    None where it asks for nothing; raises BadClientMessage.
+    """
+    pairs = parse_qsl(query, keep_blank_values=True)
+    values: dict[str, list[str]] = {}
+    for key, value in pairs:
+        values.setdefault(key, []).append(value)
+    streams = [name for value in values.get("subscribe", []) for name in value.split(",") if name]
+    if not streams:
+        return None
+    message: dict[str, Any] = {"streams": streams}
+    if "resume" in values:
+        message["resume"] = dict(_query_resume(value, streams) for value in values["resume"])
+    if "last" in values:
+        text = values["last"][-1]
+        # Bounded, because int() itself refuses thousands of digits.
+        digits = text.isascii() and text.isdigit() and len(text) < 20
+        message["last"] = int(text) if digits else text
+    if "on_lag" in values:
+        message["on_lag"] = values["on_lag"][-1]
+    return _subscribe(message)
+
+
+def _query_resume(value: str, streams: list[str]) -> tuple[str, str]:
+    stream, colon, position = value.rpartition(":")
+    if colon:
+        return stream, position
+    if len(streams) == 1:
+        return streams[0], value
+    raise BadClientMessage(BAD_MESSAGE, "`resume` must be `stream:id` where streams are several")
+
+
+def _subscribe(message: dict[str, Any]) -> Subscribe:
+    streams = _streams(message)
+    resume = message.get("resume")
+    if resume is None:
+        resume = {}
+    if type(resume) is not dict or not all(type(text) is str for text in resume.values()):
+        raise BadClientMessage(BAD_MESSAGE, "`resume` must be an object of stream: id")
+    if stray := [name for name in resume if name not in streams]:
+        raise BadClientMessage(
+            BAD_MESSAGE, f"`resume` names {stray[0][:64]!r}, which `streams` does not"
+        )
+    last = message.get("last")
+    if last is not None and not (type(last) is int and 0 <= last <= MAX_LAST):
+        raise BadClientMessage(BAD_MESSAGE, f"`last` must be an integer from 0 to {MAX_LAST}")
+    if last is not None and resume:
+        raise BadClientMessage(BAD_MESSAGE, "`resume` and `last` exclude each other")
+    try:
+        on_lag = OnLag(message.get("on_lag", "skip"))
+    except ValueError:
+        raise BadClientMessage(BAD_MESSAGE, "`on_lag` must be skip, latest or disconnect") from None
+    return Subscribe(streams, resume, last, on_lag)
+
+
+def _streams(message: dict[str, Any]) -> tuple[str, ...]:
+    streams = message.get("streams")
+    if (
+        type(streams) is not list
+        or not 0 < len(streams) <= MAX_STREAMS
+        or not all(type(name) is str for name in streams)
+    ):
+        raise BadClientMessage(
+            BAD_MESSAGE, f"`streams` must be a list of 1 to {MAX_STREAMS} stream names"
+        )
+    return tuple(dict.fromkeys(streams))
+
+
+def _token(message: dict[str, Any]) -> str:
+    token = message.get("token")
+    if type(token) is not str or not 0 < len(token) <= MAX_TOKEN_BYTES:
+        raise BadClientMessage(
+            BAD_MESSAGE, f"`token` must be a string of at most {MAX_TOKEN_BYTES} characters"
+        )
+    return token
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """What a `subscribed` reply tells of one stream.
+
+    position: where delivery begins, None while the topic has not been found yet.
+    recovered: None where nothing was asked back; replayed: how many frames come before live ones.
+    """
+
+    position: str | None
+    recovered: bool | None = None
+    replayed: int = 0
+    reason: Unrecovered | None = None
+    earliest: str | None = None
+
+
+def subscribed(streams: dict[str, Subscribed]) -> bytes:
+    """The frame that answers `subscribe`."""
+    positions: dict[str, dict[str, object]] = {}
+    for name, state in streams.items():
+        told: dict[str, object] = {"position": state.position}
+        if state.recovered is not None:
+            told |= {"recovered": state.recovered, "replayed": state.replayed}
+        if state.reason is not None:
+            told |= {"reason": state.reason.value, "earliest": state.earliest}
+        positions[name] = told
+    return frame.text({"type": "subscribed", "streams": list(streams), "positions": positions})
+
+
+def unsubscribed(streams: Iterable[str]) -> bytes:
+    """The frame that answers `unsubscribe`."""
+    return frame.text({"type": "unsubscribed", "streams": list(streams)})
+
+
+def pong(timestamp_ms: int) -> bytes:
+    """The frame that answers `ping`."""
+    return frame.text({"type": "pong", "timestamp": frame.rfc3339(timestamp_ms)})
+
+
+def authenticated(expires_at_ms: int) -> bytes:
+    """The frame that answers `auth`."""
+    return frame.text({"type": "authenticated", "expires": frame.rfc3339(expires_at_ms)})
+
+
+def error_body(error: ErrorCode, detail: str = "") -> bytes:
+    """The error object as JSON: the body of a refusal, and the payload of an error message."""
+    message = f"{error.message}: {detail}" if detail else error.message
+    return orjson.dumps({"type": "error", "message": message, "code": error.code})
+
+
+def error(code: ErrorCode, detail: str = "") -> bytes:
+    """The frame that says what was wrong."""
+    return frame.encode(frame.TEXT, error_body(code, detail))
+
+
+def reconnect(after_ms: int) -> bytes:
+    """The frame that asks a client to come back after `after_ms` milliseconds."""
+    return frame.text({"type": "reconnect", "after_ms": after_ms})

@@ -1,0 +1,226 @@
+"""What every process is told: frozen dataclasses, units in the names, defaults in one place.
+
+Only the supervisor validates (energyws.control.config); children get the result through an
+inherited descriptor and rebuild it here without any validation library, which keeps them small.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Gt, Le, MinLen
+
+Port = Annotated[int, Ge(0), Le(65535)]
+PositiveSeconds = Annotated[float, Gt(0)]
+Seconds = Annotated[float, Ge(0)]
+Count = Annotated[int, Ge(1)]
+Text = Annotated[str, MinLen(1)]
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+# Read by pydantic off each class; a plain dict, so that this module does not import pydantic.
+_STRICT: Final = {"extra": "forbid", "allow_inf_nan": False}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kafka:
+    """Where records come from. `options` go to librdkafka as they are (TLS, SASL, tuning)."""
+
+    __pydantic_config__ = _STRICT
+
+    brokers: Text
+    topic: Text | None = None
+    group_id: Text = "energy-ws"
+    auto_offset_reset: Literal["latest", "earliest"] = "latest"
+    max_record_bytes: Annotated[int, Ge(1 * KIB), Le(64 * MIB)] = 1 * MIB
+    commit_interval_seconds: PositiveSeconds = 5.0
+    metadata_refresh_seconds: PositiveSeconds = 10.0
+    options: dict[str, str | int | float | bool] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """One stream that clients may subscribe to: one topic, all its partitions."""
+
+    __pydantic_config__ = _STRICT
+
+    topic: Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Paths of a PEM certificate chain and of its private key."""
+
+    __pydantic_config__ = _STRICT
+
+    cert: Text
+    key: Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """The public listener and what one client may take of it. Port 0 picks a free port.
+
+    max_connections is for the whole service, over all workers.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    host: Text = "0.0.0.0"
+    port: Port = 8080
+    max_connections: Count = 10_000
+    workers: Annotated[int, Ge(1), Le(64)] | Literal["auto"] = "auto"
+    tls: Tls | None = None
+    backlog: Count = 4096
+    allowed_origins: tuple[str, ...] = ()
+    handshake_timeout_seconds: PositiveSeconds = 5.0
+    drain_seconds: Seconds = 10.0
+    ping_interval_seconds: PositiveSeconds = 20.0
+    pong_timeout_seconds: PositiveSeconds = 20.0
+    close_timeout_seconds: PositiveSeconds = 3.0
+    tcp_user_timeout_seconds: PositiveSeconds = 30.0
+    max_message_bytes: Annotated[int, Ge(256), Le(64 * KIB)] = 16 * KIB
+    messages_per_second: Annotated[float, Gt(0)] = 50.0
+    write_buffer_bytes: Annotated[int, Ge(4 * KIB), Le(16 * MIB)] = 64 * KIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuer:
+    """One trusted issuer: tokens whose `iss` equals `issuer` are checked with its keys only."""
+
+    __pydantic_config__ = _STRICT
+
+    name: Text
+    issuer: Text
+    jwks_url: Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Auth:
+    """Who may connect. JWKS (`issuers`, or `jwks_url` + `issuer`) wins over a secret beside it."""
+
+    __pydantic_config__ = _STRICT
+
+    jwt_secret: Text | None = field(default=None, repr=False)
+    jwks_url: Text | None = None
+    issuer: Text | None = None
+    issuers: tuple[Issuer, ...] = ()
+    audience: Text | None = None
+    leeway_seconds: Annotated[float, Ge(0), Le(300)] = 30.0
+    max_token_seconds: PositiveSeconds = 366 * 86400.0
+    expiry_notice_seconds: Seconds = 60.0
+    jwks_refresh_seconds: PositiveSeconds = 300.0
+    jwks_timeout_seconds: PositiveSeconds = 5.0
+    reject: Literal["auto", "http", "message"] = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """How much of each stream every process keeps in memory, whichever bound is met first.
+
+    warm: how many records of each partition are read back from Kafka at start.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    max_frames: Count = 10_000
+    max_bytes: Annotated[int, Ge(64 * KIB)] = 16 * MIB
+    max_age_seconds: PositiveSeconds = 3600.0
+    warm: Annotated[int, Ge(0)] = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bus:
+    """The ZeroMQ link between the consumer and its workers (ipc, a fresh directory per run).
+
+    high_watermark_frames bounds what waits for one slow worker; beyond it the publisher drops and
+    the worker fetches what it missed (zguide chapter 5, Clone pattern).
+    """
+
+    __pydantic_config__ = _STRICT
+
+    high_watermark_frames: Count = 10_000
+    heartbeat_seconds: PositiveSeconds = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supervision:
+    """When a child counts as hung, and when its crashes count as a loop.
+
+    hang_seconds: no heartbeat and no CPU time for so long: killed.
+    starved_seconds: no heartbeat for so long although it does burn CPU time: killed.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    hang_seconds: PositiveSeconds = 5.0
+    starved_seconds: PositiveSeconds = 60.0
+    crash_loop_count: Count = 5
+    crash_loop_seconds: PositiveSeconds = 30.0
+    backoff_max_seconds: PositiveSeconds = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admin:
+    """The operators' HTTP port (/live, /ready, /workers). Port 0 picks a free port."""
+
+    __pydantic_config__ = _STRICT
+
+    host: Text = "127.0.0.1"
+    port: Port = 8081
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """How much is logged, and in which form."""
+
+    __pydantic_config__ = _STRICT
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["text", "json"] = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The whole configuration. `streams` is never empty after loading."""
+
+    __pydantic_config__ = _STRICT
+
+    kafka: Kafka
+    streams: dict[Text, Stream] = field(default_factory=dict)
+    server: Server = field(default_factory=Server)
+    auth: Auth = field(default_factory=Auth)
+    history: History = field(default_factory=History)
+    bus: Bus = field(default_factory=Bus)
+    supervision: Supervision = field(default_factory=Supervision)
+    admin: Admin = field(default_factory=Admin)
+    log: Log = field(default_factory=Log)
+
+
+def dumps(settings: Settings) -> bytes:
+    """The settings as JSON, secrets included: for an inherited descriptor, never for a log."""
+    return json.dumps(asdict(settings)).encode()
+
+
+def loads(data: bytes) -> Settings:
+    """The inverse of `dumps`. Trusts its input: only the supervisor writes it."""
+    settings = _build(Settings, json.loads(data))
+    assert isinstance(settings, Settings)
+    return settings
+
+
+def _build(kind: Any, value: Any) -> Any:
+    if is_dataclass(kind) and isinstance(kind, type):
+        hints = get_type_hints(kind)
+        return kind(**{f.name: _build(hints[f.name], value[f.name]) for f in fields(kind)})
+    if isinstance(value, list):
+        item = get_args(kind)[0]
+        return tuple(_build(item, each) for each in value)
+    if isinstance(value, dict):
+        if get_origin(kind) is dict:
+            return {key: _build(get_args(kind)[1], each) for key, each in value.items()}
+        # `Tls | None`: the only unions with a dataclass in them are optional ones.
+        return _build(get_args(kind)[0], value)
+    return value
