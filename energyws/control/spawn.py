@@ -1,0 +1,85 @@
+"""Starting a child by exec: what it needs goes along in descriptors, never in a fork of ours."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from energyws.settings import Settings, dumps
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """One child to start; slot and listen_fd are a worker's."""
+
+    name: str
+    row: int
+    slot: int | None
+    listen_fd: int | None
+
+
+Command = Callable[[ChildSpec], list[str]]
+
+
+def module_command(spec: ChildSpec) -> list[str]:
+    """The interpreter and the module that a child runs."""
+    module = "workers.consumer" if spec.slot is None else "workers.websocket"
+    return [sys.executable, "-m", module]
+
+
+class Spawner:
+    """Starts children of one supervisor. Its death ends them: they hold `lifeline`'s other end."""
+
+    def __init__(
+        self, settings: Settings, board_fd: int, bus_directory: Path, command: Command
+    ) -> None:
+        self._settings = settings
+        self._board_fd = board_fd
+        self._bus_directory = bus_directory
+        self._command = command
+        # Nobody ever writes; that the kernel closes our end is the message.
+        self._lifeline, self._held = os.pipe()
+
+    def start(self, spec: ChildSpec) -> subprocess.Popen[bytes]:
+        """Start a child; it is running, not ready, when this returns."""
+        settings_fd = _sealed_file(dumps(self._settings))
+        descriptors = [self._board_fd, settings_fd, self._lifeline]
+        arguments = [
+            f"--name={spec.name}",
+            f"--row={spec.row}",
+            f"--board-fd={self._board_fd}",
+            f"--settings-fd={settings_fd}",
+            f"--lifeline-fd={self._lifeline}",
+            f"--bus={self._bus_directory}",
+            f"--parent={os.getpid()}",
+        ]
+        if spec.slot is not None and spec.listen_fd is not None:
+            arguments += [f"--slot={spec.slot}", f"--listen-fd={spec.listen_fd}"]
+            descriptors.append(spec.listen_fd)
+        try:
+            return subprocess.Popen(
+                [*self._command(spec), *arguments],
+                stdin=subprocess.DEVNULL,
+                pass_fds=descriptors,
+            )
+        finally:
+            os.close(settings_fd)
+
+    def close(self) -> None:
+        """Let go of the lifeline; children that still run end."""
+        os.close(self._held)
+        os.close(self._lifeline)
+
+
+def _sealed_file(data: bytes) -> int:
+    """Memory that holds secrets: in no directory, and nobody can change it (memfd_create(2))."""
+    descriptor = os.memfd_create("energyws-settings", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.write(descriptor, data)
+    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    return descriptor
