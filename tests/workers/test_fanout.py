@@ -1,0 +1,376 @@
+"""Fan-out with clients that pause, lag, resume and leave, without a socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from energyws.board import Board, Field
+from energyws.frame import DataFrames
+from energyws.position import start
+from energyws.protocol import OnLag, Subscribe, Subscribed
+from energyws.replay import Entry, Ring
+from energyws.settings import History
+from workers.fanout import Fanout
+
+EPOCH = "abcd0123"
+FRAMES = DataFrames("energy")
+
+
+def messages(data: bytes) -> list[dict[str, object]]:
+    """The JSON of the text frames in these bytes."""
+    found = []
+    while data:
+        size, begin = data[1], 2
+        if size == 126:
+            size, begin = int.from_bytes(data[2:4], "big"), 4
+        assert data[0] == 0x81
+        found.append(orjson.loads(data[begin : begin + size]))
+        data = data[begin + size :]
+    return found
+
+
+class FakeClient:
+    """Remembers what it was sent; pauses itself after `pause_after` writes."""
+
+    def __init__(self, pause_after: int | None = None) -> None:
+        self.writable = True
+        self.received: list[dict[str, object]] = []
+        self.writes = 0
+        self.gone = False
+        self._pause_after = pause_after
+
+    def write(self, data: bytes) -> None:
+        self.received += messages(data)
+        self.writes += 1
+        if self.writes == self._pause_after:
+            self.writable = False
+
+    def subscribed(self, streams: dict[str, Subscribed]) -> None:
+        raise AssertionError("the hub's business")
+
+    def too_slow(self) -> None:
+        self.gone = True
+
+    @property
+    def numbers(self) -> list[object]:
+        return [m["data"]["n"] for m in self.received if m["type"] == "data"]  # type: ignore[index]
+
+    @property
+    def gaps(self) -> list[dict[str, object]]:
+        return [m for m in self.received if m["type"] == "lagged"]
+
+
+class Bench:
+    """A fan-out with a ring of so many frames, and records that count up."""
+
+    def __init__(self, max_frames: int = 100) -> None:
+        self.board = Board.create()
+        self.row = self.board.row(0)
+        self.limits = History(max_frames=max_frames)
+        self.fanout = Fanout("energy", Ring(self.limits, start(EPOCH, [0, 0])), self.row)
+        self.sent = 0
+        self.now = 0.0
+
+    def records(self, count: int = 1) -> list[int]:
+        """Append records, alternating between two partitions."""
+        numbers = list(range(self.sent, self.sent + count))
+        for number in numbers:
+            partition, offset = number % 2, number // 2
+            head = self.fanout.ring.head.after(partition, offset)
+            frame = FRAMES.build(0, orjson.dumps({"n": number}), str(head))
+            self.fanout.ring.append(Entry(partition, offset, 0, frame), self.now)
+        self.sent += count
+        return numbers
+
+    def settle(self, writes: int = 1000) -> None:
+        """Turns until nothing is left to do."""
+        for _ in range(10_000):
+            if not self.fanout.has_work():
+                return
+            self.fanout.work(writes, self.now)
+        raise AssertionError("it never comes to rest")
+
+    def subscribe(self, client: FakeClient, **fields: object) -> Subscribed:
+        request = Subscribe(
+            ("energy",),
+            fields.get("resume", {}),  # type: ignore[arg-type]
+            fields.get("last"),  # type: ignore[arg-type]
+            fields.get("on_lag", OnLag.SKIP),  # type: ignore[arg-type]
+        )
+        return self.fanout.subscribe(client, request, self.now)
+
+
+@pytest.fixture
+def bench() -> Iterable[Bench]:
+    made = Bench()
+    yield made
+    del made.row, made.fanout._row
+
+
+def test_frames_that_wait_are_one_write(bench: Bench) -> None:
+    clients = [FakeClient() for _ in range(3)]
+    for client in clients:
+        bench.subscribe(client)
+    numbers = bench.records(20)
+    bench.settle()
+    assert [client.numbers for client in clients] == [numbers] * 3
+    assert [client.writes for client in clients] == [1] * 3
+    assert bench.row[Field.DELIVERIES] == 60
+    assert bench.row[Field.WRITES] == 3
+
+
+def test_a_turn_makes_no_more_writes_than_it_may(bench: Bench) -> None:
+    clients = [FakeClient() for _ in range(10)]
+    for client in clients:
+        bench.subscribe(client)
+    bench.records(1)
+    assert bench.fanout.work(4, 0.0) == 0
+    assert sum(client.writes for client in clients) == 4
+    # What comes meanwhile waits for the next round, and nobody gets anything twice.
+    bench.records(2)
+    bench.settle(writes=4)
+    assert [client.numbers for client in clients] == [[0, 1, 2]] * 10
+
+
+def test_who_subscribes_during_a_fan_out_gets_what_comes_after_it(bench: Bench) -> None:
+    early = [FakeClient() for _ in range(6)]
+    for client in early:
+        bench.subscribe(client)
+    bench.records(3)
+    bench.fanout.work(2, 0.0)
+    late = FakeClient()
+    told = bench.subscribe(late)
+    bench.records(2)
+    bench.settle()
+    assert late.numbers == [3, 4]
+    assert told.position == f"{EPOCH}-2.1"
+    assert [client.numbers for client in early] == [[0, 1, 2, 3, 4]] * 6
+
+
+def test_who_leaves_during_a_fan_out_gets_nothing_more(bench: Bench) -> None:
+    clients = [FakeClient() for _ in range(4)]
+    for client in clients:
+        bench.subscribe(client)
+    bench.records(1)
+    bench.fanout.work(2, 0.0)
+    for client in clients:
+        client.writable = False
+        bench.fanout.leave(client)
+    bench.settle()
+    assert [client.numbers for client in clients] == [[0], [0], [], []]
+    assert bench.fanout.lagging == 0
+
+
+def test_paused_client_catches_up_and_nobody_waits_for_it(bench: Bench) -> None:
+    slow, quick = FakeClient(pause_after=1), FakeClient()
+    bench.subscribe(slow)
+    bench.subscribe(quick)
+    for _ in range(50):
+        bench.records(1)
+        bench.settle()
+    assert quick.numbers == list(range(50))
+    assert slow.numbers == [0]
+    assert bench.fanout.lagging == 1
+    slow.writable = True
+    bench.fanout.resume_writing(slow)
+    bench.settle()
+    bench.records(2)
+    bench.settle()
+    assert slow.numbers == list(range(52))
+    assert slow.gaps == []
+    assert bench.fanout.lagging == 0
+
+
+@pytest.mark.parametrize("on_lag", list(OnLag))
+def test_who_falls_off_the_ring_is_told(on_lag: OnLag) -> None:
+    bench = Bench(max_frames=10)
+    slow = FakeClient(pause_after=1)
+    bench.subscribe(slow, on_lag=on_lag)
+    bench.records(1)
+    bench.settle()
+    for _ in range(30):
+        bench.records(1)
+        bench.settle()
+    slow.writable = True
+    bench.fanout.resume_writing(slow)
+    bench.settle()
+    if on_lag is OnLag.DISCONNECT:
+        assert slow.gone
+        assert slow.numbers == [0]
+        return
+    live = bench.records(2)
+    bench.settle()
+    (gap,) = slow.gaps
+    missed = gap["missed"]
+    assert isinstance(missed, int)
+    assert gap["from"] == f"{EPOCH}-1.0"
+    # Every record is either delivered or counted.
+    assert len(slow.numbers) + missed == bench.sent
+    assert slow.numbers[-2:] == live
+    assert missed == (30 if on_lag is OnLag.SKIP else 29)
+
+
+def test_latest_jumps_to_the_newest_frame_even_within_the_ring(bench: Bench) -> None:
+    gauge = FakeClient(pause_after=1)
+    bench.subscribe(gauge, on_lag=OnLag.LATEST)
+    bench.records(1)
+    bench.settle()
+    bench.records(9)
+    bench.settle()
+    gauge.writable = True
+    bench.fanout.resume_writing(gauge)
+    bench.settle()
+    assert gauge.numbers == [0, 9]
+    assert [gap["missed"] for gap in gauge.gaps] == [8]
+
+
+def test_burst_larger_than_the_ring_is_owned_up_to() -> None:
+    bench = Bench(max_frames=10)
+    client = FakeClient()
+    bench.subscribe(client)
+    bench.records(40)
+    bench.settle()
+    bench.records(1)
+    bench.settle()
+    (gap,) = client.gaps
+    assert gap["missed"] == 40
+    assert client.numbers == [40]
+
+
+def test_resume_replays_then_goes_live(bench: Bench) -> None:
+    bench.records(20)
+    bench.settle()
+    client = FakeClient()
+    told = bench.subscribe(client, resume={"energy": f"{EPOCH}-5.5"})
+    assert told == Subscribed(f"{EPOCH}-5.5", True, 10)
+    bench.records(3)
+    bench.settle()
+    assert client.numbers == list(range(10, 23))
+
+
+def test_resume_from_another_interleaving_gives_each_record_once(bench: Bench) -> None:
+    bench.records(20)
+    bench.settle()
+    client = FakeClient()
+    # It has all of partition 0 but only half of partition 1: no prefix of this ring.
+    told = bench.subscribe(client, resume={"energy": f"{EPOCH}-10.5"})
+    assert (told.recovered, told.replayed) == (True, 5)
+    bench.settle()
+    assert client.numbers == [11, 13, 15, 17, 19]
+
+
+def test_client_that_knows_more_gets_only_what_it_lacks(bench: Bench) -> None:
+    bench.records(10)
+    bench.settle()
+    client = FakeClient()
+    told = bench.subscribe(client, resume={"energy": f"{EPOCH}-7.5"})
+    assert (told.recovered, told.replayed) == (True, 0)
+    for _ in range(8):
+        bench.records(1)
+        bench.settle()
+        bench.fanout.work(100, bench.now)
+    assert client.numbers == [11, 13, 14, 15, 16, 17]
+    assert client.gaps == []
+
+
+def test_client_that_claims_the_future_is_told_after_a_while(bench: Bench) -> None:
+    bench.records(4)
+    bench.settle()
+    client = FakeClient()
+    bench.subscribe(client, resume={"energy": f"{EPOCH}-1000.2"})
+    bench.records(2)
+    bench.fanout.work(100, 1.0)
+    assert client.gaps == []
+    bench.fanout.work(100, 60.0)
+    assert [gap["reason"] for gap in client.gaps] == ["POSITION_AHEAD"]
+    bench.now = 61.0
+    bench.records(2)
+    bench.settle()
+    assert client.numbers == [5, 6, 7]
+
+
+def test_resume_below_the_ring_gets_what_remains() -> None:
+    bench = Bench(max_frames=10)
+    bench.records(30)
+    bench.settle()
+    client = FakeClient()
+    told = bench.subscribe(client, resume={"energy": f"{EPOCH}-2.2"})
+    assert (told.recovered, told.replayed) == (False, 10)
+    assert told.earliest == f"{EPOCH}-10.10"
+    bench.settle()
+    assert client.numbers == list(range(20, 30))
+
+
+def test_another_topic_under_the_same_name_is_announced_once(bench: Bench) -> None:
+    live, paused = FakeClient(), FakeClient(pause_after=1)
+    bench.subscribe(live)
+    bench.subscribe(paused)
+    bench.records(2)
+    bench.settle()
+    bench.fanout.restart(Ring(bench.limits, start("beef", [0, 0])))
+    frame = FRAMES.build(0, b'{"n":100}', "beef-1.0")
+    bench.fanout.ring.append(Entry(0, 0, 0, frame), 0.0)
+    bench.settle()
+    assert [gap["reason"] for gap in live.gaps] == ["EPOCH_CHANGED"]
+    assert live.numbers == [0, 1, 100]
+    paused.writable = True
+    bench.fanout.resume_writing(paused)
+    bench.settle()
+    assert paused.numbers == [0, 1, 100]
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("records"), st.integers(1, 8)),
+            st.tuples(st.just("turn"), st.integers(1, 5)),
+            st.tuples(st.just("toggle"), st.integers(0, 3)),
+            st.tuples(st.just("again"), st.integers(0, 3)),
+        ),
+        max_size=60,
+    )
+)
+def test_every_client_gets_every_record_once_or_is_told(script: list[tuple[str, int]]) -> None:
+    """Whatever pauses, resumes and reconnects: delivered + missed = sent, and never twice."""
+    bench = Bench(max_frames=12)
+    clients = [FakeClient() for _ in range(4)]
+    for client in clients:
+        bench.subscribe(client)
+    for action, argument in script:
+        if action == "records":
+            bench.records(argument)
+        elif action == "turn":
+            bench.fanout.work(argument, bench.now)
+        elif action == "toggle":
+            client = clients[argument]
+            client.writable = not client.writable
+            if client.writable:
+                bench.fanout.resume_writing(client)
+        else:
+            client = clients[argument]
+            ids = [m["id"] if m["type"] == "data" else m["to"] for m in client.received]
+            position = ids[-1] if ids else f"{EPOCH}-0.0"
+            told = bench.subscribe(client, resume={"energy": position})
+            if told.recovered is False:
+                known = sum(int(part) for part in str(position).partition("-")[2].split("."))
+                missed = bench.sent - known - told.replayed
+                client.received.append({"type": "lagged", "missed": missed, "to": told.position})
+    for client in clients:
+        if not client.writable:
+            client.writable = True
+            bench.fanout.resume_writing(client)
+    bench.settle()
+    bench.records(2)
+    bench.settle()
+    for client in clients:
+        numbers = client.numbers
+        assert len(numbers) == len(set(numbers))
+        assert numbers == sorted(numbers)  # type: ignore[type-var]
+        missed = sum(gap["missed"] for gap in client.gaps)  # type: ignore[misc]
+        assert len(numbers) + missed == bench.sent
+        assert numbers[-1] == bench.sent - 1

@@ -1,0 +1,263 @@
+"""The consumer process: Kafka to frames, once for everybody; frames to ring and bus."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import secrets
+import time
+from typing import Final
+
+from energyws.board import Field, Row
+from energyws.frame import DataFrames
+from energyws.log import Limited, Log
+from energyws.position import start
+from energyws.reading import BadRecord, decode
+from energyws.replay import Entry, Ring, gap_entries
+from energyws.settings import Settings
+from workers.bus import Publisher
+from workers.runtime import Child, run
+from workers.source import BrokerState, Event, Found, Grown, Lost, Record, Records, Source
+
+TICK_SECONDS: Final = 1.0
+# The last millisecond of year 9999: RFC 3339 has no later one.
+MAX_TIMESTAMP_MS: Final = 253_402_300_799_999
+RETENTION: Final = "RETENTION"
+
+_log = Log("consumer")
+
+
+class Intake:
+    """One stream: records in, frames out; first what is read back, then what is live."""
+
+    def __init__(
+        self, stream: str, found: Found, settings: Settings, row: Row, publisher: Publisher
+    ) -> None:
+        self.stream = stream
+        self.epoch = found.epoch
+        self.ring: Ring | None = None
+        self._history = settings.history
+        self._topic = settings.streams[stream].topic
+        self._frames = DataFrames(stream)
+        self._max_bytes = settings.kafka.max_record_bytes
+        self._row = row
+        self._publisher = publisher
+        self._begin = list(found.begin)
+        self._next = list(found.begin)
+        self._live = list(found.live)
+        # What is read back, per partition, until all of them have reached their end.
+        self._warm: list[list[tuple[Record, bytes]]] = [[] for _ in found.begin]
+        self._bad = Limited(1.0)
+
+    def take(self, record: Record) -> None:
+        """The next record of a partition."""
+        partition, offset = record.partition, record.offset
+        if offset < self._next[partition]:
+            return
+        self._next[partition] = offset + 1
+        try:
+            data = decode(record.value, max_bytes=self._max_bytes)
+        except BadRecord as bad:
+            self._skip(record, bad)
+            return
+        if self.ring is None:
+            self._warm[partition].append((record, data))
+        else:
+            self._send(self.ring, self._entry(record, data))
+
+    def reached(self, partition: int, end: int) -> None:
+        """The log ends at `end`: what lies before it and was not seen holds no record."""
+        self._next[partition] = max(self._next[partition], end)
+
+    def lost(self, lost: Lost) -> None:
+        """Retention was faster."""
+        self._next[lost.partition] = lost.end
+        if self.ring is None:
+            # Nobody was told of these; the ring simply begins later.
+            self._begin[lost.partition] = lost.end
+            self._warm[lost.partition].clear()
+            return
+        target = start(self.epoch, self._next)
+        for entry in gap_entries(self.stream, self.ring.head, target, RETENTION):
+            self._send(self.ring, entry)
+
+    def grown(self, partition: int, begin: int) -> None:
+        """A partition was added; the next one, in order."""
+        assert partition == len(self._next)
+        self._begin.append(begin)
+        self._next.append(begin)
+        self._live.append(begin)
+        self._warm.append([])
+
+    def settle(self) -> bool:
+        """After a batch: note how far it came; True when everything has been read back by now."""
+        if self.ring is not None:
+            self.ring.advance(start(self.epoch, self._next))
+            return False
+        if any(at < live for at, live in zip(self._next, self._live, strict=True)):
+            return False
+        self.ring = self._ring_of_warm()
+        return True
+
+    def _ring_of_warm(self) -> Ring:
+        reached, self._next = self._next, self._begin
+        ring = Ring(self._history, start(self.epoch, self._begin))
+        # Partitions were read one after another; clients want them as they were written.
+        merged = heapq.merge(*self._warm, key=lambda item: item[0].timestamp_ms or 0)
+        for record, data in merged:
+            self._next[record.partition] = record.offset + 1
+            self._remember(ring, self._entry(record, data))
+        self._warm.clear()
+        self._next = reached
+        ring.advance(start(self.epoch, reached))
+        return ring
+
+    def _skip(self, record: Record, bad: BadRecord) -> None:
+        self._row.add(Field.BAD_RECORDS)
+        if (held := self._bad.ready()) is not None:
+            _log.warning(
+                "record skipped",
+                topic=self._topic,
+                partition=record.partition,
+                offset=record.offset,
+                reason=bad.reason,
+                detail=bad,
+                held_back=held,
+            )
+
+    def _entry(self, record: Record, data: bytes) -> Entry:
+        timestamp_ms = record.timestamp_ms
+        if timestamp_ms is None or not 0 <= timestamp_ms <= MAX_TIMESTAMP_MS:
+            timestamp_ms = time.time_ns() // 1_000_000
+        position = str(start(self.epoch, self._next))
+        frame = self._frames.build(timestamp_ms, data, position)
+        return Entry(record.partition, record.offset, timestamp_ms, frame)
+
+    def _send(self, ring: Ring, entry: Entry) -> None:
+        self._remember(ring, entry)
+        self._publisher.publish(self.stream, entry)
+
+    def _remember(self, ring: Ring, entry: Entry) -> None:
+        ring.append(entry, time.monotonic())
+        self._row.add(Field.FRAMES)
+
+
+class ConsumerProcess:
+    """Receives the source's events on the event loop."""
+
+    def __init__(self, child: Child) -> None:
+        settings = child.settings
+        self._child = child
+        self._loop = asyncio.get_running_loop()
+        self._topics = {name: stream.topic for name, stream in settings.streams.items()}
+        self._intakes: dict[str, Intake] = {}
+        self._rings: dict[str, Ring] = {}
+        self._published: dict[tuple[str, int], int] = {}
+        self._publisher = Publisher(
+            child.bus_directory, settings.bus, sorted(settings.streams), self._rings
+        )
+        self.failed = asyncio.Event()
+        self._source = Source(
+            settings.kafka, settings.history, self._topics, self._published, self._emit
+        )
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._source.start()
+
+    async def stop(self) -> None:
+        """Commit, and end the thread."""
+        self._source.stop()
+        await asyncio.to_thread(self._source.join)
+        self._publisher.close()
+
+    def tick(self) -> None:
+        """Once a second: let go of what is too old."""
+        now = time.monotonic()
+        for ring in self._rings.values():
+            ring.trim(now)
+        if not self._source.is_alive():
+            self.failed.set()
+
+    def _emit(self, event: Event) -> None:
+        # Called from the source's threads, of which one may outlive the loop by a moment.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._on_event, event)
+
+    def _on_event(self, event: Event) -> None:
+        match event:
+            case Records():
+                try:
+                    self._on_records(event)
+                finally:
+                    self._source.done()
+            case Found():
+                self._on_found(event)
+            case Grown():
+                self._intakes[event.stream].grown(event.partition, event.begin)
+            case Lost():
+                self._on_lost(event)
+            case BrokerState():
+                self._child.row[Field.BROKER_UP] = int(event.up)
+
+    def _on_records(self, records: Records) -> None:
+        for record in records.records:
+            self._intakes[record.stream].take(record)
+            self._published[record.stream, record.partition] = record.offset + 1
+        for (stream, partition), end in records.ends.items():
+            self._intakes[stream].reached(partition, end)
+        for intake in self._intakes.values():
+            self._settle(intake)
+
+    def _on_found(self, found: Found) -> None:
+        known = self._intakes.get(found.stream)
+        if known is not None and known.epoch == found.epoch:
+            # The same topic with a shorter log, or one without an id that was recreated: what
+            # clients hold must not be read against it.
+            found = Found(found.stream, secrets.token_hex(4), found.begin, found.live)
+        child = self._child
+        intake = Intake(found.stream, found, child.settings, child.row, self._publisher)
+        self._intakes[found.stream] = intake
+        self._settle(intake)
+
+    def _settle(self, intake: Intake) -> None:
+        if not intake.settle():
+            return
+        assert intake.ring is not None
+        self._rings[intake.stream] = intake.ring
+        # Every worker compares, and finds the ring.
+        self._publisher.break_run()
+        if self._rings.keys() == self._topics.keys():
+            self._child.ready()
+
+    def _on_lost(self, lost: Lost) -> None:
+        _log.error(
+            "records lost: retention took them before they were read",
+            topic=self._topics[lost.stream],
+            partition=lost.partition,
+            first_offset=lost.begin,
+            last_offset=lost.end - 1,
+        )
+        self._child.row.add(Field.LOST_RECORDS, lost.end - lost.begin)
+        self._intakes[lost.stream].lost(lost)
+
+
+async def consume(child: Child) -> None:
+    """Consume until told to drain."""
+    process = ConsumerProcess(child)
+    process.start()
+    drained = asyncio.create_task(child.drain.wait())
+    try:
+        while not drained.done() and not process.failed.is_set():
+            await asyncio.wait({drained}, timeout=TICK_SECONDS)
+            process.tick()
+    finally:
+        drained.cancel()
+        await process.stop()
+    if process.failed.is_set():
+        raise RuntimeError("the thread that reads from Kafka has ended")
+
+
+if __name__ == "__main__":
+    run(consume)

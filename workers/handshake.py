@@ -1,0 +1,212 @@
+"""The HTTP side of a connection: who is let in, and what everybody else is told.
+
+picows calls the gate with a parsed GET request (RFC 9110) before it validates the upgrade
+(RFC 6455 section 4.2.1). It is synchronous, an exception in it would reach the client as text, and
+picows' own refusals repeat the request; so everything is checked here, and every answer is ours.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import random
+import resource
+import time
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import parse_qsl
+
+from picows import WSListener, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
+
+from energyws import protocol
+from energyws.auth import Principal, TokenRefused
+from energyws.board import Board, Field
+from energyws.errors import (
+    BAD_REQUEST,
+    FORBIDDEN_ORIGIN,
+    INTERNAL_ERROR,
+    NOT_FOUND,
+    SHUTTING_DOWN,
+    TOO_MANY_CONNECTIONS,
+    UPGRADE_REQUIRED,
+    ErrorCode,
+)
+from energyws.log import Limited, Log
+from energyws.protocol import BadClientMessage, Subscribe
+from energyws.settings import Auth
+from workers.session import Context, Refused, Session
+
+PATH: Final = "/ws/energy"
+HEALTH_PATH: Final = "/health"
+SUBPROTOCOL: Final = "energyws"
+_TOKEN_SUBPROTOCOL: Final = "bearer."  # noqa: S105  (a prefix)
+# RFC 6455 section 4.1: 16 random bytes in base64.
+_KEY_BYTES: Final = 16
+# A full or restarting service is tried again after 1 to 5 seconds, not by everybody at once.
+_RETRY_AFTER_SECONDS: Final = (1, 5)
+# Descriptors that are not connections: libraries, logs, the bus, the board.
+_RESERVED_DESCRIPTORS: Final = 64
+
+_log = Log("handshake")
+
+
+class Refusal(Exception):
+    """A request that is answered with an error."""
+
+    def __init__(self, error: ErrorCode, detail: str = "") -> None:
+        super().__init__(error.code)
+        self.error = error
+        self.detail = detail
+
+
+@dataclass(slots=True)
+class Gate:
+    """Decides for every request of a worker."""
+
+    context: Context
+    auth: Auth
+    board: Board
+    draining: bool = False
+    _flood: Limited = field(default_factory=lambda: Limited(1.0))
+
+    def answer(
+        self, request: WSUpgradeRequest, peer: str
+    ) -> WSListener | WSUpgradeResponseWithListener:
+        """What picows asks of a listener factory; never raises."""
+        try:
+            return self._answer(request, peer)
+        except Exception:
+            # Neither the request nor the exception's text: both may hold a token.
+            _log.exception("a request could not be handled", peer=peer)
+            return _http(INTERNAL_ERROR)
+
+    def _answer(
+        self, request: WSUpgradeRequest, peer: str
+    ) -> WSListener | WSUpgradeResponseWithListener:
+        target = request.path.decode("latin-1")
+        path, _, query = target.partition("?")
+        if path == HEALTH_PATH:
+            return WSUpgradeResponseWithListener(WSUpgradeResponse.create_ok_response(b"OK"), None)
+        try:
+            if path != PATH:
+                raise Refusal(NOT_FOUND)
+            _check_upgrade(request)
+        except Refusal as refusal:
+            return _http(refusal.error, refusal.detail)
+        context = self.context
+        context.row.add(Field.HANDSHAKES)
+        try:
+            return self._admit(request, query, peer)
+        except Refusal as refusal:
+            context.row.add(Field.REFUSALS)
+            self._log_refusal(refusal, peer)
+            if self._speaks_http(request):
+                return _http(refusal.error, refusal.detail)
+            listener = Refused(context.roster, refusal.error, refusal.detail)
+            return _switching(listener, request)
+
+    def _admit(
+        self, request: WSUpgradeRequest, query: str, peer: str
+    ) -> WSUpgradeResponseWithListener:
+        context = self.context
+        settings = context.settings
+        if self.draining:
+            raise Refusal(SHUTTING_DOWN)
+        origin, allowed = request.headers.get("Origin"), settings.allowed_origins
+        if allowed and origin is not None and origin not in allowed:
+            raise Refusal(FORBIDDEN_ORIGIN)
+        if self.board.total(Field.CONNECTIONS) >= settings.max_connections:
+            raise Refusal(TOO_MANY_CONNECTIONS)
+        principal = self._authenticate(request, query)
+        first: Subscribe | BadClientMessage | None
+        try:
+            first = protocol.parse_query(query)
+        except BadClientMessage as bad:
+            # Told once the connection is there: it is still good for other messages.
+            first = bad
+        return _switching(Session(context, principal, peer, first), request)
+
+    def _authenticate(self, request: WSUpgradeRequest, query: str) -> Principal:
+        token = _token(request, query)
+        keys = self.context.keys
+        try:
+            return self.context.verifier.verify(token, keys.keys, now=time.time())
+        except TokenRefused as refused:
+            if refused.reason == "unknown_key":
+                keys.refresh_soon(refused.issuer)
+            raise Refusal(refused.error) from None
+
+    def _speaks_http(self, request: WSUpgradeRequest) -> bool:
+        if self.auth.reject == "auto":
+            # Only browsers send an Origin, and they hide an HTTP refusal from the page.
+            return "Origin" not in request.headers
+        return self.auth.reject == "http"
+
+    def _log_refusal(self, refusal: Refusal, peer: str) -> None:
+        if (held := self._flood.ready()) is not None:
+            _log.warning("connection refused", peer=peer, code=refusal.error.code, held_back=held)
+
+
+def max_descriptor() -> int:
+    """The highest descriptor that a connection may have; beyond it the worker is full."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft - _RESERVED_DESCRIPTORS
+
+
+def _check_upgrade(request: WSUpgradeRequest) -> None:
+    headers = request.headers
+    if len(headers.getall("Host", [])) != 1:
+        raise Refusal(BAD_REQUEST, "exactly one Host header is needed")
+    connection = ",".join(headers.getall("Connection", []))
+    tokens = {token.strip().lower() for token in connection.split(",")}
+    if "upgrade" not in tokens or headers.get("Upgrade", "").lower() != "websocket":
+        raise Refusal(UPGRADE_REQUIRED)
+    # Firefox sends "keep-alive, Upgrade"; picows knows "Upgrade" only.
+    headers["Connection"] = "Upgrade"
+    if headers.get("Sec-WebSocket-Version") != "13":
+        raise Refusal(UPGRADE_REQUIRED)
+    try:
+        key = base64.b64decode(headers.get("Sec-WebSocket-Key", ""), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != _KEY_BYTES:
+        raise Refusal(BAD_REQUEST, "Sec-WebSocket-Key must be 16 bytes in base64")
+
+
+def _token(request: WSUpgradeRequest, query: str) -> str:
+    """The token, wherever it is; empty where there is none."""
+    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip()
+    for offered in _subprotocols(request):
+        if offered.startswith(_TOKEN_SUBPROTOCOL):
+            return offered.removeprefix(_TOKEN_SUBPROTOCOL)
+    return next((value for key, value in parse_qsl(query) if key == "token"), "")
+
+
+def _subprotocols(request: WSUpgradeRequest) -> list[str]:
+    offered = ",".join(request.headers.getall("Sec-WebSocket-Protocol", []))
+    return [name.strip() for name in offered.split(",")]
+
+
+def _switching(listener: WSListener, request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
+    # RFC 6455 section 4.2.2: one that was offered, or none. Never the one with the token.
+    selected = {"Sec-WebSocket-Protocol": SUBPROTOCOL}
+    extra = selected if SUBPROTOCOL in _subprotocols(request) else None
+    return WSUpgradeResponseWithListener(
+        WSUpgradeResponse.create_101_response(extra_headers=extra), listener
+    )
+
+
+def _http(error: ErrorCode, detail: str = "") -> WSUpgradeResponseWithListener:
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+    if error.status == UPGRADE_REQUIRED.status:
+        headers |= {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    elif error.status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="energyws"'
+    elif error.status == 503:
+        headers["Retry-After"] = str(random.randint(*_RETRY_AFTER_SECONDS))
+    response = WSUpgradeResponse.create_error_response(
+        error.status, protocol.error_body(error, detail), headers
+    )
+    return WSUpgradeResponseWithListener(response, None)

@@ -1,0 +1,183 @@
+"""Issuers' public keys, fetched beside the event loop; the handshake only reads what is there."""
+
+from __future__ import annotations
+
+import io
+import random
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, InvalidURL
+from types import MappingProxyType
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from energyws.auth import MAX_JWKS_BYTES, BadKeys, Key, parse_jwks
+from energyws.log import Log
+from energyws.settings import Auth, Issuer
+
+# An issuer is asked at most so often for unknown key ids, however many clients bring them.
+REFRESH_LIMIT_SECONDS: Final = 10.0
+RETRY_FIRST_SECONDS: Final = 1.0
+RETRY_MAX_SECONDS: Final = 30.0
+# Workers and replicas started together do not go on asking together.
+JITTER: Final = 0.2
+_HEADERS: Final = {"Accept": "application/json", "User-Agent": "energyws"}
+
+_log = Log("keys")
+
+
+@dataclass(slots=True)
+class _Endpoint:
+    """One issuer's JWKS, and when it is fetched next (monotonic seconds)."""
+
+    issuer: Issuer
+    due: float = float("-inf")
+    fetched_at: float = float("-inf")
+    failures: int = 0
+
+
+class KeyStore:
+    """`keys` maps each issuer to its keys; issuers that were never reached are missing.
+
+    It is replaced, never changed: whoever reads it needs no lock. What was fetched once is kept
+    while an endpoint cannot be reached.
+    """
+
+    def __init__(self, settings: Auth) -> None:
+        self.keys: Mapping[str, tuple[Key, ...]] = MappingProxyType({})
+        self._endpoints = [_Endpoint(issuer) for issuer in settings.issuers]
+        self._refresh_seconds = settings.jwks_refresh_seconds
+        self._timeout_seconds = settings.jwks_timeout_seconds
+        self._wanted: set[str] = set()
+        self._wake = threading.Event()
+        self._stopping = False
+        if self._endpoints:
+            threading.Thread(target=self._run, name="keys", daemon=True).start()
+
+    def refresh_soon(self, issuer: str | None) -> None:
+        """A token named a key that is not here: look again, REFRESH_LIMIT_SECONDS apart."""
+        if issuer is not None and issuer not in self._wanted:
+            self._wanted.add(issuer)
+            self._wake.set()
+
+    def close(self) -> None:
+        """End the thread soon; it does not wait for a fetch under way."""
+        self._stopping = True
+        self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            # Before anything is looked at: what comes later ends the wait below.
+            self._wake.clear()
+            for endpoint in self._endpoints:
+                if self._stopping:
+                    return
+                if endpoint.issuer.issuer in self._wanted:
+                    allowed = endpoint.fetched_at + REFRESH_LIMIT_SECONDS
+                    endpoint.due = min(endpoint.due, allowed)
+                if endpoint.due <= time.monotonic():
+                    self._wanted.discard(endpoint.issuer.issuer)
+                    endpoint.fetched_at = time.monotonic()
+                    pause = self._fetch(endpoint) * random.uniform(1 - JITTER, 1)
+                    endpoint.due = time.monotonic() + pause
+            due = min(endpoint.due for endpoint in self._endpoints)
+            self._wake.wait(max(0.0, due - time.monotonic()))
+
+    def _fetch(self, endpoint: _Endpoint) -> float:
+        """Fetch one issuer's keys; returns the seconds to the next regular fetch."""
+        issuer = endpoint.issuer
+        known = self.keys.get(issuer.issuer, ())
+        try:
+            keys = parse_jwks(_download(issuer.jwks_url, self._timeout_seconds))
+        except Exception as error:
+            # Whatever an endpoint sends: without this thread no key is ever refreshed again.
+            if not endpoint.failures:
+                _log.error(
+                    "keys cannot be fetched: trying again",
+                    issuer=issuer.name,
+                    url=_plain(issuer.jwks_url),
+                    reason=_reason(error),
+                    keys_kept=len(known),
+                )
+            # 2 ** 10 times the first pause is beyond the longest: the exponent needs no more.
+            pause = RETRY_FIRST_SECONDS * 2.0 ** min(endpoint.failures, 10)
+            endpoint.failures += 1
+            return min(RETRY_MAX_SECONDS, self._refresh_seconds, pause)
+        if endpoint.failures or keys != known:
+            _log.info("keys fetched", issuer=issuer.name, keys=len(keys))
+        endpoint.failures = 0
+        self.keys = MappingProxyType({**self.keys, issuer.issuer: keys})
+        return self._refresh_seconds
+
+
+class _Patience(io.RawIOBase):
+    """Reads a socket until a deadline; its own timeout starts anew at every byte."""
+
+    def __init__(self, connected: socket.socket, raw: io.RawIOBase) -> None:
+        self._socket = connected
+        self._raw = raw
+        self._seconds = connected.gettimeout() or 0.0
+        self._deadline = time.monotonic() + self._seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(f"not complete within {self._seconds:g} s")
+        self._socket.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_Patience(sock, self.fp.detach()))
+
+
+def _download(url: str, timeout: float) -> bytes:
+    """The body, a little more than MAX_JWKS_BYTES at most.
+
+    http.client and not urllib: what it cannot do (redirects, which could lead to metadata
+    services, other schemes, credentials and proxies out of the environment) is not there to turn
+    off. Connecting, the TLS handshake and the answer may take `timeout` seconds each.
+    """
+    parts = urlsplit(url)
+    kinds: dict[str, type[HTTPConnection]] = {"http": HTTPConnection, "https": HTTPSConnection}
+    kind = kinds.get(parts.scheme)
+    if kind is None:
+        raise HTTPException("only http and https URLs are fetched")
+    connection = kind(parts.hostname or "", parts.port, timeout=timeout)
+    connection.response_class = _Response
+    try:
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        connection.request("GET", target, headers=_HEADERS)
+        with connection.getresponse() as answer:
+            if 300 <= answer.status < 400:
+                raise HTTPException(f"HTTP status {answer.status}: redirects are not followed")
+            if answer.status != 200:
+                raise HTTPException(f"HTTP status {answer.status}")
+            return answer.read(MAX_JWKS_BYTES + 1)
+    finally:
+        connection.close()
+
+
+def _reason(error: Exception) -> str:
+    """What may be logged of it: some errors repeat the URL with its query."""
+    if isinstance(error, OSError | HTTPException | BadKeys) and not isinstance(error, InvalidURL):
+        return str(error) or type(error).__name__
+    return type(error).__name__
+
+
+def _plain(url: str) -> str:
+    """A URL as it may be logged: without user, password and query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

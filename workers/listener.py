@@ -1,0 +1,148 @@
+"""Accepting connections on the socket that the supervisor holds for this worker's slot.
+
+An accept loop of our own, because aiofastnet's (1.2) spins at EMFILE, because a connection's peer
+is known here only, and because stopping must not close the socket: its queue belongs to whoever
+serves the slot next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, Final
+
+import aiofastnet
+from picows import WSAutoPingStrategy, WSListener, WSUpgradeRequest, WSUpgradeResponseWithListener
+from picows.picows import WSProtocol  # type: ignore[attr-defined]
+
+from energyws.log import Limited, Log
+from energyws.settings import Server
+
+ACCEPTS_PER_TURN: Final = 64
+PAUSE_SECONDS: Final = 0.2
+# Just enough for a handshake's headers; picows grows it for those who send more.
+READ_BUFFER_BYTES: Final = 2048
+
+_FULL: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_log = Log("listener")
+# What picows says of single connections repeats what clients sent. An adapter, because it makes
+# a child logger per connection of anything that is a Logger.
+_silent = logging.LoggerAdapter(logging.getLogger("picows.server"))
+
+Answer = Callable[[WSUpgradeRequest, str], WSListener | WSUpgradeResponseWithListener]
+
+
+class Listener:
+    """Serves one listening socket. `answer` decides about each request and its peer's address."""
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        settings: Server,
+        tls: ssl.SSLContext | None,
+        answer: Answer,
+        max_descriptor: int,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._listening = listening
+        self._settings = settings
+        self._tls = tls
+        self._answer = answer
+        self._max_descriptor = max_descriptor
+        self._paused: asyncio.TimerHandle | None = None
+        self._serving = False
+        self._flood = Limited(10.0)
+        # asyncio holds tasks weakly.
+        self._openings: set[asyncio.Task[Any]] = set()
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._listening.setblocking(False)
+        self._serving = True
+        self._loop.add_reader(self._listening.fileno(), self._accept)
+
+    def stop(self) -> None:
+        """Accept no more; what waits in the queue stays there."""
+        if self._serving:
+            self._serving = False
+            self._loop.remove_reader(self._listening.fileno())
+            if self._paused is not None:
+                self._paused.cancel()
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                connection, address = self._listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionError:
+                # It was reset before we came to it.
+                continue
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
+                self._pause(error.strerror)
+                return
+            if connection.fileno() > self._max_descriptor:
+                connection.close()
+                self._pause("the limit of open files is near")
+                return
+            self._open(connection, address[0])
+
+    def _pause(self, reason: str | None) -> None:
+        """Leave the rest in the queue for a moment: another worker's or a later us may serve it."""
+        if (held := self._flood.ready()) is not None:
+            _log.error("accepting is paused", reason=reason, held_back=held)
+        self._loop.remove_reader(self._listening.fileno())
+        self._paused = self._loop.call_later(PAUSE_SECONDS, self.start)
+
+    def _open(self, connection: socket.socket, peer: str) -> None:
+        connection.setblocking(False)
+        milliseconds = int(self._settings.tcp_user_timeout_seconds * 1000)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        opening = self._loop.create_task(
+            aiofastnet.connect_accepted_socket(
+                self._loop,
+                lambda: self._protocol(peer),
+                connection,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._handshake_timeout if self._tls else None,
+                ssl_shutdown_timeout=self._settings.close_timeout_seconds if self._tls else None,
+            )
+        )
+        self._openings.add(opening)
+        opening.add_done_callback(self._opened)
+
+    def _opened(self, opening: asyncio.Task[Any]) -> None:
+        self._openings.discard(opening)
+        if not opening.cancelled() and (error := opening.exception()) is not None:
+            # A TLS handshake that failed or took too long: the client's business.
+            _log.debug("no connection came about", reason=type(error).__name__)
+
+    @property
+    def _handshake_timeout(self) -> float:
+        return self._settings.handshake_timeout_seconds
+
+    def _protocol(self, peer: str) -> WSProtocol:
+        # picows makes these through ws_create_server only, which brings its own accept loop.
+        return WSProtocol(
+            None,  # host and port: a client's
+            None,  # path: a client's
+            False,  # is_client_side
+            lambda request: self._answer(request, peer),
+            _silent,
+            True,  # disconnect_on_exception
+            self._handshake_timeout,
+            False,  # enable_auto_ping: a task per connection
+            self._settings.ping_interval_seconds,
+            self._settings.pong_timeout_seconds,
+            WSAutoPingStrategy.PING_WHEN_IDLE,
+            False,  # enable_auto_pong: it ignores the write buffer
+            self._settings.max_message_bytes,
+            None,  # extra headers: a client's
+            READ_BUFFER_BYTES,
+        )

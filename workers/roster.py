@@ -1,0 +1,186 @@
+"""Who is connected, and the only clock of all connections: pings, deadlines, token expiry.
+
+Nothing here is per connection but a place in a list. The roster's time stands still while the
+process does (a starved or suspended machine), so that nobody is declared dead for our own silence;
+token expiry alone follows the wall clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import math
+import random
+import time
+from typing import Final, Protocol
+
+from energyws.auth import Principal
+from energyws.errors import (
+    NO_PONG,
+    RESTART,
+    TOKEN_EXPIRED,
+    TOKEN_EXPIRED_CLOSE,
+    TOKEN_EXPIRING,
+    Close,
+    ErrorCode,
+)
+from energyws.settings import Auth, Server
+
+TICK_SECONDS: Final = 0.5
+# Clients that are sent away come back after up to so long, on top of the spread of the drain.
+RECONNECT_JITTER_MS: Final = 1_000
+
+
+class Closing(Protocol):
+    """A connection whose closing handshake is under way."""
+
+    def abort(self) -> None:
+        """End it without further ado."""
+
+
+class Member(Closing, Protocol):
+    """A connection, as the roster sees it. `heard` is set whenever the client sends anything."""
+
+    principal: Principal
+    heard: bool
+    writable: bool
+    closing: bool
+
+    def ping(self) -> None:
+        """Send a ping, and clear `heard`."""
+
+    def say(self, error: ErrorCode, detail: str = "") -> None:
+        """Send an error message."""
+
+    def close(self, close: Close) -> None:
+        """Begin the closing handshake."""
+
+    def reconnect(self, after_ms: int, close: Close) -> None:
+        """Ask it to come back, and close."""
+
+
+class Roster:
+    """Every connection of this worker."""
+
+    def __init__(self, server: Server, auth: Auth) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._server = server
+        self._notice_seconds = auth.expiry_notice_seconds
+        self._members: dict[Member, None] = {}
+        self._pinged: dict[Member, float] = {}
+        self._closing: dict[Closing, float] = {}
+        # When, a tie-breaker, whose, the expiry that it belongs to.
+        self._expiry: list[tuple[float, int, Member, float]] = []
+        self._order = itertools.count()
+        self._round: list[Member] = []
+        self._round_size = 0
+        self._next_round = 0.0
+        self._time = 0.0
+        self._last = time.monotonic()
+        self._timer = self._loop.call_later(TICK_SECONDS, self._on_tick)
+        self._empty: asyncio.Event | None = None
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def join(self, member: Member) -> None:
+        """A client was let in."""
+        self._members[member] = None
+        self.expires(member)
+
+    def expires(self, member: Member) -> None:
+        """A member's token expires at another time than before."""
+        at = member.principal.expires_at
+        heapq.heappush(self._expiry, (at - self._notice_seconds, next(self._order), member, at))
+
+    def closing(self, connection: Closing) -> None:
+        """Abort it unless it is gone within close_timeout_seconds."""
+        self._closing[connection] = self._time + self._server.close_timeout_seconds
+
+    def leave(self, connection: Closing) -> None:
+        """A connection is gone."""
+        self._members.pop(connection, None)  # type: ignore[call-overload]
+        self._pinged.pop(connection, None)  # type: ignore[call-overload]
+        self._closing.pop(connection, None)
+        if len(self._expiry) > 2 * len(self._members) + 1_000:
+            # Long-lived tokens of short-lived connections must not pile up.
+            self._forget_expired()
+        if self._empty is not None and not self._members:
+            self._empty.set()
+
+    async def drain(self, seconds: float) -> None:
+        """Send everybody away, spread evenly over `seconds`; return when all are gone."""
+        self._empty = asyncio.Event()
+        members = list(self._members)
+        random.shuffle(members)
+        start = self._loop.time()
+        for number, member in enumerate(members):
+            due = start + seconds * number / len(members)
+            if (wait := due - self._loop.time()) > 0:
+                await asyncio.sleep(wait)
+            member.reconnect(random.randrange(RECONNECT_JITTER_MS), RESTART)
+        if self._members:
+            await self._empty.wait()
+
+    def close(self) -> None:
+        """Stop the clock."""
+        self._timer.cancel()
+
+    def _on_tick(self) -> None:
+        now = time.monotonic()
+        # Not more than two ticks at once: what is beyond was our own absence.
+        self._time += min(now - self._last, 2 * TICK_SECONDS)
+        self._last = now
+        self._timer = self._loop.call_later(TICK_SECONDS, self._on_tick)
+        self._abort_overdue()
+        self._expire(time.time())
+        self._drop_silent()
+        self._ping_some()
+
+    def _abort_overdue(self) -> None:
+        for connection, deadline in list(self._closing.items()):
+            if deadline <= self._time:
+                del self._closing[connection]
+                connection.abort()
+
+    def _expire(self, wall: float) -> None:
+        while self._expiry and self._expiry[0][0] <= wall:
+            _, _, member, at = heapq.heappop(self._expiry)
+            # A renewed token has an entry of its own; a member that left has none that counts.
+            if member not in self._members or member.principal.expires_at != at:
+                continue
+            if at <= wall:
+                member.say(TOKEN_EXPIRED)
+                member.close(TOKEN_EXPIRED_CLOSE)
+            else:
+                member.say(TOKEN_EXPIRING)
+                heapq.heappush(self._expiry, (at, next(self._order), member, at))
+
+    def _forget_expired(self) -> None:
+        self._expiry = [entry for entry in self._expiry if entry[2] in self._members]
+        heapq.heapify(self._expiry)
+
+    def _drop_silent(self) -> None:
+        for member, deadline in list(self._pinged.items()):
+            if member.heard or not member.writable:
+                # While it is paused we do not read it, so it cannot answer; the kernel's
+                # TCP_USER_TIMEOUT ends it if it takes nothing more.
+                del self._pinged[member]
+            elif deadline <= self._time:
+                del self._pinged[member]
+                member.close(NO_PONG)
+
+    def _ping_some(self) -> None:
+        if not self._round:
+            if self._time < self._next_round:
+                return
+            interval = self._server.ping_interval_seconds
+            self._next_round = self._time + interval
+            self._round = list(self._members)
+            self._round_size = math.ceil(len(self._round) * TICK_SECONDS / interval)
+        for member in self._round[-self._round_size :]:
+            if member in self._members and member.writable:
+                member.ping()
+                self._pinged[member] = self._time + self._server.pong_timeout_seconds
+        del self._round[-self._round_size :]

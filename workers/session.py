@@ -1,0 +1,349 @@
+"""One connection: strict about the protocol, patient with the client.
+
+While a client does not read, its transport pauses us and we stop reading it in turn, so that
+whatever it sends without reading costs it, not us (F1 of picows' defaults: automatic pongs ignore
+the write buffer). No task, timer or closure per connection: the roster keeps the time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, cast
+
+import aiofastnet
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+
+from energyws import frame, protocol
+from energyws.assembler import Assembler, Violation, check_reserved, reply_code
+from energyws.auth import Principal, TokenRefused, Verifier
+from energyws.board import Field, Row
+from energyws.errors import (
+    BAD_MESSAGE,
+    FORBIDDEN_STREAM,
+    INTERNAL,
+    NORMAL,
+    RATE_LIMITED,
+    SLOW,
+    STREAM_UNAVAILABLE,
+    UNAUTHORIZED,
+    UNKNOWN_STREAM,
+    Close,
+    ErrorCode,
+)
+from energyws.log import Log
+from energyws.protocol import (
+    BadClientMessage,
+    ClientMessage,
+    Ping,
+    Renew,
+    Subscribe,
+    Subscribed,
+    Unsubscribe,
+)
+from energyws.settings import Server
+from workers.hub import Hub
+from workers.keys import KeyStore
+from workers.roster import Roster
+
+# How many seconds' worth of messages may come at once.
+BURST_SECONDS: Final = 2.0
+
+_log = Log("session")
+_ids = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What all sessions of a worker share."""
+
+    settings: Server
+    hub: Hub
+    roster: Roster
+    verifier: Verifier
+    keys: KeyStore
+    row: Row
+
+
+class Session(WSListener):
+    """A client that was let in. Implements the hub's Client and the roster's Member."""
+
+    __slots__ = (
+        "_allowance",
+        "_allowed_at",
+        "_assembler",
+        "_context",
+        "_first",
+        "_transport",
+        "closing",
+        "heard",
+        "id",
+        "peer",
+        "principal",
+        "writable",
+        "write",
+    )
+
+    def __init__(
+        self,
+        context: Context,
+        principal: Principal,
+        peer: str,
+        first: Subscribe | BadClientMessage | None,
+    ) -> None:
+        self.id = next(_ids)
+        self.peer = peer
+        self.principal = principal
+        self.writable = False
+        self.closing = False
+        self.heard = True
+        self.write: Callable[[bytes], None] = _nowhere
+        self._context = context
+        self._first = first
+        self._transport: WSTransport | None = None
+        self._assembler = Assembler(context.settings.max_message_bytes)
+        self._allowance = context.settings.messages_per_second * BURST_SECONDS
+        self._allowed_at = time.monotonic()
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """picows: the 101 is on its way."""
+        self._transport = transport
+        # It holds the token, and nobody needs it any more.
+        transport.request.headers.clear()
+        transport.request.path = b""
+        under = cast(aiofastnet.Transport, transport.underlying_transport)
+        limit = self._context.settings.write_buffer_bytes
+        under.set_write_buffer_limits(high=limit, low=limit // 4)
+        self.write = under.write_nocheck
+        self.writable = True
+        self._context.row.add(Field.CONNECTIONS)
+        self._context.roster.join(self)
+        _log.info(
+            "WebSocket client connected",
+            client=self.id,
+            peer=self.peer,
+            subject=self.principal.subject,
+        )
+        first, self._first = self._first, None
+        if isinstance(first, BadClientMessage):
+            self.say(first.error, first.detail)
+        elif first is not None:
+            self._obey(first)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """picows: the connection is gone, whoever ended it."""
+        self.writable = False
+        self.closing = True
+        self._context.hub.leave(self)
+        self._context.roster.leave(self)
+        self._context.row.add(Field.CONNECTIONS, -1)
+        _log.info("WebSocket client disconnected", client=self.id, subject=self.principal.subject)
+
+    def on_ws_frame(self, transport: WSTransport, received: WSFrame) -> None:
+        """picows: one frame, unmasked, within the size limit."""
+        if self.closing and received.msg_type != WSMsgType.CLOSE:
+            return
+        self.heard = True
+        try:
+            check_reserved(received.rsv1, received.rsv2, received.rsv3)
+            if not self._within_rate():
+                self.say(RATE_LIMITED)
+                self.close(RATE_LIMITED.close or NORMAL)
+            else:
+                self._receive(received)
+        except Violation as violation:
+            self.close(violation.close)
+        except Exception:
+            _log.exception("a client's frame could not be handled", client=self.id)
+            self.close(INTERNAL)
+
+    def pause_writing(self) -> None:
+        """picows: the client does not read as fast as it is sent to."""
+        self.writable = False
+        if not self.closing and self._transport is not None:
+            self._transport.underlying_transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """picows: there is room again."""
+        if not self.closing and self._transport is not None:
+            self.writable = True
+            self._transport.underlying_transport.resume_reading()
+            self._context.hub.resume_writing(self)
+
+    def subscribed(self, streams: dict[str, Subscribed]) -> None:
+        """Hub: where the subscriptions begin."""
+        self.write(protocol.subscribed(streams))
+
+    def too_slow(self) -> None:
+        """Hub: it asked to be disconnected when it falls off the ring."""
+        self.close(SLOW)
+
+    def ping(self) -> None:
+        """Roster: nothing was heard for a while."""
+        if self.writable:
+            self.heard = False
+            self.write(_PING)
+
+    def say(self, error: ErrorCode, detail: str = "") -> None:
+        """Send an `error` message."""
+        self.write(protocol.error(error, detail))
+
+    def reconnect(self, after_ms: int, close: Close) -> None:
+        """Ask the client to come back after a while, and close."""
+        if not self.closing:
+            self.write(protocol.reconnect(after_ms))
+            self.close(close)
+
+    def close(self, close: Close) -> None:
+        """Begin the closing handshake (RFC 6455 section 7); the roster ends it in any case."""
+        transport = self._transport
+        if self.closing or transport is None:
+            return
+        self.closing = True
+        self.writable = False
+        self._context.hub.leave(self)
+        self._context.roster.closing(self)
+        _send_close(transport, close)
+        # A paused client could not tell us that it closes too.
+        transport.underlying_transport.resume_reading()
+
+    def abort(self) -> None:
+        """Roster: the closing handshake took too long."""
+        if self._transport is not None:
+            self._transport.disconnect(graceful=False)
+
+    def _receive(self, received: WSFrame) -> None:
+        kind = received.msg_type
+        if kind == WSMsgType.PONG:
+            return
+        if kind == WSMsgType.PING:
+            self.write(frame.encode(frame.PONG, received.get_payload_as_bytes()))
+        elif kind == WSMsgType.CLOSE:
+            self._on_close(received)
+        else:
+            payload = self._assembler.feed(
+                kind.value, bool(received.fin), received.get_payload_as_bytes()
+            )
+            if payload is not None:
+                self._on_message(payload)
+
+    def _on_close(self, received: WSFrame) -> None:
+        transport = self._transport
+        assert transport is not None
+        if not self.closing:
+            code = reply_code(received.payload_size, received.get_close_code().value)
+            self.close(Close(code, "", False))
+        transport.disconnect()
+
+    def _on_message(self, payload: bytes) -> None:
+        try:
+            self._obey(protocol.parse(payload))
+        except BadClientMessage as bad:
+            self.say(bad.error, bad.detail)
+
+    def _obey(self, message: ClientMessage) -> None:
+        hub = self._context.hub
+        match message:
+            case Ping():
+                self.write(protocol.pong(time.time_ns() // 1_000_000))
+            case Subscribe():
+                if self._may_have(message.streams) and not hub.subscribe(self, message):
+                    self.say(STREAM_UNAVAILABLE)
+            case Unsubscribe():
+                if self._may_have(message.streams):
+                    hub.unsubscribe(self, message.streams)
+                    self.write(protocol.unsubscribed(message.streams))
+            case Renew():
+                self._renew(message)
+
+    def _may_have(self, streams: tuple[str, ...]) -> bool:
+        for name in streams:
+            if name not in self._context.hub.streams:
+                known = ", ".join(sorted(self._context.hub.streams))
+                self.say(UNKNOWN_STREAM, f"{name[:64]!r}; known are {known}")
+                return False
+            if not self.principal.may_read(name):
+                self.say(FORBIDDEN_STREAM, repr(name))
+                return False
+        return True
+
+    def _renew(self, message: Renew) -> None:
+        context = self._context
+        try:
+            principal = context.verifier.verify(message.token, context.keys.keys, now=time.time())
+        except TokenRefused as refused:
+            self.say(refused.error)
+            return
+        if principal.subject != self.principal.subject:
+            self.say(UNAUTHORIZED, "the fresh token is another subject's")
+            return
+        if principal.streams != self.principal.streams:
+            self.say(BAD_MESSAGE, "the fresh token allows other streams: reconnect with it")
+            return
+        self.principal = principal
+        context.roster.expires(self)
+        self.write(protocol.authenticated(int(principal.expires_at * 1000)))
+
+    def _within_rate(self) -> bool:
+        rate = self._context.settings.messages_per_second
+        now = time.monotonic()
+        allowance = self._allowance + (now - self._allowed_at) * rate
+        self._allowed_at = now
+        self._allowance = min(allowance, rate * BURST_SECONDS) - 1
+        return self._allowance >= 0
+
+
+class Refused(WSListener):
+    """A browser that is not let in: it cannot read an HTTP refusal, so it gets a message."""
+
+    __slots__ = ("_detail", "_error", "_roster", "_transport")
+
+    def __init__(self, roster: Roster, error: ErrorCode, detail: str) -> None:
+        self._roster = roster
+        self._error = error
+        self._detail = detail
+        self._transport: WSTransport | None = None
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """picows: say why, and close."""
+        self._transport = transport
+        transport.request.headers.clear()
+        transport.request.path = b""
+        close = self._error.close or INTERNAL
+        transport.underlying_transport.write(protocol.error(self._error, self._detail))
+        _send_close(transport, close)
+        self._roster.closing(self)
+
+    def on_ws_frame(self, transport: WSTransport, received: WSFrame) -> None:
+        """picows: only the answer to our close matters."""
+        if received.msg_type == WSMsgType.CLOSE:
+            transport.disconnect()
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """picows: it is gone."""
+        self._roster.leave(self)
+
+    def pause_writing(self) -> None:
+        """picows: nothing more is written anyway."""
+
+    def resume_writing(self) -> None:
+        """picows: nothing more is written anyway."""
+
+    def abort(self) -> None:
+        """Roster: the closing handshake took too long."""
+        if self._transport is not None:
+            self._transport.disconnect(graceful=False)
+
+
+_PING: Final = frame.encode(frame.PING, b"")
+
+
+def _send_close(transport: WSTransport, close: Close) -> None:
+    # picows takes any code, but types it as one of the registered ones.
+    transport.send_close(cast(WSCloseCode, close.code), close.reason)
+
+
+def _nowhere(data: bytes) -> None:
+    """Where a session writes before it has a transport."""
