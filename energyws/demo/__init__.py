@@ -1,0 +1,1 @@
+"""The demo: a Kafka broker and smart meters that need nothing but this package."""

@@ -1,0 +1,227 @@
+"""Smart meters that write to a real topic: `python -m energyws.demo.simulator --help`.
+
+One reading per meter and interval, each a record of its own as soon as it is read, without a
+key and snappy-compressed. A meter's readings go to all partitions in turn, as the real bridge
+spreads them. A broker that is away is waited for: what was read meanwhile is delivered when it
+is back, for up to librdkafka's `message.timeout.ms` (5 minutes).
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import math
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Final, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from energyws.demo.child import end_with_parent
+from energyws.demo.meter import Meter
+from energyws.errors import ExitCode
+from energyws.log import Limited, Log, configure
+from energyws.settings import Log as LogSettings
+
+# Seconds.
+_METADATA_TIMEOUT: Final = 1.0
+_METADATA_INTERVAL: Final = 10.0
+_MISSING_INTERVAL: Final = 0.5
+_FLUSH_TIMEOUT: Final = 2.0
+_SERVE_INTERVAL: Final = 0.5
+_LOG_INTERVAL: Final = 10.0
+# A reading is late by up to this share of the interval: real ones are never quite even.
+_JITTER: Final = 0.05
+
+
+class Output:
+    """A topic to write to, wherever its broker is at the moment."""
+
+    def __init__(self, brokers: str, topic: str) -> None:
+        self._topic = topic
+        self._partitions = 0
+        self._look_at = 0.0
+        self._log = Log("simulator")
+        self._limits = {event: Limited(_LOG_INTERVAL) for event in ("away", "missing", "lost")}
+        self._producer = Producer(
+            {
+                "bootstrap.servers": brokers,
+                "compression.type": "snappy",
+                "linger.ms": 0,
+                "allow.auto.create.topics": False,
+                "reconnect.backoff.max.ms": 1000,
+                # Its errors reach _on_error; its own log would repeat them 20 times a second.
+                "log_level": 2,
+                "error_cb": self._on_error,
+            }
+        )
+
+    def is_ready(self) -> bool:
+        """Whether the topic has been seen; looks for it, and for new partitions, when due."""
+        now = time.monotonic()
+        if now >= self._look_at:
+            found = self._count_partitions()
+            if found and found != self._partitions:
+                self._partitions = found
+                self._log.info("writing readings", topic=self._topic, partitions=found)
+            self._look_at = now + (_METADATA_INTERVAL if self._partitions else _MISSING_INTERVAL)
+        return self._partitions > 0
+
+    def write(self, value: bytes | None, turn: int) -> None:
+        """Send one record, to the partition whose turn it is."""
+        try:
+            self._producer.produce(
+                self._topic,
+                value,
+                partition=turn % self._partitions,
+                on_delivery=self._on_delivery,
+            )
+        except (BufferError, KafkaException) as error:
+            self._warn("lost", "reading not sent", error)
+
+    def serve(self) -> None:
+        """Handle what librdkafka has to tell."""
+        self._producer.poll(0)
+
+    def close(self) -> None:
+        """Send what is waiting, within a bound."""
+        self._producer.flush(_FLUSH_TIMEOUT)
+
+    def _count_partitions(self) -> int:
+        try:
+            metadata = self._producer.list_topics(self._topic, timeout=_METADATA_TIMEOUT)
+        except KafkaException as error:
+            self._warn("away", "Kafka not reachable", error.args[0])
+            return 0
+        topic = metadata.topics[self._topic]
+        if topic.error is not None:
+            self._warn("missing", "topic not available", topic.error)
+            return 0
+        return len(topic.partitions)
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._warn("away", "Kafka not reachable", error)
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._warn("lost", "reading not sent", error)
+
+    def _warn(self, limit: str, event: str, error: object) -> None:
+        held = self._limits[limit].ready()
+        if held is not None:
+            self._log.warning(event, topic=self._topic, error=error, held=held)
+
+
+def simulate(
+    output: Output,
+    meters: Sequence[Meter],
+    *,
+    interval: float,
+    poison: float,
+    chance: random.Random,
+    stop: threading.Event,
+) -> None:
+    """Write every meter's readings until `stop` is set.
+
+    `interval` is in seconds; `poison` is the probability that a record which is no reading
+    follows a reading.
+    """
+    start = time.monotonic()
+    # Per meter: when its reading comes, its index, when it should come, how many it has sent.
+    queue = []
+    for index in range(len(meters)):
+        nominal = start + interval * index / len(meters)
+        queue.append((nominal, index, nominal, 0))
+    while not stop.is_set():
+        output.serve()
+        if not output.is_ready():
+            stop.wait(_MISSING_INTERVAL)
+            continue
+        due, index, nominal, sent = queue[0]
+        now = time.monotonic()
+        if now < due:
+            stop.wait(min(due - now, _SERVE_INTERVAL))
+            continue
+        output.write(meters[index].record(time.time_ns()), index + sent)
+        if chance.random() < poison:
+            output.write(meters[index].poison(), index + sent)
+        # After a pause of more than an interval it goes on from here, without a burst.
+        nominal = (nominal if now - due < interval else now) + interval
+        due = nominal + interval * chance.uniform(0, _JITTER)
+        heapq.heapreplace(queue, (due, index, nominal, sent + 1))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Simulate until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(
+        prog="python -m energyws.demo.simulator",
+        description="Simulated smart meters that write their readings to a Kafka topic.",
+    )
+    add = parser.add_argument
+    add("--brokers", required=True, metavar="HOST:PORT[,...]", help="bootstrap servers")
+    add("--topic", required=True, help="topic to write to; it must exist")
+    add("--meters", type=_number(int, 1), default=3, help="number of meters (default: 3)")
+    add(
+        "--interval",
+        type=_number(float, 0.001),
+        default=1.0,
+        metavar="SECONDS",
+        help="time between two readings of a meter (default: 1.0)",
+    )
+    add("--seed", type=int, default=1, help="what houses and meters are drawn from (default: 1)")
+    add(
+        "--poison",
+        type=_number(float, 0, 1),
+        default=0.0,
+        metavar="RATE",
+        help="share of readings followed by a record that is none, 0 to 1 (default: 0)",
+    )
+    options = parser.parse_args(arguments)
+
+    stop = threading.Event()
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
+    end_with_parent()
+    configure(LogSettings(), "simulator")
+    output = Output(options.brokers, options.topic)
+    simulate(
+        output,
+        [Meter(options.seed * 1000 + index) for index in range(options.meters)],
+        interval=options.interval,
+        poison=options.poison,
+        chance=random.Random(options.seed),
+        stop=stop,
+    )
+    output.close()
+    return ExitCode.OK
+
+
+_Number = TypeVar("_Number", int, float)
+
+
+def _number(
+    kind: Callable[[str], _Number], low: float, high: float = math.inf
+) -> Callable[[str], _Number]:
+    def parse(text: str) -> _Number:
+        value = kind(text)
+        if not low <= value <= high:
+            bounds = f"{low:g} or more" if high == math.inf else f"from {low:g} to {high:g}"
+            raise argparse.ArgumentTypeError(f"{text} is out of range: expected {bounds}")
+        return value
+
+    # argparse names the type in its own message about text that is no number.
+    parse.__name__ = "number"
+    return parse
+
+
+if __name__ == "__main__":
+    sys.exit(main())
