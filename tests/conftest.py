@@ -1,0 +1,57 @@
+"""Fixtures for tests that run the real service."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.service import Broker, Records, Service, any_broker, config
+
+_names = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Broker]:
+    """The broker that REDPANDA_BROKERS names, else an embedded one."""
+    with any_broker() as running:
+        yield running
+
+
+@pytest.fixture
+def topic(broker: Broker) -> str:
+    """A topic of its own, with three partitions."""
+    return new_topic(broker)
+
+
+def new_topic(broker: Broker) -> str:
+    """Make a topic that no other test, nor another run on the same broker, has."""
+    name = f"readings-{os.getpid()}-{next(_names)}"
+    broker.create_topic(name)
+    return name
+
+
+@pytest.fixture
+def records(broker: Broker, topic: str) -> Records:
+    """A producer for the topic."""
+    return Records(broker.bootstrap, topic)
+
+
+@pytest.fixture
+def serve(broker: Broker, topic: str, tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """Starts services on the topic: `serve(server={"workers": 1})`; ends them all."""
+    running: list[Service] = []
+
+    def start(environment: dict[str, str] | None = None, **sections: dict[str, Any]) -> Service:
+        settings = config(broker.bootstrap, topic, **sections)
+        directory = tmp_path / f"service-{len(running)}"
+        running.append(Service(directory, settings, **(environment or {})))
+        return running[-1]
+
+    yield start
+    for service in running:
+        service.kill()

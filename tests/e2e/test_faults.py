@@ -1,0 +1,478 @@
+"""Processes that die, clients that misbehave, brokers that come late: no silent loss."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import jwt
+import orjson
+import psutil
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from energyws.client import Client, Gap
+from tests.clients import (
+    PATIENCE_SECONDS,
+    bare_socket,
+    close_code,
+    first_frame,
+    masked,
+    open_peer,
+    response_head,
+    upgrade_request,
+)
+from tests.proxy import TcpProxy
+from tests.service import (
+    PARTITIONS,
+    SECRET,
+    Broker,
+    Records,
+    Service,
+    config,
+    eventually,
+    token,
+)
+
+pytestmark = pytest.mark.e2e
+
+Serve = Callable[..., Service]
+
+
+class Watchers:
+    """Clients of ours, in a thread with a loop of its own, that note every record they get."""
+
+    def __init__(self, service: Service, count: int) -> None:
+        self._service = service
+        self.numbers: list[list[int]] = [[] for _ in range(count)]
+        self.gaps: list[Gap] = []
+        self.clients: list[Client] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __enter__(self) -> Watchers:
+        url = self._service.url
+        self._thread.start()
+        for numbers in self.numbers:
+            client = Client(url, token=token())
+            self.clients.append(client)
+            self._submit(self._start(client, numbers))
+        eventually(
+            lambda: all(client.positions for client in self.clients), "all watchers subscribed"
+        )
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._submit(self._stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(PATIENCE_SECONDS)
+        self._loop.close()
+
+    def have(self, expected: list[int]) -> None:
+        """Wait until everybody has these, each once and in the order of their partitions."""
+        eventually(
+            lambda: all(len(numbers) >= len(expected) for numbers in self.numbers),
+            "every watcher has every record",
+        )
+        for numbers in self.numbers:
+            assert sorted(numbers) == expected
+            for partition in range(PARTITIONS):
+                own = [n for n in numbers if n % PARTITIONS == partition]
+                assert own == sorted(own)
+        assert self.gaps == []
+
+    def _submit(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_SECONDS)
+
+    async def _start(self, client: Client, numbers: list[int]) -> None:
+        self._tasks.append(asyncio.create_task(self._watch(client, numbers)))
+
+    async def _watch(self, client: Client, numbers: list[int]) -> None:
+        async for message in client:
+            if isinstance(message, Gap):
+                self.gaps.append(message)
+            else:
+                numbers.append(message.data["n"])
+
+    async def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+class Traffic:
+    """Writes records at a steady rate from a thread until the block ends."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Traffic:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        self._thread.join(PATIENCE_SECONDS)
+
+    def more(self, count: int) -> None:
+        """Wait until so many further records are out."""
+        target = self._records.sent + count
+        eventually(lambda: self._records.sent >= target, f"{count} more records")
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.005):
+            self._records.send(1)
+
+
+def test_two_workers_share_the_port_and_both_serve(serve: Serve, records: Records) -> None:
+    service = serve(server={"workers": 2}).ready()
+    peers = [open_peer(service) for _ in range(40)]
+    for peer in peers:
+        peer.subscribe()
+    numbers = records.send(3)
+    assert all(sorted(peer.numbers(3)) == numbers for peer in peers)
+    _, workers = service.admin("/workers")
+    connections = [child["board"]["connections"] for child in _children(workers, "worker-")]
+    assert sum(connections) == 40
+    assert min(connections) > 0
+    for peer in peers:
+        peer.close()
+
+
+def _children(answer: Any, prefix: str) -> list[dict[str, Any]]:
+    return [child for child in answer if child["name"].startswith(prefix)]
+
+
+def test_worker_killed_under_traffic_loses_and_repeats_nothing(
+    serve: Serve, records: Records
+) -> None:
+    service = serve(server={"workers": 2}).ready()
+    with Watchers(service, 20) as watchers:
+        with Traffic(records) as traffic:
+            traffic.more(20)
+            for name in ("worker-0", "worker-1", "worker-0"):
+                victim = eventually(lambda name=name: service.children().get(name), name)
+                victim.kill()
+                traffic.more(60)
+                service.ready()
+        watchers.have(list(range(records.sent)))
+        assert any(client.connects > 1 for client in watchers.clients)
+
+
+def test_consumer_killed_under_traffic_loses_and_repeats_nothing(
+    serve: Serve, records: Records
+) -> None:
+    service = serve(server={"workers": 2}).ready()
+    with Watchers(service, 6) as watchers:
+        with Traffic(records) as traffic:
+            for _ in range(2):
+                traffic.more(40)
+                service.children()["consumer"].kill()
+                traffic.more(40)
+                eventually(lambda: "consumer" in service.children(), "a new consumer")
+                service.ready()
+        watchers.have(list(range(records.sent)))
+        # The clients did not notice.
+        assert [client.connects for client in watchers.clients] == [1] * 6
+
+
+def test_supervisor_killed_leaves_no_process(serve: Serve) -> None:
+    service = serve(server={"workers": 2}).ready()
+    children = list(service.children().values())
+    assert len(children) == 3
+    os.kill(service.pid, signal.SIGKILL)
+    service.wait()
+
+    def gone(child: psutil.Process) -> bool:
+        # Whoever inherits them may be slow to bury them.
+        return not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+    eventually(lambda: all(gone(child) for child in children), "every child is gone", 5)
+
+
+def test_sigterm_sends_clients_away_and_ends_with_zero(serve: Serve, records: Records) -> None:
+    service = serve().ready()
+    with open_peer(service) as peer:
+        peer.subscribe()
+        children = list(service.children().values())
+        service.signal(signal.SIGTERM)
+        assert peer.until("reconnect")["after_ms"] >= 0
+        assert peer.closed() == (1012, "service restart")
+    assert service.wait() == 0
+    assert not any(child.is_running() for child in children)
+
+
+def test_poison_records_are_skipped_counted_and_located(
+    serve: Serve, records: Records, topic: str
+) -> None:
+    service = serve(kafka={"max_record_bytes": 2048}, server={"workers": 1}).ready()
+    poison: list[bytes | None] = [
+        None,
+        b"",
+        b"  ",
+        b"not json",
+        b"[1,2]",
+        b"17",
+        b'{"n":NaN}',
+        b'{"n":"\xff"}',
+        b"\xef\xbb\xbf{}",
+        b'{"deep":' * 2000 + b"1" + b"}" * 2000,
+        b'{"pad":"' + b"x" * 4096 + b'"}',
+    ]
+    with open_peer(service) as peer:
+        peer.subscribe()
+        for value in poison:
+            records.raw(value, 1)
+            records.send(1)
+        records.flush()
+        assert sorted(peer.numbers(len(poison))) == list(range(len(poison)))
+        position = peer.subscribe()["position"]
+    children = service.admin("/workers")[1]
+    (consumer,) = _children(children, "consumer")
+    assert consumer["board"]["bad_records"] == len(poison)
+    line = service.wait_logged("record skipped")
+    assert f"topic={topic}" in line
+    assert "partition=1" in line
+    assert "offset=0" in line
+    # What follows a bad record resumes without it.
+    with open_peer(service) as peer:
+        assert peer.subscribe(resume={"energy": position})["replayed"] == 0
+
+
+def test_broker_that_comes_after_the_service(
+    broker: Broker, topic: str, records: Records, tmp_path: Path
+) -> None:
+    host, _, port = broker.bootstrap.partition(":")
+    with TcpProxy(host, int(port)) as proxy:
+        proxy.cut()
+        settings = config(f"127.0.0.1:{proxy.port}", topic, server={"workers": 1})
+        with Service(tmp_path, settings) as service:
+            with open_peer(service) as peer:
+                assert peer.ask({"type": "ping"})["type"] == "pong"
+                peer.send({"type": "subscribe", "streams": ["energy"]})
+                assert peer.receive()["code"] == "STREAM_UNAVAILABLE"
+                status, answer = service.admin("/ready")
+                assert (status, answer["ready"]) == (503, False)
+                assert answer["reasons"]
+                assert service.admin("/live")[0] == 200
+                service.wait_logged("broker is not reachable")
+                proxy.restore()
+                peer.until("subscribed")
+                service.ready()
+                numbers = records.send(5)
+                assert sorted(peer.numbers(5)) == numbers
+            assert len(service.logged("broker is not reachable")) == 1
+
+
+def test_wss(serve: Serve, records: Records, tmp_path: Path) -> None:
+    import ssl
+
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 "
+        f"-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -keyout {key} -out {certificate}",
+        shell=True,
+        check=True,
+        capture_output=True,
+    )
+    service = serve(server={"tls": {"cert": str(certificate), "key": str(key)}}).ready()
+    trust = ssl.create_default_context(cafile=str(certificate))
+    with open_peer(service, ssl=trust) as peer, open_peer(service, ssl=trust) as other:
+        peer.subscribe()
+        other.subscribe()
+        numbers = records.send(50)
+        assert sorted(peer.numbers(50)) == numbers
+        assert sorted(other.numbers(50)) == numbers
+        assert peer.ask({"type": "ping"})["type"] == "pong"
+    # Plain HTTP on the TLS port harms nobody.
+    with bare_socket(service) as plain:
+        plain.sendall(upgrade_request(service))
+        plain.settimeout(PATIENCE_SECONDS)
+        assert b"101" not in plain.recv(4096)
+    with open_peer(service, ssl=trust) as peer:
+        assert peer.ask({"type": "ping"})["type"] == "pong"
+
+
+def _ping_without_reading(client: socket.socket, frames: bytes, seconds: float) -> int:
+    """Write pings until the peer stops taking them; how many bytes it took."""
+    client.settimeout(1.0)
+    taken = 0
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            taken += client.send(frames)
+        except (TimeoutError, ConnectionError):
+            break
+    return taken
+
+
+@pytest.mark.parametrize(
+    "message", [masked(9, b"x" * 125), masked(1, b'{"type":"ping"}')], ids=["ping", "JSON ping"]
+)
+def test_client_that_pings_and_never_reads_costs_no_memory(
+    serve: Serve, records: Records, message: bytes
+) -> None:
+    service = serve(server={"workers": 1, "messages_per_second": 1e9}).ready()
+    worker = service.children()["worker-0"]
+    before = worker.memory_info().rss
+    with bare_socket(service) as client, open_peer(service) as honest:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.sendall(upgrade_request(service))
+        response_head(client)
+        taken = _ping_without_reading(client, message * 500, 10.0)
+        # It could not go on for ever: it was left unread in turn.
+        assert taken < 64 << 20
+        honest.subscribe()
+        numbers = records.send(3)
+        assert sorted(honest.numbers(3)) == numbers
+        assert worker.memory_info().rss - before < 8 << 20
+
+
+def test_client_that_stops_reading_is_told_what_it_missed(serve: Serve, records: Records) -> None:
+    service = serve(server={"workers": 1}, history={"max_frames": 50}).ready()
+    with bare_socket(service) as slow, open_peer(service) as quick:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        slow.sendall(upgrade_request(service, query="?subscribe=energy"))
+        response_head(slow)
+        quick.subscribe()
+        sent = 0
+        # More than the socket's buffers and the ring take together.
+        while sent < 400:
+            records.send(50, pad="x" * 20_000)
+            sent += 50
+            assert len(quick.numbers(50)) == 50
+        numbers, gaps = _read_all(slow, sent)
+    assert gaps, "the buffers took everything: nothing was tested"
+    assert len(numbers) == len(set(numbers))
+    assert len(numbers) + sum(gaps) == sent
+
+
+def _read_all(client: socket.socket, sent: int) -> tuple[list[int], list[int]]:
+    """Numbers received and gaps owned up to, until together they are all that was sent."""
+    client.settimeout(PATIENCE_SECONDS)
+    numbers: list[int] = []
+    gaps: list[int] = []
+    data = b""
+    while len(numbers) + sum(gaps) < sent:
+        piece = client.recv(1 << 20)
+        assert piece, "the connection has ended"
+        data += piece
+        while (frame := first_frame(data)) is not None:
+            payload, data = frame
+            message = orjson.loads(payload)
+            if message["type"] == "data":
+                numbers.append(message["data"]["n"])
+            elif message["type"] == "lagged":
+                gaps.append(message["missed"])
+    return numbers, gaps
+
+
+def test_max_connections_counts_over_all_workers(serve: Serve) -> None:
+    service = serve(server={"workers": 2, "max_connections": 10}).ready()
+    peers = [open_peer(service) for _ in range(10)]
+    with pytest.raises(InvalidStatus) as refused:
+        open_peer(service)
+    response = refused.value.response
+    assert response.status_code == 503
+    assert 1 <= int(response.headers["Retry-After"]) <= 5
+    assert orjson.loads(response.body or b"")["code"] == "TOO_MANY_CONNECTIONS"
+    peers.pop().close()
+
+    def admitted() -> bool:
+        try:
+            peers.append(open_peer(service))
+        except InvalidStatus:
+            return False
+        return True
+
+    eventually(admitted, "the freed place is given away")
+    for peer in peers:
+        peer.close()
+
+
+def test_silent_handshake_is_ended(serve: Serve) -> None:
+    service = serve(server={"workers": 1, "handshake_timeout_seconds": 0.3}).ready()
+    with bare_socket(service) as client:
+        client.sendall(b"GET /ws/energy HTTP/1.1\r\nHost: x\r\n")
+        client.settimeout(PATIENCE_SECONDS)
+        assert client.recv(1) == b""
+
+
+def test_client_without_pong_is_dropped(serve: Serve) -> None:
+    service = serve(
+        server={"workers": 1, "ping_interval_seconds": 0.5, "pong_timeout_seconds": 0.5}
+    ).ready()
+    with bare_socket(service) as dead, open_peer(service) as alive:
+        dead.sendall(upgrade_request(service))
+        response_head(dead)
+        assert close_code(dead) == 4000
+        assert alive.ask({"type": "ping"})["type"] == "pong"
+
+
+def test_token_that_expires_ends_the_connection_unless_renewed(serve: Serve) -> None:
+    service = serve(
+        server={"workers": 1}, auth={"leeway_seconds": 0, "expiry_notice_seconds": 1}
+    ).ready()
+
+    def short_lived() -> dict[str, str]:
+        claims = {"sub": "tester", "exp": time.time() + 2.5}
+        return {"Authorization": f"Bearer {jwt.encode(claims, SECRET, algorithm='HS256')}"}
+
+    with open_peer(service, additional_headers=short_lived()) as peer:
+        assert peer.receive()["code"] == "TOKEN_EXPIRING"
+        assert peer.receive()["code"] == "TOKEN_EXPIRED"
+        assert peer.closed() == (4401, "token expired")
+    with open_peer(service, additional_headers=short_lived()) as peer:
+        assert peer.receive()["code"] == "TOKEN_EXPIRING"
+        peer.send({"type": "auth", "token": token("somebody else")})
+        assert peer.receive()["code"] == "UNAUTHORIZED"
+        peer.send({"type": "auth", "token": token()})
+        assert peer.receive()["type"] == "authenticated"
+        with pytest.raises(TimeoutError):
+            peer.receive(4.0)
+
+
+def test_no_token_reaches_a_log(serve: Serve) -> None:
+    service = serve(log={"level": "DEBUG"}).ready()
+    canary = "CANARY" + "x" * 30
+    for query, headers in (
+        (f"?token={canary}", {}),
+        ("", {"Authorization": f"Bearer {canary}"}),
+        ("", {"Sec-WebSocket-Protocol": f"energyws, bearer.{canary}"}),
+        (f"?token={canary}", {"Origin": "https://x", "Host": "y"}),
+    ):
+        try:
+            with open_peer(service, query=query, additional_headers=headers) as peer:
+                peer.receive()
+        except InvalidStatus:
+            pass
+    with bare_socket(service) as client:
+        client.sendall(f"GET /ws/energy?token={canary} x HTTP/1.1\r\n\r\n".encode())
+        response_head(client)
+    with open_peer(service) as peer:
+        peer.send({"type": "auth", "token": canary})
+        peer.receive()
+    assert service.stop() == 0
+    text = "\n".join(service.lines)
+    assert canary not in text
+    assert SECRET not in text
+    assert "WebSocket client connected" in text
+    assert "WebSocket client disconnected" in text
+
+
+def test_crash_loop_ends_the_service_and_says_why(serve: Serve, tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing.pem")
+    service = serve(server={"tls": {"cert": missing, "key": missing}})
+    assert service.wait() == 2
+    assert "server.tls.cert" in "\n".join(service.lines)
