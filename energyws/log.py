@@ -8,6 +8,7 @@ characters never reach the line, so nobody can forge one.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
@@ -89,8 +90,10 @@ def configure(settings: LogSettings, process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level)
-    # What these say of single connections is ours to say, without request lines and tokens.
-    for name in ("picows", "aiofastnet", "asyncio"):
+    # What picows says of single connections is ours to say, at a bounded rate and without what
+    # clients sent; aiofastnet's and asyncio's errors are about us.
+    logging.getLogger("picows").setLevel(logging.CRITICAL)
+    for name in ("aiofastnet", "asyncio"):
         logging.getLogger(name).setLevel(max(logging.ERROR, root.level))
 
 
@@ -139,12 +142,14 @@ class _Json(logging.Formatter):
         for key, value in _fields(record).items():
             limit = _MAX_TRACEBACK if key == "traceback" else _MAX_VALUE
             line[key] = value if _is_json_number(value) else _encodable(value, limit)
-        return orjson.dumps(line).decode()
+        text = orjson.dumps(line).decode()
+        # JSON lets C1 controls and line separators be; terminals and readers of lines do not.
+        return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def _is_json_number(value: object) -> bool:
     # orjson refuses integers of more than 64 bits.
-    return isinstance(value, float) or (isinstance(value, int) and -(2**63) <= value < 2**63)
+    return isinstance(value, float) or (isinstance(value, int) and -(2**63) <= value < 2**64)
 
 
 def _encodable(value: object, limit: int) -> str:

@@ -223,7 +223,7 @@ class Cursor:
         if self.index < ring.first:
             if self.on_lag is OnLag.DISCONNECT:
                 raise TooSlow
-            return self._jump(stream, ring, stop)
+            return self._jump(stream, ring, max(stop, ring.first))
         entries, self.index = ring.read(self.index, stop, max_bytes, self.skip)
         frames = [entry.frame for entry in entries]
         self._position = ring.position_at(self.index)
@@ -242,7 +242,7 @@ class Cursor:
         missed = index - self.index
         target = ring.position_at(index)
         message = frame.lagged(stream, missed, str(self._position), str(target), LAGGED)
-        self.index, self._position, self.skip = index, target, None
+        self.index, self._position = index, target
         return [message], missed
 
     def _settle(self, stream: str, ring: Ring, now: float) -> list[bytes]:

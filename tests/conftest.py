@@ -46,10 +46,9 @@ def serve(broker: Broker, topic: str, tmp_path: Path) -> Iterator[Callable[..., 
     """Starts services on the topic: `serve(server={"workers": 1})`; ends them all."""
     running: list[Service] = []
 
-    def start(environment: dict[str, str] | None = None, **sections: dict[str, Any]) -> Service:
+    def start(**sections: dict[str, Any]) -> Service:
         settings = config(broker.bootstrap, topic, **sections)
-        directory = tmp_path / f"service-{len(running)}"
-        running.append(Service(directory, settings, **(environment or {})))
+        running.append(Service(tmp_path / f"service-{len(running)}", settings))
         return running[-1]
 
     yield start

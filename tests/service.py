@@ -19,8 +19,8 @@ from typing import Any, Final, Protocol, Self
 
 import orjson
 import psutil
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: ignore[attr-defined]
 
 from energyws.auth import mint
 from energyws.demo.broker_process import BrokerProcess
@@ -52,6 +52,12 @@ class Broker(Protocol):
     def create_topic(self, name: str, partitions: int = PARTITIONS) -> None:
         """Make a topic; returns when it can be used."""
 
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic; returns when it is gone."""
+
+    def trim(self, name: str, partition: int, low: int) -> None:
+        """Remove the records of a partition below offset `low`, as retention does."""
+
 
 class Embedded:
     """The embedded broker in a process of its own."""
@@ -62,6 +68,12 @@ class Embedded:
 
     def create_topic(self, name: str, partitions: int = PARTITIONS) -> None:
         self.process.call("create_topic", name=name, partitions=partitions)
+
+    def delete_topic(self, name: str) -> None:
+        self.process.call("delete_topic", name=name)
+
+    def trim(self, name: str, partition: int, low: int) -> None:
+        self.process.call("trim", topic=name, partition=partition, low_offset=low)
 
 
 class Real:
@@ -79,6 +91,21 @@ class Real:
             ),
             f"topic {name} is there",
         )
+
+    def delete_topic(self, name: str) -> None:
+        self._admin.delete_topics([name])[name].result(30)
+        eventually(
+            lambda: self._admin.list_topics(name, timeout=5).topics[name].error is not None,
+            f"topic {name} is gone",
+        )
+
+    def trim(self, name: str, partition: int, low: int) -> None:
+        place = TopicPartition(name, partition, low)
+        self._admin.delete_records([place])[place].result(30)
+
+    def add_partitions(self, name: str, partitions: int) -> None:
+        """Let a topic have so many partitions."""
+        self._admin.create_partitions([NewPartitions(name, partitions)])[name].result(30)
 
 
 @contextmanager
@@ -112,6 +139,10 @@ class Records:
         """Write any value at all; `flush` sees it into the log."""
         self._producer.produce(self.topic, value, partition=partition)
 
+    def partitions(self) -> int:
+        """How many partitions the producer knows of."""
+        return len(self._producer.list_topics(self.topic, timeout=5).topics[self.topic].partitions)
+
     def flush(self) -> None:
         """Wait until everything is in the log."""
         left = self._producer.flush(PATIENCE_SECONDS)
@@ -121,15 +152,19 @@ class Records:
 class Service:
     """`energyws serve` with a configuration of its own; ports are free ones."""
 
-    def __init__(self, directory: Path, config: dict[str, Any], **environment: str) -> None:
+    def __init__(
+        self, directory: Path, config: dict[str, Any], *, descriptors: int | None = None
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / "config.yaml"
         path.write_text(json.dumps(config))
         self.lines: list[str] = []
+        command = [sys.executable, "-m", "energyws.cli", "serve", "--config", str(path)]
+        if descriptors is not None:
+            command = ["prlimit", f"--nofile={descriptors}", *command]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "energyws.cli", "serve", "--config", str(path)],
+            command,
             stderr=subprocess.PIPE,
-            env={**os.environ, **environment},
             text=True,
             # A Ctrl-C at the test run is the test run's business.
             start_new_session=True,
@@ -205,12 +240,12 @@ class Service:
         eventually(lambda: self.admin("/ready")[0] == 200, "the service is ready")
         return self
 
-    def caught_up(self, records: Records) -> None:
-        """Wait until every worker has every record that was sent."""
+    def caught_up(self, records: Records, less: int = 0) -> None:
+        """Wait until every worker has a frame for every record that was sent, but for `less`."""
 
         def complete() -> bool:
             workers = [c for c in self.admin("/workers")[1] if c["name"].startswith("worker-")]
-            return all(child["board"]["frames"] >= records.sent for child in workers)
+            return all(child["board"]["frames"] >= records.sent - less for child in workers)
 
         eventually(complete, "every worker has every record")
 

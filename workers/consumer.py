@@ -7,7 +7,7 @@ import contextlib
 import heapq
 import secrets
 import time
-from typing import Final
+from typing import Final, Protocol
 
 from energyws.board import Field, Row
 from energyws.frame import DataFrames
@@ -28,11 +28,18 @@ RETENTION: Final = "RETENTION"
 _log = Log("consumer")
 
 
+class Sender(Protocol):
+    """What an intake needs of the Publisher."""
+
+    def publish(self, stream: str, entry: Entry) -> None:
+        """Send one frame to every worker."""
+
+
 class Intake:
     """One stream: records in, frames out; first what is read back, then what is live."""
 
     def __init__(
-        self, stream: str, found: Found, settings: Settings, row: Row, publisher: Publisher
+        self, stream: str, found: Found, settings: Settings, row: Row, publisher: Sender
     ) -> None:
         self.stream = stream
         self.epoch = found.epoch

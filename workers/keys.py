@@ -102,7 +102,6 @@ class KeyStore:
                     reason=_reason(error),
                     keys_kept=len(known),
                 )
-            # 2 ** 10 times the first pause is beyond the longest: the exponent needs no more.
             pause = RETRY_FIRST_SECONDS * 2.0 ** min(endpoint.failures, 10)
             endpoint.failures += 1
             return min(RETRY_MAX_SECONDS, self._refresh_seconds, pause)

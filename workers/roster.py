@@ -13,6 +13,7 @@ import itertools
 import math
 import random
 import time
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from energyws.auth import Principal
@@ -61,9 +62,15 @@ class Member(Closing, Protocol):
 
 
 class Roster:
-    """Every connection of this worker."""
+    """Every connection of this worker. `monotonic` and `wall` tell the time in seconds."""
 
-    def __init__(self, server: Server, auth: Auth) -> None:
+    def __init__(
+        self,
+        server: Server,
+        auth: Auth,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._server = server
         self._notice_seconds = auth.expiry_notice_seconds
@@ -77,7 +84,9 @@ class Roster:
         self._round_size = 0
         self._next_round = 0.0
         self._time = 0.0
-        self._last = time.monotonic()
+        self._monotonic = monotonic
+        self._wall = wall
+        self._last = monotonic()
         self._timer = self._loop.call_later(TICK_SECONDS, self._on_tick)
         self._empty: asyncio.Event | None = None
 
@@ -128,13 +137,13 @@ class Roster:
         self._timer.cancel()
 
     def _on_tick(self) -> None:
-        now = time.monotonic()
+        now = self._monotonic()
         # Not more than two ticks at once: what is beyond was our own absence.
         self._time += min(now - self._last, 2 * TICK_SECONDS)
         self._last = now
         self._timer = self._loop.call_later(TICK_SECONDS, self._on_tick)
         self._abort_overdue()
-        self._expire(time.time())
+        self._expire(self._wall())
         self._drop_silent()
         self._ping_some()
 

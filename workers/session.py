@@ -110,27 +110,11 @@ class Session(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """picows: the 101 is on its way."""
         self._transport = transport
-        # It holds the token, and nobody needs it any more.
-        transport.request.headers.clear()
-        transport.request.path = b""
-        under = cast(aiofastnet.Transport, transport.underlying_transport)
-        limit = self._context.settings.write_buffer_bytes
-        under.set_write_buffer_limits(high=limit, low=limit // 4)
-        self.write = under.write_nocheck
-        self.writable = True
-        self._context.row.add(Field.CONNECTIONS)
-        self._context.roster.join(self)
-        _log.info(
-            "WebSocket client connected",
-            client=self.id,
-            peer=self.peer,
-            subject=self.principal.subject,
-        )
-        first, self._first = self._first, None
-        if isinstance(first, BadClientMessage):
-            self.say(first.error, first.detail)
-        elif first is not None:
-            self._obey(first)
+        try:
+            self._enter(transport)
+        except Exception:
+            _log.exception("a connection could not be set up", client=self.id)
+            self.close(INTERNAL)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """picows: the connection is gone, whoever ended it."""
@@ -213,6 +197,29 @@ class Session(WSListener):
         """Roster: the closing handshake took too long."""
         if self._transport is not None:
             self._transport.disconnect(graceful=False)
+
+    def _enter(self, transport: WSTransport) -> None:
+        # It holds the token, and nobody needs it any more.
+        transport.request.headers.clear()
+        transport.request.path = b""
+        under = cast(aiofastnet.Transport, transport.underlying_transport)
+        limit = self._context.settings.write_buffer_bytes
+        under.set_write_buffer_limits(high=limit, low=limit // 4)
+        self.write = under.write_nocheck
+        self.writable = True
+        self._context.row.add(Field.CONNECTIONS)
+        self._context.roster.join(self)
+        _log.info(
+            "WebSocket client connected",
+            client=self.id,
+            peer=self.peer,
+            subject=self.principal.subject,
+        )
+        first, self._first = self._first, None
+        if isinstance(first, BadClientMessage):
+            self.say(first.error, first.detail)
+        elif first is not None:
+            self._obey(first)
 
     def _receive(self, received: WSFrame) -> None:
         kind = received.msg_type

@@ -30,11 +30,13 @@ from tests.clients import (
     response_head,
     upgrade_request,
 )
+from tests.issuer import Issuer
 from tests.proxy import TcpProxy
 from tests.service import (
     PARTITIONS,
     SECRET,
     Broker,
+    Real,
     Records,
     Service,
     config,
@@ -162,8 +164,8 @@ def test_worker_killed_under_traffic_loses_and_repeats_nothing(
         with Traffic(records) as traffic:
             traffic.more(20)
             for name in ("worker-0", "worker-1", "worker-0"):
-                victim = eventually(lambda name=name: service.children().get(name), name)
-                victim.kill()
+                eventually(lambda: len(service.children()) == 3, "every child runs")
+                service.children()[name].kill()
                 traffic.more(60)
                 service.ready()
         watchers.have(list(range(records.sent)))
@@ -248,6 +250,79 @@ def test_poison_records_are_skipped_counted_and_located(
     # What follows a bad record resumes without it.
     with open_peer(service) as peer:
         assert peer.subscribe(resume={"energy": position})["replayed"] == 0
+
+
+def test_records_that_retention_takes_first_are_owned_up_to(
+    serve: Serve, records: Records, broker: Broker, topic: str
+) -> None:
+    service = serve(supervision={"hang_seconds": 60}).ready()
+    with open_peer(service) as peer:
+        peer.subscribe()
+        records.send(30)
+        assert sorted(peer.numbers(30)) == list(range(30))
+        consumer = service.children()["consumer"]
+        consumer.suspend()
+        records.send(60)
+        # Offsets 10 to 29 of partition 1 were not read yet; the first half of them goes.
+        broker.trim(topic, 1, 20)
+        consumer.resume()
+        gap = peer.until("lagged")
+        assert (gap["missed"], gap["reason"]) == (10, "RETENTION")
+        epoch, _, before = gap["from"].partition("-")
+        assert before.split(".")[1] == "10"
+        assert gap["to"].split(".")[1] == "20"
+        service.wait_logged("records lost", "partition=1", "first_offset=10", "last_offset=19")
+        # Who resumes from before the gap is told of it as well, who has passed it is not.
+        service.caught_up(records, less=9)
+    with open_peer(service) as peer:
+        told = peer.subscribe(resume={"energy": f"{epoch}-10.10.10"})
+        assert (told["recovered"], told["replayed"]) == (True, 51)
+        assert peer.until("lagged")["missed"] == 10
+    with open_peer(service) as peer:
+        assert peer.subscribe(resume={"energy": f"{epoch}-10.20.10"})["replayed"] == 50
+
+
+def test_recreated_topic_is_announced_and_read_from_its_start(
+    serve: Serve, records: Records, broker: Broker, topic: str
+) -> None:
+    service = serve(server={"workers": 1}).ready()
+    with open_peer(service) as peer:
+        peer.subscribe()
+        records.send(9)
+        peer.numbers(9)
+        old = peer.subscribe()["position"]
+        broker.delete_topic(topic)
+        broker.create_topic(topic)
+        again = Records(broker.bootstrap, topic)
+        again.send(3)
+        gap = peer.until("lagged")
+        assert (gap["reason"], gap["missed"]) == ("EPOCH_CHANGED", None)
+        assert sorted(peer.numbers(3)) == [0, 1, 2]
+    with open_peer(service) as peer:
+        told = peer.subscribe(resume={"energy": old})
+        assert (told["recovered"], told["reason"]) == (False, "EPOCH_CHANGED")
+        assert sorted(peer.numbers(3)) == [0, 1, 2]
+
+
+def test_added_partition_is_read_from_its_start(
+    serve: Serve, records: Records, broker: Broker, topic: str
+) -> None:
+    if not isinstance(broker, Real):
+        pytest.skip("the embedded broker cannot add a partition to a topic")
+    service = serve(server={"workers": 1}).ready()
+    with open_peer(service) as peer:
+        position = peer.subscribe()["position"]
+        broker.add_partitions(topic, 4)
+        more = Records(broker.bootstrap, topic)
+        eventually(lambda: more.partitions() == 4, "the producer knows the new partition")
+        for number in range(3):
+            more.raw(orjson.dumps({"n": number}), 3)
+        more.flush()
+        assert peer.numbers(3) == [0, 1, 2]
+    with open_peer(service) as peer:
+        # A position from before the partition was there brings it from its start.
+        assert peer.subscribe(resume={"energy": position})["replayed"] == 3
+        assert peer.numbers(3) == [0, 1, 2]
 
 
 def test_broker_that_comes_after_the_service(
@@ -476,3 +551,59 @@ def test_crash_loop_ends_the_service_and_says_why(serve: Serve, tmp_path: Path) 
     service = serve(server={"tls": {"cert": missing, "key": missing}})
     assert service.wait() == 2
     assert "server.tls.cert" in "\n".join(service.lines)
+
+
+def test_worker_that_runs_out_of_descriptors_stays_calm(
+    broker: Broker, topic: str, records: Records, tmp_path: Path
+) -> None:
+    settings = config(broker.bootstrap, topic, server={"workers": 1})
+    with Service(tmp_path, settings, descriptors=160) as service:
+        service.ready()
+        worker = service.children()["worker-0"]
+        crowd = [bare_socket(service) for _ in range(200)]
+        service.wait_logged("accepting is paused")
+        before = sum(worker.cpu_times()[:2])
+        lines = len(service.lines)
+        # The time in which a loop that spins would show.
+        time.sleep(1.0)
+        assert sum(worker.cpu_times()[:2]) - before < 0.3
+        assert len(service.lines) - lines < 10
+        for client in crowd:
+            client.close()
+        with open_peer(service) as peer:
+            peer.subscribe()
+            numbers = records.send(3)
+            assert sorted(peer.numbers(3)) == numbers
+
+
+def test_jwks_of_several_issuers(serve: Serve) -> None:
+    with Issuer("a", "RS256") as first, Issuer("b", "ES256") as second:
+        service = serve(
+            server={"workers": 1},
+            auth={
+                # JWKS wins over a secret beside it.
+                "jwt_secret": SECRET,
+                "issuers": [
+                    {"name": one.kid, "issuer": one.name, "jwks_url": one.url}
+                    for one in (first, second)
+                ],
+            },
+        ).ready()
+
+        def status(bearer: str) -> int:
+            try:
+                with open_peer(service, additional_headers={"Authorization": f"Bearer {bearer}"}):
+                    return 101
+            except InvalidStatus as refused:
+                return refused.response.status_code
+
+        eventually(lambda: status(first.token()) == 101, "the first issuer's keys are there")
+        eventually(lambda: status(second.token()) == 101, "the second issuer's keys are there")
+        assert status(first.token(iss=second.name)) == 401
+        assert status(second.token(iss="https://stranger.example")) == 401
+        assert status(token()) == 401
+        # A new key is fetched once a token names it.
+        fetched = first.fetches
+        first.rotate()
+        eventually(lambda: status(first.token()) == 101, "the rotated key is known")
+        assert first.fetches == fetched + 1

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from pathlib import Path
+
+import pytest
+from websockets.frames import EXTERNAL_CLOSE_CODES
+
+from energyws import errors, frame
+from energyws.errors import (
+    CLOSES,
+    ERROR_CODES,
+    NORMAL,
+    BootError,
+    Close,
+    ConfigError,
+    EnergywsError,
+    ErrorCode,
+    ExitCode,
+)
+
+PROTOCOL_PAGE = Path(__file__).parent.parent / "docs" / "protocol.md"
+
+every_close = pytest.mark.parametrize("close", CLOSES, ids=lambda close: close.reason or "normal")
+every_error = pytest.mark.parametrize("error", ERROR_CODES, ids=lambda error: error.code)
+
+
+def documented(section: str) -> list[list[str]]:
+    """The rows of the table in a section of the protocol's page, without the header."""
+    _, _, rest = PROTOCOL_PAGE.read_text().partition(f"\n## {section}\n")
+    body, _, _ = rest.partition("\n## ")
+    rows = [line.strip("|").split("|") for line in body.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row] for row in rows[2:]]
+
+
+def test_close_table_is_complete() -> None:
+    assert {value for value in vars(errors).values() if isinstance(value, Close)} == set(CLOSES)
+
+
+def test_error_table_is_complete() -> None:
+    named = {value for value in vars(errors).values() if isinstance(value, ErrorCode)}
+
+    assert named == set(ERROR_CODES)
+
+
+def test_close_reasons_are_unique() -> None:
+    assert len({close.reason for close in CLOSES}) == len(CLOSES)
+
+
+def test_a_close_code_says_one_thing_about_coming_back() -> None:
+    assert len({(close.code, close.retry) for close in CLOSES}) == len(
+        {close.code for close in CLOSES}
+    )
+
+
+@every_close
+def test_close_code_may_be_sent_by_a_server(close: Close) -> None:
+    assert close.code in EXTERNAL_CLOSE_CODES or 4000 <= close.code <= 4999
+
+
+@every_close
+def test_close_reason_fits_into_a_control_frame(close: Close) -> None:
+    assert len(frame.close(close.code, close.reason)) == 4 + len(close.reason.encode())
+    assert bool(close.reason) is (close is not NORMAL)
+
+
+def test_error_codes_and_messages_are_unique() -> None:
+    assert len({error.code for error in ERROR_CODES}) == len(ERROR_CODES)
+    assert len({error.message for error in ERROR_CODES}) == len(ERROR_CODES)
+
+
+@every_error
+def test_error_code_is_upper_snake_and_explained(error: ErrorCode) -> None:
+    assert re.fullmatch(r"[A-Z]+(_[A-Z]+)*", error.code)
+    assert error.message
+
+
+@every_error
+def test_error_status_is_a_refusal(error: ErrorCode) -> None:
+    if error.status:
+        assert 400 <= HTTPStatus(error.status) <= 599
+
+
+@every_error
+def test_error_close_is_in_the_table(error: ErrorCode) -> None:
+    assert error.close is None or error.close in CLOSES
+
+
+@every_error
+def test_status_and_close_agree_about_coming_back(error: ErrorCode) -> None:
+    if error.status and error.close is not None:
+        assert error.close.retry is (error.status >= 500)
+
+
+def test_exit_codes_are_distinct_and_leave_the_shells_alone() -> None:
+    codes = [code.value for code in ExitCode.__members__.values()]
+
+    assert len(set(codes)) == len(codes)
+    assert ExitCode.OK == 0
+    assert all(0 <= code < 126 for code in codes)
+
+
+def test_config_error_tells_every_problem() -> None:
+    error = ConfigError(["server.port: too large", "kafka.brokers: missing"])
+
+    assert error.problems == ["server.port: too large", "kafka.brokers: missing"]
+    assert str(error).splitlines() == error.problems
+
+
+@pytest.mark.parametrize("kind", [ConfigError, BootError])
+def test_errors_on_purpose_have_one_root(kind: type[Exception]) -> None:
+    assert issubclass(kind, EnergywsError)
+
+
+def test_documented_error_codes_are_these() -> None:
+    expected = [
+        [
+            f"`{error.code}`",
+            str(error.status or ""),
+            str(error.close.code) if error.close else "",
+            error.message,
+        ]
+        for error in ERROR_CODES
+    ]
+
+    assert documented("Error codes") == expected
+
+
+def test_documented_close_codes_are_these() -> None:
+    expected = [[str(close.code), close.reason, "yes" if close.retry else "no"] for close in CLOSES]
+
+    assert documented("Close codes") == expected

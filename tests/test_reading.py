@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+from typing import Any, get_args
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from energyws.reading import REASONS, BadRecord, Reason, decode
+
+LIMIT = 1000
+BOM = "\ufeff".encode()
+
+spaces = st.text(" \t\r\n", max_size=3).map(str.encode)
+values: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**80), 2**80)
+    | st.floats(allow_nan=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+objects = st.dictionaries(st.text(), values, max_size=4)
+
+GOOD = {
+    "empty object": b"{}",
+    "inner white space": b'{ "a" :\r\n\t1 }',
+    "integer of 30 digits": b'{"n":123456789012345678901234567890}',
+    "float with a trailing zero": b'{"p":1.10}',
+    "exponent": b'{"p":1E+2}',
+    "minus zero": b'{"p":-0}',
+    "raw unicode": '{"é":"日本 😀"}'.encode(),
+    "escaped unicode": b'{"\\u00e9":"\\ud83d\\ude00"}',
+    "duplicate keys": b'{"a":1,"a":2}',
+    "escaped slash": b'{"a":"\\/"}',
+    "delete character": b'{"a":"\x7f"}',
+    "nested": b'{"a":' * 100 + b"1" + b"}" * 100,
+}
+
+BAD: dict[str, tuple[bytes | None, Reason]] = {
+    "no value": (None, "tombstone"),
+    "no bytes": (b"", "empty"),
+    "white space": (b" \t\r\n", "empty"),
+    "over the limit": (b'{"a":"' + b"x" * LIMIT + b'"}', "oversized"),
+    "over the limit, white space only": (b" " * (LIMIT + 1), "oversized"),
+    "text": (b"hello", "not_json"),
+    "cut off": (b'{"a":1', "not_json"),
+    "two objects": (b"{}{}", "not_json"),
+    "trailing comma": (b'{"a":1,}', "not_json"),
+    "single quotes": (b"{'a':1}", "not_json"),
+    "comment": (b'{"a":1}//', "not_json"),
+    "leading zero": (b'{"a":01}', "not_json"),
+    "NaN": (b'{"a":NaN}', "not_json"),
+    "infinity": (b'{"a":1e400}', "not_json"),
+    "zero byte behind": (b"{}\x00", "not_json"),
+    "form feed around": (b"\x0c{}", "not_json"),
+    "byte order mark": (BOM + b"{}", "not_json"),
+    "UTF-16": ("{}".encode("utf-16-le"), "not_json"),
+    "latin-1": (b'{"a":"\xe9"}', "not_json"),
+    "cut UTF-8": (b'{"a":"\xe2\x82"}', "not_json"),
+    "overlong UTF-8": (b'{"a":"\xc0\xaf"}', "not_json"),
+    "UTF-8 surrogate": (b'{"a":"\xed\xa0\x80"}', "not_json"),
+    "escaped lone surrogate": (b'{"a":"\\ud800"}', "not_json"),
+    "newline in a string": (b'{"a":"\n"}', "not_json"),
+    "never closed": (b'{"a":' * 200, "not_json"),
+    "avro": (b"\x00\x00\x00\x00\x01\x02", "not_json"),
+    "null": (b"null", "not_an_object"),
+    "array": (b"[{}]", "not_an_object"),
+    "string": (b'"{}"', "not_an_object"),
+    "number": (b" 1 ", "not_an_object"),
+    "boolean": (b"true", "not_an_object"),
+}
+
+
+@pytest.mark.parametrize("value", GOOD.values(), ids=GOOD.keys())
+def test_object_passes_untouched(value: bytes) -> None:
+    assert decode(value, max_bytes=LIMIT) == value
+
+
+@pytest.mark.parametrize(("value", "reason"), BAD.values(), ids=BAD.keys())
+def test_bad_record_has_a_reason(value: bytes | None, reason: Reason) -> None:
+    with pytest.raises(BadRecord) as bad:
+        decode(value, max_bytes=LIMIT)
+
+    assert bad.value.reason == reason
+    assert str(bad.value)
+
+
+def test_nesting_without_end_is_a_bad_record() -> None:
+    deep = 100_000
+    with pytest.raises(BadRecord) as bad:
+        decode(b'{"a":' * deep + b"1" + b"}" * deep, max_bytes=10 * deep)
+
+    assert bad.value.reason == "not_json"
+
+
+def test_table_of_bad_records_has_every_reason() -> None:
+    assert {reason for _, reason in BAD.values()} == set(REASONS) == set(get_args(Reason))
+
+
+@given(objects, spaces, spaces, st.booleans())
+def test_every_object_passes_without_surrounding_white_space(
+    value: dict[str, Any], before: bytes, after: bytes, ascii_only: bool
+) -> None:
+    text = json.dumps(value, ensure_ascii=ascii_only).encode()
+
+    assert decode(before + text + after, max_bytes=len(before + text + after)) == text
+
+
+@given(
+    st.binary(max_size=200)
+    | st.binary(max_size=20).map(lambda inner: b'{"a":"' + inner + b'"}')
+    | st.text(max_size=20).map(lambda inner: f'{{"a":{inner}}}'.encode())
+)
+@example(b'{"a":"\\u0000"}')
+def test_whatever_passes_is_an_object_in_utf8(value: bytes) -> None:
+    try:
+        text = decode(value, max_bytes=100)
+    except BadRecord as bad:
+        assert bad.reason in REASONS
+    else:
+        assert text in value
+        assert text[:1] + text[-1:] == b"{}"
+        assert type(json.loads(text.decode("utf-8", "strict"))) is dict
+
+
+def test_record_of_exactly_the_limit_passes() -> None:
+    value = b'{"a":1}'
+
+    assert decode(value, max_bytes=len(value)) == value
+
+
+def test_oversized_record_says_how_big_it_was_and_which_setting_bounds_it() -> None:
+    with pytest.raises(BadRecord, match=r"^8 bytes, more than kafka\.max_record_bytes \(7\)$"):
+        decode(b'{"a":1} ', max_bytes=7)

@@ -1,0 +1,210 @@
+"""The roster's clock: pings, deadlines, expiry and draining, with time that tests move."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from energyws.auth import Principal
+from energyws.errors import NO_PONG, RESTART, TOKEN_EXPIRED_CLOSE, Close, ErrorCode
+from energyws.settings import Auth, Server
+from workers.roster import TICK_SECONDS, Roster
+
+
+class FakeMember:
+    """A connection that remembers what was done to it."""
+
+    def __init__(self, expires_at: float = 1e12, *, answers: bool = False) -> None:
+        self._answers = answers
+        self.principal = Principal("me", expires_at, None, None)
+        self.heard = True
+        self.writable = True
+        self.closing = False
+        self.pings = 0
+        self.said: list[str] = []
+        self.closes: list[Close] = []
+        self.aborted = False
+        self.asked_back: list[int] = []
+
+    def ping(self) -> None:
+        self.heard = self._answers
+        self.pings += 1
+
+    def say(self, error: ErrorCode, detail: str = "") -> None:
+        self.said.append(error.code)
+
+    def close(self, close: Close) -> None:
+        self.closing = True
+        self.writable = False
+        self.closes.append(close)
+
+    def reconnect(self, after_ms: int, close: Close) -> None:
+        self.asked_back.append(after_ms)
+        self.close(close)
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class Clock:
+    """The time, and a roster that is ticked as its timer would."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self.wall = 2_000_000.0
+
+    def roster(self, auth: Auth | None = None) -> Roster:
+        return Roster(SERVER, auth or Auth(), lambda: self.now, lambda: self.wall)
+
+    def pass_seconds(self, roster: Roster, seconds: float) -> None:
+        for _ in range(round(seconds / TICK_SECONDS)):
+            self.now += TICK_SECONDS
+            self.wall += TICK_SECONDS
+            roster._timer.cancel()
+            roster._on_tick()
+
+
+Test = Callable[[Clock], Coroutine[Any, Any, None]]
+
+
+def play(test: Test) -> None:
+    asyncio.run(asyncio.wait_for(test(Clock()), 30))
+
+
+SERVER = Server(ping_interval_seconds=20, pong_timeout_seconds=10, close_timeout_seconds=3)
+
+
+def test_silent_client_is_pinged_then_closed() -> None:
+    async def test(clock: Clock) -> None:
+        roster = clock.roster()
+        dead, alive = FakeMember(), FakeMember()
+        roster.join(dead)
+        roster.join(alive)
+        for _ in range(80):
+            clock.pass_seconds(roster, 1)
+            alive.heard = True
+        assert alive.pings == pytest.approx(80 / 20, abs=1)
+        assert alive.closes == []
+        assert dead.closes == [NO_PONG]
+        roster.close()
+
+    play(test)
+
+
+def test_our_own_absence_is_held_against_nobody() -> None:
+    async def test(clock: Clock) -> None:
+        roster = clock.roster()
+        member = FakeMember()
+        roster.join(member)
+        clock.pass_seconds(roster, 5)
+        assert member.pings == 1
+        # The machine was suspended for an hour; the pong is still on its way.
+        clock.now += 3600
+        clock.pass_seconds(roster, 3)
+        assert member.closes == []
+        roster.close()
+
+    play(test)
+
+
+def test_paused_client_is_not_blamed_for_its_silence() -> None:
+    async def test(clock: Clock) -> None:
+        roster = clock.roster()
+        member = FakeMember()
+        roster.join(member)
+        clock.pass_seconds(roster, 2)
+        member.writable = False
+        clock.pass_seconds(roster, 120)
+        assert member.closes == []
+        roster.close()
+
+    play(test)
+
+
+def test_closing_handshake_has_a_deadline() -> None:
+    async def test(clock: Clock) -> None:
+        roster = clock.roster()
+        slow, quick = FakeMember(), FakeMember()
+        roster.closing(slow)
+        roster.closing(quick)
+        clock.pass_seconds(roster, 2)
+        roster.leave(quick)
+        assert not slow.aborted
+        clock.pass_seconds(roster, 2)
+        assert slow.aborted
+        assert not quick.aborted
+        roster.close()
+
+    play(test)
+
+
+def test_expiry_is_announced_then_carried_out() -> None:
+    async def test(clock: Clock) -> None:
+        roster = clock.roster(Auth(expiry_notice_seconds=10))
+        expiring = FakeMember(clock.wall + 30, answers=True)
+        renewed = FakeMember(clock.wall + 30, answers=True)
+        roster.join(expiring)
+        roster.join(renewed)
+        clock.pass_seconds(roster, 21)
+        assert expiring.said == renewed.said == ["TOKEN_EXPIRING"]
+        renewed.principal = Principal("me", clock.wall + 1000, None, None)
+        roster.expires(renewed)
+        clock.pass_seconds(roster, 10)
+        assert expiring.said == ["TOKEN_EXPIRING", "TOKEN_EXPIRED"]
+        assert expiring.closes == [TOKEN_EXPIRED_CLOSE]
+        assert renewed.closes == []
+        roster.close()
+
+    play(test)
+
+
+def test_clock_that_is_set_back_expires_nobody_early() -> None:
+    async def test(clock: Clock) -> None:
+        roster = clock.roster(Auth(expiry_notice_seconds=0))
+        member = FakeMember(clock.wall + 30, answers=True)
+        roster.join(member)
+        clock.wall -= 3600
+        clock.pass_seconds(roster, 60)
+        assert member.closes == []
+        clock.wall += 3600
+        clock.pass_seconds(roster, 1)
+        assert member.closes == [TOKEN_EXPIRED_CLOSE]
+        roster.close()
+
+    play(test)
+
+
+def test_members_that_left_are_not_kept_until_their_tokens_expire() -> None:
+    async def test(clock: Clock) -> None:
+        roster = clock.roster()
+        for _ in range(5_000):
+            member = FakeMember()
+            roster.join(member)
+            roster.leave(member)
+        assert len(roster._expiry) < 1_100
+        roster.close()
+
+    play(test)
+
+
+def test_drain_sends_everybody_away_and_waits_for_them() -> None:
+    async def test(clock: Clock) -> None:
+        roster = clock.roster()
+        members = [FakeMember() for _ in range(50)]
+        for member in members:
+            roster.join(member)
+        draining = asyncio.create_task(roster.drain(0.05))
+        while not all(member.closes for member in members):
+            await asyncio.sleep(0.001)
+        assert not draining.done()
+        for member in members:
+            roster.leave(member)
+        await draining
+        assert all(member.closes == [RESTART] for member in members)
+        assert len({member.asked_back[0] for member in members}) > 1
+        roster.close()
+
+    play(test)
