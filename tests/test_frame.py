@@ -215,13 +215,17 @@ BUILT: dict[str, tuple[Callable[[], bytes], bytes]] = {
     "text": (lambda: frame.text({"a": ["é", None, 1.5]}), '{"a":["é",null,1.5]}'.encode()),
     "lagged": (
         lambda: frame.lagged("energy", 12, "7f-1.2", "7f-9.6", "LAGGED"),
-        b'{"type":"lagged","stream":"energy","missed":12,"from":"7f-1.2","to":"7f-9.6",'
-        b'"reason":"LAGGED"}',
+        (
+            b'{"type":"lagged","stream":"energy","missed":12,"from":"7f-1.2","to":"7f-9.6",'
+            b'"reason":"LAGGED"}'
+        ),
     ),
     "lagged, nobody knows how much": (
         lambda: frame.lagged("energy", None, None, "7f-9.6", "EPOCH_CHANGED"),
-        b'{"type":"lagged","stream":"energy","missed":null,"from":null,"to":"7f-9.6",'
-        b'"reason":"EPOCH_CHANGED"}',
+        (
+            b'{"type":"lagged","stream":"energy","missed":null,"from":null,"to":"7f-9.6",'
+            b'"reason":"EPOCH_CHANGED"}'
+        ),
     ),
 }
 

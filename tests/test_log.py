@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
+from itertools import pairwise
 from typing import Any, Literal
 
 import pytest
@@ -331,9 +332,7 @@ def test_limited_keeps_count_and_its_distance(pauses: list[float]) -> None:
             through.append(clock.now)
 
     assert accounted == len(pauses) + 1
-    assert all(
-        later >= earlier + 10.0 for earlier, later in zip(through, through[1:], strict=False)
-    )
+    assert all(later >= earlier + 10.0 for earlier, later in pairwise(through))
 
 
 def test_limited_tells_the_time_by_itself() -> None:

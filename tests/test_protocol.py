@@ -62,8 +62,8 @@ UNDERSTOOD: dict[str, tuple[str, ClientMessage]] = {
     "several streams": ('{"type":"subscribe","streams":["b","a"]}', subscribe("b", "a")),
     "a stream twice": ('{"type":"subscribe","streams":["a","b","a"]}', subscribe("a", "b")),
     "resume": (
-        '{"type":"subscribe","streams":["energy"],"resume":{"energy":"%s"}}' % ID,
-        subscribe("energy", resume={"energy": ID}),
+        '{"type":"subscribe","streams":["energy"],"resume":{"energy":"7f3a90c2-1042.998.17"}}',
+        subscribe("energy", resume={"energy": "7f3a90c2-1042.998.17"}),
     ),
     "resume of one of two": (
         '{"type":"subscribe","streams":["a","b"],"resume":{"b":"7f-1"}}',
@@ -78,8 +78,8 @@ UNDERSTOOD: dict[str, tuple[str, ClientMessage]] = {
     "last": ('{"type":"subscribe","streams":["a"],"last":10}', subscribe("a", last=10)),
     "last none": ('{"type":"subscribe","streams":["a"],"last":0}', subscribe("a", last=0)),
     "last most": (
-        '{"type":"subscribe","streams":["a"],"last":%d}' % MAX_LAST,
-        subscribe("a", last=MAX_LAST),
+        '{"type":"subscribe","streams":["a"],"last":1000000}',
+        subscribe("a", last=1_000_000),
     ),
     "null last": ('{"type":"subscribe","streams":["a"],"last":null}', subscribe("a")),
     "last, and a resume with nothing": (
@@ -439,8 +439,10 @@ REPLIES: dict[str, tuple[bytes, str]] = {
     ),
     "error with a detail": (
         protocol.error(BAD_MESSAGE, "`last` must be small"),
-        '{"type":"error","message":"The message has a wrong field: `last` must be small",'
-        '"code":"BAD_MESSAGE"}',
+        (
+            '{"type":"error","message":"The message has a wrong field: `last` must be small",'
+            '"code":"BAD_MESSAGE"}'
+        ),
     ),
     "unsubscribed": (
         protocol.unsubscribed(["energy", "water"]),
@@ -452,30 +454,36 @@ REPLIES: dict[str, tuple[bytes, str]] = {
     ),
     "reconnect": (protocol.reconnect(730), '{"type":"reconnect","after_ms":730}'),
     "subscribed": (
-        protocol.subscribed({"energy": Subscribed(ID)}),
-        '{"type":"subscribed","streams":["energy"],"positions":{"energy":{"position":"%s"}}}' % ID,
+        protocol.subscribed({"energy": Subscribed("7f-1.2")}),
+        '{"type":"subscribed","streams":["energy"],"positions":{"energy":{"position":"7f-1.2"}}}',
     ),
     "subscribed, topic not found yet": (
         protocol.subscribed({"energy": Subscribed(None)}),
         '{"type":"subscribed","streams":["energy"],"positions":{"energy":{"position":null}}}',
     ),
     "subscribed, recovered": (
-        protocol.subscribed({"energy": Subscribed(ID, True, 12)}),
-        '{"type":"subscribed","streams":["energy"],"positions":{"energy":'
-        '{"position":"%s","recovered":true,"replayed":12}}}' % ID,
+        protocol.subscribed({"energy": Subscribed("7f-1.2", True, 12)}),
+        (
+            '{"type":"subscribed","streams":["energy"],"positions":{"energy":'
+            '{"position":"7f-1.2","recovered":true,"replayed":12}}}'
+        ),
     ),
     "subscribed, not recovered": (
         protocol.subscribed(
-            {"energy": Subscribed(ID, False, 0, Unrecovered.HISTORY_EXCEEDED, "7f-9")}
+            {"energy": Subscribed("7f-1", False, 0, Unrecovered.HISTORY_EXCEEDED, "7f-9")}
         ),
-        '{"type":"subscribed","streams":["energy"],"positions":{"energy":'
-        '{"position":"%s","recovered":false,"replayed":0,'
-        '"reason":"HISTORY_EXCEEDED","earliest":"7f-9"}}}' % ID,
+        (
+            '{"type":"subscribed","streams":["energy"],"positions":{"energy":'
+            '{"position":"7f-1","recovered":false,"replayed":0,'
+            '"reason":"HISTORY_EXCEEDED","earliest":"7f-9"}}}'
+        ),
     ),
     "subscribed to several": (
         protocol.subscribed({"b": Subscribed("7f-2"), "a": Subscribed("7f-1", True)}),
-        '{"type":"subscribed","streams":["b","a"],"positions":{"b":{"position":"7f-2"},'
-        '"a":{"position":"7f-1","recovered":true,"replayed":0}}}',
+        (
+            '{"type":"subscribed","streams":["b","a"],"positions":{"b":{"position":"7f-2"},'
+            '"a":{"position":"7f-1","recovered":true,"replayed":0}}}'
+        ),
     ),
 }
 

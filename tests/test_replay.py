@@ -333,7 +333,7 @@ class ReplicaMachine(RuleBasedStateMachine):
 
         located = ring.locate(known)
 
-        assert located.complete is not lost.__len__().__bool__()
+        assert located.complete is (not lost)
         self.tell(lost)
         self.position = known.merge(ring.position_at(located.start))
         self.cursor = Cursor(located.start, known, OnLag.SKIP)

@@ -1,0 +1,358 @@
+"""The client against a server that follows a script, with an independent WebSocket library."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from http import HTTPStatus
+from typing import Any, Self
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.sync.server import Server, ServerConnection, serve
+
+from energyws.client import (
+    BACKOFF_FIRST_SECONDS,
+    BACKOFF_MAX_SECONDS,
+    Backoff,
+    Client,
+    Gap,
+    Message,
+    Reading,
+    Refused,
+)
+
+# One connection of the script: gets the connection and the client's subscribe message.
+Scene = Callable[[ServerConnection, dict[str, Any]], None]
+
+
+class Script:
+    """A server that plays one scene per connection; the last one again and again."""
+
+    def __init__(self, *scenes: Scene, refuse: list[tuple[int, bytes]] | None = None) -> None:
+        self._scenes = list(scenes)
+        self._refuse = refuse or []
+        self.requests: list[dict[str, Any]] = []
+        self.tokens: list[str | None] = []
+        self.times: list[float] = []
+        self._server: Server = serve(
+            self._play, "127.0.0.1", 0, process_request=self._decide, close_timeout=1
+        )
+        self.url = f"ws://127.0.0.1:{self._server.socket.getsockname()[1]}/ws/energy"
+        self._thread = threading.Thread(target=self._server.serve_forever)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+
+    def _decide(self, connection: ServerConnection, request: Request) -> Response | None:
+        self.tokens.append(request.headers.get("Authorization"))
+        self.times.append(time.monotonic())
+        if not self._refuse:
+            return None
+        status, body = self._refuse.pop(0)
+        response = connection.respond(HTTPStatus(status), "")
+        return Response(status, response.reason_phrase, response.headers, body)
+
+    def _play(self, connection: ServerConnection) -> None:
+        scene = self._scenes.pop(0) if len(self._scenes) > 1 else self._scenes[0]
+        try:
+            request = orjson.loads(connection.recv())
+            self.requests.append(request)
+            scene(connection, request)
+        except ConnectionClosed:
+            pass
+
+
+def say(connection: ServerConnection, **message: object) -> None:
+    connection.send(orjson.dumps(message).decode())
+
+
+def subscribed(connection: ServerConnection, position: str, **fields: object) -> None:
+    say(
+        connection,
+        type="subscribed",
+        streams=["energy"],
+        positions={"energy": {"position": position, **fields}},
+    )
+
+
+def data(connection: ServerConnection, number: int, position: str) -> None:
+    say(
+        connection,
+        type="data",
+        stream="energy",
+        timestamp="2026-01-01T00:00:00.000Z",
+        data={"n": number},
+        id=position,
+    )
+
+
+def wait(connection: ServerConnection, request: dict[str, Any]) -> None:
+    """Keep the connection until the client ends it."""
+    while True:
+        connection.recv()
+
+
+def collect(client: Client, count: int) -> list[Message]:
+    """The first `count` messages."""
+
+    async def main() -> list[Message]:
+        found: list[Message] = []
+        async with aclosing(client.messages()) as messages:
+            async for message in messages:
+                found.append(message)
+                if len(found) == count:
+                    break
+        return found
+
+    return asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def numbers(messages: list[Message]) -> list[object]:
+    return [message.data["n"] for message in messages if isinstance(message, Reading)]
+
+
+def test_resumes_after_the_last_reading_it_gave_out() -> None:
+    def first(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-0.0")
+        data(connection, 0, "aa-1.0")
+        data(connection, 1, "aa-1.1")
+        connection.close(1012)
+
+    def second(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-1.1", recovered=True, replayed=1)
+        data(connection, 2, "aa-2.1")
+        wait(connection, request)
+
+    with Script(first, second) as script:
+        client = Client(script.url, token="t")
+        assert numbers(collect(client, 3)) == [0, 1, 2]
+    assert "resume" not in script.requests[0]
+    assert script.requests[1]["resume"] == {"energy": "aa-1.1"}
+    assert client.positions == {"energy": "aa-2.1"}
+
+
+def test_resumes_before_the_first_reading_too() -> None:
+    def first(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-7.7")
+        connection.close(1011)
+
+    def second(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-7.7", recovered=True, replayed=1)
+        data(connection, 1, "aa-8.7")
+        wait(connection, request)
+
+    with Script(first, second) as script:
+        collect(Client(script.url), 1)
+    assert script.requests[1]["resume"] == {"energy": "aa-7.7"}
+
+
+def test_position_is_merged_over_replicas_that_interleave_differently() -> None:
+    def first(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-0.0")
+        data(connection, 0, "aa-5.0")
+        connection.close(1012)
+
+    def second(connection: ServerConnection, request: dict[str, Any]) -> None:
+        # This replica is behind in partition 0, and ahead in partition 1.
+        subscribed(connection, "aa-5.0", recovered=True, replayed=1)
+        data(connection, 1, "aa-2.3")
+        wait(connection, request)
+
+    with Script(first, second) as script:
+        client = Client(script.url)
+        collect(client, 2)
+    assert client.positions == {"energy": "aa-5.3"}
+
+
+def test_gaps_stand_where_readings_are_missing() -> None:
+    def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(
+            connection, "bb-9", recovered=False, replayed=1, reason="EPOCH_CHANGED", earliest="bb-9"
+        )
+        data(connection, 1, "bb-10")
+        say(
+            connection,
+            type="lagged",
+            stream="energy",
+            missed=4,
+            **{"from": "bb-10", "to": "bb-14"},
+            reason="LAGGED",
+        )
+        data(connection, 6, "bb-15")
+        wait(connection, request)
+
+    with Script(scene) as script:
+        client = Client(script.url, resume={"energy": "aa-100"})
+        messages = collect(client, 4)
+    assert [type(message) for message in messages] == [Gap, Reading, Gap, Reading]
+    assert messages[0] == Gap("energy", None, "EPOCH_CHANGED", "bb-9")
+    assert messages[2] == Gap("energy", 4, "LAGGED", "bb-14")
+    assert client.positions == {"energy": "bb-15"}
+
+
+def test_last_is_asked_once_and_positions_afterwards() -> None:
+    def first(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-3", recovered=True, replayed=1)
+        data(connection, 3, "aa-4")
+        connection.close(1012)
+
+    with Script(first, wait) as script:
+        client = Client(script.url, last=1)
+        assert numbers(collect(client, 1)) == [3]
+        assert script.requests[0]["last"] == 1
+        assert "resume" not in script.requests[0]
+
+
+def test_comes_back_after_as_long_as_the_server_says() -> None:
+    def first(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-0")
+        say(connection, type="reconnect", after_ms=700)
+        connection.close(1012)
+
+    def second(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-0", recovered=True, replayed=1)
+        data(connection, 1, "aa-1")
+        wait(connection, request)
+
+    with Script(first, second) as script:
+        collect(Client(script.url), 1)
+        assert script.times[1] - script.times[0] >= 0.7
+
+
+@pytest.mark.parametrize("code", [4401, 4403, 1002, 1009])
+def test_close_that_says_never_again_is_raised(code: int) -> None:
+    def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
+        connection.close(code, "because")
+
+    with Script(scene) as script, pytest.raises(Refused, match="because"):
+        collect(Client(script.url), 1)
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1011, 1012, 4000, 4008, 4503])
+def test_close_that_may_pass_is_tried_again(code: int) -> None:
+    def first(connection: ServerConnection, request: dict[str, Any]) -> None:
+        connection.close(code)
+
+    def second(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-0")
+        data(connection, 1, "aa-1")
+        wait(connection, request)
+
+    with Script(first, second) as script:
+        assert numbers(collect(Client(script.url), 1)) == [1]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_refusal_that_will_not_change_is_raised_with_its_message(status: int) -> None:
+    body = b'{"type":"error","message":"Invalid token","code":"UNAUTHORIZED"}'
+    with (
+        Script(wait, refuse=[(status, body)]) as script,
+        pytest.raises(Refused, match=f"HTTP {status}: Invalid token"),
+    ):
+        collect(Client(script.url, token="secret-token"), 1)
+
+
+def test_refusal_for_now_is_tried_again_with_a_fresh_token() -> None:
+    def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-0")
+        data(connection, 1, "aa-1")
+        wait(connection, request)
+
+    fresh = iter("abc")
+    with Script(scene, refuse=[(503, b""), (503, b"{}")]) as script:
+        collect(Client(script.url, token=lambda: next(fresh)), 1)
+    assert script.tokens == ["Bearer a", "Bearer b", "Bearer c"]
+
+
+def test_token_may_be_awaited() -> None:
+    async def fetch() -> str:
+        return "fetched"
+
+    def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-0")
+        data(connection, 1, "aa-1")
+        wait(connection, request)
+
+    with Script(scene) as script:
+        collect(Client(script.url, token=fetch), 1)
+    assert script.tokens == ["Bearer fetched"]
+
+
+@pytest.mark.parametrize("code", ["UNKNOWN_STREAM", "FORBIDDEN_STREAM"])
+def test_subscription_that_cannot_work_is_raised(code: str) -> None:
+    def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
+        say(connection, type="error", message="no", code=code)
+        wait(connection, request)
+
+    with Script(scene) as script, pytest.raises(Refused, match=code):
+        collect(Client(script.url), 1)
+
+
+def test_other_errors_and_unknown_messages_are_passed_over() -> None:
+    def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
+        say(connection, type="error", message="soon", code="TOKEN_EXPIRING")
+        say(connection, type="news", of="tomorrow")
+        subscribed(connection, "aa-0")
+        data(connection, 1, "aa-1")
+        wait(connection, request)
+
+    with Script(scene) as script:
+        assert numbers(collect(Client(script.url), 1)) == [1]
+
+
+def test_nobody_listening_is_tried_again() -> None:
+    def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-0")
+        data(connection, 1, "aa-1")
+        wait(connection, request)
+
+    with Script(scene) as script:
+        url = script.url
+    with pytest.raises(TimeoutError):
+        asyncio.run(asyncio.wait_for(anext(Client(url).messages()), 1.0))
+
+
+def test_half_open_connection_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("energyws.client.SILENCE_SECONDS", 0.2)
+    heard: list[object] = []
+
+    def dead(connection: ServerConnection, request: dict[str, Any]) -> None:
+        while True:
+            heard.append(orjson.loads(connection.recv()))
+
+    def alive(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-0")
+        data(connection, 1, "aa-1")
+        wait(connection, request)
+
+    with Script(dead, alive) as script:
+        assert numbers(collect(Client(script.url), 1)) == [1]
+    assert heard == [{"type": "ping"}]
+
+
+def test_url_must_be_a_websocket_one_and_its_token_stays_out_of_the_error() -> None:
+    with pytest.raises(ValueError, match="not a WebSocket URL") as refused:
+        Client("http://127.0.0.1/ws/energy?token=CANARY")
+    assert "CANARY" not in str(refused.value)
+
+
+@given(st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=40))
+def test_backoff_grows_within_its_bounds(randoms: list[float]) -> None:
+    draws = iter(randoms)
+    backoff = Backoff(lambda: next(draws))
+    for attempt, random in enumerate(randoms):
+        bound = min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST_SECONDS * 2.0**attempt)
+        assert backoff.next_seconds() == pytest.approx(random * bound)

@@ -1,0 +1,50 @@
+"""What is written down agrees with what is built."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from energyws.errors import ExitCode
+from energyws.protocol import Unrecovered
+
+ROOT = Path(__file__).parent.parent
+PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
+
+
+def table(text: str, heading: str) -> list[list[str]]:
+    """The rows of the first table under a heading, without its head."""
+    section = text.split(f"{heading}\n", 1)[1]
+    lines = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
+    assert lines is not None
+    rows = [
+        [cell.strip() for cell in line.strip("|\n").split("|")] for line in lines[0].split("\n")
+    ]
+    return [row for row in rows[2:] if len(row) > 1]
+
+
+@pytest.mark.parametrize("reason", list(Unrecovered), ids=lambda reason: reason.value)
+def test_reasons_are_documented(reason: Unrecovered) -> None:
+    assert f"| `{reason.value}` |" in PROTOCOL
+
+
+def test_exit_codes_are_documented() -> None:
+    rows = table((ROOT / "docs" / "architecture.md").read_text(), "## Processes")
+    assert [int(code) for code, _ in rows] == [code.value for code in ExitCode]
+
+
+def test_changelog_begins_with_the_version_of_the_package() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    found = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert found is not None
+    assert found[1] in (setup["metadata"]["version"], "Unreleased")
+
+
+def test_pyproject_configures_no_tool() -> None:
+    # What stood there would win over setup.cfg without a word.
+    assert list(tomllib.loads((ROOT / "pyproject.toml").read_text())) == ["build-system"]
