@@ -58,7 +58,6 @@ def broken_at(fed: list[Fed], max_bytes: int = LIMIT) -> tuple[int, Close] | Non
         try:
             assembler.feed(*each)
         except Violation as violation:
-            assert str(violation)
             return at, violation.close
     return None
 
@@ -216,9 +215,7 @@ def test_close_code_is_answered_with_itself_or_refused() -> None:
     def answer(code: int) -> int | None:
         try:
             return reply_code(2, code)
-        except Violation as violation:
-            assert violation.close is PROTOCOL_VIOLATION
-            assert str(code) in str(violation)
+        except Violation:
             return None
 
     allowed: set[Any] = EXTERNAL_CLOSE_CODES | set(range(3000, 5000))
@@ -254,8 +251,9 @@ def test_close_code_may_be_sent(code: int, allowed: bool) -> None:
     if allowed:
         assert reply_code(2, code) == code
     else:
-        with pytest.raises(Violation, match=f"close code {code}"):
+        with pytest.raises(Violation, match=f"close code {code}") as violation:
             reply_code(2, code)
+        assert violation.value.close is PROTOCOL_VIOLATION
 
 
 @pytest.mark.parametrize("code", [0, 1000, 1005, 5000])

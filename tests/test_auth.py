@@ -213,7 +213,7 @@ WITH_SECRET: dict[str, tuple[str, Reason]] = {
     "NUL": (f"{good()}\0", "malformed"),
     "line feed": (f"{good()}\n", "malformed"),
     "with its scheme": (f"Bearer {good()}", "malformed"),
-    "base64, not base64url": (f"{good()[:-1]}+", "malformed"),
+    "base64, not base64url": (f"+/{good()}", "malformed"),
     "header is not base64": (swapped(good(), "!!!!.x.x", 0), "malformed"),
     # JSON that is none, or not an object.
     "header is not JSON": (forge(b"canary", CLAIMS, hs()), "malformed"),

@@ -85,7 +85,7 @@ def test_longest_position_is_within_the_limit() -> None:
 
 @pytest.mark.parametrize("text", REFUSED.values(), ids=REFUSED.keys())
 def test_parse_refuses(text: str) -> None:
-    with pytest.raises(BadPosition, match="^not a position: "):
+    with pytest.raises(BadPosition, match=r"^not a position: "):
         parse(text)
 
 
@@ -93,10 +93,9 @@ def test_parse_refuses(text: str) -> None:
 def test_parse_accepts_only_what_positions_look_like(text: str) -> None:
     try:
         position = parse(text)
-    except BadPosition as error:
-        assert "\n" not in str(error)
-    else:
-        assert str(position) == text
+    except BadPosition:
+        return
+    assert str(position) == text
 
 
 @pytest.mark.parametrize(

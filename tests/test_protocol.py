@@ -269,14 +269,17 @@ near_messages = st.fixed_dictionaries(
 )
 
 
+def check_error(error: BadClientMessage) -> None:
+    assert error.error in (BAD_JSON, BAD_MESSAGE, UNKNOWN_TYPE)
+    assert len(protocol.error(error.error, error.detail)) < 1000
+
+
 def understood_or_told(read: Callable[[], ClientMessage | None]) -> None:
     """Whatever a client sends becomes a message that keeps its promises, or a short reply."""
     try:
         message = read()
     except BadClientMessage as error:
-        reply = protocol.error(error.error, error.detail)
-        assert error.error in (BAD_JSON, BAD_MESSAGE, UNKNOWN_TYPE)
-        assert len(reply) < 1000
+        check_error(error)
         return
     if isinstance(message, Subscribe):
         assert message.resume.keys() <= set(message.streams)
@@ -497,11 +500,6 @@ def test_refusal_has_the_error_message_as_its_body() -> None:
     body = protocol.error_body(UNAUTHORIZED, "expired")
 
     assert frame.encode(frame.TEXT, body) == protocol.error(UNAUTHORIZED, "expired")
-
-
-@pytest.mark.parametrize("reason", Unrecovered, ids=lambda reason: reason.value)
-def test_reason_is_documented(reason: Unrecovered) -> None:
-    assert f"\n| `{reason.value}` | " in PROTOCOL_PAGE
 
 
 @pytest.mark.parametrize("on_lag", OnLag, ids=lambda on_lag: on_lag.value)

@@ -1,0 +1,265 @@
+"""The supervisor with real children, each a few lines that behave in one way."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.service import eventually
+
+HOST = Path(__file__).parent / "children" / "host.py"
+ROOT = Path(__file__).parent.parent.parent
+Run = Callable[..., "Supervised"]
+
+
+class Supervised:
+    """A running supervisor."""
+
+    def __init__(self, scripts: dict[str, str], sections: dict[str, Any]) -> None:
+        settings: dict[str, Any] = {
+            "kafka": {"brokers": "127.0.0.1:1", "topic": "t"},
+            "server": {"host": "127.0.0.1", "port": 0, "workers": 2, "drain_seconds": 0},
+            "auth": {"jwt_secret": "x" * 40},
+            "admin": {"port": 0},
+            "supervision": {"hang_seconds": 1, "backoff_max_seconds": 0.1},
+        }
+        for name, values in sections.items():
+            settings[name] = {**settings.get(name, {}), **values}
+        self.lines: list[str] = []
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                str(HOST),
+                json.dumps(settings),
+                *(f"{name}={script}" for name, script in scripts.items()),
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            start_new_session=True,
+        )
+        self.pid = self._process.pid
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self.lines.append(line.rstrip("\n"))
+
+    def logged(self, *parts: str) -> list[str]:
+        return [line for line in list(self.lines) if all(part in line for part in parts)]
+
+    def wait_logged(self, *parts: str, count: int = 1) -> list[str]:
+        lines: list[str] = eventually(
+            lambda: (found := self.logged(*parts)) and len(found) >= count and found,
+            f"{count} log lines with {parts}",
+        )
+        return lines
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.pid).children()
+
+    def child(self, name: str) -> psutil.Process:
+        (pid,) = re.findall(r"pid=(\d+)", self.wait_logged("child started", f"child={name} ")[-1])
+        return psutil.Process(int(pid))
+
+    def admin(self, path: str) -> tuple[int, Any]:
+        (port,) = re.findall(r"port=(\d+)", self.wait_logged("admin listening")[0])
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                return refusal.code, json.load(refusal)
+
+    def ready(self) -> Supervised:
+        eventually(lambda: self.admin("/ready")[0] == 200, "ready")
+        return self
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        code = self._process.wait(30)
+        self._reader.join(30)
+        return code
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGQUIT)
+        try:
+            self._process.wait(10)
+        finally:
+            self._process.kill()
+            self.wait()
+            assert self._process.stderr is not None
+            self._process.stderr.close()
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    running: list[Supervised] = []
+
+    def start(scripts: dict[str, str] | None = None, **sections: dict[str, Any]) -> Supervised:
+        running.append(Supervised({"*": "steady", **(scripts or {})}, sections))
+        return running[-1]
+
+    yield start
+    for supervised in running:
+        supervised.end()
+
+
+def gone(process: psutil.Process) -> bool:
+    """Ended; whoever inherits it may be slow to bury it."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_killed_child_is_replaced_and_its_row_is_clean(run: Run) -> None:
+    supervised = run().ready()
+    victim = supervised.child("worker-1")
+    victim.kill()
+    supervised.wait_logged("child ended", "child=worker-1", "killed by SIGKILL")
+    supervised.wait_logged("child started", "child=worker-1", "restarts=1")
+    supervised.ready()
+
+    def connections() -> list[int]:
+        return [child["board"]["connections"] for child in supervised.admin("/workers")[1]]
+
+    eventually(lambda: connections() == [7, 7, 7], "three clean rows")
+
+
+def test_terminate_drains_and_ends_with_zero(run: Run) -> None:
+    supervised = run().ready()
+    children = supervised.children()
+    assert len(children) == 3
+    supervised.signal(signal.SIGTERM)
+    assert supervised.wait() == 0
+    assert all(gone(child) for child in children)
+    order = [line for line in supervised.lines if "child ended" in line]
+    assert "child=consumer" in order[-1]
+    assert len(order) == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_second_signal_ends_at_once(run: Run, number: signal.Signals) -> None:
+    supervised = run({"*": "stubborn", "consumer": "steady"}, server={"drain_seconds": 3600})
+    supervised.wait_logged(" ready", count=3)
+    supervised.signal(number)
+    supervised.wait_logged("draining")
+    assert "draining" in supervised.admin("/ready")[1]["reasons"]
+    supervised.signal(number)
+    assert supervised.wait() == 0
+    assert supervised.logged("told to stop at once")
+
+
+def test_child_that_does_not_drain_is_killed_at_the_deadline(run: Run) -> None:
+    supervised = run(
+        {"worker-0": "stubborn"}, server={"drain_seconds": 0, "close_timeout_seconds": 0.1}
+    ).ready()
+    supervised.signal(signal.SIGTERM)
+    assert supervised.wait() == 0
+    assert supervised.logged("killing child", "child=worker-0", "did not drain in time")
+
+
+def test_crash_loop_ends_with_its_own_code_and_says_why(run: Run) -> None:
+    supervised = run({"worker-0": "crashing"})
+    assert supervised.wait() == 4
+    (line,) = supervised.logged("stopped")
+    assert "exit_code=4" in line
+    assert "worker-0 ended 5 times within 30 s, last with exit code 1 (failure)" in line
+    assert supervised.logged("broken on purpose")
+
+
+def test_child_that_cannot_start_ends_the_service(run: Run) -> None:
+    supervised = run({"consumer": "unable"})
+    assert supervised.wait() == 3
+    assert supervised.logged("cannot start", "the moon is in the wrong phase")
+    assert len(supervised.logged("child started", "child=consumer")) == 1
+
+
+def test_hung_child_is_killed_and_replaced(run: Run) -> None:
+    supervised = run({"worker-0": "hanging"})
+    supervised.wait_logged("killing child", "child=worker-0", "no heartbeat")
+    supervised.wait_logged("child started", "child=worker-0", "restarts=1")
+
+
+def test_stopped_child_is_killed_and_replaced(run: Run) -> None:
+    supervised = run().ready()
+    supervised.child("worker-0").suspend()
+    supervised.wait_logged("killing child", "child=worker-0", "no heartbeat and no CPU time")
+    supervised.wait_logged("child started", "child=worker-0", "restarts=1")
+    assert not supervised.logged("killing child", "child=worker-1")
+
+
+@pytest.mark.parametrize("script", ["steady", "hanging"])
+def test_no_child_outlives_a_killed_supervisor(run: Run, script: str) -> None:
+    supervised = run({"*": script}, supervision={"hang_seconds": 600})
+    supervised.wait_logged(" ready", count=3)
+    children = supervised.children()
+    supervised.signal(signal.SIGKILL)
+    supervised.wait()
+    eventually(lambda: all(gone(child) for child in children), "every child is gone", 5)
+
+
+def test_bus_directory_is_private_and_removed(run: Run) -> None:
+    supervised = run().ready()
+    (argument,) = [a for a in supervised.child("consumer").cmdline() if a.startswith("--bus=")]
+    directory = Path(argument.removeprefix("--bus="))
+    assert directory.stat().st_mode & 0o777 == 0o700
+    supervised.signal(signal.SIGTERM)
+    assert supervised.wait() == 0
+    assert not directory.exists()
+
+
+def test_no_secret_is_in_what_others_can_see_of_a_child(run: Run) -> None:
+    supervised = run().ready()
+    for child in supervised.children():
+        assert "x" * 40 not in " ".join(child.cmdline())
+        assert "x" * 40 not in str(child.environ())
+
+
+@pytest.mark.parametrize("reuse", [False, True], ids=["plain", "with SO_REUSEPORT"])
+def test_taken_port_is_a_clear_error(run: Run, reuse: bool) -> None:
+    with socket.socket() as other:
+        if reuse:
+            # A second service of the same user could share the port unnoticed.
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        supervised = run(server={"port": port})
+        assert supervised.wait() == 3
+    (line,) = supervised.logged("cannot start")
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in line
+    assert "is the service running already?" in line
+
+
+def test_admin_tells_what_is_not_ready(run: Run) -> None:
+    supervised = run({"worker-0": "stubborn", "worker-1": "stubborn", "consumer": "stubborn"})
+    supervised.wait_logged(" ready", count=3)
+    assert supervised.admin("/ready") == (
+        503,
+        {"ready": False, "reasons": ["the broker is not reachable"]},
+    )
+    assert supervised.admin("/live")[0] == 200
+    names = [child["name"] for child in supervised.admin("/workers")[1]]
+    assert sorted(names) == ["consumer", "worker-0", "worker-1"]
+    assert supervised.admin("/nowhere")[0] == 404
