@@ -1,0 +1,1 @@
+"""Measurements of the real service; see bench/README.md."""

@@ -1,0 +1,279 @@
+"""The real service, its broker, its load and its records, for measurements."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, Self
+
+import orjson
+import psutil
+from confluent_kafka import Producer
+
+from bench.record import PARTITIONS
+from energyws.auth import mint
+from energyws.demo.broker_process import BrokerProcess
+
+TOPIC: Final = "bench"
+PATIENCE_SECONDS: Final = 120.0
+_PORT: Final = re.compile(r" listening .*\bport=([0-9]+)")
+_PACKAGES: Final = ("energyws", "picows", "aiofastnet", "uvloop", "pyzmq", "confluent-kafka")
+
+
+class Load:
+    """A crowd of clients in a process of its own (bench.load)."""
+
+    def __init__(self, port: int, clients: int, token: str | None) -> None:
+        command = [sys.executable, "-m", "bench.load", f"--port={port}", f"--clients={clients}"]
+        self._process = subprocess.Popen(
+            command + (["--bare"] if token is None else []),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "WS_TOKEN": token or ""},
+        )
+        self.pid = self._process.pid
+
+    def ready(self) -> Self:
+        """Wait until every client is connected and subscribed."""
+        assert self._line() == {"ready": True}
+        return self
+
+    def counts(self, *, restart: bool = False) -> dict[str, Any]:
+        """What the clients have seen so far; restart: forget the delays afterwards."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"restart\n" if restart else b"counts\n")
+        self._process.stdin.flush()
+        return self._line()
+
+    def all_have(self, frames: int) -> dict[str, Any]:
+        """Wait until every client has at least so many frames; the counts then."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            counts = self.counts()
+            if counts["least"] >= frames or counts["closed"]:
+                return counts
+            if time.monotonic() > deadline:
+                return counts
+            time.sleep(0.2)
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(PATIENCE_SECONDS)
+        self._process.stdout.close()
+
+    def _line(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the load generator has ended: see above"
+        found: dict[str, Any] = orjson.loads(line)
+        return found
+
+
+class Service:
+    """`energyws serve` on an embedded broker, with ports of its own."""
+
+    def __init__(self, workers: int, **sections: dict[str, Any]) -> None:
+        self._stack = contextlib.ExitStack()
+        self._broker = self._stack.enter_context(BrokerProcess({TOPIC: PARTITIONS}))
+        self.brokers = self._broker.bootstrap
+        directory = Path(
+            self._stack.enter_context(tempfile.TemporaryDirectory(prefix="energyws-bench-"))
+        )
+        self._secret = secrets.token_hex(32)
+        config: dict[str, Any] = {
+            "kafka": {
+                "brokers": self.brokers,
+                "topic": TOPIC,
+                # The embedded broker answers a waiting fetch only when its time is up.
+                "options": {"fetch.wait.max.ms": 5},
+            },
+            "server": {
+                "host": "127.0.0.1",
+                "port": 0,
+                "workers": workers,
+                "max_connections": 100_000,
+                "drain_seconds": 0,
+            },
+            "auth": {"jwt_secret": self._secret},
+            "admin": {"port": 0},
+            # A line per client would be measured too.
+            "log": {"level": "INFO"},
+        }
+        for name, values in sections.items():
+            config[name] = {**config.get(name, {}), **values}
+        path = directory / "config.yaml"
+        path.write_bytes(orjson.dumps(config))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "energyws.cli", "serve", f"--config={path}"],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._ports: list[int] = []
+        self._ready = threading.Event()
+        self._troubles: list[str] = []
+        self._log = threading.Thread(target=self._read_log, args=(workers + 1,))
+        self._log.start()
+
+    def __enter__(self) -> Self:
+        if not self._ready.wait(PATIENCE_SECONDS):
+            self.__exit__()
+            raise RuntimeError("the service did not become ready")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.join()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+        self._stack.close()
+        for line in self._troubles:
+            print(line, file=sys.stderr)
+
+    def _read_log(self, processes: int) -> None:
+        assert self._process.stderr is not None
+        ready = 0
+        for line in self._process.stderr:
+            if match := _PORT.search(line):
+                self._ports.append(int(match[1]))
+            ready += line.endswith(" ready\n")
+            if ready == processes:
+                self._ready.set()
+            if " ERROR " in line:
+                self._troubles.append(line.rstrip())
+
+    @property
+    def port(self) -> int:
+        """Where clients connect."""
+        return self._ports[0]
+
+    @property
+    def token(self) -> str:
+        """A good token."""
+        return mint(self._secret, "bench", 86_400, time.time())
+
+    def processes(self) -> dict[str, psutil.Process]:
+        """supervisor, consumer, worker-0, …"""
+        supervisor = psutil.Process(self._process.pid)
+        found = {"supervisor": supervisor}
+        for child in supervisor.children():
+            name = next(a for a in child.cmdline() if a.startswith("--name="))
+            found[name.removeprefix("--name=")] = child
+        return found
+
+    def load(self, clients: int) -> Load:
+        """So many subscribed clients."""
+        return Load(self.port, clients, self.token).ready()
+
+
+class Writer:
+    """Writes numbered records; `build(partition, number)` makes one."""
+
+    def __init__(self, brokers: str, build: Callable[[int, int], bytes]) -> None:
+        self._producer = Producer({"bootstrap.servers": brokers, "linger.ms": 0})
+        self._build = build
+        self.sent = 0
+
+    def write(self, rate: float, seconds: float) -> int:
+        """Write evenly at `rate` records a second for so long; how many there were."""
+        began = time.monotonic()
+        count = int(rate * seconds)
+        # Up to a hundred instants a second; beyond that several records share one.
+        step = max(1, int(rate / 100))
+        for first in range(0, count, step):
+            wait = began + first / rate - time.monotonic()
+            if wait > 0:
+                time.sleep(wait)
+            for _ in range(min(step, count - first)):
+                partition, number = self.sent % PARTITIONS, self.sent // PARTITIONS
+                self._producer.produce(TOPIC, self._build(partition, number), partition=partition)
+                self.sent += 1
+            self._producer.poll(0)
+        left = self._producer.flush(PATIENCE_SECONDS)
+        assert left == 0, f"{left} records were not acknowledged"
+        return count
+
+
+@dataclass(frozen=True)
+class Usage:
+    """CPU seconds of one process, all its threads."""
+
+    user: float
+    system: float
+
+    @classmethod
+    def of(cls, process: psutil.Process) -> Usage:
+        """What it has used so far."""
+        times = process.cpu_times()
+        return cls(times.user, times.system)
+
+    def since(self, before: Usage) -> Usage:
+        """What it has used between two readings."""
+        return Usage(self.user - before.user, self.system - before.system)
+
+    @property
+    def total(self) -> float:
+        """User and system together."""
+        return self.user + self.system
+
+
+@contextlib.contextmanager
+def measured(processes: dict[str, psutil.Process]) -> Iterator[dict[str, Usage]]:
+    """Fills a dict with what each process uses during the block."""
+    before = {name: Usage.of(process) for name, process in processes.items()}
+    used: dict[str, Usage] = {}
+    yield used
+    for name, process in processes.items():
+        used[name] = Usage.of(process).since(before[name])
+
+
+def percentile(values: list[int], share: float) -> float:
+    """The value below which `share` of them lie; NaN for none."""
+    if not values:
+        return float("nan")
+    return float(sorted(values)[min(len(values) - 1, int(len(values) * share))])
+
+
+def report(path: str | None, results: dict[str, Any]) -> None:
+    """Write results with what they were measured on, as JSON."""
+    if path is None:
+        return
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    document = {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in _PACKAGES},
+        "results": results,
+    }
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
