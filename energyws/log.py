@@ -94,7 +94,7 @@ def configure(settings: LogSettings, process: str) -> None:
     # clients sent; aiofastnet's and asyncio's errors are about us.
     logging.getLogger("picows").setLevel(logging.CRITICAL)
     for name in ("aiofastnet", "asyncio"):
-        logging.getLogger(name).setLevel(max(logging.ERROR, root.level))
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -137,7 +137,8 @@ def parse_query(query: str) -> Subscribe | None:
     values: dict[str, list[str]] = {}
     for key, value in pairs:
         values.setdefault(key, []).append(value)
-    streams = [name for value in values.get("subscribe", []) for name in value.split(",") if name]
+    named = [name for value in values.get("subscribe", []) for name in value.split(",") if name]
+    streams = list(dict.fromkeys(named))
     if not streams:
         return None
     message: dict[str, Any] = {"streams": streams}
@@ -178,8 +179,9 @@ def _subscribe(message: dict[str, Any]) -> Subscribe:
         raise BadClientMessage(BAD_MESSAGE, f"`last` must be an integer from 0 to {MAX_LAST}")
     if last is not None and resume:
         raise BadClientMessage(BAD_MESSAGE, "`resume` and `last` exclude each other")
+    on_lag = message.get("on_lag")
     try:
-        on_lag = OnLag(message.get("on_lag", "skip"))
+        on_lag = OnLag.SKIP if on_lag is None else OnLag(on_lag)
     except ValueError:
         raise BadClientMessage(BAD_MESSAGE, "`on_lag` must be skip, latest or disconnect") from None
     return Subscribe(streams, resume, last, on_lag)

@@ -136,13 +136,13 @@ class Ring:
 
     def position_at(self, index: int) -> Position:
         """The position before the entry at `index`, first <= index <= end."""
-        if index >= self.end:
-            return self.head
-        offsets = list(self._floor)
+        # Where a partition has nothing more, all that is known of it lies before.
+        offsets = list(self._head)
         for partition, indexes in enumerate(self._indexes):
             at = bisect_left(indexes, index)
-            if at:
-                offsets[partition] = self._offsets[partition][at - 1] + 1
+            if at < len(indexes):
+                before = self._offsets[partition][at - 1] + 1 if at else self._floor[partition]
+                offsets[partition] = before
         return start(self.epoch, offsets)
 
     def read(
@@ -223,6 +223,8 @@ class Cursor:
         if self.index < ring.first:
             if self.on_lag is OnLag.DISCONNECT:
                 raise TooSlow
+            if self.on_lag is OnLag.LATEST:
+                return self.jump_to_newest(stream, ring, stop)
             return self._jump(stream, ring, max(stop, ring.first))
         entries, self.index = ring.read(self.index, stop, max_bytes, self.skip)
         frames = [entry.frame for entry in entries]

@@ -111,7 +111,7 @@ class Auth:
     leeway_seconds: Annotated[float, Ge(0), Le(300)] = 30.0
     max_token_seconds: PositiveSeconds = 366 * 86400.0
     expiry_notice_seconds: Seconds = 60.0
-    jwks_refresh_seconds: PositiveSeconds = 300.0
+    jwks_refresh_seconds: Annotated[float, Ge(1), Le(7 * 86400)] = 300.0
     jwks_timeout_seconds: PositiveSeconds = 5.0
     reject: Literal["auto", "http", "message"] = "auto"
 

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.service import Broker, Records, Service, any_broker, config
 
 _names = itertools.count()
+# How long an example takes depends on what else this machine does.
+settings.register_profile("energyws", deadline=None)
+settings.load_profile("energyws")
 
 
 @pytest.fixture(scope="session")
@@ -47,8 +51,8 @@ def serve(broker: Broker, topic: str, tmp_path: Path) -> Iterator[Callable[..., 
     running: list[Service] = []
 
     def start(**sections: dict[str, Any]) -> Service:
-        settings = config(broker.bootstrap, topic, **sections)
-        running.append(Service(tmp_path / f"service-{len(running)}", settings))
+        chosen = config(broker.bootstrap, topic, **sections)
+        running.append(Service(tmp_path / f"service-{len(running)}", chosen))
         return running[-1]
 
     yield start

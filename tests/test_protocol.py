@@ -87,6 +87,7 @@ UNDERSTOOD: dict[str, tuple[str, ClientMessage]] = {
         subscribe("a", last=1),
     ),
     "skip": ('{"type":"subscribe","streams":["a"],"on_lag":"skip"}', subscribe("a")),
+    "on_lag is null": ('{"type":"subscribe","streams":["a"],"on_lag":null}', subscribe("a")),
     "latest": (
         '{"type":"subscribe","streams":["a"],"on_lag":"latest"}',
         subscribe("a", on_lag=OnLag.LATEST),
@@ -210,6 +211,11 @@ MISUNDERSTOOD: dict[str, tuple[str, ErrorCode, str | None]] = {
     "last beyond 64 bits": (bad(last=2**64), BAD_MESSAGE, LAST),
     "resume and last": (
         bad(resume={"a": ID}, last=1),
+        BAD_MESSAGE,
+        "`resume` and `last` exclude each other",
+    ),
+    "resume and last none": (
+        bad(resume={"a": ID}, last=0),
         BAD_MESSAGE,
         "`resume` and `last` exclude each other",
     ),

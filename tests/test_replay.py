@@ -59,6 +59,8 @@ def lagged(missed: int | None, begin: Position, end: Position, reason: str = LAG
 partitions = st.integers(0, 3)
 positions = st.lists(st.integers(0, 40), max_size=5).map(lambda offsets: at(*offsets))
 
+behinds = st.lists(st.integers(-1, 8), max_size=5)
+
 
 class RingMachine(RuleBasedStateMachine):
     """The ring beside the list of everything ever appended."""
@@ -113,6 +115,10 @@ class RingMachine(RuleBasedStateMachine):
         self.ring.trim(self.now)
         self.forget()
 
+    def before_the_head(self, behind: list[int]) -> Position:
+        """A client's position: some way behind the head, or ahead of it, in each partition."""
+        return at(*(max(0, self.head.next_offset(p) - by) for p, by in enumerate(behind)))
+
     def forget(self) -> None:
         """The longest run of newest entries within the limits stays, and always the newest."""
 
@@ -128,8 +134,9 @@ class RingMachine(RuleBasedStateMachine):
         while self.first < newest and not fits(self.first):
             self.first += 1
 
-    @rule(position=positions)
-    def locate(self, position: Position) -> None:
+    @rule(behind=behinds)
+    def locate(self, behind: list[int]) -> None:
+        position = self.before_the_head(behind)
         lacking = [
             index
             for index, each in enumerate(self.all)
@@ -152,8 +159,9 @@ class RingMachine(RuleBasedStateMachine):
         assert entries == [self.all[index] for index in here]
         assert end == len(self.all)
 
-    @rule(data=st.data(), skip=st.none() | positions, max_bytes=st.integers(1, 100))
-    def read(self, data: st.DataObject, skip: Position | None, max_bytes: int) -> None:
+    @rule(data=st.data(), behind=st.none() | behinds, max_bytes=st.integers(1, 100))
+    def read(self, data: st.DataObject, behind: list[int] | None, max_bytes: int) -> None:
+        skip = None if behind is None else self.before_the_head(behind)
         begin = data.draw(st.integers(self.first, len(self.all)))
         stop = data.draw(st.integers(begin, len(self.all)))
 
@@ -219,6 +227,38 @@ def test_empty_ring_begins_and_ends_at_its_floor() -> None:
     assert ring.locate(at(7, 2)) == Located(0, 0, False)
 
 
+INTERLEAVED = [(0, 0), (1, 0), (0, 1), (0, 3), (1, 1), (1, 2)]
+
+LOCATED = {
+    "at the floor": (at(1, 0), Located(1, 5, True)),
+    "before the floor": (at(0, 0), Located(1, 5, False)),
+    "before the floor in one partition": (at(0, 3), Located(2, 2, False)),
+    "in the middle": (at(2, 1), Located(3, 3, True)),
+    "in a hole": (at(3, 1), Located(3, 3, True)),
+    "far in one partition": (at(4, 0), Located(1, 3, True)),
+    "far in the other": (at(1, 3), Located(2, 2, True)),
+    "as no order here had it": (at(4, 2), Located(5, 1, True)),
+    "at the head": (at(4, 3), Located(6, 0, True)),
+    "ahead": (at(9, 9), Located(6, 0, True)),
+    "ahead in one partition": (at(9, 2), Located(5, 1, True)),
+    "with fewer partitions": (at(4), Located(1, 3, True)),
+    "with more partitions": (at(4, 3, 7), Located(6, 0, True)),
+}
+
+
+@pytest.mark.parametrize(("position", "located"), LOCATED.values(), ids=LOCATED.keys())
+def test_position_is_located(position: Position, located: Located) -> None:
+    assert ring_of(*INTERLEAVED, max_frames=5).locate(position) == located
+
+
+BEFORE = {1: at(1, 0), 2: at(1, 1), 3: at(2, 1), 4: at(4, 1), 5: at(4, 2), 6: at(4, 3)}
+
+
+@pytest.mark.parametrize(("index", "position"), BEFORE.items())
+def test_position_before_an_index(index: int, position: Position) -> None:
+    assert ring_of(*INTERLEAVED, max_frames=5).position_at(index) == position
+
+
 def test_index_never_restarts() -> None:
     ring = ring_of(*[(0, offset) for offset in range(10)], max_frames=3)
 
@@ -272,6 +312,18 @@ def test_record_without_a_frame_moves_the_head_only() -> None:
     assert ring.floor == at(0, 0)
     ring.advance(at(3, 3))
     assert ring.head == at(9, 4)
+
+
+def test_record_without_a_frame_is_behind_every_index_after_it() -> None:
+    ring = ring_of((0, 0), (1, 0), (1, 1))
+    ring.advance(at(9, 2))
+
+    assert [ring.position_at(index) for index in range(4)] == [
+        at(0, 0),
+        at(9, 0),
+        at(9, 1),
+        at(9, 2),
+    ]
 
 
 @dataclass
@@ -523,6 +575,15 @@ def test_jump_to_newest_from_beyond_the_ring_lands_in_it() -> None:
     assert cursor.take(STREAM, ring, 10, ENOUGH, 0.0) == ([b"0:9       "], 0)
 
 
+def test_jump_to_newest_is_never_to_what_has_left_the_ring() -> None:
+    # `stop` is where the live ones stand; it may have left the ring as well.
+    ring = ring_of(*[(0, offset) for offset in range(10)], max_frames=4)
+    cursor = Cursor(2, at(2, 0), OnLag.LATEST)
+
+    assert cursor.jump_to_newest(STREAM, ring, 3) == ([lagged(4, at(2, 0), at(6, 0))], 4)
+    assert cursor.index == ring.first == 6
+
+
 @pytest.mark.parametrize("index", [3, 4], ids=["newest waits", "nothing waits"])
 def test_jump_to_newest_has_nothing_to_say_without_a_backlog(index: int) -> None:
     ring = ring_of((0, 0), (0, 1), (0, 2), (0, 3))
@@ -548,13 +609,16 @@ def test_client_that_is_not_ahead_settles_at_once() -> None:
     assert cursor.skip is None
 
 
-def test_client_is_not_settled_in_the_middle_of_a_replay() -> None:
+def test_client_is_not_settled_in_the_middle_of_a_replay_however_long_it_takes() -> None:
     ring = ring_of((1, 0), (1, 1), (0, 0))
     cursor = Cursor(0, at(1, 0), OnLag.SKIP)
     cursor.skip_to(at(1, 0), 0.0)
+    late = 10 * AHEAD_SECONDS
 
-    assert len(cursor.take(STREAM, ring, 3, 10, 0.0)[0]) == 1
+    assert cursor.take(STREAM, ring, 3, 10, late) == ([b"1:0       "], 0)
     assert cursor.skip == at(1, 0)
+    assert cursor.take(STREAM, ring, 3, 10, late) == ([b"1:1       "], 0)
+    assert cursor.skip is None
 
 
 def test_client_that_is_ahead_gets_only_what_it_lacks() -> None:
@@ -572,6 +636,18 @@ def test_client_that_is_ahead_gets_only_what_it_lacks() -> None:
             break
     ring.append(entry(0, 4), 0.0)
     assert cursor.take(STREAM, ring, ring.end, ENOUGH, 0.0) == ([b"0:4       "], 0)
+
+
+def test_client_that_has_what_made_no_frame_is_not_ahead() -> None:
+    # Partition 0 ends in records without frames, and partition 1 never pauses.
+    ring = ring_of((0, 0), (1, 0))
+    ring.advance(at(9, 1))
+    cursor = Cursor(2, at(9, 1), OnLag.SKIP)
+    cursor.skip_to(at(9, 1), 0.0)
+    ring.append(entry(1, 1), 0.0)
+
+    assert cursor.take(STREAM, ring, 2, ENOUGH, AHEAD_SECONDS) == ([], 0)
+    assert cursor.skip is None
 
 
 def test_client_that_stays_ahead_is_told_after_a_while_and_once() -> None:

@@ -51,12 +51,13 @@ _log = Log("handshake")
 
 
 class Refusal(Exception):
-    """A request that is answered with an error."""
+    """A request that is answered with an error; `reason` is for the log, not for the client."""
 
-    def __init__(self, error: ErrorCode, detail: str = "") -> None:
+    def __init__(self, error: ErrorCode, detail: str = "", reason: str = "") -> None:
         super().__init__(error.code)
         self.error = error
         self.detail = detail
+        self.reason = reason or error.code.lower()
 
 
 @dataclass(slots=True)
@@ -132,9 +133,9 @@ class Gate:
         try:
             return self.context.verifier.verify(token, keys.keys, now=time.time())
         except TokenRefused as refused:
-            if refused.reason == "unknown_key":
-                keys.refresh_soon(refused.issuer)
-            raise Refusal(refused.error) from None
+            # An issuer is named where a key is not known: it may be a new one.
+            keys.refresh_soon(refused.issuer)
+            raise Refusal(refused.error, reason=refused.reason) from None
 
     def _speaks_http(self, request: WSUpgradeRequest) -> bool:
         if self.auth.reject == "auto":
@@ -144,7 +145,7 @@ class Gate:
 
     def _log_refusal(self, refusal: Refusal, peer: str) -> None:
         if (held := self._flood.ready()) is not None:
-            _log.warning("connection refused", peer=peer, code=refusal.error.code, held_back=held)
+            _log.warning("connection refused", peer=peer, reason=refusal.reason, held_back=held)
 
 
 def max_descriptor() -> int:

@@ -153,6 +153,8 @@ class Session(WSListener):
         """picows: there is room again."""
         if not self.closing and self._transport is not None:
             self.writable = True
+            # It takes what it is sent: a pong behind a long backlog may take its time.
+            self.heard = True
             self._transport.underlying_transport.resume_reading()
             self._context.hub.resume_writing(self)
 
@@ -281,6 +283,7 @@ class Session(WSListener):
         try:
             principal = context.verifier.verify(message.token, context.keys.keys, now=time.time())
         except TokenRefused as refused:
+            context.keys.refresh_soon(refused.issuer)
             self.say(refused.error)
             return
         if principal.subject != self.principal.subject:
