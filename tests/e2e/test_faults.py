@@ -17,6 +17,7 @@ import jwt
 import orjson
 import psutil
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from websockets.exceptions import InvalidStatus
 
 from energyws.client import Client, Gap
@@ -287,6 +288,57 @@ def test_records_that_retention_takes_first_are_owned_up_to(
         told = peer.subscribe(resume={"energy": f"{epoch}-10.20.10"})
         assert told["replayed"] == replayed - 1 - (first - 10)
         assert len(peer.numbers(told["replayed"])) == told["replayed"]
+
+
+def test_restart_of_the_whole_service_loses_nothing(serve: Serve, records: Records) -> None:
+    service = serve().ready()
+    with open_peer(service) as peer:
+        peer.subscribe()
+        records.send(9)
+        seen = [peer.until("data") for _ in range(9)]
+    assert service.stop() == 0
+    missed = records.send(30)
+    again = serve().ready()
+    with open_peer(again) as peer:
+        told = peer.subscribe(resume={"energy": seen[-1]["id"]})
+        assert (told["recovered"], told["replayed"]) == (True, 30)
+        assert sorted(peer.numbers(30)) == missed
+
+
+def test_more_than_is_read_back_at_a_restart_is_told(serve: Serve, records: Records) -> None:
+    service = serve().ready()
+    with open_peer(service) as peer:
+        peer.subscribe()
+        records.send(3)
+        seen = [peer.until("data") for _ in range(3)]
+    assert service.stop() == 0
+    records.send(30)
+    again = serve(history={"warm": 5}).ready()
+    with open_peer(again) as peer:
+        told = peer.subscribe(resume={"energy": seen[-1]["id"]})
+        assert (told["recovered"], told["reason"]) == (False, "HISTORY_EXCEEDED")
+        assert told["replayed"] == 15
+        assert len(peer.numbers(15)) == 15
+
+
+def test_offsets_are_committed_so_that_lag_shows(
+    serve: Serve, records: Records, broker: Broker, topic: str
+) -> None:
+    group = f"group-of-{topic}"
+    service = serve(kafka={"group_id": group, "commit_interval_seconds": 0.2}).ready()
+    records.send(9)
+    reader = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": group})
+    places = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
+
+    def committed() -> list[int]:
+        return [place.offset for place in reader.committed(places, timeout=10)]
+
+    eventually(lambda: committed() == [3, 3, 3], "what was published is committed")
+    records.send(3)
+    service.caught_up(records)
+    assert service.stop() == 0
+    eventually(lambda: committed() == [4, 4, 4], "the rest is committed at the end")
+    reader.close()
 
 
 def test_recreated_topic_is_announced_and_read_from_its_start(

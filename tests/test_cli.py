@@ -1,0 +1,169 @@
+"""The verbs, as a shell runs them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jwt
+import orjson
+import psutil
+import pytest
+import yaml
+
+from tests.service import SECRET, Records, Service, eventually, token
+
+ROOT = Path(__file__).parent.parent
+
+
+def energyws(
+    *arguments: str, cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run one verb to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "energyws.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        check=False,
+    )
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A directory set up as the seed's README says: the example, copied."""
+    (tmp_path / "config").mkdir()
+    example = (ROOT / "config" / "config.example.yaml").read_text()
+    (tmp_path / "config" / "config.yaml").write_text(example)
+    return tmp_path
+
+
+def test_token_is_minted_from_the_configured_secret(directory: Path) -> None:
+    done = energyws(
+        "token",
+        "--sub",
+        "me",
+        "--ttl",
+        "15m",
+        "--stream",
+        "energy",
+        cwd=directory,
+        JWT_SECRET=SECRET,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    claims = jwt.decode(done.stdout.strip(), SECRET, algorithms=["HS256"])
+    assert (claims["sub"], claims["streams"]) == ("me", ["energy"])
+    assert claims["exp"] - claims["iat"] == 900
+
+
+@pytest.mark.parametrize("ttl", ["1", "h", "1w", "-1h", "1.5h", ""])
+def test_duration_that_is_none_is_refused(ttl: str) -> None:
+    done = energyws("token", "--sub", "me", f"--ttl={ttl}")
+    assert done.returncode == 2
+    assert "write 30s, 15m, 1h or 7d" in done.stderr
+
+
+def test_check_config_prints_what_is_in_force_without_the_secret(directory: Path) -> None:
+    done = energyws("check-config", "--set", "server.port=9000", cwd=directory, JWT_SECRET=SECRET)
+    assert done.returncode == 0
+    printed = yaml.safe_load(done.stdout)
+    assert printed["server"]["port"] == 9000
+    assert printed["auth"]["jwt_secret"] == "***"
+    assert SECRET not in done.stdout + done.stderr
+
+
+def test_check_config_tells_every_problem_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "elsewhere.yaml"
+    path.write_text(
+        "kafka:\n  broker: x\nserver:\n  port: 99999\nauth:\n  jwt_secret: $(NOWHERE)\n"
+    )
+    done = energyws("check-config", CONFIG_PATH=str(path))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    for part in ("kafka.brokers", "server.port", "99999", "NOWHERE"):
+        assert part in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_secret_that_is_a_key_pair_is_found_by_the_check(directory: Path) -> None:
+    done = energyws(
+        "check-config",
+        cwd=directory,
+        JWT_SECRET="-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----",
+    )
+    assert done.returncode == 1
+    assert "auth.jwt_secret cannot be used" in done.stderr
+
+
+def test_missing_configuration_says_how_to_make_one(tmp_path: Path) -> None:
+    done = energyws("serve", cwd=tmp_path, CONFIG_PATH="")
+    assert done.returncode == 2
+    assert "cp config/config.example.yaml config/config.yaml" in done.stderr
+
+
+@pytest.mark.e2e
+def test_tail_prints_frames_and_ends_with_its_pipe(serve: type[Service], records: Records) -> None:
+    service = serve().ready()
+    records.send(9)
+    service.caught_up(records)
+    done = energyws("tail", service.url, "--last", "9", "--count", "6", WS_TOKEN=token())
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [orjson.loads(line) for line in done.stdout.splitlines()]
+    assert len(lines) == 6
+    assert {"stream", "timestamp", "data", "position"} == set(lines[0])
+    resume = f"energy:{lines[-1]['position']}"
+    done = energyws("tail", service.url, "--resume", resume, "--count", "3", WS_TOKEN=token())
+    rest = [orjson.loads(line)["data"]["n"] for line in done.stdout.splitlines()]
+    assert sorted([line["data"]["n"] for line in lines] + rest) == list(range(9))
+
+
+@pytest.mark.e2e
+def test_tail_with_a_bad_token_says_so(serve: type[Service]) -> None:
+    service = serve().ready()
+    done = energyws("tail", service.url, WS_TOKEN="nonsense")
+    assert done.returncode == 1
+    assert done.stderr == "energyws: HTTP 401: Invalid token\n"
+
+
+def test_demo_shows_readings_and_leaves_no_process() -> None:
+    done = energyws("demo", "--port=0", "--workers=1", "--count=3")
+    assert done.returncode == 0
+    assert "ws://127.0.0.1:" in done.stdout
+    assert (
+        len([line for line in done.stdout.splitlines() if line.endswith(" W") or " W  " in line])
+        == 3
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_demo_that_is_ended_leaves_no_process(number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "energyws.cli", "demo", "--port=0", "--workers=1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+    ) as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if " W  " in line:
+                break
+        family = psutil.Process(demo.pid).children(recursive=True)
+        assert len(family) >= 5
+        demo.send_signal(number)
+        demo.stdout.read()
+        demo.wait(30)
+
+    def gone(process: psutil.Process) -> bool:
+        try:
+            return process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+    eventually(lambda: all(gone(process) for process in family), "the whole family is gone", 10)
