@@ -119,7 +119,13 @@ def bare_socket(service: Service, context: ssl.SSLContext | None = None) -> sock
     assert parts.hostname is not None
     assert parts.port is not None
     plain = socket.create_connection((parts.hostname, parts.port), PATIENCE_SECONDS)
-    return context.wrap_socket(plain) if context is not None else plain
+    if context is None:
+        return plain
+    try:
+        return context.wrap_socket(plain, server_hostname=parts.hostname)
+    except ssl.SSLError:
+        plain.close()
+        raise
 
 
 def response_head(connection: socket.socket) -> str:

@@ -58,3 +58,5 @@ def serve(broker: Broker, topic: str, tmp_path: Path) -> Iterator[Callable[..., 
     yield start
     for service in running:
         service.kill()
+        # pytest shows it where a test fails.
+        print("\n".join(service.lines))

@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import uvloop
 
@@ -29,6 +29,7 @@ BEAT_SECONDS: Final = 0.25
 _PR_SET_PDEATHSIG: Final = 1
 
 _log = log.Log("process")
+_reports = log.Limited(10.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +116,26 @@ def _read_settings(descriptor: int) -> Settings:
         return loads(file.read())
 
 
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What goes wrong in callbacks: one line and no traceback, since clients can cause it.
+
+    A TLS handshake that fails is reported here too, by aiofastnet, with a traceback that cannot
+    even be printed.
+    """
+    if (held := _reports.ready()) is not None:
+        error = context.get("exception")
+        _log.error(
+            "the event loop reports",
+            what=str(context.get("message", "")).partition("\n")[0],
+            error=type(error).__name__,
+            detail=error,
+            held_back=held,
+        )
+
+
 def _watch(child: Child, lifeline: int) -> None:
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_report)
     # The second line of defence, should the parent-death signal be lost: its end is closed by
     # the kernel, whatever happens to the supervisor.
     loop.add_reader(lifeline, os._exit, ExitCode.ORPHANED)

@@ -124,8 +124,9 @@ class Source(threading.Thread):
         self._found: SimpleQueue[tuple[str, Topic]] = SimpleQueue()
         self._epochs: dict[str, str] = {}
         self._assigned: dict[str, int] = {}
-        # Partitions that are out of range, and the offset that they should go on from.
-        self._stuck: dict[tuple[str, int], int] = {}
+        # Per (stream, partition) the next offset, and those whose offset the log does not have.
+        self._next: dict[tuple[str, int], int] = {}
+        self._stuck: set[tuple[str, int]] = set()
         self._room = threading.Semaphore(BATCHES_AHEAD)
         self._stopping = threading.Event()
         self._broker_up: bool | None = None
@@ -193,7 +194,7 @@ class Source(threading.Thread):
         messages = [first, *self._consumer.consume(RECORDS_PER_BATCH, 0)]
         records: list[Record] = []
         ends: dict[tuple[str, int], int] = {}
-        troubled: list[tuple[KafkaError, str, int, int]] = []
+        troubled: list[tuple[KafkaError, str, int]] = []
         for message in messages:
             name, partition, offset = message.topic(), message.partition(), message.offset()
             if name is None or partition is None or offset is None:
@@ -205,10 +206,12 @@ class Source(threading.Thread):
                 timestamp_ms = None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp
                 stream = self._streams[name]
                 records.append(Record(stream, partition, offset, timestamp_ms, message.value()))
+                self._next[stream, partition] = offset + 1
             elif error.code() == KafkaError._PARTITION_EOF:
                 ends[self._streams[name], partition] = offset
+                self._next[self._streams[name], partition] = offset
             else:
-                troubled.append((error, name, partition, offset))
+                troubled.append((error, name, partition))
         if records or ends:
             self._set_broker(True)
             self._room.acquire()
@@ -234,7 +237,7 @@ class Source(threading.Thread):
         if assigned:
             _log.warning("topic is another one now: reading it", stream=stream, topic=name)
             self._unassign(stream)
-            self._stuck = {key: at for key, at in self._stuck.items() if key[0] != stream}
+            self._stuck = {key for key in self._stuck if key[0] != stream}
         earliest = self._kafka.auto_offset_reset == "earliest" or assigned
         back = self._history.max_frames if earliest else self._history.warm
         begin = tuple(max(low, high - back) for low, high in topic.ends)
@@ -242,6 +245,7 @@ class Source(threading.Thread):
         live = begin if assigned else tuple(high for _, high in topic.ends)
         self._epochs[stream] = topic.epoch
         self._assigned[stream] = len(topic.ends)
+        self._next.update({(stream, p): offset for p, offset in enumerate(begin)})
         self._emit(Found(stream, topic.epoch, begin, live))
         # A topic that the handle has not heard of yet would cost half a second.
         self._consumer.list_topics(name, timeout=ASK_SECONDS)
@@ -260,6 +264,7 @@ class Source(threading.Thread):
     def _grow(self, stream: str, topic: Topic, assigned: int) -> None:
         for partition in range(assigned, len(topic.ends)):
             low, _ = topic.ends[partition]
+            self._next[stream, partition] = low
             self._emit(Grown(stream, partition, low))
             self._consumer.incremental_assign(
                 [TopicPartition(self._topics[stream], partition, low)]
@@ -272,12 +277,12 @@ class Source(threading.Thread):
         partitions = range(self._assigned.pop(stream))
         self._consumer.incremental_unassign([TopicPartition(name, p) for p in partitions])
 
-    def _on_trouble(self, error: KafkaError, name: str, partition: int, offset: int) -> None:
+    def _on_trouble(self, error: KafkaError, name: str, partition: int) -> None:
         stream = self._streams[name]
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             # The log no longer has the offset: it was trimmed past us, or is another log. The
             # consumer's own watermarks cannot be trusted in this state; discovery's can.
-            self._stuck[stream, partition] = offset
+            self._stuck.add((stream, partition))
             self._discovery.look_again(stream)
         elif (held := self._errors.ready()) is not None:
             _log.warning(
@@ -292,9 +297,11 @@ class Source(threading.Thread):
     def _unstick(self, stream: str, topic: Topic) -> None:
         """Go on with partitions that were out of range, now that their ends are known."""
         for partition, (low, high) in enumerate(topic.ends):
-            offset = self._stuck.pop((stream, partition), None)
-            if offset is None:
+            if (stream, partition) not in self._stuck:
                 continue
+            self._stuck.discard((stream, partition))
+            # Not the offset in the error: that may be a late word about the topic before.
+            offset = self._next[stream, partition]
             if offset > high:
                 _log.error(
                     "log is shorter than what was read of it",

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -410,8 +411,6 @@ def test_broker_that_comes_after_the_service(
 
 
 def test_wss(serve: Serve, records: Records, tmp_path: Path) -> None:
-    import ssl
-
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     subprocess.run(
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 "
@@ -422,20 +421,27 @@ def test_wss(serve: Serve, records: Records, tmp_path: Path) -> None:
     )
     service = serve(server={"tls": {"cert": str(certificate), "key": str(key)}}).ready()
     trust = ssl.create_default_context(cafile=str(certificate))
-    with open_peer(service, ssl=trust) as peer, open_peer(service, ssl=trust) as other:
-        peer.subscribe()
-        other.subscribe()
+    # Bare sockets: websockets' threads share an SSL object, which Python 3.11 does not allow.
+    with bare_socket(service, trust) as first, bare_socket(service, trust) as second:
+        for client in (first, second):
+            client.sendall(upgrade_request(service, query="?subscribe=energy"))
+            assert " 101 " in response_head(client)
         numbers = records.send(50)
-        assert sorted(peer.numbers(50)) == numbers
-        assert sorted(other.numbers(50)) == numbers
-        assert peer.ask({"type": "ping"})["type"] == "pong"
-    # Plain HTTP on the TLS port harms nobody.
-    with bare_socket(service) as plain:
-        plain.sendall(upgrade_request(service))
-        plain.settimeout(PATIENCE_SECONDS)
-        assert b"101" not in plain.recv(4096)
-    with open_peer(service, ssl=trust) as peer:
-        assert peer.ask({"type": "ping"})["type"] == "pong"
+        for client in (first, second):
+            assert sorted(_read_all(client, 50)[0]) == numbers
+    # Plain HTTP on the TLS port, and clients that trust somebody else, harm nobody.
+    before = len(service.lines)
+    for _ in range(20):
+        with bare_socket(service) as plain:
+            plain.sendall(upgrade_request(service))
+            plain.settimeout(PATIENCE_SECONDS)
+            assert b"101" not in plain.recv(4096)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            bare_socket(service, ssl.create_default_context())
+    assert len(service.lines) - before < 10
+    with bare_socket(service, trust) as client:
+        client.sendall(upgrade_request(service))
+        assert " 101 " in response_head(client)
 
 
 def _ping_without_reading(client: socket.socket, frames: bytes, seconds: float) -> int:
