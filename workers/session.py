@@ -110,6 +110,7 @@ class Session(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """picows: the 101 is on its way."""
         self._transport = transport
+        self._context.row.add(Field.CONNECTIONS)
         try:
             self._enter(transport)
         except Exception:
@@ -209,7 +210,6 @@ class Session(WSListener):
         under.set_write_buffer_limits(high=limit, low=limit // 4)
         self.write = under.write_nocheck
         self.writable = True
-        self._context.row.add(Field.CONNECTIONS)
         self._context.roster.join(self)
         _log.info(
             "WebSocket client connected",
