@@ -20,6 +20,7 @@ from energyws.log import Log
 
 ASK_SECONDS: Final = 5.0
 MISSING_SECONDS: Final = 0.5
+_LOCAL_ANSWERS: Final = {KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
 _NO_TOPIC_IDS: Final = {KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION}
 
 _log = Log("discovery")
@@ -89,17 +90,17 @@ class Discovery(threading.Thread):
         for stream, name in self._topics.items():
             try:
                 topic = self._describe(admin, name)
-            except KafkaException as error:
-                _log.debug("broker cannot be asked", topic=name, reason=error)
-                self._on_broker(False)
-                return False
-            self._on_broker(True)
-            if topic is None:
+            except KafkaException as failure:
+                error: KafkaError = failure.args[0]
+                if not _is_answer(error):
+                    _log.debug("broker cannot be asked", topic=name, reason=error.str())
+                    self._on_broker(False)
+                    return False
+                self._on_broker(True)
+                self._miss(stream, name, error)
                 complete = False
-                if stream not in self._missing:
-                    self._missing.add(stream)
-                    _log.warning("topic not found: waiting for it", stream=stream, topic=name)
                 continue
+            self._on_broker(True)
             self._missing.discard(stream)
             known = self._known.get(stream)
             if known is None or _shape(known) != _shape(topic):
@@ -107,15 +108,27 @@ class Discovery(threading.Thread):
                 self._on_topic(stream, topic)
         return complete
 
-    def _describe(self, admin: AdminClient, name: str) -> Topic | None:
+    def _miss(self, stream: str, name: str, error: KafkaError) -> None:
+        if stream not in self._missing:
+            self._missing.add(stream)
+            _log.warning(
+                "topic cannot be read: waiting for it",
+                stream=stream,
+                topic=name,
+                reason=error.str(),
+            )
+
+    def _describe(self, admin: AdminClient, name: str) -> Topic:
         # Also what keeps the controller that describe_topics asks up to date.
         metadata = admin.list_topics(name, timeout=ASK_SECONDS)
         topic = metadata.topics[name]
         partitions = sorted(topic.partitions)
-        if topic.error is not None or partitions != list(range(len(partitions))):
-            return None
-        if not partitions:
-            return None
+        if topic.error is not None:
+            raise KafkaException(topic.error)
+        if not partitions or partitions != list(range(len(partitions))):
+            # Seen for a moment while a topic is made or deleted.
+            reason = f"its partitions are {partitions}"
+            raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, reason))
         low = self._offsets(admin, name, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         high = self._offsets(admin, name, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         epoch = _epoch(_topic_id(admin, name), metadata.cluster_id, name)
@@ -130,6 +143,11 @@ class Discovery(threading.Thread):
         )
         found = {tp.partition: answer.result().offset for tp, answer in answers.items()}
         return [found[partition] for partition in partitions]
+
+
+def _is_answer(error: KafkaError) -> bool:
+    """Whether a broker said this of a topic; else nobody answered (librdkafka's own codes)."""
+    return error.code() >= 0 or error.code() in _LOCAL_ANSWERS
 
 
 def _topic_id(admin: AdminClient, name: str) -> str | None:

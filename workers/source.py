@@ -8,6 +8,7 @@ keeps this thread from running ahead of it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -20,6 +21,7 @@ from confluent_kafka import (
     TIMESTAMP_NOT_AVAILABLE,
     Consumer,
     KafkaError,
+    KafkaException,
     TopicPartition,
 )
 
@@ -247,8 +249,9 @@ class Source(threading.Thread):
         self._assigned[stream] = len(topic.ends)
         self._next.update({(stream, p): offset for p, offset in enumerate(begin)})
         self._emit(Found(stream, topic.epoch, begin, live))
-        # A topic that the handle has not heard of yet would cost half a second.
-        self._consumer.list_topics(name, timeout=ASK_SECONDS)
+        # A topic that the handle has not heard of yet would cost half a second; no more than that.
+        with contextlib.suppress(KafkaException):
+            self._consumer.list_topics(name, timeout=ASK_SECONDS)
         self._consumer.incremental_assign(
             [TopicPartition(name, partition, offset) for partition, offset in enumerate(begin)]
         )
@@ -344,8 +347,11 @@ class Source(threading.Thread):
             TopicPartition(self._topics[stream], partition, offset)
             for (stream, partition), offset in published.items()
         ]
-        # Never synchronously: with the broker away that blocks for as long as it likes.
-        self._consumer.commit(offsets=offsets, asynchronous=True)
+        try:
+            # Never synchronously: with the broker away that blocks for as long as it likes.
+            self._consumer.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as refused:
+            self._on_commit(refused.args[0], [])
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         refused = error or next((p.error for p in partitions if p.error is not None), None)

@@ -410,6 +410,23 @@ def test_broker_that_comes_after_the_service(
             assert len(service.logged("broker is not reachable")) == 1
 
 
+def test_topic_that_comes_after_the_service(
+    broker: Broker, topic: str, records: Records, tmp_path: Path
+) -> None:
+    late = f"{topic}-late"
+    settings = config(broker.bootstrap, late, server={"workers": 1})
+    with Service(tmp_path, settings) as service, open_peer(service) as peer:
+        peer.send({"type": "subscribe", "streams": ["energy"]})
+        assert peer.receive()["code"] == "STREAM_UNAVAILABLE"
+        service.wait_logged("topic cannot be read", f"topic={late}")
+        assert service.admin("/ready")[0] == 503
+        broker.create_topic(late)
+        assert peer.until("subscribed")["streams"] == ["energy"]
+        numbers = Records(broker.bootstrap, late).send(3)
+        assert sorted(peer.numbers(3)) == numbers
+        assert len(service.logged("topic cannot be read")) == 1
+
+
 def test_wss(serve: Serve, records: Records, tmp_path: Path) -> None:
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     subprocess.run(
