@@ -47,6 +47,7 @@ class Field(IntEnum):
     LOST_RECORDS = 14
     BROKER_UP = 15
     LOOP_DELAY_US = 16
+    READ_BACK = 17
 
 
 ROWS: Final = 160

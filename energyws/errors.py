@@ -128,6 +128,12 @@ UNKNOWN_STREAM: Final = ErrorCode("UNKNOWN_STREAM", "Unknown stream")
 STREAM_UNAVAILABLE: Final = ErrorCode(
     "STREAM_UNAVAILABLE", "The topic cannot be read yet: the subscription waits for it"
 )
+HISTORY_UNAVAILABLE: Final = ErrorCode(
+    "HISTORY_UNAVAILABLE",
+    "What was asked back cannot be read at present: try again",
+    0,
+    UNAVAILABLE_CLOSE,
+)
 RATE_LIMITED: Final = ErrorCode("RATE_LIMITED", "Too many messages", 0, TOO_MANY_MESSAGES)
 
 ERROR_CODES: Final = (
@@ -148,5 +154,6 @@ ERROR_CODES: Final = (
     UNKNOWN_TYPE,
     UNKNOWN_STREAM,
     STREAM_UNAVAILABLE,
+    HISTORY_UNAVAILABLE,
     RATE_LIMITED,
 )

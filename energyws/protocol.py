@@ -4,6 +4,7 @@ Client to server, JSON in text or binary frames; fields that are not named here 
 
     {"type":"subscribe","streams":["energy"]}
         "resume": {"energy": "<id>"}    everything after this position
+        "since": "2025-12-26T12:34:56Z" everything since this time (RFC 3339)
         "last": 10                      the newest 10 frames first
         "on_lag": "skip"                or "latest" or "disconnect": see OnLag
     {"type":"unsubscribe","streams":["energy"]}
@@ -15,8 +16,10 @@ The first line of each is the seed's protocol and never changes; docs/protocol.m
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -36,6 +39,10 @@ from energyws.errors import (
 MAX_STREAMS: Final = 64
 MAX_LAST: Final = 1_000_000
 MAX_TOKEN_BYTES: Final = 8 * 1024
+# RFC 3339 section 5.6; datetime alone would take much else.
+_RFC3339: Final = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
 
 
 class OnLag(Enum):
@@ -58,6 +65,7 @@ class Unrecovered(Enum):
     EPOCH_CHANGED = "EPOCH_CHANGED"
     POSITION_AHEAD = "POSITION_AHEAD"
     HISTORY_EXCEEDED = "HISTORY_EXCEEDED"
+    RETENTION = "RETENTION"
 
 
 class BadClientMessage(EnergywsError):
@@ -71,12 +79,16 @@ class BadClientMessage(EnergywsError):
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """`resume`: a position's text per stream, not yet looked at; `last`: None or a count."""
+    """`resume`: a position's text per stream, not yet looked at; `last`: None or a count.
+
+    since_ms: None or milliseconds since the Unix epoch. At most one of the three is given.
+    """
 
     streams: tuple[str, ...]
     resume: dict[str, str]
     last: int | None
     on_lag: OnLag
+    since_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +140,7 @@ def parse(payload: bytes) -> ClientMessage:
 
 
 def parse_query(query: str) -> Subscribe | None:
-    """What the query string asks for: `subscribe=energy&resume=<id>`, or `last=10`.
+    """What the query string asks for: `subscribe=energy&resume=<id>`, `since=…` or `last=10`.
 
     With several streams (`subscribe=a,b`) each resume names its own: `resume=a:<id>&resume=b:<id>`.
     None where it asks for nothing; raises BadClientMessage.
@@ -149,8 +161,9 @@ def parse_query(query: str) -> Subscribe | None:
         # Bounded, because int() itself refuses thousands of digits.
         digits = text.isascii() and text.isdigit() and len(text) < 20
         message["last"] = int(text) if digits else text
-    if "on_lag" in values:
-        message["on_lag"] = values["on_lag"][-1]
+    for name in ("since", "on_lag"):
+        if name in values:
+            message[name] = values[name][-1]
     return _subscribe(message)
 
 
@@ -177,14 +190,28 @@ def _subscribe(message: dict[str, Any]) -> Subscribe:
     last = message.get("last")
     if last is not None and not (type(last) is int and 0 <= last <= MAX_LAST):
         raise BadClientMessage(BAD_MESSAGE, f"`last` must be an integer from 0 to {MAX_LAST}")
-    if last is not None and resume:
-        raise BadClientMessage(BAD_MESSAGE, "`resume` and `last` exclude each other")
+    since = message.get("since")
+    if bool(resume) + (last is not None) + (since is not None) > 1:
+        raise BadClientMessage(BAD_MESSAGE, "`resume`, `since` and `last` exclude each other")
     on_lag = message.get("on_lag")
     try:
         on_lag = OnLag.SKIP if on_lag is None else OnLag(on_lag)
     except ValueError:
         raise BadClientMessage(BAD_MESSAGE, "`on_lag` must be skip, latest or disconnect") from None
-    return Subscribe(streams, resume, last, on_lag)
+    return Subscribe(streams, resume, last, on_lag, None if since is None else _since(since))
+
+
+def _since(text: object) -> int:
+    if type(text) is str and _RFC3339.fullmatch(text):
+        try:
+            moment = datetime.fromisoformat(text.upper())
+            # Before the epoch, or beyond what can be written down: the same as at its ends.
+            return max(0, round(moment.astimezone(UTC).timestamp() * 1000))
+        except (ValueError, OverflowError):
+            pass
+    raise BadClientMessage(
+        BAD_MESSAGE, "`since` must be an RFC 3339 time such as 2025-12-26T12:34:56Z"
+    )
 
 
 def _streams(message: dict[str, Any]) -> tuple[str, ...]:
@@ -213,15 +240,17 @@ def _token(message: dict[str, Any]) -> str:
 class Subscribed:
     """What a `subscribed` reply tells of one stream.
 
-    position: where delivery begins, None while the topic has not been found yet.
-    recovered: None where nothing was asked back; replayed: how many frames come before live ones.
+    position: where delivery begins.
+    recovered: None where nothing was asked back; replayed: how many frames, at most, come before
+    live ones. missing: how many records of each partition, at most; None where nobody can tell.
     """
 
-    position: str | None
+    position: str
     recovered: bool | None = None
     replayed: int = 0
     reason: Unrecovered | None = None
     earliest: str | None = None
+    missing: tuple[int, ...] | None = None
 
 
 def subscribed(streams: dict[str, Subscribed]) -> bytes:
@@ -232,7 +261,11 @@ def subscribed(streams: dict[str, Subscribed]) -> bytes:
         if state.recovered is not None:
             told |= {"recovered": state.recovered, "replayed": state.replayed}
         if state.reason is not None:
-            told |= {"reason": state.reason.value, "earliest": state.earliest}
+            told |= {
+                "reason": state.reason.value,
+                "earliest": state.earliest,
+                "missing": state.missing,
+            }
         positions[name] = told
     return frame.text({"type": "subscribed", "streams": list(streams), "positions": positions})
 

@@ -22,6 +22,10 @@ REASONS: Final[tuple[Reason, ...]] = (
 )
 
 
+# The last millisecond of year 9999: RFC 3339 has no later one.
+MAX_TIMESTAMP_MS: Final = 253_402_300_799_999
+
+
 class BadRecord(EnergywsError):
     """A record that is not a reading. `reason` is one of `REASONS`."""
 
@@ -48,3 +52,8 @@ def decode(value: bytes | None, *, max_bytes: int) -> bytes:
     if type(decoded) is not dict:
         raise BadRecord("not_an_object", f"a JSON {type(decoded).__name__}, not an object")
     return text
+
+
+def timestamp(record_ms: int | None, now_ms: int) -> int:
+    """A record's own time, or the present where it has none that can be written down."""
+    return record_ms if record_ms is not None and 0 <= record_ms <= MAX_TIMESTAMP_MS else now_ms

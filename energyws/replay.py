@@ -216,6 +216,11 @@ class Cursor:
         self.skip = skip
         self._ahead_until = now + AHEAD_SECONDS
 
+    def place(self, ring: Ring) -> Position:
+        """What its client has."""
+        position = ring.position_at(self.index) if self.index >= ring.first else self._position
+        return position if self.skip is None else position.merge(self.skip)
+
     def take(
         self, stream: str, ring: Ring, stop: int, max_bytes: int, now: float
     ) -> tuple[list[bytes], int]:

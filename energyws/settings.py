@@ -118,9 +118,13 @@ class Auth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """How much of each stream every process keeps in memory, whichever bound is met first.
+    """How far back clients can go: each process's memory of a stream, and beyond it Kafka itself.
 
+    max_frames, max_bytes, max_age_seconds: the memory, whichever bound is met first.
     warm: how many records of each partition are read back from Kafka at start.
+    max_messages, max_record_age_seconds: how many records, and how old ones, a client may ask back.
+    max_concurrent: requests to Kafka's log that one worker has under way.
+    bytes_per_second: how much of the log is handed to the workers, all of them together.
     """
 
     __pydantic_config__ = _STRICT
@@ -129,6 +133,10 @@ class History:
     max_bytes: Annotated[int, Ge(64 * KIB)] = 16 * MIB
     max_age_seconds: PositiveSeconds = 3600.0
     warm: Annotated[int, Ge(0)] = 1_000
+    max_messages: Count = 1_000_000
+    max_record_age_seconds: PositiveSeconds | None = None
+    max_concurrent: Annotated[int, Ge(1), Le(1024)] = 8
+    bytes_per_second: Annotated[int, Ge(64 * KIB)] = 64 * MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

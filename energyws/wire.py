@@ -20,18 +20,27 @@ that nothing more is waiting; what it hears meanwhile up to the answered sequenc
     request    one part: the JSON of SyncRequest
     reply      first part: the JSON of SyncReply; each further part: one frame message as above,
                with sequence 0
+
+What lies further back is asked for on a DEALER/ROUTER pair of its own. A reply repeats its
+request, by which it is recognised; a request may be sent again, since answering it changes nothing.
+
+    request    one part: the JSON of Query or Read
+    reply      the request; the JSON of the answer; for Read, one part per chunk: its frames
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import orjson
 
 from energyws.errors import EnergywsError
+from energyws.history import Chunk, Query, Start
 from energyws.position import Position, parse
+from energyws.protocol import Unrecovered
 
 FRAME: Final = 1
 HEARTBEAT: Final = 2
@@ -163,3 +172,63 @@ def pack_heads(heads: dict[str, Position]) -> bytes:
 def unpack_heads(data: bytes) -> dict[str, Position]:
     """The inverse of `pack_heads`."""
     return {name: parse(text) for name, text in orjson.loads(data).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Asks for the chunks that follow a position."""
+
+    stream: str
+    after: Position
+
+
+def pack_inquiry(inquiry: Query | Read) -> bytes:
+    """The request's one part; equal inquiries have equal bytes."""
+    if isinstance(inquiry, Read):
+        return orjson.dumps(["read", inquiry.stream, str(inquiry.after)])
+    after = inquiry.after and str(inquiry.after)
+    return orjson.dumps(
+        ["find", inquiry.stream, inquiry.epoch, after, inquiry.since_ms, inquiry.last]
+    )
+
+
+def unpack_inquiry(data: bytes) -> Query | Read:
+    """The inquiry in these bytes."""
+    kind, stream, *rest = orjson.loads(data)
+    if kind == "read":
+        return Read(stream, parse(rest[0]))
+    epoch, after, since_ms, last = rest
+    return Query(stream, epoch, after and parse(after), since_ms, last)
+
+
+def pack_start(found: Start) -> list[bytes]:
+    """The answer to a Query."""
+    reason = found.reason and found.reason.value
+    told = [str(found.position), str(found.earliest), reason, found.missing]
+    return [orjson.dumps(told)]
+
+
+def unpack_start(parts: Sequence[bytes]) -> Start:
+    """The inverse of `pack_start`."""
+    position, earliest, reason, missing = orjson.loads(parts[0])
+    return Start(
+        parse(position),
+        parse(earliest),
+        reason and Unrecovered(reason),
+        None if missing is None else tuple(missing),
+    )
+
+
+def pack_chunks(chunks: Sequence[Chunk]) -> list[bytes]:
+    """The answer to a Read: chunks of which each begins where the one before it ends."""
+    ends = [[str(chunk.end), chunk.frames] for chunk in chunks]
+    return [orjson.dumps(ends), *(chunk.data for chunk in chunks)]
+
+
+def unpack_chunks(begin: Position, parts: Sequence[bytes]) -> list[Chunk]:
+    """The inverse of `pack_chunks`; `begin` is what was asked for."""
+    chunks = []
+    for (end, frames), data in zip(orjson.loads(parts[0]), parts[1:], strict=True):
+        chunks.append(Chunk(begin, parse(end), frames, data))
+        begin = chunks[-1].end
+    return chunks

@@ -49,8 +49,9 @@ def subscribe(
     resume: dict[str, str] | None = None,
     last: int | None = None,
     on_lag: OnLag = OnLag.SKIP,
+    since_ms: int | None = None,
 ) -> Subscribe:
-    return Subscribe(streams, resume or {}, last, on_lag)
+    return Subscribe(streams, resume or {}, last, on_lag, since_ms)
 
 
 UNDERSTOOD: dict[str, tuple[str, ClientMessage]] = {
@@ -86,6 +87,23 @@ UNDERSTOOD: dict[str, tuple[str, ClientMessage]] = {
         '{"type":"subscribe","streams":["a"],"last":1,"resume":{}}',
         subscribe("a", last=1),
     ),
+    "since": (
+        '{"type":"subscribe","streams":["a"],"since":"2025-12-26T12:34:56.789Z"}',
+        subscribe("a", since_ms=NOON),
+    ),
+    "since, elsewhere": (
+        '{"type":"subscribe","streams":["a"],"since":"2025-12-26T14:04:56.789+01:30"}',
+        subscribe("a", since_ms=NOON),
+    ),
+    "since, without fraction and in lower case": (
+        '{"type":"subscribe","streams":["a"],"since":"1970-01-01t00:00:01z"}',
+        subscribe("a", since_ms=1000),
+    ),
+    "since before the epoch": (
+        '{"type":"subscribe","streams":["a"],"since":"1969-12-31T23:59:59Z"}',
+        subscribe("a", since_ms=0),
+    ),
+    "null since": ('{"type":"subscribe","streams":["a"],"since":null}', subscribe("a")),
     "skip": ('{"type":"subscribe","streams":["a"],"on_lag":"skip"}', subscribe("a")),
     "on_lag is null": ('{"type":"subscribe","streams":["a"],"on_lag":null}', subscribe("a")),
     "latest": (
@@ -119,7 +137,7 @@ def test_message_is_understood(text: str, message: ClientMessage) -> None:
 @pytest.mark.parametrize(("text", "message"), UNDERSTOOD.values(), ids=UNDERSTOOD.keys())
 def test_unknown_fields_are_ignored(text: str, message: ClientMessage) -> None:
     begin, brace, rest = text.partition("{")
-    more = begin + brace + '"id":7,"client":{"os":"iOS"},"since":"2025","payload":null,' + rest
+    more = begin + brace + '"id":7,"client":{"os":"iOS"},"until":"2025","payload":null,' + rest
 
     assert parse(more.encode()) == message
 
@@ -150,6 +168,8 @@ def bad(**fields: object) -> str:
 STREAMS = f"`streams` must be a list of 1 to {MAX_STREAMS} stream names"
 RESUME = "`resume` must be an object of stream: id"
 LAST = f"`last` must be an integer from 0 to {MAX_LAST}"
+SINCE = "`since` must be an RFC 3339 time such as 2025-12-26T12:34:56Z"
+EXCLUSIVE = "`resume`, `since` and `last` exclude each other"
 ON_LAG = "`on_lag` must be skip, latest or disconnect"
 TOKEN = f"`token` must be a string of at most {MAX_TOKEN_BYTES} characters"
 TYPE = "`type` must be a string"
@@ -212,13 +232,28 @@ MISUNDERSTOOD: dict[str, tuple[str, ErrorCode, str | None]] = {
     "resume and last": (
         bad(resume={"a": ID}, last=1),
         BAD_MESSAGE,
-        "`resume` and `last` exclude each other",
+        EXCLUSIVE,
     ),
     "resume and last none": (
         bad(resume={"a": ID}, last=0),
         BAD_MESSAGE,
-        "`resume` and `last` exclude each other",
+        EXCLUSIVE,
     ),
+    "since as a number": (bad(since=1_766_752_496), BAD_MESSAGE, SINCE),
+    "since without a zone": (bad(since="2025-12-26T12:34:56"), BAD_MESSAGE, SINCE),
+    "since as a date": (bad(since="2025-12-26"), BAD_MESSAGE, SINCE),
+    "since as a week": (bad(since="2025-W52-5T12:34:56Z"), BAD_MESSAGE, SINCE),
+    "since on no day": (bad(since="2025-02-30T12:34:56Z"), BAD_MESSAGE, SINCE),
+    "since in arabic digits": (bad(since="٢٠٢٥-12-26T12:34:56Z"), BAD_MESSAGE, SINCE),
+    "since with an impossible zone": (bad(since="2025-12-26T12:34:56+24:00"), BAD_MESSAGE, SINCE),
+    "since before all time": (bad(since="0001-01-01T00:00:00+23:59"), BAD_MESSAGE, SINCE),
+    "empty since": (bad(since=""), BAD_MESSAGE, SINCE),
+    "resume and since": (
+        bad(resume={"a": ID}, since="2025-12-26T12:34:56Z"),
+        BAD_MESSAGE,
+        EXCLUSIVE,
+    ),
+    "last and since": (bad(last=1, since="2025-12-26T12:34:56Z"), BAD_MESSAGE, EXCLUSIVE),
     "unknown on_lag": (bad(on_lag="drop"), BAD_MESSAGE, ON_LAG),
     "upper-case on_lag": (bad(on_lag="SKIP"), BAD_MESSAGE, ON_LAG),
     "on_lag as a number": (bad(on_lag=1), BAD_MESSAGE, ON_LAG),
@@ -360,6 +395,7 @@ ASKED: dict[str, tuple[str, Subscribe | None]] = {
     "last": ("subscribe=a&last=10", subscribe("a", last=10)),
     "last with zeros": ("subscribe=a&last=0010", subscribe("a", last=10)),
     "last twice: the last counts": ("subscribe=a&last=1&last=2", subscribe("a", last=2)),
+    "since": ("subscribe=a&since=2025-12-26T12:34:56.789Z", subscribe("a", since_ms=NOON)),
     "latest": ("subscribe=a&on_lag=latest", subscribe("a", on_lag=OnLag.LATEST)),
     "unknown parameters": ("subscribe=a&v=2&&x&=", subscribe("a")),
 }
@@ -381,11 +417,12 @@ BADLY_ASKED = {
     "last as a superscript": (f"subscribe=a&last={quote('²')}", LAST),
     "last with a sign": ("subscribe=a&last=%2B1", LAST),
     "last with an underscore": ("subscribe=a&last=1_0", LAST),
+    "empty since": ("subscribe=a&since=", SINCE),
     "unknown on_lag": ("subscribe=a&on_lag=drop", ON_LAG),
     "empty on_lag": ("subscribe=a&on_lag=", ON_LAG),
     "resume and last": (
         f"subscribe=a&resume={ID}&last=1",
-        "`resume` and `last` exclude each other",
+        EXCLUSIVE,
     ),
     "resume of another stream": (
         f"subscribe=a&resume=b:{ID}",
@@ -466,10 +503,6 @@ REPLIES: dict[str, tuple[bytes, str]] = {
         protocol.subscribed({"energy": Subscribed("7f-1.2")}),
         '{"type":"subscribed","streams":["energy"],"positions":{"energy":{"position":"7f-1.2"}}}',
     ),
-    "subscribed, topic not found yet": (
-        protocol.subscribed({"energy": Subscribed(None)}),
-        '{"type":"subscribed","streams":["energy"],"positions":{"energy":{"position":null}}}',
-    ),
     "subscribed, recovered": (
         protocol.subscribed({"energy": Subscribed("7f-1.2", True, 12)}),
         (
@@ -479,12 +512,12 @@ REPLIES: dict[str, tuple[bytes, str]] = {
     ),
     "subscribed, not recovered": (
         protocol.subscribed(
-            {"energy": Subscribed("7f-1", False, 0, Unrecovered.HISTORY_EXCEEDED, "7f-9")}
+            {"energy": Subscribed("7f-1", False, 0, Unrecovered.HISTORY_EXCEEDED, "7f-9", (8,))}
         ),
         (
             '{"type":"subscribed","streams":["energy"],"positions":{"energy":'
             '{"position":"7f-1","recovered":false,"replayed":0,'
-            '"reason":"HISTORY_EXCEEDED","earliest":"7f-9"}}}'
+            '"reason":"HISTORY_EXCEEDED","earliest":"7f-9","missing":[8]}}}'
         ),
     ),
     "subscribed to several": (

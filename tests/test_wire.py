@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from energyws.history import Chunk, Query, Start
 from energyws.position import Position
+from energyws.protocol import Unrecovered
 from energyws.wire import (
     FRAME,
     HEADER_SIZE,
@@ -14,15 +16,22 @@ from energyws.wire import (
     VERSION,
     BadMessage,
     BusMessage,
+    Read,
     StreamState,
     SyncReply,
     SyncRequest,
     pack,
+    pack_chunks,
     pack_heads,
+    pack_inquiry,
+    pack_start,
     unpack,
+    unpack_chunks,
     unpack_heads,
+    unpack_inquiry,
     unpack_reply,
     unpack_request,
+    unpack_start,
 )
 
 MESSAGE = BusMessage(
@@ -143,3 +152,43 @@ def test_run_is_text_in_a_reply() -> None:
         b'{"ask":7,"run":"18446744073709551615","sequence":3,"more":false,'
         b'"streams":{"energy":["7f-1","7f-9"]}}'
     )
+
+
+@given(
+    st.one_of(
+        st.builds(Read, names, positions),
+        st.builds(Query, names, st.text("0123456789abcdef", min_size=1), after=positions),
+        st.builds(Query, names, st.text("0123456789abcdef", min_size=1), since_ms=u32),
+        st.builds(Query, names, st.text("0123456789abcdef", min_size=1), last=u32),
+    )
+)
+def test_inquiry_comes_back_as_it_was(inquiry: Query | Read) -> None:
+    assert unpack_inquiry(pack_inquiry(inquiry)) == inquiry
+
+
+@given(
+    positions,
+    positions,
+    st.none() | st.sampled_from(Unrecovered),
+    st.none() | st.lists(u32, max_size=4).map(tuple),
+)
+def test_start_comes_back_as_it_was(
+    position: Position,
+    earliest: Position,
+    reason: Unrecovered | None,
+    missing: tuple[int, ...] | None,
+) -> None:
+    found = Start(position, earliest, reason, missing)
+    assert unpack_start(pack_start(found)) == found
+
+
+@given(positions, st.lists(st.tuples(positions, u32, st.binary()), max_size=4))
+def test_chunks_come_back_as_a_chain(
+    begin: Position, parts: list[tuple[Position, int, bytes]]
+) -> None:
+    chunks = []
+    last = begin
+    for end, frames, data in parts:
+        chunks.append(Chunk(last, end, frames, data))
+        last = end
+    assert unpack_chunks(begin, pack_chunks(chunks)) == chunks

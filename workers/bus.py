@@ -52,7 +52,7 @@ def _endpoint(directory: Path, name: str) -> str:
     return f"ipc://{directory / name}"
 
 
-class _Reader:
+class SocketReader:
     """Calls `receive` for what arrives on a socket, a bounded number per turn of the loop."""
 
     def __init__(
@@ -119,7 +119,7 @@ class Publisher:
         self._router = self._context.socket(zmq.ROUTER)
         self._router.setsockopt(zmq.LINGER, 0)
         self._router.bind(_endpoint(directory, "sync"))
-        self._reader = _Reader(self._loop, self._router, self._on_request)
+        self._reader = SocketReader(self._loop, self._router, self._on_request)
         self._heartbeat = self._loop.call_soon(self._beat)
 
     def publish(self, stream: str, entry: Entry) -> None:
@@ -239,8 +239,8 @@ class Subscriber:
         self._sub.setsockopt(zmq.SUBSCRIBE, b"")
         self._sub.connect(_endpoint(directory, "frames"))
         self._dealer.connect(_endpoint(directory, "sync"))
-        self._sub_reader = _Reader(self._loop, self._sub, self._on_published)
-        self._dealer_reader = _Reader(self._loop, self._dealer, self._on_reply)
+        self._sub_reader = SocketReader(self._loop, self._sub, self._on_published)
+        self._dealer_reader = SocketReader(self._loop, self._dealer, self._on_reply)
 
     @property
     def syncing(self) -> bool:

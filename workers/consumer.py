@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import heapq
 import secrets
+import sys
 import time
 from typing import Final, Protocol
 
@@ -13,16 +14,27 @@ from energyws.board import Field, Row
 from energyws.frame import DataFrames
 from energyws.log import Limited, Log
 from energyws.position import start
-from energyws.reading import BadRecord, decode
+from energyws.reading import BadRecord, decode, timestamp
 from energyws.replay import Entry, Ring, gap_entries
 from energyws.settings import Settings
 from workers.bus import Publisher
+from workers.history import History, View
 from workers.runtime import Child, run
-from workers.source import BrokerState, Event, Found, Grown, Lost, Record, Records, Source
+from workers.source import (
+    BrokerState,
+    Event,
+    Found,
+    Grown,
+    Lost,
+    Record,
+    Records,
+    Source,
+    client_settings,
+    library_logger,
+)
 
 TICK_SECONDS: Final = 1.0
-# The last millisecond of year 9999: RFC 3339 has no later one.
-MAX_TIMESTAMP_MS: Final = 253_402_300_799_999
+SWITCH_SECONDS: Final = 0.0005
 RETENTION: Final = "RETENTION"
 
 _log = Log("consumer")
@@ -39,10 +51,17 @@ class Intake:
     """One stream: records in, frames out; first what is read back, then what is live."""
 
     def __init__(
-        self, stream: str, found: Found, settings: Settings, row: Row, publisher: Sender
+        self,
+        stream: str,
+        found: Found,
+        epoch: str,
+        settings: Settings,
+        row: Row,
+        publisher: Sender,
     ) -> None:
         self.stream = stream
-        self.epoch = found.epoch
+        self.epoch = epoch
+        self.topic_epoch = found.epoch
         self.ring: Ring | None = None
         self._history = settings.history
         self._topic = settings.streams[stream].topic
@@ -134,9 +153,7 @@ class Intake:
             )
 
     def _entry(self, record: Record, data: bytes) -> Entry:
-        timestamp_ms = record.timestamp_ms
-        if timestamp_ms is None or not 0 <= timestamp_ms <= MAX_TIMESTAMP_MS:
-            timestamp_ms = time.time_ns() // 1_000_000
+        timestamp_ms = timestamp(record.timestamp_ms, time.time_ns() // 1_000_000)
         position = str(start(self.epoch, self._next))
         frame = self._frames.build(timestamp_ms, data, position)
         return Entry(record.partition, record.offset, timestamp_ms, frame)
@@ -164,6 +181,13 @@ class ConsumerProcess:
         self._publisher = Publisher(
             child.bus_directory, settings.bus, sorted(settings.streams), self._rings
         )
+        self._history = History(
+            child.bus_directory,
+            settings,
+            {**client_settings(settings.kafka), "logger": library_logger()},
+            self._view,
+            child.row,
+        )
         self.failed = asyncio.Event()
         self._source = Source(
             settings.kafka, settings.history, self._topics, self._published, self._emit
@@ -172,10 +196,12 @@ class ConsumerProcess:
     def start(self) -> None:
         """Begin to read."""
         self._source.start()
+        self._history.start()
 
     async def stop(self) -> None:
         """Commit, and end the thread."""
         self._source.stop()
+        self._history.stop()
         await asyncio.to_thread(self._source.join)
         self._publisher.close()
 
@@ -184,8 +210,15 @@ class ConsumerProcess:
         now = time.monotonic()
         for ring in self._rings.values():
             ring.trim(now)
-        if not self._source.is_alive():
+        if not self._source.is_alive() or not self._history.is_alive():
             self.failed.set()
+
+    def _view(self, stream: str) -> View | None:
+        # Called from the history's thread.
+        intake = self._intakes.get(stream)
+        if intake is None or intake.ring is None:
+            return None
+        return View(intake.epoch, intake.topic_epoch, intake.ring.head)
 
     def _emit(self, event: Event) -> None:
         # Called from the source's threads, of which one may outlive the loop by a moment.
@@ -218,13 +251,14 @@ class ConsumerProcess:
             self._settle(intake)
 
     def _on_found(self, found: Found) -> None:
+        epoch = found.epoch
         known = self._intakes.get(found.stream)
-        if known is not None and known.epoch == found.epoch:
+        if known is not None and known.topic_epoch == epoch:
             # The same topic with a shorter log, or one without an id that was recreated: what
             # clients hold must not be read against it.
-            found = Found(found.stream, secrets.token_hex(4), found.begin, found.live)
+            epoch = secrets.token_hex(4)
         child = self._child
-        intake = Intake(found.stream, found, child.settings, child.row, self._publisher)
+        intake = Intake(found.stream, found, epoch, child.settings, child.row, self._publisher)
         self._intakes[found.stream] = intake
         self._settle(intake)
 
@@ -252,6 +286,8 @@ class ConsumerProcess:
 
 async def consume(child: Child) -> None:
     """Consume until told to drain."""
+    # Reading back must not keep live records waiting for the usual 5 ms at each turn.
+    sys.setswitchinterval(SWITCH_SECONDS)
     process = ConsumerProcess(child)
     process.start()
     drained = asyncio.create_task(child.drain.wait())
@@ -263,7 +299,7 @@ async def consume(child: Child) -> None:
         drained.cancel()
         await process.stop()
     if process.failed.is_set():
-        raise RuntimeError("the thread that reads from Kafka has ended")
+        raise RuntimeError("a thread that reads from Kafka has ended")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final
@@ -89,7 +89,7 @@ class Discovery(threading.Thread):
         complete = True
         for stream, name in self._topics.items():
             try:
-                topic = self._describe(admin, name)
+                topic = describe(admin, name)
             except KafkaException as failure:
                 error: KafkaError = failure.args[0]
                 if not _is_answer(error):
@@ -118,31 +118,35 @@ class Discovery(threading.Thread):
                 reason=error.str(),
             )
 
-    def _describe(self, admin: AdminClient, name: str) -> Topic:
-        # Also what keeps the controller that describe_topics asks up to date.
-        metadata = admin.list_topics(name, timeout=ASK_SECONDS)
-        topic = metadata.topics[name]
-        partitions = sorted(topic.partitions)
-        if topic.error is not None:
-            raise KafkaException(topic.error)
-        if not partitions or partitions != list(range(len(partitions))):
-            # Seen for a moment while a topic is made or deleted.
-            reason = f"its partitions are {partitions}"
-            raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, reason))
-        low = self._offsets(admin, name, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        high = self._offsets(admin, name, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-        epoch = _epoch(_topic_id(admin, name), metadata.cluster_id, name)
-        return Topic(epoch, tuple(zip(low, high, strict=True)))
 
-    def _offsets(
-        self, admin: AdminClient, name: str, partitions: list[int], spec: OffsetSpec
-    ) -> list[int]:
-        wanted = {TopicPartition(name, partition): spec for partition in partitions}
-        answers: dict[TopicPartition, Future[Any]] = admin.list_offsets(
-            wanted, request_timeout=ASK_SECONDS
-        )
-        found = {tp.partition: answer.result().offset for tp, answer in answers.items()}
-        return [found[partition] for partition in partitions]
+def describe(admin: AdminClient, name: str) -> Topic:
+    """Ask the broker for a topic; raises KafkaException."""
+    # Also what keeps the controller that describe_topics asks up to date.
+    metadata = admin.list_topics(name, timeout=ASK_SECONDS)
+    topic = metadata.topics[name]
+    partitions = sorted(topic.partitions)
+    if topic.error is not None:
+        raise KafkaException(topic.error)
+    if not partitions or partitions != list(range(len(partitions))):
+        # Seen for a moment while a topic is made or deleted.
+        reason = f"its partitions are {partitions}"
+        raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, reason))
+    low = list_offsets(admin, name, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+    high = list_offsets(admin, name, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+    epoch = _epoch(_topic_id(admin, name), metadata.cluster_id, name)
+    return Topic(epoch, tuple(zip(low, high, strict=True)))
+
+
+def list_offsets(
+    admin: AdminClient, name: str, partitions: Sequence[int], spec: OffsetSpec
+) -> list[int]:
+    """One offset of each partition, in their order; -1 where the broker has none."""
+    wanted = {TopicPartition(name, partition): spec for partition in partitions}
+    answers: dict[TopicPartition, Future[Any]] = admin.list_offsets(
+        wanted, request_timeout=ASK_SECONDS
+    )
+    found = {tp.partition: answer.result().offset for tp, answer in answers.items()}
+    return [found[partition] for partition in partitions]
 
 
 def _is_answer(error: KafkaError) -> bool:

@@ -8,7 +8,10 @@ Rules of this file:
    into the ring, not a buffer: a slow client costs the same however slow it is.
 3. A client whose transport is paused is not looked up when it pauses, but found at the next
    fan-out; so the hot loop asks one boolean per client and nothing else.
-4. A turn of the event loop makes a bounded number of writes, then lets others have theirs.
+4. A turn of the event loop makes a bounded number of writes, then lets others have theirs; a
+   large one counts as several.
+5. Whoever wants more than the ring holds is replayed from the log, chunk by chunk and only while
+   it takes them. A chunk is shared, so what a client costs meanwhile is its position.
 """
 
 from __future__ import annotations
@@ -18,14 +21,18 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from energyws import frame
+from energyws.begin import Place, begin, place_after
 from energyws.board import Field, Row
-from energyws.position import BadPosition, Position, parse
+from energyws.history import Chunk, Start
+from energyws.position import Position, start
 from energyws.protocol import OnLag, Subscribe, Subscribed, Unrecovered
-from energyws.replay import Cursor, Located, Ring, TooSlow
+from energyws.replay import Cursor, Ring, TooSlow
 
 # Joining more into one write saves nothing any more, and a paused client holds what it was given.
 JOIN_BYTES: Final = 256 * 1024
 CATCH_UP_BYTES: Final = 64 * 1024
+# So many bytes take about as long as one small write.
+BYTES_PER_WRITE: Final = 4 * 1024
 
 
 class Client(Protocol):
@@ -46,16 +53,31 @@ class Client(Protocol):
     def too_slow(self) -> None:
         """Close it: it fell off the ring and had asked to be disconnected then."""
 
+    def unavailable(self) -> None:
+        """Close it: what it asked back cannot be read at present."""
+
+
+class Log(Protocol):
+    """What lies further back than the ring."""
+
+    def chunk(self, stream: str, position: Position) -> Chunk | None:
+        """The chunk after a position; None: it has been asked for."""
+
 
 class Subscription:
-    """One client's wish for one stream. `cursor` is None while it is live."""
+    """One client's wish for one stream.
 
-    __slots__ = ("client", "cursor", "on_lag")
+    cursor: its place in the ring, or in the log while it is replayed; None while it is live.
+    paused: its client could not be written to since the cursor was last used.
+    """
+
+    __slots__ = ("client", "cursor", "on_lag", "paused")
 
     def __init__(self, client: Client, on_lag: OnLag) -> None:
         self.client = client
         self.on_lag = on_lag
-        self.cursor: Cursor | None = None
+        self.cursor: Place = None
+        self.paused = False
 
 
 class _Nobody:
@@ -72,17 +94,24 @@ class _Nobody:
     def too_slow(self) -> None:
         """Never called: it is in no group."""
 
+    def unavailable(self) -> None:
+        """Never called: it is in no group."""
+
 
 _NOBODY: Final = _Nobody()
 
 
 @dataclass(slots=True)
 class _Batch:
-    """A fan-out under way: `data` goes to `targets`, of which `done` have been served."""
+    """A fan-out under way: `data` goes to `targets`, of which `done` have been served.
+
+    reached: what they have then.
+    """
 
     data: bytes
     frames: int
     end: int
+    reached: Position
     targets: list[Subscription]
     done: int = 0
 
@@ -90,15 +119,20 @@ class _Batch:
 class Fanout:
     """One stream: its ring, and who is where in it."""
 
-    def __init__(self, name: str, ring: Ring, row: Row) -> None:
+    def __init__(self, name: str, ring: Ring, log: Log, row: Row) -> None:
         self.name = name
         self.ring = ring
+        self._log = log
         self._row = row
         self._sent = ring.end
+        # What live clients have: the ring may have let go of it by now.
+        self._reached = ring.head
         self._batch: _Batch | None = None
         self._live: dict[Client, Subscription] = {}
         self._catching: dict[Client, Subscription] = {}
         self._behind: dict[Client, Subscription] = {}
+        # Those whose next chunk has been asked for, by where it begins.
+        self._awaiting: dict[Position, dict[Client, Subscription]] = {}
 
     @property
     def boundary(self) -> int:
@@ -108,22 +142,27 @@ class Fanout:
     @property
     def lagging(self) -> int:
         """How many subscriptions are not live."""
-        return len(self._catching) + len(self._behind)
+        awaiting = sum(map(len, self._awaiting.values()))
+        return len(self._catching) + len(self._behind) + awaiting
 
-    def subscribe(self, client: Client, request: Subscribe, now: float) -> Subscribed:
-        """Add or replace a client's subscription; says where it begins."""
+    def subscribe(
+        self, client: Client, request: Subscribe, found: Start | None, now: float
+    ) -> Subscribed:
+        """Add or replace a client's subscription; says where it begins.
+
+        found: the answer to energyws.begin.question.
+        """
         self.leave(client)
         subscription = Subscription(client, request.on_lag)
-        if (text := request.resume.get(self.name)) is not None:
-            return self._resume(subscription, text, now)
-        if request.last is not None:
-            return self._last(subscription, request.last)
-        self._live[client] = subscription
-        return Subscribed(str(self.ring.position_at(self.boundary)))
+        live = self.ring.position_at(self.boundary)
+        told, subscription.cursor = begin(self.name, self.ring, live, request, found, now)
+        group = self._live if subscription.cursor is None else self._catching
+        group[client] = subscription
+        return told
 
     def leave(self, client: Client) -> None:
         """Forget a client."""
-        for group in (self._live, self._catching, self._behind):
+        for group in (self._live, self._catching, self._behind, *self._awaiting.values()):
             subscription = group.pop(client, None)
             if subscription is not None:
                 # A batch under way may still have it among its targets.
@@ -136,12 +175,20 @@ class Fanout:
         if subscription is None:
             return
         cursor = subscription.cursor
-        assert cursor is not None
-        if subscription.on_lag is OnLag.LATEST:
+        if subscription.on_lag is OnLag.LATEST and isinstance(cursor, Cursor):
             frames, skipped = cursor.jump_to_newest(self.name, self.ring, self.boundary)
             self._write(client, frames)
             self._row.add(Field.SKIPPED, skipped)
         self._catching[client] = subscription
+
+    def arrived(self, position: Position) -> None:
+        """The chunk after a position can be had now."""
+        self._catching.update(self._awaiting.pop(position, {}))
+
+    def failed(self, position: Position) -> None:
+        """The chunk after a position cannot be had."""
+        for client in self._awaiting.pop(position, {}):
+            client.unavailable()
 
     def work(self, writes: int, now: float) -> int:
         """Make at most `writes` writes; returns how many are left of them."""
@@ -153,8 +200,8 @@ class Fanout:
         if self._batch is not None or self._sent < self.ring.end:
             return True
         return any(
-            subscription.cursor is not None and subscription.cursor.index < self._sent
-            for subscription in self._catching.values()
+            isinstance(cursor, Position) or (cursor is not None and cursor.index < self._sent)
+            for cursor in (subscription.cursor for subscription in self._catching.values())
         )
 
     def restart(self, ring: Ring) -> None:
@@ -166,60 +213,46 @@ class Fanout:
             str(ring.floor),
             Unrecovered.EPOCH_CHANGED.value,
         )
-        everyone = {**self._live, **self._catching, **self._behind}
-        self.ring = ring
-        self._batch = None
-        self._sent = ring.end
-        self._live, self._catching, self._behind = {}, {}, {}
+        everyone = self._everyone()
+        self._start_over(ring)
         for client, subscription in everyone.items():
             # A paused transport takes these few bytes too: they must come before what follows.
             client.write(message)
             subscription.cursor = None
             self._live[client] = subscription
 
-    def _resume(self, subscription: Subscription, text: str, now: float) -> Subscribed:
-        ring = self.ring
-        earliest = str(ring.floor)
-        try:
-            known = parse(text)
-        except BadPosition:
-            self._live[subscription.client] = subscription
-            position = str(ring.position_at(self.boundary))
-            return Subscribed(position, False, 0, Unrecovered.BAD_POSITION, earliest)
-        if known.epoch != ring.epoch:
-            # Nothing of this log is known to the client, so all of it is news.
-            known = ring.floor
-            replayed = self._begin_at(subscription, known, now).replayed
-            reason = Unrecovered.EPOCH_CHANGED
-            return Subscribed(earliest, False, replayed, reason, earliest)
-        located = self._begin_at(subscription, known, now)
-        if located.complete:
-            return Subscribed(text, True, located.replayed)
-        position = str(known.merge(ring.position_at(located.start)))
-        reason = Unrecovered.HISTORY_EXCEEDED
-        return Subscribed(position, False, located.replayed, reason, earliest)
+    def reopen(self, ring: Ring) -> None:
+        """This worker has missed more than the consumer remembers: everybody is replayed."""
+        batch = self._batch
+        waiting = set() if batch is None else set(batch.targets[batch.done :])
+        places: dict[Subscription, Position] = {}
+        for subscription in self._everyone().values():
+            cursor = subscription.cursor
+            if isinstance(cursor, Cursor):
+                places[subscription] = cursor.place(self.ring)
+            elif cursor is not None:
+                places[subscription] = cursor
+            elif batch is None or subscription in waiting:
+                places[subscription] = self._reached
+            else:
+                places[subscription] = batch.reached
+        self._start_over(ring)
+        for subscription, position in places.items():
+            subscription.cursor = position
+            self._catching[subscription.client] = subscription
 
-    def _begin_at(self, subscription: Subscription, known: Position, now: float) -> Located:
-        located = self.ring.locate(known)
-        cursor = Cursor(located.start, known, subscription.on_lag)
-        cursor.skip_to(known, now)
-        self._place(subscription, cursor)
-        return located
+    def _everyone(self) -> dict[Client, Subscription]:
+        everyone = {**self._live, **self._catching, **self._behind}
+        for group in self._awaiting.values():
+            everyone |= group
+        return everyone
 
-    def _last(self, subscription: Subscription, count: int) -> Subscribed:
-        ring = self.ring
-        begin = max(ring.first, ring.end - count)
-        position = str(ring.position_at(begin))
-        replayed = ring.end - begin
-        self._place(subscription, Cursor(begin, ring.position_at(begin), subscription.on_lag))
-        if replayed == count:
-            return Subscribed(position, True, replayed)
-        reason = Unrecovered.HISTORY_EXCEEDED
-        return Subscribed(position, False, replayed, reason, str(ring.floor))
-
-    def _place(self, subscription: Subscription, cursor: Cursor) -> None:
-        subscription.cursor = cursor
-        self._catching[subscription.client] = subscription
+    def _start_over(self, ring: Ring) -> None:
+        self.ring = ring
+        self._batch = None
+        self._sent = ring.end
+        self._reached = ring.head
+        self._live, self._catching, self._behind, self._awaiting = {}, {}, {}, {}
 
     def _fan_out(self, writes: int) -> int:
         batch = self._batch
@@ -237,7 +270,7 @@ class Fanout:
             else:
                 missed.append(subscription)
         for subscription in missed:
-            self._fall_behind(subscription, self._behind)
+            self._fall_behind(subscription)
         batch.done += len(targets)
         written = len(targets) - len(missed)
         self._row.add(Field.WRITES, written)
@@ -245,68 +278,103 @@ class Fanout:
         self._row.add(Field.BYTES, written * len(data))
         if batch.done >= len(batch.targets):
             self._sent = batch.end
+            self._reached = batch.reached
             self._batch = None
         return writes - len(targets)
 
     def _next_batch(self) -> _Batch | None:
         ring = self.ring
         if self._sent < ring.first:
-            # More came in one turn than the ring holds: everybody fell off it.
-            for subscription in list(self._live.values()):
-                self._fall_behind(subscription, self._catching)
+            # More came in one turn than the ring holds. That is no client's fault.
+            for client, subscription in self._live.items():
+                subscription.cursor = self._reached
+                self._catching[client] = subscription
+            self._live = {}
+        if not self._live:
             self._sent = ring.end
+            self._reached = ring.position_at(ring.end)
         if self._sent == ring.end:
             return None
         entries, end = ring.read(self._sent, ring.end, JOIN_BYTES)
-        if not self._live:
-            self._sent = ring.end
-            return None
+        reached = list(self._reached.offsets)
+        reached.extend([0] * (len(ring.head.offsets) - len(reached)))
+        for entry in entries:
+            reached[entry.partition] = entry.offset + 1
         self._batch = _Batch(
             b"".join([entry.frame for entry in entries]),
             len(entries),
             end,
+            start(ring.epoch, reached),
             list(self._live.values()),
         )
         return self._batch
 
-    def _fall_behind(self, subscription: Subscription, group: dict[Client, Subscription]) -> None:
+    def _fall_behind(self, subscription: Subscription) -> None:
         if subscription.client is _NOBODY:
             return
         del self._live[subscription.client]
-        position = self.ring.position_at(max(self._sent, self.ring.first))
-        subscription.cursor = Cursor(self._sent, position, subscription.on_lag)
-        group[subscription.client] = subscription
+        subscription.cursor = Cursor(self._sent, self._reached, subscription.on_lag)
+        subscription.paused = True
+        self._behind[subscription.client] = subscription
 
     def _catch_up(self, writes: int, now: float) -> int:
-        boundary = self.boundary
         for client, subscription in list(self._catching.items())[:writes]:
-            cursor = subscription.cursor
-            assert cursor is not None
-            if not client.writable:
-                self._behind[client] = self._catching.pop(client)
-                continue
-            try:
-                frames, skipped = cursor.take(self.name, self.ring, boundary, CATCH_UP_BYTES, now)
-            except TooSlow:
-                del self._catching[client]
-                client.too_slow()
-                continue
+            if writes <= 0:
+                break
             writes -= 1
-            self._write(client, frames)
-            self._row.add(Field.SKIPPED, skipped)
-            if cursor.index == boundary and cursor.skip is None:
-                subscription.cursor = None
-                del self._catching[client]
-                self._live[client] = subscription
+            # To the end of the queue, unless it leaves it: everybody gets a turn.
+            del self._catching[client]
+            if not client.writable:
+                subscription.paused = True
+                self._behind[client] = subscription
+            elif isinstance(subscription.cursor, Position):
+                writes -= self._replay_chunk(client, subscription, subscription.cursor, now)
             else:
-                # To the end of the queue: everybody gets a turn.
-                self._catching[client] = self._catching.pop(client)
-        return writes
+                writes -= self._read_ring(client, subscription, now)
+        return max(writes, 0)
 
-    def _write(self, client: Client, frames: Sequence[bytes]) -> None:
-        if frames:
-            data = b"".join(frames)
-            client.write(data)
-            self._row.add(Field.WRITES)
-            self._row.add(Field.DELIVERIES, len(frames))
-            self._row.add(Field.BYTES, len(data))
+    def _replay_chunk(
+        self, client: Client, subscription: Subscription, position: Position, now: float
+    ) -> int:
+        chunk = self._log.chunk(self.name, position)
+        if chunk is None:
+            self._awaiting.setdefault(position, {})[client] = subscription
+            return 0
+        place, _ = place_after(self.ring, chunk.end, subscription.on_lag, now)
+        subscription.cursor = place
+        self._catching[client] = subscription
+        return self._deliver(client, chunk.data, chunk.frames) if chunk.data else 0
+
+    def _read_ring(self, client: Client, subscription: Subscription, now: float) -> int:
+        cursor = subscription.cursor
+        assert isinstance(cursor, Cursor)
+        if cursor.index < self.ring.first and not subscription.paused:
+            # It fell off the ring, though it took all that we gave it.
+            subscription.cursor = cursor.place(self.ring)
+            self._catching[client] = subscription
+            return 0
+        subscription.paused = False
+        boundary = self.boundary
+        try:
+            frames, skipped = cursor.take(self.name, self.ring, boundary, CATCH_UP_BYTES, now)
+        except TooSlow:
+            client.too_slow()
+            return 0
+        self._row.add(Field.SKIPPED, skipped)
+        if cursor.index == boundary and cursor.skip is None:
+            subscription.cursor = None
+            self._live[client] = subscription
+        else:
+            self._catching[client] = subscription
+        return self._write(client, frames)
+
+    def _write(self, client: Client, frames: Sequence[bytes]) -> int:
+        return self._deliver(client, b"".join(frames), len(frames)) if frames else 0
+
+    def _deliver(self, client: Client, data: bytes, frames: int) -> int:
+        """Write to one client; returns what a turn is charged for it beyond one write."""
+        client.write(data)
+        self._row.add(Field.WRITES)
+        self._row.add(Field.DELIVERIES, frames)
+        self._row.add(Field.BYTES, len(data))
+        return len(data) // BYTES_PER_WRITE

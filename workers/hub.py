@@ -6,21 +6,42 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Final
 
+from energyws.begin import question
 from energyws.board import Field, Row
+from energyws.errors import BAD_MESSAGE
+from energyws.history import Start
 from energyws.log import Log
 from energyws.position import Position
-from energyws.protocol import Subscribe
-from energyws.replay import Entry, Ring, gap_entries
+from energyws.protocol import BadClientMessage, Subscribe
+from energyws.replay import Entry, Ring
 from energyws.settings import History
+from workers.backfill import Backfill
 from workers.fanout import Client, Fanout
 
 WRITES_PER_TURN: Final = 1_000
-# The reason in a `lagged` message about records that were never delivered to this worker.
-GAP: Final = "HISTORY_EXCEEDED"
+# How many of one client's requests may wait.
+MAX_PENDING: Final = 64
 
 _log = Log("hub")
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A request that cannot be answered yet: its topics are not found, or the log is asked.
+
+    asked: the log has been asked what the rings lack; wanted: the streams it has yet to answer
+    for; found: its answers.
+    """
+
+    request: Subscribe
+    asked: bool = False
+    wanted: set[str] = field(default_factory=set)
+    found: dict[str, Start] = field(default_factory=dict)
 
 
 class Hub:
@@ -30,6 +51,7 @@ class Hub:
         self,
         streams: Iterable[str],
         history: History,
+        bus_directory: Path,
         row: Row,
         on_synced: Callable[[], None],
     ) -> None:
@@ -38,12 +60,19 @@ class Hub:
         self._history = history
         self._on_synced = on_synced
         self._row = row
+        self._backfill = Backfill(
+            bus_directory, history.max_concurrent, self._on_chunk, self._on_failure
+        )
         self._fanouts: dict[str, Fanout] = {}
         # Whose first turn it is rotates.
         self._order: deque[Fanout] = deque()
         self._scheduled = False
-        # Requests for streams whose topic has not been found yet, in order.
-        self._waiting: dict[Client, list[Subscribe]] = {}
+        # In order; only the first one of each client is worked on.
+        self._pending: dict[Client, deque[_Pending]] = {}
+
+    def close(self) -> None:
+        """Ask nothing more."""
+        self._backfill.close()
 
     def have(self) -> dict[str, Position | None]:
         """The head of each stream's ring; None for a stream not found yet."""
@@ -56,21 +85,26 @@ class Hub:
         """The consumer's ring begins at `floor`: own up to whatever lies between."""
         fanout = self._fanouts.get(stream)
         if fanout is None:
-            fanout = Fanout(stream, Ring(self._history, floor), self._row)
-            self._fanouts[stream] = fanout
+            ring = Ring(self._history, floor)
+            self._fanouts[stream] = fanout = Fanout(stream, ring, self._backfill, self._row)
             self._order.append(fanout)
         elif fanout.ring.epoch != floor.epoch:
             _log.warning("stream has a new epoch", stream=stream, position=floor)
+            self._backfill.forget(stream)
             fanout.restart(Ring(self._history, floor))
-        else:
-            for entry in gap_entries(stream, fanout.ring.head, floor, GAP):
-                _log.error(
-                    "records lost",
-                    stream=stream,
-                    partition=entry.partition,
-                    up_to_offset=entry.offset,
-                )
-                self.append(stream, entry)
+            for pending in self._pending.values():
+                # Asked again, once everything has been handed over.
+                pending[0].asked = False
+                pending[0].found.clear()
+        elif floor.beyond(fanout.ring.head):
+            _log.warning(
+                "missed more than the consumer remembers: replaying from the log",
+                stream=stream,
+                position=fanout.ring.head,
+                floor=floor,
+            )
+            fanout.reopen(Ring(self._history, floor))
+            self._schedule()
 
     def append(self, stream: str, entry: Entry) -> None:
         """The next frame; one that is covered already is dropped."""
@@ -88,39 +122,38 @@ class Hub:
 
     def synced(self) -> None:
         """Everything that the consumer had has been handed over."""
-        waiting, self._waiting = self._waiting, {}
-        for client, requests in waiting.items():
-            for request in requests:
-                self.subscribe(client, request)
+        for client in list(self._pending):
+            self._proceed(client)
         self._on_synced()
 
     def subscribe(self, client: Client, request: Subscribe) -> bool:
-        """Subscribe to known streams, all or none; False: it waits until they are found."""
-        if client in self._waiting or not self._fanouts.keys() >= set(request.streams):
-            self._waiting.setdefault(client, []).append(request)
-            return False
-        now = time.monotonic()
-        client.subscribed(
-            {name: self._fanouts[name].subscribe(client, request, now) for name in request.streams}
-        )
-        self._schedule()
-        return True
+        """Subscribe, all streams or none; False: it waits until their topics are found.
+
+        Raises BadClientMessage for a client that asks and asks without waiting for an answer.
+        """
+        pending = self._pending.setdefault(client, deque())
+        if len(pending) >= MAX_PENDING:
+            raise BadClientMessage(BAD_MESSAGE, "too many subscriptions wait for their answers")
+        pending.append(_Pending(request))
+        self._proceed(client)
+        return self._fanouts.keys() >= set(request.streams)
 
     def unsubscribe(self, client: Client, streams: Iterable[str]) -> None:
-        """End these subscriptions, waiting ones too."""
+        """End these subscriptions; requests that wait are ended whole."""
         gone = set(streams)
         for name in gone & self._fanouts.keys():
             self._fanouts[name].leave(client)
-        if (requests := self._waiting.pop(client, None)) is not None:
-            kept = [request for request in requests if not gone & set(request.streams)]
+        if (pending := self._pending.pop(client, None)) is not None:
+            kept = deque(each for each in pending if not gone & set(each.request.streams))
             if kept:
-                self._waiting[client] = kept
+                self._pending[client] = kept
+                self._proceed(client)
 
     def leave(self, client: Client) -> None:
         """Forget a client."""
         for fanout in self._fanouts.values():
             fanout.leave(client)
-        self._waiting.pop(client, None)
+        self._pending.pop(client, None)
 
     def resume_writing(self, client: Client) -> None:
         """A client's transport has room again."""
@@ -131,12 +164,66 @@ class Hub:
     def tick(self) -> None:
         """Once a second or so: age out frames, settle clients that were ahead, count."""
         now = time.monotonic()
+        self._backfill.tick()
         for fanout in self._fanouts.values():
             fanout.ring.trim(now)
         lagging = sum(fanout.lagging for fanout in self._fanouts.values())
         self._row[Field.LAGGING] = lagging
         if lagging:
             self._schedule()
+
+    def _proceed(self, client: Client) -> None:
+        """Answer what can be answered of a client's requests, in order."""
+        now = time.monotonic()
+        pending = self._pending.get(client)
+        while pending:
+            first = pending[0]
+            request = first.request
+            if not self._fanouts.keys() >= set(request.streams):
+                return
+            if not first.asked:
+                self._ask(client, first)
+            if first.wanted:
+                return
+            pending.popleft()
+            client.subscribed(
+                {
+                    name: self._fanouts[name].subscribe(client, request, first.found.get(name), now)
+                    for name in request.streams
+                }
+            )
+            self._schedule()
+        self._pending.pop(client, None)
+
+    def _ask(self, client: Client, pending: _Pending) -> None:
+        """Ask the log what the rings do not have."""
+        pending.asked = True
+        pending.wanted.clear()
+        for name in pending.request.streams:
+            query = question(name, self._fanouts[name].ring, pending.request)
+            if query is not None:
+                # Until it is answered it has no subscription: the old one must not run on.
+                self._fanouts[name].leave(client)
+                pending.wanted.add(name)
+                self._backfill.find(query, partial(self._on_found, client, pending, name))
+
+    def _on_found(self, client: Client, pending: _Pending, name: str, found: Start | None) -> None:
+        requests = self._pending.get(client)
+        if requests is None or requests[0] is not pending:
+            return
+        if found is None:
+            client.unavailable()
+            return
+        pending.found[name] = found
+        pending.wanted.discard(name)
+        self._proceed(client)
+
+    def _on_chunk(self, stream: str, position: Position) -> None:
+        self._fanouts[stream].arrived(position)
+        self._schedule()
+
+    def _on_failure(self, stream: str, position: Position) -> None:
+        self._fanouts[stream].failed(position)
 
     def _schedule(self) -> None:
         if not self._scheduled:

@@ -23,6 +23,7 @@ from energyws.board import Field, Row
 from energyws.errors import (
     BAD_MESSAGE,
     FORBIDDEN_STREAM,
+    HISTORY_UNAVAILABLE,
     INTERNAL,
     NORMAL,
     RATE_LIMITED,
@@ -166,6 +167,11 @@ class Session(WSListener):
     def too_slow(self) -> None:
         """Hub: it asked to be disconnected when it falls off the ring."""
         self.close(SLOW)
+
+    def unavailable(self) -> None:
+        """Hub: what it asked back cannot be read at present."""
+        self.say(HISTORY_UNAVAILABLE)
+        self.close(HISTORY_UNAVAILABLE.close or INTERNAL)
 
     def ping(self) -> None:
         """Roster: nothing was heard for a while."""

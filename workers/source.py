@@ -147,10 +147,10 @@ class Source(threading.Thread):
                 "error_cb": self._on_error,
                 "on_commit": self._on_commit,
             },
-            logger=_library_logger(),
+            logger=library_logger(),
         )
         self._discovery = Discovery(
-            {**client, "logger": _library_logger()},
+            {**client, "logger": library_logger()},
             topics,
             kafka.metadata_refresh_seconds,
             lambda stream, topic: self._found.put((stream, topic)),
@@ -385,8 +385,8 @@ def client_settings(kafka: Kafka) -> dict[str, Any]:
     }
 
 
-def _library_logger() -> logging.Logger:
-    """librdkafka's own log: one line per ten seconds, the rest counted."""
+def library_logger() -> logging.Logger:
+    """Where librdkafka's own log goes: one line per ten seconds, the rest counted."""
     logger = logging.Logger("librdkafka", logging.WARNING)
     logger.addHandler(_Relay())
     return logger

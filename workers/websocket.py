@@ -47,7 +47,7 @@ async def serve(child: Child) -> None:
     keys = KeyStore(settings.auth)
     roster = Roster(settings.server, settings.auth)
     synced = asyncio.Event()
-    hub = Hub(settings.streams, settings.history, child.row, synced.set)
+    hub = Hub(settings.streams, settings.history, child.bus_directory, child.row, synced.set)
     context = Context(settings.server, hub, roster, Verifier(settings.auth), keys, child.row)
     gate = Gate(context, settings.auth, child.board)
     listener = Listener(listening, settings.server, tls, gate.answer, max_descriptor())
@@ -78,6 +78,7 @@ async def serve(child: Child) -> None:
         ticking.cancel()
         listener.stop()
         subscriber.close()
+        hub.close()
         roster.close()
         keys.close()
 

@@ -234,7 +234,8 @@ admin: {host: $(NO)}
         "c.yaml:13: auth.jwks_url: needs auth.issuer too: whose tokens these keys check",
         "c.yaml:14: auth.leeway_seconds: found 301: use a number (at least 0, at most 300)",
         "c.yaml:15: history: found a list: use a mapping with the keys "
-        "max_frames, max_bytes, max_age_seconds, warm",
+        "max_frames, max_bytes, max_age_seconds, warm, "
+        "max_messages, max_record_age_seconds, max_concurrent, bytes_per_second",
         f"c.yaml:16: admin.host: {UNSET.replace('JWT_SECRET', 'NO')}",
         'environment variable ENERGYWS_SERVER__BACKLOG: server.backlog: found "0": '
         "use a whole number (at least 1)",

@@ -36,7 +36,7 @@ def intake(row: Row, bus: Bus, begin: tuple[int, ...], live: tuple[int, ...]) ->
         streams={"energy": Stream(topic="t")},
         history=History(),
     )
-    return Intake("energy", Found("energy", EPOCH, begin, live), settings, row, bus)
+    return Intake("energy", Found("energy", EPOCH, begin, live), EPOCH, settings, row, bus)
 
 
 def record(partition: int, offset: int, timestamp_ms: int | None = 1_000) -> Record:

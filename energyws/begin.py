@@ -1,0 +1,116 @@
+"""Where a subscription begins: in the ring, in the log behind it, or live.
+
+Pure decisions: `question` says what must be asked of the log, `begin` what the client is told then
+and where it stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from energyws.history import Query, Start
+from energyws.position import BadPosition, Position, parse, start
+from energyws.protocol import OnLag, Subscribe, Subscribed, Unrecovered
+from energyws.replay import Cursor, Ring
+
+# In the ring; or in the log, everything after a position; or live.
+Place = Cursor | Position | None
+
+
+def question(stream: str, ring: Ring, request: Subscribe) -> Query | None:
+    """What must be asked of the log before `begin`; None: the ring has it all."""
+    if (text := request.resume.get(stream)) is not None:
+        try:
+            known = _known(parse(text), ring)
+        except BadPosition:
+            return None
+        return None if ring.locate(known).complete else Query(stream, ring.epoch, after=known)
+    if request.since_ms is not None:
+        return Query(stream, ring.epoch, since_ms=request.since_ms)
+    if (
+        request.last is not None
+        and request.last > ring.end - ring.first
+        and any(ring.floor.offsets)
+    ):
+        return Query(stream, ring.epoch, last=request.last)
+    return None
+
+
+def begin(
+    stream: str, ring: Ring, live: Position, request: Subscribe, found: Start | None, now: float
+) -> tuple[Subscribed, Place]:
+    """Where a subscription begins. live: where one that asks nothing back does.
+
+    found: the answer to `question`.
+    """
+    if (text := request.resume.get(stream)) is not None:
+        return _resume(ring, live, text, request.on_lag, found, now)
+    if found is not None:
+        return _replay(ring, found, request.on_lag, now)
+    if request.last is not None:
+        return _last(ring, request.last, request.on_lag)
+    return Subscribed(str(live)), None
+
+
+def place_after(ring: Ring, known: Position, on_lag: OnLag, now: float) -> tuple[Place, int]:
+    """Where to go on from a position, and how many frames, at most, come before live ones."""
+    located = ring.locate(known)
+    if located.complete:
+        cursor = Cursor(located.start, known, on_lag)
+        cursor.skip_to(known, now)
+        return cursor, located.replayed
+    waiting = (
+        max(0, offset - known.next_offset(partition))
+        for partition, offset in enumerate(ring.head.offsets)
+    )
+    return known, sum(waiting)
+
+
+def _known(position: Position, ring: Ring) -> Position:
+    """What a client that resumes from there has of this log: nothing, if it was another."""
+    if position.epoch == ring.epoch:
+        return position
+    return start(ring.epoch, [0] * len(ring.head.offsets))
+
+
+def _resume(
+    ring: Ring, live: Position, text: str, on_lag: OnLag, found: Start | None, now: float
+) -> tuple[Subscribed, Place]:
+    try:
+        position = parse(text)
+    except BadPosition:
+        bad = Unrecovered.BAD_POSITION
+        return Subscribed(str(live), False, 0, bad, str(ring.floor)), None
+    known = _known(position, ring)
+    told, place = _replay(ring, found or Start(known, ring.floor), on_lag, now)
+    if known is not position:
+        # Nobody can tell how much of the log before this one it has missed.
+        earliest = told.earliest or told.position
+        told = replace(
+            told,
+            recovered=False,
+            reason=Unrecovered.EPOCH_CHANGED,
+            earliest=earliest,
+            missing=None,
+        )
+    return told, place
+
+
+def _replay(ring: Ring, found: Start, on_lag: OnLag, now: float) -> tuple[Subscribed, Place]:
+    place, replayed = place_after(ring, found.position, on_lag, now)
+    position = str(found.position)
+    if found.reason is None:
+        return Subscribed(position, True, replayed), place
+    earliest = str(found.earliest)
+    return Subscribed(position, False, replayed, found.reason, earliest, found.missing), place
+
+
+def _last(ring: Ring, count: int, on_lag: OnLag) -> tuple[Subscribed, Place]:
+    index = max(ring.first, ring.end - count)
+    position = ring.position_at(index)
+    place = Cursor(index, position, on_lag)
+    replayed = ring.end - index
+    if replayed == count:
+        return Subscribed(str(position), True, replayed), place
+    reason = Unrecovered.HISTORY_EXCEEDED
+    return Subscribed(str(position), False, replayed, reason, str(ring.floor)), place

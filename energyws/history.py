@@ -1,0 +1,294 @@
+"""Reading back from the log: where a replay begins, and how stored records become frames again.
+
+Rules of this file:
+
+1. A replay is a chain of chunks: each leads from one position to the next, and the position says
+   all there is to know of it. Nobody has to be remembered who reads slowly.
+2. Partitions are merged by the time of their records, so a chain does not depend on how any
+   consumer happened to interleave them. A chunk ends where a partition's block ends: so chains
+   that began at different positions soon run through the same ones, and share their chunks.
+3. What is handed out is true for ever: later records never change what lies between two positions.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final, NamedTuple
+
+from energyws.errors import EnergywsError
+from energyws.frame import DataFrames
+from energyws.position import Position, start
+from energyws.protocol import Unrecovered
+
+# One merge holds a block of every partition: together about so many records, whatever their number.
+RECORDS_AT_ONCE: Final = 2048
+MIN_BLOCK_RECORDS: Final = 16
+MAX_BLOCK_RECORDS: Final = 512
+_BY_OFFSET: Final = attrgetter("offset")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Where a subscription wants to begin; exactly one of the last three is set.
+
+    after: everything after this position; since_ms: everything since this time, milliseconds
+    since the Unix epoch; last: so many of the newest records.
+    """
+
+    stream: str
+    epoch: str
+    after: Position | None = None
+    since_ms: int | None = None
+    last: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where it can begin. A reason: not all that was asked for is there.
+
+    earliest: nothing before it can be had. missing: how many records of each partition at most
+    lie between what was asked for and `position`; None where nobody can tell.
+    """
+
+    position: Position
+    earliest: Position
+    reason: Unrecovered | None = None
+    missing: tuple[int, ...] | None = None
+
+
+class Chunk(NamedTuple):
+    """The frames between two positions, joined; `frames` may be 0 where the log has holes."""
+
+    start: Position
+    end: Position
+    frames: int
+    data: bytes
+
+
+class Stored(NamedTuple):
+    """One good record as it lies in the log; data is a JSON object."""
+
+    offset: int
+    timestamp_ms: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """All good records of a partition from offset `start` up to, not with, `stop`."""
+
+    start: int
+    stop: int
+    records: Sequence[Stored]
+
+
+class BlocksNeeded(EnergywsError):
+    """These (partition, offset) must be read from the log first."""
+
+    def __init__(self, places: Iterable[tuple[int, int]]) -> None:
+        self.places = list(places)
+        super().__init__(f"to be read: {self.places}")
+
+
+# The block that holds an offset of a partition, or None where it has not been read.
+Blocks = Callable[[int, int], Block | None]
+
+
+def block_records(partitions: int) -> int:
+    """How many offsets a block of this topic spans: a power of two."""
+    share = RECORDS_AT_ONCE // partitions
+    return max(MIN_BLOCK_RECORDS, min(MAX_BLOCK_RECORDS, 1 << max(share, 1).bit_length() - 1))
+
+
+def resume_after(
+    after: Position, lows: Position, oldest: Position, head: Position, max_messages: int
+) -> Start:
+    """Where a replay after a position can begin.
+
+    lows: the broker's low watermarks; oldest: what may be asked back by age, at most `head`.
+    """
+    kept = after.merge(lows)
+    earliest = lows.merge(oldest)
+    begin = _newest_share(after.merge(earliest), head, max_messages)
+    if begin.beyond(kept):
+        reason = Unrecovered.HISTORY_EXCEEDED
+    elif kept.beyond(after):
+        reason = Unrecovered.RETENTION
+    else:
+        return Start(after, earliest)
+    missing = tuple(
+        max(0, offset - after.next_offset(partition))
+        for partition, offset in enumerate(begin.offsets)
+    )
+    return Start(begin, earliest, reason, missing)
+
+
+def _newest_share(position: Position, head: Position, most: int) -> Position:
+    """The position, moved up where more than `most` records lie before the head."""
+    waiting = [
+        max(0, offset - position.next_offset(partition))
+        for partition, offset in enumerate(head.offsets)
+    ]
+    total = sum(waiting)
+    if total <= most:
+        return position
+    offsets = [
+        end - count * most // total for end, count in zip(head.offsets, waiting, strict=True)
+    ]
+    return position.merge(start(position.epoch, offsets))
+
+
+def newest(count: int, lows: Position, head: Position, blocks: Blocks) -> tuple[Position, int]:
+    """The position before the newest `count` records by time, and how many there are.
+
+    Raises BlocksNeeded.
+    """
+    at = list(head.offsets)
+    records = [_last_before(p, offset, lows, blocks) for p, offset in enumerate(at)]
+    heap = [(-record.timestamp_ms, -p) for p, record in enumerate(records) if record is not None]
+    heapq.heapify(heap)
+    found = 0
+    while heap and found < count:
+        _, negative = heapq.heappop(heap)
+        partition = -negative
+        record = records[partition]
+        assert record is not None
+        at[partition] = record.offset
+        found += 1
+        records[partition] = before = _last_before(partition, record.offset, lows, blocks)
+        if before is not None:
+            heapq.heappush(heap, (-before.timestamp_ms, -partition))
+    return start(head.epoch, at), found
+
+
+def _last_before(partition: int, offset: int, lows: Position, blocks: Blocks) -> Stored | None:
+    low = lows.next_offset(partition)
+    while offset > low:
+        block = _block(partition, offset - 1, blocks)
+        at = bisect_left(block.records, offset, key=_BY_OFFSET)
+        if at and block.records[at - 1].offset >= low:
+            return block.records[at - 1]
+        offset = block.start
+    return None
+
+
+def first_since(
+    timestamp_ms: int, partition: int, low: int, high: int, size: int, blocks: Blocks
+) -> int:
+    """The first offset of [low, high) whose block has reached a time; `high` if none has.
+
+    By bisection over blocks of `size` offsets: right where a partition's times rise. For brokers
+    that do not look it up themselves. Raises BlocksNeeded.
+    """
+    first, last = low // size, (high + size - 1) // size
+    while first < last:
+        middle = (first + last) // 2
+        records = _block(partition, max(low, middle * size), blocks).records
+        # A block without records says nothing: what is looked for may lie before it.
+        if not records or records[-1].timestamp_ms >= timestamp_ms:
+            last = middle
+        else:
+            first = middle + 1
+    offset = max(low, first * size)
+    while offset < high:
+        block = _block(partition, offset, blocks)
+        for record in block.records:
+            if record.timestamp_ms >= timestamp_ms:
+                return record.offset
+        offset = block.stop
+    return high
+
+
+def _block(partition: int, offset: int, blocks: Blocks) -> Block:
+    block = blocks(partition, offset)
+    if block is None:
+        raise BlocksNeeded([(partition, offset)])
+    return block
+
+
+class _Reader:
+    """One partition's place in a merge."""
+
+    __slots__ = ("at", "block", "head", "index", "partition")
+
+    def __init__(self, partition: int, at: int, head: int) -> None:
+        self.partition = partition
+        self.at = at
+        self.head = head
+        self.block: Block | None = None
+        self.index = 0
+
+    def enter(self, blocks: Blocks) -> tuple[int, int] | None:
+        """Go to the next record, over as many blocks as that takes; the place that is missing."""
+        while self.at < self.head:
+            block = blocks(self.partition, self.at)
+            if block is None:
+                return self.partition, self.at
+            self.block = block
+            self.index = bisect_left(block.records, self.at, key=_BY_OFFSET)
+            if not self.settle():
+                break
+        return None
+
+    def settle(self) -> bool:
+        """After a step: whether the block ends here, with more of the partition behind it."""
+        assert self.block is not None
+        if self.index < len(self.block.records):
+            if self.block.records[self.index].offset >= self.head:
+                self.at = self.head
+            return False
+        self.at = max(self.at, min(self.block.stop, self.head))
+        return self.at < self.head
+
+    def record(self) -> Stored:
+        assert self.block is not None
+        return self.block.records[self.index]
+
+
+def assemble(
+    frames: DataFrames, begin: Position, head: Position, blocks: Blocks, max_bytes: int
+) -> Chunk:
+    """The next chunk after `begin`, none of it beyond `head`; raises BlocksNeeded.
+
+    It ends at about max_bytes, at the end of a block, or at the head.
+    """
+    readers = [_Reader(p, begin.next_offset(p), end) for p, end in enumerate(head.offsets)]
+    missing = [place for reader in readers if (place := reader.enter(blocks)) is not None]
+    if missing:
+        raise BlocksNeeded(missing)
+    heap = [
+        (reader.record().timestamp_ms, reader.partition)
+        for reader in readers
+        if reader.at < reader.head
+    ]
+    heapq.heapify(heap)
+    # A forged position may name more partitions than there are.
+    at = [*(reader.at for reader in readers), *begin.offsets[len(readers) :]]
+    texts = [str(offset) for offset in at]
+    built: list[bytes] = []
+    size = 0
+    while heap and size < max_bytes:
+        _, partition = heap[0]
+        reader = readers[partition]
+        record = reader.record()
+        reader.at = record.offset + 1
+        reader.index += 1
+        texts[partition] = str(reader.at)
+        frame = frames.build(record.timestamp_ms, record.data, f"{begin.epoch}-{'.'.join(texts)}")
+        built.append(frame)
+        size += len(frame)
+        ended = reader.settle()
+        # Holes behind the last record are passed here, so that the end is where the next begins.
+        at[partition] = reader.at
+        texts[partition] = str(reader.at)
+        if ended:
+            break
+        if reader.at < reader.head:
+            heapq.heapreplace(heap, (reader.record().timestamp_ms, partition))
+        else:
+            heapq.heappop(heap)
+    return Chunk(begin, start(begin.epoch, at), len(built), b"".join(built))

@@ -1,0 +1,107 @@
+"""Ranges of a topic's log, read by a Kafka client that does nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, Message, TopicPartition
+
+from energyws.errors import EnergywsError
+from energyws.history import Stored
+from energyws.reading import BadRecord, decode, timestamp
+from energyws.settings import Kafka
+
+READ_SECONDS: Final = 5.0
+POLL_SECONDS: Final = 0.1
+RECORDS_PER_BATCH: Final = 500
+
+
+class Unreadable(EnergywsError):
+    """The log could not be read there and then."""
+
+
+class BlockReader:
+    """Reads ranges of offsets, several partitions at once. Not for more than one thread."""
+
+    def __init__(self, client: Mapping[str, Any], kafka: Kafka) -> None:
+        self._max_record_bytes = kafka.max_record_bytes
+        self._topics: set[str] = set()
+        self._consumer = Consumer(
+            {
+                # What is fetched beyond a range is thrown away; `client` has the last word.
+                "fetch.message.max.bytes": 512 * 1024,
+                "queued.min.messages": RECORDS_PER_BATCH,
+                # The end of the log is reached now and then; there is nothing to wait for.
+                "fetch.wait.max.ms": 20,
+                **client,
+                # Never joined; but the client wants one, and an ACL may name it.
+                "group.id": kafka.group_id,
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "error",
+                "enable.partition.eof": True,
+                # The live client says what there is to say of the broker.
+                "error_cb": lambda error: None,
+            }
+        )
+
+    def read(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> dict[int, list[Stored]]:
+        """All good records of each partition's [begin, stop); raises Unreadable."""
+        if topic not in self._topics:
+            # A topic that the handle has not heard of yet would cost half a second.
+            self._consumer.list_topics(topic, timeout=READ_SECONDS)
+            self._topics.add(topic)
+        found: dict[int, list[Stored]] = {partition: [] for partition in ranges}
+        open_ranges = dict(ranges)
+        deadline = time.monotonic() + READ_SECONDS
+        self._consumer.assign([TopicPartition(topic, p, begin) for p, (begin, _) in ranges.items()])
+        try:
+            while open_ranges:
+                first = self._consumer.poll(POLL_SECONDS)
+                if first is not None:
+                    for message in [first, *self._consumer.consume(RECORDS_PER_BATCH, 0)]:
+                        self._take(message, open_ranges, found)
+                if open_ranges and time.monotonic() > deadline:
+                    raise Unreadable(f"no answer within {READ_SECONDS:g} s")
+        finally:
+            self._consumer.unassign()
+        return found
+
+    def close(self) -> None:
+        """Close the client."""
+        self._consumer.close()
+
+    def _take(
+        self,
+        message: Message,
+        open_ranges: dict[int, tuple[int, int]],
+        found: dict[int, list[Stored]],
+    ) -> None:
+        partition, offset = message.partition(), message.offset()
+        if partition is None or offset is None or partition not in open_ranges:
+            return
+        begin, stop = open_ranges[partition]
+        error = message.error()
+        if error is not None:
+            if error.code() == KafkaError._PARTITION_EOF:
+                if offset < stop:
+                    raise Unreadable(f"partition {partition} ends at {offset}, before {stop}")
+                del open_ranges[partition]
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+                raise Unreadable(f"partition {partition} has no offset {begin} any more")
+            return
+        if begin <= offset < stop:
+            kind, written = message.timestamp()
+            written_ms = None if kind == TIMESTAMP_NOT_AVAILABLE else written
+            try:
+                data = decode(message.value(), max_bytes=self._max_record_bytes)
+            except BadRecord:
+                # Counted and logged where it was first read.
+                pass
+            else:
+                now_ms = time.time_ns() // 1_000_000
+                found[partition].append(Stored(offset, timestamp(written_ms, now_ms), data))
+        if offset + 1 >= stop:
+            del open_ranges[partition]
