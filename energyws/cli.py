@@ -77,8 +77,10 @@ def _parser() -> argparse.ArgumentParser:
         "--token", help="the JWT; better in the environment as WS_TOKEN, where ps is blind"
     )
     tail.add_argument("--stream", action="append", metavar="NAME", help="default: energy")
-    tail.add_argument("--last", type=int, metavar="N", help="begin with the newest N frames")
-    tail.add_argument(
+    begin = tail.add_mutually_exclusive_group()
+    begin.add_argument("--last", type=int, metavar="N", help="begin with the newest N frames")
+    begin.add_argument("--since", metavar="TIME", help="begin at a time, 2026-01-31T12:00:00Z")
+    begin.add_argument(
         "--resume", action="append", metavar="STREAM:ID", help="go on after this position"
     )
     tail.add_argument("--count", type=int, metavar="N", help="stop after N readings")
@@ -176,36 +178,25 @@ def _tail(options: argparse.Namespace) -> int:
     for text in options.resume or ():
         stream, colon, position = text.rpartition(":")
         resume[stream if colon else "energy"] = position
-    trust = ssl.create_default_context(cafile=options.cacert) if options.cacert else None
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(
-            _print_frames(
-                options.url,
-                options.token or os.environ.get("WS_TOKEN"),
-                options.stream or ["energy"],
-                resume,
-                options.last,
-                options.count,
-                trust,
-            )
-        )
+        asyncio.run(_print_frames(options, resume))
     return ExitCode.OK
 
 
-async def _print_frames(
-    url: str,
-    token: str | None,
-    streams: list[str],
-    resume: dict[str, str],
-    last: int | None,
-    count: int | None,
-    trust: ssl.SSLContext | None,
-) -> None:
+async def _print_frames(options: argparse.Namespace, resume: dict[str, str]) -> None:
     import orjson
 
     from energyws.client import Client, Gap
 
-    client = Client(url, token=token, streams=streams, resume=resume, last=last, ssl_context=trust)
+    client = Client(
+        options.url,
+        token=options.token or os.environ.get("WS_TOKEN"),
+        streams=options.stream or ["energy"],
+        resume=resume,
+        since=options.since,
+        last=options.last,
+        ssl_context=ssl.create_default_context(cafile=options.cacert) if options.cacert else None,
+    )
     async with contextlib.aclosing(client.messages()) as messages:
         readings = 0
         async for message in messages:
@@ -218,7 +209,7 @@ async def _print_frames(
                 continue
             print(orjson.dumps(message).decode(), flush=True)
             readings += 1
-            if readings == count:
+            if readings == options.count:
                 return
 
 

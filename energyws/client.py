@@ -32,7 +32,13 @@ from picows import (
     ws_connect,
 )
 
-from energyws.errors import CLOSES, ERROR_CODES, EnergywsError
+from energyws.errors import (
+    CLOSES,
+    ERROR_CODES,
+    TOKEN_EXPIRING,
+    UNAUTHORIZED_CLOSE,
+    EnergywsError,
+)
 from energyws.position import BadPosition, Position, parse
 
 BACKOFF_FIRST_SECONDS: Final = 0.25
@@ -48,6 +54,8 @@ _FATAL_CLOSES: Final = frozenset(close.code for close in CLOSES if not close.ret
 _FATAL_STATUS: Final = frozenset(
     code.status for code in ERROR_CODES if code.close is not None and not code.close.retry
 ) | {404}
+_UNAUTHORIZED: Final = UNAUTHORIZED_CLOSE.code
+_EXPIRING: Final = TOKEN_EXPIRING.code
 _CLOSED: Final = {"type": "closed"}
 
 Token = str | Callable[[], str | Awaitable[str]]
@@ -69,12 +77,18 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Readings that this client will not get. missed: how many, None where nobody can tell."""
+    """Readings that this client will not get, between what it had and `position`.
+
+    missed: how many at most, None where nobody can tell; missing: the same per partition, where a
+    resume could not be fulfilled; earliest: the earliest position that could have been.
+    """
 
     stream: str
     missed: int | None
     reason: str
     position: str
+    missing: tuple[int, ...] | None = None
+    earliest: str | None = None
 
 
 Message = Reading | Gap
@@ -101,9 +115,11 @@ class Backoff:
 class Client:
     """One subscription to some streams, over as many connections as it takes.
 
-    token: the JWT, or a callable that gives a fresh one for every connection, possibly awaitable.
-    resume: positions from an earlier run (`positions`); last: that many frames first, on the first
-    connection only. Iterating raises Refused when the service refuses for good.
+    token: the JWT, or a callable that gives a fresh one, possibly awaitable; it is called for every
+    connection, and whenever the service says that a token expires soon.
+    resume: positions from an earlier run (`positions`); since: an RFC 3339 time; last: a count of
+    frames. At most one of the three; the latter two matter to the first connection only.
+    Iterating raises Refused when the service refuses for good.
     """
 
     def __init__(
@@ -113,6 +129,7 @@ class Client:
         token: Token | None = None,
         streams: Iterable[str] = ("energy",),
         resume: Mapping[str, str] | None = None,
+        since: str | None = None,
         last: int | None = None,
         on_lag: str = "skip",
         ssl_context: Any = None,
@@ -125,6 +142,7 @@ class Client:
         self._positions: dict[str, Position] = {
             stream: parse(text) for stream, text in (resume or {}).items()
         }
+        self._since = since
         self._last = last
         self._on_lag = on_lag
         self._ssl_context = ssl_context
@@ -182,9 +200,9 @@ class Client:
 
     async def _connect(self) -> _Connection:
         headers = {}
-        token = self._token() if callable(self._token) else self._token
+        token = await self._fresh_token()
         if token is not None:
-            headers["Authorization"] = f"Bearer {token if isinstance(token, str) else await token}"
+            headers["Authorization"] = f"Bearer {token}"
         _, connection = await asyncio.wait_for(
             ws_connect(
                 _Connection,
@@ -211,9 +229,15 @@ class Client:
         }
         if self._positions:
             request["resume"] = self.positions
+        elif self._since is not None:
+            request["since"] = self._since
         elif self._last is not None:
             request["last"] = self._last
         return request
+
+    async def _fresh_token(self) -> str | None:
+        token = self._token() if callable(self._token) else self._token
+        return token if token is None or isinstance(token, str) else await token
 
     async def _receive(self, connection: _Connection) -> AsyncIterator[Message]:
         pinged = False
@@ -228,9 +252,14 @@ class Client:
                 continue
             pinged = False
             if message is _CLOSED:
+                if connection.close_code == _UNAUTHORIZED and callable(self._token):
+                    # The token has expired; the next handshake shows whether a fresh one will do.
+                    return
                 if connection.close_code in _FATAL_CLOSES:
                     raise Refused(f"closed with {connection.close_code}: {connection.reason}")
                 return
+            if message.get("code") == _EXPIRING and callable(self._token):
+                connection.send({"type": "auth", "token": await self._fresh_token()})
             for event in self._events(message):
                 yield event
 
@@ -255,11 +284,14 @@ class Client:
     def _subscribed(self, positions: dict[str, dict[str, Any]]) -> Iterable[Message]:
         for stream, told in positions.items():
             resumed = stream in self._positions
-            if told.get("recovered") is False and resumed:
+            if told.get("recovered") is False and (resumed or self._since is not None):
                 # What was known says nothing about what comes now.
-                self._positions.pop(stream)
+                self._positions.pop(stream, None)
                 self._advance(stream, told["position"])
-                yield Gap(stream, None, told["reason"], told["position"])
+                missing = None if told.get("missing") is None else tuple(told["missing"])
+                missed = None if missing is None else sum(missing)
+                reason, position = told["reason"], told["position"]
+                yield Gap(stream, missed, reason, position, missing, told.get("earliest"))
             elif not resumed:
                 self._advance(stream, told["position"])
 

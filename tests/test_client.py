@@ -216,6 +216,66 @@ def test_last_is_asked_once_and_positions_afterwards() -> None:
         assert "resume" not in script.requests[0]
 
 
+def test_since_is_asked_once_and_what_it_lacks_is_a_gap() -> None:
+    def first(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(
+            connection,
+            "aa-5.0",
+            recovered=False,
+            replayed=0,
+            reason="RETENTION",
+            earliest="aa-5.0",
+            missing=[5, 0],
+        )
+        connection.close(1012)
+
+    def second(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-5.0", recovered=True, replayed=0)
+        data(connection, 1, "aa-6.0")
+        wait(connection, request)
+
+    with Script(first, second) as script:
+        client = Client(script.url, since="2026-01-01T00:00:00Z")
+        gap, reading = collect(client, 2)
+    assert gap == Gap("energy", 5, "RETENTION", "aa-5.0", (5, 0), "aa-5.0")
+    assert numbers([reading]) == [1]
+    assert script.requests[0]["since"] == "2026-01-01T00:00:00Z"
+    assert "since" not in script.requests[1]
+    assert script.requests[1]["resume"] == {"energy": "aa-5.0"}
+
+
+def test_token_that_expires_soon_is_renewed_in_place() -> None:
+    renewed: list[dict[str, Any]] = []
+
+    def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-0")
+        say(connection, type="error", code="TOKEN_EXPIRING", message="soon")
+        renewed.append(orjson.loads(connection.recv()))
+        data(connection, 0, "aa-1")
+        wait(connection, request)
+
+    tokens = iter(["first", "second"])
+    with Script(scene) as script:
+        client = Client(script.url, token=lambda: next(tokens))
+        assert numbers(collect(client, 1)) == [0]
+    assert renewed == [{"type": "auth", "token": "second"}]
+
+
+def test_expired_token_is_replaced_where_there_may_be_a_fresh_one() -> None:
+    def expired(connection: ServerConnection, request: dict[str, Any]) -> None:
+        connection.close(4401, "token expired")
+
+    def fresh(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-0")
+        data(connection, 0, "aa-1")
+        wait(connection, request)
+
+    tokens = iter(["old", "new"])
+    with Script(expired, fresh) as script:
+        assert numbers(collect(Client(script.url, token=lambda: next(tokens)), 1)) == [0]
+    assert script.tokens == ["Bearer old", "Bearer new"]
+
+
 def test_comes_back_after_as_long_as_the_server_says() -> None:
     def first(connection: ServerConnection, request: dict[str, Any]) -> None:
         subscribed(connection, "aa-0")

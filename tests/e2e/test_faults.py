@@ -306,22 +306,6 @@ def test_restart_of_the_whole_service_loses_nothing(serve: Serve, records: Recor
         assert sorted(peer.numbers(30)) == missed
 
 
-def test_more_than_is_read_back_at_a_restart_is_told(serve: Serve, records: Records) -> None:
-    service = serve().ready()
-    with open_peer(service) as peer:
-        peer.subscribe()
-        records.send(3)
-        seen = [peer.until("data") for _ in range(3)]
-    assert service.stop() == 0
-    records.send(30)
-    again = serve(history={"warm": 5}).ready()
-    with open_peer(again) as peer:
-        told = peer.subscribe(resume={"energy": seen[-1]["id"]})
-        assert (told["recovered"], told["reason"]) == (False, "HISTORY_EXCEEDED")
-        assert told["replayed"] == 15
-        assert len(peer.numbers(15)) == 15
-
-
 def test_offsets_are_committed_so_that_lag_shows(
     serve: Serve, records: Records, broker: Broker, topic: str
 ) -> None:
