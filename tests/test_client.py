@@ -198,7 +198,7 @@ def test_gaps_stand_where_readings_are_missing() -> None:
         client = Client(script.url, resume={"energy": "aa-100"})
         messages = collect(client, 4)
     assert [type(message) for message in messages] == [Gap, Reading, Gap, Reading]
-    assert messages[0] == Gap("energy", None, "EPOCH_CHANGED", "bb-9")
+    assert messages[0] == Gap("energy", None, "EPOCH_CHANGED", "bb-9", None, "bb-9")
     assert messages[2] == Gap("energy", 4, "LAGGED", "bb-14")
     assert client.positions == {"energy": "bb-15"}
 
