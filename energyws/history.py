@@ -28,6 +28,8 @@ from energyws.protocol import Unrecovered
 RECORDS_AT_ONCE: Final = 2048
 MIN_BLOCK_RECORDS: Final = 16
 MAX_BLOCK_RECORDS: Final = 512
+# The newest so many are found by reading them; of more, each partition gives its share.
+EXACTLY: Final = 20_000
 _BY_OFFSET: Final = attrgetter("offset")
 
 
@@ -94,8 +96,10 @@ class BlocksNeeded(EnergywsError):
         super().__init__(f"to be read: {self.places}")
 
 
-# The block that holds an offset of a partition, or None where it has not been read.
-Blocks = Callable[[int, int], Block | None]
+# The block that holds an offset of a partition, or None where it has not been read yet.
+Known = Callable[[int, int], Block | None]
+# The same, read now where need be.
+Blocks = Callable[[int, int], Block]
 
 
 def block_records(partitions: int) -> int:
@@ -143,10 +147,11 @@ def _newest_share(position: Position, head: Position, most: int) -> Position:
 
 
 def newest(count: int, lows: Position, head: Position, blocks: Blocks) -> tuple[Position, int]:
-    """The position before the newest `count` records by time, and how many there are.
-
-    Raises BlocksNeeded.
-    """
+    """The position before the newest `count` records by time, and how many there are, at most."""
+    if count > EXACTLY:
+        position = _newest_share(lows, head, count)
+        pairs = zip(head.offsets, position.offsets, strict=True)
+        return position, sum(max(0, end - begin) for end, begin in pairs)
     at = list(head.offsets)
     records = [_last_before(p, offset, lows, blocks) for p, offset in enumerate(at)]
     heap = [(-record.timestamp_ms, -p) for p, record in enumerate(records) if record is not None]
@@ -168,7 +173,7 @@ def newest(count: int, lows: Position, head: Position, blocks: Blocks) -> tuple[
 def _last_before(partition: int, offset: int, lows: Position, blocks: Blocks) -> Stored | None:
     low = lows.next_offset(partition)
     while offset > low:
-        block = _block(partition, offset - 1, blocks)
+        block = blocks(partition, offset - 1)
         at = bisect_left(block.records, offset, key=_BY_OFFSET)
         if at and block.records[at - 1].offset >= low:
             return block.records[at - 1]
@@ -182,12 +187,12 @@ def first_since(
     """The first offset of [low, high) whose block has reached a time; `high` if none has.
 
     By bisection over blocks of `size` offsets: right where a partition's times rise. For brokers
-    that do not look it up themselves. Raises BlocksNeeded.
+    that do not look it up themselves.
     """
     first, last = low // size, (high + size - 1) // size
     while first < last:
         middle = (first + last) // 2
-        records = _block(partition, max(low, middle * size), blocks).records
+        records = blocks(partition, max(low, middle * size)).records
         # A block without records says nothing: what is looked for may lie before it.
         if not records or records[-1].timestamp_ms >= timestamp_ms:
             last = middle
@@ -195,19 +200,12 @@ def first_since(
             first = middle + 1
     offset = max(low, first * size)
     while offset < high:
-        block = _block(partition, offset, blocks)
+        block = blocks(partition, offset)
         for record in block.records:
             if record.timestamp_ms >= timestamp_ms:
                 return record.offset
         offset = block.stop
     return high
-
-
-def _block(partition: int, offset: int, blocks: Blocks) -> Block:
-    block = blocks(partition, offset)
-    if block is None:
-        raise BlocksNeeded([(partition, offset)])
-    return block
 
 
 class _Reader:
@@ -222,10 +220,10 @@ class _Reader:
         self.block: Block | None = None
         self.index = 0
 
-    def enter(self, blocks: Blocks) -> tuple[int, int] | None:
+    def enter(self, known: Known) -> tuple[int, int] | None:
         """Go to the next record, over as many blocks as that takes; the place that is missing."""
         while self.at < self.head:
-            block = blocks(self.partition, self.at)
+            block = known(self.partition, self.at)
             if block is None:
                 return self.partition, self.at
             self.block = block
@@ -250,14 +248,14 @@ class _Reader:
 
 
 def assemble(
-    frames: DataFrames, begin: Position, head: Position, blocks: Blocks, max_bytes: int
+    frames: DataFrames, begin: Position, head: Position, known: Known, max_bytes: int
 ) -> Chunk:
     """The next chunk after `begin`, none of it beyond `head`; raises BlocksNeeded.
 
     It ends at about max_bytes, at the end of a block, or at the head.
     """
     readers = [_Reader(p, begin.next_offset(p), end) for p, end in enumerate(head.offsets)]
-    missing = [place for reader in readers if (place := reader.enter(blocks)) is not None]
+    missing = [place for reader in readers if (place := reader.enter(known)) is not None]
     if missing:
         raise BlocksNeeded(missing)
     heap = [

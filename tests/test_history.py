@@ -50,22 +50,20 @@ class Topic:
     def block(self, partition: int, offset: int) -> Block | None:
         return self.cache.get((partition, offset // SIZE))
 
-    def read(self, needed: BlocksNeeded) -> None:
-        for partition, offset in needed.places:
-            first = offset // SIZE * SIZE
-            begin = bisect_left(self.partitions[partition], first, key=lambda r: r.offset)
-            stop = bisect_left(self.partitions[partition], first + SIZE, key=lambda r: r.offset)
-            self.reads += 1
-            self.cache[partition, first // SIZE] = Block(
-                first, first + SIZE, self.partitions[partition][begin:stop]
-            )
+    def read(self, partition: int, offset: int) -> Block:
+        first = offset // SIZE * SIZE
+        begin = bisect_left(self.partitions[partition], first, key=lambda r: r.offset)
+        stop = bisect_left(self.partitions[partition], first + SIZE, key=lambda r: r.offset)
+        self.reads += 1
+        return Block(first, first + SIZE, self.partitions[partition][begin:stop])
 
     def chunk(self, begin: Position, max_bytes: int = 300) -> Chunk:
         while True:
             try:
                 return assemble(FRAMES, begin, self.head, self.block, max_bytes)
             except BlocksNeeded as needed:
-                self.read(needed)
+                for partition, offset in needed.places:
+                    self.cache[partition, offset // SIZE] = self.read(partition, offset)
 
     def chain(self, begin: Position, max_bytes: int = 300) -> list[Chunk]:
         chunks = []
@@ -76,19 +74,11 @@ class Topic:
         return chunks
 
     def newest(self, count: int) -> tuple[Position, int]:
-        while True:
-            try:
-                return newest(count, self.lows, self.head, self.block)
-            except BlocksNeeded as needed:
-                self.read(needed)
+        return newest(count, self.lows, self.head, self.read)
 
     def since(self, timestamp_ms: int, partition: int = 0) -> int:
-        while True:
-            try:
-                low, high = self.lows.offsets[partition], self.head.offsets[partition]
-                return first_since(timestamp_ms, partition, low, high, SIZE, self.block)
-            except BlocksNeeded as needed:
-                self.read(needed)
+        low, high = self.lows.offsets[partition], self.head.offsets[partition]
+        return first_since(timestamp_ms, partition, low, high, SIZE, self.read)
 
 
 def at(*offsets: int) -> Position:
@@ -205,6 +195,14 @@ def test_newest_are_as_many_as_asked_or_all(topic: Topic, count: int) -> None:
     position, found = topic.newest(count)
     delivered = records(topic.chain(position))
     assert len(delivered) == found == min(count, sum(map(len, topic.partitions)))
+
+
+def test_newest_of_very_many_are_shared_out_without_reading() -> None:
+    topic = Topic([[(29_999, 1)], [(9_999, 1)]])
+    position, found = topic.newest(30_000)
+    assert position == at(7_500, 2_500)
+    assert found == 30_000
+    assert topic.reads == 0
 
 
 def test_newest_are_those_of_the_latest_times() -> None:

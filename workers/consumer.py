@@ -17,8 +17,9 @@ from energyws.position import start
 from energyws.reading import BadRecord, decode, timestamp
 from energyws.replay import Entry, Ring, gap_entries
 from energyws.settings import Settings
+from workers.archive import View
 from workers.bus import Publisher
-from workers.history import History, View
+from workers.history import History
 from workers.runtime import Child, run
 from workers.source import (
     BrokerState,
