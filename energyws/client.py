@@ -216,7 +216,9 @@ class Client:
             ),
             CONNECT_SECONDS,
         )
-        assert isinstance(connection, _Connection)
+        if not isinstance(connection, _Connection):
+            # picows gives no listener where the connection ends in the middle of the handshake.
+            raise ConnectionResetError("the connection ended before its handshake did")
         self.connects += 1
         connection.send(self._subscribe())
         return connection

@@ -8,12 +8,15 @@ characters never reach the line, so nobody can forge one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import queue
 import sys
+import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import orjson
 
@@ -24,6 +27,9 @@ _FIELDS: Final = "energyws_fields"
 # Long enough for any honest value; a hostile one fills no disk.
 _MAX_VALUE: Final = 500
 _MAX_TRACEBACK: Final = 20_000
+# What may wait for a pipe that is not read: lines, and the time at the end of the process.
+_MAX_WAITING: Final = 1_000
+_FLUSH_SECONDS: Final = 1.0
 
 
 class Log:
@@ -85,7 +91,7 @@ class Limited:
 
 def configure(settings: LogSettings, process: str) -> None:
     """Send everything that this process logs to standard error, under the process's name."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Unhurried(sys.stderr)
     handler.setFormatter(_Json(process) if settings.format == "json" else _Text(process))
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -95,6 +101,52 @@ def configure(settings: LogSettings, process: str) -> None:
     logging.getLogger("picows").setLevel(logging.CRITICAL)
     for name in ("aiofastnet", "asyncio"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+class _Unhurried(logging.Handler):
+    """Writes from a thread: a pipe that nobody reads stops nobody; what piles up is dropped.
+
+    A thread and not O_NONBLOCK: that would be set for everybody who shares the pipe or terminal.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._lines: queue.Queue[str | None] = queue.Queue(_MAX_WAITING)
+        self._dropped = 0
+        threading.Thread(target=self._write, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Never blocks, never raises."""
+        try:
+            self._lines.put_nowait(self.format(record))
+        except queue.Full:
+            self._dropped += 1
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Give what waits a moment to be written."""
+        deadline = time.monotonic() + _FLUSH_SECONDS
+        while self._lines.unfinished_tasks and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+    def close(self) -> None:
+        """End the thread, once it has written what waits."""
+        with contextlib.suppress(queue.Full):
+            self._lines.put_nowait(None)
+        super().close()
+
+    def _write(self) -> None:
+        while (line := self._lines.get()) is not None:
+            # A full disk must not end the thread.
+            with contextlib.suppress(OSError, ValueError):
+                self._stream.write(f"{line}\n")
+                self._stream.flush()
+            self._lines.task_done()
+            if self._dropped and self._lines.empty():
+                dropped, self._dropped = self._dropped, 0
+                Log("log").warning("lines dropped: the log was not read", count=dropped)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -63,6 +65,15 @@ HOSTILE = {
 }
 
 
+class Written(io.StringIO):
+    """A log; whoever looks at it sees all that was logged before."""
+
+    def getvalue(self) -> str:
+        for handler in logging.getLogger().handlers:
+            handler.flush()
+        return super().getvalue()
+
+
 @contextmanager
 def logging_as(
     kind: Literal["text", "json"], level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -71,11 +82,13 @@ def logging_as(
     loggers = [logging.getLogger(name) for name in ("", *LIBRARIES)]
     levels = [each.level for each in loggers]
     handlers = loggers[0].handlers[:]
-    with redirect_stderr(io.StringIO()) as output:
+    with redirect_stderr(Written()) as output:
         configure(LogSettings(level=level, format=kind), "worker-0")
         try:
             yield output
         finally:
+            output.getvalue()
+            loggers[0].handlers[0].close()
             loggers[0].handlers[:] = handlers
             for each, before in zip(loggers, levels, strict=True):
                 each.setLevel(before)
@@ -340,3 +353,54 @@ def test_limited_tells_the_time_by_itself() -> None:
 
     assert limited.ready() == 0
     assert limited.ready() is None
+
+
+def test_a_log_that_nobody_reads_blocks_nobody() -> None:
+    reading, writing = os.pipe()
+    received = ""
+    with os.fdopen(reading) as pipe, open(writing, "w") as blocked, redirect_stderr(blocked):
+        before = logging.getLogger().handlers[:]
+        configure(LogSettings(), "worker-0")
+        (handler,) = logging.getLogger().handlers
+        try:
+            # Far more than a pipe and the queue hold; this returns, or the test never ends.
+            for number in range(3000):
+                log.info("event", number=number, filling="x" * 400)
+            while "count=" not in received:
+                received += pipe.readline()
+        finally:
+            logging.getLogger().handlers[:] = before
+            handler.close()
+    kept = [line for line in received.splitlines() if "number=" in line]
+    dropped = int(received.rpartition("count=")[2])
+    assert dropped > 0
+    assert len(kept) + dropped == 3000
+
+
+class Full(Written):
+    """A disk that is full at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refusals = 3
+
+    def write(self, text: str) -> int:
+        if self.refusals:
+            self.refusals -= 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+def test_a_log_on_a_full_disk_goes_on_when_there_is_room() -> None:
+    before = logging.getLogger().handlers[:]
+    with redirect_stderr(Full()) as output:
+        configure(LogSettings(), "worker-0")
+        (handler,) = logging.getLogger().handlers
+        try:
+            for number in range(5):
+                log.info("event", number=number)
+            lines = output.getvalue().splitlines()
+        finally:
+            logging.getLogger().handlers[:] = before
+            handler.close()
+    assert [line.rpartition(" ")[2] for line in lines] == ["number=3", "number=4"]

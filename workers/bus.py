@@ -38,6 +38,7 @@ from energyws.wire import (
     unpack_reply,
     unpack_request,
 )
+from workers.runtime import vital
 
 MESSAGES_PER_TURN: Final = 256
 REPLY_BYTES: Final = 1 << 20
@@ -50,6 +51,10 @@ _log = Log("bus")
 
 def _endpoint(directory: Path, name: str) -> str:
     return f"ipc://{directory / name}"
+
+
+def _inodes(paths: Sequence[Path]) -> list[int | None]:
+    return [path.stat().st_ino if path.exists() else None for path in paths]
 
 
 class SocketReader:
@@ -69,6 +74,7 @@ class SocketReader:
         # What came before the reader was attached makes no further edge.
         self._again()
 
+    @vital
     def drain(self) -> None:
         """Read up to MESSAGES_PER_TURN messages; come back if there may be more."""
         for _ in range(MESSAGES_PER_TURN):
@@ -111,6 +117,8 @@ class Publisher:
         self._rings = rings
         self._run = secrets.randbits(63)
         self._sequence = 0
+        # Whoever cleans up temporary files may have taken it.
+        directory.mkdir(mode=0o700, exist_ok=True)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._pub = self._context.socket(zmq.PUB)
         self._pub.setsockopt(zmq.LINGER, 0)
@@ -119,6 +127,8 @@ class Publisher:
         self._router = self._context.socket(zmq.ROUTER)
         self._router.setsockopt(zmq.LINGER, 0)
         self._router.bind(_endpoint(directory, "sync"))
+        self._paths = tuple(directory / name for name in ("frames", "sync"))
+        self._inodes = _inodes(self._paths)
         self._reader = SocketReader(self._loop, self._router, self._on_request)
         self._heartbeat = self._loop.call_soon(self._beat)
 
@@ -133,6 +143,10 @@ class Publisher:
         self._run = secrets.randbits(63)
         self._sequence = 0
         self._beat_now()
+
+    def reachable(self) -> bool:
+        """Whether a worker that starts now would find these sockets, and not none or another's."""
+        return _inodes(self._paths) == self._inodes
 
     def close(self) -> None:
         """Close the sockets; workers keep what they have."""

@@ -11,6 +11,7 @@ import time
 from typing import Final, Protocol
 
 from energyws.board import Field, Row
+from energyws.errors import ExitCode
 from energyws.frame import DataFrames
 from energyws.log import Limited, Log
 from energyws.position import start
@@ -20,7 +21,7 @@ from energyws.settings import Settings
 from workers.archive import View
 from workers.bus import Publisher
 from workers.history import History
-from workers.runtime import Child, run
+from workers.runtime import Child, run, vital
 from workers.source import (
     BrokerState,
     Event,
@@ -212,6 +213,10 @@ class ConsumerProcess:
         for ring in self._rings.values():
             ring.trim(now)
         if not self._source.is_alive() or not self._history.is_alive():
+            _log.error("a thread that reads from Kafka has ended")
+            self.failed.set()
+        if not self._publisher.reachable():
+            _log.error("the bus's sockets were removed or replaced")
             self.failed.set()
 
     def _view(self, stream: str) -> View | None:
@@ -226,6 +231,7 @@ class ConsumerProcess:
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._on_event, event)
 
+    @vital
     def _on_event(self, event: Event) -> None:
         match event:
             case Records():
@@ -300,7 +306,7 @@ async def consume(child: Child) -> None:
         drained.cancel()
         await process.stop()
     if process.failed.is_set():
-        raise RuntimeError("a thread that reads from Kafka has ended")
+        sys.exit(ExitCode.FAILURE)
 
 
 if __name__ == "__main__":

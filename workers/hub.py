@@ -22,6 +22,7 @@ from energyws.replay import Entry, Ring
 from energyws.settings import History
 from workers.backfill import Backfill
 from workers.fanout import Client, Fanout
+from workers.runtime import vital
 
 WRITES_PER_TURN: Final = 1_000
 # How many of one client's requests may wait.
@@ -230,6 +231,7 @@ class Hub:
             self._scheduled = True
             self._loop.call_soon(self._turn)
 
+    @vital
     def _turn(self) -> None:
         self._scheduled = False
         now = time.monotonic()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
+import functools
+import logging
 import os
 import signal
 import sys
@@ -16,7 +18,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, ParamSpec
 
 import uvloop
 
@@ -27,6 +29,7 @@ from energyws.settings import Settings, loads
 
 BEAT_SECONDS: Final = 0.25
 _PR_SET_PDEATHSIG: Final = 1
+_Parameters = ParamSpec("_Parameters")
 
 _log = log.Log("process")
 _reports = log.Limited(10.0)
@@ -141,8 +144,10 @@ def _watch(child: Child, lifeline: int) -> None:
     loop.add_reader(lifeline, os._exit, ExitCode.ORPHANED)
     loop.add_signal_handler(signal.SIGTERM, _on_terminate, child)
     loop.add_signal_handler(signal.SIGQUIT, _leave_now)
-    # Ctrl-C reaches the whole group; what it means is the supervisor's decision.
+    # Ctrl-C, or a terminal that is closed, reaches the whole group; what it means is the
+    # supervisor's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def beat(due: float) -> None:
         now = time.monotonic()
@@ -160,6 +165,27 @@ def _on_terminate(child: Child) -> None:
     child.drain.set()
 
 
+def vital(callback: Callable[_Parameters, None]) -> Callable[_Parameters, None]:
+    """For callbacks through which records pass: an exception in one ends the process.
+
+    An event loop reports it and goes on, deaf or over a gap; whoever comes next starts in order.
+    """
+
+    @functools.wraps(callback)
+    def guarded(*arguments: _Parameters.args, **named: _Parameters.kwargs) -> None:
+        try:
+            callback(*arguments, **named)
+        except Exception:
+            try:
+                _log.exception("failed")
+                logging.shutdown()
+            finally:
+                # Without memory even that may fail.
+                os._exit(ExitCode.FAILURE)
+
+    return guarded
+
+
 def _leave_now() -> NoReturn:
-    sys.stderr.flush()
+    logging.shutdown()
     os._exit(ExitCode.OK)

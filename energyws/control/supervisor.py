@@ -100,7 +100,7 @@ class Supervisor:
         self._spawner = Spawner(settings, self._board.descriptor, directory, self._command)
         self._announce(admin.port)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._on_stop, number)
         loop.add_signal_handler(signal.SIGQUIT, self._on_quit)
         try:
