@@ -245,7 +245,9 @@ class Client:
         pinged = False
         while True:
             try:
-                message = await asyncio.wait_for(connection.next(), SILENCE_SECONDS / 2)
+                # Not wait_for(), which may take a cancellation for itself (CPython before 3.12).
+                async with asyncio.timeout(SILENCE_SECONDS / 2):
+                    message = await connection.next()
             except TimeoutError:
                 if pinged:
                     return

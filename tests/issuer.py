@@ -14,12 +14,16 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 
 class Issuer:
-    """Signs with RS256 or ES256; `fetches` counts who asked for its keys."""
+    """Signs with RS256 or ES256.
+
+    fetches: how often its keys were asked for; down: whether nobody gets them.
+    """
 
     def __init__(self, name: str, algorithm: str) -> None:
         self.name = f"https://{name}.example"
         self.kid = name
         self.fetches = 0
+        self.down = False
         self._algorithm = algorithm
         self._rotations = 0
         self.rotate()
@@ -28,6 +32,9 @@ class Issuer:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 issuer.fetches += 1
+                if issuer.down:
+                    self.send_error(503)
+                    return
                 body = json.dumps({"keys": [issuer.jwk]}).encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))

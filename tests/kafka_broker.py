@@ -183,6 +183,11 @@ class KafkaBroker:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     @property
+    def data(self) -> Path:
+        """Where its logs lie: a directory TOPIC-PARTITION for each partition."""
+        return self._directory / "data"
+
+    @property
     def _properties(self) -> Path:
         return self._directory / "server.properties"
 
@@ -193,9 +198,7 @@ class KafkaBroker:
     def _format(self) -> None:
         self._port, controller_port = _free_ports()
         self._properties.write_text(
-            _PROPERTIES.format(
-                port=self._port, controller_port=controller_port, data=self._directory / "data"
-            )
+            _PROPERTIES.format(port=self._port, controller_port=controller_port, data=self.data)
         )
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         command = [

@@ -149,6 +149,32 @@ class Records:
         assert left == 0, f"{left} records were not acknowledged"
 
 
+class Traffic:
+    """Writes records at a steady rate from a thread until the block ends."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        self._thread.join(PATIENCE_SECONDS)
+
+    def more(self, count: int) -> None:
+        """Wait until so many further records are out."""
+        target = self._records.sent + count
+        eventually(lambda: self._records.sent >= target, f"{count} more records")
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.005):
+            self._records.send(1)
+
+
 class Service:
     """`energyws serve` with a configuration of its own; ports are free ones."""
 

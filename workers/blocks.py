@@ -55,15 +55,16 @@ class BlockReader:
             self._topics.add(topic)
         found: dict[int, list[Stored]] = {partition: [] for partition in ranges}
         open_ranges = dict(ranges)
-        deadline = time.monotonic() + READ_SECONDS
+        heard_at = time.monotonic()
         self._consumer.assign([TopicPartition(topic, p, begin) for p, (begin, _) in ranges.items()])
         try:
             while open_ranges:
                 first = self._consumer.poll(POLL_SECONDS)
                 if first is not None:
                     for message in [first, *self._consumer.consume(RECORDS_PER_BATCH, 0)]:
-                        self._take(message, open_ranges, found)
-                if open_ranges and time.monotonic() > deadline:
+                        if self._take(message, open_ranges, found):
+                            heard_at = time.monotonic()
+                if open_ranges and time.monotonic() - heard_at > READ_SECONDS:
                     raise Unreadable(f"no answer within {READ_SECONDS:g} s")
         finally:
             self._consumer.unassign()
@@ -78,20 +79,23 @@ class BlockReader:
         message: Message,
         open_ranges: dict[int, tuple[int, int]],
         found: dict[int, list[Stored]],
-    ) -> None:
+    ) -> bool:
+        """Whether it was one of those that are waited for."""
         partition, offset = message.partition(), message.offset()
-        if partition is None or offset is None or partition not in open_ranges:
-            return
+        if partition is None or partition not in open_ranges:
+            return False
         begin, stop = open_ranges[partition]
         error = message.error()
         if error is not None:
-            if error.code() == KafkaError._PARTITION_EOF:
+            if error.code() == KafkaError._AUTO_OFFSET_RESET:
+                raise Unreadable(f"partition {partition} has no offset {begin} any more")
+            if error.code() == KafkaError._PARTITION_EOF and offset is not None:
                 if offset < stop:
                     raise Unreadable(f"partition {partition} ends at {offset}, before {stop}")
                 del open_ranges[partition]
-            elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-                raise Unreadable(f"partition {partition} has no offset {begin} any more")
-            return
+            return False
+        if offset is None:
+            return False
         if begin <= offset < stop:
             kind, written = message.timestamp()
             written_ms = None if kind == TIMESTAMP_NOT_AVAILABLE else written
@@ -105,3 +109,4 @@ class BlockReader:
                 found[partition].append(Stored(offset, timestamp(written_ms, now_ms), data))
         if offset + 1 >= stop:
             del open_ranges[partition]
+        return True

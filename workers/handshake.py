@@ -139,8 +139,12 @@ class Gate:
 
     def _speaks_http(self, request: WSUpgradeRequest) -> bool:
         if self.auth.reject == "auto":
-            # Only browsers send an Origin, and they hide an HTTP refusal from the page.
-            return "Origin" not in request.headers
+            # Only browsers send an Origin. They hide an HTTP refusal from the page, as does every
+            # other implementation of their WebSocket interface (Node's sends no Origin); and
+            # only that has nowhere but the subprotocols to put a token.
+            offered = _subprotocols(request)
+            by_browser = any(name.startswith(_TOKEN_SUBPROTOCOL) for name in offered)
+            return not by_browser and "Origin" not in request.headers
         return self.auth.reject == "http"
 
     def _log_refusal(self, refusal: Refusal, peer: str) -> None:

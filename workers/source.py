@@ -199,11 +199,15 @@ class Source(threading.Thread):
         troubled: list[tuple[KafkaError, str, int]] = []
         for message in messages:
             name, partition, offset = message.topic(), message.partition(), message.offset()
-            if name is None or partition is None or offset is None:
+            if name is None or partition is None:
                 # An error of the client as a whole; error_cb has had it too.
                 continue
             error = message.error()
-            if error is None:
+            if offset is None:
+                # A log that lost its end is reported without one (KIP-320).
+                if error is not None:
+                    troubled.append((error, name, partition))
+            elif error is None:
                 kind, timestamp = message.timestamp()
                 timestamp_ms = None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp
                 stream = self._streams[name]

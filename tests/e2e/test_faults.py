@@ -41,6 +41,7 @@ from tests.service import (
     Real,
     Records,
     Service,
+    Traffic,
     config,
     eventually,
     token,
@@ -111,32 +112,6 @@ class Watchers:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-class Traffic:
-    """Writes records at a steady rate from a thread until the block ends."""
-
-    def __init__(self, records: Records) -> None:
-        self._records = records
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Traffic:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._stop.set()
-        self._thread.join(PATIENCE_SECONDS)
-
-    def more(self, count: int) -> None:
-        """Wait until so many further records are out."""
-        target = self._records.sent + count
-        eventually(lambda: self._records.sent >= target, f"{count} more records")
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.005):
-            self._records.send(1)
 
 
 def test_two_workers_share_the_port_and_both_serve(serve: Serve, records: Records) -> None:

@@ -231,9 +231,21 @@ def test_subprotocol_with_the_token_selects_energyws_only(service: Service) -> N
     assert [line.partition(":")[2].strip() for line in selected] == ["energyws"]
 
 
-def test_browser_that_is_refused_can_read_why(service: Service) -> None:
-    headers = {"Origin": "https://dashboard.example", "Authorization": "Bearer nonsense"}
-    with open_peer(service, additional_headers=headers) as peer:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {
+            "additional_headers": {
+                "Origin": "https://dashboard.example",
+                "Authorization": "Bearer nonsense",
+            }
+        },
+        {"additional_headers": {}, "subprotocols": ["energyws", "bearer.nonsense"]},
+    ],
+    ids=["by its origin", "by where its token is"],
+)
+def test_browser_that_is_refused_can_read_why(service: Service, options: dict[str, Any]) -> None:
+    with open_peer(service, **options) as peer:
         error = peer.receive()
         assert (error["type"], error["code"]) == ("error", "UNAUTHORIZED")
         assert peer.closed() == (4401, "unauthorized")

@@ -1,0 +1,1 @@
+"""Faults injected into the real service, under traffic, with every client checked."""

@@ -1,0 +1,189 @@
+"""Injects every class of fault into the real service, under traffic, and checks every client.
+
+    python -m bench.faults --times 20 --out results.json --markdown -
+
+Ends with status 1 if any client lost, got twice or got out of order what it should not have, or a
+class's own expectation did not hold. The seed that it prints makes the same run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from bench.faults import (
+    broker_faults,
+    bus_faults,
+    client_faults,
+    machine_faults,
+    process_faults,
+    restart_faults,
+)
+from bench.faults.brokers import open_broker
+from bench.faults.fault import FAULTS, Fault, Skip
+from bench.faults.table import Result, markdown
+from bench.faults.world import Broker, Outcome, World
+from bench.service import report
+
+# Importing them has registered their classes.
+MODULES: Final = (
+    process_faults,
+    bus_faults,
+    machine_faults,
+    restart_faults,
+    client_faults,
+    broker_faults,
+)
+_KINDS: Final = {
+    "embedded": ("embedded",),
+    "kafka": ("kafka",),
+    "both": ("embedded", "kafka"),
+}
+_topics = itertools.count()
+
+
+def run_class(fault: Fault, broker: Broker, options: argparse.Namespace) -> Result:
+    """All injections of one class; a World that failed is not used again."""
+    outcomes: list[Outcome] = []
+    with ExitStack() as stack:
+        world: World | None = None
+        for repetition in range(options.times):
+            rng = random.Random(f"{options.seed} {fault.name} {broker.kind} {repetition}")
+            try:
+                if world is None:
+                    world = stack.enter_context(
+                        World(
+                            fault,
+                            broker,
+                            clients=options.clients,
+                            rate=options.rate,
+                            name=f"faults-{os.getpid()}-{next(_topics)}",
+                        )
+                    )
+                outcomes.append(world.inject(rng, repetition))
+            except Skip as reason:
+                return Result(fault, broker.kind, outcomes, str(reason))
+            except (AssertionError, OSError) as error:
+                outcomes.append(
+                    Outcome(fault.name, broker.kind, repetition, 0, problems=[str(error)])
+                )
+            last = repetition == options.times - 1
+            if world is not None and (last or outcomes[-1].problems):
+                outcomes.append(world.settle())
+                stack.close()
+                world = None
+            if outcomes[-1].problems and options.fail_fast:
+                break
+    return Result(fault, broker.kind, outcomes)
+
+
+def run(kind: str, faults: Sequence[Fault], options: argparse.Namespace) -> list[Result]:
+    """All classes on one kind of broker."""
+    results: list[Result] = []
+    with ExitStack() as stack:
+        shared: Broker | None = None
+        for fault in faults:
+            if kind not in fault.brokers:
+                continue
+            if (reason := fault.needs()) is not None:
+                results.append(Result(fault, kind, skipped=reason))
+                continue
+            began = time.monotonic()
+            if fault.own_broker:
+                with open_broker(kind) as own:
+                    result = run_class(fault, own, options)
+            else:
+                if shared is None:
+                    shared = stack.enter_context(open_broker(kind))
+                result = run_class(fault, shared, options)
+            results.append(result)
+            row = result.row()
+            print(
+                f"{time.monotonic() - began:6.1f} s  {kind}  {fault.number:2} {fault.name:24} "
+                f"{row[4]} injected, {row[5]}, silence {row[10]} s, all live {row[11]} s: "
+                f"{row[12]}",
+                file=sys.stderr,
+            )
+            for problem in result.problems:
+                print(f"          {problem}", file=sys.stderr)
+    return results
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__)
+    parser.add_argument("--broker", choices=list(_KINDS), default="embedded")
+    parser.add_argument("--only", help="names of classes, with commas")
+    parser.add_argument("--times", type=int, default=3, help="injections of each class")
+    parser.add_argument("--seed", type=int, help="of the instants and victims; else a random one")
+    parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--rate", type=float, default=30, help="records a second")
+    parser.add_argument("--out", help="write the results here, as JSON")
+    parser.add_argument("--markdown", help="write the table here; - is standard output")
+    parser.add_argument("--list", action="store_true", help="the classes, and nothing else")
+    parser.add_argument("--fail-fast", action="store_true", help="end a class when it has failed")
+    return parser
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    # An exception, so that everything that was started is ended on the way out.
+    raise SystemExit(128 + number)
+
+
+def main() -> int:
+    """Run it; the exit code."""
+    signal.signal(signal.SIGTERM, _leave)
+    parser = _parser()
+    options = parser.parse_args()
+    known = sorted(FAULTS.values(), key=lambda fault: (fault.number, fault.name))
+    if options.list:
+        for fault in known:
+            print(f"{fault.number:2}  {fault.name:24} {fault.title}: {fault.expected}")
+        return 0
+    names = options.only.split(",") if options.only else [fault.name for fault in known]
+    if unknown := sorted(set(names) - FAULTS.keys()):
+        parser.error(f"no such class: {', '.join(unknown)}; --list has them all")
+    if options.seed is None:
+        options.seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed {options.seed}", file=sys.stderr)
+    chosen = [fault for fault in known if fault.name in names]
+    results = [result for kind in _KINDS[options.broker] for result in run(kind, chosen, options)]
+    if options.markdown is not None:
+        if options.markdown == "-":
+            print(markdown(results), end="")
+        else:
+            Path(options.markdown).write_text(markdown(results))
+    report(
+        options.out,
+        {
+            "seed": options.seed,
+            "classes": [
+                {
+                    "number": result.fault.number,
+                    "name": result.fault.name,
+                    "broker": result.broker,
+                    "skipped": result.skipped,
+                    "outcomes": [asdict(outcome) for outcome in result.outcomes],
+                }
+                for result in results
+            ],
+        },
+    )
+    problems = [problem for result in results for problem in result.problems]
+    if problems:
+        print(f"{len(problems)} problems; the same again: --seed {options.seed}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

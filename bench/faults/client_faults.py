@@ -1,0 +1,130 @@
+"""Clients that break off, come in crowds, do not read, or resume at the very edge."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+from typing import Final
+
+from bench.faults.fault import fault
+from bench.faults.process_faults import connects_of, stays
+from bench.faults.strangers import connect, ended, request, reset, status, subscribed
+from bench.faults.world import World
+
+_STRANGERS: Final = 20
+_STORM: Final = 300
+# On top of what a worker needs for each client: what one that does not read may hold.
+_BYTES_PER_IDLER: Final = 1 << 20
+
+
+def _connections(world: World) -> int:
+    return sum(world.service.board(name).get("connections", 0) for name in world.workers)
+
+
+@fault(
+    number=28,
+    name="half-closed",
+    title="clients shut down their sending half and go on reading",
+    expected="the service ends these connections; nobody else notices",
+)
+def half_closed(world: World, rng: random.Random) -> None:
+    connects, before = connects_of(world), _connections(world)
+    with contextlib.ExitStack() as stack:
+        strangers = [stack.enter_context(subscribed(world.service.port)) for _ in range(_STRANGERS)]
+        for one in strangers:
+            one.shutdown(socket.SHUT_WR)
+        gone = ended(strangers, 5.0)
+        world.expect(gone == _STRANGERS, f"only {gone} of {_STRANGERS} were ended")
+    world.wait(lambda: _connections(world) <= before, "their places are free again", 10)
+    stays(world, connects)
+
+
+@fault(
+    number=30,
+    name="reset-storm",
+    title="300 clients connect and reset at once, at every stage of the handshake",
+    expected="nothing is left of them; nobody else notices",
+)
+def reset_storm(world: World, rng: random.Random) -> None:
+    connects, before = connects_of(world), _connections(world)
+    for _ in range(_STORM):
+        stranger = connect(world.service.port)
+        whole = request(world.service.port)
+        match rng.randrange(5):
+            case 0:
+                stranger.close()
+                continue
+            case 1:
+                stranger.sendall(whole[: rng.randrange(1, len(whole))])
+            case 2:
+                stranger.sendall(whole)
+            case 3:
+                stranger.sendall(whole)
+                status(stranger)
+        reset(stranger)
+    world.wait(lambda: _connections(world) <= before, "their places are free again", 10)
+    stays(world, connects)
+
+
+@fault(
+    number=31,
+    name="live-edge",
+    title="half of the clients break off and resume, three times, under 100 records a second",
+    expected="the replay ends exactly where what is live begins",
+    rate=100,
+    clients=60,
+)
+def live_edge(world: World, rng: random.Random) -> None:
+    for _ in range(3):
+        world.crowd.bounce(rng.sample(range(world.crowd.clients), world.crowd.clients // 2))
+        world.pause(rng, 0.3)
+
+
+@fault(
+    number=4,
+    name="full-accept-queue",
+    title="a worker stopped, and more clients waiting than its queue takes (backlog 8)",
+    expected="who waits is served when it goes on; its own clients get everything",
+    config={"server": {"backlog": 8}},
+)
+def full_accept_queue(world: World, rng: random.Random) -> None:
+    connects = connects_of(world)
+    worker = world.service.child(rng.choice(world.workers))
+    with contextlib.ExitStack() as stack:
+        worker.suspend()
+        try:
+            waiting = []
+            for _ in range(100):
+                one = stack.enter_context(socket.socket())
+                one.setblocking(False)
+                one.connect_ex(("127.0.0.1", world.service.port))
+                waiting.append(one)
+            world.pause(rng, 0.6)
+        finally:
+            worker.resume()
+    world.clients_live()
+    stays(world, connects)
+
+
+@fault(
+    number=28,
+    name="never-reading",
+    title="20 clients subscribe, and read nothing, while much is written",
+    expected="they cost a bounded amount of memory; nobody else notices",
+    record_bytes=4_000,
+    clients=30,
+)
+def never_reading(world: World, rng: random.Random) -> None:
+    connects = connects_of(world)
+    workers = [world.service.child(name) for name in world.workers]
+    before = sum(worker.memory_info().rss for worker in workers)
+    with contextlib.ExitStack() as stack:
+        for _ in range(_STRANGERS):
+            stack.enter_context(subscribed(world.service.port, receive_buffer=4096))
+        world.producer.burst(300)
+        world.clients_live()
+        grown = sum(worker.memory_info().rss for worker in workers) - before
+    world.note("memory per idle client, bytes", grown / _STRANGERS)
+    world.expect(grown < _STRANGERS * _BYTES_PER_IDLER, f"the workers grew by {grown} bytes")
+    stays(world, connects)

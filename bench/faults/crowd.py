@@ -1,0 +1,290 @@
+"""The checking clients: hundreds of energyws.client.Client in processes of their own.
+
+Run by Crowd: `python -m bench.faults.crowd`. It takes a command a line on its input, as JSON, and
+answers each with a line; it ends at the end of its input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from typing import Any, Final, Self
+
+import orjson
+import uvloop
+
+from bench.faults.ledger import Ledger
+from bench.faults.record import check
+from bench.record import PARTITIONS
+from energyws.client import Client, Gap, Message
+from energyws.position import BadPosition, parse
+
+CLIENTS_PER_PROCESS: Final = 250
+READY_SECONDS: Final = 60.0
+_STREAM: Final = "energy"
+_POLL_SECONDS: Final = 0.01
+_SPELLED_OUT: Final = 5
+
+
+class _Watcher:
+    """One client and its ledger."""
+
+    def __init__(self, url: str, bearer: str, resume: dict[str, str] | None = None) -> None:
+        self.client = Client(url, token=bearer, resume=resume)
+        self.ledger = Ledger([0] * PARTITIONS)
+        self.heard_at = time.monotonic()
+        self.silence = 0.0
+        self._task = asyncio.create_task(self._watch())
+
+    def behind(self, targets: Sequence[int]) -> bool:
+        """Whether anything below the targets has yet to come."""
+        return any(map(int.__lt__, self.ledger.next, targets))
+
+    async def stop(self) -> None:
+        """End it."""
+        while not self._task.done():
+            # Once may not do: wait_for() may take a cancellation for itself (CPython before 3.12).
+            self._task.cancel()
+            await asyncio.wait((self._task,), timeout=_POLL_SECONDS)
+        await self.client.close()
+
+    async def _watch(self) -> None:
+        try:
+            async for message in self.client:
+                self._take(message)
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            self.ledger.refused = f"{type(error).__name__}: {error} ({place.name}: {place.line})"
+
+    def _take(self, message: Message) -> None:
+        now = time.monotonic()
+        self.silence = max(self.silence, now - self.heard_at)
+        self.heard_at = now
+        if isinstance(message, Gap):
+            try:
+                offsets = parse(message.position).offsets
+            except BadPosition:
+                self.ledger.corrupt.append(f"a Gap with position {message.position[:100]!r}")
+                return
+            self.ledger.tell(message.reason, message.missed, offsets)
+            return
+        try:
+            partition, number = check(message.data)
+        except ValueError as error:
+            self.ledger.corrupt.append(str(error))
+        else:
+            self.ledger.take(partition, number)
+
+
+class _Clients:
+    """All of one process. The public methods are the commands."""
+
+    def __init__(self, url: str, first: int, count: int, bearer: str) -> None:
+        self._url = url
+        self._first = first
+        self._bearer = bearer
+        self._watchers = [_Watcher(url, bearer) for _ in range(count)]
+        self._retired: list[tuple[int, Ledger]] = []
+        self._origin: dict[str, str] = {}
+        self._frames = 0
+        self._connects = 0
+
+    async def ready(self) -> dict[str, Any]:
+        """Wait until all are subscribed; they must be before the first record is written."""
+        deadline = time.monotonic() + READY_SECONDS
+        while not all(watcher.client.positions for watcher in self._watchers):
+            if time.monotonic() > deadline:
+                return {"ready": False}
+            await asyncio.sleep(_POLL_SECONDS)
+        self._origin = self._watchers[0].client.positions
+        return {"ready": True}
+
+    async def mark(self) -> dict[str, Any]:
+        """Report, then begin a new account of what goes wrong and of silences."""
+        seen = await self.report()
+        self._retired.clear()
+        for watcher in self._watchers:
+            watcher.ledger.forget()
+            watcher.silence = 0.0
+        return seen
+
+    async def report(self) -> dict[str, Any]:
+        """Totals, and every client with whom something is wrong."""
+        now = time.monotonic()
+        everyone = [*enumerate(w.ledger for w in self._watchers), *self._retired]
+        failures = []
+        for place, ledger in everyone:
+            if (failure := ledger.report()) is not None:
+                failures.append({"client": self._first + place, **failure})
+        return {
+            "frames": self._frames + sum(w.ledger.frames for w in self._watchers),
+            "connects": self._connects + sum(w.client.connects for w in self._watchers),
+            "silences": [max(w.silence, now - w.heard_at) for w in self._watchers],
+            "failures": failures,
+        }
+
+    async def reach(self, targets: list[int], seconds: float) -> dict[str, Any]:
+        """Wait until everybody has everything below the targets, and tell when that was."""
+        deadline = time.monotonic() + seconds
+        while any(watcher.behind(targets) for watcher in self._watchers):
+            if time.monotonic() > deadline:
+                return {"behind": self._behind(targets)}
+            await asyncio.sleep(_POLL_SECONDS)
+        return {"at": time.monotonic()}
+
+    async def bounce(self, clients: list[int]) -> dict[str, Any]:
+        """Have these end their connections, and come back by themselves."""
+        mine = [self._watchers[n - self._first] for n in clients if self._mine(n)]
+        await asyncio.gather(*(watcher.client.close() for watcher in mine))
+        return {}
+
+    async def renew(self, clients: list[int]) -> dict[str, Any]:
+        """Replace these by clients that begin at the first record of all."""
+        for place in (n - self._first for n in clients if self._mine(n)):
+            old = self._watchers[place]
+            await old.stop()
+            self._retired.append((place, old.ledger))
+            self._frames += old.ledger.frames
+            self._connects += old.client.connects
+            self._watchers[place] = _Watcher(self._url, self._bearer, self._origin)
+        return {}
+
+    async def stop(self) -> None:
+        """End all."""
+        await asyncio.gather(*(watcher.stop() for watcher in self._watchers))
+
+    def _mine(self, client: int) -> bool:
+        return 0 <= client - self._first < len(self._watchers)
+
+    def _behind(self, targets: Sequence[int]) -> list[str]:
+        told = [
+            f"client {self._first + place} has come to {watcher.ledger.next}"
+            + (f" and ended: {watcher.ledger.refused}" if watcher.ledger.refused else "")
+            for place, watcher in enumerate(self._watchers)
+            if watcher.behind(targets)
+        ]
+        return [*told[:_SPELLED_OUT], f"({len(told)} clients in all)"]
+
+
+class Crowd:
+    """The parent's end: `clients` of them, numbered from 0, in as few processes as will do.
+
+    bearer: the token of all of them.
+    """
+
+    def __init__(self, url: str, clients: int, bearer: str) -> None:
+        self._processes = []
+        for first in range(0, clients, CLIENTS_PER_PROCESS):
+            count = min(CLIENTS_PER_PROCESS, clients - first)
+            arguments = [f"--url={url}", f"--first={first}", f"--clients={count}"]
+            self._processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "bench.faults.crowd", *arguments],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    env={**os.environ, "WS_TOKEN": bearer},
+                    start_new_session=True,
+                )
+            )
+        self.clients = clients
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for process in self._processes:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.close()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                print("checking clients did not end by themselves", file=sys.stderr)
+                process.kill()
+                process.wait()
+            process.stdout.close()
+
+    def ready(self) -> None:
+        """Wait until every client is subscribed."""
+        if not all(answer["ready"] for answer in self._ask("ready")):
+            raise AssertionError(f"not within {READY_SECONDS:g} s: every client is subscribed")
+
+    def mark(self) -> dict[str, Any]:
+        """The report so far; the next one begins here."""
+        return _merged(self._ask("mark"))
+
+    def report(self) -> dict[str, Any]:
+        """Totals of frames and connects since the beginning; since `mark` what went wrong, and how
+        long each client has had to wait for a record at most.
+        """
+        return _merged(self._ask("report"))
+
+    def reach(self, targets: list[int], seconds: float) -> float:
+        """Wait until all have everything below these numbers; the monotonic time then."""
+        answers = self._ask("reach", targets=targets, seconds=seconds)
+        if late := [who for answer in answers for who in answer.get("behind", ())]:
+            raise AssertionError(f"not within {seconds:.1f} s at {targets}: {'; '.join(late)}")
+        return max(float(answer["at"]) for answer in answers)
+
+    def bounce(self, clients: Sequence[int]) -> None:
+        """Have these clients end their connections, and come back by themselves."""
+        self._ask("bounce", clients=list(clients))
+
+    def renew(self, clients: Sequence[int]) -> None:
+        """Replace these clients by ones that resume from before the first record of all."""
+        self._ask("renew", clients=list(clients))
+
+    def _ask(self, command: str, **arguments: Any) -> list[dict[str, Any]]:
+        line = orjson.dumps({"command": command, **arguments}) + b"\n"
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.write(line)
+            process.stdin.flush()
+        answers = []
+        for process in self._processes:
+            assert process.stdout is not None
+            answer = process.stdout.readline()
+            assert answer, "a process of checking clients has ended: see above"
+            answers.append(orjson.loads(answer))
+        return answers
+
+
+def _merged(answers: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "frames": sum(answer["frames"] for answer in answers),
+        "connects": sum(answer["connects"] for answer in answers),
+        "silences": [silence for answer in answers for silence in answer["silences"]],
+        "failures": [failure for answer in answers for failure in answer["failures"]],
+    }
+
+
+async def _obey(options: argparse.Namespace) -> None:
+    clients = _Clients(options.url, options.first, options.clients, os.environ["WS_TOKEN"])
+    loop = asyncio.get_running_loop()
+    commands = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
+    while line := await commands.readline():
+        command = orjson.loads(line)
+        answer = await getattr(clients, command.pop("command"))(**command)
+        sys.stdout.buffer.write(orjson.dumps(answer) + b"\n")
+        sys.stdout.buffer.flush()
+    await clients.stop()
+
+
+def main() -> None:
+    """Serve one parent process until its end of the pipe is closed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--first", type=int, required=True)
+    parser.add_argument("--clients", type=int, required=True)
+    uvloop.run(_obey(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()

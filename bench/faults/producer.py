@@ -1,0 +1,185 @@
+"""Writes numbered records at a steady rate from a thread, and knows where each of them is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, Final, Self
+
+from confluent_kafka import KafkaError, Message
+from confluent_kafka import Producer as KafkaProducer
+
+from bench.faults.judge import Facts
+from bench.faults.record import build
+from bench.record import PARTITIONS
+
+_TICK_SECONDS: Final = 0.005
+_CLOSE_SECONDS: Final = 10.0
+
+
+class Producer:
+    """Round robin over the partitions; idempotent, so that no record is in a log twice.
+
+    queued: the next number of each partition. log: how many logs there were before this one.
+    """
+
+    def __init__(self, brokers: str, topic: str, *, rate: float, record_bytes: int) -> None:
+        self.rate = rate
+        self.queued = [0] * PARTITIONS
+        self.log = 0
+        self._brokers = brokers
+        self._topic = topic
+        self._record_bytes = record_bytes
+        self._turn = 0
+        # Of each number: the log that it went to and its offset there; None while it is under way.
+        self._places: list[list[tuple[int, int] | None]] = [[] for _ in range(PARTITIONS)]
+        self._unwritten: list[set[int]] = [set() for _ in range(PARTITIONS)]
+        self._answered = 0
+        self._lock = threading.RLock()
+        self._flowing = threading.Event()
+        self._ending = threading.Event()
+        self._producer = self._connect()
+        self._thread = threading.Thread(target=self._run, name="producer")
+
+    def __enter__(self) -> Self:
+        self._flowing.set()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._ending.set()
+        self._thread.join()
+        self._producer.flush(_CLOSE_SECONDS)
+
+    @property
+    def written(self) -> int:
+        """How many records are in the log, or were refused for good."""
+        return self._answered
+
+    def pause(self) -> None:
+        """Write no more by itself; what was written may still be under way (`flush`)."""
+        with self._lock:
+            self._flowing.clear()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._flowing.set()
+
+    def burst(self, count: int) -> None:
+        """Write so many records at once, besides the steady ones."""
+        with self._lock:
+            for _ in range(count):
+                self._write()
+
+    def raw(self, value: bytes | None, partition: int, **more: Any) -> None:
+        """Write something that has no number; `more` goes to produce() (key, headers)."""
+        self._producer.produce(self._topic, value, partition=partition, **more)
+
+    def flush(self, seconds: float = 60.0) -> list[int]:
+        """Wait until every answer is there; per partition the number after the last record."""
+        deadline = time.monotonic() + seconds
+        while self._answered < sum(self.queued) and time.monotonic() < deadline:
+            time.sleep(_TICK_SECONDS)
+        if self._answered < sum(self.queued):
+            raise AssertionError(
+                f"not within {seconds:g} s: the broker has acknowledged every record"
+            )
+        return [self._past(partition) for partition in range(PARTITIONS)]
+
+    def newer(self, seconds: float) -> list[int]:
+        """Write one more record to each partition, and wait until they are in the log.
+
+        Returns what every client should have come to then: the number after each of them.
+        """
+        with self._lock:
+            firsts = list(self.queued)
+            self.burst(PARTITIONS)
+        deadline = time.monotonic() + seconds
+        while not all(self._past(p) > first for p, first in enumerate(firsts)):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {seconds:g} s: a new record in every partition")
+            time.sleep(_TICK_SECONDS)
+        return [self._past(partition) for partition in range(PARTITIONS)]
+
+    def new_log(self) -> None:
+        """From here on offsets are another log's; connect anew, so that nothing old is assumed."""
+        with self._lock:
+            self._producer.purge()
+            self._producer.flush(_CLOSE_SECONDS)
+            self.log += 1
+            self._producer = self._connect()
+
+    def numbers_below(self, partition: int, offset: int, log: int | None = None) -> set[int]:
+        """The numbers whose records lie below an offset, in the present log or another."""
+        wanted = self.log if log is None else log
+        return {
+            number
+            for number, place in enumerate(self._places[partition])
+            if place is not None and place[0] == wanted and place[1] < offset
+        }
+
+    def offset_after(self, partition: int) -> int:
+        """The offset after the last record that is known to be in the present log."""
+        known = [place[1] for place in self._places[partition] if place and place[0] == self.log]
+        return known[-1] + 1 if known else 0
+
+    def facts(self) -> Facts:
+        """What the judge needs to know."""
+        offsets = [[None if place is None else place[1] for place in one] for one in self._places]
+        return Facts(offsets, self._unwritten)
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while not self._ending.is_set():
+            self._producer.poll(_TICK_SECONDS)
+            now = time.monotonic()
+            with self._lock:
+                if not self._flowing.is_set():
+                    due = now
+                # After a pause of this machine the records come at once, as many as were due.
+                while due <= now and self._flowing.is_set():
+                    self._write()
+                    due += 1 / self.rate
+
+    def _write(self) -> None:
+        partition = self._turn
+        number = self.queued[partition]
+        log = self.log
+
+        def answered(error: KafkaError | None, message: Message) -> None:
+            offset = message.offset()
+            if error is None and offset is not None:
+                self._places[partition][number] = (log, offset)
+            else:
+                self._unwritten[partition].add(number)
+            self._answered += 1
+
+        self._producer.produce(
+            self._topic,
+            build(partition, number, self._record_bytes),
+            partition=partition,
+            on_delivery=answered,
+        )
+        self._places[partition].append(None)
+        self.queued[partition] = number + 1
+        self._turn = (partition + 1) % PARTITIONS
+
+    def _past(self, partition: int) -> int:
+        """The number after the last record that is in the log."""
+        places = self._places[partition]
+        for number in range(len(places) - 1, -1, -1):
+            if places[number] is not None:
+                return number + 1
+        return 0
+
+    def _connect(self) -> KafkaProducer:
+        return KafkaProducer(
+            {
+                "bootstrap.servers": self._brokers,
+                "linger.ms": 0,
+                "enable.idempotence": True,
+                "reconnect.backoff.max.ms": 200,
+                "log_level": 2,
+                "log.connection.close": False,
+            }
+        )

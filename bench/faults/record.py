@@ -1,0 +1,31 @@
+"""The record of the fault runs: bench.record's numbered fields, and a checksum over all of it."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, Final
+
+from bench.record import head
+
+_CHECKSUM: Final = len(',"pad":"","crc":"01234567"}')
+
+
+def build(partition: int, number: int, size: int) -> bytes:
+    """A record of about `size` bytes; never less than its fields take."""
+    fields = head(partition, number)
+    pad = b"x" * (size - len(fields) - _CHECKSUM)
+    # Of the values, not of the text: what clients get is decoded.
+    checksum = zlib.crc32(b"".join(fields.split(b'"')[3::4]) + pad)
+    return fields + b',"pad":"' + pad + b'","crc":"%08x"}' % checksum
+
+
+def check(data: dict[str, Any]) -> tuple[int, int]:
+    """Partition and number of a decoded record; raises ValueError for any that is not as built."""
+    try:
+        values = [data[name] for name in ("p", "n", "t", "pad")]
+        checksum = f"{zlib.crc32(''.join(values).encode()):08x}"
+        if checksum == data["crc"]:
+            return int(values[0]), int(values[1])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a record of ours: {str(data)[:200]}") from error
+    raise ValueError(f"checksum {data['crc']}, but the values have {checksum}: {str(data)[:200]}")

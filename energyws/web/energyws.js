@@ -1,0 +1,554 @@
+/**
+ * A client that does it right: reconnects, resumes, and says what it could not get back.
+ *
+ *     const client = new EnergyClient('/ws/energy', { token: fetchToken });
+ *     for await (const message of client) {
+ *       if (message.kind === 'reading') show(message.timestamp, message.data);
+ *       else warn(message.missed, message.reason);
+ *     }
+ *
+ * energyws.d.ts is its contract; docs/protocol.md in the repository is what it speaks.
+ *
+ * @typedef {import('./energyws.js').EnergyClient} Contract
+ * @typedef {import('./energyws.js').Message} Message
+ * @typedef {import('./energyws.js').Options} Options
+ * @typedef {import('./energyws.js').Socket} Socket
+ * @typedef {import('./energyws.js').State} State
+ */
+
+const BACKOFF_FIRST_MS = 250;
+const BACKOFF_MAX_MS = 15_000;
+const CONNECT_MS = 10_000;
+// A look so often: nothing since the last one, and we ask; nothing again, and it is half open.
+// Browsers do not show the pings of the protocol.
+const SILENCE_MS = 20_000;
+// What may wait for the application. Nobody can leave a WebSocket unread: beyond this it is closed,
+// and resumed from once all of this is consumed. One read of Node's brings hundreds of messages.
+const QUEUE_MESSAGES = 5_000;
+const QUEUE_CHARACTERS = 8 << 20;
+
+const SUBPROTOCOL = 'energyws';
+// RFC 9110 section 5.6.2: all that a subprotocol may be made of. A JWT is.
+const SUBPROTOCOL_TEXT = /^[\w!#$%&'*+.^`|~-]+$/;
+// Close codes, and HTTP statuses where the WebSocket tells them, that would only come again.
+const FATAL = new Set([1002, 1007, 1009, 4403, 403, 404]);
+const UNAUTHORIZED = new Set([4401, 401]);
+// A subscription that can never work, whatever the connection.
+const FATAL_ERRORS = new Set(['UNKNOWN_STREAM', 'FORBIDDEN_STREAM', 'BAD_MESSAGE']);
+// RFC 6455 section 7.4.1; abnormal is an end without a close frame.
+const NORMAL = 1000;
+const ABNORMAL = 1006;
+
+const POSITION = /^([0-9a-f]{1,16})-((?:0|[1-9]\d{0,18})(?:\.(?:0|[1-9]\d{0,18}))*)$/;
+
+export class Refused extends Error {
+  /**
+   * @param {string} message
+   * @param {string | null} code
+   * @param {number | null} close
+   */
+  constructor(message, code = null, close = null) {
+    super(message);
+    this.name = 'Refused';
+    this.code = code;
+    this.close = close;
+  }
+}
+
+/** @implements {Contract} */
+export class EnergyClient {
+  #url;
+  #options;
+  #WebSocket;
+  /** @type {Map<string, string>} */
+  #positions;
+  /** @type {State} */
+  #state = 'idle';
+  /** @type {Run | null} */
+  #run = null;
+  #closed = false;
+  #connects = 0;
+  #failures = 0;
+  #unauthorized = false;
+
+  /**
+   * @param {string | URL} url
+   * @param {Options} options
+   */
+  constructor(url, options = {}) {
+    const { resume = {}, since, last, WebSocket = globalThis.WebSocket } = options;
+    if (WebSocket === undefined) {
+      throw new TypeError(
+        'there is no WebSocket here: use Node >= 22, or start Node 20 with ' +
+          '--experimental-websocket, or pass that of the package ws as options.WebSocket',
+      );
+    }
+    const starts = [Object.keys(resume).length > 0, since !== undefined, last !== undefined];
+    if (starts.filter(Boolean).length > 1) {
+      throw new TypeError('resume, since and last exclude each other');
+    }
+    this.#url = webSocketUrl(url);
+    this.#options = options;
+    this.#WebSocket = WebSocket;
+    this.#positions = new Map(Object.entries(resume));
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  get connects() {
+    return this.#connects;
+  }
+
+  get positions() {
+    return Object.fromEntries(this.#positions);
+  }
+
+  close() {
+    this.#closed = true;
+    this.#run?.stop();
+  }
+
+  [Symbol.asyncIterator]() {
+    const run = new Run();
+    const messages = this.#messages(run);
+    return {
+      next: () => messages.next(),
+      // The generator's own would wait for the next message first.
+      return: () => {
+        run.stop();
+        return messages.return(undefined);
+      },
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+    };
+  }
+
+  /**
+   * @param {Run} run
+   * @returns {AsyncGenerator<Message, void, undefined>}
+   */
+  async *#messages(run) {
+    if (this.#closed) return;
+    if (this.#run !== null) throw new Error('this client is being iterated already');
+    this.#run = run;
+    try {
+      while (!run.stopped) {
+        this.#enter('connecting');
+        const connection = await this.#connect(run);
+        while (!run.stopped) {
+          const message = await connection.next();
+          if (message === null || run.stopped) break;
+          yield* this.#interpret(message);
+        }
+        if (!run.stopped) await run.sleep(this.#judge(connection));
+      }
+    } finally {
+      run.stop();
+      this.#run = null;
+      this.#enter('idle');
+    }
+  }
+
+  /** @param {Run} run */
+  async #connect(run) {
+    /** @type {Connection} */
+    const connection = new Connection(
+      (message) => this.#arrived(connection, message),
+      () => this.#enter('waiting', connection.why),
+    );
+    run.stops = () => connection.abandon();
+    let token;
+    try {
+      token = await run.unlessStopped(this.#freshToken());
+    } catch (error) {
+      if (error instanceof Refused) throw error;
+      connection.end(ABNORMAL, `no token: ${error}`);
+    }
+    if (connection.ended) return connection;
+    const protocols = [SUBPROTOCOL];
+    if (token !== undefined && token !== null) {
+      // A WebSocket would say so too, with the token in its error.
+      if (!SUBPROTOCOL_TEXT.test(token)) throw new Refused('the token is not a JWT');
+      protocols.push(`bearer.${token}`);
+    }
+    let socket;
+    try {
+      socket = new this.#WebSocket(this.#url, protocols);
+    } catch (error) {
+      const name = error instanceof Error ? error.name : 'unknown';
+      throw new Refused(`this WebSocket may not be opened: ${name}`);
+    }
+    connection.open(socket, () => {
+      this.#connects += 1;
+      connection.send(this.#subscribe());
+    });
+    return connection;
+  }
+
+  async #freshToken() {
+    const { token } = this.#options;
+    return typeof token === 'function' ? token() : token;
+  }
+
+  #subscribe() {
+    const { streams = ['energy'], since, last, onLag } = this.#options;
+    /** @type {Record<string, unknown>} */
+    const request = { type: 'subscribe', streams, on_lag: onLag };
+    if (this.#positions.size > 0) return { ...request, resume: this.positions };
+    // Undefined ones are left out of JSON.
+    return { ...request, since, last };
+  }
+
+  /**
+   * What cannot wait until the application has consumed what came before.
+   *
+   * @param {Connection} connection
+   * @param {any} message
+   * @returns {boolean} whether it has a place in the order of the others
+   */
+  #arrived(connection, message) {
+    connection.error = message.type === 'error' ? message : null;
+    switch (message.type) {
+      case 'data':
+      case 'lagged':
+        return true;
+      case 'subscribed':
+        this.#failures = 0;
+        this.#unauthorized = false;
+        this.#enter('live');
+        return true;
+      case 'reconnect':
+        connection.afterMs = message.after_ms;
+        return false;
+      case 'error':
+        if (message.code === 'TOKEN_EXPIRING') {
+          void this.#renew(connection);
+        } else if (FATAL_ERRORS.has(message.code)) {
+          connection.end(NORMAL, message.message);
+        }
+        return false;
+      default:
+        return false;
+    }
+  }
+
+  /** @param {Connection} connection */
+  async #renew(connection) {
+    if (typeof this.#options.token !== 'function') return;
+    try {
+      const token = await this.#freshToken();
+      if (typeof token === 'string') connection.send({ type: 'auth', token });
+    } catch {
+      // The service ends the connection when its token does; the next one asks for a token again.
+    }
+  }
+
+  /**
+   * @param {any} message
+   * @returns {Generator<Message, void, undefined>}
+   */
+  *#interpret(message) {
+    const { type, stream } = message;
+    if (type === 'data') {
+      const { timestamp, data } = message;
+      const position = this.#advance(stream, message.id);
+      yield { kind: 'reading', stream, timestamp, data, position };
+    } else if (type === 'lagged') {
+      const { missed, reason } = message;
+      const position = this.#advance(stream, message.to);
+      yield { kind: 'gap', stream, missed, missing: null, reason, earliest: null, position };
+    } else {
+      for (const [name, told] of Object.entries(message.positions)) yield* this.#begin(name, told);
+    }
+  }
+
+  /**
+   * @param {string} stream
+   * @param {any} told
+   * @returns {Generator<Message, void, undefined>}
+   */
+  *#begin(stream, told) {
+    const asked = this.#positions.has(stream) || this.#options.since !== undefined;
+    // Not merged: where something is missing, what was known says nothing about what comes now.
+    this.#positions.set(stream, told.position);
+    if (told.recovered === false && asked) {
+      const { position, reason, missing = null, earliest = null } = told;
+      const missed = missing && sum(missing);
+      yield { kind: 'gap', stream, missed, missing, reason, earliest, position };
+    }
+  }
+
+  /**
+   * @param {string} stream
+   * @param {string} text
+   */
+  #advance(stream, text) {
+    const position = merge(this.#positions.get(stream), text);
+    this.#positions.set(stream, position);
+    return position;
+  }
+
+  /**
+   * @param {Connection} connection
+   * @returns {number} milliseconds until the next attempt; throws Refused where none would help
+   */
+  #judge({ code, error, afterMs, overflowed, why }) {
+    // A function may give a token that is still good; twice refused, it does not.
+    const renewable = typeof this.#options.token === 'function' && !this.#unauthorized;
+    const unauthorized = UNAUTHORIZED.has(code);
+    if (FATAL.has(code) || (unauthorized && !renewable)) {
+      throw new Refused(error ? `${error.code}: ${error.message}` : why, error?.code, code);
+    }
+    if (FATAL_ERRORS.has(error?.code)) {
+      throw new Refused(`${error.code}: ${error.message}`, error.code);
+    }
+    this.#unauthorized = unauthorized;
+    if (afterMs !== null) return afterMs;
+    const bound = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** this.#failures);
+    if (!overflowed) this.#failures += 1;
+    return Math.random() * bound;
+  }
+
+  /**
+   * @param {State} state
+   * @param {string} why
+   */
+  #enter(state, why = '') {
+    this.#state = state;
+    const { onState } = this.#options;
+    // Not from here: what it throws must not tear apart what is being done.
+    if (onState) queueMicrotask(() => onState(state, why));
+  }
+}
+
+/** One iteration: what it waits for besides messages, and how to stop that. */
+class Run {
+  stopped = false;
+  /** What else ends with it. */
+  stops = () => {};
+  #interrupt = () => {};
+
+  stop() {
+    this.stopped = true;
+    this.stops();
+    this.#interrupt();
+  }
+
+  /**
+   * @template T
+   * @param {Promise<T>} work
+   * @returns {Promise<T | undefined>} undefined once it is stopped
+   */
+  unlessStopped(work) {
+    return new Promise((resolve, reject) => {
+      this.#interrupt = () => resolve(undefined);
+      work.then(resolve, reject);
+    });
+  }
+
+  /** @param {number} ms */
+  async sleep(ms) {
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    let timer;
+    await this.unlessStopped(new Promise((resolve) => (timer = setTimeout(resolve, ms))));
+    clearTimeout(timer);
+  }
+}
+
+/** One connection: messages in their order, until its end; memory bounded, silence noticed. */
+class Connection {
+  ended = false;
+  code = ABNORMAL;
+  why = '';
+  overflowed = false;
+  /**
+   * The service's wish, null where it has none.
+   *
+   * @type {number | null}
+   */
+  afterMs = null;
+  /**
+   * The service's last message, if that was an error.
+   *
+   * @type {any}
+   */
+  error = null;
+
+  #arrived;
+  #onEnd;
+  /** @type {Socket | null} */
+  #socket = null;
+  /** @type {{ message: any, size: number }[]} */
+  #queue = [];
+  #characters = 0;
+  #wake = () => {};
+  #heard = false;
+  #asked = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+
+  /**
+   * @param {(message: any) => boolean} arrived whether a message is to be queued
+   * @param {() => void} onEnd
+   */
+  constructor(arrived, onEnd) {
+    this.#arrived = arrived;
+    this.#onEnd = onEnd;
+  }
+
+  /**
+   * @param {Socket} socket
+   * @param {() => void} opened
+   */
+  open(socket, opened) {
+    let isOpen = false;
+    this.#socket = socket;
+    this.#timer = setTimeout(() => this.end(ABNORMAL, 'no answer to the handshake'), CONNECT_MS);
+    // They stay when the connection is over: `ws` throws an error that nobody listens to.
+    socket.addEventListener('open', () => {
+      if (this.ended) return;
+      isOpen = true;
+      clearTimeout(this.#timer);
+      this.#timer = setInterval(() => this.#look(), SILENCE_MS);
+      opened();
+    });
+    socket.addEventListener('message', (event) => this.#take(event.data));
+    socket.addEventListener('error', (event) => {
+      // An open one tells its close code next; one that fails to open tells nothing more in Node.
+      if (isOpen) return;
+      // The only WebSocket that shows an HTTP status is that of the package ws.
+      const [, status] = /^Unexpected server response: (\d{3})$/.exec(event.message) ?? [];
+      if (status === undefined) this.end(ABNORMAL, 'no connection');
+      else this.end(Number(status), `HTTP ${status}`);
+    });
+    socket.addEventListener('close', ({ code, reason }) => {
+      this.end(code, reason ? `closed with ${code}: ${reason}` : `closed with ${code}`);
+    });
+  }
+
+  /** @returns {Promise<any>} the next message, null after the last one */
+  async next() {
+    while (this.#queue.length === 0 && !this.ended) {
+      await new Promise((resolve) => (this.#wake = () => resolve(undefined)));
+    }
+    const first = this.#queue.shift();
+    if (first === undefined) return null;
+    this.#characters -= first.size;
+    return first.message;
+  }
+
+  /** @param {Record<string, unknown>} message */
+  send(message) {
+    if (!this.ended) this.#socket?.send(JSON.stringify(message));
+  }
+
+  /**
+   * What is queued can still be consumed.
+   *
+   * @param {number} code
+   * @param {string} why
+   */
+  end(code, why) {
+    if (this.ended) return;
+    this.ended = true;
+    this.code = code;
+    this.why = why;
+    // HTML section 8.7: this ends an interval as well.
+    clearTimeout(this.#timer);
+    this.#socket?.close();
+    this.#onEnd();
+    this.#wake();
+  }
+
+  /** Its end, which is no news to the client. */
+  abandon() {
+    this.#onEnd = () => {};
+    this.end(NORMAL, '');
+  }
+
+  /** @param {string} text */
+  #take(text) {
+    if (this.ended) return;
+    this.#heard = true;
+    let message;
+    try {
+      message = Object(JSON.parse(text));
+    } catch {
+      this.end(ABNORMAL, 'a message that is not JSON');
+      return;
+    }
+    if (!this.#arrived(message)) return;
+    this.#queue.push({ message, size: text.length });
+    this.#characters += text.length;
+    this.#wake();
+    const { length } = this.#queue;
+    if (length > QUEUE_MESSAGES || (length > 1 && this.#characters > QUEUE_CHARACTERS)) {
+      this.overflowed = true;
+      this.end(NORMAL, 'the application is slower than the stream');
+    }
+  }
+
+  #look() {
+    if (this.#heard) {
+      this.#heard = this.#asked = false;
+    } else if (this.#asked) {
+      this.end(ABNORMAL, 'silence');
+    } else {
+      this.#asked = true;
+      this.send({ type: 'ping' });
+    }
+  }
+}
+
+/**
+ * The component-wise maximum: what a client knows that has seen both. Replicas interleave
+ * partitions differently. A position of another epoch replaces what was known.
+ *
+ * @param {string | undefined} known
+ * @param {string} text
+ */
+function merge(known, text) {
+  const [, epoch, offsets] = POSITION.exec(text) ?? [];
+  const [, knownEpoch, knownOffsets] = POSITION.exec(known ?? '') ?? [];
+  if (offsets === undefined) return known ?? text;
+  if (knownOffsets === undefined || knownEpoch !== epoch) return text;
+  const [a, b] = [knownOffsets.split('.'), offsets.split('.')];
+  const [longer, shorter] = a.length > b.length ? [a, b] : [b, a];
+  const merged = longer.map((offset, partition) => larger(offset, shorter[partition] ?? '0'));
+  return `${epoch}-${merged.join('.')}`;
+}
+
+/**
+ * Of two decimals without leading zeros, which may be too large for a number.
+ *
+ * @param {string} a
+ * @param {string} b
+ */
+function larger(a, b) {
+  if (a.length !== b.length) return a.length > b.length ? a : b;
+  return a > b ? a : b;
+}
+
+/** @param {number[]} numbers */
+function sum(numbers) {
+  return numbers.reduce((total, number) => total + number, 0);
+}
+
+/** @param {string | URL} url */
+function webSocketUrl(url) {
+  let parsed;
+  try {
+    parsed = new URL(url, globalThis.location?.href);
+  } catch {
+    // Without its text: there may be a token in it.
+    throw new TypeError('not a URL: expected ws://… or wss://…');
+  }
+  parsed.protocol = parsed.protocol.replace(/^http/, 'ws');
+  if (!/^wss?:$/.test(parsed.protocol)) {
+    throw new TypeError(`not a WebSocket URL: expected ws: or wss:, not ${parsed.protocol}`);
+  }
+  return parsed.href;
+}

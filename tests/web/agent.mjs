@@ -1,0 +1,58 @@
+/**
+ * Runs the client where this module is loaded, in a page or in Node, as the test tells it:
+ *
+ *     GET  /job     {"id", "url", "options", "renew", "rest"}, when there is another one
+ *     POST /events  {"id", "events": […], "connects", "over"}: what happened since the last post;
+ *                   answered by {"stop"}: whether to end it
+ *     GET  /token   a fresh token, for jobs that renew
+ */
+
+import { EnergyClient } from '../../energyws/web/energyws.js';
+
+const base = globalThis.location?.origin ?? process.argv[2];
+const POST_EVERY_MS = 25;
+
+function pause(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+async function fetchToken() {
+  return (await fetch(`${base}/token`)).text();
+}
+
+async function consume(client, rest, events) {
+  let count = 0;
+  try {
+    for await (const { kind, data, ...more } of client) {
+      events.push(kind === 'reading' ? { n: data.n } : { gap: more });
+      count += 1;
+      if (rest && count % rest.every === 0) await pause(rest.ms);
+    }
+  } catch ({ name, message, code, close }) {
+    events.push({ error: { name, message, code, close } });
+  }
+}
+
+async function run({ id, url, options, renew, rest }) {
+  const events = [];
+  const onState = (state, why) => events.push({ state, why });
+  const token = renew ? fetchToken : options.token;
+  const client = new EnergyClient(url, { ...options, token, onState });
+  let over = false;
+  const consumed = consume(client, rest, events).then(() => (over = true));
+  for (;;) {
+    const posted = { id, events: events.splice(0), connects: client.connects, over };
+    const answer = await fetch(`${base}/events`, { method: 'POST', body: JSON.stringify(posted) });
+    if (posted.over) return;
+    if ((await answer.json()).stop) {
+      client.close();
+      await consumed;
+    }
+    await pause(POST_EVERY_MS);
+  }
+}
+
+for (;;) {
+  const answer = await fetch(`${base}/job`);
+  if (answer.status === 200) void run(await answer.json());
+}

@@ -1,0 +1,257 @@
+"""The JavaScript client at work, in Node or in a browser, and what becomes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final, Self
+
+import pytest
+
+from tests.service import eventually
+
+ROOT: Final = Path(__file__).parent.parent.parent
+PATIENCE_SECONDS: Final = 60.0
+_MODULE: Final = "tests/web/agent.mjs"
+_SERVED: Final = ("energyws/web/energyws.js", _MODULE)
+_PAGE: Final = f'<!doctype html><script type="module" src="/{_MODULE}"></script>'.encode()
+_PACKAGES: Final = {
+    "node": "Node.js >= 20",
+    "tsc": "Debian's node-typescript, or the npm package typescript",
+    "chromium": "Debian's chromium",
+}
+# A page that is not looked at keeps its timers; nobody is called but the test.
+_CHROMIUM_OPTIONS: Final = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)
+
+
+def program(name: str) -> str:
+    """Where it is; skips the test where it is not, but fails in CI."""
+    found = shutil.which(name)
+    if found is None:
+        message = f"{name} is not installed: it comes with {_PACKAGES[name]}"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+class Job:
+    """One client. `events` holds what it has told so far."""
+
+    def __init__(self, number: int, request: dict[str, Any]) -> None:
+        self.request = {"id": number, **request}
+        self.events: list[dict[str, Any]] = []
+        self.connects = 0
+        self.over = False
+        self.stopping = False
+
+    def _all(self, kind: str) -> list[Any]:
+        return [event[kind] for event in list(self.events) if kind in event]
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of the readings."""
+        return self._all("n")
+
+    @property
+    def gaps(self) -> list[dict[str, Any]]:
+        """The gaps between them."""
+        return self._all("gap")
+
+    @property
+    def states(self) -> list[str]:
+        """Every state, in order."""
+        return self._all("state")
+
+    @property
+    def error(self) -> dict[str, Any] | None:
+        """What the iteration has rejected with."""
+        errors: list[dict[str, Any]] = self._all("error")
+        return errors[0] if errors else None
+
+    def live(self) -> Self:
+        """Wait until it has subscribed."""
+        self.wait(lambda: "live" in self.states, "a subscription")
+        return self
+
+    def connected(self, count: int) -> None:
+        """Wait until it has had so many connections."""
+        self.wait(lambda: self.connects >= count, f"{count} connections")
+
+    def wait(self, condition: Callable[[], Any], what: str) -> None:
+        """Wait for what the client tells."""
+        eventually(lambda: condition() or self.over, what, PATIENCE_SECONDS)
+        assert condition(), f"the client has ended without {what}: {self.events[-3:]}"
+
+    def refused(self) -> dict[str, Any]:
+        """Wait until it has given up; with what."""
+        eventually(lambda: self.over, "a refusal", PATIENCE_SECONDS)
+        assert self.error is not None
+        return self.error
+
+    def stop(self) -> None:
+        """End it."""
+        self.stopping = True
+        eventually(lambda: self.over, "the end of the client", PATIENCE_SECONDS)
+
+
+class Agent:
+    """A process that runs clients. command: what starts it, given the URL of this server."""
+
+    def __init__(self, command: Callable[[str, Path], list[str]]) -> None:
+        self.mint: Callable[[], str] = str
+        self._jobs: dict[int, Job] = {}
+        self._waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.origin = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._directory = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        self._command = command
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        directory = Path(self._directory.name)
+        self._log = (directory / "log").open("w+")
+        self._process = subprocess.Popen(
+            self._command(self.origin, directory),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            # What a browser leaves there is cleaned with it.
+            env={**os.environ, "TMPDIR": str(directory)},
+            start_new_session=True,
+        )
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(PATIENCE_SECONDS)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
+            self._log.seek(0)
+            # pytest shows it where a test fails.
+            print(self._log.read()[-4000:])
+            self._log.close()
+            self._directory.cleanup()
+
+    def start(
+        self,
+        url: str,
+        *,
+        renew: Callable[[], str] | None = None,
+        rest: tuple[int, int] | None = None,
+        **options: Any,
+    ) -> Job:
+        """A client with these options.
+
+        renew: gives fresh tokens, to be asked for instead of options' own. rest: the application
+        pauses after every so many messages, for so many milliseconds.
+        """
+        if renew is not None:
+            self.mint = renew
+        pauses = None if rest is None else {"every": rest[0], "ms": rest[1]}
+        request = {"url": url, "options": options, "renew": renew is not None, "rest": pauses}
+        job = Job(len(self._jobs), request)
+        self._jobs[len(self._jobs)] = job
+        self._waiting.put(job)
+        return job
+
+    def next_job(self) -> Job | None:
+        """One that nobody has taken, if there is one soon."""
+        try:
+            return self._waiting.get(timeout=0.2)
+        except queue.Empty:
+            return None
+
+    def heard(self, told: dict[str, Any]) -> bool:
+        """Take what a client tells; whether it should stop."""
+        job = self._jobs[told["id"]]
+        job.events += told["events"]
+        job.connects = told["connects"]
+        job.over = told["over"]
+        return job.stopping
+
+
+def node() -> Agent:
+    """Clients in Node; 20 has a WebSocket, but only when asked for it."""
+    executable = program("node")
+    module = str(ROOT / _MODULE)
+    return Agent(lambda url, _: [executable, "--experimental-websocket", module, url])
+
+
+def chromium() -> Agent:
+    """Clients in a page of a real browser."""
+    executable = program("chromium")
+    return Agent(
+        lambda url, directory: [
+            executable,
+            *_CHROMIUM_OPTIONS,
+            f"--user-data-dir={directory / 'profile'}",
+            f"{url}/",
+        ]
+    )
+
+
+def _handler(agent: Agent) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            path = self.path[1:]
+            if path == "":
+                self._answer(_PAGE, "text/html")
+            elif path in _SERVED:
+                self._answer((ROOT / path).read_bytes(), "text/javascript")
+            elif path == "token":
+                self._answer(agent.mint().encode(), "text/plain")
+            elif path == "job" and (job := agent.next_job()) is not None:
+                self._answer(json.dumps(job.request).encode(), "application/json")
+            elif path == "job":
+                self._answer(b"", "text/plain", 204)
+            else:
+                self._answer(b"", "text/plain", 404)
+
+        def do_POST(self) -> None:
+            told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            stop = agent.heard(told)
+            self._answer(json.dumps({"stop": stop}).encode(), "application/json")
+
+        def _answer(self, body: bytes, kind: str, status: int = 200) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Cache-Control", "no-store")
+            if status != 204:
+                self.send_header("Content-Length", str(len(body)))
+            # Who asked may be gone by now: that is how it ends.
+            with suppress(ConnectionError):
+                self.end_headers()
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing: there are forty posts a second."""
+
+    return Handler
