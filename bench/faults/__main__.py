@@ -22,29 +22,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from bench.faults import (
-    broker_faults,
-    bus_faults,
-    client_faults,
-    machine_faults,
-    process_faults,
-    restart_faults,
-)
 from bench.faults.brokers import open_broker
-from bench.faults.fault import FAULTS, Fault, Skip
+from bench.faults.classes import FAULTS
+from bench.faults.fault import Fault, Skip
 from bench.faults.table import Result, markdown
 from bench.faults.world import Broker, Outcome, World
 from bench.service import report
 
-# Importing them has registered their classes.
-MODULES: Final = (
-    process_faults,
-    bus_faults,
-    machine_faults,
-    restart_faults,
-    client_faults,
-    broker_faults,
-)
 _KINDS: Final = {
     "embedded": ("embedded",),
     "kafka": ("kafka",),

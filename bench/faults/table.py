@@ -1,13 +1,25 @@
-"""The results as a table for people: one row per class and broker."""
+"""The results as a table for people: one row per class and broker.
+
+python -m bench.faults.table results.json … --into docs/reliability.md
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
+import orjson
+
+from bench.faults.classes import FAULTS
 from bench.faults.fault import Fault
 from bench.faults.world import Outcome
+
+# The table stands between these.
+BEGIN: Final = "<!-- faults: begin -->"
+END: Final = "<!-- faults: end -->"
 
 _HEADINGS: Final = (
     "class",
@@ -68,8 +80,63 @@ class Result:
 
 
 def markdown(results: Sequence[Result]) -> str:
-    """A table in Markdown."""
+    """A summary and a table in Markdown."""
+    outcomes = [one for result in results for one in result.outcomes]
+    injected = sum(one.repetition >= 0 for one in outcomes)
+    frames = sum(one.frames for one in outcomes)
+    faults = {
+        name: sum(getattr(one, name) for one in outcomes)
+        for name in ("gaps", "duplicates", "reorderings", "corrupt")
+    }
+    failed = sum(bool(one.problems) for one in outcomes if one.repetition >= 0)
     rows = [_HEADINGS, ["---"] * len(_HEADINGS), *(result.row() for result in results)]
-    return "".join(
+    return (
+        f"{injected:,} faults injected, {frames:,} frames checked: "
+        f"{', '.join(f'{count} {name}' for name, count in faults.items())}; "
+        f"{failed} injections did not pass.\n\n"
+    ) + "".join(
         "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows
     )
+
+
+def insert(page: str, table: str) -> str:
+    """The page with the table between its two marks; raises ValueError where they are not."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page has no place for the table: {BEGIN} … {END}")
+    return f"{before}{begin}\n{table}{end}{after}"
+
+
+def load(document: dict[str, Any]) -> list[Result]:
+    """The results in a file that a run has written."""
+    return [
+        Result(
+            FAULTS[one["name"]],
+            one["broker"],
+            [Outcome(**outcome) for outcome in one["outcomes"]],
+            one["skipped"],
+        )
+        for one in document["results"]["classes"]
+    ]
+
+
+def main() -> None:
+    """Write the table of one or several runs."""
+    parser = argparse.ArgumentParser(prog="python -m bench.faults.table", description=__doc__)
+    parser.add_argument("results", nargs="+", type=Path, help="files that --out has written")
+    parser.add_argument("--into", type=Path, help="a page with marks; else standard output")
+    options = parser.parse_args()
+    documents = [orjson.loads(path.read_bytes()) for path in options.results]
+    results = [result for document in documents for result in load(document)]
+    results.sort(key=lambda result: (result.fault.number, result.fault.name, result.broker))
+    commands = sorted({" ".join(["python -m bench.faults", *d["command"][1:]]) for d in documents})
+    table = "".join(f"    {command}\n" for command in commands) + "\n" + markdown(results)
+    if options.into is None:
+        print(table, end="")
+    else:
+        options.into.write_text(insert(options.into.read_text(), f"\n{table}\n"))
+
+
+if __name__ == "__main__":
+    main()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import socket
 import ssl
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,6 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from websockets.exceptions import InvalidStatus
 
-from energyws.client import Client, Gap
 from tests.clients import (
     PATIENCE_SECONDS,
     bare_socket,
@@ -46,72 +43,11 @@ from tests.service import (
     eventually,
     token,
 )
+from tests.watchers import Watchers
 
 pytestmark = pytest.mark.e2e
 
 Serve = Callable[..., Service]
-
-
-class Watchers:
-    """Clients of ours, in a thread with a loop of its own, that note every record they get."""
-
-    def __init__(self, service: Service, count: int) -> None:
-        self._service = service
-        self.numbers: list[list[int]] = [[] for _ in range(count)]
-        self.gaps: list[Gap] = []
-        self.clients: list[Client] = []
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._tasks: list[asyncio.Task[None]] = []
-
-    def __enter__(self) -> Watchers:
-        url = self._service.url
-        self._thread.start()
-        for numbers in self.numbers:
-            client = Client(url, token=token())
-            self.clients.append(client)
-            self._submit(self._start(client, numbers))
-        eventually(
-            lambda: all(client.positions for client in self.clients), "all watchers subscribed"
-        )
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._submit(self._stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(PATIENCE_SECONDS)
-        self._loop.close()
-
-    def have(self, expected: list[int]) -> None:
-        """Wait until everybody has these, each once and in the order of their partitions."""
-        eventually(
-            lambda: all(len(numbers) >= len(expected) for numbers in self.numbers),
-            "every watcher has every record",
-        )
-        for numbers in self.numbers:
-            assert sorted(numbers) == expected
-            for partition in range(PARTITIONS):
-                own = [n for n in numbers if n % PARTITIONS == partition]
-                assert own == sorted(own)
-        assert self.gaps == []
-
-    def _submit(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_SECONDS)
-
-    async def _start(self, client: Client, numbers: list[int]) -> None:
-        self._tasks.append(asyncio.create_task(self._watch(client, numbers)))
-
-    async def _watch(self, client: Client, numbers: list[int]) -> None:
-        async for message in client:
-            if isinstance(message, Gap):
-                self.gaps.append(message)
-            else:
-                numbers.append(message.data["n"])
-
-    async def _stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 def test_two_workers_share_the_port_and_both_serve(serve: Serve, records: Records) -> None:
@@ -137,7 +73,7 @@ def test_worker_killed_under_traffic_loses_and_repeats_nothing(
     serve: Serve, records: Records
 ) -> None:
     service = serve(server={"workers": 2}).ready()
-    with Watchers(service, 20) as watchers:
+    with Watchers(service.url, 20) as watchers:
         with Traffic(records) as traffic:
             traffic.more(20)
             for name in ("worker-0", "worker-1", "worker-0"):
@@ -153,7 +89,7 @@ def test_consumer_killed_under_traffic_loses_and_repeats_nothing(
     serve: Serve, records: Records
 ) -> None:
     service = serve(server={"workers": 2}).ready()
-    with Watchers(service, 6) as watchers:
+    with Watchers(service.url, 6) as watchers:
         with Traffic(records) as traffic:
             for _ in range(2):
                 traffic.more(40)

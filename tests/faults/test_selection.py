@@ -9,19 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from bench.faults import (
-    bus_faults,
-    client_faults,
-    machine_faults,
-    process_faults,
-    restart_faults,
-)
-from bench.faults.fault import FAULTS, Fault, Losses
+from bench.faults.classes import FAULTS
+from bench.faults.fault import Fault, Losses
 from bench.faults.world import World
 from tests.service import Broker
 
-# Importing them has registered their classes.
-MODULES = (process_faults, bus_faults, machine_faults, restart_faults, client_faults)
 _names = itertools.count()
 
 
