@@ -11,14 +11,11 @@ import asyncio
 import os
 import random
 import resource
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import psutil
@@ -38,6 +35,7 @@ from energyws.control.fleet import (
     Terminate,
     describe,
 )
+from energyws.control.rundir import RunDirectory
 from energyws.control.sockets import open_listeners
 from energyws.control.spawn import ChildSpec, Command, Spawner, module_command
 from energyws.errors import BootError, ExitCode
@@ -95,9 +93,9 @@ class Supervisor:
             settings.admin,
             {"/live": self._live, "/ready": self._ready, "/workers": self._workers},
         )
-        directory = _bus_directory()
+        directory = RunDirectory()
         self._board = Board.create()
-        self._spawner = Spawner(settings, self._board.descriptor, directory, self._command)
+        self._spawner = Spawner(settings, self._board.descriptor, directory.path, self._command)
         self._announce(admin.port)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -117,7 +115,7 @@ class Supervisor:
             self._spawner.close()
             for listener in self._listeners:
                 listener.close()
-            shutil.rmtree(directory, ignore_errors=True)
+            directory.close()
         level = _log.info if self._halt.code is ExitCode.OK else _log.error
         level("stopped", exit_code=int(self._halt.code), reason=self._halt.why)
         return self._halt.code
@@ -281,14 +279,6 @@ def serve(settings: Settings, command: Command = module_command) -> int:
     except BootError as error:
         _log.error("cannot start", reason=error)
         return ExitCode.BOOT
-
-
-def _bus_directory() -> Path:
-    """A directory of mode 0700 of its own: binding an ipc path that is in use steals it."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR") or "/run"
-    # The temporary directory may be cleaned under us; the runtime directory is not.
-    base = runtime if os.access(runtime, os.W_OK) else None
-    return Path(tempfile.mkdtemp(prefix="energyws-", dir=base))
 
 
 def _raise_descriptor_limit(max_connections: int, workers: int) -> None:

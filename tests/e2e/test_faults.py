@@ -17,7 +17,7 @@ import orjson
 import psutil
 import pytest
 from confluent_kafka import Consumer, TopicPartition
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from tests.clients import (
     PATIENCE_SECONDS,
@@ -444,7 +444,7 @@ def test_max_connections_counts_over_all_workers(serve: Serve) -> None:
     def admitted() -> bool:
         try:
             peers.append(open_peer(service))
-        except InvalidStatus:
+        except InvalidHandshake:
             return False
         return True
 
@@ -507,7 +507,7 @@ def test_no_token_reaches_a_log(serve: Serve) -> None:
         try:
             with open_peer(service, query=query, additional_headers=headers) as peer:
                 peer.receive()
-        except InvalidStatus:
+        except InvalidHandshake:
             pass
     with bare_socket(service) as client:
         client.sendall(f"GET /ws/energy?token={canary} x HTTP/1.1\r\n\r\n".encode())

@@ -1,0 +1,304 @@
+"""Clients that read slowly or not at all: they pay for it, are told of it, and nobody else does."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from energyws.position import Position, parse
+from tests.clients import (
+    PATIENCE_SECONDS,
+    bare_socket,
+    first_frame,
+    open_peer,
+    response_head,
+    upgrade_request,
+)
+from tests.service import PARTITIONS, Records, Service, eventually
+
+pytestmark = pytest.mark.e2e
+
+Serve = Callable[..., Service]
+
+# With so little memory in the worker, a client that stops reading soon falls off it.
+SHALLOW = {"max_frames": 50, "warm": 5}
+# More than the buffers of a socket hold (4 MiB) and SHALLOW together.
+FLOOD_RECORDS = 400
+FLOOD_PAD = "x" * 20_000
+
+HOSTILE = 128
+HOSTILE_RECORDS = 4_096
+HOSTILE_PAD = "x" * 4_096
+# What one client that never reads may cost its worker: server.write_buffer_bytes (64 KiB), and
+# half as much again for the frame that filled it and for TLS. A server that queues what is not
+# read would need HOSTILE_RECORDS x 4 KiB = 16 MiB for each.
+HOSTILE_BYTES = 96 * 1024
+
+
+@contextmanager
+def stalled(
+    service: Service, query: str = "?subscribe=energy", trust: ssl.SSLContext | None = None
+) -> Iterator[socket.socket]:
+    """A subscribed client with a small receive buffer, which has read nothing but the handshake."""
+    with bare_socket(service, trust) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.sendall(upgrade_request(service, query=query))
+        assert " 101 " in response_head(client)
+        yield client
+
+
+class Honest:
+    """A subscribed client that reads along, on a bare socket: websockets' threads share an SSL
+    object, which Python 3.11 does not allow.
+    """
+
+    def __init__(self, client: socket.socket) -> None:
+        self._messages = messages(client)
+        assert next(self._messages)["type"] == "subscribed"
+
+    def numbers(self, count: int) -> list[int]:
+        """The numbers of the next `count` messages, which must be records."""
+        return [each["data"]["n"] for each in itertools.islice(self._messages, count)]
+
+
+@contextmanager
+def reading(service: Service, trust: ssl.SSLContext | None = None) -> Iterator[Honest]:
+    """An honest client."""
+    with bare_socket(service, trust) as client:
+        client.sendall(upgrade_request(service, query="?subscribe=energy"))
+        assert " 101 " in response_head(client)
+        yield Honest(client)
+
+
+def messages(client: socket.socket) -> Iterator[dict[str, Any]]:
+    """Everything that was sent to a client, to its end; a close frame is the last, as its code."""
+    client.settimeout(PATIENCE_SECONDS)
+    data = b""
+    while True:
+        while (frame := first_frame(data)) is not None:
+            opcode, (payload, data) = data[0] & 0xF, frame
+            if opcode == 8:
+                yield {"type": "close", "code": int.from_bytes(payload[:2], "big")}
+                return
+            if opcode == 1:
+                yield orjson.loads(payload)
+        piece = client.recv(1 << 20)
+        if not piece:
+            return
+        data += piece
+
+
+def flood(records: Records, honest: Honest, count: int, pad: str, step: int = 50) -> list[int]:
+    """Write records while an honest client reads along; the numbers that it got."""
+    numbers: list[int] = []
+    for _ in range(0, count, step):
+        records.send(step, pad=pad)
+        numbers += honest.numbers(step)
+    return numbers
+
+
+def between(begin: Position, end: Position) -> set[int]:
+    """The numbers of the records between two positions, of a topic that only Records wrote to."""
+    return {
+        offset * PARTITIONS + partition
+        for partition in range(PARTITIONS)
+        for offset in range(begin.offsets[partition], end.offsets[partition])
+    }
+
+
+def in_order(numbers: list[int]) -> bool:
+    """Whether the records of each partition came in their order, and each once."""
+    return all(
+        own == sorted(set(own))
+        for partition in range(PARTITIONS)
+        for own in [[n for n in numbers if n % PARTITIONS == partition]]
+    )
+
+
+def connections(service: Service) -> int:
+    """How many clients the only worker has."""
+    count: int = service.admin("/workers")[1][1]["board"]["connections"]
+    return count
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> dict[str, str]:
+    """server.tls: a certificate of its own for 127.0.0.1."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 "
+        f"-keyout {key} -out {cert} -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1",
+        shell=True,
+        check=True,
+        capture_output=True,
+    )
+    return {"cert": str(cert), "key": str(key)}
+
+
+@pytest.fixture(params=["ws", "wss"])
+def server(
+    request: pytest.FixtureRequest, tls: dict[str, str]
+) -> tuple[dict[str, Any], ssl.SSLContext | None]:
+    """The section `server` with one worker, and what its clients trust."""
+    if request.param == "ws":
+        return {"workers": 1}, None
+    return {"workers": 1, "tls": tls}, ssl.create_default_context(cafile=tls["cert"])
+
+
+def test_lagged_says_how_many_are_missing_and_which(serve: Serve, records: Records) -> None:
+    service = serve(server={"workers": 1}, history=SHALLOW).ready()
+    numbers: list[int] = []
+    gaps: list[dict[str, Any]] = []
+    with stalled(service) as slow, reading(service) as honest:
+        flood(records, honest, FLOOD_RECORDS, FLOOD_PAD)
+        for message in messages(slow):
+            if message["type"] == "data":
+                numbers.append(message["data"]["n"])
+            elif message["type"] == "lagged":
+                gaps.append(message)
+            if len(numbers) + sum(gap["missed"] for gap in gaps) >= FLOOD_RECORDS:
+                break
+    assert gaps, "the buffers took everything: nothing was tested"
+    assert in_order(numbers)
+    missing = [between(parse(gap["from"]), parse(gap["to"])) for gap in gaps]
+    assert [len(each) for each in missing] == [gap["missed"] for gap in gaps]
+    assert set.union(*missing) == set(range(FLOOD_RECORDS)) - set(numbers)
+    # `from` gives all of it back, and what came after it; `to` only that.
+    for gap, absent in zip(gaps, missing, strict=True):
+        after = between(parse(gap["to"]), Position("0", (FLOOD_RECORDS,) * PARTITIONS))
+        after &= set(range(FLOOD_RECORDS))
+        for place, expected in (("from", absent | after), ("to", after)):
+            with open_peer(service) as again:
+                assert again.subscribe(resume={"energy": gap[place]})["recovered"]
+                returned = again.numbers(len(expected))
+                assert set(returned) == expected
+                assert in_order(returned)
+
+
+def test_latest_goes_on_with_the_newest_and_says_what_it_left_out(
+    serve: Serve, records: Records
+) -> None:
+    # All of it is remembered: it is the client's wish that skips, not the memory.
+    service = serve(server={"workers": 1}).ready()
+    with stalled(service, "?subscribe=energy&on_lag=latest") as slow, reading(service) as honest:
+        newest = flood(records, honest, FLOOD_RECORDS, FLOOD_PAD)[-1]
+        numbers: list[int] = []
+        missed = 0
+        for message in messages(slow):
+            if message["type"] == "data":
+                numbers.append(message["data"]["n"])
+            elif message["type"] == "lagged":
+                assert (
+                    len(between(parse(message["from"]), parse(message["to"])))
+                    == (message["missed"])
+                )
+                missed += message["missed"]
+            if len(numbers) + missed == FLOOD_RECORDS:
+                break
+        assert missed > 0
+        assert numbers[-1] == newest
+        assert in_order(numbers)
+
+
+def test_disconnect_closes_with_4008_and_a_resume_loses_nothing(
+    serve: Serve, records: Records
+) -> None:
+    service = serve(server={"workers": 1}, history=SHALLOW).ready()
+    numbers: list[int] = []
+    query = "?subscribe=energy&on_lag=disconnect"
+    with stalled(service, query) as slow, reading(service) as honest:
+        flood(records, honest, FLOOD_RECORDS, FLOOD_PAD)
+        position = None
+        for message in messages(slow):
+            if message["type"] == "data":
+                numbers.append(message["data"]["n"])
+                seen = parse(message["id"])
+                position = seen if position is None else position.merge(seen)
+        assert message == {"type": "close", "code": 4008}
+    assert 0 < len(numbers) < FLOOD_RECORDS
+    with open_peer(service) as again:
+        assert again.subscribe(resume={"energy": str(position)}, on_lag="disconnect")["recovered"]
+        numbers += again.numbers(FLOOD_RECORDS - len(numbers))
+        numbers += again.numbers(len(records.send(3)))
+    assert sorted(numbers) == list(range(records.sent))
+    assert in_order(numbers)
+
+
+def test_clients_that_never_read_cost_constant_memory_and_nobody_a_frame(
+    serve: Serve,
+    records: Records,
+    server: tuple[dict[str, Any], ssl.SSLContext | None],
+) -> None:
+    settings, trust = server
+    # The ring is not what is measured.
+    service = serve(server=settings, history={**SHALLOW, "max_bytes": 1 << 20}).ready()
+    worker = service.children()["worker-0"]
+    with ExitStack() as open_clients:
+        for _ in range(HOSTILE):
+            open_clients.enter_context(stalled(service, trust=trust))
+        honest = open_clients.enter_context(reading(service, trust))
+        assert connections(service) == HOSTILE + 1
+        before = worker.memory_info().rss
+        most = 0
+        numbers: list[int] = []
+        while len(numbers) < HOSTILE_RECORDS:
+            numbers += flood(records, honest, 256, HOSTILE_PAD, step=256)
+            most = max(most, worker.memory_info().rss)
+        assert sorted(numbers) == list(range(HOSTILE_RECORDS))
+        assert in_order(numbers)
+        # All of them are still there, each with its cursor.
+        assert connections(service) == HOSTILE + 1
+        lagging = eventually(
+            lambda: service.admin("/workers")[1][1]["board"]["lagging"] >= HOSTILE,
+            "all of them lag",
+        )
+        assert lagging
+    print(f"{(most - before) / HOSTILE / 1024:.1f} KiB for each of {HOSTILE}")
+    assert (most - before) / HOSTILE < HOSTILE_BYTES
+
+
+def test_the_kernel_ends_clients_that_take_nothing_more(
+    serve: Serve,
+    records: Records,
+    server: tuple[dict[str, Any], ssl.SSLContext | None],
+) -> None:
+    settings, trust = server
+    service = serve(server={**settings, "tcp_user_timeout_seconds": 1.0}, history=SHALLOW).ready()
+    with ExitStack() as open_clients:
+        for _ in range(8):
+            open_clients.enter_context(stalled(service, trust=trust))
+        honest = open_clients.enter_context(reading(service, trust))
+        assert connections(service) == 9
+        numbers = flood(records, honest, FLOOD_RECORDS, FLOOD_PAD)
+        # Nothing more is written: their connections end without any further occasion.
+        eventually(lambda: connections(service) == 1, "those that do not read are gone", 10)
+        numbers += honest.numbers(len(records.send(3)))
+        assert sorted(numbers) == list(range(records.sent))
+
+
+def test_clients_that_never_read_do_not_hold_up_the_end(
+    serve: Serve,
+    records: Records,
+    server: tuple[dict[str, Any], ssl.SSLContext | None],
+) -> None:
+    settings, trust = server
+    service = serve(server=settings, history=SHALLOW).ready()
+    with ExitStack() as open_clients:
+        for _ in range(8):
+            open_clients.enter_context(stalled(service, trust=trust))
+        with reading(service, trust) as honest:
+            flood(records, honest, FLOOD_RECORDS, FLOOD_PAD)
+        began = time.monotonic()
+        assert service.stop() == 0
+        # drain_seconds and close_timeout_seconds of these tests are 0.2 and 0.5.
+        assert time.monotonic() - began < 5
