@@ -34,7 +34,6 @@ _N: Final = ENVELOPE + N_AT
 _T: Final = ENVELOPE + T_AT
 _DATA: Final = b'{"type":"data","'
 _PONG: Final = bytes((0x8A, 0x80, 0, 0, 0, 0))
-_SUBSCRIBE: Final = b'{"type":"subscribe","streams":["energy"]}'
 
 
 @dataclass
@@ -54,26 +53,34 @@ class Counts:
 
 
 class Crowd:
-    """The clients of one target; `token` None: the target is bare TCP and just sends frames."""
+    """The clients of one target; `token` None: the target is bare TCP and just sends frames.
 
-    def __init__(self, port: int, clients: int, token: str | None) -> None:
+    resume: a position to begin at; its first record has number 0 in every partition. Without one,
+    numbers begin with the first frame that comes.
+    """
+
+    def __init__(
+        self, port: int, clients: int, token: str | None, resume: str | None = None
+    ) -> None:
         self.counts = Counts(clients=clients)
         self._epoll = select.epoll()
         self._sockets: dict[int, socket.socket] = {}
         self._rest: dict[int, bytes] = {}
-        self._next: dict[int, list[int]] = {}
+        # None: any number may be the first one.
+        self._next: dict[int, list[int | None]] = {}
+        first = None if resume is None else 0
         self._frames: dict[int, int] = {}
         for number in range(clients):
             connection = socket.socket()
             connection.bind((f"127.0.0.{2 + number // CLIENTS_PER_ADDRESS}", 0))
             connection.connect(("127.0.0.1", port))
             if token is not None:
-                _upgrade(connection, port, token)
+                _upgrade(connection, port, token, resume)
             connection.setblocking(False)
             descriptor = connection.fileno()
             self._sockets[descriptor] = connection
             self._rest[descriptor] = b""
-            self._next[descriptor] = [0] * PARTITIONS
+            self._next[descriptor] = [first] * PARTITIONS
             self._frames[descriptor] = 0
             self._epoll.register(descriptor, select.EPOLLIN)
         if token is not None:
@@ -144,9 +151,10 @@ class Crowd:
                 continue
             partition = data[begin + _P] - 48
             number = int(data[begin + _N : begin + _N + N_DIGITS])
-            if number != expected[partition]:
-                if number > expected[partition]:
-                    counts.gaps += number - expected[partition]
+            due = expected[partition]
+            if number != due and due is not None:
+                if number > due:
+                    counts.gaps += number - due
                 else:
                     counts.duplicates += 1
             expected[partition] = number + 1
@@ -170,10 +178,11 @@ def _check(payload: bytes, partition: int, number: int) -> None:
     assert int(message["id"].partition("-")[2].split(".")[partition]) >= number + 1
 
 
-def _upgrade(connection: socket.socket, port: int, token: str) -> None:
+def _upgrade(connection: socket.socket, port: int, token: str, resume: str | None) -> None:
+    query = "subscribe=energy" if resume is None else f"subscribe=energy&resume={resume}"
     key = base64.b64encode(os.urandom(16)).decode()
     connection.sendall(
-        f"GET /ws/energy HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
+        f"GET /ws/energy?{query} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
         f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
         f"Authorization: Bearer {token}\r\n\r\n".encode()
     )
@@ -183,7 +192,6 @@ def _upgrade(connection: socket.socket, port: int, token: str) -> None:
         assert piece, f"the handshake ended with {response!r}"
         response += piece
     assert b" 101 " in response, response
-    connection.sendall(bytes((0x81, 0x80 | len(_SUBSCRIBE), 0, 0, 0, 0)) + _SUBSCRIBE)
 
 
 def main() -> None:
@@ -192,9 +200,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--clients", type=int, required=True)
     parser.add_argument("--bare", action="store_true", help="no handshake: the target just sends")
+    parser.add_argument("--resume", metavar="POSITION")
     options = parser.parse_args()
     token = None if options.bare else os.environ["WS_TOKEN"]
-    crowd = Crowd(options.port, options.clients, token)
+    crowd = Crowd(options.port, options.clients, token, options.resume)
     commands = sys.stdin.fileno()
     os.set_blocking(commands, False)
     print(orjson.dumps({"ready": True}).decode(), flush=True)

@@ -35,8 +35,11 @@ _PACKAGES: Final = ("energyws", "picows", "aiofastnet", "uvloop", "pyzmq", "conf
 class Load:
     """A crowd of clients in a process of its own (bench.load)."""
 
-    def __init__(self, port: int, clients: int, token: str | None) -> None:
+    def __init__(
+        self, port: int, clients: int, token: str | None, resume: str | None = None
+    ) -> None:
         command = [sys.executable, "-m", "bench.load", f"--port={port}", f"--clients={clients}"]
+        command += [] if resume is None else [f"--resume={resume}"]
         self._process = subprocess.Popen(
             command + (["--bare"] if token is None else []),
             stdin=subprocess.PIPE,
@@ -165,6 +168,11 @@ class Service:
     def port(self) -> int:
         """Where clients connect."""
         return self._ports[0]
+
+    @property
+    def admin_port(self) -> int:
+        """Where operators look."""
+        return self._ports[1]
 
     @property
     def token(self) -> str:

@@ -126,9 +126,11 @@ class Source(threading.Thread):
         self._found: SimpleQueue[tuple[str, Topic]] = SimpleQueue()
         self._epochs: dict[str, str] = {}
         self._assigned: dict[str, int] = {}
-        # Per (stream, partition) the next offset, and those whose offset the log does not have.
+        # Per (stream, partition) where reading began, and the next offset; and of those that the
+        # log does not have, the offset in the error, None where it says that the log lost its end.
+        self._begun: dict[tuple[str, int], int] = {}
         self._next: dict[tuple[str, int], int] = {}
-        self._stuck: set[tuple[str, int]] = set()
+        self._stuck: dict[tuple[str, int], int | None] = {}
         self._room = threading.Semaphore(BATCHES_AHEAD)
         self._stopping = threading.Event()
         self._broker_up: bool | None = None
@@ -196,7 +198,7 @@ class Source(threading.Thread):
         messages = [first, *self._consumer.consume(RECORDS_PER_BATCH, 0)]
         records: list[Record] = []
         ends: dict[tuple[str, int], int] = {}
-        troubled: list[tuple[KafkaError, str, int]] = []
+        troubled: list[tuple[KafkaError, str, int, int | None]] = []
         for message in messages:
             name, partition, offset = message.topic(), message.partition(), message.offset()
             if name is None or partition is None:
@@ -206,7 +208,7 @@ class Source(threading.Thread):
             if offset is None:
                 # A log that lost its end is reported without one (KIP-320).
                 if error is not None:
-                    troubled.append((error, name, partition))
+                    troubled.append((error, name, partition, None))
             elif error is None:
                 kind, timestamp = message.timestamp()
                 timestamp_ms = None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp
@@ -217,7 +219,7 @@ class Source(threading.Thread):
                 ends[self._streams[name], partition] = offset
                 self._next[self._streams[name], partition] = offset
             else:
-                troubled.append((error, name, partition))
+                troubled.append((error, name, partition, offset))
         if records or ends:
             self._set_broker(True)
             self._room.acquire()
@@ -243,7 +245,7 @@ class Source(threading.Thread):
         if assigned:
             _log.warning("topic is another one now: reading it", stream=stream, topic=name)
             self._unassign(stream)
-            self._stuck = {key for key in self._stuck if key[0] != stream}
+            self._stuck = {key: told for key, told in self._stuck.items() if key[0] != stream}
         earliest = self._kafka.auto_offset_reset == "earliest" or assigned
         back = self._history.max_frames if earliest else self._history.warm
         begin = tuple(max(low, high - back) for low, high in topic.ends)
@@ -251,6 +253,7 @@ class Source(threading.Thread):
         live = begin if assigned else tuple(high for _, high in topic.ends)
         self._epochs[stream] = topic.epoch
         self._assigned[stream] = len(topic.ends)
+        self._begun.update({(stream, p): offset for p, offset in enumerate(begin)})
         self._next.update({(stream, p): offset for p, offset in enumerate(begin)})
         self._emit(Found(stream, topic.epoch, begin, live))
         # A topic that the handle has not heard of yet would cost half a second; no more than that.
@@ -271,7 +274,7 @@ class Source(threading.Thread):
     def _grow(self, stream: str, topic: Topic, assigned: int) -> None:
         for partition in range(assigned, len(topic.ends)):
             low, _ = topic.ends[partition]
-            self._next[stream, partition] = low
+            self._begun[stream, partition] = self._next[stream, partition] = low
             self._emit(Grown(stream, partition, low))
             self._consumer.incremental_assign(
                 [TopicPartition(self._topics[stream], partition, low)]
@@ -284,12 +287,12 @@ class Source(threading.Thread):
         partitions = range(self._assigned.pop(stream))
         self._consumer.incremental_unassign([TopicPartition(name, p) for p in partitions])
 
-    def _on_trouble(self, error: KafkaError, name: str, partition: int) -> None:
+    def _on_trouble(self, error: KafkaError, name: str, partition: int, offset: int | None) -> None:
         stream = self._streams[name]
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             # The log no longer has the offset: it was trimmed past us, or is another log. The
             # consumer's own watermarks cannot be trusted in this state; discovery's can.
-            self._stuck.add((stream, partition))
+            self._stuck[stream, partition] = offset
             self._discovery.look_again(stream)
         elif (held := self._errors.ready()) is not None:
             _log.warning(
@@ -306,12 +309,17 @@ class Source(threading.Thread):
         for partition, (low, high) in enumerate(topic.ends):
             if (stream, partition) not in self._stuck:
                 continue
-            self._stuck.discard((stream, partition))
-            # Not the offset in the error: that may be a late word about the topic before.
+            told = self._stuck.pop((stream, partition))
             offset = self._next[stream, partition]
-            if offset > high:
+            # Either may be a late word about the log before: then nothing was read of this one, or
+            # the offset is not the one in the error.
+            cut = told is None and offset != self._begun[stream, partition]
+            # The log has what it did not have: it lost its end and has grown since. Below that
+            # offset there are records now that nobody has read.
+            regrown = told == offset >= low
+            if offset > high or cut or regrown:
                 _log.error(
-                    "log is shorter than what was read of it",
+                    "log has lost records that were read of it",
                     stream=stream,
                     partition=partition,
                     offset=offset,
