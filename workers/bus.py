@@ -206,7 +206,7 @@ class Sink(Protocol):
         """The head of each stream's ring; None for a stream not found yet."""
 
     def begin(self, stream: str, floor: Position) -> None:
-        """The consumer's ring begins at `floor`: own up to whatever lies between."""
+        """The consumer's ring begins at `floor`: nothing before it will be delivered."""
 
     def append(self, stream: str, entry: Entry) -> None:
         """The next frame; one that is covered already is dropped."""

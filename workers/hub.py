@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -43,6 +43,14 @@ class _Pending:
     asked: bool = False
     wanted: set[str] = field(default_factory=set)
     found: dict[str, Start] = field(default_factory=dict)
+
+
+def _without(request: Subscribe, gone: set[str]) -> Subscribe:
+    return replace(
+        request,
+        streams=tuple(name for name in request.streams if name not in gone),
+        resume={name: text for name, text in request.resume.items() if name not in gone},
+    )
 
 
 class Hub:
@@ -83,7 +91,7 @@ class Hub:
         }
 
     def begin(self, stream: str, floor: Position) -> None:
-        """The consumer's ring begins at `floor`: own up to whatever lies between."""
+        """The consumer's ring begins at `floor`; what lies between is replayed from the log."""
         fanout = self._fanouts.get(stream)
         if fanout is None:
             ring = Ring(self._history, floor)
@@ -140,15 +148,14 @@ class Hub:
         return self._fanouts.keys() >= set(request.streams)
 
     def unsubscribe(self, client: Client, streams: Iterable[str]) -> None:
-        """End these subscriptions; requests that wait are ended whole."""
+        """End these subscriptions, also where they wait."""
         gone = set(streams)
         for name in gone & self._fanouts.keys():
             self._fanouts[name].leave(client)
         if (pending := self._pending.pop(client, None)) is not None:
-            kept = deque(each for each in pending if not gone & set(each.request.streams))
-            if kept:
-                self._pending[client] = kept
-                self._proceed(client)
+            kept = deque(_Pending(_without(each.request, gone)) for each in pending)
+            self._pending[client] = deque(each for each in kept if each.request.streams)
+            self._proceed(client)
 
     def leave(self, client: Client) -> None:
         """Forget a client."""

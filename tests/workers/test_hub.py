@@ -1,0 +1,184 @@
+"""Requests that cannot be answered at once: topics that are not found yet, a log that is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from energyws.board import Board
+from energyws.history import Query, Start
+from energyws.position import Position, start
+from energyws.protocol import BadClientMessage, OnLag, Subscribe, Subscribed, Unrecovered
+from energyws.replay import Entry
+from energyws.settings import History
+from workers.hub import MAX_PENDING, Hub
+
+EPOCH = "abcd0123"
+
+
+def at(*offsets: int, epoch: str = EPOCH) -> Position:
+    return start(epoch, offsets)
+
+
+def ask(*streams: str, **fields: Any) -> Subscribe:
+    asked: dict[str, Any] = {"resume": {}, "last": None, "on_lag": OnLag.SKIP, **fields}
+    return Subscribe(streams=streams, **asked)
+
+
+class FakeClient:
+    writable = True
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Subscribed]] = []
+        self.frames: list[bytes] = []
+        self.gone = False
+
+    def write(self, data: bytes) -> None:
+        self.frames.append(data)
+
+    def subscribed(self, streams: dict[str, Subscribed]) -> None:
+        self.told.append(streams)
+
+    def too_slow(self) -> None:
+        self.gone = True
+
+    def unavailable(self) -> None:
+        self.gone = True
+
+
+class ScriptedLog:
+    """In the place of the hub's Backfill: answers when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Query, Callable[[Start | None], None]]] = []
+        self.forgotten: list[str] = []
+
+    def find(self, query: Query, done: Callable[[Start | None], None]) -> None:
+        self.asked.append((query, done))
+
+    def chunk(self, stream: str, position: Position) -> None:
+        return None
+
+    def forget(self, stream: str) -> None:
+        self.forgotten.append(stream)
+
+    def tick(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def run(test: Callable[[Hub, ScriptedLog, FakeClient], Coroutine[Any, Any, None]]) -> None:
+    """Run a test with a hub of the streams a and b; the log of `a` begins before the ring."""
+
+    async def main() -> None:
+        board = Board.create()
+        row = board.row(0)
+        hub = Hub(("a", "b"), History(), Path("/nonexistent"), row, lambda: None)
+        hub._backfill.close()
+        log = ScriptedLog()
+        hub._backfill = log  # type: ignore[assignment]
+        await test(hub, log, FakeClient())
+        hub.close()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def found(hub: Hub, *streams: str) -> None:
+    """The topics of these streams are found; the ring of each begins at offset 5."""
+    for name in streams:
+        hub.begin(name, at(5))
+        hub.append(name, Entry(0, 5, 0, b"frame"))
+    hub.synced()
+
+
+def test_request_waits_until_all_its_topics_are_found() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        assert not hub.subscribe(client, ask("a", "b"))
+        found(hub, "a")
+        assert client.told == []
+        found(hub, "b")
+        assert [list(told) for told in client.told] == [["a", "b"]]
+
+    run(test)
+
+
+def test_unsubscribing_from_one_of_those_that_wait_leaves_the_others() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        hub.subscribe(client, ask("a", "b", resume={"a": f"{EPOCH}-5", "b": f"{EPOCH}-5"}))
+        hub.subscribe(client, ask("a"))
+        hub.unsubscribe(client, ("a",))
+        found(hub, "a", "b")
+        assert [list(told) for told in client.told] == [["b"]]
+
+    run(test)
+
+
+def test_the_log_is_asked_what_the_ring_lacks_and_requests_stay_in_order() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a", "b")
+        assert hub.subscribe(client, ask("a", "b", resume={"a": f"{EPOCH}-2"}))
+        hub.subscribe(client, ask("b"))
+        ((query, done),) = log.asked
+        assert query == Query("a", EPOCH, after=at(2))
+        assert client.told == []
+        done(Start(at(3), at(3), Unrecovered.RETENTION, (1,)))
+        first, second = client.told
+        assert (first["a"].position, first["a"].missing) == (f"{EPOCH}-3", (1,))
+        assert list(second) == ["b"]
+
+    run(test)
+
+
+def test_answer_for_a_client_that_has_left_is_dropped() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a")
+        hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-2"}))
+        hub.leave(client)
+        hub.subscribe(client, ask("a"))
+        log.asked[0][1](Start(at(2), at(0)))
+        assert [told["a"].recovered for told in client.told] == [None]
+
+    run(test)
+
+
+def test_client_whose_question_has_no_answer_is_sent_away() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a")
+        hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-2"}))
+        log.asked[0][1](None)
+        assert client.gone
+
+    run(test)
+
+
+def test_question_is_asked_anew_when_the_topic_was_made_anew() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a")
+        hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-2"}))
+        hub.begin("a", at(3, epoch="beef"))
+        hub.synced()
+        assert log.forgotten == ["a"]
+        (query, done) = log.asked[1]
+        assert query == Query("a", "beef", after=at(0, epoch="beef"))
+        done(Start(at(1, epoch="beef"), at(1, epoch="beef"), Unrecovered.RETENTION, (1,)))
+        (told,) = client.told
+        assert told["a"].reason is Unrecovered.EPOCH_CHANGED
+        assert told["a"].position == "beef-1"
+
+    run(test)
+
+
+def test_client_that_asks_and_asks_is_told_to_wait() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        for _ in range(MAX_PENDING):
+            hub.subscribe(client, ask("a"))
+        with pytest.raises(BadClientMessage, match="wait for their answers"):
+            hub.subscribe(client, ask("a"))
+
+    run(test)
