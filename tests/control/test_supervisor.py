@@ -173,7 +173,9 @@ def test_second_signal_ends_at_once(run: Run, number: signal.Signals) -> None:
 def test_child_that_does_not_drain_is_killed_at_the_deadline(run: Run) -> None:
     supervised = run(
         {"worker-0": "stubborn"}, server={"drain_seconds": 0, "close_timeout_seconds": 0.1}
-    ).ready()
+    )
+    # The service is ready with its first worker.
+    supervised.wait_logged("worker-0 ready")
     supervised.signal(signal.SIGTERM)
     assert supervised.wait() == 0
     assert supervised.logged("killing child", "child=worker-0", "did not drain in time")
