@@ -125,6 +125,10 @@ class Session(WSListener):
         self._context.hub.leave(self)
         self._context.roster.leave(self)
         self._context.row.add(Field.CONNECTIONS, -1)
+        # The transport knows us, too: without this they wait together for the collector, which
+        # comes seldom to a process that allocates little.
+        self._transport = None
+        self.write = _nowhere
         _log.info("WebSocket client disconnected", client=self.id, subject=self.principal.subject)
 
     def on_ws_frame(self, transport: WSTransport, received: WSFrame) -> None:
@@ -339,6 +343,7 @@ class Refused(WSListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """picows: it is gone."""
+        self._transport = None
         self._roster.leave(self)
 
     def pause_writing(self) -> None:
