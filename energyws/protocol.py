@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -40,6 +40,7 @@ MAX_STREAMS: Final = 64
 MAX_LAST: Final = 1_000_000
 MAX_TOKEN_BYTES: Final = 8 * 1024
 # RFC 3339 section 5.6; datetime alone would take much else.
+_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC3339: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
@@ -205,9 +206,10 @@ def _since(text: object) -> int:
     if type(text) is str and _RFC3339.fullmatch(text):
         try:
             moment = datetime.fromisoformat(text.upper())
-            # Before the epoch, or beyond what can be written down: the same as at its ends.
-            return max(0, round(moment.astimezone(UTC).timestamp() * 1000))
-        except (ValueError, OverflowError):
+            # Rounded down: a record's time has no more than milliseconds, and one that was cut
+            # to the same millisecond may be later. Before the epoch is the same as at it.
+            return max(0, (moment - _UNIX_EPOCH) // timedelta(milliseconds=1))
+        except ValueError:
             pass
     raise BadClientMessage(
         BAD_MESSAGE, "`since` must be an RFC 3339 time such as 2025-12-26T12:34:56Z"
