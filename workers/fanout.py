@@ -6,8 +6,7 @@ Rules of this file:
    joined once, and each client's transport is given the same bytes.
 2. Live subscriptions all stand at one place, `boundary`. Whoever stands elsewhere has a cursor
    into the ring, not a buffer: a slow client costs the same however slow it is.
-3. A client whose transport is paused is not looked up when it pauses, but found at the next
-   fan-out; so the hot loop asks one boolean per client and nothing else.
+3. Who is live can be written to: whoever pauses leaves at once, so the hot loop asks nothing.
 4. A turn of the event loop makes a bounded number of writes, then lets others have theirs; a
    large one counts as several.
 5. Whoever wants more than the ring holds is replayed from the log, chunk by chunk and only while
@@ -16,8 +15,9 @@ Rules of this file:
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from itertools import islice
 from typing import Final, Protocol
 
 from energyws import frame
@@ -27,6 +27,7 @@ from energyws.history import Chunk, Start
 from energyws.position import Position, start
 from energyws.protocol import OnLag, Subscribe, Subscribed, Unrecovered
 from energyws.replay import Cursor, Ring, TooSlow
+from workers.batch import Batch, Crowd
 
 # Joining more into one write saves nothing any more, and a paused client holds what it was given.
 JOIN_BYTES: Final = 256 * 1024
@@ -80,42 +81,6 @@ class Subscription:
         self.paused = False
 
 
-class _Nobody:
-    """The client of a subscription that has ended."""
-
-    writable = False
-
-    def write(self, data: bytes) -> None:
-        """Never called: it is not writable."""
-
-    def subscribed(self, streams: dict[str, Subscribed]) -> None:
-        """Never called: it does not subscribe."""
-
-    def too_slow(self) -> None:
-        """Never called: it is in no group."""
-
-    def unavailable(self) -> None:
-        """Never called: it is in no group."""
-
-
-_NOBODY: Final = _Nobody()
-
-
-@dataclass(slots=True)
-class _Batch:
-    """A fan-out under way: `data` goes to `targets`, of which `done` have been served.
-
-    reached: what they have then.
-    """
-
-    data: bytes
-    frames: int
-    end: int
-    reached: Position
-    targets: list[Subscription]
-    done: int = 0
-
-
 class Fanout:
     """One stream: its ring, and who is where in it."""
 
@@ -127,8 +92,10 @@ class Fanout:
         self._sent = ring.end
         # What live clients have: the ring may have let go of it by now.
         self._reached = ring.head
-        self._batch: _Batch | None = None
+        self._batch: Batch | None = None
         self._live: dict[Client, Subscription] = {}
+        # The live ones; None once others are.
+        self._crowd: Crowd | None = None
         self._catching: dict[Client, Subscription] = {}
         self._behind: dict[Client, Subscription] = {}
         # Those whose next chunk has been asked for, by where it begins.
@@ -156,18 +123,30 @@ class Fanout:
         subscription = Subscription(client, request.on_lag)
         live = self.ring.position_at(self.boundary)
         told, subscription.cursor = begin(self.name, self.ring, live, request, found, now)
-        group = self._live if subscription.cursor is None else self._catching
-        group[client] = subscription
+        if subscription.cursor is None:
+            self._go_live(subscription)
+        else:
+            self._catching[client] = subscription
         return told
 
     def leave(self, client: Client) -> None:
         """Forget a client."""
-        for group in (self._live, self._catching, self._behind, *self._awaiting.values()):
-            subscription = group.pop(client, None)
-            if subscription is not None:
-                # A batch under way may still have it among its targets.
-                subscription.client = _NOBODY
+        if self._live.pop(client, None) is not None:
+            self._crowd = None
+            if self._batch is not None:
+                self._batch.drop(client)
+            return
+        for group in (self._catching, self._behind, *self._awaiting.values()):
+            if group.pop(client, None) is not None:
                 return
+
+    def pause_writing(self, client: Client) -> None:
+        """A client's transport takes no more."""
+        subscription = self._live.pop(client, None)
+        if subscription is not None:
+            self._crowd = None
+            missed = self._batch is not None and self._batch.drop(client)
+            self._fall_behind(subscription, missed)
 
     def resume_writing(self, client: Client) -> None:
         """A client's transport has room again."""
@@ -218,13 +197,11 @@ class Fanout:
         for client, subscription in everyone.items():
             # A paused transport takes these few bytes too: they must come before what follows.
             client.write(message)
-            subscription.cursor = None
-            self._live[client] = subscription
+            self._go_live(subscription)
 
     def reopen(self, ring: Ring) -> None:
         """This worker has missed more than the consumer remembers: everybody is replayed."""
         batch = self._batch
-        waiting = set() if batch is None else set(batch.targets[batch.done :])
         places: dict[Subscription, Position] = {}
         for subscription in self._everyone().values():
             cursor = subscription.cursor
@@ -232,7 +209,7 @@ class Fanout:
                 places[subscription] = cursor.place(self.ring)
             elif cursor is not None:
                 places[subscription] = cursor
-            elif batch is None or subscription in waiting:
+            elif batch is None or batch.waits(subscription.client):
                 places[subscription] = self._reached
             else:
                 places[subscription] = batch.reached
@@ -252,6 +229,7 @@ class Fanout:
         self._batch = None
         self._sent = ring.end
         self._reached = ring.head
+        self._crowd = None
         self._live, self._catching, self._behind, self._awaiting = {}, {}, {}, {}
 
     def _fan_out(self, writes: int) -> int:
@@ -260,29 +238,20 @@ class Fanout:
             batch = self._next_batch()
             if batch is None:
                 return writes
-        targets = batch.targets[batch.done : batch.done + writes]
+        turn, written = batch.take(writes)
         data = batch.data
-        missed: list[Subscription] = []
-        for subscription in targets:
-            client = subscription.client
-            if client.writable:
-                client.write(data)
-            else:
-                missed.append(subscription)
-        for subscription in missed:
-            self._fall_behind(subscription)
-        batch.done += len(targets)
-        written = len(targets) - len(missed)
+        for write in turn:
+            write(data)
         self._row.add(Field.WRITES, written)
         self._row.add(Field.DELIVERIES, written * batch.frames)
         self._row.add(Field.BYTES, written * len(data))
-        if batch.done >= len(batch.targets):
+        if batch.over:
             self._sent = batch.end
             self._reached = batch.reached
             self._batch = None
-        return writes - len(targets)
+        return writes - len(turn)
 
-    def _next_batch(self) -> _Batch | None:
+    def _next_batch(self) -> Batch | None:
         ring = self.ring
         if self._sent < ring.first:
             # More came in one turn than the ring holds. That is no client's fault.
@@ -290,6 +259,7 @@ class Fanout:
                 subscription.cursor = self._reached
                 self._catching[client] = subscription
             self._live = {}
+            self._crowd = None
         if not self._live:
             self._sent = ring.end
             self._reached = ring.position_at(ring.end)
@@ -300,25 +270,40 @@ class Fanout:
         reached.extend([0] * (len(ring.head.offsets) - len(reached)))
         for entry in entries:
             reached[entry.partition] = entry.offset + 1
-        self._batch = _Batch(
+        if self._crowd is None:
+            self._crowd = Crowd(self._live)
+        self._batch = Batch(
             b"".join([entry.frame for entry in entries]),
             len(entries),
             end,
             start(ring.epoch, reached),
-            list(self._live.values()),
+            self._crowd,
+            # Nobody is always the last one.
+            random.randrange(len(self._live)),
         )
         return self._batch
 
-    def _fall_behind(self, subscription: Subscription) -> None:
-        if subscription.client is _NOBODY:
-            return
-        del self._live[subscription.client]
-        subscription.cursor = Cursor(self._sent, self._reached, subscription.on_lag)
+    def _go_live(self, subscription: Subscription) -> None:
+        """From the boundary on it gets what everybody gets."""
+        if subscription.client.writable:
+            subscription.cursor = None
+            self._live[subscription.client] = subscription
+            self._crowd = None
+        else:
+            self._fall_behind(subscription, missed=False)
+
+    def _fall_behind(self, subscription: Subscription, missed: bool) -> None:
+        """missed: the batch under way does not reach it."""
+        if self._batch is None or missed:
+            index, position = self._sent, self._reached
+        else:
+            index, position = self._batch.end, self._batch.reached
+        subscription.cursor = Cursor(index, position, subscription.on_lag)
         subscription.paused = True
         self._behind[subscription.client] = subscription
 
     def _catch_up(self, writes: int, now: float) -> int:
-        for client, subscription in list(self._catching.items())[:writes]:
+        for client, subscription in list(islice(self._catching.items(), writes)):
             if writes <= 0:
                 break
             writes -= 1
@@ -362,8 +347,7 @@ class Fanout:
             return 0
         self._row.add(Field.SKIPPED, skipped)
         if cursor.index == boundary and cursor.skip is None:
-            subscription.cursor = None
-            self._live[client] = subscription
+            self._go_live(subscription)
         else:
             self._catching[client] = subscription
         return self._write(client, frames)

@@ -163,6 +163,11 @@ class Hub:
             fanout.leave(client)
         self._pending.pop(client, None)
 
+    def pause_writing(self, client: Client) -> None:
+        """A client's transport takes no more for now."""
+        for fanout in self._fanouts.values():
+            fanout.pause_writing(client)
+
     def resume_writing(self, client: Client) -> None:
         """A client's transport has room again."""
         for fanout in self._fanouts.values():

@@ -153,6 +153,7 @@ class Session(WSListener):
         """picows: the client does not read as fast as it is sent to."""
         self.writable = False
         if not self.closing and self._transport is not None:
+            self._context.hub.pause_writing(self)
             self._transport.underlying_transport.pause_reading()
 
     def resume_writing(self) -> None:
