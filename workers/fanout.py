@@ -93,6 +93,8 @@ class Fanout:
         # What live clients have: the ring may have let go of it by now.
         self._reached = ring.head
         self._batch: Batch | None = None
+        # Whether the newest batch took less than there was.
+        self._full = False
         self._live: dict[Client, Subscription] = {}
         # The live ones; None once others are.
         self._crowd: Crowd | None = None
@@ -174,9 +176,13 @@ class Fanout:
         writes = self._fan_out(writes)
         return self._catch_up(writes, now) if writes else 0
 
-    def has_work(self) -> bool:
-        """Whether `work` would find something to do at once."""
-        if self._batch is not None or self._sent < self.ring.end:
+    def has_news(self) -> bool:
+        """Whether there are frames that nobody has been sent yet."""
+        return self._sent < self.ring.end
+
+    def is_busy(self) -> bool:
+        """Whether a batch is under way or could not be larger, or somebody can catch up."""
+        if self._batch is not None or (self._full and self.has_news()):
             return True
         return any(
             isinstance(cursor, Position) or (cursor is not None and cursor.index < self._sent)
@@ -266,6 +272,7 @@ class Fanout:
         if self._sent == ring.end:
             return None
         entries, end = ring.read(self._sent, ring.end, JOIN_BYTES)
+        self._full = end < ring.end
         reached = list(self._reached.offsets)
         reached.extend([0] * (len(ring.head.offsets) - len(reached)))
         for entry in entries:

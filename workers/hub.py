@@ -25,6 +25,10 @@ from workers.fanout import Client, Fanout
 from workers.runtime import vital
 
 WRITES_PER_TURN: Final = 1_000
+# After everybody was served, live delivery rests for half of the time that it took: where frames
+# come faster than that, more of them share a write, and a third of the time is left for others.
+REST_SHARE: Final = 0.5
+MAX_REST_SECONDS: Final = 0.02
 # How many of one client's requests may wait.
 MAX_PENDING: Final = 64
 
@@ -76,12 +80,18 @@ class Hub:
         # Whose first turn it is rotates.
         self._order: deque[Fanout] = deque()
         self._scheduled = False
+        # When everybody's turn began; None when nothing is under way.
+        self._began: float | None = None
+        self._rest_until = 0.0
+        self._resting: asyncio.TimerHandle | None = None
         # In order; only the first one of each client is worked on.
         self._pending: dict[Client, deque[_Pending]] = {}
 
     def close(self) -> None:
-        """Ask nothing more."""
+        """Ask nothing more, and send nothing more."""
         self._backfill.close()
+        if self._resting is not None:
+            self._resting.cancel()
 
     def have(self) -> dict[str, Position | None]:
         """The head of each stream's ring; None for a stream not found yet."""
@@ -119,9 +129,10 @@ class Hub:
         """The next frame; one that is covered already is dropped."""
         ring = self._fanouts[stream].ring
         if not ring.covers(entry.partition, entry.offset):
-            ring.append(entry, time.monotonic())
+            now = time.monotonic()
+            ring.append(entry, now)
             self._row.add(Field.FRAMES)
-            self._schedule()
+            self._schedule_after_rest(now)
 
     def advance(self, stream: str, head: Position) -> None:
         """The stream was read up to `head`."""
@@ -239,6 +250,9 @@ class Hub:
         self._fanouts[stream].failed(position)
 
     def _schedule(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._turn)
@@ -246,12 +260,31 @@ class Hub:
     @vital
     def _turn(self) -> None:
         self._scheduled = False
+        self._resting = None
         now = time.monotonic()
+        if self._began is None:
+            self._began = now
         writes = WRITES_PER_TURN
         self._order.rotate(-1)
+        unserved = False
         for fanout in self._order:
-            writes = fanout.work(writes, now)
             if writes <= 0:
+                unserved = True
                 break
-        if any(fanout.has_work() for fanout in self._order):
+            writes = fanout.work(writes, now)
+        if unserved or any(fanout.is_busy() for fanout in self._order):
             self._schedule()
+            return
+        now = time.monotonic()
+        self._rest_until = now + min((now - self._began) * REST_SHARE, MAX_REST_SECONDS)
+        self._began = None
+        if any(fanout.has_news() for fanout in self._order):
+            self._schedule_after_rest(now)
+
+    def _schedule_after_rest(self, now: float) -> None:
+        if self._scheduled or self._resting is not None:
+            return
+        if now >= self._rest_until:
+            self._schedule()
+        else:
+            self._resting = self._loop.call_later(self._rest_until - now, self._turn)

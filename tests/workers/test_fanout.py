@@ -140,7 +140,7 @@ class Bench:
         """Turns until nothing is left to do."""
         for _ in range(10_000):
             self.answer()
-            if not self.fanout.has_work() and not self.log.asked:
+            if not self.fanout.is_busy() and not self.fanout.has_news() and not self.log.asked:
                 return
             self.fanout.work(writes, self.now)
         raise AssertionError("it never comes to rest")

@@ -33,12 +33,15 @@ class FakeClient:
     writable = True
 
     def __init__(self) -> None:
+        self.on_write: Callable[[], None] | None = None
         self.told: list[dict[str, Subscribed]] = []
         self.frames: list[bytes] = []
         self.gone = False
 
     def write(self, data: bytes) -> None:
         self.frames.append(data)
+        if self.on_write is not None:
+            self.on_write()
 
     def subscribed(self, streams: dict[str, Subscribed]) -> None:
         self.told.append(streams)
@@ -180,5 +183,46 @@ def test_client_that_asks_and_asks_is_told_to_wait() -> None:
             hub.subscribe(client, ask("a"))
         with pytest.raises(BadClientMessage, match="wait for their answers"):
             hub.subscribe(client, ask("a"))
+
+    run(test)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def long_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.hub.REST_SHARE", 1e9)
+
+
+@pytest.mark.usefixtures("long_rests")
+def test_frames_that_come_soon_after_a_fan_out_share_the_next_one() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a", "b")
+        hub.subscribe(client, ask("a"))
+        await until(lambda: client.frames == [b"frame"])
+        hub.append("a", Entry(0, 6, 0, b"6"))
+        await asyncio.sleep(0)
+        hub.append("a", Entry(0, 7, 0, b"7"))
+        await until(lambda: len(client.frames) == 2)
+        assert client.frames == [b"frame", b"67"]
+
+    run(test)
+
+
+@pytest.mark.usefixtures("long_rests")
+def test_whoever_subscribes_does_not_wait_for_the_end_of_a_rest() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a", "b")
+        hub.subscribe(client, ask("a"))
+        await until(lambda: client.frames == [b"frame"])
+        hub.append("a", Entry(0, 6, 0, b"6"))
+        assert hub._resting is not None
+        late = FakeClient()
+        hub.subscribe(late, ask("a", last=2))
+        assert hub._resting is None
+        await until(lambda: late.frames == [b"frame6"])
 
     run(test)
