@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from bench.load import Load
 from bench.record import RealRecords, padded
-from bench.service import Load, Service, Usage, Writer, report
+from bench.service import Service, Usage, Writer, report
 
 SOURCE: Final = Path(__file__).with_name("limit.c")
 # The payload of the real record's frame, envelope included.

@@ -33,7 +33,7 @@ def main() -> int:
                 counts = load.all_have(writer.sent)
         finally:
             load.close()
-    delays = counts.pop("delays")
+    delays, spreads = counts.pop("delays"), counts.pop("spreads")
     expected = writer.sent * options.clients
     exact = (
         counts["frames"] == expected
@@ -46,6 +46,7 @@ def main() -> int:
         "expected": expected,
         "exactly_once": exact,
         "delay_ms": {f"p{p:g}": percentile(delays, p / 100) / 1000 for p in (50, 99, 100)},
+        "first_to_last_ms": percentile(spreads, 0.5) / 1000,
         "cpu_seconds": {name: round(usage.total, 2) for name, usage in used.items()},
     }
     for name, value in results.items():

@@ -26,9 +26,9 @@ from typing import Any, Final
 
 import orjson
 
-from bench.load import CLIENTS_PER_ADDRESS
+from bench.load import CLIENTS_PER_ADDRESS, Load
 from bench.record import padded
-from bench.service import Load, Service, Writer, measured, percentile, report
+from bench.service import Service, Writer, measured, percentile, report
 
 # Checked record by record; the others only count.
 CHECKED: Final = 20

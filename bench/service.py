@@ -22,6 +22,7 @@ import orjson
 import psutil
 from confluent_kafka import Producer
 
+from bench.load import Load
 from bench.record import PARTITIONS
 from energyws.auth import mint
 from energyws.demo.broker_process import BrokerProcess
@@ -30,61 +31,6 @@ TOPIC: Final = "bench"
 PATIENCE_SECONDS: Final = 120.0
 _PORT: Final = re.compile(r" listening .*\bport=([0-9]+)")
 _PACKAGES: Final = ("energyws", "picows", "aiofastnet", "uvloop", "pyzmq", "confluent-kafka")
-
-
-class Load:
-    """A crowd of clients in a process of its own (bench.load)."""
-
-    def __init__(
-        self, port: int, clients: int, token: str | None, resume: str | None = None
-    ) -> None:
-        command = [sys.executable, "-m", "bench.load", f"--port={port}", f"--clients={clients}"]
-        command += [] if resume is None else [f"--resume={resume}"]
-        self._process = subprocess.Popen(
-            command + (["--bare"] if token is None else []),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "WS_TOKEN": token or ""},
-        )
-        self.pid = self._process.pid
-
-    def ready(self) -> Self:
-        """Wait until every client is connected and subscribed."""
-        assert self._line() == {"ready": True}
-        return self
-
-    def counts(self, *, restart: bool = False) -> dict[str, Any]:
-        """What the clients have seen so far; restart: forget the delays afterwards."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(b"restart\n" if restart else b"counts\n")
-        self._process.stdin.flush()
-        return self._line()
-
-    def all_have(self, frames: int) -> dict[str, Any]:
-        """Wait until every client has at least so many frames; the counts then."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            counts = self.counts()
-            if counts["least"] >= frames or counts["closed"]:
-                return counts
-            if time.monotonic() > deadline:
-                return counts
-            time.sleep(0.2)
-
-    def close(self) -> None:
-        """End it."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(PATIENCE_SECONDS)
-        self._process.stdout.close()
-
-    def _line(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the load generator has ended: see above"
-        found: dict[str, Any] = orjson.loads(line)
-        return found
 
 
 class Service:
