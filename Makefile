@@ -23,7 +23,7 @@ e2e-kafka: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python -m bench.idle
 	$(BIN)/python -m bench.exactly_once
-	$(BIN)/python -m bench.cost
+	$(BIN)/python -m bench.fanout
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,4 +1,5 @@
-/* The least that a fan-out can cost: one send() per client, in C, of frames built once.
+/* The least that a fan-out can cost: one send() per client, in C, of frames built once; with a
+ * certificate, one SSL_write().
  *
  * Prints the port it listens on; accepts as many connections as it is told to; then obeys lines
  * "SECONDS RATE BYTES" on its input: so many seconds, so many frames a second, each of so many
@@ -11,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,12 +58,28 @@ static size_t build(char *frame, int bytes, int partition, int number) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 2) {
-        fprintf(stderr, "usage: limit CLIENTS\n");
+    if (argc != 2 && argc != 4) {
+        fprintf(stderr, "usage: limit CLIENTS [CERTIFICATE KEY]\n");
         return 2;
     }
     int clients = atoi(argv[1]);
     int *sockets = calloc(clients, sizeof *sockets);
+    SSL **secured = NULL;
+    SSL_CTX *context = NULL;
+    struct rlimit files;
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    if (argc == 4) {
+        secured = calloc(clients, sizeof *secured);
+        context = SSL_CTX_new(TLS_server_method());
+        if (SSL_CTX_use_certificate_chain_file(context, argv[2]) != 1 ||
+            SSL_CTX_use_PrivateKey_file(context, argv[3], SSL_FILETYPE_PEM) != 1) {
+            fprintf(stderr, "limit: %s and %s cannot be used\n", argv[2], argv[3]);
+            return 1;
+        }
+        SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+    }
     int listening = socket(AF_INET, SOCK_STREAM, 0);
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -81,6 +99,14 @@ int main(int argc, char **argv) {
             return 1;
         }
         setsockopt(sockets[i], IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        if (context) {
+            secured[i] = SSL_new(context);
+            SSL_set_fd(secured[i], sockets[i]);
+            if (SSL_accept(secured[i]) != 1) {
+                fprintf(stderr, "limit: a TLS handshake failed\n");
+                return 1;
+            }
+        }
         fcntl(sockets[i], F_SETFL, O_NONBLOCK);
     }
 
@@ -99,7 +125,8 @@ int main(int argc, char **argv) {
                 usleep((useconds_t)(wait * 1e6));
             size_t length = build(frame, bytes, sent % 3, sent / 3);
             for (int client = 0; client < clients; client++) {
-                ssize_t taken = send(sockets[client], frame, length, MSG_NOSIGNAL);
+                ssize_t taken = secured ? SSL_write(secured[client], frame, (int)length)
+                                        : send(sockets[client], frame, length, MSG_NOSIGNAL);
                 shorts += taken != (ssize_t)length;
                 sends++;
             }

@@ -28,7 +28,7 @@ enum {
     MAX_PARTITIONS = 16,
     CHECK_EVERY = 997,
     SAMPLE_EVERY = 61,
-    SPREAD_EVERY = 50,
+    SPREAD_EVERY = 7,
     MAX_CHECKS = 1024,
     MAX_SAMPLES = 20000,
     MAX_SPREADS = 4096,
@@ -280,6 +280,13 @@ static void opened(struct client *client) {
     }
 }
 
+static void begin(struct client *client) {
+    if (option.bare)
+        opened(client);
+    else
+        request(client);
+}
+
 static void begin_tls(struct client *client) {
     client->phase = SECURING;
     client->tls = SSL_new(context);
@@ -299,18 +306,16 @@ static void go_on(struct client *client) {
             return;
         }
         watch(client, EPOLL_CTL_MOD, EPOLLIN);
-        if (option.bare)
-            opened(client);
-        else if (option.tls)
+        if (option.tls)
             begin_tls(client);
         else
-            request(client);
+            begin(client);
     }
     if (client->phase == SECURING) {
         int done = SSL_do_handshake(client->tls);
         if (done == 1) {
             total.reused += SSL_session_reused(client->tls);
-            request(client);
+            begin(client);
             return;
         }
         int error = SSL_get_error(client->tls, done);

@@ -19,7 +19,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -153,13 +152,6 @@ def first_position(service: Service) -> str:
     return data.partition(b'"position":"')[2].partition(b'"')[0].decode()
 
 
-def read_back(service: Service) -> int:
-    """How many records the consumer has read back from Kafka."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{service.admin_port}/workers") as answer:
-        children = orjson.loads(answer.read())
-    return int(sum(child["board"]["read_back"] for child in children))
-
-
 def delays(load: Load) -> dict[str, float]:
     """The live clients' delays since the last restart, in milliseconds."""
     seen = load.counts(restart=True)["delays"]
@@ -206,7 +198,7 @@ def main() -> int:
                         lines = [orjson.loads(line) for line in process.stdout]
                     assert process.wait() == 0
                 meanwhile = delays(live)
-                asked = read_back(service)
+                asked = service.totals()["read_back"]
                 checked = Load(service.port, CHECKED, service.token, position).ready()
                 checked.all_have(options.records)
             total = writer.sent

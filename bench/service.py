@@ -12,8 +12,11 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Self
@@ -21,6 +24,10 @@ from typing import Any, Final, Self
 import orjson
 import psutil
 from confluent_kafka import Producer
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from bench.load import Load
 from bench.record import PARTITIONS
@@ -36,7 +43,8 @@ _PACKAGES: Final = ("energyws", "picows", "aiofastnet", "uvloop", "pyzmq", "conf
 class Service:
     """`energyws serve` on an embedded broker, with ports of its own."""
 
-    def __init__(self, workers: int, **sections: dict[str, Any]) -> None:
+    def __init__(self, workers: int, *, tls: bool = False, **sections: dict[str, Any]) -> None:
+        self._tls = tls
         self._stack = contextlib.ExitStack()
         self._broker = self._stack.enter_context(BrokerProcess({TOPIC: PARTITIONS}))
         self.brokers = self._broker.bootstrap
@@ -63,6 +71,9 @@ class Service:
             # A line per client would be measured too.
             "log": {"level": "INFO"},
         }
+        if tls:
+            cert, key = certificate(directory)
+            config["server"]["tls"] = {"cert": str(cert), "key": str(key)}
         for name, values in sections.items():
             config[name] = {**config.get(name, {}), **values}
         path = directory / "config.yaml"
@@ -136,15 +147,47 @@ class Service:
 
     def load(self, clients: int) -> Load:
         """So many subscribed clients."""
-        return Load(self.port, clients, self.token).ready()
+        return Load(self.port, clients, self.token, tls=self._tls).ready()
+
+    def totals(self) -> dict[str, int]:
+        """What all processes have counted so far, by the names that /workers has."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/workers") as answer:
+            boards = [child["board"] for child in orjson.loads(answer.read())]
+        counted: Counter[str] = Counter()
+        for board in boards:
+            counted.update({name: value for name, value in board.items() if type(value) is int})
+        return counted
+
+
+def certificate(directory: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 and its key (ECDSA P-256), as PEM files."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    paths = directory / "cert.pem", directory / "key.pem"
+    pem = serialization.Encoding.PEM
+    paths[0].write_bytes(made.public_bytes(pem))
+    form, nobody = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    paths[1].write_bytes(key.private_bytes(pem, form, nobody))
+    return paths
 
 
 class Writer:
-    """Writes numbered records; `build(partition, number)` makes one."""
+    """Writes numbered records; `build(partition, number)` makes one, and may be exchanged."""
 
     def __init__(self, brokers: str, build: Callable[[int, int], bytes]) -> None:
         self._producer = Producer({"bootstrap.servers": brokers, "linger.ms": 0})
-        self._build = build
+        self.build = build
         self.sent = 0
 
     def write(self, rate: float, seconds: float) -> int:
@@ -159,7 +202,7 @@ class Writer:
                 time.sleep(wait)
             for _ in range(min(step, count - first)):
                 partition, number = self.sent % PARTITIONS, self.sent // PARTITIONS
-                self._producer.produce(TOPIC, self._build(partition, number), partition=partition)
+                self._producer.produce(TOPIC, self.build(partition, number), partition=partition)
                 self.sent += 1
             self._producer.poll(0)
         left = self._producer.flush(PATIENCE_SECONDS)
