@@ -2,6 +2,8 @@
 
 picows parses headers, masks and lengths; the rest is checked here: reserved bits (section 5.2),
 the order of fragments and their total size (5.4), UTF-8 as it arrives (8.1) and close codes (7.4).
+What is compressed (RFC 7692 section 6) is inflated when it is whole, so that no client has more
+here than its bytes.
 """
 
 from __future__ import annotations
@@ -9,7 +11,15 @@ from __future__ import annotations
 import codecs
 from typing import Final
 
-from energyws.errors import INVALID_TEXT, PROTOCOL_VIOLATION, TOO_BIG, Close, EnergywsError
+from energyws.deflate import BadDeflate, TooLong, inflate
+from energyws.errors import (
+    INVALID_DEFLATE,
+    INVALID_TEXT,
+    PROTOCOL_VIOLATION,
+    TOO_BIG,
+    Close,
+    EnergywsError,
+)
 from energyws.frame import TEXT
 
 CONTINUATION: Final = 0x0
@@ -29,9 +39,12 @@ class Violation(EnergywsError):
 
 
 class Assembler:
-    """Joins the fragments of one connection; `feed` takes data frames in order."""
+    """Joins the fragments of one connection; `feed` takes data frames in order.
 
-    __slots__ = ("_decoder", "_fragments", "_max_bytes", "_parts", "_size")
+    max_bytes: of a message, compressed and inflated.
+    """
+
+    __slots__ = ("_compressed", "_decoder", "_fragments", "_max_bytes", "_parts", "_size", "_text")
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -39,9 +52,15 @@ class Assembler:
         self._decoder: codecs.IncrementalDecoder | None = None
         self._fragments = 0
         self._size = 0
+        self._compressed = self._text = False
 
-    def feed(self, opcode: int, final: bool, payload: bytes) -> bytes | None:
-        """The whole message once its last frame is in; raises Violation."""
+    def feed(
+        self, opcode: int, final: bool, payload: bytes, compressed: bool = False
+    ) -> bytes | None:
+        """The whole message once its last frame is in; raises Violation.
+
+        compressed: RSV1 is set; `check_reserved` has seen that it may be.
+        """
         if opcode == CONTINUATION:
             if self._parts is None:
                 raise Violation(PROTOCOL_VIOLATION, "a continuation without a beginning")
@@ -50,13 +69,17 @@ class Assembler:
         elif final:
             if len(payload) > self._max_bytes:
                 raise Violation(TOO_BIG, f"more than {self._max_bytes} bytes")
+            if compressed:
+                payload = self._inflate(payload)
             if opcode == TEXT:
                 _check_text(payload)
             return payload
         else:
             self._parts = []
             self._fragments = self._size = 0
-            if opcode == TEXT:
+            self._compressed = compressed
+            self._text = opcode == TEXT
+            if self._text and not compressed:
                 self._decoder = codecs.getincrementaldecoder("utf-8")()
         return self._continue(final, payload)
 
@@ -78,7 +101,19 @@ class Assembler:
             return None
         message = b"".join(self._parts)
         self._parts = self._decoder = None
+        if self._compressed:
+            message = self._inflate(message)
+            if self._text:
+                _check_text(message)
         return message
+
+    def _inflate(self, payload: bytes) -> bytes:
+        try:
+            return inflate(payload, self._max_bytes)
+        except TooLong as error:
+            raise Violation(TOO_BIG, str(error)) from None
+        except BadDeflate as error:
+            raise Violation(INVALID_DEFLATE, str(error)) from None
 
 
 def _check_text(payload: bytes) -> None:
@@ -88,9 +123,12 @@ def _check_text(payload: bytes) -> None:
         raise Violation(INVALID_TEXT, "a text message that is not UTF-8") from None
 
 
-def check_reserved(rsv1: int, rsv2: int, rsv3: int) -> None:
-    """No extension is negotiated, so every reserved bit must be 0; raises Violation."""
-    if rsv1 or rsv2 or rsv3:
+def check_reserved(opcode: int, rsv1: int, rsv2: int, rsv3: int, compression: bool) -> None:
+    """Every reserved bit must be 0, but RSV1 may begin a message where compression was negotiated.
+
+    RFC 7692 section 6: never in a continuation nor in a control frame. Raises Violation.
+    """
+    if rsv2 or rsv3 or (rsv1 and not (compression and opcode in (TEXT, BINARY))):
         raise Violation(PROTOCOL_VIOLATION, "a reserved bit is set")
 
 

@@ -57,6 +57,7 @@ class Close:
 NORMAL: Final = Close(1000, "", False)
 PROTOCOL_VIOLATION: Final = Close(1002, "protocol error", False)
 INVALID_TEXT: Final = Close(1007, "text is not UTF-8", False)
+INVALID_DEFLATE: Final = Close(1007, "invalid compressed data", False)
 TOO_MANY_MESSAGES: Final = Close(1008, "too many messages", True)
 TOO_BIG: Final = Close(1009, "message too big", False)
 INTERNAL: Final = Close(1011, "internal error", True)
@@ -72,6 +73,7 @@ CLOSES: Final = (
     NORMAL,
     PROTOCOL_VIOLATION,
     INVALID_TEXT,
+    INVALID_DEFLATE,
     TOO_MANY_MESSAGES,
     TOO_BIG,
     INTERNAL,

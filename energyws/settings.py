@@ -63,7 +63,8 @@ class Tls:
 class Server:
     """The public listener and what one client may take of it. Port 0 picks a free port.
 
-    max_connections is for the whole service, over all workers.
+    max_connections is for the whole service, over all workers. compression: permessage-deflate
+    with the clients that offer it.
     """
 
     __pydantic_config__ = _STRICT
@@ -73,6 +74,7 @@ class Server:
     max_connections: Count = 10_000
     workers: Annotated[int, Ge(1), Le(64)] | Literal["auto"] = "auto"
     tls: Tls | None = None
+    compression: bool = True
     backlog: Count = 4096
     allowed_origins: tuple[str, ...] = ()
     handshake_timeout_seconds: PositiveSeconds = 5.0
