@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zlib
 from itertools import product
 from typing import Any
 
@@ -18,7 +19,8 @@ from energyws.assembler import (
     check_reserved,
     reply_code,
 )
-from energyws.errors import INVALID_TEXT, PROTOCOL_VIOLATION, TOO_BIG, Close
+from energyws.deflate import deflate
+from energyws.errors import INVALID_DEFLATE, INVALID_TEXT, PROTOCOL_VIOLATION, TOO_BIG, Close
 from energyws.frame import TEXT
 
 LIMIT = 1000
@@ -201,13 +203,17 @@ def test_limits_are_of_each_message_and_inclusive(parts: list[bytes]) -> None:
     assert [answer for answer in answers if answer is not None] == [message] * 3
 
 
+@pytest.mark.parametrize("compression", [False, True], ids=["plain", "compression"])
+@pytest.mark.parametrize("opcode", [0, 1, 2, 8, 9, 10])
 @pytest.mark.parametrize("bits", list(product((0, 1), repeat=3)), ids=str)
-def test_reserved_bits_must_be_zero(bits: tuple[int, int, int]) -> None:
-    if not any(bits):
-        check_reserved(*bits)
+def test_reserved_bits_must_be_zero_but_where_a_compressed_message_begins(
+    bits: tuple[int, int, int], opcode: int, compression: bool
+) -> None:
+    if bits == (0, 0, 0) or (bits == (1, 0, 0) and compression and opcode in (TEXT, BINARY)):
+        check_reserved(opcode, *bits, compression)
         return
     with pytest.raises(Violation, match="reserved bit") as violation:
-        check_reserved(*bits)
+        check_reserved(opcode, *bits, compression)
     assert violation.value.close is PROTOCOL_VIOLATION
 
 
@@ -259,3 +265,60 @@ def test_close_code_may_be_sent(code: int, allowed: bool) -> None:
 @pytest.mark.parametrize("code", [0, 1000, 1005, 5000])
 def test_close_without_a_code_is_answered_with_1000(code: int) -> None:
     assert reply_code(0, code) == 1000
+
+
+def feed_compressed(kind: int, parts: list[bytes], max_bytes: int = LIMIT) -> list[bytes | None]:
+    """What a new assembler answers to a compressed message in these fragments."""
+    assembler = Assembler(max_bytes)
+    return [
+        assembler.feed(opcode, final, part, compressed=opcode != CONTINUATION)
+        for opcode, final, part in frames(kind, parts)
+    ]
+
+
+@given(kinds, fragmented(texts.map(deflate)))
+def test_compressed_fragments_make_the_message(kind: int, parts: list[bytes]) -> None:
+    message = zlib.decompress(b"".join(parts) + b"\x00\x00\xff\xff\x03\x00", -zlib.MAX_WBITS)
+
+    assert feed_compressed(kind, parts) == [None] * (len(parts) - 1) + [message]
+
+
+def test_compressed_and_plain_messages_take_turns() -> None:
+    assembler = Assembler(LIMIT)
+    small = deflate(b"compressed")
+
+    for _ in range(2):
+        assert assembler.feed(TEXT, False, small[:3], compressed=True) is None
+        assert assembler.feed(CONTINUATION, True, small[3:]) == b"compressed"
+        assert assembler.feed(TEXT, False, b"pl") is None
+        assert assembler.feed(CONTINUATION, True, b"ain") == b"plain"
+        assert assembler.feed(TEXT, True, small, compressed=True) == b"compressed"
+        assert assembler.feed(TEXT, True, b"plain") == b"plain"
+
+
+COMPRESSED_BREACHES: dict[str, tuple[int, bytes, Close]] = {
+    "a bomb": (TEXT, deflate(bytes(LIMIT + 1)), TOO_BIG),
+    "compressed form too big": (TEXT, bytes(LIMIT + 1), TOO_BIG),
+    "no deflate data": (BINARY, b"\xff\xff", INVALID_DEFLATE),
+    "half of a message": (BINARY, deflate(b"hello, world")[:-3], INVALID_DEFLATE),
+    "nothing at all": (TEXT, b"", INVALID_DEFLATE),
+    "text that is not UTF-8": (TEXT, deflate(b"\xff"), INVALID_TEXT),
+}
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3])
+@pytest.mark.parametrize("name", COMPRESSED_BREACHES)
+def test_compressed_breach_is_refused(name: str, pieces: int) -> None:
+    kind, payload, close = COMPRESSED_BREACHES[name]
+    step = len(payload) // pieces
+    cuts = [step * at for at in range(pieces)]
+    parts = [payload[a:b] for a, b in zip(cuts, [*cuts[1:], len(payload)], strict=True)]
+
+    with pytest.raises(Violation) as violation:
+        feed_compressed(kind, parts)
+    assert violation.value.close is close
+
+
+def test_compressed_message_of_the_greatest_size_is_taken() -> None:
+    assert feed_compressed(TEXT, [deflate(bytes(LIMIT))]) == [bytes(LIMIT)]
+    assert feed_compressed(BINARY, [deflate(b"\xff")]) == [b"\xff"]

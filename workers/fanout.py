@@ -11,6 +11,8 @@ Rules of this file:
    large one counts as several.
 5. Whoever wants more than the ring holds is replayed from the log, chunk by chunk and only while
    it takes them. A chunk is shared, so what a client costs meanwhile is its position.
+6. What is compressed is so for all clients of one fan-out, and once: neither they nor the hot loop
+   know of it.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Final, Protocol
 from energyws import frame
 from energyws.begin import Place, begin, place_after
 from energyws.board import Field, Row
+from energyws.deflate import Shrinker
 from energyws.history import Chunk, Start
 from energyws.position import Position, start
 from energyws.protocol import OnLag, Subscribe, Subscribed, Unrecovered
@@ -34,15 +37,19 @@ JOIN_BYTES: Final = 256 * 1024
 CATCH_UP_BYTES: Final = 64 * 1024
 # So many bytes take about as long as one small write.
 BYTES_PER_WRITE: Final = 4 * 1024
+# The same where they have to be compressed, and nobody did it before.
+SHRUNK_BYTES_PER_WRITE: Final = 512
 
 
 class Client(Protocol):
     """A connection, as the hub sees it.
 
     writable: False while its transport is paused, and for ever once it closes.
+    compressed: it takes compressed frames.
     """
 
     writable: bool
+    compressed: bool
 
     @property
     def write(self) -> Callable[[bytes], None]:
@@ -82,13 +89,20 @@ class Subscription:
 
 
 class Fanout:
-    """One stream: its ring, and who is where in it."""
+    """One stream: its ring, and who is where in it.
 
-    def __init__(self, name: str, ring: Ring, log: Log, row: Row) -> None:
+    shrink: makes the form of the frames that its clients get; None: as they are.
+    """
+
+    def __init__(
+        self, name: str, ring: Ring, log: Log, row: Row, shrink: Shrinker | None = None
+    ) -> None:
         self.name = name
         self.ring = ring
         self._log = log
         self._row = row
+        self._shrink = shrink
+        self._bytes_per_write = SHRUNK_BYTES_PER_WRITE if shrink else BYTES_PER_WRITE
         self._sent = ring.end
         # What live clients have: the ring may have let go of it by now.
         self._reached = ring.head
@@ -280,7 +294,7 @@ class Fanout:
         if self._crowd is None:
             self._crowd = Crowd(self._live)
         self._batch = Batch(
-            b"".join([entry.frame for entry in entries]),
+            self._join([entry.frame for entry in entries]),
             len(entries),
             end,
             start(ring.epoch, reached),
@@ -335,7 +349,10 @@ class Fanout:
         place, _ = place_after(self.ring, chunk.end, subscription.on_lag, now)
         subscription.cursor = place
         self._catching[client] = subscription
-        return self._deliver(client, chunk.data, chunk.frames) if chunk.data else 0
+        if not chunk.data:
+            return 0
+        data = self._shrink(chunk.data) if self._shrink else chunk.data
+        return self._deliver(client, data, chunk.frames, len(chunk.data))
 
     def _read_ring(self, client: Client, subscription: Subscription, now: float) -> int:
         cursor = subscription.cursor
@@ -360,12 +377,21 @@ class Fanout:
         return self._write(client, frames)
 
     def _write(self, client: Client, frames: Sequence[bytes]) -> int:
-        return self._deliver(client, b"".join(frames), len(frames)) if frames else 0
+        if not frames:
+            return 0
+        return self._deliver(client, self._join(frames), len(frames), sum(map(len, frames)))
 
-    def _deliver(self, client: Client, data: bytes, frames: int) -> int:
-        """Write to one client; returns what a turn is charged for it beyond one write."""
+    def _join(self, frames: Sequence[bytes]) -> bytes:
+        # Compressed one by one, so that whoever catches up finds those that went out live.
+        return b"".join(map(self._shrink, frames) if self._shrink else frames)
+
+    def _deliver(self, client: Client, data: bytes, frames: int, size: int) -> int:
+        """Write to one client; returns what a turn is charged for it beyond one write.
+
+        size: the bytes of the frames before any compression.
+        """
         client.write(data)
         self._row.add(Field.WRITES)
         self._row.add(Field.DELIVERIES, frames)
         self._row.add(Field.BYTES, len(data))
-        return len(data) // BYTES_PER_WRITE
+        return size // self._bytes_per_write

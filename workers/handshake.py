@@ -21,6 +21,7 @@ from picows import WSListener, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeRes
 from energyws import protocol
 from energyws.auth import Principal, TokenRefused
 from energyws.board import Board, Field
+from energyws.deflate import BadOffer, negotiate
 from energyws.errors import (
     BAD_REQUEST,
     FORBIDDEN_ORIGIN,
@@ -92,12 +93,13 @@ class Gate:
             if path != PATH:
                 raise Refusal(NOT_FOUND)
             _check_upgrade(request)
+            extension = self._extension(request)
         except Refusal as refusal:
             return _http(refusal.error, refusal.detail)
         context = self.context
         context.row.add(Field.HANDSHAKES)
         try:
-            return self._admit(request, query, peer)
+            return self._admit(request, query, peer, extension)
         except Refusal as refusal:
             context.row.add(Field.REFUSALS)
             self._log_refusal(refusal, peer)
@@ -107,7 +109,7 @@ class Gate:
             return _switching(listener, request)
 
     def _admit(
-        self, request: WSUpgradeRequest, query: str, peer: str
+        self, request: WSUpgradeRequest, query: str, peer: str, extension: str | None
     ) -> WSUpgradeResponseWithListener:
         context = self.context
         settings = context.settings
@@ -125,7 +127,17 @@ class Gate:
         except BadClientMessage as bad:
             # Told once the connection is there: it is still good for other messages.
             first = bad
-        return _switching(Session(context, principal, peer, first), request)
+        session = Session(context, principal, peer, first, compressed=extension is not None)
+        return _switching(session, request, extension)
+
+    def _extension(self, request: WSUpgradeRequest) -> str | None:
+        """What is answered to the extensions that the client offers."""
+        if not self.context.settings.compression:
+            return None
+        try:
+            return negotiate(request.headers.getall("Sec-WebSocket-Extensions", []))
+        except BadOffer as bad:
+            raise Refusal(BAD_REQUEST, str(bad)) from None
 
     def _authenticate(self, request: WSUpgradeRequest, query: str) -> Principal:
         token = _token(request, query)
@@ -194,10 +206,15 @@ def _subprotocols(request: WSUpgradeRequest) -> list[str]:
     return [name.strip() for name in offered.split(",")]
 
 
-def _switching(listener: WSListener, request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
+def _switching(
+    listener: WSListener, request: WSUpgradeRequest, extension: str | None = None
+) -> WSUpgradeResponseWithListener:
+    extra = {}
     # RFC 6455 section 4.2.2: one that was offered, or none. Never the one with the token.
-    selected = {"Sec-WebSocket-Protocol": SUBPROTOCOL}
-    extra = selected if SUBPROTOCOL in _subprotocols(request) else None
+    if SUBPROTOCOL in _subprotocols(request):
+        extra["Sec-WebSocket-Protocol"] = SUBPROTOCOL
+    if extension is not None:
+        extra["Sec-WebSocket-Extensions"] = extension
     return WSUpgradeResponseWithListener(
         WSUpgradeResponse.create_101_response(extra_headers=extra), listener
     )

@@ -13,6 +13,7 @@ from typing import Final
 
 from energyws.begin import question
 from energyws.board import Field, Row
+from energyws.deflate import Shrinker
 from energyws.errors import BAD_MESSAGE
 from energyws.history import Start
 from energyws.log import Log
@@ -31,6 +32,8 @@ REST_SHARE: Final = 0.5
 MAX_REST_SECONDS: Final = 0.02
 # How many of one client's requests may wait.
 MAX_PENDING: Final = 64
+# Compressed frames that are kept, with what they were made from: some thousand of real records.
+SHRUNK_BYTES: Final = 8 * 1024 * 1024
 
 _log = Log("hub")
 
@@ -77,6 +80,9 @@ class Hub:
             bus_directory, history.max_concurrent, self._on_chunk, self._on_failure
         )
         self._fanouts: dict[str, Fanout] = {}
+        # Over the same rings, for clients that take compressed frames: from the first of them on.
+        self._compressed: dict[str, Fanout] = {}
+        self._shrink = Shrinker(SHRUNK_BYTES)
         # Whose first turn it is rotates.
         self._order: deque[Fanout] = deque()
         self._scheduled = False
@@ -110,7 +116,9 @@ class Hub:
         elif fanout.ring.epoch != floor.epoch:
             _log.warning("stream has a new epoch", stream=stream, position=floor)
             self._backfill.forget(stream)
-            fanout.restart(Ring(self._history, floor))
+            ring = Ring(self._history, floor)
+            for each in self._all(stream):
+                each.restart(ring)
             for pending in self._pending.values():
                 # Asked again, once everything has been handed over.
                 pending[0].asked = False
@@ -122,7 +130,9 @@ class Hub:
                 position=fanout.ring.head,
                 floor=floor,
             )
-            fanout.reopen(Ring(self._history, floor))
+            ring = Ring(self._history, floor)
+            for each in self._all(stream):
+                each.reopen(ring)
             self._schedule()
 
     def append(self, stream: str, entry: Entry) -> None:
@@ -162,7 +172,7 @@ class Hub:
         """End these subscriptions, also where they wait."""
         gone = set(streams)
         for name in gone & self._fanouts.keys():
-            self._fanouts[name].leave(client)
+            self._fanout(name, client).leave(client)
         if (pending := self._pending.pop(client, None)) is not None:
             kept = deque(_Pending(_without(each.request, gone)) for each in pending)
             self._pending[client] = deque(each for each in kept if each.request.streams)
@@ -170,18 +180,18 @@ class Hub:
 
     def leave(self, client: Client) -> None:
         """Forget a client."""
-        for fanout in self._fanouts.values():
+        for fanout in self._order:
             fanout.leave(client)
         self._pending.pop(client, None)
 
     def pause_writing(self, client: Client) -> None:
         """A client's transport takes no more for now."""
-        for fanout in self._fanouts.values():
+        for fanout in self._order:
             fanout.pause_writing(client)
 
     def resume_writing(self, client: Client) -> None:
         """A client's transport has room again."""
-        for fanout in self._fanouts.values():
+        for fanout in self._order:
             fanout.resume_writing(client)
         self._schedule()
 
@@ -191,10 +201,25 @@ class Hub:
         self._backfill.tick()
         for fanout in self._fanouts.values():
             fanout.ring.trim(now)
-        lagging = sum(fanout.lagging for fanout in self._fanouts.values())
+        lagging = sum(fanout.lagging for fanout in self._order)
         self._row[Field.LAGGING] = lagging
         if lagging:
             self._schedule()
+
+    def _fanout(self, name: str, client: Client) -> Fanout:
+        """Who serves this client."""
+        plain = self._fanouts[name]
+        if not client.compressed:
+            return plain
+        if name not in self._compressed:
+            fanout = Fanout(name, plain.ring, self._backfill, self._row, self._shrink)
+            self._compressed[name] = fanout
+            self._order.append(fanout)
+        return self._compressed[name]
+
+    def _all(self, name: str) -> list[Fanout]:
+        """All who serve a stream."""
+        return [fanout for fanout in self._order if fanout.name == name]
 
     def _proceed(self, client: Client) -> None:
         """Answer what can be answered of a client's requests, in order."""
@@ -212,7 +237,9 @@ class Hub:
             pending.popleft()
             client.subscribed(
                 {
-                    name: self._fanouts[name].subscribe(client, request, first.found.get(name), now)
+                    name: self._fanout(name, client).subscribe(
+                        client, request, first.found.get(name), now
+                    )
                     for name in request.streams
                 }
             )
@@ -227,7 +254,7 @@ class Hub:
             query = question(name, self._fanouts[name].ring, pending.request)
             if query is not None:
                 # Until it is answered it has no subscription: the old one must not run on.
-                self._fanouts[name].leave(client)
+                self._fanout(name, client).leave(client)
                 pending.wanted.add(name)
                 self._backfill.find(query, partial(self._on_found, client, pending, name))
 
@@ -243,11 +270,13 @@ class Hub:
         self._proceed(client)
 
     def _on_chunk(self, stream: str, position: Position) -> None:
-        self._fanouts[stream].arrived(position)
+        for fanout in self._all(stream):
+            fanout.arrived(position)
         self._schedule()
 
     def _on_failure(self, stream: str, position: Position) -> None:
-        self._fanouts[stream].failed(position)
+        for fanout in self._all(stream):
+            fanout.failed(position)
 
     def _schedule(self) -> None:
         if self._resting is not None:

@@ -79,6 +79,7 @@ class Session(WSListener):
         "_first",
         "_transport",
         "closing",
+        "compressed",
         "heard",
         "id",
         "peer",
@@ -93,10 +94,12 @@ class Session(WSListener):
         principal: Principal,
         peer: str,
         first: Subscribe | BadClientMessage | None,
+        compressed: bool,
     ) -> None:
         self.id = next(_ids)
         self.peer = peer
         self.principal = principal
+        self.compressed = compressed
         self.writable = False
         self.closing = False
         self.heard = True
@@ -137,7 +140,13 @@ class Session(WSListener):
             return
         self.heard = True
         try:
-            check_reserved(received.rsv1, received.rsv2, received.rsv3)
+            check_reserved(
+                received.msg_type.value,
+                received.rsv1,
+                received.rsv2,
+                received.rsv3,
+                self.compressed,
+            )
             if not self._within_rate():
                 self.say(RATE_LIMITED)
                 self.close(RATE_LIMITED.close or NORMAL)
@@ -244,7 +253,10 @@ class Session(WSListener):
             self._on_close(received)
         else:
             payload = self._assembler.feed(
-                kind.value, bool(received.fin), received.get_payload_as_bytes()
+                kind.value,
+                bool(received.fin),
+                received.get_payload_as_bytes(),
+                bool(received.rsv1),
             )
             if payload is not None:
                 self._on_message(payload)

@@ -41,6 +41,7 @@ class FakeClient:
 
     def __init__(self, pause_after: int | None = None) -> None:
         self.writable = True
+        self.compressed = False
         self.fanout: Fanout | None = None
         self.received: list[dict[str, object]] = []
         self.writes = 0

@@ -32,7 +32,8 @@ def ask(*streams: str, **fields: Any) -> Subscribe:
 class FakeClient:
     writable = True
 
-    def __init__(self) -> None:
+    def __init__(self, compressed: bool = False) -> None:
+        self.compressed = compressed
         self.on_write: Callable[[], None] | None = None
         self.told: list[dict[str, Subscribed]] = []
         self.frames: list[bytes] = []
