@@ -88,7 +88,7 @@ def open_peer(service: Service, *, query: str = "", **options: Any) -> Peer:
     return Peer(
         service.url + query,
         additional_headers=headers,
-        compression=None,
+        compression=options.pop("compression", None),
         open_timeout=PATIENCE_SECONDS,
         # A client with unread messages does not get to see the server's close frame.
         close_timeout=0.5,

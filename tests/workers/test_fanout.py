@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from energyws.begin import question
 from energyws.board import Board, Field
+from energyws.deflate import Shrinker, inflate
 from energyws.frame import DataFrames
 from energyws.history import Block, Chunk, Start, Stored, assemble
 from energyws.position import Position, start
@@ -24,14 +25,15 @@ FRAMES = DataFrames("energy")
 
 
 def messages(data: bytes) -> list[dict[str, object]]:
-    """The JSON of the text frames in these bytes."""
+    """The JSON of the text frames in these bytes, compressed or not."""
     found = []
     while data:
         size, begin = data[1], 2
         if size == 126:
             size, begin = int.from_bytes(data[2:4], "big"), 4
-        assert data[0] == 0x81
-        found.append(orjson.loads(data[begin : begin + size]))
+        payload = data[begin : begin + size]
+        assert data[0] in (0x81, 0xC1)
+        found.append(orjson.loads(inflate(payload, 10_000) if data[0] == 0xC1 else payload))
         data = data[begin + size :]
     return found
 
@@ -108,12 +110,14 @@ class FakeLog:
 class Bench:
     """A fan-out with a ring of so many frames, and records that count up."""
 
-    def __init__(self, max_frames: int = 100) -> None:
+    def __init__(self, max_frames: int = 100, *, compressed: bool = False) -> None:
         self.board = Board.create()
         self.row = self.board.row(0)
         self.limits = History(max_frames=max_frames)
         self.log = FakeLog()
-        self.fanout = Fanout("energy", Ring(self.limits, start(EPOCH, [0, 0])), self.log, self.row)
+        ring = Ring(self.limits, start(EPOCH, [0, 0]))
+        shrink = Shrinker(2_000) if compressed else None
+        self.fanout = Fanout("energy", ring, self.log, self.row, shrink)
         self.sent = 0
         self.now = 0.0
 
@@ -481,11 +485,14 @@ def test_another_topic_under_the_same_name_is_announced_once(bench: Bench) -> No
             st.tuples(st.just("answer"), st.just(0)),
         ),
         max_size=60,
-    )
+    ),
+    st.booleans(),
 )
-def test_every_client_gets_every_record_once_or_is_told(script: list[tuple[str, int]]) -> None:
+def test_every_client_gets_every_record_once_or_is_told(
+    script: list[tuple[str, int]], compressed: bool
+) -> None:
     """Whatever pauses, resumes and reconnects: delivered + missed = sent, and never twice."""
-    bench = Bench(max_frames=12)
+    bench = Bench(max_frames=12, compressed=compressed)
     clients = [FakeClient() for _ in range(4)]
     slow = set()
     for client in clients:
@@ -525,3 +532,25 @@ def test_every_client_gets_every_record_once_or_is_told(script: list[tuple[str, 
         assert numbers[-1] == bench.sent - 1
         # Nobody is told to have been slow who never was.
         assert client in slow or not missed
+
+
+def test_compressed_clients_get_the_same_in_fewer_bytes() -> None:
+    counted = []
+    for compressed in (False, True):
+        bench = Bench(max_frames=40, compressed=compressed)
+        live = FakeClient()
+        bench.subscribe(live)
+        bench.records(60)
+        bench.settle()
+        catching, replayed = FakeClient(), FakeClient()
+        bench.subscribe(catching, resume={"energy": f"{EPOCH}-20.20"})
+        bench.subscribe(replayed, resume={"energy": f"{EPOCH}-0.0"})
+        bench.settle()
+        assert live.numbers[-40:] == list(range(20, 60))
+        assert catching.numbers == list(range(40, 60))
+        assert replayed.numbers == list(range(60))
+        counted.append((bench.row[Field.DELIVERIES], bench.row[Field.BYTES]))
+    (plain, plain_bytes), (shrunk, shrunk_bytes) = counted
+    assert plain == shrunk
+    # These records are small: only some of an envelope can be saved.
+    assert shrunk_bytes < plain_bytes

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from energyws.board import Board
-from energyws.history import Query, Start
+from energyws.deflate import shrink
+from energyws.frame import TEXT, encode
+from energyws.history import Chunk, Query, Start
 from energyws.position import Position, start
 from energyws.protocol import BadClientMessage, OnLag, Subscribe, Subscribed, Unrecovered
 from energyws.replay import Entry
@@ -60,12 +62,16 @@ class ScriptedLog:
     def __init__(self) -> None:
         self.asked: list[tuple[Query, Callable[[Start | None], None]]] = []
         self.forgotten: list[str] = []
+        self.wanted: list[Position] = []
+        self.chunks: dict[Position, Chunk] = {}
 
     def find(self, query: Query, done: Callable[[Start | None], None]) -> None:
         self.asked.append((query, done))
 
-    def chunk(self, stream: str, position: Position) -> None:
-        return None
+    def chunk(self, stream: str, position: Position) -> Chunk | None:
+        if position not in self.chunks:
+            self.wanted.append(position)
+        return self.chunks.get(position)
 
     def forget(self, stream: str) -> None:
         self.forgotten.append(stream)
@@ -91,6 +97,12 @@ def run(test: Callable[[Hub, ScriptedLog, FakeClient], Coroutine[Any, Any, None]
         hub.close()
 
     asyncio.run(asyncio.wait_for(main(), 20))
+
+
+async def turns(hub: Hub) -> None:
+    """Wait until there is nothing left to do."""
+    while hub._scheduled or hub._resting is not None:
+        await asyncio.sleep(0)
 
 
 def found(hub: Hub, *streams: str) -> None:
@@ -225,5 +237,57 @@ def test_whoever_subscribes_does_not_wait_for_the_end_of_a_rest() -> None:
         hub.subscribe(late, ask("a", last=2))
         assert hub._resting is None
         await until(lambda: late.frames == [b"frame6"])
+
+    run(test)
+
+
+def test_plain_and_compressed_clients_share_a_stream() -> None:
+    record = encode(TEXT, b"[" + b"123," * 100 + b"4]")
+
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        small = FakeClient(compressed=True)
+        found(hub, "a")
+        await turns(hub)
+        for each in (client, small):
+            hub.subscribe(each, ask("a"))
+        hub.append("a", Entry(0, 6, 0, record))
+        await turns(hub)
+        assert client.frames == [record]
+        assert small.frames == [shrink(record)]
+        hub.leave(small)
+        hub.append("a", Entry(0, 7, 0, record))
+        await turns(hub)
+        assert (len(client.frames), len(small.frames)) == (2, 1)
+
+    run(test)
+
+
+def test_compressed_clients_follow_a_stream_into_its_new_rings() -> None:
+    record = encode(TEXT, b"[" + b"123," * 100 + b"4]")
+
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        small = FakeClient(compressed=True)
+        found(hub, "a")
+        hub.subscribe(small, ask("a"))
+        hub.begin("a", at(0, epoch="beef"))
+        hub.append("a", Entry(0, 0, 0, record))
+        await turns(hub)
+        told, first = small.frames
+        assert b"EPOCH_CHANGED" in told
+        assert first == shrink(record)
+        # More was missed than the consumer has: the log is asked for what follows.
+        hub.begin("a", at(50, epoch="beef"))
+        await turns(hub)
+        assert log.wanted == [at(1, epoch="beef")]
+        log.chunks[at(1, epoch="beef")] = Chunk(
+            at(1, epoch="beef"), at(50, epoch="beef"), 2, record * 2
+        )
+        hub._on_chunk("a", at(1, epoch="beef"))
+        hub.tick()
+        await turns(hub)
+        assert small.frames[2:] == [shrink(record * 2)]
+        hub.append("a", Entry(0, 50, 0, record))
+        await turns(hub)
+        assert small.frames[3:] == [shrink(record)]
 
     run(test)
