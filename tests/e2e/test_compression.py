@@ -109,9 +109,8 @@ def test_plain_and_compressed_clients_receive_the_same(service: Service, produce
 
 
 def test_what_is_read_back_from_the_log_is_compressed_too(serve: Serve, records: Records) -> None:
-    service = serve(history={"max_frames": 10, "warm": 5}).ready()
     records.send(200, **TEXTS)
-    service.caught_up(records)
+    service = serve(history={"max_frames": 10, "warm": 5}).ready()
     with open_peer(service) as plain, compressed_peer(service) as compressed:
         for peer in (plain, compressed):
             peer.subscribe(since="1970-01-01T00:00:00Z")
