@@ -32,6 +32,19 @@ def test_flags_win_over_environment_over_file_over_defaults(
     assert config.parse(GOOD + file, "c.yaml", environment, flags).server.port == port
 
 
+@pytest.mark.parametrize(
+    ("text", "on"), [("on", True), ("true", True), ("off", False), ("false", False)]
+)
+def test_a_switch_is_turned_wherever_it_is_set(text: str, on: bool) -> None:
+    name = "ENERGYWS_SERVER__COMPRESSION"
+    for parsed in (
+        config.parse(f"{GOOD}server: {{compression: {text}}}", "c.yaml", {}),
+        config.parse(GOOD, "c.yaml", {name: text}),
+        config.parse(GOOD, "c.yaml", {}, [f"server.compression={text}"]),
+    ):
+        assert parsed.server.compression is on
+
+
 def test_an_overridden_value_needs_no_variables() -> None:
     text = 'kafka: {brokers: b, topic: t}\nauth: {jwt_secret: "$(UNSET)"}\n'
 

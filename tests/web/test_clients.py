@@ -85,6 +85,15 @@ def test_slow_application_misses_nothing(serve: Serve, records: Records, agent: 
     assert job.connects > 1
 
 
+def test_readings_come_compressed(serve: Serve, records: Records, agent: Agent) -> None:
+    service = serve().ready()
+    job = agent.start(service.url, token=token()).live()
+    records.send(50, pad="na" * 500)
+    assert_once_and_in_order(job, 50)
+    sent = sum(child["board"]["bytes"] for child in service.admin("/workers")[1])
+    assert 0 < sent < 50 * 500
+
+
 def test_last_and_since_and_resume_reach_back(serve: Serve, records: Records, agent: Agent) -> None:
     service = serve().ready()
     records.send(9)
