@@ -83,9 +83,7 @@ def advise(trials: Sequence[Trial], *, p99_limit_ms: float) -> Advice:
     return Advice(chosen.workers, reason, warnings)
 
 
-def _none_good(
-    sound: Sequence[Trial], p99_limit_ms: float, warnings: tuple[str, ...]
-) -> Advice:
+def _none_good(sound: Sequence[Trial], p99_limit_ms: float, warnings: tuple[str, ...]) -> Advice:
     cooler = [trial for trial in sound if trial.busiest_share <= BUSIEST_SHARE]
     if not cooler:
         least = min(sound, key=lambda trial: trial.busiest_share)

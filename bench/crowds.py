@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import resource
+import time
 from collections.abc import Sequence
 from typing import Any, Final, Self
 
@@ -15,6 +16,7 @@ from bench.service import Load, Service
 OTHER_DESCRIPTORS: Final = 500
 # The kernel spreads connections over workers by a hash: the fullest has so much more than the mean.
 UNEVENNESS: Final = 1.2
+SETTLE_SECONDS: Final = 10.0
 CLIENTS_PER_GENERATOR: Final = 15_000
 _SUMS: Final = ("clients", "frames", "others", "gaps", "duplicates", "checked", "closed")
 
@@ -81,6 +83,15 @@ class Crowds:
     def counts(self, *, restart: bool = False) -> dict[str, Any]:
         """What all have seen so far; restart: forget the delays afterwards."""
         return merge([load.counts(restart=restart) for load in self._loads])
+
+    def settled(self) -> dict[str, Any]:
+        """Wait until all have the same number of frames, for a while; the counts then."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while True:
+            counts = self.counts()
+            if counts["least"] == counts["most"] or time.monotonic() > deadline:
+                return counts
+            time.sleep(0.2)
 
     def all_have(self, frames: int) -> dict[str, Any]:
         """Wait until every client has at least so many frames; the counts then."""

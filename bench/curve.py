@@ -101,7 +101,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--broker", choices=KINDS, default="kafka")
     parser.add_argument(
-        "--point", type=int, action="append", help=f"clients; default: {', '.join(map(str, POINTS))}"
+        "--point",
+        type=int,
+        action="append",
+        help=f"clients; default: {', '.join(map(str, POINTS))}",
     )
     parser.add_argument(
         "--workers", type=int, help="default: the usable cores, or what the descriptors need"

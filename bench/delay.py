@@ -19,16 +19,16 @@ import itertools
 import os
 import signal
 import statistics
-import subprocess
 import sys
 import time
 import urllib.request
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import orjson
 from confluent_kafka import Producer
 
 from bench.broker import KINDS, Broker, open_broker
+from bench.observer import Observers
 from bench.record import PARTITIONS, RealRecords
 from bench.service import Service, Usage, Writer, percentile, report
 
@@ -51,50 +51,6 @@ CEILING_RECORDS: Final = 200_000
 PATIENT: Final = {"hang_seconds": 600, "starved_seconds": 600}
 _DEADLINE_SECONDS: Final = 120.0
 _topics = itertools.count()
-
-
-class Observers:
-    """bench.observer as a process."""
-
-    def __init__(self, service: Service, clients: int) -> None:
-        self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "bench.observer",
-                f"--port={service.port}",
-                f"--clients={clients}",
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "WS_TOKEN": service.token},
-        )
-        assert self._line() == {"ready": True}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(30)
-        self._process.stdout.close()
-
-    def delays(self) -> dict[str, list[int]]:
-        """Those since the last call, in microseconds."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(b"delays\n")
-        self._process.stdin.flush()
-        found: dict[str, list[int]] = self._line()
-        return found
-
-    def _line(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the observer has ended: see above"
-        found: dict[str, Any] = orjson.loads(line)
-        return found
 
 
 def summary(delays: list[int]) -> dict[str, float]:

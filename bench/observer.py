@@ -1,12 +1,12 @@
-"""A few clients that time every frame; run by bench.delay as `python -m bench.observer`.
+"""Clients that time every frame, in a process of their own.
 
-Prints {"ready": true} once all are subscribed, then answers each line of its input with the delays
-since the line before, and ends with its input.
+`python -m bench.observer` prints {"ready": true} once all are subscribed, then answers each line of
+its input with the delays since the line before, and ends with its input.
 
 Two delays of each frame, both until the socket's bytes are in hand: from the record's own
 microsecond, at which it was handed to the producer, and from the millisecond that the frame's
 `timestamp` gives, which is Kafka's time of the record. A millisecond is known to be rounded down,
-so half of one is taken off the latter.
+so half of one is taken off the latter. Records that are not bench.record's have only that one.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ import base64
 import os
 import select
 import socket
+import subprocess
 import sys
 import time
 from datetime import datetime
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final, Self
 
 import orjson
 
 from bench.record import ENVELOPE, T_AT, T_DIGITS
+from bench.service import Service
 
-_DATA: Final = b'{"type":"data","'
+_DATA: Final = b'{"type":"data","stream":"energy","timestamp":"'
 _PING: Final = 0x89
 _PONG: Final = bytes((0x8A, 0x80, 0, 0, 0, 0))
 _TIMESTAMP: Final = ENVELOPE - len('2026-01-01T00:00:00.000Z","data":')
@@ -41,7 +43,8 @@ def _microseconds(timestamp: bytes) -> int:
 class Observer:
     """Subscribed clients of one service. Delays are in microseconds."""
 
-    def __init__(self, port: int, clients: int, token: str) -> None:
+    def __init__(self, port: int, clients: int, token: str, *, foreign: bool) -> None:
+        self._foreign = foreign
         self._epoll = select.epoll()
         self._rest: dict[int, bytes] = {}
         self._sockets = [self._connect(port, token) for _ in range(clients)]
@@ -96,8 +99,9 @@ class Observer:
             if begin + size > end:
                 break
             if data.startswith(_DATA, begin):
-                written = int(data[begin + _T : begin + _T + T_DIGITS])
-                self.from_write.append(now - written)
+                if not self._foreign:
+                    written = int(data[begin + _T : begin + _T + T_DIGITS])
+                    self.from_write.append(now - written)
                 stamp = data[begin + _TIMESTAMP : begin + _TIMESTAMP + 24]
                 self.from_record.append(now - _microseconds(stamp) - 500)
             elif data[at] == _PING:
@@ -106,13 +110,55 @@ class Observer:
         self._rest[descriptor] = data[at:]
 
 
+class Observers:
+    """The process, seen from the measurement. `foreign`: records are not bench.record's."""
+
+    def __init__(self, service: Service, clients: int, *, foreign: bool = False) -> None:
+        arguments = [f"--port={service.port}", f"--clients={clients}"]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.observer", *arguments, *["--foreign"] * foreign],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "WS_TOKEN": service.token},
+        )
+        self.pid = self._process.pid
+        assert self._line() == {"ready": True}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+        self._process.stdout.close()
+
+    def delays(self) -> dict[str, list[int]]:
+        """Those since the last call, in microseconds: `from_write` and `from_record`."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"delays\n")
+        self._process.stdin.flush()
+        found: dict[str, list[int]] = self._line()
+        return found
+
+    def _line(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the observer has ended: see above"
+        found: dict[str, Any] = orjson.loads(line)
+        return found
+
+
 def main() -> None:
     """Serve one parent process until its end of the pipe is closed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--clients", type=int, required=True)
+    parser.add_argument("--foreign", action="store_true", help="records are not bench.record's")
     options = parser.parse_args()
-    observer = Observer(options.port, options.clients, os.environ["WS_TOKEN"])
+    token = os.environ["WS_TOKEN"]
+    observer = Observer(options.port, options.clients, token, foreign=options.foreign)
     print(orjson.dumps({"ready": True}).decode(), flush=True)
     while True:
         if not observer.read(60.0, sys.stdin.fileno()):

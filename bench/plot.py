@@ -93,6 +93,17 @@ def line_chart(
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
+def stacked(charts: Sequence[str]) -> str:
+    """Several charts below each other as one."""
+    height = HEIGHT * len(charts)
+    parts = [
+        f'<g transform="translate(0 {HEIGHT * index})">\n{chart}</g>'
+        for index, chart in enumerate(charts)
+    ]
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+    return "\n".join([f'{head}width="{WIDTH}" height="{height}">', *parts, "</svg>"]) + "\n"
+
+
 def _grid(
     x_ticks: Sequence[float],
     y_ticks: Sequence[float],

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.plot import HEIGHT, WIDTH, decades, line_chart, nice_ticks, number
+from bench.plot import HEIGHT, WIDTH, decades, line_chart, nice_ticks, number, stacked
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -84,3 +84,10 @@ def test_points_that_cannot_be_drawn_are_left_out() -> None:
 def test_chart_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="no points"):
         line_chart("t", "x", "y", {"s": []})
+
+
+def test_stacked_charts_are_one_picture_as_high_as_both() -> None:
+    chart = line_chart("t", "x", "y", {"s": [(1, 1)]})
+    root = ElementTree.fromstring(stacked([chart, chart]))
+    assert root.attrib["height"] == str(2 * HEIGHT)
+    assert len(list(root.iter(f"{SVG}circle"))) == 2
