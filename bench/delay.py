@@ -40,6 +40,7 @@ SETTINGS: Final[dict[str, dict[str, Any]]] = {
     "fetch.wait.max.ms 1": {"fetch.wait.max.ms": 1},
     "fetch.min.bytes 1000": {"fetch.min.bytes": 1000},
     "fetch.queue.backoff.ms 1000": {"fetch.queue.backoff.ms": 1000},
+    "fetch.queue.backoff.ms 10": {"fetch.queue.backoff.ms": 10},
     "fetch.queue.backoff.ms 1": {"fetch.queue.backoff.ms": 1},
     "queued.min.messages 1000": {"queued.min.messages": 1000},
 }
