@@ -80,7 +80,7 @@ class StreamUser(User):
         self._track = Track(dense=options.dense)
         self._name = f"locust-{random.getrandbits(48):x}"
         self._connection: websocket.WebSocket | None = None
-        self._reader: gevent.Greenlet | None = None
+        self._reader: gevent.Greenlet[..., None] | None = None
         self._pong = Event()
         self._connect()
 
