@@ -14,11 +14,10 @@ from tests.service import SECRET, Records, Service, Traffic
 ROOT = Path(__file__).parents[2]
 LOCUSTFILE = ROOT / "bench" / "locustfile.py"
 SECONDS = 6
+Finished = subprocess.CompletedProcess[str]
 
 
-def run(
-    service: Service, *arguments: str, secret: str = SECRET
-) -> subprocess.CompletedProcess[str]:
+def run(service: Service, *arguments: str, secret: str = SECRET) -> Finished:
     host = service.url.removesuffix("/ws/energy")
     return subprocess.run(
         [
