@@ -10,7 +10,8 @@ from typing import Any, Final, Self
 
 import psutil
 
-from bench.service import Load, Service
+from bench.load import CLIENTS_PER_ADDRESS, Load
+from bench.service import Service
 
 # What a generator or a worker needs besides its clients.
 OTHER_DESCRIPTORS: Final = 500
@@ -55,9 +56,12 @@ class Crowds:
         self._loads: list[Load] = []
         try:
             # One after the other: connecting is not what is measured.
-            for number, share in enumerate(generators(clients, descriptor_limit())):
-                self._loads.append(Load(service.port, share, service.token))
-                self._loads[number].ready()
+            address = 0
+            for share in generators(clients, descriptor_limit()):
+                load = Load(service.port, share, service.token, address=address)
+                self._loads.append(load)
+                load.ready()
+                address += math.ceil(share / CLIENTS_PER_ADDRESS)
         except BaseException:
             self.close()
             raise
