@@ -34,7 +34,7 @@ from bench.service import Service, Usage, Writer, percentile, report
 
 # What is tried instead of what workers.source sets; see librdkafka's CONFIGURATION.md.
 SETTINGS: Final[dict[str, dict[str, Any]]] = {
-    "as it is": {},
+    "as shipped": {},
     "fetch.wait.max.ms 100": {"fetch.wait.max.ms": 100},
     "fetch.wait.max.ms 10": {"fetch.wait.max.ms": 10},
     "fetch.wait.max.ms 1": {"fetch.wait.max.ms": 1},

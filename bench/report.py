@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,7 +55,7 @@ def command(document: Document) -> str:
             next(words, None)
         elif not word.startswith(("--out=", "--plot=")):
             kept.append(word)
-    return " ".join(["python -m", f"bench.{program.removesuffix('.py')}", *kept])
+    return shlex.join(["python", "-m", f"bench.{program.removesuffix('.py')}", *kept])
 
 
 def machine(document: Document) -> str:

@@ -174,7 +174,7 @@ def tune(results: Results) -> Section:
     else:
         told = f"`server.workers: {advice['workers']}`, because {advice['reason']}."
     told += "".join(f"\n\nCareful: {warning}." for warning in advice["warnings"])
-    head = f"{results['clients']:,} clients, {figure(results['rate'])} records a second:\n\n"
+    head = f"{results['clients']:,} clients, {results['rate']:g} records a second:\n\n"
     plots = {"tune": ("Delay and CPU by the number of workers", picture(results["rows"]))}
     return Section(f"{head}{table(titles, rows)}\n{told}\n", plots)
 
