@@ -24,6 +24,16 @@ class Section:
     plots: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
+_DEFLATE_RUN: Final = ("us_per_delivery", "bytes_per_delivery", "consumer_us_per_record")
+_DEFLATE_ALONE: Final = (
+    "message_bytes",
+    "shared_us",
+    "shared_bytes",
+    "each_us",
+    "each_bytes",
+    "each_kib_per_client",
+)
+
 Renderer = Callable[[Results], Section]
 
 
@@ -234,8 +244,30 @@ def memory(results: Results) -> Section:
     return Section(head + table(titles, rows))
 
 
+def deflate(results: Results) -> Section:
+    """bench.deflate."""
+    names = {"440": "440 B", "real": "the real record"}
+    runs, alone = [], []
+    for size, measured in results.items():
+        for name, row in measured.items():
+            if name == "without a network":
+                alone.append([names[size], *(figure(row[key]) for key in _DEFLATE_ALONE)])
+            elif isinstance(row, Mapping):
+                runs.append([names[size], name, *(figure(row.get(key)) for key in _DEFLATE_RUN)])
+            else:
+                runs.append(
+                    [names[size], name, " to ".join(map(figure, (row[0], row[-1]))), "", ""]
+                )
+    titles = ["record", "", "µs per delivery", "bytes per delivery", "consumer, µs a record"]
+    costs = ["record", "message, bytes", "shared: µs", "bytes", "each its own: µs", "bytes"]
+    costs.append("KiB a client")
+    parts = [table(titles, runs), "One message, without a network:\n", table(costs, alone)]
+    return Section("\n".join(parts))
+
+
 RENDERERS: Final[dict[str, Renderer]] = {
     "curve": curve,
+    "deflate": deflate,
     "delay": delay,
     "exactly_once": exactly_once,
     "idle": idle,

@@ -50,6 +50,25 @@ RESULTS: dict[str, dict[str, Any]] = {
             },
         },
     },
+    "deflate": {
+        "real": {
+            "without a network": {
+                "message_bytes": 1138.0,
+                "shared_us": 30.1,
+                "shared_bytes": 520.0,
+                "each_us": 12.0,
+                "each_bytes": 90.0,
+                "each_kib_per_client": 40.0,
+            },
+            "20/s, shared": {
+                "us_per_delivery": 5.0,
+                "consumer_us_per_record": 300.0,
+                "bytes_per_delivery": 524.0,
+            },
+            "20/s, websockets each": {"us_per_delivery": 30.0, "bytes_per_delivery": 94.0},
+            "20/s, CPU of shared / plain": [0.9, 0.95, 1.0],
+        }
+    },
     "delay": {
         "clients": 100,
         "delay": {
