@@ -39,5 +39,5 @@ clean:
 	@touch $@
 
 .venv/.dev: .venv/.made setup.cfg pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	@touch $@ .venv/.runtime

@@ -57,7 +57,7 @@ struct spread {
 };
 
 static struct {
-    int port, clients, partitions, concurrency, bare, tls, prefix, p_at, n_at, n_digits, t_at,
+    int port, clients, partitions, concurrency, address, bare, tls, prefix, p_at, n_at, n_digits, t_at,
         t_digits;
     const char *request, *resume, *first;
 } option = {.partitions = 3, .concurrency = 256};
@@ -335,7 +335,8 @@ static void open_client(struct client *client) {
     /* The port is chosen when it connects, so that one may serve several destinations. */
     setsockopt(client->socket, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
     struct sockaddr_in from = {.sin_family = AF_INET}, to = {.sin_family = AF_INET};
-    from.sin_addr.s_addr = htonl(0x7f000002u + (uint32_t)(number / CLIENTS_PER_ADDRESS));
+    from.sin_addr.s_addr =
+        htonl(0x7f000002u + (uint32_t)(option.address + number / CLIENTS_PER_ADDRESS));
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     to.sin_port = htons((uint16_t)option.port);
     if (bind(client->socket, (void *)&from, sizeof from))
@@ -572,6 +573,7 @@ static void parse(int argc, char **argv) {
         else if (!strcmp(name, "clients")) option.clients = atoi(value);
         else if (!strcmp(name, "partitions")) option.partitions = atoi(value);
         else if (!strcmp(name, "concurrency")) option.concurrency = atoi(value);
+        else if (!strcmp(name, "address")) option.address = atoi(value);
         else if (!strcmp(name, "bare")) option.bare = atoi(value);
         else if (!strcmp(name, "tls")) option.tls = atoi(value);
         else if (!strcmp(name, "prefix")) option.prefix = atoi(value);

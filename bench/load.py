@@ -36,6 +36,8 @@ class Load:
     without one, numbers begin with the first frame that comes. path: with the query, if any;
     headers: whole lines. first: a text message to send once connected. prefix: how many bytes a
     message has before {"type":"data". concurrency: how many handshakes are under way at once.
+    address: they come from 127.0.0.(2 + address) on, CLIENTS_PER_ADDRESS from each, so that
+    several of these do not run out of ports.
     """
 
     def __init__(
@@ -51,12 +53,14 @@ class Load:
         first: str | None = None,
         prefix: int = 0,
         concurrency: int = 256,
+        address: int = 0,
     ) -> None:
         options: dict[str, Any] = {
             "port": port,
             "clients": clients,
             "partitions": PARTITIONS,
             "concurrency": concurrency,
+            "address": address,
             "bare": int(token is None),
             "tls": int(tls),
             "prefix": prefix,

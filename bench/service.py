@@ -41,13 +41,24 @@ _PACKAGES: Final = ("energyws", "picows", "aiofastnet", "uvloop", "pyzmq", "conf
 
 
 class Service:
-    """`energyws serve` on an embedded broker, with ports of its own."""
+    """`energyws serve` with ports of its own, on an embedded broker or on the one at `brokers`."""
 
-    def __init__(self, workers: int, *, tls: bool = False, **sections: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        workers: int,
+        *,
+        tls: bool = False,
+        brokers: str | None = None,
+        **sections: dict[str, Any],
+    ) -> None:
         self._tls = tls
         self._stack = contextlib.ExitStack()
-        self._broker = self._stack.enter_context(BrokerProcess({TOPIC: PARTITIONS}))
-        self.brokers = self._broker.bootstrap
+        # The embedded broker answers a waiting fetch only when its time is up.
+        options = {"fetch.wait.max.ms": 5} if brokers is None else {}
+        if brokers is None:
+            embedded = self._stack.enter_context(BrokerProcess({TOPIC: PARTITIONS}))
+            brokers = embedded.bootstrap
+        self.brokers = brokers
         directory = Path(
             self._stack.enter_context(tempfile.TemporaryDirectory(prefix="energyws-bench-"))
         )
@@ -56,8 +67,7 @@ class Service:
             "kafka": {
                 "brokers": self.brokers,
                 "topic": TOPIC,
-                # The embedded broker answers a waiting fetch only when its time is up.
-                "options": {"fetch.wait.max.ms": 5},
+                "options": options,
             },
             "server": {
                 "host": "127.0.0.1",
@@ -185,9 +195,18 @@ def certificate(directory: Path) -> tuple[Path, Path]:
 class Writer:
     """Writes numbered records; `build(partition, number)` makes one, and may be exchanged."""
 
-    def __init__(self, brokers: str, build: Callable[[int, int], bytes]) -> None:
+    def __init__(
+        self,
+        brokers: str,
+        build: Callable[[int, int], bytes],
+        *,
+        topic: str = TOPIC,
+        partitions: int = PARTITIONS,
+    ) -> None:
         self._producer = Producer({"bootstrap.servers": brokers, "linger.ms": 0})
         self.build = build
+        self._topic = topic
+        self._partitions = partitions
         self.sent = 0
 
     def write(self, rate: float, seconds: float) -> int:
@@ -201,8 +220,9 @@ class Writer:
             if wait > 0:
                 time.sleep(wait)
             for _ in range(min(step, count - first)):
-                partition, number = self.sent % PARTITIONS, self.sent // PARTITIONS
-                self._producer.produce(TOPIC, self.build(partition, number), partition=partition)
+                number, partition = divmod(self.sent, self._partitions)
+                record = self.build(partition, number)
+                self._producer.produce(self._topic, record, partition=partition)
                 self.sent += 1
             self._producer.poll(0)
         left = self._producer.flush(PATIENCE_SECONDS)

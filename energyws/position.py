@@ -39,7 +39,7 @@ class Position:
     offsets: tuple[int, ...]
 
     def __str__(self) -> str:
-        return f"{self.epoch}-{'.'.join(map(str, self.offsets))}"
+        return as_text(self.epoch, self.offsets)
 
     def next_offset(self, partition: int) -> int:
         """The next offset of a partition; 0 for one that was added after this position."""
@@ -84,6 +84,11 @@ def parse(text: str) -> Position:
     if len(offsets) > MAX_PARTITIONS or max(offsets) > MAX_OFFSET:
         raise BadPosition("not a position: an offset or the number of partitions is out of range")
     return Position(match["epoch"], offsets)
+
+
+def as_text(epoch: str, offsets: Iterable[int]) -> str:
+    """What `str` of the position at these next offsets is, without making one."""
+    return f"{epoch}-{'.'.join(map(str, offsets))}"
 
 
 def start(epoch: str, offsets: Iterable[int]) -> Position:

@@ -84,18 +84,19 @@ class Ring:
 
     def append(self, entry: Entry, now: float) -> None:
         """Add the next entry; its offset must not be covered yet."""
-        partition = entry.partition
-        self._grow(partition + 1)
-        if entry.offset < self._head[partition]:
+        partition, offset, _, frame_bytes = entry
+        if partition >= len(self._head):
+            self._grow(partition + 1)
+        if offset < self._head[partition]:
             raise ValueError(
-                f"partition {partition}: offset {entry.offset} after {self._head[partition] - 1}"
+                f"partition {partition}: offset {offset} after {self._head[partition] - 1}"
             )
-        self._head[partition] = entry.offset + 1
-        self._offsets[partition].append(entry.offset)
+        self._head[partition] = offset + 1
+        self._offsets[partition].append(offset)
         self._indexes[partition].append(self.end)
         self._entries.append(entry)
         self._added.append(now)
-        self._bytes += len(entry.frame)
+        self._bytes += len(frame_bytes)
         self.trim(now)
 
     def advance(self, head: Position) -> None:

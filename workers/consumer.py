@@ -14,7 +14,7 @@ from energyws.board import Field, Row
 from energyws.errors import ExitCode
 from energyws.frame import DataFrames
 from energyws.log import Limited, Log
-from energyws.position import start
+from energyws.position import as_text, start
 from energyws.reading import BadRecord, decode, timestamp
 from energyws.replay import Entry, Ring, gap_entries
 from energyws.settings import Settings
@@ -156,8 +156,7 @@ class Intake:
 
     def _entry(self, record: Record, data: bytes) -> Entry:
         timestamp_ms = timestamp(record.timestamp_ms, time.time_ns() // 1_000_000)
-        position = str(start(self.epoch, self._next))
-        frame = self._frames.build(timestamp_ms, data, position)
+        frame = self._frames.build(timestamp_ms, data, as_text(self.epoch, self._next))
         return Entry(record.partition, record.offset, timestamp_ms, frame)
 
     def _send(self, ring: Ring, entry: Entry) -> None:

@@ -1,0 +1,265 @@
+"""Users of a deployed service, for Locust: headless or with its web page.
+
+    locust -f bench/locustfile.py --host wss://energy.example --jwt-secret "$JWT_SECRET" \\
+        --headless --users 200 --spawn-rate 10 --run-time 10m
+    locust -f bench/locustfile.py --host wss://energy.example      then http://localhost:8089
+
+Every user has a token and a subscription. A Dashboard stays for minutes and pings now and then; a
+Phone is put away and taken out again. Both drop their connection without a goodbye, and resume
+where they were. In Locust's statistics: `connect` and `resume`, until `subscribed` has come;
+`frame`, the delay from the record's own time, so the clocks should agree; `ping`. Failures are
+gaps, duplicates, what was not recovered, connections that broke by themselves, and no answer.
+
+It ends with status 1 when there was any failure, as Locust does.
+"""
+
+from __future__ import annotations
+
+import random
+import ssl
+import time
+from argparse import ArgumentParser
+from datetime import datetime
+from typing import Any, Final
+
+import gevent
+import orjson
+import websocket
+from gevent.event import Event
+from locust import User, between, events, task
+
+from bench.track import Track
+from energyws.auth import mint
+
+ANSWER_SECONDS: Final = 10.0
+TOKEN_SECONDS: Final = 86_400
+# What a client that reconnects waits at most: the service is not to be met by all at once.
+BACKOFF_SECONDS: Final = 5.0
+STREAM: Final = "energy"
+
+
+@events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
+def add_arguments(parser: ArgumentParser) -> None:
+    """What this file needs to know; also from the environment."""
+    add: Any = parser.add_argument
+    hidden = {"include_in_web_ui": False}
+    add(
+        "--jwt-secret",
+        env_var="ENERGYWS_JWT_SECRET",
+        default="",
+        help="the service's auth.jwt_secret: each user gets a token of its own",
+        **hidden,
+    )
+    add(
+        "--jwt",
+        env_var="ENERGYWS_JWT",
+        default="",
+        help="one token for all, where there is no secret",
+        **hidden,
+    )
+    add("--ca", env_var="ENERGYWS_CA", default="", help="PEM file that proves the server", **hidden)
+    add(
+        "--dense",
+        action="store_true",
+        help="every offset of the topic holds a valid record, so that a jump is a gap",
+    )
+    add("--pace", type=float, default=1.0, help="users act so many times as often")
+
+
+class StreamUser(User):
+    """A connection, a greenlet that reads it, and what this user has received."""
+
+    abstract = True
+
+    def on_start(self) -> None:
+        """Connect."""
+        options = self.environment.parsed_options
+        assert options is not None
+        self._options = options
+        self._pace: float = options.pace
+        self._track = Track(dense=options.dense)
+        self._name = f"locust-{random.getrandbits(48):x}"
+        self._connection: websocket.WebSocket | None = None
+        self._reader: gevent.Greenlet[..., None] | None = None
+        self._pong = Event()
+        self._connect()
+
+    def on_stop(self) -> None:
+        """Leave."""
+        self._disconnect()
+
+    def wait_time(self) -> float:
+        """Seconds between two actions."""
+        seconds: float = type(self).pause(self)
+        return seconds / self._pace
+
+    # Of each kind of user: a function of the user, in seconds.
+    pause: Any = between(10, 20)
+
+    def look_after(self) -> bool:
+        """Whether there is a connection; tries to get one when there is none."""
+        if self._connection is None:
+            gevent.sleep(random.uniform(0, BACKOFF_SECONDS) / self._pace)
+            self._connect()
+        return self._connection is not None
+
+    def ping(self) -> None:
+        """The protocol's own ping, until its pong."""
+        connection = self._connection
+        assert connection is not None
+        self._pong.clear()
+        began = time.perf_counter()
+        try:
+            connection.send('{"type":"ping"}')
+        except (OSError, websocket.WebSocketException) as error:
+            self._tell("ping", began, error=error)
+            return
+        came = self._pong.wait(ANSWER_SECONDS)
+        # Who dropped the connection meanwhile has no answer to expect.
+        if self._connection is connection:
+            self._tell("ping", began, error=None if came else TimeoutError("no pong"))
+
+    def drop(self, seconds: float) -> None:
+        """Be gone for so long, without a goodbye, and come back."""
+        self._disconnect()
+        gevent.sleep(seconds / self._pace)
+        self._connect()
+
+    def _connect(self) -> None:
+        name = "connect" if self._track.position is None else "resume"
+        began = time.perf_counter()
+        try:
+            connection = self._open()
+        except (OSError, websocket.WebSocketException) as error:
+            self._tell(name, began, error=error)
+            return
+        try:
+            connection.send(orjson.dumps(self._subscription()).decode())
+            told = self._subscribed(connection)
+        except (OSError, websocket.WebSocketException, ValueError) as error:
+            self._tell(name, began, error=error)
+            _abandon(connection)
+            return
+        wrong = self._track.subscribed(told)
+        self._tell(name, began, error=None if wrong is None else ValueError(wrong))
+        self._connection = connection
+        self._reader = gevent.spawn(self._read, connection)
+
+    def _open(self) -> websocket.WebSocket:
+        options = self._options
+        token = options.jwt
+        if options.jwt_secret:
+            token = mint(options.jwt_secret, self._name, TOKEN_SECONDS, time.time())
+        verify = {"ca_certs": options.ca} if options.ca else {}
+        return websocket.create_connection(
+            f"{self.host}/ws/energy",
+            header={"Authorization": f"Bearer {token}"},
+            timeout=ANSWER_SECONDS,
+            sslopt={"cert_reqs": ssl.CERT_REQUIRED, **verify},
+            enable_multithread=True,
+        )
+
+    def _subscription(self) -> dict[str, Any]:
+        request: dict[str, Any] = {"type": "subscribe", "streams": [STREAM]}
+        if self._track.position is not None:
+            request["resume"] = {STREAM: self._track.position}
+        return request
+
+    def _subscribed(self, connection: websocket.WebSocket) -> dict[str, Any]:
+        message = orjson.loads(connection.recv() or b"null")
+        if message is None or message["type"] != "subscribed":
+            raise ValueError(f"instead of subscribed: {message}")
+        connection.settimeout(None)
+        told: dict[str, Any] = message["positions"][STREAM]
+        return told
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if self._reader is not None:
+            self._reader.kill()
+            self._reader = None
+        if connection is not None:
+            _abandon(connection)
+
+    def _read(self, connection: websocket.WebSocket) -> None:
+        try:
+            # Pings are answered in there.
+            while raw := connection.recv():
+                self._receive(raw)
+            problem = "closed by the server"
+        except (OSError, websocket.WebSocketException) as error:
+            problem = f"broken: {error}"
+        if self._connection is connection:
+            self._connection = self._reader = None
+            _abandon(connection)
+            self._tell("connection", time.perf_counter(), error=ConnectionError(problem))
+
+    def _receive(self, raw: str | bytes) -> None:
+        message = orjson.loads(raw)
+        match message["type"]:
+            case "data":
+                delay = time.time() - datetime.fromisoformat(message["timestamp"]).timestamp()
+                self._report("frame", delay, self._track.data(message["id"]), len(raw))
+            case "lagged":
+                self._report("frame", 0.0, self._track.lagged(message), len(raw))
+            case "pong":
+                self._pong.set()
+            case "error":
+                self._report("connection", 0.0, str(message.get("code")), len(raw))
+
+    def _tell(self, name: str, began: float, *, error: Exception | None) -> None:
+        problem = None if error is None else f"{type(error).__name__}: {error}"
+        self._report(name, time.perf_counter() - began, problem, 0)
+
+    def _report(self, name: str, seconds: float, problem: str | None, size: int) -> None:
+        self.environment.events.request.fire(
+            request_type="wss",
+            name=name,
+            response_time=max(0.0, seconds * 1000),
+            response_length=size,
+            exception=None if problem is None else RuntimeError(problem),
+            context={},
+        )
+
+
+def _abandon(connection: Any) -> None:
+    """Close the socket without a close frame: who loses the network sends none."""
+    connection.shutdown()
+
+
+class Dashboard(StreamUser):
+    """A page that stays open: a ping every quarter of a minute, a dropped connection in five."""
+
+    weight = 3
+    pause = between(10, 20)
+
+    @task(20)
+    def stay(self) -> None:
+        """Ping."""
+        if self.look_after():
+            self.ping()
+
+    @task(1)
+    def lose_the_network(self) -> None:
+        """For some seconds."""
+        if self.look_after():
+            self.drop(random.uniform(1, 10))
+
+
+class Phone(StreamUser):
+    """An application that is looked at for a minute, put away, and looked at again."""
+
+    weight = 1
+    pause = between(20, 60)
+
+    @task(1)
+    def stay(self) -> None:
+        """Ping."""
+        if self.look_after():
+            self.ping()
+
+    @task(1)
+    def put_away(self) -> None:
+        """For a minute or so."""
+        if self.look_after():
+            self.drop(random.expovariate(1 / 60))

@@ -1,0 +1,277 @@
+"""What a measurement's results become on the page: tables and plots, one function for each bench.
+
+Pure: the `results` of a file that `--out` wrote in, Markdown and SVG out. Figures are rounded here
+and nowhere typed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from bench.plot import line_chart
+from bench.tune import picture
+
+Results = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Markdown, and the plots that follow it: their name to what they show and the SVG."""
+
+    markdown: str
+    plots: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+
+_DEFLATE_RUN: Final = ("us_per_delivery", "bytes_per_delivery", "consumer_us_per_record")
+_DEFLATE_ALONE: Final = (
+    "message_bytes",
+    "shared_us",
+    "shared_bytes",
+    "each_us",
+    "each_bytes",
+    "each_kib_per_client",
+)
+
+Renderer = Callable[[Results], Section]
+
+
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; the first column is text, the others are figures."""
+    head = ["| " + " | ".join(titles) + " |", "|---|" + "---:|" * (len(titles) - 1)]
+    body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([*head, *body]) + "\n"
+
+
+def figure(value: float | None) -> str:
+    """Three significant digits: 1,234,567 as it is, 12.3, 0.0123; nothing for None."""
+    if value is None:
+        return ""
+    if value == 0:
+        return "0"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    places = 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
+    return f"{value:.{places}f}"
+
+
+def _of(cores: Mapping[str, float], kind: str) -> float:
+    return sum(share for name, share in cores.items() if name.startswith(kind))
+
+
+def curve(results: Results) -> Section:
+    """bench.curve."""
+    points = {int(clients): row for clients, row in results["points"].items()}
+    rows = []
+    for clients, row in sorted(points.items()):
+        delay, published, cores = row["delay_ms"], row["published_ms"], row["cores"]
+        rows.append(
+            [
+                f"{clients:,}",
+                *(figure(delay[name]) for name in ("mean", "p50", "p99", "max")),
+                figure(published),
+                figure(delay["mean"] / published) if published else "",
+                str(row["workers"]),
+                *(
+                    figure(_of(cores, kind))
+                    for kind in ("worker-", "consumer", "broker", "generator-", "producer")
+                ),
+            ]
+        )
+    titles = (
+        "clients",
+        "mean, ms",
+        "p50",
+        "p99",
+        "max",
+        "published mean, ms",
+        "ratio",
+        "workers",
+        "cores used: workers",
+        "consumer",
+        "broker",
+        "clients",
+        "producer",
+    )
+    lines = {
+        "mean": [(clients, row["delay_ms"]["mean"]) for clients, row in points.items()],
+        "p99": [(clients, row["delay_ms"]["p99"]) for clients, row in points.items()],
+        "published mean (Lightstreamer)": [
+            (clients, row["published_ms"])
+            for clients, row in points.items()
+            if row["published_ms"] is not None
+        ],
+    }
+    chart = line_chart(
+        "Kafka to everybody: 1,024 B, 4 records a second",
+        "clients",
+        "delay, milliseconds (logarithmic)",
+        lines,
+        logarithmic=True,
+    )
+    return Section(table(titles, rows), {"curve": ("Delay by the number of clients", chart)})
+
+
+def delay(results: Results) -> Section:
+    """bench.delay."""
+    parts = []
+    for broker, settings in results["delay"].items():
+        rows = []
+        for setting, measured in settings.items():
+            rates = {name: row for name, row in measured.items() if isinstance(row, Mapping)}
+            for rate, row in rates.items():
+                # From the log's own time where the broker has one.
+                delays = row.get("append_ms", row["write_ms"])
+                rows.append(
+                    [
+                        setting,
+                        rate,
+                        *(figure(delays[name]) for name in ("mean", "p50", "p99", "max")),
+                        f"{row['consumer_share_of_a_core']:.2%}",
+                        f"{measured['idle_share_of_a_core']:.2%}",
+                    ]
+                )
+        titles = ["fetch settings", "records", "mean, ms", "p50", "p99", "max"]
+        titles += ["consumer, of a core", "the same at rest"]
+        name = {"kafka": "Apache Kafka", "embedded": "The embedded broker"}[broker]
+        parts.append(f"{name}, {results['clients']} clients:\n\n{table(titles, rows)}")
+    if results["ceiling"]:
+        rows = [
+            [
+                setting,
+                *(
+                    figure(row[name])
+                    for name in (
+                        "records_per_second",
+                        "mb_per_second",
+                        "consumer_us_per_record",
+                        "consumer_share_of_a_core",
+                    )
+                ),
+            ]
+            for setting, row in results["ceiling"].items()
+        ]
+        titles = ["fetch settings", "records/s", "MB/s", "consumer's CPU, µs a record", "of a core"]
+        first = next(iter(results["ceiling"].values()))
+        parts.append(
+            f"Catching up with {first['records']:,} records of {first['record_bytes']:,} B:\n\n"
+            + table(titles, rows)
+        )
+    return Section("\n".join(parts))
+
+
+def tune(results: Results) -> Section:
+    """bench.tune."""
+    rows = [
+        [
+            str(row["workers"]),
+            figure(row["deliveries_per_second"]),
+            figure(max(v for name, v in row["cores"].items() if name.startswith("worker-"))),
+            figure(_of(row["cores"], "worker-")),
+            figure(row["cores"]["consumer"]),
+            f"{row['machine_share']:.0%}",
+            figure(row["delay_ms"]["p50"]),
+            figure(row["delay_ms"]["p99"]),
+        ]
+        for row in results["rows"]
+    ]
+    titles = ["workers", "deliveries/s", "busiest worker, cores", "all workers", "consumer"]
+    titles += ["machine", "p50, ms", "p99, ms"]
+    advice = results["advice"]
+    if advice["workers"] is None:
+        told = f"No number of workers can be recommended: {advice['reason']}."
+    else:
+        told = f"`server.workers: {advice['workers']}`, because {advice['reason']}."
+    told += "".join(f"\n\nCareful: {warning}." for warning in advice["warnings"])
+    head = f"{results['clients']:,} clients, {results['rate']:g} records a second:\n\n"
+    plots = {"tune": ("Delay and CPU by the number of workers", picture(results["rows"]))}
+    return Section(f"{head}{table(titles, rows)}\n{told}\n", plots)
+
+
+def exactly_once(results: Results) -> Section:
+    """bench.exactly_once."""
+    names = ("clients", "records", "frames", "gaps", "duplicates", "checked")
+    titles = (*names, "exactly once", "p50, ms", "p99", "max")
+    delays = results["delay_ms"]
+    row = [
+        *(f"{results[name]:,}" for name in names),
+        "yes" if results["exactly_once"] else "**no**",
+        *(figure(delays[name]) for name in ("p50", "p99", "p100")),
+    ]
+    return Section(table(titles, [row]))
+
+
+def idle(results: Results) -> Section:
+    """bench.idle."""
+    rows = [[name, figure(row["rss_mib"]), figure(row["pss_mib"])] for name, row in results.items()]
+    return Section(table(("process", "RSS, MiB", "PSS, MiB"), rows))
+
+
+def resume(results: Results) -> Section:
+    """bench.resume."""
+    rows = [
+        [when, *(figure(results[f"live_delay_ms_{when}"][name]) for name in ("p50", "p99", "p100"))]
+        for when in ("before", "meanwhile")
+    ]
+    head = (
+        f"{results['resuming']:,} clients take {results['records_each']:,} records each in "
+        f"{figure(results['seconds_until_all_have_them'])} s; "
+        f"{results['records_read_from_kafka']:,} records are read from Kafka for that. "
+        f"The delay of {results['live']:,} clients that stay live:\n\n"
+    )
+    return Section(head + table(("", "p50, ms", "p99", "max"), rows))
+
+
+def memory(results: Results) -> Section:
+    """bench.memory."""
+    rows = [
+        [
+            kind,
+            moment,
+            *(
+                figure(row[name] / 1000)
+                for name in ("rss", "pss", "private_dirty", "kernel_slab", "kernel_tcp")
+            ),
+        ]
+        for kind in ("plain", "tls")
+        if kind in results
+        for moment, row in results[kind].items()
+        if moment != "before"
+    ]
+    titles = ("", "moment", "RSS, kB", "PSS", "private dirty", "kernel: slabs", "kernel: TCP")
+    head = f"Per connection, of {results['clients']:,}:\n\n"
+    return Section(head + table(titles, rows))
+
+
+def deflate(results: Results) -> Section:
+    """bench.deflate."""
+    names = {"440": "440 B", "real": "the real record"}
+    runs, alone = [], []
+    for size, measured in results.items():
+        for name, row in measured.items():
+            if name == "without a network":
+                alone.append([names[size], *(figure(row[key]) for key in _DEFLATE_ALONE)])
+            elif isinstance(row, Mapping):
+                runs.append([names[size], name, *(figure(row.get(key)) for key in _DEFLATE_RUN)])
+            else:
+                runs.append(
+                    [names[size], name, " to ".join(map(figure, (row[0], row[-1]))), "", ""]
+                )
+    titles = ["record", "", "µs per delivery", "bytes per delivery", "consumer, µs a record"]
+    costs = ["record", "message, bytes", "shared: µs", "bytes", "each its own: µs", "bytes"]
+    costs.append("KiB a client")
+    parts = [table(titles, runs), "One message, without a network:\n", table(costs, alone)]
+    return Section("\n".join(parts))
+
+
+RENDERERS: Final[dict[str, Renderer]] = {
+    "curve": curve,
+    "deflate": deflate,
+    "delay": delay,
+    "exactly_once": exactly_once,
+    "idle": idle,
+    "memory": memory,
+    "resume": resume,
+    "tune": tune,
+}

@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from bench import report
+from bench.sections import RENDERERS, figure, table
+
+DELAY = {"mean": 5.25, "p50": 4.0, "p99": 20.5, "max": 31.0}
+CORES = {
+    "supervisor": 0.01,
+    "consumer": 0.02,
+    "worker-0": 0.4,
+    "worker-1": 0.35,
+    "generator-0": 0.5,
+    "observer": 0.1,
+    "producer": 0.01,
+    "broker": 0.05,
+}
+MEASURED_RATE = {
+    "write_ms": DELAY,
+    "append_ms": {**DELAY, "mean": 4.75},
+    "consumer_share_of_a_core": 0.0712,
+    "consumer_us_per_record": 71.2,
+}
+MEMORY = dict.fromkeys(("rss", "pss", "private_dirty", "kernel_slab", "kernel_tcp"), 9000.0)
+RESULTS: dict[str, dict[str, Any]] = {
+    "curve": {
+        "broker": "kafka",
+        "points": {
+            "1000": {
+                "workers": 2,
+                "records": 240,
+                "delay_ms": {**DELAY, "standard_deviation": 2.0},
+                "published_ms": 10,
+                "worker_us_per_delivery": 5.1,
+                "cores": CORES,
+            },
+            "3000": {
+                "workers": 2,
+                "records": 240,
+                "delay_ms": {**DELAY, "standard_deviation": 2.0},
+                "published_ms": None,
+                "worker_us_per_delivery": 5.1,
+                "cores": CORES,
+            },
+        },
+    },
+    "deflate": {
+        "real": {
+            "without a network": {
+                "message_bytes": 1138.0,
+                "shared_us": 30.1,
+                "shared_bytes": 520.0,
+                "each_us": 12.0,
+                "each_bytes": 90.0,
+                "each_kib_per_client": 40.0,
+            },
+            "20/s, shared": {
+                "us_per_delivery": 5.0,
+                "consumer_us_per_record": 300.0,
+                "bytes_per_delivery": 524.0,
+            },
+            "20/s, websockets each": {"us_per_delivery": 30.0, "bytes_per_delivery": 94.0},
+            "20/s, CPU of shared / plain": [0.9, 0.95, 1.0],
+        }
+    },
+    "delay": {
+        "clients": 100,
+        "delay": {
+            "kafka": {"as shipped": {"idle_share_of_a_core": 0.004, "1000/s": MEASURED_RATE}},
+            "embedded": {
+                "as shipped": {
+                    "idle_share_of_a_core": 0.006,
+                    "1/s": {k: v for k, v in MEASURED_RATE.items() if k != "append_ms"},
+                }
+            },
+        },
+        "ceiling": {
+            "as shipped": {
+                "records": 200_000,
+                "record_bytes": 988,
+                "records_per_second": 66_719,
+                "mb_per_second": 65.8,
+                "consumer_us_per_record": 15.5,
+                "consumer_share_of_a_core": 1.03,
+                "worker_us_per_record": 8.1,
+            }
+        },
+    },
+    "exactly_once": {
+        "clients": 2000,
+        "frames": 1_200_000,
+        "others": 2000,
+        "gaps": 0,
+        "duplicates": 0,
+        "checked": 1203,
+        "closed": 0,
+        "least": 600,
+        "most": 600,
+        "records": 600,
+        "expected": 1_200_000,
+        "exactly_once": True,
+        "delay_ms": {"p50": 7.1, "p99": 22.0, "p100": 41.0},
+        "cpu_seconds": {"worker-0": 3.0},
+    },
+    "idle": {
+        "worker-0": {"rss_mib": 55.04, "pss_mib": 40.1},
+        "total": {"rss_mib": 140.2, "pss_mib": 100.9},
+    },
+    "memory": {
+        "clients": 10_000,
+        "plain": {"before": MEMORY, "idle": MEMORY},
+        "tls": {"before": MEMORY, "idle": MEMORY},
+    },
+    "resume": {
+        "resuming": 1000,
+        "records_each": 10_000,
+        "seconds_until_all_have_them": 21.4,
+        "records_read_from_kafka": 19_500,
+        "live": 1000,
+        "live_delay_ms_before": {"p50": 5.0, "p99": 12.0, "p100": 20.0},
+        "live_delay_ms_meanwhile": {"p50": 6.0, "p99": 24.0, "p100": 60.0},
+        "p99_ratio": 2.0,
+        "cpu_seconds_meanwhile": {"worker-0": 9.0},
+        "exactly_once": True,
+    },
+    "tune": {
+        "clients": 2000,
+        "rate": 20.0,
+        "foreign": False,
+        "rows": [
+            {
+                "workers": workers,
+                "deliveries_per_second": 40_000,
+                "cores": CORES,
+                "machine_share": 0.6,
+                "delay_ms": DELAY,
+                "exact": True,
+            }
+            for workers in (1, 2)
+        ],
+        "advice": {"workers": 1, "reason": "it is enough", "warnings": ["all cores were busy"]},
+    },
+}
+
+
+def document(bench: str) -> dict[str, Any]:
+    return {
+        "command": [f"{bench}.py", "--seconds", "60", "--out", "somewhere.json"],
+        "time": "2026-11-23T21:00:00Z",
+        "cpu": "A CPU",
+        "cores": 2,
+        "kernel": "6.1",
+        "python": "3.11.7",
+        "packages": {"picows": "2.3.1"},
+        "results": RESULTS[bench],
+    }
+
+
+def page(*benches: str) -> str:
+    places = [f"<!-- bench {b}: begin -->\nold\n<!-- bench {b}: end -->\n" for b in benches]
+    return "# Page\n\n" + "between\n".join(places) + "end\n"
+
+
+def test_every_renderer_has_an_example() -> None:
+    assert sorted(RESULTS) == sorted(RENDERERS)
+
+
+@pytest.mark.parametrize("bench", sorted(RENDERERS))
+def test_section_has_a_whole_table_and_its_source(bench: str) -> None:
+    text, plots = report.block(bench, {bench: document(bench)})
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) >= 3
+    assert f"    python -m bench.{bench} --seconds 60\n" in text
+    assert "2026-11-23: 2 cores, A CPU, Linux 6.1, Python 3.11.7; picows 2.3.1." in text
+    for name in plots:
+        assert f"](performance/{name})" in text
+
+
+def test_tables_have_as_many_cells_in_each_row() -> None:
+    for bench in RENDERERS:
+        lines = RENDERERS[bench](RESULTS[bench]).markdown.splitlines()
+        for one, other in pairwise(lines):
+            if one.startswith("|") and other.startswith("|"):
+                assert one.count("|") == other.count("|"), bench
+
+
+def test_curve_compares_with_what_was_published() -> None:
+    text = RENDERERS["curve"](RESULTS["curve"]).markdown
+    assert "| 1,000 | 5.25 | 4.00 | 20.5 | 31.0 | 10.0 | 0.525 | 2 | 0.750 |" in text
+    assert "| 3,000 | 5.25 | 4.00 | 20.5 | 31.0 |  |  | 2 |" in text
+
+
+def test_delay_begins_at_the_append_where_the_broker_tells_it() -> None:
+    text = RENDERERS["delay"](RESULTS["delay"]).markdown
+    assert "| as shipped | 1000/s | 4.75 |" in text
+    assert "| as shipped | 1/s | 5.25 |" in text
+
+
+def test_page_is_filled_again_and_again_with_the_same() -> None:
+    results = {"curve": {"curve": document("curve")}}
+    once, plots = report.render(page("curve", "tune"), results)
+    assert "old" not in once
+    assert "between" in once
+    assert "Not measured yet: `python -m bench.tune --out bench/results/tune.json`" in once
+    assert list(plots) == ["curve.svg"]
+    assert report.render(once, results) == (once, plots)
+
+
+def test_several_results_of_a_bench_stand_below_each_other() -> None:
+    results = {"curve": {"curve-four": document("curve"), "curve-two": document("curve")}}
+    text, plots = report.render(page("curve"), results)
+    assert text.index("curve-four.svg") < text.index("curve-two.svg")
+    assert sorted(plots) == ["curve-four.svg", "curve-two.svg"]
+
+
+def test_results_without_a_place_are_refused() -> None:
+    with pytest.raises(ValueError, match="no place for the results of curve"):
+        report.render(page("tune"), {"curve": {"curve": document("curve")}})
+
+
+def test_place_of_no_bench_is_refused() -> None:
+    with pytest.raises(ValueError, match="'nothing', which has no renderer"):
+        report.render(page("nothing"), {})
+
+
+def test_command_writes_and_checks(tmp_path: Path) -> None:
+    results, plots, path = tmp_path / "results", tmp_path / "plots", tmp_path / "page.md"
+    results.mkdir()
+    (results / "curve.json").write_bytes(orjson.dumps(document("curve")))
+    path.write_text(page("curve"))
+    where = [f"--page={path}", f"--results={results}", f"--plots={plots}"]
+    assert report.main([*where, "--check"]) == 1
+    assert report.main(where) == 0
+    assert report.main([*where, "--check"]) == 0
+    (plots / "stray.svg").write_text("")
+    assert report.main([*where, "--check"]) == 1
+    assert report.main(where) == 0
+    assert sorted(file.name for file in plots.iterdir()) == ["curve.svg"]
+
+
+def test_page_in_the_repository_is_what_its_results_give() -> None:
+    assert report.main(["--check"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        (0, "0"),
+        (1_234_567.8, "1,234,568"),
+        (12.34, "12.3"),
+        (1.234, "1.23"),
+        (0.01234, "0.012"),
+    ],
+)
+def test_figures_have_few_digits(value: float | None, text: str) -> None:
+    assert figure(value) == text
+
+
+def test_command_can_be_pasted() -> None:
+    ran = {"command": ["delay.py", "--setting", "as shipped", "--out=x.json", "--plot", "y.svg"]}
+    assert report.command(ran) == "python -m bench.delay --setting 'as shipped'"
+
+
+def test_cells_may_hold_a_bar() -> None:
+    assert table(["a", "b"], [["x|y", "1"]]) == "| a | b |\n|---|---:|\n| x\\|y | 1 |\n"
