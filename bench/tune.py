@@ -184,7 +184,7 @@ def run(
     """One count of workers: a row of the table."""
     kafka = {**settings.get("kafka", {}), "topic": topic, "group_id": GROUP}
     with (
-        Service(workers, brokers=brokers, **{**settings, "kafka": kafka}) as service,
+        Service(workers, tls=False, brokers=brokers, **{**settings, "kafka": kafka}) as service,
         crowd(service, options.clients, foreign=writer is None) as (crowds, observers),
     ):
         processes = {**service.processes(), "observer": psutil.Process(observers.pid)}
