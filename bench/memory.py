@@ -3,8 +3,8 @@
     python -m bench.memory --clients 10000
 
 One worker goes from no client to all of them, and is read at five moments: before; idle, with
-everybody subscribed; used, after each client got some records and sent a frame; burst, after a
-thousand records at once, joined into large writes; gone, when everybody has left. All but the
+everybody subscribed; used, after each client got some records and sent a frame; burst, after many
+records at once, joined into large writes; gone, when everybody has left. All but the
 first are differences to the first, in bytes per connection.
 
 RSS and PSS come from the kernel's own sum (smaps_rollup). What is loaded at the first connection
@@ -32,7 +32,9 @@ from bench.service import Load, Service, Writer, report
 SETTLE_SECONDS: Final = 3.0
 RECORD_BYTES: Final = 1138
 RECORDS: Final = 40
-BURST: Final = 1_000
+BURST: Final = 300
+# The worker's ring is full before the first reading: it is no client's.
+RING: Final = 500
 # Everybody is pinged so often, and answers: the frame that each client sends.
 PING_SECONDS: Final = 5.0
 PATIENCE_SECONDS: Final = 120.0
@@ -60,10 +62,14 @@ def _measure(kind: str, clients: int, tls: dict[str, str] | None) -> dict[str, A
     server: dict[str, Any] = {"ping_interval_seconds": PING_SECONDS}
     if tls is not None:
         server["tls"] = tls
-    with Service(1, server=server) as service:
+    with Service(1, server=server, history={"max_frames": RING}) as service:
         worker = service.processes()["worker-0"]
         secure = tls is not None
-        Load(service.port, 1, service.token, tls=secure).ready().close()
+        writer = Writer(service.brokers, lambda p, n: padded(p, n, RECORD_BYTES))
+        load = Load(service.port, 1, service.token, tls=secure).ready()
+        writer.write(100 * RING, 0.01)
+        load.all_have(RING)
+        load.close()
         before = _read(worker)
         results: dict[str, Any] = {"before": before}
 
@@ -79,7 +85,6 @@ def _measure(kind: str, clients: int, tls: dict[str, str] | None) -> dict[str, A
             )
 
         load = Load(service.port, clients, service.token, tls=secure).ready()
-        writer = Writer(service.brokers, lambda p, n: padded(p, n, RECORD_BYTES))
         try:
             take("idle")
             writer.write(20, RECORDS / 20)

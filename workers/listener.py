@@ -36,6 +36,19 @@ _log = Log("listener")
 # a child logger per connection of anything that is a Logger.
 _silent = logging.LoggerAdapter(logging.getLogger("picows.server"))
 
+
+class _Connection(socket.socket):
+    """A socket that does not tell its addresses: aiofastnet would keep them, some 320 bytes."""
+
+    __slots__ = ()
+
+    def getsockname(self) -> None:
+        """Nobody asks."""
+
+    def getpeername(self) -> None:
+        """`accept` has told it."""
+
+
 Answer = Callable[[WSUpgradeRequest, str], WSListener | WSUpgradeResponseWithListener]
 
 
@@ -103,7 +116,9 @@ class Listener:
         self._loop.remove_reader(self._listening.fileno())
         self._paused = self._loop.call_later(PAUSE_SECONDS, self.start)
 
-    def _open(self, connection: socket.socket, peer: str) -> None:
+    def _open(self, accepted: socket.socket, peer: str) -> None:
+        kind = accepted.family, accepted.type, accepted.proto
+        connection = _Connection(*kind, fileno=accepted.detach())
         connection.setblocking(False)
         milliseconds = int(self._settings.tcp_user_timeout_seconds * 1000)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
