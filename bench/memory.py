@@ -25,8 +25,9 @@ from typing import Any, Final
 
 import psutil
 
+from bench.load import Load
 from bench.record import padded
-from bench.service import Load, Service, Writer, report
+from bench.service import Service, Writer, report
 
 # Until the allocator, the heartbeat and the kernel's batched freeing have settled.
 SETTLE_SECONDS: Final = 3.0
@@ -84,7 +85,8 @@ def _measure(kind: str, clients: int, tls: dict[str, str] | None) -> dict[str, A
                 flush=True,
             )
 
-        load = Load(service.port, clients, service.token, tls=secure).ready()
+        # Everybody is somebody else, as in life: nothing that hangs on a token is shared.
+        load = Load(service.port, clients, service.tokens(clients), tls=secure).ready()
         try:
             take("idle")
             writer.write(20, RECORDS / 20)

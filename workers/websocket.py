@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
 import ssl
 from typing import Final
@@ -20,6 +19,7 @@ from workers.listener import Listener
 from workers.roster import Roster
 from workers.runtime import Child, run
 from workers.session import Context
+from workers.upkeep import Upkeep
 
 TICK_SECONDS: Final = 1.0
 
@@ -61,16 +61,15 @@ async def serve(child: Child) -> None:
         hub,
         lambda: child.row.add(Field.RESYNCS),
     )
-    ticking = asyncio.create_task(_tick(hub))
+    upkeep = Upkeep()
+    ticking = asyncio.create_task(_tick(hub, upkeep, roster))
     drained = asyncio.create_task(child.drain.wait())
     try:
         # Whoever is let in before that would resume from an empty ring.
         ready = asyncio.create_task(synced.wait())
         await asyncio.wait({ready, drained}, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
-        # What is here now stays; the collector need not look at it again.
-        gc.collect()
-        gc.freeze()
+        upkeep.begin()
         listener.start()
         if not drained.done():
             child.ready()
@@ -86,10 +85,11 @@ async def serve(child: Child) -> None:
         keys.close()
 
 
-async def _tick(hub: Hub) -> None:
+async def _tick(hub: Hub, upkeep: Upkeep, roster: Roster) -> None:
     while True:
         await asyncio.sleep(TICK_SECONDS)
         hub.tick()
+        upkeep.tick(len(roster))
 
 
 if __name__ == "__main__":
