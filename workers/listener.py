@@ -26,6 +26,7 @@ ACCEPTS_PER_TURN: Final = 64
 PAUSE_SECONDS: Final = 0.2
 # Just enough for a handshake's headers; picows grows it for those who send more.
 READ_BUFFER_BYTES: Final = 2048
+# Of no consequence while OpenSSL has the socket itself (tls_context).
 # One TLS record and what is around it. aiofastnet's sixteen, each way, cost a worker 257 KiB more
 # for every client that does not read.
 TLS_RECORD_BYTES: Final = 16 * 1024 + 64

@@ -84,7 +84,9 @@ def test_tls_connection_has_no_buffers_of_its_own_beside_openssl_s(tmp_path: Pat
 
     async def test() -> None:
         trust = ssl.create_default_context(cafile=cert)
-        head, recorder = await _connect(tls_context(Tls(cert=cert, key=key)), trust, next(iter(KEYS)))
+        head, recorder = await _connect(
+            tls_context(Tls(cert=cert, key=key)), trust, next(iter(KEYS))
+        )
         assert head.startswith(b"HTTP/1.1 101 ")
         assert recorder.transport is not None
         told = recorder.transport.underlying_transport.get_extra_info
