@@ -146,6 +146,11 @@ class Service:
         """A good token."""
         return mint(self._secret, "bench", 86_400, time.time())
 
+    def tokens(self, count: int) -> list[str]:
+        """Good tokens of as many subjects."""
+        now = time.time()
+        return [mint(self._secret, f"bench-{number}", 86_400, now) for number in range(count)]
+
     def processes(self) -> dict[str, psutil.Process]:
         """supervisor, consumer, worker-0, …"""
         supervisor = psutil.Process(self._process.pid)

@@ -13,6 +13,7 @@ import random
 import resource
 import time
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -209,15 +210,25 @@ def _subprotocols(request: WSUpgradeRequest) -> list[str]:
 def _switching(
     listener: WSListener, request: WSUpgradeRequest, extension: str | None = None
 ) -> WSUpgradeResponseWithListener:
-    extra = {}
     # RFC 6455 section 4.2.2: one that was offered, or none. Never the one with the token.
-    if SUBPROTOCOL in _subprotocols(request):
-        extra["Sec-WebSocket-Protocol"] = SUBPROTOCOL
+    subprotocol = SUBPROTOCOL if SUBPROTOCOL in _subprotocols(request) else None
+    return WSUpgradeResponseWithListener(_response(subprotocol, extension), listener)
+
+
+@lru_cache(maxsize=64)
+def _response(subprotocol: str | None, extension: str | None) -> WSUpgradeResponse:
+    """The 101 for all that get the same.
+
+    picows keeps it as long as the connection, nearly 1 KB, but writes it at once; and the only
+    header that differs, Sec-WebSocket-Accept, it sets anew each time.
+    """
+    extra = {}
+    if subprotocol is not None:
+        extra["Sec-WebSocket-Protocol"] = subprotocol
     if extension is not None:
         extra["Sec-WebSocket-Extensions"] = extension
-    return WSUpgradeResponseWithListener(
-        WSUpgradeResponse.create_101_response(extra_headers=extra), listener
-    )
+    response: WSUpgradeResponse = WSUpgradeResponse.create_101_response(extra_headers=extra)
+    return response
 
 
 def _http(error: ErrorCode, detail: str = "") -> WSUpgradeResponseWithListener:

@@ -26,6 +26,7 @@ ACCEPTS_PER_TURN: Final = 64
 PAUSE_SECONDS: Final = 0.2
 # Just enough for a handshake's headers; picows grows it for those who send more.
 READ_BUFFER_BYTES: Final = 2048
+# Of no consequence while OpenSSL has the socket itself (tls_context).
 # One TLS record and what is around it. aiofastnet's sixteen, each way, cost a worker 257 KiB more
 # for every client that does not read.
 TLS_RECORD_BYTES: Final = 16 * 1024 + 64
@@ -35,6 +36,19 @@ _log = Log("listener")
 # What picows says of single connections repeats what clients sent. An adapter, because it makes
 # a child logger per connection of anything that is a Logger.
 _silent = logging.LoggerAdapter(logging.getLogger("picows.server"))
+
+
+class _Connection(socket.socket):
+    """A socket that does not tell its addresses: aiofastnet would keep them, some 320 bytes."""
+
+    __slots__ = ()
+
+    def getsockname(self) -> None:
+        """Nobody asks."""
+
+    def getpeername(self) -> None:
+        """`accept` has told it."""
+
 
 Answer = Callable[[WSUpgradeRequest, str], WSListener | WSUpgradeResponseWithListener]
 
@@ -103,7 +117,9 @@ class Listener:
         self._loop.remove_reader(self._listening.fileno())
         self._paused = self._loop.call_later(PAUSE_SECONDS, self.start)
 
-    def _open(self, connection: socket.socket, peer: str) -> None:
+    def _open(self, accepted: socket.socket, peer: str) -> None:
+        kind = accepted.family, accepted.type, accepted.proto
+        connection = _Connection(*kind, fileno=accepted.detach())
         connection.setblocking(False)
         milliseconds = int(self._settings.tcp_user_timeout_seconds * 1000)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import itertools
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from energyws.auth import Principal
@@ -41,8 +40,12 @@ class Closing(Protocol):
 
 
 class Member(Closing, Protocol):
-    """A connection, as the roster sees it. `heard` is set whenever the client sends anything."""
+    """A connection, as the roster sees it. `heard` is set whenever the client sends anything.
 
+    id: no other member's.
+    """
+
+    id: int
     principal: Principal
     heard: bool
     writable: bool
@@ -77,9 +80,10 @@ class Roster:
         self._members: dict[Member, None] = {}
         self._pinged: dict[Member, float] = {}
         self._closing: dict[Closing, float] = {}
-        # When, a tie-breaker, whose, the expiry that it belongs to.
-        self._expiry: list[tuple[float, int, Member, float]] = []
-        self._order = itertools.count()
+        # The expiry, its member's id as a tie-breaker, and whose it is: those that are to be
+        # announced, and those that have been. No number here is made for an entry alone.
+        self._expiring: list[tuple[float, int, Member]] = []
+        self._announced: list[tuple[float, int, Member]] = []
         self._round: list[Member] = []
         self._round_size = 0
         self._next_round = 0.0
@@ -100,8 +104,7 @@ class Roster:
 
     def expires(self, member: Member) -> None:
         """A member's token expires at another time than before."""
-        at = member.principal.expires_at
-        heapq.heappush(self._expiry, (at - self._notice_seconds, next(self._order), member, at))
+        heapq.heappush(self._expiring, (member.principal.expires_at, member.id, member))
 
     def closing(self, connection: Closing) -> None:
         """Abort it unless it is gone within close_timeout_seconds."""
@@ -112,9 +115,11 @@ class Roster:
         self._members.pop(connection, None)  # type: ignore[call-overload]
         self._pinged.pop(connection, None)  # type: ignore[call-overload]
         self._closing.pop(connection, None)
-        if len(self._expiry) > 2 * len(self._members) + 1_000:
-            # Long-lived tokens of short-lived connections must not pile up.
-            self._forget_expired()
+        if len(self._expiring) > 2 * len(self._members) + 1_000:
+            # Long-lived tokens of short-lived connections must not pile up. Those that have been
+            # announced end soon.
+            self._expiring = [entry for entry in self._expiring if entry[2] in self._members]
+            heapq.heapify(self._expiring)
         if self._empty is not None and not self._members:
             self._empty.set()
 
@@ -154,21 +159,28 @@ class Roster:
                 connection.abort()
 
     def _expire(self, wall: float) -> None:
-        while self._expiry and self._expiry[0][0] <= wall:
-            _, _, member, at = heapq.heappop(self._expiry)
-            # A renewed token has an entry of its own; a member that left has none that counts.
-            if member not in self._members or member.principal.expires_at != at:
-                continue
-            if at <= wall:
+        for entry in self._due(self._expiring, wall + self._notice_seconds):
+            at, _, member = entry
+            if at > wall:
+                member.say(TOKEN_EXPIRING)
+                heapq.heappush(self._announced, entry)
+            else:
                 member.say(TOKEN_EXPIRED)
                 member.close(TOKEN_EXPIRED_CLOSE)
-            else:
-                member.say(TOKEN_EXPIRING)
-                heapq.heappush(self._expiry, (at, next(self._order), member, at))
+        for _, _, member in self._due(self._announced, wall):
+            member.say(TOKEN_EXPIRED)
+            member.close(TOKEN_EXPIRED_CLOSE)
 
-    def _forget_expired(self) -> None:
-        self._expiry = [entry for entry in self._expiry if entry[2] in self._members]
-        heapq.heapify(self._expiry)
+    def _due(
+        self, entries: list[tuple[float, int, Member]], until: float
+    ) -> Iterator[tuple[float, int, Member]]:
+        """Take out what is due, and leave out what does not count any more."""
+        while entries and entries[0][0] <= until:
+            entry = heapq.heappop(entries)
+            at, _, member = entry
+            # A renewed token has an entry of its own; a member that left has none that counts.
+            if member in self._members and member.principal.expires_at == at:
+                yield entry
 
     def _drop_silent(self) -> None:
         for member, deadline in list(self._pinged.items()):

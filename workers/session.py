@@ -8,13 +8,14 @@ the write buffer). No task, timer or closure per connection: the roster keeps th
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, cast
 
 import aiofastnet
-from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest
 
 from energyws import frame, protocol
 from energyws.assembler import Assembler, Violation, check_reserved, reply_code
@@ -72,17 +73,16 @@ class Session(WSListener):
     """A client that was let in. Implements the hub's Client and the roster's Member."""
 
     __slots__ = (
-        "_allowance",
-        "_allowed_at",
         "_assembler",
+        "_busy_until",
         "_context",
         "_first",
+        "_peer",
         "_transport",
         "closing",
         "compressed",
         "heard",
         "id",
-        "peer",
         "principal",
         "writable",
         "write",
@@ -97,7 +97,6 @@ class Session(WSListener):
         compressed: bool,
     ) -> None:
         self.id = next(_ids)
-        self.peer = peer
         self.principal = principal
         self.compressed = compressed
         self.writable = False
@@ -106,10 +105,11 @@ class Session(WSListener):
         self.write: Callable[[bytes], None] = _nowhere
         self._context = context
         self._first = first
+        self._peer = peer
         self._transport: WSTransport | None = None
-        self._assembler = Assembler(context.settings.max_message_bytes)
-        self._allowance = context.settings.messages_per_second * BURST_SECONDS
-        self._allowed_at = time.monotonic()
+        # Only while a message in fragments is under way.
+        self._assembler: Assembler | None = None
+        self._busy_until = -math.inf
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         """picows: the 101 is on its way."""
@@ -222,9 +222,7 @@ class Session(WSListener):
             self._transport.disconnect(graceful=False)
 
     def _enter(self, transport: WSTransport) -> None:
-        # It holds the token, and nobody needs it any more.
-        transport.request.headers.clear()
-        transport.request.path = b""
+        _forget(transport.request)
         under = cast(aiofastnet.Transport, transport.underlying_transport)
         limit = self._context.settings.write_buffer_bytes
         under.set_write_buffer_limits(high=limit, low=limit // 4)
@@ -234,10 +232,10 @@ class Session(WSListener):
         _log.info(
             "WebSocket client connected",
             client=self.id,
-            peer=self.peer,
+            peer=self._peer,
             subject=self.principal.subject,
         )
-        first, self._first = self._first, None
+        first, self._first, self._peer = self._first, None, ""
         if isinstance(first, BadClientMessage):
             self.say(first.error, first.detail)
         elif first is not None:
@@ -252,12 +250,14 @@ class Session(WSListener):
         elif kind == WSMsgType.CLOSE:
             self._on_close(received)
         else:
-            payload = self._assembler.feed(
+            assembler = self._assembler or Assembler(self._context.settings.max_message_bytes)
+            payload = assembler.feed(
                 kind.value,
                 bool(received.fin),
                 received.get_payload_as_bytes(),
                 bool(received.rsv1),
             )
+            self._assembler = assembler if payload is None else None
             if payload is not None:
                 self._on_message(payload)
 
@@ -320,12 +320,11 @@ class Session(WSListener):
         self.write(protocol.authenticated(int(principal.expires_at * 1000)))
 
     def _within_rate(self) -> bool:
-        rate = self._context.settings.messages_per_second
+        """A leaky bucket that keeps one number: until when the messages so far may take."""
         now = time.monotonic()
-        allowance = self._allowance + (now - self._allowed_at) * rate
-        self._allowed_at = now
-        self._allowance = min(allowance, rate * BURST_SECONDS) - 1
-        return self._allowance >= 0
+        took = 1 / self._context.settings.messages_per_second
+        self._busy_until = max(self._busy_until, now) + took
+        return self._busy_until - now <= BURST_SECONDS
 
 
 class Refused(WSListener):
@@ -342,8 +341,7 @@ class Refused(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """picows: say why, and close."""
         self._transport = transport
-        transport.request.headers.clear()
-        transport.request.path = b""
+        _forget(transport.request)
         close = self._error.close or INTERNAL
         transport.underlying_transport.write(protocol.error(self._error, self._detail))
         _send_close(transport, close)
@@ -372,6 +370,11 @@ class Refused(WSListener):
 
 
 _PING: Final = frame.encode(frame.PING, b"")
+
+
+def _forget(request: WSUpgradeRequest) -> None:
+    """Empty what picows keeps as long as the connection: it holds the token, and takes room."""
+    del request.headers, request.method, request.path, request.version
 
 
 def _send_close(transport: WSTransport, close: Close) -> None:

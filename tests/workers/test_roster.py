@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -13,11 +14,14 @@ from energyws.errors import NO_PONG, RESTART, TOKEN_EXPIRED_CLOSE, Close, ErrorC
 from energyws.settings import Auth, Server
 from workers.roster import TICK_SECONDS, Roster
 
+_ids = itertools.count()
+
 
 class FakeMember:
     """A connection that remembers what was done to it."""
 
     def __init__(self, expires_at: float = 1e12, *, answers: bool = False) -> None:
+        self.id = next(_ids)
         self._answers = answers
         self.principal = Principal("me", expires_at, None, None)
         self.heard = True
@@ -184,7 +188,7 @@ def test_members_that_left_are_not_kept_until_their_tokens_expire() -> None:
             member = FakeMember()
             roster.join(member)
             roster.leave(member)
-        assert len(roster._expiry) < 1_100
+        assert len(roster._expiring) < 1_100
         roster.close()
 
     play(test)

@@ -1,0 +1,149 @@
+"""What one connection costs a worker in memory, plain and with TLS, and what it costs the kernel.
+
+    python -m bench.memory --clients 10000
+
+One worker goes from no client to all of them, and is read at five moments: before; idle, with
+everybody subscribed; used, after each client got some records and sent a frame; burst, after many
+records at once, joined into large writes; gone, when everybody has left. All but the
+first are differences to the first, in bytes per connection.
+
+RSS and PSS come from the kernel's own sum (smaps_rollup). What is loaded at the first connection
+is there before: one client has come and gone. The kernel's part is what the whole machine's slabs
+(sockets, files, epoll) and TCP buffers grew by, halved: each connection has both its ends here.
+So for that part nothing else should be going on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from bench.load import Load
+from bench.record import padded
+from bench.service import Service, Writer, report
+
+# Until the allocator, the heartbeat and the kernel's batched freeing have settled.
+SETTLE_SECONDS: Final = 3.0
+RECORD_BYTES: Final = 1138
+RECORDS: Final = 40
+BURST: Final = 300
+# The worker's ring is full before the first reading: it is no client's.
+RING: Final = 500
+# Everybody is pinged so often, and answers: the frame that each client sends.
+PING_SECONDS: Final = 5.0
+PATIENCE_SECONDS: Final = 120.0
+_COLUMNS: Final = ("rss", "pss", "private_dirty", "kernel_slab", "kernel_tcp")
+
+
+def main() -> int:
+    """Run it; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clients", type=int, default=10_000)
+    parser.add_argument("--only", choices=("plain", "tls"))
+    parser.add_argument("--out", help="write the results here, as JSON")
+    options = parser.parse_args()
+    results: dict[str, Any] = {"clients": options.clients}
+    print(f"{'bytes per connection':22}" + "".join(f"{name:>15}" for name in _COLUMNS))
+    with tempfile.TemporaryDirectory(prefix="energyws-bench-") as directory:
+        for kind in ("plain", "tls") if options.only is None else (options.only,):
+            tls = _certificate(directory) if kind == "tls" else None
+            results[kind] = _measure(kind, options.clients, tls)
+    report(options.out, results)
+    return 0
+
+
+def _measure(kind: str, clients: int, tls: dict[str, str] | None) -> dict[str, Any]:
+    server: dict[str, Any] = {"ping_interval_seconds": PING_SECONDS}
+    if tls is not None:
+        server["tls"] = tls
+    with Service(1, server=server, history={"max_frames": RING}) as service:
+        worker = service.processes()["worker-0"]
+        secure = tls is not None
+        writer = Writer(service.brokers, lambda p, n: padded(p, n, RECORD_BYTES))
+        load = Load(service.port, 1, service.token, tls=secure).ready()
+        writer.write(100 * RING, 0.01)
+        load.all_have(RING)
+        load.close()
+        before = _read(worker)
+        results: dict[str, Any] = {"before": before}
+
+        def take(moment: str) -> None:
+            now = _read(worker)
+            results[moment] = row = {name: (now[name] - before[name]) / clients for name in now}
+            # Of the two sockets of a connection one is the service's.
+            for name in ("kernel_slab", "kernel_tcp"):
+                row[name] /= 2
+            print(
+                f"{kind:6} {moment:15}" + "".join(f"{row[name]:15,.0f}" for name in _COLUMNS),
+                flush=True,
+            )
+
+        # Everybody is somebody else, as in life: nothing that hangs on a token is shared.
+        load = Load(service.port, clients, service.tokens(clients), tls=secure).ready()
+        try:
+            take("idle")
+            writer.write(20, RECORDS / 20)
+            _wait(load, clients, RECORDS)
+            take("used")
+            writer.write(100 * BURST, 0.01)
+            _wait(load, clients, RECORDS + BURST)
+            take("burst")
+        finally:
+            load.close()
+        take("gone")
+    return results
+
+
+def _wait(load: Load, clients: int, frames: int) -> None:
+    """Until every client has so many records, and was pinged once (beside its `subscribed`)."""
+    assert load.all_have(frames)["least"] >= frames, "not every client got every record"
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while load.counts()["others"] < 2 * clients:
+        assert time.monotonic() < deadline, "not every client was pinged"
+        time.sleep(0.2)
+
+
+def _read(process: psutil.Process) -> dict[str, int]:
+    """Bytes: of the process, and of the kernel for all processes."""
+    time.sleep(SETTLE_SECONDS)
+    mapped = _kilobytes(f"/proc/{process.pid}/smaps_rollup")
+    machine = _kilobytes("/proc/meminfo")
+    sockets = Path("/proc/net/sockstat").read_text().split("TCP:")[1].split()
+    return {
+        "rss": mapped["Rss"],
+        "pss": mapped["Pss"],
+        "private_dirty": mapped["Private_Dirty"],
+        "kernel_slab": machine["Slab"],
+        # In pages.
+        "kernel_tcp": int(sockets[sockets.index("mem") + 1]) * 4096,
+    }
+
+
+def _kilobytes(path: str) -> dict[str, int]:
+    """The lines `Name: 123 kB` of a file, in bytes."""
+    lines = (line.partition(":") for line in Path(path).read_text().splitlines())
+    return {
+        name: int(value.removesuffix("kB")) * 1024
+        for name, _, value in lines
+        if value.endswith(" kB")
+    }
+
+
+def _certificate(directory: str) -> dict[str, str]:
+    """The section server.tls, with a pair made for this run."""
+    cert, key = f"{directory}/cert.pem", f"{directory}/key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "1"]
+    command += ["-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=localhost"]
+    subprocess.run([*command, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    return {"cert": cert, "key": key}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
