@@ -16,9 +16,7 @@ So for that part nothing else should be going on.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -51,21 +49,17 @@ def main() -> int:
     options = parser.parse_args()
     results: dict[str, Any] = {"clients": options.clients}
     print(f"{'bytes per connection':22}" + "".join(f"{name:>15}" for name in _COLUMNS))
-    with tempfile.TemporaryDirectory(prefix="energyws-bench-") as directory:
-        for kind in ("plain", "tls") if options.only is None else (options.only,):
-            tls = _certificate(directory) if kind == "tls" else None
-            results[kind] = _measure(kind, options.clients, tls)
+    for kind in ("plain", "tls") if options.only is None else (options.only,):
+        results[kind] = _measure(kind, options.clients)
     report(options.out, results)
     return 0
 
 
-def _measure(kind: str, clients: int, tls: dict[str, str] | None) -> dict[str, Any]:
-    server: dict[str, Any] = {"ping_interval_seconds": PING_SECONDS}
-    if tls is not None:
-        server["tls"] = tls
-    with Service(1, server=server, history={"max_frames": RING}) as service:
+def _measure(kind: str, clients: int) -> dict[str, Any]:
+    secure = kind == "tls"
+    server = {"ping_interval_seconds": PING_SECONDS}
+    with Service(1, tls=secure, server=server, history={"max_frames": RING}) as service:
         worker = service.processes()["worker-0"]
-        secure = tls is not None
         writer = Writer(service.brokers, lambda p, n: padded(p, n, RECORD_BYTES))
         load = Load(service.port, 1, service.token, tls=secure).ready()
         writer.write(100 * RING, 0.01)
@@ -134,15 +128,6 @@ def _kilobytes(path: str) -> dict[str, int]:
         for name, _, value in lines
         if value.endswith(" kB")
     }
-
-
-def _certificate(directory: str) -> dict[str, str]:
-    """The section server.tls, with a pair made for this run."""
-    cert, key = f"{directory}/cert.pem", f"{directory}/key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "1"]
-    command += ["-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=localhost"]
-    subprocess.run([*command, "-keyout", key, "-out", cert], check=True, capture_output=True)
-    return {"cert": cert, "key": key}
 
 
 if __name__ == "__main__":
