@@ -202,6 +202,33 @@ def exactly_once(results: Results) -> Section:
     return Section(table(titles, [row]))
 
 
+def fanout(results: Results) -> Section:
+    """bench.fanout."""
+    rows = []
+    for row in results["fanout"]:
+        ratio = row.get("ratio")
+        apart = "" if ratio is None else f" ({row['ratio_min']:.2f}–{row['ratio_max']:.2f})"
+        rows.append(
+            [
+                "TLS" if row["tls"] else "plain",
+                f"{row['clients']:,}",
+                f"{row['bytes']:,}",
+                figure(row["records_per_second"]),
+                figure(row["worker_us"]),
+                figure(row.get("c_us")),
+                "" if ratio is None else f"{ratio:.2f}{apart}",
+                figure(row["deliveries_per_core_second"]),
+                figure(row["consumer_us"]),
+                *(figure(row[f"delay_{name}_ms"]) for name in ("p50", "p99", "p100")),
+                figure(row["first_to_last_p50_ms"]),
+            ]
+        )
+    titles = ("", "clients", "bytes", "records/s", "worker, µs a delivery", "C loop, µs a send")
+    titles += ("ratio", "deliveries a core-second", "consumer, µs a delivery")
+    titles += ("p50, ms", "p99", "max", "first to last client, ms")
+    return Section(table(titles, rows))
+
+
 def idle(results: Results) -> Section:
     """bench.idle."""
     rows = [[name, figure(row["rss_mib"]), figure(row["pss_mib"])] for name, row in results.items()]
@@ -270,6 +297,7 @@ RENDERERS: Final[dict[str, Renderer]] = {
     "deflate": deflate,
     "delay": delay,
     "exactly_once": exactly_once,
+    "fanout": fanout,
     "idle": idle,
     "memory": memory,
     "resume": resume,

@@ -108,6 +108,28 @@ RESULTS: dict[str, dict[str, Any]] = {
         "delay_ms": {"p50": 7.1, "p99": 22.0, "p100": 41.0},
         "cpu_seconds": {"worker-0": 3.0},
     },
+    "fanout": {
+        "fanout": [
+            {
+                "tls": tls,
+                "clients": 2000,
+                "bytes": 1138,
+                "records_per_second": rate,
+                "worker_us": 5.5,
+                "consumer_us": 0.3,
+                "deliveries_per_core_second": 181_818,
+                "delay_p50_ms": 10.5,
+                "delay_p99_ms": 20.5,
+                "delay_p100_ms": 25.5,
+                "first_to_last_p50_ms": 9.5,
+                **loop,
+            }
+            for tls, rate, loop in (
+                (False, 20.0, {"c_us": 5.1, "ratio": 1.08, "ratio_min": 1.05, "ratio_max": 1.1}),
+                (True, 1000.0, {}),
+            )
+        ]
+    },
     "idle": {
         "worker-0": {"rss_mib": 55.04, "pss_mib": 40.1},
         "total": {"rss_mib": 140.2, "pss_mib": 100.9},
