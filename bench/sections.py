@@ -223,9 +223,9 @@ def fanout(results: Results) -> Section:
                 figure(row["first_to_last_p50_ms"]),
             ]
         )
-    titles = ("", "clients", "bytes", "records/s", "worker, µs a delivery", "C loop, µs a send")
-    titles += ("ratio", "deliveries a core-second", "consumer, µs a delivery")
-    titles += ("p50, ms", "p99", "max", "first to last client, ms")
+    titles = ["", "clients", "bytes", "records/s", "worker, µs a delivery", "C loop, µs a send"]
+    titles += ["ratio", "deliveries a core-second", "consumer, µs a delivery"]
+    titles += ["p50, ms", "p99", "max", "first to last client, ms"]
     return Section(table(titles, rows))
 
 
