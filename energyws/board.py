@@ -48,6 +48,8 @@ class Field(IntEnum):
     BROKER_UP = 15
     LOOP_DELAY_US = 16
     READ_BACK = 17
+    RELOADS = 18
+    RELOADS_REFUSED = 19
 
 
 ROWS: Final = 160

@@ -92,7 +92,7 @@ class Limited:
 def configure(settings: LogSettings, process: str) -> None:
     """Send everything that this process logs to standard error, under the process's name."""
     handler = _Unhurried(sys.stderr)
-    handler.setFormatter(_Json(process) if settings.format == "json" else _Text(process))
+    handler.setFormatter(_formatter(settings, process))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level)
@@ -101,6 +101,19 @@ def configure(settings: LogSettings, process: str) -> None:
     logging.getLogger("picows").setLevel(logging.CRITICAL)
     for name in ("aiofastnet", "asyncio"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def adjust(settings: LogSettings, process: str) -> None:
+    """Change level and form of what `configure` has begun."""
+    root = logging.getLogger()
+    root.setLevel(settings.level)
+    for handler in root.handlers:
+        if isinstance(handler, _Unhurried):
+            handler.setFormatter(_formatter(settings, process))
+
+
+def _formatter(settings: LogSettings, process: str) -> logging.Formatter:
+    return _Json(process) if settings.format == "json" else _Text(process)
 
 
 class _Unhurried(logging.Handler):

@@ -20,6 +20,7 @@ Text = Annotated[str, MinLen(1)]
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
+MAX_WORKERS: Final = 64
 # Read by pydantic off each class; a plain dict, so that this module does not import pydantic.
 _STRICT: Final = {"extra": "forbid", "allow_inf_nan": False}
 
@@ -72,7 +73,7 @@ class Server:
     host: Text = "0.0.0.0"
     port: Port = 8080
     max_connections: Count = 10_000
-    workers: Annotated[int, Ge(1), Le(64)] | Literal["auto"] = "auto"
+    workers: Annotated[int, Ge(1), Le(MAX_WORKERS)] | Literal["auto"] = "auto"
     tls: Tls | None = None
     compression: bool = True
     backlog: Count = 4096
@@ -174,12 +175,16 @@ class Supervision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admin:
-    """The operators' HTTP port (/live, /ready, /workers). Port 0 picks a free port."""
+    """The operators' HTTP port (/live, /ready, /workers). Port 0 picks a free port.
+
+    token: what whoever changes something (POST) must show; beyond loopback nobody can without it.
+    """
 
     __pydantic_config__ = _STRICT
 
     host: Text = "127.0.0.1"
     port: Port = 8081
+    token: Text | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

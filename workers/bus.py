@@ -117,8 +117,6 @@ class Publisher:
         self._rings = rings
         self._run = secrets.randbits(63)
         self._sequence = 0
-        # Whoever cleans up temporary files may have taken it.
-        directory.mkdir(mode=0o700, exist_ok=True)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._pub = self._context.socket(zmq.PUB)
         self._pub.setsockopt(zmq.LINGER, 0)
@@ -145,7 +143,7 @@ class Publisher:
         self._beat_now()
 
     def reachable(self) -> bool:
-        """Whether a worker that starts now would find these sockets, and not none or another's."""
+        """Whether these sockets are still where they were bound, and not another's."""
         return _inodes(self._paths) == self._inodes
 
     def close(self) -> None:

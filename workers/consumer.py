@@ -21,6 +21,7 @@ from energyws.settings import Settings
 from workers.archive import View
 from workers.bus import Publisher
 from workers.history import History
+from workers.meeting import Place
 from workers.runtime import Child, run, vital
 from workers.source import (
     BrokerState,
@@ -179,11 +180,15 @@ class ConsumerProcess:
         self._intakes: dict[str, Intake] = {}
         self._rings: dict[str, Ring] = {}
         self._published: dict[tuple[str, int], int] = {}
+        self._place = Place(child.bus_directory)
         self._publisher = Publisher(
-            child.bus_directory, settings.bus, sorted(settings.streams), self._rings
+            self._place.directory, settings.bus, sorted(settings.streams), self._rings
         )
+        # What workers do not find before, and what they have lost after.
+        self._serves = False
+        self._gone = False
         self._history = History(
-            child.bus_directory,
+            self._place.directory,
             settings,
             {**client_settings(settings.kafka), "logger": library_logger()},
             self._view,
@@ -198,13 +203,17 @@ class ConsumerProcess:
         """Begin to read."""
         self._source.start()
         self._history.start()
+        if not self._child.successor:
+            self._take_over()
 
     async def stop(self) -> None:
         """Commit, and end the thread."""
         self._source.stop()
         self._history.stop()
-        await asyncio.to_thread(self._source.join)
+        # At once: where there is a successor, workers connect to it as soon as they lose us.
+        self._gone = True
         self._publisher.close()
+        await asyncio.to_thread(self._source.join)
 
     def tick(self) -> None:
         """Once a second: let go of what is too old."""
@@ -214,9 +223,14 @@ class ConsumerProcess:
         if not self._source.is_alive() or not self._history.is_alive():
             _log.error("a thread that reads from Kafka has ended")
             self.failed.set()
-        if not self._publisher.reachable():
+        if not self._publisher.reachable() or (self._serves and not self._place.found()):
             _log.error("the bus's sockets were removed or replaced")
             self.failed.set()
+
+    def _take_over(self) -> None:
+        if not self._serves:
+            self._serves = True
+            self._place.take_over()
 
     def _view(self, stream: str) -> View | None:
         # Called from the history's thread.
@@ -232,6 +246,10 @@ class ConsumerProcess:
 
     @vital
     def _on_event(self, event: Event) -> None:
+        if self._gone:
+            if isinstance(event, Records):
+                self._source.done()
+            return
         match event:
             case Records():
                 try:
@@ -276,6 +294,7 @@ class ConsumerProcess:
         # Every worker compares, and finds the ring.
         self._publisher.break_run()
         if self._rings.keys() == self._topics.keys():
+            self._take_over()
             self._child.ready()
 
     def _on_lost(self, lost: Lost) -> None:

@@ -48,14 +48,31 @@ class KeyStore:
 
     def __init__(self, settings: Auth) -> None:
         self.keys: Mapping[str, tuple[Key, ...]] = MappingProxyType({})
-        self._endpoints = [_Endpoint(issuer) for issuer in settings.issuers]
-        self._refresh_seconds = settings.jwks_refresh_seconds
-        self._timeout_seconds = settings.jwks_timeout_seconds
+        self._endpoints: list[_Endpoint] = []
         self._wanted: set[str] = set()
         self._wake = threading.Event()
         self._stopping = False
-        if self._endpoints:
-            threading.Thread(target=self._run, name="keys", daemon=True).start()
+        self._thread: threading.Thread | None = None
+        # Held where `keys` is replaced: by the thread, and by whoever adopts settings.
+        self._replacing = threading.Lock()
+        self.adopt(settings)
+
+    def adopt(self, settings: Auth) -> None:
+        """Trust these issuers from now on, and fetch all their keys soon.
+
+        Until then those are good that are here: of an issuer whose URL is the same.
+        """
+        self._refresh_seconds = settings.jwks_refresh_seconds
+        self._timeout_seconds = settings.jwks_timeout_seconds
+        with self._replacing:
+            same = {endpoint.issuer for endpoint in self._endpoints}
+            kept = {each.issuer for each in settings.issuers if each in same}
+            self._endpoints = [_Endpoint(issuer) for issuer in settings.issuers]
+            self.keys = MappingProxyType({k: v for k, v in self.keys.items() if k in kept})
+        if self._endpoints and self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="keys", daemon=True)
+            self._thread.start()
+        self._wake.set()
 
     def refresh_soon(self, issuer: str | None) -> None:
         """A token named a key that is not here: look again, REFRESH_LIMIT_SECONDS apart."""
@@ -69,7 +86,7 @@ class KeyStore:
         self._wake.set()
 
     def _run(self) -> None:
-        while True:
+        while not self._stopping:
             # Before anything is looked at: what comes later ends the wait below.
             self._wake.clear()
             for endpoint in self._endpoints:
@@ -83,8 +100,8 @@ class KeyStore:
                     endpoint.fetched_at = time.monotonic()
                     pause = self._fetch(endpoint) * random.uniform(1 - JITTER, 1)
                     endpoint.due = time.monotonic() + pause
-            due = min(endpoint.due for endpoint in self._endpoints)
-            self._wake.wait(max(0.0, due - time.monotonic()))
+            due = min((endpoint.due for endpoint in self._endpoints), default=None)
+            self._wake.wait(None if due is None else max(0.0, due - time.monotonic()))
 
     def _fetch(self, endpoint: _Endpoint) -> float:
         """Fetch one issuer's keys; returns the seconds to the next regular fetch."""
@@ -108,7 +125,10 @@ class KeyStore:
         if endpoint.failures or keys != known:
             _log.info("keys fetched", issuer=issuer.name, keys=len(keys))
         endpoint.failures = 0
-        self.keys = MappingProxyType({**self.keys, issuer.issuer: keys})
+        with self._replacing:
+            # Other settings may have come meanwhile.
+            if any(endpoint is each for each in self._endpoints):
+                self.keys = MappingProxyType({**self.keys, issuer.issuer: keys})
         return self._refresh_seconds
 
 

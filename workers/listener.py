@@ -8,7 +8,9 @@ serves the slot next.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import itertools
 import logging
 import socket
 import ssl
@@ -75,6 +77,10 @@ class Listener:
         self._flood = Limited(10.0)
         # asyncio holds tasks weakly.
         self._openings: set[asyncio.Task[Any]] = set()
+        # Who was accepted and has not sent a request yet, with the time by which it must have.
+        self._expected: dict[int, float] = {}
+        self._numbers = itertools.count()
+        self._none_expected = asyncio.Event()
 
     def start(self) -> None:
         """Begin to accept."""
@@ -89,6 +95,19 @@ class Listener:
             self._loop.remove_reader(self._listening.fileno())
             if self._paused is not None:
                 self._paused.cancel()
+
+    def adopt(self, settings: Server, tls: ssl.SSLContext | None) -> None:
+        """Use these for connections that are accepted from now on."""
+        self._settings = settings
+        self._tls = tls
+
+    async def settled(self) -> None:
+        """Wait until whoever was accepted has sent its request, or missed its time."""
+        left = max(self._expected.values(), default=0.0) - self._loop.time()
+        if left > 0:
+            self._none_expected.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._none_expected.wait(), left)
 
     def _accept(self) -> None:
         for _ in range(ACCEPTS_PER_TURN):
@@ -123,10 +142,11 @@ class Listener:
         connection.setblocking(False)
         milliseconds = int(self._settings.tcp_user_timeout_seconds * 1000)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        number = self._expect()
         opening = self._loop.create_task(
             aiofastnet.connect_accepted_socket(
                 self._loop,
-                lambda: self._protocol(peer),
+                lambda: self._protocol(peer, number),
                 connection,
                 ssl=self._tls,
                 ssl_handshake_timeout=self._handshake_timeout if self._tls else None,
@@ -148,13 +168,31 @@ class Listener:
     def _handshake_timeout(self) -> float:
         return self._settings.handshake_timeout_seconds
 
-    def _protocol(self, peer: str) -> WSProtocol:
+    def _expect(self) -> int:
+        now = self._loop.time()
+        # Those that went away without a word; the oldest come first.
+        while self._expected and self._expected[first := next(iter(self._expected))] <= now:
+            del self._expected[first]
+        number = next(self._numbers)
+        # The TLS handshake and the request have that long each.
+        self._expected[number] = now + (2 if self._tls else 1) * self._handshake_timeout
+        return number
+
+    def _asked(
+        self, request: WSUpgradeRequest, peer: str, number: int
+    ) -> WSListener | WSUpgradeResponseWithListener:
+        self._expected.pop(number, None)
+        if not self._expected:
+            self._none_expected.set()
+        return self._answer(request, peer)
+
+    def _protocol(self, peer: str, number: int) -> WSProtocol:
         # picows makes these through ws_create_server only, which brings its own accept loop.
         return WSProtocol(
             None,  # host and port: a client's
             None,  # path: a client's
             False,  # is_client_side
-            lambda request: self._answer(request, peer),
+            lambda request: self._asked(request, peer, number),
             _silent,
             True,  # disconnect_on_exception
             self._handshake_timeout,

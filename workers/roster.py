@@ -8,6 +8,7 @@ token expiry alone follows the wall clock.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import math
 import random
@@ -30,6 +31,8 @@ from energyws.settings import Auth, Server
 TICK_SECONDS: Final = 0.5
 # Clients that are sent away come back after up to so long, on top of the spread of the drain.
 RECONNECT_JITTER_MS: Final = 1_000
+# Those that came together after a restart must not go together.
+AGE_JITTER: Final = 0.1
 
 
 class Closing(Protocol):
@@ -76,7 +79,7 @@ class Roster:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._server = server
-        self._notice_seconds = auth.expiry_notice_seconds
+        self._auth = auth
         self._members: dict[Member, None] = {}
         self._pinged: dict[Member, float] = {}
         self._closing: dict[Closing, float] = {}
@@ -84,6 +87,8 @@ class Roster:
         # announced, and those that have been. No number here is made for an entry alone.
         self._expiring: list[tuple[float, int, Member]] = []
         self._announced: list[tuple[float, int, Member]] = []
+        # The same, by the roster's own time, of those that are to be sent on at an age.
+        self._aging: list[tuple[float, int, Member]] = []
         self._round: list[Member] = []
         self._round_size = 0
         self._next_round = 0.0
@@ -101,6 +106,9 @@ class Roster:
         """A client was let in."""
         self._members[member] = None
         self.expires(member)
+        if (age := self._server.max_connection_age_seconds) is not None:
+            at = self._time + age * random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER)
+            heapq.heappush(self._aging, (at, member.id, member))
 
     def expires(self, member: Member) -> None:
         """A member's token expires at another time than before."""
@@ -118,24 +126,40 @@ class Roster:
         if len(self._expiring) > 2 * len(self._members) + 1_000:
             # Long-lived tokens of short-lived connections must not pile up. Those that have been
             # announced end soon.
-            self._expiring = [entry for entry in self._expiring if entry[2] in self._members]
-            heapq.heapify(self._expiring)
+            self._expiring = self._present(self._expiring)
+        if len(self._aging) > 2 * len(self._members) + 1_000:
+            self._aging = self._present(self._aging)
         if self._empty is not None and not self._members:
             self._empty.set()
 
+    def adopt(self, server: Server, auth: Auth) -> None:
+        """Use these from now on; who is here keeps the age that was meant for it."""
+        self._server = server
+        self._auth = auth
+
     async def drain(self, seconds: float) -> None:
-        """Send everybody away, spread evenly over `seconds`; return when all are gone."""
-        self._empty = asyncio.Event()
-        members = list(self._members)
-        random.shuffle(members)
+        """Send everybody away, spread evenly over `seconds`; return when all are gone.
+
+        Who comes after it has begun is sent away at its end.
+        """
+        await self.shed(len(self._members), seconds)
+        while self._members:
+            self._empty = asyncio.Event()
+            for member in list(self._members):
+                if not member.closing:
+                    _send_on(member)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), TICK_SECONDS)
+
+    async def shed(self, count: int, seconds: float) -> None:
+        """Send so many away, whoever they are, spread evenly over `seconds`."""
+        members = random.sample(list(self._members), min(count, len(self._members)))
         start = self._loop.time()
         for number, member in enumerate(members):
             due = start + seconds * number / len(members)
             if (wait := due - self._loop.time()) > 0:
                 await asyncio.sleep(wait)
-            member.reconnect(random.randrange(RECONNECT_JITTER_MS), RESTART)
-        if self._members:
-            await self._empty.wait()
+            _send_on(member)
 
     def close(self) -> None:
         """Stop the clock."""
@@ -149,6 +173,7 @@ class Roster:
         self._timer = self._loop.call_later(TICK_SECONDS, self._on_tick)
         self._abort_overdue()
         self._expire(self._wall())
+        self._send_on_the_old()
         self._drop_silent()
         self._ping_some()
 
@@ -159,7 +184,7 @@ class Roster:
                 connection.abort()
 
     def _expire(self, wall: float) -> None:
-        for entry in self._due(self._expiring, wall + self._notice_seconds):
+        for entry in self._due(self._expiring, wall + self._auth.expiry_notice_seconds):
             at, _, member = entry
             if at > wall:
                 member.say(TOKEN_EXPIRING)
@@ -181,6 +206,17 @@ class Roster:
             # A renewed token has an entry of its own; a member that left has none that counts.
             if member in self._members and member.principal.expires_at == at:
                 yield entry
+
+    def _present(self, entries: list[tuple[float, int, Member]]) -> list[tuple[float, int, Member]]:
+        left = [entry for entry in entries if entry[2] in self._members]
+        heapq.heapify(left)
+        return left
+
+    def _send_on_the_old(self) -> None:
+        while self._aging and self._aging[0][0] <= self._time:
+            _, _, member = heapq.heappop(self._aging)
+            if member in self._members and not member.closing:
+                _send_on(member)
 
     def _drop_silent(self) -> None:
         for member, deadline in list(self._pinged.items()):
@@ -205,3 +241,7 @@ class Roster:
                 member.ping()
                 self._pinged[member] = self._time + self._server.pong_timeout_seconds
         del self._round[-self._round_size :]
+
+
+def _send_on(member: Member) -> None:
+    member.reconnect(random.randrange(RECONNECT_JITTER_MS), RESTART)

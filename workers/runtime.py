@@ -13,6 +13,7 @@ import functools
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,19 +26,29 @@ import uvloop
 from energyws import log
 from energyws.board import Board, Field, Row, State
 from energyws.errors import BootError, ExitCode
+from energyws.orders import Adopt, Departure, Leave, Order, Shed, unpack
 from energyws.settings import Settings, loads
 
 BEAT_SECONDS: Final = 0.25
 _PR_SET_PDEATHSIG: Final = 1
+_DATAGRAM_BYTES: Final = 1 << 20
+_URGENCY: Final = (Departure.RETIRE, Departure.HANDOVER, Departure.STOP)
 _Parameters = ParamSpec("_Parameters")
 
 _log = log.Log("process")
 _reports = log.Limited(10.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Child:
-    """What a child process has been given. `drain` is set by the first SIGTERM."""
+    """What a child process has been given, and what it is told while it runs.
+
+    drain: set once it is to leave, by the supervisor or by a SIGTERM; departure says how, and may
+    become more urgent afterwards: on_departure is told each time. on_shed gets how many clients to
+    send away. on_adopt gets new settings, before `settings` has them; it raises BootError for what
+    cannot be used, and then the old ones stay. successor: another process does this one's work
+    until it is ready.
+    """
 
     settings: Settings
     board: Board
@@ -46,13 +57,47 @@ class Child:
     bus_directory: Path
     slot: int | None
     listen_fd: int | None
+    successor: bool = False
     drain: asyncio.Event = field(default_factory=asyncio.Event)
+    departure: Departure | None = None
+    on_departure: Callable[[Departure], None] = field(default=lambda how: None)
+    on_shed: Callable[[int], None] = field(default=lambda count: None)
+    on_adopt: Callable[[Settings], None] = field(default=lambda settings: None)
 
     def ready(self) -> None:
         """Tell the supervisor that this process does its work; once more is fine."""
         if self.row[Field.STATE] == State.STARTING:
             self.row[Field.STATE] = State.READY
             _log.info("ready")
+
+    def depart(self, how: Departure) -> None:
+        """Be told to leave; what was more urgent before stays so."""
+        if self.departure is None or _URGENCY.index(how) > _URGENCY.index(self.departure):
+            self.departure = how
+            self.row[Field.STATE] = State.DRAINING
+            self.on_departure(how)
+            self.drain.set()
+
+    def obey(self, order: Order) -> None:
+        """Do what the supervisor says."""
+        match order:
+            case Leave(how):
+                self.depart(how)
+            case Shed(count):
+                self.on_shed(count)
+            case Adopt(settings):
+                self._adopt(settings)
+
+    def _adopt(self, settings: Settings) -> None:
+        try:
+            self.on_adopt(settings)
+        except BootError as error:
+            self.row.add(Field.RELOADS_REFUSED)
+            _log.error("reload refused: going on as before", reason=error)
+            return
+        log.adjust(settings.log, self.name)
+        self.settings = settings
+        self.row.add(Field.RELOADS)
 
 
 def run(
@@ -74,9 +119,16 @@ def run(
 
     async def supervised() -> None:
         child = Child(
-            settings, board, row, options.name, options.bus, options.slot, options.listen_fd
+            settings,
+            board,
+            row,
+            options.name,
+            options.bus,
+            options.slot,
+            options.listen_fd,
+            options.successor,
         )
-        _watch(child, options.lifeline_fd)
+        _watch(child, socket.socket(fileno=options.orders_fd))
         await main(child)
 
     try:
@@ -96,11 +148,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--row", type=int, required=True)
     parser.add_argument("--board-fd", type=int, required=True)
     parser.add_argument("--settings-fd", type=int, required=True)
-    parser.add_argument("--lifeline-fd", type=int, required=True)
+    parser.add_argument("--orders-fd", type=int, required=True)
     parser.add_argument("--bus", type=Path, required=True)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--slot", type=int)
     parser.add_argument("--listen-fd", type=int)
+    parser.add_argument("--successor", action="store_true")
     return parser
 
 
@@ -136,18 +189,17 @@ def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         )
 
 
-def _watch(child: Child, lifeline: int) -> None:
+def _watch(child: Child, orders: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_report)
-    # The second line of defence, should the parent-death signal be lost: its end is closed by
-    # the kernel, whatever happens to the supervisor.
-    loop.add_reader(lifeline, os._exit, ExitCode.ORPHANED)
+    orders.setblocking(False)
+    loop.add_reader(orders.fileno(), _on_orders, child, orders)
     loop.add_signal_handler(signal.SIGTERM, _on_terminate, child)
     loop.add_signal_handler(signal.SIGQUIT, _leave_now)
     # Ctrl-C, or a terminal that is closed, reaches the whole group; what it means is the
     # supervisor's decision.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
+        signal.signal(number, signal.SIG_IGN)
 
     def beat(due: float) -> None:
         now = time.monotonic()
@@ -158,11 +210,23 @@ def _watch(child: Child, lifeline: int) -> None:
     beat(time.monotonic())
 
 
+def _on_orders(child: Child, orders: socket.socket) -> None:
+    try:
+        data = orders.recv(_DATAGRAM_BYTES)
+    except (BlockingIOError, InterruptedError):
+        return
+    if not data:
+        # The second line of defence, should the parent-death signal be lost: the other end is
+        # closed by the kernel, whatever happens to the supervisor.
+        os._exit(ExitCode.ORPHANED)
+    child.obey(unpack(data))
+
+
 def _on_terminate(child: Child) -> None:
-    if child.drain.is_set():
-        _leave_now()
-    child.row[Field.STATE] = State.DRAINING
-    child.drain.set()
+    # Whoever asks a second time means at once; but the supervisor's order is no second time: a
+    # process manager may have sent this signal to every process of the service.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _leave_now)
+    child.depart(Departure.RETIRE)
 
 
 def vital(callback: Callable[_Parameters, None]) -> Callable[_Parameters, None]:

@@ -57,9 +57,9 @@ _log = Log("session")
 _ids = itertools.count(1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Context:
-    """What all sessions of a worker share."""
+    """What all sessions of a worker share. settings and verifier are replaced at a reload."""
 
     settings: Server
     hub: Hub

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from typing import Final
@@ -10,22 +11,32 @@ from typing import Final
 from energyws.auth import Verifier
 from energyws.board import Field
 from energyws.errors import BootError
-from energyws.settings import Tls
+from energyws.log import Log
+from energyws.orders import Departure
+from energyws.settings import Settings, Tls
 from workers.bus import Subscriber
 from workers.handshake import Gate, max_descriptor
 from workers.hub import Hub
 from workers.keys import KeyStore
 from workers.listener import Listener
+from workers.meeting import current
 from workers.roster import Roster
 from workers.runtime import Child, run
 from workers.session import Context
 from workers.upkeep import Upkeep
 
 TICK_SECONDS: Final = 1.0
+# A connection that was half open when its slot was retired may need as long: its last packet was
+# lost, and is sent again after a second (RFC 6298).
+QUEUE_SECONDS: Final = 3.0
+
+_log = Log("worker")
 
 
-def tls_context(tls: Tls) -> ssl.SSLContext:
+def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
     """TLS 1.2 and later, HTTP/1.1 only; raises BootError for a pair that cannot be used."""
+    if tls is None:
+        return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
@@ -33,63 +44,135 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
     # way, a connection costs 20 to 30 KiB more; where the attribute is not known, it does.
     context._aiofastnet_force_socket_bio = True  # type: ignore[attr-defined]
     try:
-        context.load_cert_chain(tls.cert, tls.key)
-    except OSError as error:
+        # A password must be given, or OpenSSL asks the terminal for it.
+        context.load_cert_chain(tls.cert, tls.key, password="")
+    except (OSError, ValueError) as error:
         raise BootError(
             f"server.tls: {tls.cert} and {tls.key} cannot be used as certificate and key: {error}"
         ) from None
     return context
 
 
-async def serve(child: Child) -> None:
-    """Serve until told to drain, then until the last client is gone."""
-    settings = child.settings
-    assert child.listen_fd is not None
-    tls = None if settings.server.tls is None else tls_context(settings.server.tls)
-    listening = socket.socket(fileno=child.listen_fd)
-    keys = KeyStore(settings.auth)
-    roster = Roster(settings.server, settings.auth)
-    synced = asyncio.Event()
-    hub = Hub(settings.streams, settings.history, child.bus_directory, child.row, synced.set)
-    context = Context(settings.server, hub, roster, Verifier(settings.auth), keys, child.row)
-    gate = Gate(context, settings.auth, child.board)
-    listener = Listener(listening, settings.server, tls, gate.answer, max_descriptor())
-    subscriber = Subscriber(
-        child.bus_directory,
-        settings.bus,
-        sorted(settings.streams),
-        hub,
-        lambda: child.row.add(Field.RESYNCS),
-    )
-    upkeep = Upkeep()
-    ticking = asyncio.create_task(_tick(hub, upkeep, roster))
-    drained = asyncio.create_task(child.drain.wait())
-    try:
+class Worker:
+    """Everything that a worker has, from its start to its end."""
+
+    def __init__(self, child: Child) -> None:
+        settings = child.settings
+        assert child.listen_fd is not None
+        # Before anything that runs: it may be what cannot be used.
+        tls = tls_context(settings.server.tls)
+        verifier = Verifier(settings.auth)
+        self._child = child
+        self._loop = asyncio.get_running_loop()
+        self._synced = asyncio.Event()
+        self._queue_not_ours = asyncio.Event()
+        self._keys = KeyStore(settings.auth)
+        self._roster = Roster(settings.server, settings.auth)
+        bus = current(child.bus_directory)
+        self._hub = Hub(settings.streams, settings.history, bus, child.row, self._synced.set)
+        self._context = Context(
+            settings.server, self._hub, self._roster, verifier, self._keys, child.row
+        )
+        self._gate = Gate(self._context, settings.auth, child.board)
+        self._listener = Listener(
+            socket.socket(fileno=child.listen_fd),
+            settings.server,
+            tls,
+            self._gate.answer,
+            max_descriptor(),
+        )
+        self._subscriber = Subscriber(
+            bus,
+            settings.bus,
+            sorted(settings.streams),
+            self._hub,
+            lambda: child.row.add(Field.RESYNCS),
+        )
+        self._upkeep = Upkeep()
+        self._tasks = {asyncio.create_task(self._tick())}
+        child.on_departure = self._on_departure
+        child.on_shed = self._on_shed
+        child.on_adopt = self._on_adopt
+
+    async def serve(self) -> None:
+        """Until told to leave, then until the last client is gone."""
+        child = self._child
+        leaving = asyncio.create_task(child.drain.wait())
         # Whoever is let in before that would resume from an empty ring.
-        ready = asyncio.create_task(synced.wait())
-        await asyncio.wait({ready, drained}, return_when=asyncio.FIRST_COMPLETED)
+        ready = asyncio.create_task(self._synced.wait())
+        await asyncio.wait({ready, leaving}, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
-        upkeep.begin()
-        listener.start()
-        if not drained.done():
+        self._upkeep.begin()
+        if child.departure is not Departure.HANDOVER:
+            # Also when it is to leave already: somebody may wait in the queue.
+            self._listener.start()
+        if not leaving.done():
             child.ready()
-        await drained
-        gate.draining = True
-        await roster.drain(settings.server.drain_seconds)
+        await leaving
+        await self._leave()
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for task in self._tasks:
+            task.cancel()
+        self._listener.stop()
+        self._subscriber.close()
+        self._hub.close()
+        self._roster.close()
+        self._keys.close()
+
+    async def _leave(self) -> None:
+        child = self._child
+        queue_empty_at = self._loop.time() + QUEUE_SECONDS
+        await self._roster.drain(child.settings.server.drain_seconds)
+        with contextlib.suppress(TimeoutError):
+            left = max(0.0, queue_empty_at - self._loop.time())
+            await asyncio.wait_for(self._queue_not_ours.wait(), left)
+        if child.departure is not Departure.STOP:
+            # Whoever was accepted is let in before it is sent on: that is no refusal.
+            self._listener.stop()
+            await self._listener.settled()
+            await self._roster.drain(0.0)
+
+    def _on_departure(self, how: Departure) -> None:
+        if how is not Departure.RETIRE:
+            self._queue_not_ours.set()
+        if how is Departure.STOP:
+            self._gate.draining = True
+        elif how is Departure.HANDOVER:
+            self._listener.stop()
+
+    def _on_shed(self, count: int) -> None:
+        _log.info("shedding clients", count=count, of=len(self._roster))
+        seconds = self._child.settings.server.drain_seconds
+        task = asyncio.create_task(self._roster.shed(count, seconds))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _on_adopt(self, settings: Settings) -> None:
+        tls = tls_context(settings.server.tls)
+        verifier = Verifier(settings.auth)
+        self._listener.adopt(settings.server, tls)
+        self._roster.adopt(settings.server, settings.auth)
+        self._keys.adopt(settings.auth)
+        self._gate.auth = settings.auth
+        self._context.settings = settings.server
+        self._context.verifier = verifier
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self._hub.tick()
+            self._upkeep.tick(len(self._roster))
+
+
+async def serve(child: Child) -> None:
+    """Be a worker."""
+    worker = Worker(child)
+    try:
+        await worker.serve()
     finally:
-        ticking.cancel()
-        listener.stop()
-        subscriber.close()
-        hub.close()
-        roster.close()
-        keys.close()
-
-
-async def _tick(hub: Hub, upkeep: Upkeep, roster: Roster) -> None:
-    while True:
-        await asyncio.sleep(TICK_SECONDS)
-        hub.tick()
-        upkeep.tick(len(roster))
+        worker.close()
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def bus_stolen(world: World, rng: random.Random) -> None:
     stranger = context.socket(zmq.PUB)
     try:
         stranger.setsockopt(zmq.LINGER, 0)
-        stranger.bind(f"ipc://{bus / 'frames'}")
+        stranger.bind(f"ipc://{bus / 'current' / 'frames'}")
         world.kill(rng.choice(world.workers))
         until = time.monotonic() + rng.uniform(0.5, 1.5)
         while time.monotonic() < until:

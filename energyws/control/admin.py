@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
+import hmac
 import socket
 import sys
 import threading
 from collections.abc import Callable
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 import orjson
 
+from energyws.control.checks import is_loopback
 from energyws.errors import BootError
 from energyws.log import Log
 from energyws.settings import Admin
 
 REQUEST_SECONDS: Final = 5.0
 MAX_REQUESTS_AT_ONCE: Final = 32
+MAX_BODY_BYTES: Final = 4096
 
 _log = Log("admin")
 
 # Path to status and JSON body.
 Answers = dict[str, Callable[[], tuple[int, Any]]]
+# The same for POST; it is given what the body holds.
+Commands = dict[str, Callable[[Any], tuple[int, Any]]]
 
 
 class AdminServer:
-    """Answers GET for each path in `answers`, from threads of its own."""
+    """Answers GET for each path in `answers` and POST for each in `commands`.
 
-    def __init__(self, settings: Admin, answers: Answers) -> None:
+    From threads of its own. `token` is asked for by POST, and may be replaced; without one, POST is
+    for loopback only.
+    """
+
+    def __init__(self, settings: Admin, answers: Answers, commands: Commands) -> None:
+        self.token = settings.token
+        self._loopback = is_loopback(settings.host)
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        handler = _handler(answers, commands, self._refusal)
         try:
-            self._server = _Server(family, (settings.host, settings.port), _handler(answers))
+            self._server = _Server(family, (settings.host, settings.port), handler)
         except OSError as error:
             raise BootError(
                 f"admin.host, admin.port: cannot listen on {settings.host}:{settings.port}: "
@@ -47,6 +60,21 @@ class AdminServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def _refusal(self, headers: Message[str, str]) -> tuple[int, str] | None:
+        """Why a POST with these headers is not answered: status and text."""
+        if self.token is None:
+            if not self._loopback:
+                return 403, "set admin.token: admin.host can be reached from elsewhere"
+            if headers.get("Origin") is not None:
+                # Any page in a browser on this machine could send it.
+                return 403, "not for browsers"
+            return None
+        scheme, _, shown = headers.get("Authorization", "").partition(" ")
+        token = self.token.encode()
+        if scheme.lower() != "bearer" or not hmac.compare_digest(shown.strip().encode(), token):
+            return 401, "send Authorization: Bearer with admin.token"
+        return None
 
 
 class _Server(ThreadingHTTPServer):
@@ -80,7 +108,11 @@ class _Server(ThreadingHTTPServer):
             _log.exception("an admin request failed")
 
 
-def _handler(answers: Answers) -> type[BaseHTTPRequestHandler]:
+def _handler(
+    answers: Answers,
+    commands: Commands,
+    refusal: Callable[[Message[str, str]], tuple[int, str] | None],
+) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = REQUEST_SECONDS
 
@@ -90,6 +122,34 @@ def _handler(answers: Answers) -> type[BaseHTTPRequestHandler]:
                 status, body = 404, {"error": "no such path", "paths": sorted(answers)}
             else:
                 status, body = answer()
+            self._send(status, body)
+
+        do_HEAD = do_GET
+
+        def do_POST(self) -> None:
+            status, body = self._command()
+            # What was not read of the request must not be taken for the next one.
+            self.close_connection = True
+            self._send(status, body)
+
+        def _command(self) -> tuple[int, Any]:
+            command = commands.get(self.path.partition("?")[0])
+            if command is None:
+                return 404, {"error": "no such path for POST", "paths": sorted(commands)}
+            if (refused := refusal(self.headers)) is not None:
+                status, reason = refused
+                return status, {"error": reason}
+            length = self.headers.get("Content-Length", "0")
+            if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+                return 413, {"error": f"send Content-Length, {MAX_BODY_BYTES} at most"}
+            data = self.rfile.read(int(length))
+            try:
+                body = orjson.loads(data) if data else None
+            except orjson.JSONDecodeError:
+                return 400, {"error": "the body is not JSON"}
+            return command(body)
+
+        def _send(self, status: int, body: Any) -> None:
             data = orjson.dumps(body)
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -97,8 +157,6 @@ def _handler(answers: Answers) -> type[BaseHTTPRequestHandler]:
             self.send_header("Cache-Control", "no-store")
             self.end_headers()
             self.wfile.write(data)
-
-        do_HEAD = do_GET
 
         def log_message(self, format: str, *args: Any) -> None:
             # Probes come every few seconds; their log says nothing.

@@ -197,14 +197,15 @@ def _warnings(settings: Settings) -> Iterator[str]:
         yield "auth.issuer: not used without auth.jwks_url; remove it"
     for each in auth.issuers:
         parts = urlsplit(each.jwks_url)
-        if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
             yield (
                 f"auth.issuers: the keys of {shown(each.issuer)} come over http://, where anyone "
                 "on the way can replace them: use https://"
             )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

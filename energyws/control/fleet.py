@@ -4,237 +4,412 @@ Rules of this file:
 
 1. A child is started again when it ends unasked: at once the first time, then later and later.
 2. Crashing again and again, or an exit code that says "never again", ends the service.
-3. A child counts as hung when its heartbeat stands still and so does its CPU time; one that
-   computes but does not beat is starved or stuck, and gets much longer.
-4. What was not seen because the supervisor itself was away is held against nobody.
+3. Connections are steered to workers that are ready; while none is, they wait in every queue.
+4. A child is replaced one at a time: the successor becomes ready, then the old one leaves. One
+   that does not become ready is given up, and the old one stays.
+5. A slot that is not needed any more gets no new connections first; its worker then leaves.
+6. Who leaves has a deadline.
+7. What was not seen because the supervisor itself was away is held against nobody.
 """
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Final
 
 from energyws.board import State
+from energyws.control.actions import (
+    Action,
+    Exit,
+    Halt,
+    Kill,
+    Release,
+    Replaced,
+    Start,
+    Steer,
+    Tell,
+    describe,
+)
+from energyws.control.balance import share, surplus
+from energyws.control.watch import Beat, Watch
 from energyws.errors import ExitCode
-from energyws.settings import Supervision
+from energyws.orders import Departure, Leave, Shed
+from energyws.settings import Settings
 
+CONSUMER: Final = "consumer"
 # A child that has run for so long without a crash starts with a clean record.
 FORGET_SECONDS: Final = 60.0
 BACKOFF_FIRST_SECONDS: Final = 0.25
 # Steps come several times a second; a longer silence is the supervisor's own.
 LATE_SECONDS: Final = 1.0
+# On top of the drain and of one closing handshake.
+DRAIN_MARGIN_SECONDS: Final = 5.0
+# A successor has so long to become ready.
+WARM_SECONDS: Final = 60.0
 _FINAL_EXITS: Final = frozenset({ExitCode.CONFIG, ExitCode.BOOT})
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """What a running child shows: its state, its heartbeat counter, CPU seconds it has used."""
-
-    state: State
-    beat: int
-    cpu_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """A child has ended; status as subprocess has it: an exit code, or minus a signal."""
-
-    name: str
-    status: int
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Start this child."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Terminate:
-    """Ask this child to drain and end."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """End this child at once."""
-
-    name: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Halt:
-    """End the service with this exit code, and whatever still runs with it."""
-
-    code: ExitCode
-    why: str
-
-
-Action = Start | Terminate | Kill | Halt
-
-
-class Phase(Enum):
-    """WAITING → RUNNING → (LEAVING →) GONE, or from RUNNING back to WAITING after a crash."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    LEAVING = "leaving"
-    GONE = "gone"
+def worker_name(slot: int) -> str:
+    """The name of the child in a worker slot."""
+    return f"worker-{slot}"
 
 
 @dataclass(slots=True)
-class _Member:
-    name: str
-    phase: Phase = Phase.WAITING
-    start_at: float = float("-inf")
-    beat: int = -1
-    beat_at: float = 0.0
-    cpu_seconds: float = 0.0
-    cpu_at: float = 0.0
-    crashes: list[float] = field(default_factory=list)
+class _Process:
+    number: int
+    watch: Watch
+    state: State = State.EMPTY
+    connections: int = 0
+    warm_until: float = float("inf")
+    kill_at: float = float("inf")
+    told: Departure | None = None
     killed: bool = False
+
+    @property
+    def ready(self) -> bool:
+        return self.state is State.READY and not self.killed
+
+
+@dataclass(slots=True)
+class _Seat:
+    """A child by name: the process that does its work, its successor, and those that leave."""
+
+    name: str
+    slot: int | None
+    wanted: bool = True
+    start_at: float = float("-inf")
+    crashes: list[float] = field(default_factory=list)
+    current: _Process | None = None
+    successor: _Process | None = None
+    leaving: list[_Process] = field(default_factory=list)
+
+    def processes(self) -> Iterator[_Process]:
+        yield from (each for each in (self.current, self.successor) if each is not None)
+        yield from self.leaving
 
 
 class Fleet:
-    """The children by name, in the order of their start. Times are monotonic seconds."""
+    """The children in the order of their start. Times are monotonic seconds.
 
-    def __init__(
-        self, settings: Supervision, names: Sequence[str], rng: Callable[[], float]
-    ) -> None:
-        self._settings = settings
+    Numbers of processes are given out here, and never again.
+    """
+
+    def __init__(self, settings: Settings, workers: int, rng: Callable[[], float]) -> None:
+        self.settings = settings
         self._rng = rng
-        self._members = {name: _Member(name) for name in names}
+        self._seats = {CONSUMER: _Seat(CONSUMER, None)}
+        self._started = 0
         self._stepped_at: float | None = None
         self._drain_until: float | None = None
+        self._steered: tuple[int, ...] = ()
+        self._to_replace: list[str] = []
+        # A seat, and the successor that is not ready yet.
+        self._replacing: tuple[_Seat, _Process | None] | None = None
+        self._orders: list[Tell] = []
+        # Slots that shed clients get no new ones until then, or until they have their share.
+        self._shedding: set[int] = set()
+        self._shedding_until = 0.0
+        self.scale(workers)
 
     @property
     def draining(self) -> bool:
         """Whether the service is on its way out."""
         return self._drain_until is not None
 
-    def phase(self, name: str) -> Phase:
-        """Where a child is in its life."""
-        return self._members[name].phase
+    @property
+    def workers(self) -> int:
+        """How many workers there should be."""
+        return sum(seat.wanted for seat in self._seats.values()) - 1
 
-    def drain(self, until: float) -> None:
+    @property
+    def replacing(self) -> bool:
+        """Whether children are being replaced."""
+        return self._replacing is not None or bool(self._to_replace)
+
+    @property
+    def drain_seconds(self) -> float:
+        """How long all clients may take to leave."""
+        server = self.settings.server
+        return server.drain_seconds + server.close_timeout_seconds + DRAIN_MARGIN_SECONDS
+
+    @property
+    def leave_seconds(self) -> float:
+        """How long a child may take to leave that lets in whoever it has accepted."""
+        return self.drain_seconds + 2 * self.settings.server.handshake_timeout_seconds
+
+    def scale(self, workers: int) -> None:
+        """Have so many workers; the highest slots are the ones that come and go."""
+        for slot in range(workers):
+            name = worker_name(slot)
+            seat = self._seats.setdefault(name, _Seat(name, slot))
+            seat.wanted = True
+        for seat in self._seats.values():
+            if seat.slot is not None and seat.slot >= workers:
+                seat.wanted = False
+
+    def replace(self, *, workers: bool = True, consumer: bool = True) -> None:
+        """Replace these children by new processes, one at a time; the consumer first."""
+        names = [CONSUMER] if consumer else []
+        names += [name for name in self._seats if name != CONSUMER] if workers else []
+        self._to_replace = [each for each in self._to_replace if each not in names] + names
+
+    def rebalance(self, now: float) -> dict[str, int]:
+        """Let workers that have more than their share shed clients; how many each."""
+        seats = self._serving()
+        excess = surplus({seat.name: seat.current.connections for seat in seats if seat.current})
+        for seat in seats:
+            if seat.name in excess and seat.current is not None and seat.slot is not None:
+                self._orders.append(Tell(seat.current.number, Shed(excess[seat.name])))
+                self._shedding.add(seat.slot)
+        self._shedding_until = now + self.leave_seconds
+        return excess
+
+    def drain(self, now: float) -> None:
         """End in order: workers first, then the consumer that feeds them; kill what is left."""
-        self._drain_until = until
+        self._drain_until = now + self.drain_seconds
 
-    def step(self, now: float, beats: Mapping[str, Beat], exits: Sequence[Exit]) -> list[Action]:
+    def step(self, now: float, beats: Mapping[int, Beat], exits: Sequence[Exit]) -> list[Action]:
         """What is to be done now; every action is taken to be carried out."""
         self._forgive_own_absence(now)
+        for _, process in self._processes():
+            if (beat := beats.get(process.number)) is not None:
+                process.state, process.connections = beat.state, beat.connections
         actions: list[Action] = []
         for exit_ in exits:
             actions += self._on_exit(exit_, now)
+        if any(isinstance(action, Halt) for action in actions):
+            return actions
+        actions += self._overdue(now)
         if self._drain_until is not None:
             return actions + self._drain(now, self._drain_until)
-        for member in self._members.values():
-            if member.phase is Phase.WAITING and member.start_at <= now:
-                member.phase = Phase.RUNNING
-                member.killed = False
-                member.beat, member.beat_at, member.cpu_at = -1, now, now
-                actions.append(Start(member.name))
-            elif member.phase is Phase.RUNNING and member.name in beats:
-                actions += self._watch(member, beats[member.name], now)
+        # Before anybody is told to leave.
+        actions += self._steer(now)
+        for seat in list(self._seats.values()):
+            actions += self._tend(seat, now) if seat.wanted else self._retire(seat, now)
+        actions += self._replace_next(now)
+        orders, self._orders = self._orders, []
+        running = {process.number for _, process in self._processes()}
+        actions += [order for order in orders if order.process in running]
+        for seat in self._seats.values():
+            for each in (seat.current, seat.successor):
+                if each is not None and not each.killed and each.number in beats:
+                    actions += self._look(each, beats[each.number], now)
         return actions
+
+    def _processes(self) -> Iterator[tuple[_Seat, _Process]]:
+        for seat in self._seats.values():
+            for process in seat.processes():
+                yield seat, process
 
     def _forgive_own_absence(self, now: float) -> None:
         if self._stepped_at is not None and (late := now - self._stepped_at) > LATE_SECONDS:
-            for member in self._members.values():
-                member.beat_at += late
-                member.cpu_at += late
+            for _, process in self._processes():
+                process.watch.forgive(late)
         self._stepped_at = now
 
-    def _watch(self, member: _Member, beat: Beat, now: float) -> list[Action]:
-        if beat.beat != member.beat:
-            member.beat, member.beat_at = beat.beat, now
-        if beat.cpu_seconds != member.cpu_seconds:
-            member.cpu_seconds, member.cpu_at = beat.cpu_seconds, now
-        silent = now - member.beat_at
-        idle = now - member.cpu_at
-        if member.killed:
+    def _look(self, process: _Process, beat: Beat, now: float) -> list[Action]:
+        why = process.watch.look(beat, now, self.settings.supervision)
+        if why is None:
             return []
-        if min(silent, idle) >= self._settings.hang_seconds:
-            why = f"no heartbeat and no CPU time for {silent:.1f} s"
-        elif silent >= self._settings.starved_seconds:
-            why = f"no heartbeat for {silent:.1f} s, although it computes"
-        else:
+        process.killed = True
+        return [Kill(process.number, why)]
+
+    def _new(self, seat: _Seat, now: float, *, successor: bool = False) -> tuple[_Process, Start]:
+        self._started += 1
+        return (
+            _Process(self._started, Watch(now)),
+            Start(self._started, seat.name, seat.slot, successor),
+        )
+
+    # Steady state: one process in every seat.
+
+    def _tend(self, seat: _Seat, now: float) -> list[Action]:
+        current = seat.current
+        if current is not None and current.state is State.DRAINING:
+            # Not ours: somebody has sent it a SIGTERM. It leaves, and has a successor at once.
+            current.kill_at = now + self.leave_seconds
+            seat.leaving.append(current)
+            seat.current, seat.start_at = None, now
+        if seat.current is None and seat.successor is not None:
+            seat.current, seat.successor = seat.successor, None
+        if seat.current is None:
+            if seat.start_at > now:
+                return []
+            seat.current, start = self._new(seat, now)
+            return [start]
+        if not seat.current.ready:
             return []
-        member.killed = True
-        return [Kill(member.name, why)]
+        # The queue is its own from now on.
+        return [
+            action
+            for each in seat.leaving
+            if each.told is not Departure.HANDOVER
+            for action in self._tell(each, Departure.HANDOVER, now)
+        ]
+
+    def _tell(self, process: _Process, how: Departure, now: float) -> list[Action]:
+        if process.told is None:
+            process.kill_at = min(process.kill_at, now + self.leave_seconds)
+        process.told = how
+        return [Tell(process.number, Leave(how))]
+
+    def _overdue(self, now: float) -> list[Action]:
+        overdue = [
+            process
+            for _, process in self._processes()
+            if process.kill_at <= now and not process.killed
+        ]
+        for process in overdue:
+            process.killed = True
+        return [Kill(process.number, "did not drain in time") for process in overdue]
 
     def _on_exit(self, exit_: Exit, now: float) -> list[Action]:
-        member = self._members[exit_.name]
-        if self._drain_until is not None or member.phase is Phase.LEAVING:
-            member.phase = Phase.GONE
+        seat, process = next(
+            found for found in self._processes() if found[1].number == exit_.process
+        )
+        if process is not seat.current:
+            if process is seat.successor:
+                seat.successor = None
+            else:
+                seat.leaving.remove(process)
+            return []
+        seat.current = None
+        if self._drain_until is not None or process.told is not None:
             return []
         if exit_.status in _FINAL_EXITS:
-            member.phase = Phase.GONE
-            why = f"{member.name} cannot start ({describe(exit_.status)}): see its log"
+            why = f"{seat.name} cannot start ({describe(exit_.status)}): see its log"
             return [Halt(ExitCode(exit_.status), why)]
-        settings = self._settings
-        window = max(FORGET_SECONDS, settings.crash_loop_seconds)
-        member.crashes = [at for at in member.crashes if now - at < window] + [now]
-        recent = [at for at in member.crashes if now - at < settings.crash_loop_seconds]
-        if len(recent) >= settings.crash_loop_count:
-            member.phase = Phase.GONE
+        rules = self.settings.supervision
+        window = max(FORGET_SECONDS, rules.crash_loop_seconds)
+        seat.crashes = [at for at in seat.crashes if now - at < window] + [now]
+        recent = [at for at in seat.crashes if now - at < rules.crash_loop_seconds]
+        if len(recent) >= rules.crash_loop_count:
             why = (
-                f"{member.name} ended {len(recent)} times within "
-                f"{settings.crash_loop_seconds:g} s, last {describe(exit_.status)}: see its log"
+                f"{seat.name} ended {len(recent)} times within "
+                f"{rules.crash_loop_seconds:g} s, last {describe(exit_.status)}: see its log"
             )
             return [Halt(ExitCode.CRASH_LOOP, why)]
-        member.phase = Phase.WAITING
-        member.start_at = now + self._backoff(len(member.crashes))
+        seat.start_at = now + self._backoff(len(seat.crashes))
         return []
 
     def _backoff(self, crashes: int) -> float:
         if crashes <= 1:
             return 0.0
         bound = min(
-            self._settings.backoff_max_seconds, BACKOFF_FIRST_SECONDS * 2.0 ** (crashes - 2)
+            self.settings.supervision.backoff_max_seconds,
+            BACKOFF_FIRST_SECONDS * 2.0 ** (crashes - 2),
         )
         # Never less than half: a crash must not be answered at once again.
         return bound * (1 + self._rng()) / 2
 
+    # Where new connections go.
+
+    def _serving(self) -> list[_Seat]:
+        return [
+            seat
+            for seat in self._seats.values()
+            if seat.slot is not None and seat.wanted and seat.current and seat.current.ready
+        ]
+
+    def _steer(self, now: float) -> list[Action]:
+        serving = self._serving()
+        loads = {seat.name: seat.current.connections for seat in serving if seat.current}
+        fair = share(loads)
+        if now >= self._shedding_until:
+            self._shedding.clear()
+        self._shedding = {
+            seat.slot
+            for seat in serving
+            if seat.slot in self._shedding and loads[seat.name] > fair and seat.slot is not None
+        }
+        open_ = [seat for seat in serving if seat.slot not in self._shedding] or serving
+        # None is ready: they wait in the queues of all that will be.
+        chosen = open_ or [seat for seat in self._seats.values() if seat.wanted]
+        slots = tuple(seat.slot for seat in chosen if seat.slot is not None)
+        if slots == self._steered:
+            return []
+        self._steered = slots
+        return [Steer(slots)]
+
+    # Fewer workers.
+
+    def _retire(self, seat: _Seat, now: float) -> list[Action]:
+        actions: list[Action] = []
+        for process in (seat.current, seat.successor):
+            if process is not None:
+                seat.leaving.append(process)
+                actions += self._tell(process, Departure.RETIRE, now)
+        seat.current = seat.successor = None
+        if not seat.leaving and seat.slot is not None:
+            del self._seats[seat.name]
+            actions.append(Release(seat.slot))
+        return actions
+
+    # Other processes for the same seats.
+
+    def _replace_next(self, now: float) -> list[Action]:
+        if self._replacing is not None:
+            return self._go_on_replacing(*self._replacing, now)
+        if not self._to_replace:
+            return []
+        seat = self._seats.get(self._to_replace.pop(0))
+        if seat is None or not seat.wanted or seat.current is None:
+            # Whatever is started there next is a new one.
+            return []
+        if not seat.current.ready:
+            # It serves nobody: there is nothing to hand over.
+            old, seat.current, seat.start_at = seat.current, None, now
+            seat.leaving.append(old)
+            return self._tell(old, Departure.HANDOVER, now)
+        seat.successor, start = self._new(seat, now, successor=True)
+        seat.successor.warm_until = now + WARM_SECONDS
+        self._replacing = seat, seat.successor
+        return [start]
+
+    def _go_on_replacing(self, seat: _Seat, process: _Process | None, now: float) -> list[Action]:
+        """process: the successor; None once it has taken over."""
+        if process is None:
+            if not seat.leaving:
+                self._replacing = None
+            return []
+        if process is seat.successor and not process.ready:
+            if process.warm_until <= now and not process.killed:
+                process.killed = True
+                return [Kill(process.number, f"not ready within {WARM_SECONDS:g} s")]
+            return []
+        if process is seat.successor:
+            old, seat.current, seat.successor = seat.current, process, None
+            self._replacing = seat, None
+            actions: list[Action] = [Replaced(seat.name)]
+            if old is not None:
+                seat.leaving.append(old)
+                actions += self._tell(old, Departure.HANDOVER, now)
+            return actions
+        self._replacing = None
+        if process is seat.current or not seat.wanted:
+            # The old one has ended in between: there was nobody to take over from.
+            return []
+        # What one successor cannot do, the next cannot either.
+        self._to_replace.clear()
+        return [Replaced(seat.name, "its successor did not become ready: see its log")]
+
+    # The end.
+
     def _drain(self, now: float, until: float) -> list[Action]:
-        for member in self._members.values():
-            if member.phase is Phase.WAITING:
-                member.phase = Phase.GONE
-        remaining = [m for m in self._members.values() if m.phase is not Phase.GONE]
-        if not remaining:
+        processes = list(self._processes())
+        if not processes:
             return [Halt(ExitCode.OK, "drained")]
         if now >= until:
-            overdue = [member for member in remaining if not member.killed]
-            for member in overdue:
-                member.killed = True
-            return [Kill(member.name, "did not drain in time") for member in overdue]
-        workers = [member for member in remaining if member.name != CONSUMER]
+            overdue = [process for _, process in processes if not process.killed]
+            for process in overdue:
+                process.killed = True
+            return [Kill(process.number, "did not drain in time") for process in overdue]
+        workers = [process for seat, process in processes if seat.slot is not None]
         # The consumer feeds the others until the last of them is gone.
-        leaving = [m for m in workers or remaining if m.phase is Phase.RUNNING]
-        for member in leaving:
-            member.phase = Phase.LEAVING
-        return [Terminate(member.name) for member in leaving]
-
-
-CONSUMER: Final = "consumer"
-
-
-def describe(status: int) -> str:
-    """An exit status in words."""
-    if status >= 0:
-        try:
-            return f"with exit code {status} ({ExitCode(status).name.lower()})"
-        except ValueError:
-            return f"with exit code {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = f"signal {-status}"
-    hint = " (out of memory?)" if -status == signal.SIGKILL else ""
-    return f"killed by {name}{hint}"
+        return [
+            action
+            for process in workers or [process for _, process in processes]
+            if process.told is not Departure.STOP
+            for action in self._tell(process, Departure.STOP, now)
+        ]

@@ -24,7 +24,7 @@ def is_secret(path: KeyPath) -> bool:
     """Whether the value at this path must never be shown."""
     if path[:2] == ("kafka", "options"):
         return len(path) > 2 and _SECRET_OPTION.search(str(path[2])) is not None
-    return path[:2] == ("auth", "jwt_secret")
+    return path[:2] in (("auth", "jwt_secret"), ("admin", "token"))
 
 
 def without_user_info(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,12 +16,13 @@ from energyws.settings import Settings, dumps
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """One child to start; slot and listen_fd are a worker's."""
+    """One child to start; slot and listen_fd are a worker's. A successor takes over when ready."""
 
     name: str
     row: int
     slot: int | None
     listen_fd: int | None
+    successor: bool = False
 
 
 Command = Callable[[ChildSpec], list[str]]
@@ -33,47 +35,53 @@ def module_command(spec: ChildSpec) -> list[str]:
 
 
 class Spawner:
-    """Starts children of one supervisor. Its death ends them: they hold `lifeline`'s other end."""
+    """Starts children of one supervisor; `settings` are what the next one gets."""
 
     def __init__(
         self, settings: Settings, board_fd: int, bus_directory: Path, command: Command
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._board_fd = board_fd
         self._bus_directory = bus_directory
         self._command = command
-        # Nobody ever writes; that the kernel closes our end is the message.
-        self._lifeline, self._held = os.pipe()
 
-    def start(self, spec: ChildSpec) -> subprocess.Popen[bytes]:
-        """Start a child; it is running, not ready, when this returns."""
-        settings_fd = _sealed_file(dumps(self._settings))
-        descriptors = [self._board_fd, settings_fd, self._lifeline]
+    def start(self, spec: ChildSpec) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        """Start a child; it is running, not ready, when this returns.
+
+        The socket takes orders for it, one a datagram. The child ends when our end is closed, by
+        us or by the kernel.
+        """
+        orders, held = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        orders.setblocking(False)
+        settings_fd = _sealed_file(dumps(self.settings))
+        descriptors = [self._board_fd, settings_fd, held.fileno()]
         arguments = [
             f"--name={spec.name}",
             f"--row={spec.row}",
             f"--board-fd={self._board_fd}",
             f"--settings-fd={settings_fd}",
-            f"--lifeline-fd={self._lifeline}",
+            f"--orders-fd={held.fileno()}",
             f"--bus={self._bus_directory}",
             f"--parent={os.getpid()}",
         ]
         if spec.slot is not None and spec.listen_fd is not None:
             arguments += [f"--slot={spec.slot}", f"--listen-fd={spec.listen_fd}"]
             descriptors.append(spec.listen_fd)
+        if spec.successor:
+            arguments.append("--successor")
         try:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [*self._command(spec), *arguments],
                 stdin=subprocess.DEVNULL,
                 pass_fds=descriptors,
             )
+        except OSError:
+            orders.close()
+            raise
         finally:
+            held.close()
             os.close(settings_fd)
-
-    def close(self) -> None:
-        """Let go of the lifeline; children that still run end."""
-        os.close(self._held)
-        os.close(self._lifeline)
+        return process, orders
 
 
 def _sealed_file(data: bytes) -> int:

@@ -1,69 +1,48 @@
-"""Carries out what the fleet's policy decides: sockets, exec, signals, reaping.
+"""Carries out what the fleet's policy decides: sockets, children, signals, the admin port.
 
 A signal handler only notes what came; the loop acts. Runs on asyncio for its timers and
-descriptors, and starts children from the main thread only: the parent-death signal that ends them
-is bound to the thread that started them (prctl(2)).
+descriptors.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import resource
 import signal
-import subprocess
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any, Final
 
-import psutil
-
-from energyws.board import ROWS, Board, Field, Row, State
-from energyws.control.admin import AdminServer
-from energyws.control.cores import usable_cores
-from energyws.control.fleet import (
-    CONSUMER,
+from energyws.board import Board, Field, State
+from energyws.control.actions import (
     Action,
-    Beat,
-    Exit,
-    Fleet,
     Halt,
     Kill,
+    Release,
+    Replaced,
     Start,
-    Terminate,
-    describe,
+    Steer,
+    Tell,
 )
+from energyws.control.admin import AdminServer
+from energyws.control.children import Children
+from energyws.control.cores import usable_cores
+from energyws.control.fleet import CONSUMER, Fleet
 from energyws.control.rundir import RunDirectory
-from energyws.control.sockets import open_listeners
-from energyws.control.spawn import ChildSpec, Command, Spawner, module_command
+from energyws.control.sockets import Listeners
+from energyws.control.spawn import Command, Spawner, module_command
 from energyws.errors import BootError, ExitCode
 from energyws.log import Log
-from energyws.settings import Settings
+from energyws.orders import Leave
+from energyws.settings import MAX_WORKERS, Settings
 
 STEP_SECONDS: Final = 0.25
-# On top of the drain and of one closing handshake.
-DRAIN_MARGIN_SECONDS: Final = 5.0
-KILL_SECONDS: Final = 5.0
 LIVE_SECONDS: Final = 30.0
 # Per process: what is no client connection.
 _OTHER_DESCRIPTORS: Final = 64
 
 _log = Log("supervisor")
-
-
-@dataclass(slots=True)
-class _Child:
-    """A running child process."""
-
-    spec: ChildSpec
-    process: subprocess.Popen[bytes]
-    row: Row
-    usage: psutil.Process
-    pidfd: int
-    started_at: float = field(default_factory=time.monotonic)
-    ready: bool = False
 
 
 class Supervisor:
@@ -72,14 +51,7 @@ class Supervisor:
     def __init__(self, settings: Settings, command: Command = module_command) -> None:
         self._settings = settings
         self._command = command
-        workers = settings.server.workers
-        self._count = usable_cores() if workers == "auto" else workers
-        names = [CONSUMER, *(f"worker-{slot}" for slot in range(self._count))]
-        self._fleet = Fleet(settings.supervision, names, random.random)
-        self._slots = {name: slot for slot, name in enumerate(names[1:])}
-        self._children: dict[str, _Child] = {}
-        self._starts = dict.fromkeys(names, 0)
-        self._exits: list[Exit] = []
+        self._fleet = Fleet(settings, worker_count(settings), random.random)
         self._stepped_at = time.monotonic()
         self._wake = asyncio.Event()
         self._halt: Halt | None = None
@@ -87,20 +59,20 @@ class Supervisor:
     async def run(self) -> int:
         """Until the service ends; its exit code. Raises BootError before the first child runs."""
         settings = self._settings
-        _raise_descriptor_limit(settings.server.max_connections, self._count)
-        self._listeners = open_listeners(settings.server, self._count)
+        self._loop = asyncio.get_running_loop()
+        _raise_descriptor_limit(settings.server.max_connections, self._fleet.workers)
+        self._listeners = Listeners(settings.server, self._fleet.workers)
         admin = AdminServer(
             settings.admin,
             {"/live": self._live, "/ready": self._ready, "/workers": self._workers},
+            {"/workers": self._in_loop(self._scale), "/rebalance": self._in_loop(self._rebalance)},
         )
         directory = RunDirectory()
-        self._board = Board.create()
-        self._spawner = Spawner(settings, self._board.descriptor, directory.path, self._command)
+        board = Board.create()
+        spawner = Spawner(settings, board.descriptor, directory.path, self._command)
+        self._children = Children(spawner, board, self._listeners, self._wake.set)
         self._announce(admin.port)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.add_signal_handler(number, self._on_stop, number)
-        loop.add_signal_handler(signal.SIGQUIT, self._on_quit)
+        self._handle_signals()
         try:
             while self._halt is None:
                 self._step()
@@ -110,11 +82,9 @@ class Supervisor:
                 except TimeoutError:
                     continue
         finally:
-            self._kill_all()
+            self._children.kill_all()
             admin.close()
-            self._spawner.close()
-            for listener in self._listeners:
-                listener.close()
+            self._listeners.close()
             directory.close()
         level = _log.info if self._halt.code is ExitCode.OK else _log.error
         level("stopped", exit_code=int(self._halt.code), reason=self._halt.why)
@@ -126,105 +96,110 @@ class Supervisor:
             "listening",
             scheme="ws" if server.tls is None else "wss",
             host=server.host,
-            port=self._listeners[0].getsockname()[1],
-            workers=self._count,
+            port=self._listeners.port,
+            workers=self._fleet.workers,
         )
         _log.info("admin listening", host=self._settings.admin.host, port=admin_port)
+
+    def _handle_signals(self) -> None:
+        handlers: dict[signal.Signals, Callable[[], object]] = {
+            signal.SIGTERM: lambda: self._on_stop(signal.SIGTERM),
+            signal.SIGINT: lambda: self._on_stop(signal.SIGINT),
+            signal.SIGHUP: lambda: self._on_stop(signal.SIGHUP),
+            signal.SIGQUIT: self._on_quit,
+            signal.SIGTTIN: lambda: self._scale_by(+1),
+            signal.SIGTTOU: lambda: self._scale_by(-1),
+            signal.SIGUSR2: self._on_replace,
+        }
+        for number, handler in handlers.items():
+            self._loop.add_signal_handler(number, handler)
 
     def _on_stop(self, number: signal.Signals) -> None:
         if self._fleet.draining:
             self._on_quit()
             return
-        server = self._settings.server
-        seconds = server.drain_seconds + server.close_timeout_seconds + DRAIN_MARGIN_SECONDS
-        _log.info("draining", signal=number.name, seconds=server.drain_seconds)
-        self._fleet.drain(time.monotonic() + seconds)
+        seconds = self._settings.server.drain_seconds
+        _log.info("draining", signal=number.name, seconds=seconds)
+        self._fleet.drain(time.monotonic())
         self._wake.set()
 
     def _on_quit(self) -> None:
         self._halt = Halt(ExitCode.OK, "told to stop at once")
         self._wake.set()
 
-    def _step(self) -> None:
-        self._reap_strangers()
-        self._stepped_at = time.monotonic()
-        exits, self._exits = self._exits, []
-        for action in self._fleet.step(self._stepped_at, self._beats(), exits):
-            self._carry_out(action)
+    def _on_replace(self) -> None:
+        _log.info("replacing all children, one at a time")
+        self._fleet.replace()
+        self._wake.set()
 
-    def _beats(self) -> dict[str, Beat]:
-        beats = {}
-        for name, child in self._children.items():
-            try:
-                usage = child.usage.cpu_times()
-            except psutil.Error:
-                # It has ended; its exit is on the way.
-                continue
-            state = State(child.row[Field.STATE])
-            beats[name] = Beat(state, child.row[Field.BEAT], usage.user + usage.system)
-        return beats
+    def _scale_by(self, change: int) -> None:
+        self._set_workers(min(max(1, self._fleet.workers + change), MAX_WORKERS))
+
+    def _set_workers(self, workers: int) -> None:
+        before = self._fleet.workers
+        if workers != before:
+            _log.info("scaling", workers=workers, before=before)
+            self._fleet.scale(workers)
+            _raise_descriptor_limit(self._settings.server.max_connections, workers)
+            self._wake.set()
+
+    def _step(self) -> None:
+        self._children.reap_strangers()
+        self._stepped_at = time.monotonic()
+        actions = self._fleet.step(self._stepped_at, self._children.beats(), self._children.ended())
+        for action in actions:
+            self._carry_out(action)
 
     def _carry_out(self, action: Action) -> None:
         match action:
-            case Start(name):
-                self._start(name)
-            case Terminate(name):
-                self._children[name].process.terminate()
-            case Kill(name, why):
-                _log.error("killing child", child=name, reason=why)
-                self._children[name].process.kill()
+            case Start():
+                self._children.start(action)
+            case Tell(process, order):
+                if isinstance(order, Leave):
+                    self._children.leave(process)
+                self._children.tell(process, order)
+            case Kill(process, why):
+                self._children.kill(process, why)
+            case Steer(slots):
+                self._listeners.steer(slots)
+            case Release(slot):
+                self._listeners.release(slot)
+            case Replaced(name, None):
+                _log.info("child replaced", child=name)
+            case Replaced(name, why):
+                _log.error("child not replaced: the old one stays", child=name, reason=why)
             case Halt():
                 self._halt = action
 
-    def _start(self, name: str) -> None:
-        slot = self._slots.get(name)
-        listen_fd = None if slot is None else self._listeners[slot].fileno()
-        taken = {child.spec.row for child in self._children.values()}
-        spec = ChildSpec(
-            name, next(row for row in range(ROWS) if row not in taken), slot, listen_fd
-        )
-        row = self._board.row(spec.row)
-        row.clear()
-        process = self._spawner.start(spec)
-        child = _Child(spec, process, row, psutil.Process(process.pid), os.pidfd_open(process.pid))
-        self._children[name] = child
-        self._starts[name] += 1
-        asyncio.get_running_loop().add_reader(child.pidfd, self._on_exit, name)
-        _log.info("child started", child=name, pid=process.pid, restarts=self._starts[name] - 1)
+    def _in_loop(self, act: Callable[[Any], tuple[int, Any]]) -> Callable[[Any], tuple[int, Any]]:
+        """For the admin port's threads: what changes something runs in the loop."""
 
-    def _on_exit(self, name: str) -> None:
-        child = self._children.pop(name)
-        asyncio.get_running_loop().remove_reader(child.pidfd)
-        os.close(child.pidfd)
-        status = child.process.wait()
-        # Its connections are gone, and count no longer.
-        child.row.clear()
-        level = _log.info if self._fleet.draining and status == 0 else _log.error
-        level("child ended", child=name, pid=child.process.pid, status=describe(status))
-        self._exits.append(Exit(name, status))
+        async def acting(body: Any) -> tuple[int, Any]:
+            return act(body)
+
+        def call(body: Any) -> tuple[int, Any]:
+            return asyncio.run_coroutine_threadsafe(acting(body), self._loop).result(LIVE_SECONDS)
+
+        return call
+
+    def _scale(self, body: Any) -> tuple[int, Any]:
+        wanted = body.get("workers") if isinstance(body, dict) else None
+        # true is an int, too.
+        if type(wanted) is not int or not 1 <= wanted <= MAX_WORKERS:
+            return 400, {"error": f'send {{"workers": N}} with N from 1 to {MAX_WORKERS}'}
+        if self._fleet.draining:
+            return 409, {"error": "the service is draining"}
+        before = self._fleet.workers
+        self._set_workers(wanted)
+        return 200, {"workers": wanted, "before": before}
+
+    def _rebalance(self, body: Any) -> tuple[int, Any]:
+        if self._fleet.draining:
+            return 409, {"error": "the service is draining"}
+        shed = self._fleet.rebalance(time.monotonic())
+        _log.info("rebalancing", shed=sum(shed.values()), workers=len(shed))
         self._wake.set()
-
-    def _kill_all(self) -> None:
-        for child in self._children.values():
-            child.process.kill()
-        for child in self._children.values():
-            child.process.wait(KILL_SECONDS)
-            os.close(child.pidfd)
-        self._children.clear()
-
-    def _reap_strangers(self) -> None:
-        """As PID 1 of a container we inherit orphans; whoever is not ours is only buried."""
-        if os.getpid() != 1:
-            return
-        ours = {child.process.pid for child in self._children.values()}
-        while True:
-            try:
-                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if found is None or found.si_pid in ours:
-                return
-            os.waitpid(found.si_pid, 0)
+        return 200, {"shed": shed}
 
     # The admin port's threads call these: they only read.
 
@@ -234,19 +209,20 @@ class Supervisor:
         return (200 if alive else 503), {"live": alive, "silent_seconds": round(silent, 1)}
 
     def _ready(self) -> tuple[int, Any]:
-        reasons = self._unready(list(self._children.values()))
+        reasons = self._unready()
         return (503 if reasons else 200), {"ready": not reasons, "reasons": reasons}
 
-    def _unready(self, children: Sequence[_Child]) -> list[str]:
+    def _unready(self) -> list[str]:
         reasons = []
+        children = list(self._children)
         if self._fleet.draining:
             reasons.append("draining")
         consumers = [child.row for child in children if child.spec.name == CONSUMER]
         if not consumers:
             reasons.append("the consumer is not running")
-        elif not consumers[0][Field.BROKER_UP]:
+        elif not any(row[Field.BROKER_UP] for row in consumers):
             reasons.append("the broker is not reachable")
-        elif consumers[0][Field.STATE] != State.READY:
+        elif not any(row[Field.STATE] == State.READY for row in consumers):
             reasons.append("the consumer has not read all topics back yet")
         ready = [child for child in children if child.row[Field.STATE] == State.READY]
         if not any(child.spec.slot is not None for child in ready):
@@ -260,12 +236,18 @@ class Supervisor:
                 "name": child.spec.name,
                 "pid": child.process.pid,
                 "state": State(child.row[Field.STATE]).name.lower(),
-                "restarts": self._starts[child.spec.name] - 1,
+                "restarts": child.starts - 1,
                 "uptime_seconds": round(now - child.started_at, 1),
                 "board": child.row.snapshot(),
             }
-            for child in list(self._children.values())
+            for child in self._children
         ]
+
+
+def worker_count(settings: Settings) -> int:
+    """What server.workers stands for here."""
+    workers = settings.server.workers
+    return usable_cores() if workers == "auto" else workers
 
 
 def serve(settings: Settings, command: Command = module_command) -> int:

@@ -538,7 +538,7 @@ def test_the_example_loads_as_it_is() -> None:
 def test_the_example_with_every_key_in_force_loads() -> None:
     text, _ = _uncommented()
 
-    assert problems_of(text, {"JWT_SECRET": "s", "SASL_PASSWORD": "p"}) == []
+    assert problems_of(text, {"JWT_SECRET": "s", "SASL_PASSWORD": "p", "ADMIN_TOKEN": "t"}) == []
 
 
 def _defaults() -> dict[KeyPath, Any]:

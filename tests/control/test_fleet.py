@@ -10,20 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energyws.board import State
-from energyws.control.fleet import (
+from energyws.control.actions import (
     Action,
-    Beat,
     Exit,
-    Fleet,
     Halt,
     Kill,
-    Phase,
+    Release,
+    Replaced,
     Start,
-    Terminate,
+    Steer,
+    Tell,
     describe,
 )
+from energyws.control.fleet import CONSUMER, WARM_SECONDS, Fleet, worker_name
+from energyws.control.watch import Beat
 from energyws.errors import ExitCode
-from energyws.settings import Supervision
+from energyws.orders import Departure, Leave, Shed
+from energyws.settings import Kafka, Server, Settings, Supervision
 
 NAMES = ("consumer", "worker-0", "worker-1")
 RULES = Supervision(
@@ -33,100 +36,158 @@ RULES = Supervision(
     crash_loop_seconds=30,
     backoff_max_seconds=4,
 )
+SETTINGS = Settings(
+    kafka=Kafka(brokers="b", topic="t"),
+    server=Server(drain_seconds=10, close_timeout_seconds=1, handshake_timeout_seconds=1),
+    supervision=RULES,
+)
+Said = tuple[str, ...]
+
+
+def said(actions: Sequence[Action], names: dict[int, str]) -> list[Said]:
+    """Actions in short, with names in place of numbers."""
+    short: list[Said] = []
+    for action in actions:
+        match action:
+            case Start(_, name, _, successor):
+                short.append(("start", name, *(["successor"] if successor else [])))
+            case Tell(process, Leave(how)):
+                short.append(("leave", names[process], how.value))
+            case Tell(process, Shed(count)):
+                short.append(("shed", names[process], str(count)))
+            case Kill(process, _):
+                short.append(("kill", names[process]))
+            case Steer(slots):
+                short.append(("steer", *map(str, slots)))
+            case Release(slot):
+                short.append(("release", str(slot)))
+            case Replaced(name, why):
+                short.append(("not replaced" if why else "replaced", name))
+            case Halt(code, why):
+                short.append(("halt", code.name, why))
+    return short
 
 
 class Play:
-    """A fleet whose children beat as told, in steps of a quarter of a second."""
+    """A fleet whose children are ready at once and beat, in steps of a quarter of a second."""
 
-    def __init__(self, names: Sequence[str] = NAMES, rng: float = 1.0) -> None:
-        self.fleet = Fleet(RULES, names, lambda: rng)
+    def __init__(self, workers: int = 2, rng: float = 1.0) -> None:
+        self.fleet = Fleet(SETTINGS, workers, lambda: rng)
         self.now = 100.0
-        self.beats = dict.fromkeys(names, 0)
-        self.cpu = dict.fromkeys(names, 0.0)
-        self.running: set[str] = set()
+        self.names: dict[int, str] = {}
+        self.states: dict[int, State] = {}
+        self.beats: dict[int, int] = {}
+        self.cpu: dict[int, float] = {}
+        self.loads: dict[str, int] = {}
+        self.slow = False
+        self.actions: list[Action] = []
 
-    def step(self, *exits: Exit) -> list[Action]:
-        self.running -= {each.name for each in exits}
-        seen = {name: Beat(State.READY, self.beats[name], self.cpu[name]) for name in self.running}
-        actions = self.fleet.step(self.now, seen, exits)
-        self.running |= {action.name for action in actions if isinstance(action, Start)}
-        return actions
+    def step(self, *exits: Exit) -> list[Said]:
+        for each in exits:
+            del self.states[each.process]
+        seen = {
+            number: Beat(
+                state,
+                self.beats[number],
+                self.cpu[number],
+                self.loads.get(self.names[number], 0),
+            )
+            for number, state in self.states.items()
+        }
+        self.actions = self.fleet.step(self.now, seen, exits)
+        for action in self.actions:
+            if isinstance(action, Start):
+                number = action.process
+                self.names[number] = action.name
+                self.states[number] = State.STARTING if self.slow else State.READY
+                self.beats[number], self.cpu[number] = 0, 0.0
+        return said(self.actions, self.names)
+
+    def started(self, workers: int = 2) -> Play:
+        """Everybody runs, and connections go to all."""
+        self.step()
+        self.step()
+        return self
 
     def pass_seconds(
         self, seconds: float, *, silent: Sequence[str] = (), idle: Sequence[str] = ()
-    ) -> list[Action]:
+    ) -> list[Said]:
         actions = []
         for _ in range(round(seconds * 4)):
             self.now += 0.25
-            for name in self.running:
-                self.beats[name] += name not in silent
-                self.cpu[name] += 0.01 * (name not in idle)
+            for number in self.states:
+                self.beats[number] += self.names[number] not in silent
+                self.cpu[number] += 0.01 * (self.names[number] not in idle)
             actions += self.step()
         return actions
 
-    def crash(self, name: str, status: int = -signal.SIGKILL) -> list[Action]:
-        return self.step(Exit(name, status))
+    def number(self, name: str) -> int:
+        """The newest process of that name."""
+        return max(number for number, each in self.names.items() if each == name)
+
+    def running(self, name: str) -> bool:
+        return any(self.names[number] == name for number in self.states)
+
+    def crash(self, name: str, status: int = -signal.SIGKILL) -> list[Said]:
+        return self.step(Exit(self.number(name), status))
+
+    def end(self, *numbers: int) -> list[Said]:
+        return self.step(*(Exit(number, 0) for number in numbers))
 
 
 def test_everything_is_started_in_order() -> None:
-    assert Play().step() == [Start("consumer"), Start("worker-0"), Start("worker-1")]
+    assert Play().step() == [("steer", "0", "1"), *(("start", name) for name in NAMES)]
 
 
 def test_steady_children_are_left_alone() -> None:
-    play = Play()
-    play.step()
-    assert play.pass_seconds(600) == []
+    assert Play().started().pass_seconds(600) == []
 
 
 def test_first_crash_is_answered_at_once() -> None:
-    play = Play()
-    play.step()
+    play = Play().started()
     play.pass_seconds(5)
-    assert play.crash("worker-0") == [Start("worker-0")]
+    assert play.crash("worker-0") == [("steer", "1"), ("start", "worker-0")]
+    assert play.step() == [("steer", "0", "1")]
 
 
 def test_further_crashes_are_answered_later_and_later() -> None:
-    play = Play()
-    play.step()
+    play = Play().started()
     waits = []
     for _ in range(3):
         play.crash("worker-0")
         began = play.now
-        while "worker-0" not in play.running:
+        while not play.running("worker-0"):
             play.pass_seconds(0.25)
         waits.append(play.now - began)
     assert waits == [0.0, 0.25, 0.5]
 
 
 def test_backoff_never_exceeds_its_bound() -> None:
-    play = Play()
-    play.step()
+    play = Play().started()
     for _ in range(12):
         # Far enough apart to be no loop, close enough to be remembered.
         play.pass_seconds(12)
         play.crash("worker-0")
         began = play.now
-        while "worker-0" not in play.running:
+        while not play.running("worker-0"):
             play.pass_seconds(0.25)
         assert play.now - began <= RULES.backoff_max_seconds
 
 
 def test_healthy_minute_clears_the_record() -> None:
-    play = Play()
-    play.step()
+    play = Play().started()
     play.crash("worker-0")
     play.crash("worker-0")
     play.pass_seconds(70)
-    assert play.crash("worker-0") == [Start("worker-0")]
+    assert ("start", "worker-0") in play.crash("worker-0")
 
 
 def test_crash_loop_ends_the_service_and_says_why() -> None:
-    play = Play(rng=0.0)
-    play.step()
-    actions: list[Action] = []
+    play = Play(rng=0.0).started()
     for _ in range(RULES.crash_loop_count):
-        actions = play.crash("worker-1")
-        if "worker-1" not in play.running:
+        play.crash("worker-1")
+        actions = play.actions
+        if not play.running("worker-1"):
             play.pass_seconds(2.5)
     (halt,) = [action for action in actions if isinstance(action, Halt)]
     assert halt.code is ExitCode.CRASH_LOOP
@@ -136,90 +197,235 @@ def test_crash_loop_ends_the_service_and_says_why() -> None:
 
 
 def test_crashes_of_different_children_are_no_loop() -> None:
-    play = Play([f"worker-{n}" for n in range(8)])
-    play.step()
+    play = Play(8).started()
     for n in range(8):
-        assert play.crash(f"worker-{n}") == [Start(f"worker-{n}")]
+        assert ("start", f"worker-{n}") in play.crash(f"worker-{n}")
 
 
 @pytest.mark.parametrize("code", [ExitCode.BOOT, ExitCode.CONFIG])
 def test_child_that_cannot_start_ends_the_service_with_its_code(code: ExitCode) -> None:
-    play = Play()
-    play.step()
-    (halt,) = play.crash("consumer", code)
+    play = Play().started()
+    play.crash("consumer", code)
+    (halt,) = play.actions
     assert isinstance(halt, Halt)
     assert halt.code is code
     assert halt.why.startswith("consumer cannot start")
 
 
 def test_hung_child_is_killed_once() -> None:
-    play = Play()
-    play.step()
+    play = Play().started()
     play.pass_seconds(3)
     actions = play.pass_seconds(30, silent=["worker-0"], idle=["worker-0"])
-    (kill,) = actions
-    assert isinstance(kill, Kill)
-    assert kill.name == "worker-0"
-    assert play.crash("worker-0") == [Start("worker-0")]
+    # Nobody new is sent to it from then on.
+    assert actions == [("kill", "worker-0"), ("steer", "1")]
+    assert play.crash("worker-0") == [("start", "worker-0")]
 
 
 def test_child_that_computes_without_a_beat_gets_much_longer() -> None:
-    play = Play()
-    play.step()
+    play = Play().started()
     assert play.pass_seconds(59, silent=["worker-0"]) == []
-    assert [action.name for action in play.pass_seconds(2, silent=["worker-0"])] == ["worker-0"]
+    assert ("kill", "worker-0") in play.pass_seconds(2, silent=["worker-0"])
 
 
 def test_idle_child_that_beats_is_healthy() -> None:
-    play = Play()
-    play.step()
-    assert play.pass_seconds(120, idle=NAMES) == []
+    assert Play().started().pass_seconds(120, idle=NAMES) == []
 
 
 @pytest.mark.parametrize("absence", [2.0, 10.0, 3600.0])
 def test_absence_of_the_supervisor_is_held_against_nobody(absence: float) -> None:
-    play = Play()
-    play.step()
+    play = Play().started()
     play.pass_seconds(4, silent=NAMES, idle=NAMES)
     # The machine was suspended, or so starved that nothing of it ran.
     play.now += absence
     assert play.step() == []
     assert play.pass_seconds(0.5, silent=NAMES, idle=NAMES) == []
-    assert len(play.pass_seconds(2, silent=NAMES, idle=NAMES)) == len(NAMES)
+    killed = [each for each in play.pass_seconds(2, silent=NAMES, idle=NAMES) if each[0] == "kill"]
+    assert len(killed) == len(NAMES)
 
 
 def test_drain_ends_the_workers_first_and_the_consumer_last() -> None:
-    play = Play()
-    play.step()
-    play.fleet.drain(play.now + 10)
-    assert play.step() == [Terminate("worker-0"), Terminate("worker-1")]
-    assert play.step(Exit("worker-0", 0)) == []
-    assert play.step(Exit("worker-1", 0)) == [Terminate("consumer")]
-    assert play.step(Exit("consumer", 0)) == [Halt(ExitCode.OK, "drained")]
+    play = Play().started()
+    play.fleet.drain(play.now)
+    assert play.step() == [("leave", "worker-0", "stop"), ("leave", "worker-1", "stop")]
+    assert play.crash("worker-0", 0) == []
+    assert play.crash("worker-1", 0) == [("leave", "consumer", "stop")]
+    assert play.crash("consumer", 0) == [("halt", "OK", "drained")]
 
 
 def test_drain_kills_what_outlives_its_deadline() -> None:
-    play = Play()
+    play = Play().started()
+    play.fleet.drain(play.now)
     play.step()
-    play.fleet.drain(play.now + 10)
-    play.step()
+    assert play.pass_seconds(play.fleet.drain_seconds - 1) == []
     actions = play.pass_seconds(30)
-    assert [type(action) for action in actions] == [Kill] * 3
-    assert {action.name for action in actions if isinstance(action, Kill)} == set(NAMES)
-    halt = play.step(*(Exit(name, -9) for name in NAMES))
-    assert halt == [Halt(ExitCode.OK, "drained")]
+    assert sorted(actions) == [("kill", name) for name in NAMES]
+    halt = play.step(*(Exit(play.number(name), -9) for name in NAMES))
+    assert halt == [("halt", "OK", "drained")]
 
 
 def test_drain_starts_nobody_again() -> None:
-    play = Play()
+    play = Play().started()
+    play.crash("worker-0")
+    play.crash("worker-0")
+    assert not play.running("worker-0")
+    play.fleet.drain(play.now)
+    assert play.step() == [("leave", "worker-1", "stop")]
+    assert play.crash("worker-1") == [("leave", "consumer", "stop")]
+    assert play.crash("consumer", 1) == [("halt", "OK", "drained")]
+
+
+def test_drain_reaches_those_that_leave_already() -> None:
+    play = Play().started()
+    play.fleet.scale(1)
     play.step()
-    play.crash("worker-0")
-    play.crash("worker-0")
-    assert play.fleet.phase("worker-0") is Phase.WAITING
-    play.fleet.drain(play.now + 10)
-    assert play.step() == [Terminate("worker-1")]
-    assert play.step(Exit("worker-1", -9)) == [Terminate("consumer")]
-    assert play.step(Exit("consumer", 1)) == [Halt(ExitCode.OK, "drained")]
+    play.fleet.drain(play.now)
+    assert play.step() == [("leave", "worker-0", "stop"), ("leave", "worker-1", "stop")]
+
+
+def test_new_worker_gets_connections_when_it_is_ready() -> None:
+    play = Play().started()
+    play.slow = True
+    play.fleet.scale(4)
+    assert play.fleet.workers == 4
+    assert play.step() == [("start", "worker-2"), ("start", "worker-3")]
+    assert play.pass_seconds(2) == []
+    play.states[play.number("worker-3")] = State.READY
+    assert play.step() == [("steer", "0", "1", "3")]
+    play.states[play.number("worker-2")] = State.READY
+    assert play.step() == [("steer", "0", "1", "2", "3")]
+
+
+def test_worker_without_need_gets_no_connections_before_it_leaves() -> None:
+    play = Play(4).started()
+    play.fleet.scale(2)
+    assert play.step() == [
+        ("steer", "0", "1"),
+        ("leave", "worker-2", "retire"),
+        ("leave", "worker-3", "retire"),
+    ]
+    assert play.pass_seconds(5) == []
+    assert play.crash("worker-2", 0) == [("release", "2")]
+    assert play.crash("worker-3", 0) == [("release", "3")]
+    assert play.pass_seconds(60) == []
+
+
+def test_worker_that_does_not_leave_is_killed_at_its_deadline() -> None:
+    play = Play().started()
+    play.fleet.scale(1)
+    play.step()
+    assert play.pass_seconds(play.fleet.leave_seconds - 1) == []
+    assert play.pass_seconds(5) == [("kill", "worker-1")]
+
+
+def test_slot_that_is_needed_again_has_a_new_worker_while_the_old_one_leaves() -> None:
+    play = Play().started()
+    play.fleet.scale(1)
+    play.step()
+    old = play.number("worker-1")
+    play.fleet.scale(2)
+    assert play.step() == [("start", "worker-1")]
+    # From here on its queue is the new one's alone.
+    assert play.step() == [("steer", "0", "1"), ("leave", "worker-1", "handover")]
+    assert play.actions[1] == Tell(old, Leave(Departure.HANDOVER))
+    assert play.end(old) == []
+    assert play.pass_seconds(60) == []
+
+
+def test_children_are_replaced_one_at_a_time() -> None:
+    play = Play().started()
+    play.fleet.replace()
+    for name in NAMES:
+        old = play.number(name)
+        assert play.step() == [("start", name, "successor")]
+        assert play.step() == [("replaced", name), ("leave", name, "handover")]
+        assert play.actions[1] == Tell(old, Leave(Departure.HANDOVER))
+        # Its clients leave slowly; the next one waits for that.
+        assert play.pass_seconds(5) == []
+        assert play.end(old) == []
+    assert play.pass_seconds(60) == []
+
+
+def test_successor_that_is_never_ready_is_given_up() -> None:
+    play = Play().started()
+    play.slow = True
+    play.fleet.replace()
+    assert play.step() == [("start", "consumer", "successor")]
+    assert play.pass_seconds(WARM_SECONDS - 1) == []
+    assert play.pass_seconds(2) == [("kill", "consumer")]
+    assert play.crash("consumer") == [("not replaced", "consumer")]
+    assert play.pass_seconds(300) == []
+
+
+@pytest.mark.parametrize("status", [1, -9, ExitCode.BOOT])
+def test_successor_that_ends_is_given_up_and_nobody_else_is_replaced(status: int) -> None:
+    play = Play().started()
+    play.slow = True
+    play.fleet.replace()
+    play.step()
+    assert play.crash("consumer", status) == [("not replaced", "consumer")]
+    assert play.pass_seconds(300) == []
+    assert play.running("consumer")
+
+
+def test_successor_takes_the_place_of_one_that_crashes() -> None:
+    play = Play().started()
+    play.fleet.replace(workers=False)
+    old = play.number("consumer")
+    play.slow = True
+    play.step()
+    assert play.step(Exit(old, -9)) == []
+    play.states[play.number("consumer")] = State.READY
+    assert play.pass_seconds(60) == []
+
+
+def test_child_that_is_not_ready_is_replaced_without_a_handover() -> None:
+    play = Play()
+    play.slow = True
+    play.step()
+    play.fleet.replace(workers=False)
+    assert play.step() == [("leave", "consumer", "handover")]
+    assert play.step() == [("start", "consumer")]
+
+
+def test_child_that_somebody_else_terminates_has_a_successor_at_once() -> None:
+    play = Play().started()
+    old = play.number("worker-1")
+    play.states[old] = State.DRAINING
+    assert play.step() == [("steer", "0"), ("start", "worker-1")]
+    assert play.step() == [("steer", "0", "1"), ("leave", "worker-1", "handover")]
+    assert play.actions[1] == Tell(old, Leave(Departure.HANDOVER))
+    assert play.end(old) == []
+
+
+def test_rebalancing_sheds_what_is_above_the_share_and_sends_it_elsewhere() -> None:
+    play = Play(4).started()
+    play.loads = {"worker-0": 100, "worker-1": 20, "worker-2": 40, "worker-3": 40}
+    play.step()
+    assert play.fleet.rebalance(play.now) == {"worker-0": 50}
+    assert play.step() == [("steer", "1", "2", "3"), ("shed", "worker-0", "50")]
+    assert play.pass_seconds(1) == []
+    play.loads = dict.fromkeys(map(worker_name, range(4)), 50)
+    assert play.step() == [("steer", "0", "1", "2", "3")]
+
+
+def test_rebalancing_that_does_not_come_about_ends() -> None:
+    play = Play().started()
+    play.loads = {"worker-0": 100, "worker-1": 0}
+    play.step()
+    play.fleet.rebalance(play.now)
+    play.step()
+    assert play.pass_seconds(play.fleet.leave_seconds + 1) == [("steer", "0", "1")]
+
+
+@pytest.mark.parametrize(
+    "loads", [{}, {"worker-0": 50, "worker-1": 50}, {"worker-0": 52, "worker-1": 48}]
+)
+def test_rebalancing_leaves_alone_what_is_fair(loads: dict[str, int]) -> None:
+    play = Play().started()
+    play.loads = loads
+    play.step()
+    assert play.fleet.rebalance(play.now) == {}
+    assert play.step() == []
 
 
 @pytest.mark.parametrize(
@@ -239,37 +445,64 @@ def test_exit_status_in_words(status: int, words: str) -> None:
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["crash", "pass", "absent"]), st.integers(0, 2)), max_size=60
+        st.tuples(
+            st.sampled_from(["crash", "pass", "absent", "replace", "scale", "end", "ready"]),
+            st.integers(0, 3),
+        ),
+        max_size=60,
     ),
+    st.booleans(),
     st.floats(0, 1, exclude_max=True),
 )
-def test_no_child_is_started_while_it_runs(script: list[tuple[str, int]], rng: float) -> None:
-    play = Play(rng=rng)
-    running: set[str] = set()
+def test_whatever_happens_every_child_is_there_once(
+    script: list[tuple[str, int]], slow: bool, rng: float
+) -> None:
+    play = Play(rng=rng).started()
+    play.slow = slow
+    leaving: set[int] = set()
 
-    def note(actions: list[Action]) -> bool:
+    def note(actions: Sequence[Action]) -> bool:
         for action in actions:
-            if isinstance(action, Start):
-                assert action.name not in running
-                running.add(action.name)
-            elif isinstance(action, Halt):
-                return False
-            else:
-                # Nobody hangs in this play, whoever was absent.
-                raise AssertionError(action)
+            match action:
+                case Tell(process, Leave()):
+                    leaving.add(process)
+                case Release(slot):
+                    assert not play.running(worker_name(slot))
+                case Steer(slots):
+                    assert slots
+                    assert max(slots) < play.fleet.workers
+                case Halt():
+                    return False
+        for name in (CONSUMER, *map(worker_name, range(play.fleet.workers))):
+            staying = [n for n in play.states if play.names[n] == name and n not in leaving]
+            # One, and its successor.
+            assert len(staying) <= 2
         return True
 
-    note(play.step())
     for what, which in script:
-        name = NAMES[which]
-        if what == "crash" and name in running:
-            running.discard(name)
-            if not note(play.crash(name, 1)):
-                return
+        running = sorted(play.states)
+        some = running[which % len(running)] if running else None
+        if what == "crash" and some is not None:
+            play.step(Exit(some, 1))
+        elif what == "end" and leaving & play.states.keys():
+            play.end(min(leaving & play.states.keys()))
+        elif what == "ready" and some is not None:
+            play.states[some] = State.READY
+            play.step()
         elif what == "pass":
-            if not note(play.pass_seconds(1 + which)):
-                return
-        else:
+            for _ in range(4 * which):
+                play.pass_seconds(0.25)
+                if not note(play.actions):
+                    return
+            continue
+        elif what == "absent":
             play.now += 10.0 * which
-            if not note(play.step()):
-                return
+            play.step()
+        elif what == "replace":
+            play.fleet.replace()
+            play.step()
+        elif what == "scale":
+            play.fleet.scale(1 + which)
+            play.step()
+        if not note(play.actions):
+            return

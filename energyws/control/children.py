@@ -1,0 +1,189 @@
+"""The running child processes: started, looked at, given orders, ended and buried.
+
+Children are started from the main thread only: the parent-death signal that ends them is bound to
+the thread that started them (prctl(2)).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import psutil
+
+from energyws.board import ROWS, Board, Field, Row, State
+from energyws.control.actions import Exit, Start, describe
+from energyws.control.sockets import Listeners
+from energyws.control.spawn import ChildSpec, Spawner
+from energyws.control.watch import Beat
+from energyws.log import Log
+from energyws.orders import Adopt, Order, pack
+from energyws.settings import Settings
+
+KILL_SECONDS: Final = 5.0
+# The last row of the board is the supervisor's own.
+SUPERVISOR_ROW: Final = ROWS - 1
+
+_log = Log("supervisor")
+
+
+@dataclass(slots=True)
+class Child:
+    """A running child process. leaving: it has been told to."""
+
+    spec: ChildSpec
+    process: subprocess.Popen[bytes]
+    orders: socket.socket
+    row: Row
+    usage: psutil.Process
+    pidfd: int
+    starts: int
+    leaving: bool = False
+    started_at: float = field(default_factory=time.monotonic)
+
+
+class Children:
+    """By the fleet's numbers. `wake` is called when one has ended."""
+
+    def __init__(
+        self, spawner: Spawner, board: Board, listeners: Listeners, wake: Callable[[], None]
+    ) -> None:
+        self._spawner = spawner
+        self._board = board
+        self._listeners = listeners
+        self._wake = wake
+        self._running: dict[int, Child] = {}
+        self._starts: dict[str, int] = {}
+        self._exits: list[Exit] = []
+
+    def __iter__(self) -> Iterator[Child]:
+        # A copy: the admin port's threads look, too.
+        return iter(list(self._running.values()))
+
+    def start(self, action: Start) -> None:
+        """Start one; it is running, not ready, when this returns."""
+        name, slot = action.name, action.slot
+        listen_fd = None if slot is None else self._listeners.claim(slot)
+        taken = {child.spec.row for child in self} | {SUPERVISOR_ROW}
+        free = next(number for number in range(ROWS) if number not in taken)
+        spec = ChildSpec(name, free, slot, listen_fd, action.successor)
+        row = self._board.row(spec.row)
+        row.clear()
+        process, orders = self._spawner.start(spec)
+        self._starts[name] = self._starts.get(name, 0) + 1
+        child = Child(
+            spec,
+            process,
+            orders,
+            row,
+            psutil.Process(process.pid),
+            os.pidfd_open(process.pid),
+            self._starts[name],
+        )
+        self._running[action.process] = child
+        asyncio.get_running_loop().add_reader(child.pidfd, self._on_exit, action.process)
+        _log.info("child started", child=name, pid=process.pid, restarts=child.starts - 1)
+
+    def tell(self, number: int, order: Order) -> None:
+        """Give an order to one that may have ended."""
+        child = self._running.get(number)
+        if child is None:
+            return
+        try:
+            child.orders.send(pack(order))
+        except OSError as error:
+            # It ends, or hangs: both are seen elsewhere.
+            _log.warning(
+                "order not delivered",
+                child=child.spec.name,
+                order=type(order).__name__,
+                reason=error.strerror,
+            )
+
+    def leave(self, number: int) -> None:
+        """Its end is no surprise from now on."""
+        if (child := self._running.get(number)) is not None:
+            child.leaving = True
+
+    def adopt(self, settings: Settings) -> None:
+        """Let all of them, and those to come, use these settings."""
+        self._spawner.settings = settings
+        for number in list(self._running):
+            self.tell(number, Adopt(settings))
+
+    def kill(self, number: int, why: str) -> None:
+        """End one at once."""
+        child = self._running[number]
+        _log.error("killing child", child=child.spec.name, pid=child.process.pid, reason=why)
+        child.process.kill()
+
+    def beats(self) -> dict[int, Beat]:
+        """What they show of themselves."""
+        beats = {}
+        for number, child in self._running.items():
+            try:
+                usage = child.usage.cpu_times()
+            except psutil.Error:
+                # It has ended; its exit is on the way.
+                continue
+            row = child.row
+            beats[number] = Beat(
+                State(row[Field.STATE]),
+                row[Field.BEAT],
+                usage.user + usage.system,
+                row[Field.CONNECTIONS],
+            )
+        return beats
+
+    def ended(self) -> list[Exit]:
+        """Those that have ended since the last call."""
+        exits, self._exits = self._exits, []
+        return exits
+
+    def kill_all(self) -> None:
+        """End all of them, and wait until they are gone."""
+        for child in self:
+            child.process.kill()
+        for child in self:
+            child.process.wait(KILL_SECONDS)
+            os.close(child.pidfd)
+            child.orders.close()
+        self._running.clear()
+
+    def reap_strangers(self) -> None:
+        """As PID 1 of a container we inherit orphans; whoever is not ours is only buried."""
+        if os.getpid() != 1:
+            return
+        ours = {child.process.pid for child in self}
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None or found.si_pid in ours:
+                return
+            os.waitpid(found.si_pid, 0)
+
+    def _on_exit(self, number: int) -> None:
+        child = self._running.pop(number)
+        asyncio.get_running_loop().remove_reader(child.pidfd)
+        os.close(child.pidfd)
+        child.orders.close()
+        status = child.process.wait()
+        # Its connections are gone, and count no longer.
+        child.row.clear()
+        level = _log.info if child.leaving and status == 0 else _log.error
+        level(
+            "child ended",
+            child=child.spec.name,
+            pid=child.process.pid,
+            status=describe(status),
+        )
+        self._exits.append(Exit(number, status))
+        self._wake()
