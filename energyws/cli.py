@@ -60,6 +60,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(check)
     check.set_defaults(run=_check_config)
 
+    scale = verbs.add_parser("scale", help="have a running service use N workers")
+    scale.add_argument("workers", type=int, metavar="N")
+    _add_admin(scale)
+    scale.set_defaults(run=_scale)
+
+    rebalance = verbs.add_parser(
+        "rebalance", help="have workers with more than their share of clients shed some"
+    )
+    _add_admin(rebalance)
+    rebalance.set_defaults(run=_rebalance)
+
     token = verbs.add_parser("token", help="mint a development token from auth.jwt_secret")
     _add_config(token)
     token.add_argument("--sub", required=True, metavar="SUBJECT", help="whose token it is")
@@ -120,6 +131,15 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_admin(parser: argparse.ArgumentParser) -> None:
+    _add_config(parser)
+    parser.add_argument(
+        "--admin",
+        metavar="URL",
+        help="http://HOST:PORT of its admin port (default: as the configuration says)",
+    )
+
+
 def _duration(text: str) -> int:
     match = _DURATION.fullmatch(text)
     if match is None:
@@ -135,16 +155,14 @@ def _load(options: argparse.Namespace) -> Settings:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from energyws.control.config import check_files, warnings
+    from energyws.control.config import check_files
     from energyws.control.supervisor import serve
-    from energyws.log import Log, configure
+    from energyws.log import configure
 
     settings = _load(options)
     check_files(settings)
     configure(settings.log, "supervisor")
-    for warning in warnings(settings):
-        Log("config").warning(warning)
-    return serve(settings)
+    return serve(settings, lambda: _load(options))
 
 
 def _check_config(options: argparse.Namespace) -> int:
@@ -158,6 +176,26 @@ def _check_config(options: argparse.Namespace) -> int:
     print(describe(settings), end="")
     for warning in warnings(settings):
         print(f"warning: {warning}", file=sys.stderr)
+    return ExitCode.OK
+
+
+def _scale(options: argparse.Namespace) -> int:
+    from energyws.control.remote import post
+
+    body = {"workers": options.workers}
+    said = post(_load(options).admin, options.admin, "/workers", body)
+    print(f"workers: {said['before']} before, {said['workers']} now")
+    return ExitCode.OK
+
+
+def _rebalance(options: argparse.Namespace) -> int:
+    from energyws.control.remote import post
+
+    shed = post(_load(options).admin, options.admin, "/rebalance", None)["shed"]
+    for name, count in shed.items():
+        print(f"{name} sheds {count} clients")
+    if not shed:
+        print("no worker has more than its share")
     return ExitCode.OK
 
 

@@ -65,7 +65,8 @@ class Server:
     """The public listener and what one client may take of it. Port 0 picks a free port.
 
     max_connections is for the whole service, over all workers. compression: permessage-deflate
-    with the clients that offer it.
+    with the clients that offer it. max_connection_age_seconds is when a client is sent on, give or
+    take a tenth.
     """
 
     __pydantic_config__ = _STRICT
@@ -84,6 +85,7 @@ class Server:
     pong_timeout_seconds: PositiveSeconds = 20.0
     close_timeout_seconds: PositiveSeconds = 3.0
     tcp_user_timeout_seconds: PositiveSeconds = 30.0
+    max_connection_age_seconds: PositiveSeconds | None = None
     max_message_bytes: Annotated[int, Ge(256), Le(64 * KIB)] = 16 * KIB
     messages_per_second: Annotated[float, Gt(0)] = 50.0
     write_buffer_bytes: Annotated[int, Ge(4 * KIB), Le(16 * MIB)] = 64 * KIB
@@ -102,11 +104,15 @@ class Issuer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Auth:
-    """Who may connect. JWKS (`issuers`, or `jwks_url` + `issuer`) wins over a secret beside it."""
+    """Who may connect. JWKS (`issuers`, or `jwks_url` + `issuer`) wins over a secret beside it.
+
+    jwt_secret_file: where the secret is; it wins over jwt_secret, which has it once loaded.
+    """
 
     __pydantic_config__ = _STRICT
 
     jwt_secret: Text | None = field(default=None, repr=False)
+    jwt_secret_file: Text | None = None
     jwks_url: Text | None = None
     issuer: Text | None = None
     issuers: tuple[Issuer, ...] = ()
@@ -162,6 +168,7 @@ class Supervision:
 
     hang_seconds: no heartbeat and no CPU time for so long: killed.
     starved_seconds: no heartbeat for so long although it does burn CPU time: killed.
+    rebalance_seconds: so often workers with more than their share of clients shed some.
     """
 
     __pydantic_config__ = _STRICT
@@ -171,6 +178,7 @@ class Supervision:
     crash_loop_count: Count = 5
     crash_loop_seconds: PositiveSeconds = 30.0
     backoff_max_seconds: PositiveSeconds = 10.0
+    rebalance_seconds: PositiveSeconds | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

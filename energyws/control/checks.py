@@ -80,7 +80,7 @@ def _check_auth(auth: dict[str, Any], problems: Problems) -> None:
     def has(key: str) -> bool:
         return auth.get(key) not in (None, []) or problems.explain_absence(("auth", key))
 
-    if not any(map(has, ("jwt_secret", "jwks_url", "issuer", "issuers"))):
+    if not any(map(has, ("jwt_secret", "jwt_secret_file", "jwks_url", "issuer", "issuers"))):
         problems.add(
             ("auth",), "lets nobody in: set jwt_secret, or jwks_url and issuer, or issuers"
         )

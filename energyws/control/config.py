@@ -24,12 +24,13 @@ from energyws.control.problems import (
     Place,
     Problems,
     is_secret,
+    shown,
     without_user_info,
 )
 from energyws.errors import ConfigError
 from energyws.settings import Issuer, Settings, Stream
 
-__all__ = ["check_files", "describe", "load", "parse", "warnings"]
+__all__ = ["check_files", "describe", "load", "parse", "warnings", "with_secret_file"]
 
 _ADAPTER: Final = TypeAdapter(Settings)
 _UNKNOWN_KEY: Final = "unexpected_keyword_argument"
@@ -49,7 +50,7 @@ def load(path: Path, *, env: Mapping[str, str], overrides: Sequence[str] = ()) -
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
     else:
-        return parse(text, str(path), env, overrides)
+        return with_secret_file(parse(text, str(path), env, overrides))
     raise ConfigError([f"{path}: {problem}"])
 
 
@@ -77,8 +78,27 @@ def parse(
     return _normalise(settings)
 
 
+def with_secret_file(settings: Settings) -> Settings:
+    """The settings with what auth.jwt_secret_file holds now; raises ConfigError."""
+    name = settings.auth.jwt_secret_file
+    if name is None:
+        return settings
+    try:
+        # Editors and `echo` end a file with a newline, which nobody means.
+        secret = Path(name).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        problem = f"auth.jwt_secret_file: cannot read {shown(name)}: {reason}"
+        raise ConfigError([problem]) from None
+    if not secret:
+        raise ConfigError([f"auth.jwt_secret_file: {shown(name)} is empty"])
+    return replace(settings, auth=replace(settings.auth, jwt_secret=secret))
+
+
 def describe(settings: Settings) -> str:
     """The settings as YAML that `parse` takes, with `***` in place of every secret."""
+    if settings.auth.jwt_secret_file is not None:
+        settings = replace(settings, auth=replace(settings.auth, jwt_secret=None))
     return yamltree.write(_presentable((), asdict(settings)))
 
 

@@ -26,30 +26,46 @@ from energyws.control.actions import (
     Tell,
 )
 from energyws.control.admin import AdminServer
-from energyws.control.children import Children
+from energyws.control.children import SUPERVISOR_ROW, Children
+from energyws.control.config import check_files, warnings, with_secret_file
 from energyws.control.cores import usable_cores
+from energyws.control.files import Watched
 from energyws.control.fleet import CONSUMER, Fleet
+from energyws.control.reload import Takes, plan
 from energyws.control.rundir import RunDirectory
 from energyws.control.sockets import Listeners
 from energyws.control.spawn import Command, Spawner, module_command
-from energyws.errors import BootError, ExitCode
-from energyws.log import Log
+from energyws.control.terminal import Terminal
+from energyws.errors import BootError, ConfigError, ExitCode
+from energyws.log import Log, adjust
 from energyws.orders import Leave
 from energyws.settings import MAX_WORKERS, Settings
 
 STEP_SECONDS: Final = 0.25
 LIVE_SECONDS: Final = 30.0
+# Between two looks at certificates and secrets.
+LOOK_SECONDS: Final = 1.0
 # Per process: what is no client connection.
 _OTHER_DESCRIPTORS: Final = 64
 
 _log = Log("supervisor")
+_config_log = Log("config")
 
 
 class Supervisor:
-    """One service. `command` says what a child runs; tests have simpler children."""
+    """One service. `load` reads the settings again, or raises ConfigError.
 
-    def __init__(self, settings: Settings, command: Command = module_command) -> None:
+    `command` says what a child runs; tests have simpler children.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        load: Callable[[], Settings],
+        command: Command = module_command,
+    ) -> None:
         self._settings = settings
+        self._load = load
         self._command = command
         self._fleet = Fleet(settings, worker_count(settings), random.random)
         self._stepped_at = time.monotonic()
@@ -62,17 +78,22 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         _raise_descriptor_limit(settings.server.max_connections, self._fleet.workers)
         self._listeners = Listeners(settings.server, self._fleet.workers)
-        admin = AdminServer(
+        self._admin = AdminServer(
             settings.admin,
             {"/live": self._live, "/ready": self._ready, "/workers": self._workers},
             {"/workers": self._in_loop(self._scale), "/rebalance": self._in_loop(self._rebalance)},
         )
         directory = RunDirectory()
         board = Board.create()
+        self._row = board.row(SUPERVISOR_ROW)
+        terminal = Terminal()
+        self._files = Watched(_secret_files(settings))
+        self._look_at = time.monotonic()
+        self._rebalance_at = time.monotonic()
         spawner = Spawner(settings, board.descriptor, directory.path, self._command)
         self._children = Children(spawner, board, self._listeners, self._wake.set)
-        self._announce(admin.port)
-        self._handle_signals()
+        self._announce(self._admin.port)
+        self._handle_signals(terminal)
         try:
             while self._halt is None:
                 self._step()
@@ -83,7 +104,8 @@ class Supervisor:
                     continue
         finally:
             self._children.kill_all()
-            admin.close()
+            self._admin.close()
+            terminal.close()
             self._listeners.close()
             directory.close()
         level = _log.info if self._halt.code is ExitCode.OK else _log.error
@@ -100,12 +122,20 @@ class Supervisor:
             workers=self._fleet.workers,
         )
         _log.info("admin listening", host=self._settings.admin.host, port=admin_port)
+        for warning in warnings(self._settings):
+            _config_log.warning(warning)
 
-    def _handle_signals(self) -> None:
+    def _handle_signals(self, terminal: Terminal) -> None:
+        def on_hangup() -> None:
+            if terminal.gone():
+                self._on_stop(signal.SIGHUP)
+            else:
+                self._reload("SIGHUP", self._load)
+
         handlers: dict[signal.Signals, Callable[[], object]] = {
             signal.SIGTERM: lambda: self._on_stop(signal.SIGTERM),
             signal.SIGINT: lambda: self._on_stop(signal.SIGINT),
-            signal.SIGHUP: lambda: self._on_stop(signal.SIGHUP),
+            signal.SIGHUP: on_hangup,
             signal.SIGQUIT: self._on_quit,
             signal.SIGTTIN: lambda: self._scale_by(+1),
             signal.SIGTTOU: lambda: self._scale_by(-1),
@@ -132,6 +162,52 @@ class Supervisor:
         self._fleet.replace()
         self._wake.set()
 
+    def _reload(self, reason: str, load: Callable[[], Settings]) -> None:
+        """Use what `load` gives, or keep what is in force and say why."""
+        if self._fleet.draining:
+            return
+        # Before they are read: what changes meanwhile is seen afterwards.
+        self._files.follow(self._files.paths)
+        try:
+            settings = load()
+            check_files(settings)
+        except ConfigError as error:
+            self._row.add(Field.RELOADS_REFUSED)
+            for problem in error.problems:
+                _log.error("reload refused: going on as before", trigger=reason, reason=problem)
+            return
+        change = plan(self._settings, settings)
+        settings = change.settings
+        if settings.server.workers != self._settings.server.workers:
+            self._set_workers(worker_count(settings))
+        self._settings = self._fleet.settings = settings
+        self._admin.token = settings.admin.token
+        self._listeners.listen(settings.server.backlog)
+        self._files.follow(_secret_files(settings))
+        adjust(settings.log, "supervisor")
+        self._row.add(Field.RELOADS)
+        _log.info("reloaded", trigger=reason, changed=",".join(change.keys) or "nothing")
+        for warning in warnings(settings):
+            _config_log.warning(warning)
+        if restart := change.taking(Takes.RESTART):
+            _log.warning("only a restart brings this into force", keys=",".join(restart))
+        self._children.adopt(settings)
+        if change.consumer or change.workers:
+            self._fleet.replace(consumer=change.consumer, workers=change.workers)
+        self._wake.set()
+
+    def _look_after(self, now: float) -> None:
+        """What is done every now and then, while the service is not on its way out."""
+        if now >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
+            if self._files.changed():
+                self._reload("a file has changed", lambda: with_secret_file(self._settings))
+        every = self._settings.supervision.rebalance_seconds
+        if every is not None and now >= self._rebalance_at:
+            self._rebalance_at = now + every
+            if shed := self._fleet.rebalance(now):
+                _log.info("rebalancing", shed=sum(shed.values()), workers=len(shed))
+
     def _scale_by(self, change: int) -> None:
         self._set_workers(min(max(1, self._fleet.workers + change), MAX_WORKERS))
 
@@ -146,6 +222,8 @@ class Supervisor:
     def _step(self) -> None:
         self._children.reap_strangers()
         self._stepped_at = time.monotonic()
+        if not self._fleet.draining:
+            self._look_after(self._stepped_at)
         actions = self._fleet.step(self._stepped_at, self._children.beats(), self._children.ended())
         for action in actions:
             self._carry_out(action)
@@ -250,11 +328,19 @@ def worker_count(settings: Settings) -> int:
     return usable_cores() if workers == "auto" else workers
 
 
-def serve(settings: Settings, command: Command = module_command) -> int:
-    """Run the service until it ends; its exit code."""
+def _secret_files(settings: Settings) -> list[str]:
+    """What is read again when it changes, without being asked."""
+    tls, secret = settings.server.tls, settings.auth.jwt_secret_file
+    return [*([tls.cert, tls.key] if tls else []), *([secret] if secret else [])]
+
+
+def serve(
+    settings: Settings, load: Callable[[], Settings], command: Command = module_command
+) -> int:
+    """Run the service until it ends; its exit code. `load` reads the settings again."""
 
     async def run() -> int:
-        return await Supervisor(settings, command).run()
+        return await Supervisor(settings, load, command).run()
 
     try:
         return asyncio.run(run())

@@ -23,4 +23,4 @@ if __name__ == "__main__":
         return [sys.executable, str(Path(__file__).with_name(f"{script}.py"))]
 
     log.configure(settings.log, "supervisor")
-    sys.exit(serve(settings, command))
+    sys.exit(serve(settings, lambda: settings, command))
