@@ -4,21 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pty
 import signal
+import ssl
+import subprocess
+import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, Final, Self
 
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from tests.service import PATIENCE_SECONDS, Records, Service, Traffic, eventually, token
+from energyws.auth import mint
+from tests.service import (
+    PATIENCE_SECONDS,
+    SECRET,
+    Broker,
+    Records,
+    Service,
+    Traffic,
+    config,
+    eventually,
+    token,
+)
 from tests.watchers import Watchers
 
 pytestmark = pytest.mark.e2e
+
+OTHER: Final = "another-secret-of-more-than-thirty-two-bytes"
 
 
 class Newcomers:
@@ -124,3 +144,234 @@ def test_all_processes_are_replaced_and_nobody_notices(
     assert not before.items() & after.items()
     assert newcomers.refused == []
     assert not service.logged(" ERROR ")
+
+
+def test_worker_that_is_terminated_by_hand_is_replaced_and_refuses_nobody(
+    serve: Callable[..., Service], records: Records
+) -> None:
+    service = serve(server={"workers": 1}).ready()
+    victim = service.children()["worker-0"]
+    with Watchers(service.url, 20) as watchers, Newcomers(service.url) as newcomers:
+        with Traffic(records) as traffic:
+            victim.terminate()
+            eventually(lambda: not victim.is_running(), "it has gone")
+            settled(service, 1)
+            traffic.more(30)
+        watchers.have(list(range(records.sent)))
+    assert newcomers.refused == []
+
+
+class Configured:
+    """A service whose configuration file tests edit."""
+
+    def __init__(self, service: Service, path: Path) -> None:
+        self.service = service
+        self._path = path
+        self.config: dict[str, Any] = json.loads(path.read_text())
+
+    def edit(self, section: str, **values: Any) -> None:
+        """Write the file, and ask the service to read it."""
+        self.config[section] = {**self.config.get(section, {}), **values}
+        self.write(json.dumps(self.config))
+
+    def write(self, text: str) -> None:
+        self._path.write_text(text)
+        self.service.signal(signal.SIGHUP)
+
+    def adopted(self, count: int, field: str = "reloads") -> None:
+        """Wait until every child has taken over new settings so many times."""
+        eventually(
+            lambda: all(c["board"][field] == count for c in self.service.admin("/workers")[1]),
+            f"{count} {field}",
+        )
+
+
+@pytest.fixture
+def configured(serve: Callable[..., Service], tmp_path: Path) -> Callable[..., Configured]:
+    def start(**sections: Any) -> Configured:
+        service = serve(**sections).ready()
+        # /ready speaks for the first worker.
+        settled(service, 2)
+        return Configured(service, tmp_path / "service-0" / "config.yaml")
+
+    return start
+
+
+def let_in(service: Service, secret: str) -> bool:
+    """Whether a token of this secret is good."""
+
+    async def attempt() -> bool:
+        bearer = mint(secret, "somebody", 60, time.time())
+        try:
+            async with connect(
+                service.url, additional_headers={"Authorization": f"Bearer {bearer}"}
+            ):
+                return True
+        except InvalidStatus as refused:
+            return refused.response.status_code != 401
+
+    return asyncio.run(attempt())
+
+
+def test_new_secret_counts_for_newcomers_and_old_connections_stay(
+    configured: Callable[..., Configured], records: Records
+) -> None:
+    running = configured()
+    service = running.service
+    pids = {name: process.pid for name, process in service.children().items()}
+    with Watchers(service.url, 6) as watchers:
+        with Traffic(records) as traffic:
+            running.edit("auth", jwt_secret=OTHER)
+            running.adopted(1)
+            traffic.more(30)
+        watchers.have(list(range(records.sent)))
+        assert [client.connects for client in watchers.clients] == [1] * 6
+    assert let_in(service, OTHER)
+    assert not let_in(service, SECRET)
+    assert {name: process.pid for name, process in service.children().items()} == pids
+    assert not any(OTHER in line or SECRET in line for line in service.lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("kafka: {", "cannot be read"),
+        ("{}", "kafka.brokers: missing"),
+        ("server: {max_conections: 5}", "did you mean server.max_connections"),
+    ],
+)
+def test_bad_file_is_refused_and_the_old_one_stays(
+    configured: Callable[..., Configured], text: str, reason: str
+) -> None:
+    running = configured()
+    running.write(text)
+    running.service.wait_logged("reload refused", reason)
+    assert let_in(running.service, SECRET)
+    running.edit("auth", jwt_secret=OTHER)
+    running.adopted(1)
+    assert let_in(running.service, OTHER)
+
+
+def test_what_cannot_change_alive_is_replaced_or_named(
+    configured: Callable[..., Configured], records: Records
+) -> None:
+    running = configured()
+    service = running.service
+    pids = {name: process.pid for name, process in service.children().items()}
+    with Watchers(service.url, 6) as watchers:
+        with Traffic(records) as traffic:
+            running.edit("server", port=1, workers=3)
+            service.wait_logged("only a restart brings this into force", "keys=server.port")
+            settled(service, 3)
+            running.edit("kafka", commit_interval_seconds=1.0)
+            service.wait_logged("child replaced", "child=consumer")
+            settled(service, 3)
+            traffic.more(30)
+        watchers.have(list(range(records.sent)))
+    after = {name: process.pid for name, process in service.children().items()}
+    assert {name for name in pids if pids[name] != after[name]} == {"consumer"}
+
+
+def test_flipped_secret_and_certificate_are_noticed(
+    serve: Callable[..., Service], tmp_path: Path
+) -> None:
+    put_secret(tmp_path, "1", SECRET)
+    mounted = {name: str(tmp_path / "..data" / name) for name in ("tls.crt", "tls.key", "jwt")}
+    service = serve(
+        server={"tls": {"cert": mounted["tls.crt"], "key": mounted["tls.key"]}},
+        auth={"jwt_secret_file": mounted["jwt"]},
+    ).ready()
+    settled(service, 2)
+    address = ("127.0.0.1", service.port)
+    old = ssl.get_server_certificate(address)
+    put_secret(tmp_path, "2", OTHER)
+    eventually(lambda: ssl.get_server_certificate(address) != old, "another certificate")
+    service.wait_logged("reloaded", 'trigger="a file has changed"', "auth.jwt_secret")
+    # A certificate and a key that do not go together.
+    (tmp_path / "..2" / "tls.key").write_bytes((tmp_path / "..1" / "tls.key").read_bytes())
+    service.wait_logged("reload refused", "do not go together")
+    new = ssl.get_server_certificate(address)
+    assert new == (tmp_path / "..2" / "tls.crt").read_text()
+
+
+def put_secret(mount: Path, version: str, secret: str) -> None:
+    """A mounted secret's next version, as kubelet brings it: one rename."""
+    directory = mount / f"..{version}"
+    directory.mkdir()
+    (directory / "jwt").write_text(f"{secret}\n")
+    subprocess.run(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 "
+        f"-subj /CN=localhost -keyout {directory}/tls.key -out {directory}/tls.crt".split(),
+        check=True,
+        capture_output=True,
+    )
+    (mount / "..tmp").symlink_to(directory.name)
+    (mount / "..tmp").replace(mount / "..data")
+
+
+def test_rebalancing_moves_clients_to_the_empty_worker(
+    serve: Callable[..., Service], records: Records
+) -> None:
+    service = serve(server={"workers": 1}).ready()
+    with Watchers(service.url, 40) as watchers:
+        with Traffic(records) as traffic:
+            post(service, "/workers", {"workers": 2})
+            settled(service, 2)
+            assert post(service, "/rebalance", None) == (200, {"shed": {"worker-0": 20}})
+
+            def loads() -> list[int]:
+                children = service.admin("/workers")[1]
+                return [c["board"]["connections"] for c in children if c["name"] != "consumer"]
+
+            eventually(lambda: loads() == [20, 20], "everybody has the same")
+            traffic.more(30)
+        watchers.have(list(range(records.sent)))
+        assert sum(client.connects for client in watchers.clients) == 60
+
+
+def test_only_who_knows_the_token_may_change_anything(serve: Callable[..., Service]) -> None:
+    service = serve(admin={"token": "let me"}).ready()
+    body = {"workers": 2}
+    assert post(service, "/workers", body)[0] == 401
+    assert post(service, "/workers", body, Authorization="Bearer let you")[0] == 401
+    assert post(service, "/workers", body, Authorization="Bearer let me")[0] == 200
+    assert not service.logged("let me")
+
+
+@pytest.mark.parametrize("body", [None, {}, {"workers": 0}, {"workers": 65}, {"workers": True}])
+def test_nonsense_scales_nothing(shared: tuple[Service, Records], body: Any) -> None:
+    status, answer = post(shared[0], "/workers", body)
+    assert status == 400
+    assert "N from 1 to 64" in answer["error"]
+
+
+def test_page_in_a_browser_on_this_machine_scales_nothing(
+    shared: tuple[Service, Records],
+) -> None:
+    status, _ = post(shared[0], "/workers", {"workers": 1}, Origin="http://localhost:8081")
+    assert status == 403
+
+
+def test_closed_terminal_drains_and_a_signal_from_elsewhere_reloads(
+    broker: Broker, topic: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(json.dumps(config(broker.bootstrap, topic)))
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(
+            sys.executable, [sys.executable, "-m", "energyws.cli", "serve", f"--config={path}"]
+        )
+    said = b""
+
+    def heard(text: bytes) -> bool:
+        nonlocal said
+        said += os.read(terminal, 65536)
+        return text in said
+
+    eventually(lambda: heard(b"worker-1 ready"), "it runs")
+    os.kill(pid, signal.SIGHUP)
+    eventually(lambda: heard(b"reloaded trigger=SIGHUP"), "it reloads")
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
