@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
 
 import orjson
@@ -32,11 +32,29 @@ _POLL_SECONDS: Final = 0.01
 _SPELLED_OUT: Final = 5
 
 
+class _Counting(Client):
+    """A client that also counts the attempts that failed, and notes when others did not."""
+
+    attempts = 0
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.connected_at: list[float] = []
+
+    async def _connect(self) -> Any:
+        self.attempts += 1
+        connection = await super()._connect()
+        self.connected_at.append(time.monotonic())
+        return connection
+
+
 class _Watcher:
     """One client and its ledger."""
 
-    def __init__(self, url: str, bearer: str, resume: dict[str, str] | None = None) -> None:
-        self.client = Client(url, token=bearer, resume=resume)
+    def __init__(
+        self, url: str, bearer: Callable[[], str], resume: dict[str, str] | None = None
+    ) -> None:
+        self.client = _Counting(url, token=bearer, resume=resume)
         self.ledger = Ledger([0] * PARTITIONS)
         self.heard_at = time.monotonic()
         self.silence = 0.0
@@ -89,11 +107,20 @@ class _Clients:
         self._url = url
         self._first = first
         self._bearer = bearer
-        self._watchers = [_Watcher(url, bearer) for _ in range(count)]
+        self._watchers = [_Watcher(url, self._token) for _ in range(count)]
         self._retired: list[tuple[int, Ledger]] = []
         self._origin: dict[str, str] = {}
         self._frames = 0
         self._connects = 0
+        self._failed = 0
+
+    def _token(self) -> str:
+        return self._bearer
+
+    async def bearer(self, bearer: str) -> dict[str, Any]:
+        """Connect with this token from now on."""
+        self._bearer = bearer
+        return {}
 
     async def ready(self) -> dict[str, Any]:
         """Wait until all are subscribed; they must be before the first record is written."""
@@ -112,6 +139,7 @@ class _Clients:
         for watcher in self._watchers:
             watcher.ledger.forget()
             watcher.silence = 0.0
+            watcher.client.connected_at.clear()
         return seen
 
     async def report(self) -> dict[str, Any]:
@@ -125,6 +153,8 @@ class _Clients:
         return {
             "frames": self._frames + sum(w.ledger.frames for w in self._watchers),
             "connects": self._connects + sum(w.client.connects for w in self._watchers),
+            "failed": self._failed + sum(_failed(w.client) for w in self._watchers),
+            "connected_at": [at for w in self._watchers for at in w.client.connected_at],
             "silences": [max(w.silence, now - w.heard_at) for w in self._watchers],
             "failures": failures,
         }
@@ -152,7 +182,8 @@ class _Clients:
             self._retired.append((place, old.ledger))
             self._frames += old.ledger.frames
             self._connects += old.client.connects
-            self._watchers[place] = _Watcher(self._url, self._bearer, self._origin)
+            self._failed += _failed(old.client)
+            self._watchers[place] = _Watcher(self._url, self._token, self._origin)
         return {}
 
     async def stop(self) -> None:
@@ -170,6 +201,10 @@ class _Clients:
             if watcher.behind(targets)
         ]
         return [*told[:_SPELLED_OUT], f"({len(told)} clients in all)"]
+
+
+def _failed(client: _Counting) -> int:
+    return client.attempts - client.connects
 
 
 class Crowd:
@@ -220,8 +255,10 @@ class Crowd:
         return _merged(self._ask("mark"))
 
     def report(self) -> dict[str, Any]:
-        """Totals of frames and connects since the beginning; since `mark` what went wrong, and how
-        long each client has had to wait for a record at most.
+        """Totals of frames, connects and failed attempts to connect since the beginning.
+
+        Since `mark`: what went wrong, how long each client has had to wait for a record at most,
+        and the monotonic times of all connects.
         """
         return _merged(self._ask("report"))
 
@@ -239,6 +276,10 @@ class Crowd:
     def renew(self, clients: Sequence[int]) -> None:
         """Replace these clients by ones that resume from before the first record of all."""
         self._ask("renew", clients=list(clients))
+
+    def bearer(self, bearer: str) -> None:
+        """Have all connect with this token from now on."""
+        self._ask("bearer", bearer=bearer)
 
     def _ask(self, command: str, **arguments: Any) -> list[dict[str, Any]]:
         line = orjson.dumps({"command": command, **arguments}) + b"\n"
@@ -259,6 +300,8 @@ def _merged(answers: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "frames": sum(answer["frames"] for answer in answers),
         "connects": sum(answer["connects"] for answer in answers),
+        "failed": sum(answer["failed"] for answer in answers),
+        "connected_at": [at for answer in answers for at in answer["connected_at"]],
         "silences": [silence for answer in answers for silence in answer["silences"]],
         "failures": [failure for answer in answers for failure in answer["failures"]],
     }

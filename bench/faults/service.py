@@ -77,7 +77,8 @@ class Service:
     @property
     def url(self) -> str:
         """The endpoint, without a token."""
-        return f"ws://127.0.0.1:{self.port}/ws/energy"
+        scheme = "wss" if "tls" in self.config["server"] else "ws"
+        return f"{scheme}://127.0.0.1:{self.port}/ws/energy"
 
     @property
     def worker_count(self) -> int:
@@ -98,10 +99,8 @@ class Service:
     def start(self, stderr: int | None = None) -> Self:
         """Start it; its log goes to `lines`, or to a descriptor of the caller's."""
         assert not self.running, "the service is running already"
-        path = self.directory / "config.yaml"
-        path.write_text(json.dumps(self.config))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "energyws.cli", "serve", "--config", str(path)],
+            [sys.executable, "-m", "energyws.cli", "serve", "--config", str(self.write())],
             stderr=subprocess.PIPE if stderr is None else stderr,
             env={**os.environ, **self.environment},
             # A Ctrl-C at the run is the run's business.
@@ -112,6 +111,12 @@ class Service:
             self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
             self._reader.start()
         return self
+
+    def write(self) -> Path:
+        """Write the configuration; a running service is not told."""
+        path = self.directory / "config.yaml"
+        path.write_text(json.dumps(self.config))
+        return path
 
     def ready(self, seconds: float = PATIENCE_SECONDS) -> Self:
         """Wait until it serves what is in the topic, with every worker."""

@@ -22,6 +22,7 @@ from energyws.control.actions import Exit, Start, describe
 from energyws.control.sockets import Listeners
 from energyws.control.spawn import ChildSpec, Spawner
 from energyws.control.watch import Beat
+from energyws.errors import ExitCode
 from energyws.log import Log
 from energyws.orders import Adopt, Order, pack
 from energyws.settings import Settings
@@ -75,8 +76,14 @@ class Children:
         spec = ChildSpec(name, free, slot, listen_fd, action.successor)
         row = self._board.row(spec.row)
         row.clear()
-        process, orders = self._spawner.start(spec)
         self._starts[name] = self._starts.get(name, 0) + 1
+        try:
+            process, orders = self._spawner.start(spec)
+        except OSError as error:
+            # No memory, no process to be had: as if it had crashed, it is tried again later.
+            _log.error("child cannot be started", child=name, reason=error.strerror)
+            self._exits.append(Exit(action.process, ExitCode.FAILURE))
+            return
         child = Child(
             spec,
             process,
@@ -119,7 +126,9 @@ class Children:
 
     def kill(self, number: int, why: str) -> None:
         """End one at once."""
-        child = self._running[number]
+        child = self._running.get(number)
+        if child is None:
+            return
         _log.error("killing child", child=child.spec.name, pid=child.process.pid, reason=why)
         child.process.kill()
 

@@ -155,7 +155,12 @@ class Fleet:
         self._to_replace = [each for each in self._to_replace if each not in names] + names
 
     def rebalance(self, now: float) -> dict[str, int]:
-        """Let workers that have more than their share shed clients; how many each."""
+        """Let workers that have more than their share shed clients; how many each.
+
+        Nothing happens while those of the last time are still on their way.
+        """
+        if self._shedding:
+            return {}
         seats = self._serving()
         excess = surplus({seat.name: seat.current.connections for seat in seats if seat.current})
         for seat in seats:
