@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from energyws.control.reload import TABLE, Takes
 from energyws.errors import ExitCode
 from energyws.protocol import Unrecovered
 
 ROOT = Path(__file__).parent.parent
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
 
 
@@ -35,6 +37,33 @@ def test_reasons_are_documented(reason: Unrecovered) -> None:
 def test_exit_codes_are_documented() -> None:
     rows = table((ROOT / "docs" / "architecture.md").read_text(), "## Processes")
     assert [int(code) for code, _ in rows] == [code.value for code in ExitCode]
+
+
+def test_reload_table_says_what_a_changed_key_takes() -> None:
+    found: dict[str, Takes] = {}
+    for keys, effect in table(OPERATIONS, "## Rolling restart and reload"):
+        matching = [
+            what
+            for what, words in (
+                (Takes.NOTHING, "at once"),
+                (Takes.ALL, "a new consumer and new workers"),
+                (Takes.CONSUMER, "a new consumer"),
+                (Takes.WORKERS, "new workers"),
+                (Takes.RESTART, "a restart"),
+            )
+            if effect.startswith(words)
+        ]
+        found |= dict.fromkeys(re.findall(r"`([a-z_.]+)`", keys), matching[0])
+    # The last row but one: whatever is not named.
+    assert found.pop("server") is Takes.WORKERS
+    assert found == TABLE
+
+
+def test_signals_are_documented() -> None:
+    rows = table(OPERATIONS, "## Signals")
+    assert {name for names, _ in rows for name in names.split(", ")} == {
+        *("TERM", "INT", "QUIT", "HUP", "USR2", "TTIN", "TTOU")
+    }
 
 
 def test_changelog_begins_with_the_version_of_the_package() -> None:
