@@ -182,7 +182,7 @@ class Service:
         self, directory: Path, config: dict[str, Any], *, descriptors: int | None = None
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        path = directory / "config.yaml"
+        self.config_path = path = directory / "config.yaml"
         path.write_text(json.dumps(config))
         self.lines: list[str] = []
         command = [sys.executable, "-m", "energyws.cli", "serve", "--config", str(path)]

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import jwt
@@ -128,6 +129,23 @@ def test_tail_with_a_bad_token_says_so(serve: type[Service]) -> None:
     done = energyws("tail", service.url, WS_TOKEN="nonsense")
     assert done.returncode == 1
     assert done.stderr == "energyws: HTTP 401: Invalid token\n"
+
+
+def test_scale_and_rebalance_say_what_they_did(serve: Callable[..., Service]) -> None:
+    service = serve(server={"workers": 1}, admin={"token": "let me"}).ready()
+    config = ("--config", str(service.config_path))
+    admin = ("--admin", f"http://127.0.0.1:{service.admin_port}")
+    done = energyws("scale", "2", *config, *admin)
+    assert (done.returncode, done.stdout) == (0, "workers: 1 before, 2 now\n")
+    eventually(lambda: "worker-1" in service.children(), "another worker")
+    done = energyws("rebalance", *config, *admin)
+    assert (done.returncode, done.stdout) == (0, "no worker has more than its share\n")
+    done = energyws("scale", "99", *config, *admin)
+    assert done.returncode == 1
+    assert "N from 1 to 64" in done.stderr
+    done = energyws("scale", "2", *config, "--admin", "http://127.0.0.1:1")
+    assert done.returncode == 1
+    assert "nobody answers on 127.0.0.1:1" in done.stderr
 
 
 def test_demo_shows_readings_and_leaves_no_process() -> None:

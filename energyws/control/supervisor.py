@@ -274,6 +274,8 @@ class Supervisor:
     def _rebalance(self, body: Any) -> tuple[int, Any]:
         if self._fleet.draining:
             return 409, {"error": "the service is draining"}
+        # With what is seen now, not with what was at the last step.
+        self._step()
         shed = self._fleet.rebalance(time.monotonic())
         _log.info("rebalancing", shed=sum(shed.values()), workers=len(shed))
         self._wake.set()

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Address
@@ -531,3 +532,26 @@ def test_close_ends_the_thread_whenever_it_comes(endpoint: Endpoint, fetched: bo
         # Leaving it waits for the end of the thread.
         with store(endpoint.url()) as keys:
             until(lambda keys=keys: not fetched or kids(keys) == ["1"])  # type: ignore[misc]
+
+
+def test_adopted_issuers_keep_keys_that_are_still_good(endpoint: Endpoint) -> None:
+    with store(endpoint.url()) as keys:
+        until(lambda: kids(keys) == ["1"])
+        endpoint.answer = body(jwks("2"))
+        same = Issuer(name="name-0", issuer="0", jwks_url=endpoint.url())
+        keys.adopt(Auth(issuers=(same,), jwks_refresh_seconds=NEVER))
+        assert kids(keys)
+        until(lambda: kids(keys) == ["2"])
+        # Nothing of the old place is trusted where the issuer has moved.
+        endpoint.answer = body({})
+        keys.adopt(Auth(issuers=(replace(same, jwks_url=endpoint.url("/other")),)))
+        assert kids(keys) == []
+
+
+def test_issuers_that_come_later_are_fetched(endpoint: Endpoint) -> None:
+    with store() as keys:
+        one = Issuer(name="one", issuer="one", jwks_url=endpoint.url())
+        keys.adopt(Auth(issuers=(one,), jwks_refresh_seconds=NEVER))
+        until(lambda: kids(keys, "one") == ["1"])
+        keys.adopt(Auth())
+        assert keys.keys == {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -60,8 +61,8 @@ class Clock:
         self.now = 1_000.0
         self.wall = 2_000_000.0
 
-    def roster(self, auth: Auth | None = None) -> Roster:
-        return Roster(SERVER, auth or Auth(), lambda: self.now, lambda: self.wall)
+    def roster(self, auth: Auth | None = None, server: Server | None = None) -> Roster:
+        return Roster(server or SERVER, auth or Auth(), lambda: self.now, lambda: self.wall)
 
     def pass_seconds(self, roster: Roster, seconds: float) -> None:
         for _ in range(round(seconds / TICK_SECONDS)):
@@ -209,6 +210,100 @@ def test_drain_sends_everybody_away_and_waits_for_them() -> None:
         await draining
         assert all(member.closes == [RESTART] for member in members)
         assert len({member.asked_back[0] for member in members}) > 1
+        roster.close()
+
+    play(test)
+
+
+def test_drain_sends_away_evenly() -> None:
+    async def test(clock: Clock) -> None:
+        loop = asyncio.get_running_loop()
+        roster = clock.roster()
+        left: list[float] = []
+
+        class Leaver(FakeMember):
+            def close(self, close: Close) -> None:
+                super().close(close)
+                left.append(loop.time())
+                roster.leave(self)
+
+        for _ in range(20):
+            roster.join(Leaver())
+        began = loop.time()
+        await roster.drain(0.4)
+        # Nobody goes before its turn; a late loop can only make it later.
+        assert all(at - began >= 0.4 * place / 20 - 0.01 for place, at in enumerate(left))
+        roster.close()
+
+    play(test)
+
+
+def test_drain_takes_those_along_who_come_meanwhile() -> None:
+    async def test(clock: Clock) -> None:
+        roster = clock.roster()
+        first, late = FakeMember(), FakeMember()
+        roster.join(first)
+        draining = asyncio.create_task(roster.drain(0.0))
+        while not first.closes:
+            await asyncio.sleep(0.001)
+        roster.join(late)
+        roster.leave(first)
+        while not late.closes:
+            await asyncio.sleep(0.001)
+        assert not draining.done()
+        roster.leave(late)
+        await draining
+        assert (first.closes, late.closes) == ([RESTART], [RESTART])
+        roster.close()
+
+    play(test)
+
+
+def test_shedding_sends_away_so_many_and_no_more() -> None:
+    async def test(clock: Clock) -> None:
+        roster = clock.roster()
+        members = [FakeMember() for _ in range(20)]
+        for member in members:
+            roster.join(member)
+        await roster.shed(7, 0.0)
+        assert sum(member.closes == [RESTART] for member in members) == 7
+        await roster.shed(100, 0.0)
+        assert all(member.closes for member in members)
+        roster.close()
+
+    play(test)
+
+
+def test_old_connections_are_sent_on_and_not_all_at_once() -> None:
+    async def test(clock: Clock) -> None:
+        roster = clock.roster(server=replace(SERVER, max_connection_age_seconds=100))
+        members = [FakeMember(answers=True) for _ in range(50)]
+        for member in members:
+            roster.join(member)
+        clock.pass_seconds(roster, 89)
+        assert not any(member.closes for member in members)
+        clock.pass_seconds(roster, 11)
+        gone = sum(bool(member.closes) for member in members)
+        assert 0 < gone < 50
+        clock.pass_seconds(roster, 11)
+        assert all(member.closes == [RESTART] for member in members)
+        roster.close()
+
+    play(test)
+
+
+def test_adopted_settings_are_in_force_at_once() -> None:
+    async def test(clock: Clock) -> None:
+        roster = clock.roster()
+        roster.adopt(replace(SERVER, close_timeout_seconds=50), Auth(expiry_notice_seconds=500))
+        slow, expiring = FakeMember(), FakeMember(expires_at=clock.wall + 400)
+        roster.closing(slow)
+        roster.join(expiring)
+        clock.pass_seconds(roster, 40)
+        assert not slow.aborted
+        assert expiring.said == ["TOKEN_EXPIRING"]
+        clock.pass_seconds(roster, 11)
+        assert slow.aborted
         roster.close()
 
     play(test)
