@@ -323,7 +323,8 @@ def test_rebalancing_moves_clients_to_the_empty_worker(
                 children = service.admin("/workers")[1]
                 return [c["board"]["connections"] for c in children if c["name"] != "consumer"]
 
-            eventually(lambda: loads() == [20, 20], "everybody has the same")
+            # The last one or two go anywhere.
+            eventually(lambda: sum(loads()) == 40 and min(loads()) >= 18, "everybody has the same")
             traffic.more(30)
         watchers.have(list(range(records.sent)))
         assert sum(client.connects for client in watchers.clients) == 60
