@@ -279,7 +279,12 @@ class Service:
         """The child processes by name: consumer, worker-0, …"""
         found = {}
         for child in psutil.Process(self.pid).children():
-            for argument in child.cmdline():
+            try:
+                arguments = child.cmdline()
+            except psutil.Error:
+                # It has just ended.
+                continue
+            for argument in arguments:
                 if argument.startswith("--name="):
                     found[argument.removeprefix("--name=")] = child
         return found

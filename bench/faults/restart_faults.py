@@ -15,8 +15,6 @@ from bench.faults.world import World
 # Clients that begin at the first record of all, and how many records there are then at least.
 _REPLAYS: Final = 10
 _REPLAYED: Final = 2_000
-# After so long without an end, a signal has not made the service drain.
-_DRAINED_SECONDS: Final = 3.0
 
 
 @fault(
@@ -101,22 +99,13 @@ def second_signal(world: World, rng: random.Random) -> None:
 @fault(
     number=27,
     name="hang-up",
-    title="SIGHUP: the terminal that it was started in is closed",
-    expected="it drains and ends with exit code 0, or goes on",
+    title="SIGHUP: it is to read its configuration again",
+    expected="it does, and nobody notices",
 )
 def hang_up(world: World, rng: random.Random) -> None:
-    children = list(world.service.children().values())
-    buses = buses_of(children)
+    logged = len(world.service.lines)
     world.service.signal(signal.SIGHUP)
-    deadline = time.monotonic() + _DRAINED_SECONDS
-    while world.service.running and time.monotonic() < deadline:
-        time.sleep(0.01)
-    if not world.service.running:
-        code = world.service.wait()
-        world.expect(code == 0, f"exit code {code}: it did not handle the signal")
-        nothing_left(world, children, buses)
-        world.expect(not any(bus.exists() for bus in buses), "the bus's directory is left behind")
-        world.service.start().ready()
+    world.wait(lambda: world.service.logged("reloaded", since=logged), "it reloads")
 
 
 @fault(

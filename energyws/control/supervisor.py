@@ -12,6 +12,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, Final
 
 from energyws.board import Board, Field, State
@@ -77,40 +78,47 @@ class Supervisor:
         settings = self._settings
         self._loop = asyncio.get_running_loop()
         _raise_descriptor_limit(settings.server.max_connections, self._fleet.workers)
-        self._listeners = Listeners(settings.server, self._fleet.workers)
-        self._admin = AdminServer(
-            settings.admin,
-            {"/live": self._live, "/ready": self._ready, "/workers": self._workers},
-            {"/workers": self._in_loop(self._scale), "/rebalance": self._in_loop(self._rebalance)},
-        )
-        directory = RunDirectory()
-        board = Board.create()
-        self._row = board.row(SUPERVISOR_ROW)
-        terminal = Terminal()
-        self._files = Watched(_secret_files(settings))
-        self._look_at = time.monotonic()
-        self._rebalance_at = time.monotonic()
-        spawner = Spawner(settings, board.descriptor, directory.path, self._command)
-        self._children = Children(spawner, board, self._listeners, self._wake.set)
-        self._announce(self._admin.port)
-        self._handle_signals(terminal)
-        try:
-            while self._halt is None:
-                self._step()
-                self._wake.clear()
-                try:
-                    await asyncio.wait_for(self._wake.wait(), STEP_SECONDS)
-                except TimeoutError:
-                    continue
-        finally:
-            self._children.kill_all()
-            self._admin.close()
-            terminal.close()
-            self._listeners.close()
-            directory.close()
-        level = _log.info if self._halt.code is ExitCode.OK else _log.error
-        level("stopped", exit_code=int(self._halt.code), reason=self._halt.why)
-        return self._halt.code
+        with ExitStack() as stack:
+            self._listeners = Listeners(settings.server, self._fleet.workers)
+            stack.callback(self._listeners.close)
+            directory = RunDirectory()
+            stack.callback(directory.close)
+            terminal = Terminal()
+            stack.callback(terminal.close)
+            board = Board.create()
+            self._row = board.row(SUPERVISOR_ROW)
+            self._files = Watched(_secret_files(settings))
+            self._look_at = self._rebalance_at = time.monotonic()
+            spawner = Spawner(settings, board.descriptor, directory.path, self._command)
+            self._children = Children(spawner, board, self._listeners, self._wake.set)
+            # From here on it may be asked.
+            self._admin = AdminServer(
+                settings.admin,
+                {"/live": self._live, "/ready": self._ready, "/workers": self._workers},
+                {
+                    "/workers": self._in_loop(self._scale),
+                    "/rebalance": self._in_loop(self._rebalance),
+                },
+            )
+            stack.callback(self._admin.close)
+            self._announce(self._admin.port)
+            self._handle_signals(terminal)
+            # Before anything else is let go of.
+            stack.callback(self._children.kill_all)
+            halt = await self._until_halt()
+        level = _log.info if halt.code is ExitCode.OK else _log.error
+        level("stopped", exit_code=int(halt.code), reason=halt.why)
+        return halt.code
+
+    async def _until_halt(self) -> Halt:
+        while self._halt is None:
+            self._step()
+            self._wake.clear()
+            try:
+                await asyncio.wait_for(self._wake.wait(), STEP_SECONDS)
+            except TimeoutError:
+                continue
+        return self._halt
 
     def _announce(self, admin_port: int) -> None:
         server = self._settings.server
