@@ -57,8 +57,8 @@ struct spread {
 };
 
 static struct {
-    int port, clients, partitions, concurrency, address, bare, tls, prefix, p_at, n_at, n_digits, t_at,
-        t_digits;
+    int port, clients, partitions, concurrency, address, bare, tls, prefix, suffix, p_at, n_at,
+        n_digits, t_at, t_digits;
     const char *request, *resume, *first;
 } option = {.partitions = 3, .concurrency = 256};
 
@@ -149,10 +149,15 @@ static void take_record(struct client *client, const unsigned char *payload, siz
     if (partition == 0 && number % SPREAD_EVERY == 0)
         spread(number, now);
     if (total.frames % CHECK_EVERY == 0 && check_count < MAX_CHECKS)
-        checks[check_count++] = strndup((const char *)payload, size);
+        checks[check_count++] = strndup((const char *)record, size - option.prefix - option.suffix);
 }
 
 static void send_raw(struct client *client, const void *data, size_t size);
+
+static int is_record(const unsigned char *payload, size_t size) {
+    return size > option.prefix + sizeof DATA &&
+           !memcmp(payload + option.prefix, DATA, sizeof DATA - 1);
+}
 
 static void take_message(struct client *client, int first_byte, const unsigned char *payload,
                          size_t size, int64_t now) {
@@ -173,8 +178,19 @@ static void take_message(struct client *client, int first_byte, const unsigned c
         size = sizeof plain - inflater.avail_out;
         total.compressed++;
     }
-    if (size > option.prefix + sizeof DATA &&
-        !memcmp(payload + option.prefix, DATA, sizeof DATA - 1)) {
+    if (is_record(payload, size)) {
+        if (!option.suffix) {
+            take_record(client, payload, size, now);
+            return;
+        }
+        /* An envelope of its own goes with joining several, one a line. */
+        for (const unsigned char *end; (end = memchr(payload, '\n', size));) {
+            take_record(client, payload, (size_t)(end - payload), now);
+            size -= (size_t)(end + 1 - payload);
+            payload = end + 1;
+            if (!is_record(payload, size))
+                die("a line that is no record: %.*s", (int)size, payload);
+        }
         take_record(client, payload, size, now);
         return;
     }
@@ -467,7 +483,7 @@ static void print_counts(void) {
             printf(some++ ? ",%lld" : "%lld", (long long)(spreads[i].last - spreads[i].first));
     printf("],\"samples\":[");
     for (int i = 0; i < check_count; i++) {
-        printf(i ? ",%s" : "%s", checks[i] + option.prefix);
+        printf(i ? ",%s" : "%s", checks[i]);
         free(checks[i]);
     }
     check_count = 0;
@@ -577,6 +593,7 @@ static void parse(int argc, char **argv) {
         else if (!strcmp(name, "bare")) option.bare = atoi(value);
         else if (!strcmp(name, "tls")) option.tls = atoi(value);
         else if (!strcmp(name, "prefix")) option.prefix = atoi(value);
+        else if (!strcmp(name, "suffix")) option.suffix = atoi(value);
         else if (!strcmp(name, "p_at")) option.p_at = atoi(value);
         else if (!strcmp(name, "n_at")) option.n_at = atoi(value);
         else if (!strcmp(name, "n_digits")) option.n_digits = atoi(value);

@@ -35,7 +35,8 @@ class Load:
     frames. resume: a position to begin at, whose first record has number 0 in every partition;
     without one, numbers begin with the first frame that comes. path: with the query, if any;
     headers: whole lines. first: a text message to send once connected. prefix: how many bytes a
-    message has before {"type":"data". concurrency: how many handshakes are under way at once.
+    message has before {"type":"data", and suffix after it; with a suffix, one WebSocket message
+    may hold several of them, one a line. concurrency: how many handshakes are under way at once.
     address: they come from 127.0.0.(2 + address) on, CLIENTS_PER_ADDRESS from each, so that
     several of these do not run out of ports.
     """
@@ -52,6 +53,7 @@ class Load:
         headers: Sequence[str] = (),
         first: str | None = None,
         prefix: int = 0,
+        suffix: int = 0,
         concurrency: int = 256,
         address: int = 0,
     ) -> None:
@@ -64,6 +66,7 @@ class Load:
             "bare": int(token is None),
             "tls": int(tls),
             "prefix": prefix,
+            "suffix": suffix,
             "p_at": ENVELOPE + P_AT,
             "n_at": ENVELOPE + N_AT,
             "n_digits": N_DIGITS,
