@@ -179,12 +179,9 @@ static void take_message(struct client *client, int first_byte, const unsigned c
         total.compressed++;
     }
     if (is_record(payload, size)) {
-        if (!option.suffix) {
-            take_record(client, payload, size, now);
-            return;
-        }
-        /* An envelope of its own goes with joining several, one a line. */
-        for (const unsigned char *end; (end = memchr(payload, '\n', size));) {
+        /* Who has an envelope may join several, one a line. */
+        const unsigned char *end;
+        while (option.suffix && (end = memchr(payload, '\n', size))) {
             take_record(client, payload, (size_t)(end - payload), now);
             size -= (size_t)(end + 1 - payload);
             payload = end + 1;

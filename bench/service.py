@@ -297,8 +297,11 @@ def report(
         ),
         platform.machine(),
     )
+    script = Path(sys.argv[0])
+    # A package is called after its directory.
+    program = script.parent.name if script.stem == "__main__" else script.name
     document = {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [program, *sys.argv[1:]],
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "cpu": model,
         "cores": os.cpu_count(),

@@ -9,10 +9,9 @@ message a line. Every line goes to every client as a text message. It runs until
 from __future__ import annotations
 
 import asyncio
-import resource
 import ssl
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 
 import orjson
 import uvloop
@@ -50,12 +49,6 @@ async def feed(port: int, broadcast: Broadcast) -> None:
     await server.serve_forever()
 
 
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Run a peer on uvloop, with as many descriptors as it may have."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-    async def whole() -> None:
-        await main()
-
-    uvloop.run(whole())
+def run(main: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Run a peer on uvloop."""
+    uvloop.run(main())

@@ -33,6 +33,8 @@ func newCentrifuge(delay time.Duration) (http.Handler, func([]byte)) {
 	check(node.Run())
 	handler := centrifuge.NewWebsocketHandler(node, centrifuge.WebsocketConfig{
 		UseWriteBufferPool: true,
+		// Its pings are messages that want an answer; the clients answer those of WebSocket.
+		PingPongConfig: centrifuge.PingPongConfig{PingInterval: -1},
 	})
 	return handler, func(text []byte) {
 		_, err := node.Publish(channel, text)
