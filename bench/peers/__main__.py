@@ -23,7 +23,6 @@ from functools import partial
 from typing import Any
 
 from bench.fanout import REAL_BYTES, Build, deliver
-from bench.load import Load
 from bench.peers import building, plan
 from bench.peers.catalogue import PEERS, Peer, missing, versions
 from bench.peers.running import Running
@@ -41,10 +40,10 @@ class Energyws:
     def __init__(self, clients: int, tls: bool) -> None:
         self._stack = contextlib.ExitStack()
         service = self._stack.enter_context(Service(1, tls=tls))
-        self._stack.callback(lambda: self._load.close())
         worker = service.processes()["worker-0"]
         before = worker.memory_info().rss
-        self._load: Load = service.load(clients)
+        self._load = service.load(clients)
+        self._stack.callback(self._load.close)
         self.rss_connected = (worker.memory_info().rss - before) / clients / 1000
         self._service, self._worker, self._before = service, worker, before
         self._clients = clients
@@ -69,8 +68,7 @@ class Beside:
     """One peer, started anew whenever it has lost messages or clients."""
 
     def __init__(self, peer: Peer, clients: int, tls: bool) -> None:
-        command = building.command(peer)
-        self._start = lambda: Running(peer, command, clients, tls)
+        self._start = partial(Running, peer, building.command(peer), clients, tls)
         self._running = self._start()
         self.rss_connected = self._running.rss_connected
 
@@ -87,7 +85,7 @@ class Beside:
 
     def close(self) -> None:
         """End it and its clients."""
-        self._running.__exit__()
+        self._running.close()
 
 
 def compare(
@@ -164,14 +162,11 @@ def measure(peers: list[Peer], options: argparse.Namespace) -> Iterator[dict[str
         for size in options.size
     }
     for tls in options.tls:
-        with contextlib.ExitStack() as stack:
-            energyws = Energyws(options.clients, tls)
-            stack.callback(energyws.close)
+        with contextlib.closing(Energyws(options.clients, tls)) as energyws:
             for row in measure_energyws(energyws, builds, options):
                 yield {"peer": "energyws", "tls": tls, **row}
             for peer in peers:
-                beside = Beside(peer, options.clients, tls)
-                with contextlib.closing(beside):
+                with contextlib.closing(Beside(peer, options.clients, tls)) as beside:
                     for row in measure_peer(energyws, beside, builds, options):
                         yield {"peer": peer.name, "tls": tls, **row}
 
@@ -210,7 +205,9 @@ def parse() -> argparse.Namespace:
     options = parser.parse_args()
     unknown = set(options.only.split(",")) - set(names)
     if unknown:
-        parser.error(f"no peer is called {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+        parser.error(
+            f"no peer is called {', '.join(sorted(unknown))}; there are {', '.join(names)}"
+        )
     options.peers = [peer for peer in PEERS if peer.name in options.only.split(",")]
     options.size = options.size or [440, REAL_BYTES]
     options.load = options.load or [40_000, 2_000_000]

@@ -73,6 +73,8 @@ def _node() -> Path:
             fresh.mkdir()
             for file in files:
                 shutil.copy(file, fresh)
-            subprocess.run(["npm", "ci", "--silent", "--no-fund", "--no-audit"], cwd=fresh, check=True)
+            subprocess.run(
+                ["npm", "ci", "--silent", "--no-fund", "--no-audit"], cwd=fresh, check=True
+            )
             fresh.rename(made)
     return made / "server.js"

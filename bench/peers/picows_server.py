@@ -38,9 +38,7 @@ async def _broadcast(message: str) -> None:
 
 
 async def _main() -> None:
-    server = await ws_create_server(
-        _listener, "127.0.0.1", 0, ssl=feed.tls(), backlog=feed.BACKLOG
-    )
+    server = await ws_create_server(_listener, "127.0.0.1", 0, ssl=feed.tls(), backlog=feed.BACKLOG)
     await feed.feed(server.sockets[0].getsockname()[1], _broadcast)
 
 

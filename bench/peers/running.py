@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import orjson
 import psutil
@@ -61,7 +61,7 @@ class Feeder:
 class Running:
     """A peer that runs, with its clients connected.
 
-    rss: kilobytes of its process before anybody connected, and when all were.
+    rss_connected: kilobytes that each connection has added by the time that all are there.
     """
 
     def __init__(self, peer: Peer, command: Sequence[str], clients: int, tls: bool) -> None:
@@ -93,10 +93,8 @@ class Running:
             raise
         self.broken = False
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
+    def close(self) -> None:
+        """End it and its clients."""
         self._stack.close()
 
     def rss(self) -> float:

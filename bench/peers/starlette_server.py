@@ -58,7 +58,8 @@ async def _main() -> None:
         )
     )
     serving = asyncio.create_task(server.serve())
-    while not server.started:
+    # uvicorn has no event for it.
+    while not server.started:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     feeding = asyncio.create_task(feed.feed(port, _broadcast))
