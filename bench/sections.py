@@ -34,6 +34,21 @@ _DEFLATE_ALONE: Final = (
     "each_kib_per_client",
 )
 
+_PEERS: Final = (
+    "server",
+    "deliveries/s",
+    "µs per delivery",
+    "by energyws' worker",
+    "by worker and consumer",
+    "p50, ms",
+    "p99",
+    "max",
+    "p99 of energyws",
+    "RSS a connection, kB: idle",
+    "used",
+    "lost",
+)
+
 Renderer = Callable[[Results], Section]
 
 
@@ -292,6 +307,44 @@ def deflate(results: Results) -> Section:
     return Section("\n".join(parts))
 
 
+def peers(results: Results) -> Section:
+    """bench.peers: the rows of one kind of connection and size below each other."""
+    parts = []
+    rows = results["rows"]
+    for tls, size in sorted({(row["tls"], row["bytes"]) for row in rows}):
+        cells = []
+        for row in rows:
+            if (row["tls"], row["bytes"]) != (tls, size):
+                continue
+            ours = row["energyws"]
+            alone = row["peer"] == "energyws"
+            shown = {**ours, "us": ours["worker_us"]} if alone else row
+            reached = row["load"] >= row["target"] * 0.99
+            ratio = None if alone else row["worker"]["ratio"]
+            cells.append(
+                [
+                    row["peer"],
+                    f"{row['load']:,}" + ("" if reached else " (its most)"),
+                    figure(shown["us"]),
+                    figure(ratio) + (" (**less**)" if ratio is not None and ratio < 1 else ""),
+                    figure(None if alone else row["service"]["ratio"]),
+                    *(figure(shown[f"delay_p{p}_ms"]) for p in (50, 99, 100)),
+                    "" if alone else figure(ours["delay_p99_ms"]),
+                    figure(row["rss_kb_connected"]),
+                    figure(row["rss_kb_used"]),
+                    "" if alone else f"{row['lost']:,}",
+                ]
+            )
+        head = f"{'TLS' if tls else 'Plain'}, {size:,} B, {results['clients']:,} clients:\n\n"
+        parts.append(head + table(_PEERS, cells))
+    skipped = [f"{name} was not measured: {why}." for name, why in results["skipped"].items()]
+    made = [
+        f"* {name}: " + ", ".join(f"{package} {number}" for package, number in versions.items())
+        for name, versions in results["peers"].items()
+    ]
+    return Section("\n".join([*parts, *skipped, *made]) + "\n")
+
+
 RENDERERS: Final[dict[str, Renderer]] = {
     "curve": curve,
     "deflate": deflate,
@@ -300,6 +353,7 @@ RENDERERS: Final[dict[str, Renderer]] = {
     "fanout": fanout,
     "idle": idle,
     "memory": memory,
+    "peers": peers,
     "resume": resume,
     "tune": tune,
 }

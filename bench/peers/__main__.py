@@ -242,13 +242,18 @@ def main() -> int:
             print(f"{peer.name} is skipped: {reason}")
     if options.list:
         return 0
-    rows = []
-    for row in measure(able, options):
-        show(row)
-        rows.append(row)
-    found = {name: number for one in made.values() for name, number in one.items()}
-    results = {"clients": options.clients, "peers": made, "skipped": skipped, "rows": rows}
-    report(options.out, results, found)
+    rows: list[dict[str, Any]] = []
+    try:
+        for row in measure(able, options):
+            show(row)
+            rows.append(row)
+    finally:
+        # Of a long run that is broken off, too.
+        for name in made.keys() - {row["peer"] for row in rows}:
+            skipped[name] = "it was not reached, or sustained no load"
+        found = {name: number for one in made.values() for name, number in one.items()}
+        results = {"clients": options.clients, "peers": made, "skipped": skipped, "rows": rows}
+        report(options.out, results, found)
     return 0
 
 
