@@ -38,9 +38,11 @@ _CENTRIFUGE: Final[dict[str, Any]] = {
     "prefix": len(_PUSH),
     "suffix": len("}}}"),
 }
+_AXUM: Final = ("axum", "axum-server", "tokio", "tokio-tungstenite", "rustls")
 
 PEERS: Final = (
-    Peer("axum", "rust", ("axum", "axum-server", "tokio", "tokio-tungstenite", "rustls")),
+    Peer("axum", "rust", _AXUM, ("threads",)),
+    Peer("axum-one-thread", "rust", _AXUM, ("thread",)),
     Peer("websockets", "python", ("websockets", "uvloop")),
     Peer("ws", "node", ("ws",)),
     Peer(

@@ -68,8 +68,8 @@ def test_every_client_of_a_peer_gets_everything(name: str, tls: bool) -> None:
 
 
 def test_program_that_ends_at_once_is_told() -> None:
-    with pytest.raises(RuntimeError, match="websockets has ended"):
-        Running(PEERS[1], ["true"], 5, False)
+    with pytest.raises(RuntimeError, match="axum has ended"):
+        Running(PEERS[0], ["true"], 5, False)
 
 
 def test_names_are_unique() -> None:

@@ -1,7 +1,9 @@
 //! axum with tokio's broadcast channel: one task and one `Receiver` for each client, one message
 //! that all of them share. This is axum's chat example, without what a chat needs.
 //!
-//!     peer [CERT KEY]
+//!     peer threads|thread [CERT KEY]
+//!
+//! threads: tokio's default, one for each core; thread: one for everything.
 
 use std::env;
 use std::net::SocketAddr;
@@ -14,6 +16,7 @@ use axum::routing::any;
 use axum_server::tls_rustls::RustlsConfig;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
+use tokio::runtime::Builder;
 use tokio::sync::broadcast::{Sender, channel, error::RecvError};
 
 /// So far behind a client may be, in messages, before it misses some.
@@ -53,8 +56,7 @@ async fn feed(listener: TcpListener, messages: Sender<Utf8Bytes>) {
     }
 }
 
-#[tokio::main]
-async fn main() {
+async fn run(files: &[String]) {
     let (messages, _) = channel(CAPACITY);
     let application = Router::new()
         .route("/{*path}", any(upgrade))
@@ -70,11 +72,27 @@ async fn main() {
         feeder.local_addr().unwrap().port()
     );
     tokio::spawn(feed(feeder, messages));
-    let options: Vec<String> = env::args().skip(1).collect();
-    if let [cert, key] = &options[..] {
+    if let [cert, key] = files {
         let tls = RustlsConfig::from_pem_file(cert, key).await.unwrap();
-        axum_server::from_tcp_rustls(clients, tls).unwrap().serve(application).await.unwrap();
+        axum_server::from_tcp_rustls(clients, tls)
+            .unwrap()
+            .serve(application)
+            .await
+            .unwrap();
     } else {
-        axum::serve(TcpListener::from_std(clients).unwrap(), application).await.unwrap();
+        axum::serve(TcpListener::from_std(clients).unwrap(), application)
+            .await
+            .unwrap();
     }
+}
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let (threads, files) = arguments.split_first().expect("threads or thread");
+    let mut runtime = match threads.as_str() {
+        "threads" => Builder::new_multi_thread(),
+        "thread" => Builder::new_current_thread(),
+        other => panic!("what is {other}?"),
+    };
+    runtime.enable_all().build().unwrap().block_on(run(files));
 }
