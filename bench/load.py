@@ -31,14 +31,14 @@ PATIENCE_SECONDS: Final = 120.0
 class Load:
     """So many clients of one port; `ready` waits until they are connected and subscribed.
 
-    token: one for all, or several that take turns: twice as many as clients give each another
-    one when it comes again. None: the target is bare TCP and just sends frames. resume: a position to begin at, whose first record has number 0 in every partition;
-    without one, numbers begin with the first frame that comes. path: with the query, if any;
-    headers: whole lines. first: a text message to send once connected. prefix: how many bytes a
-    message has before {"type":"data". concurrency: how many handshakes are under way at once.
-    address: they come from 127.0.0.(2 + address) on, CLIENTS_PER_ADDRESS from each, so that
-    several of these do not run out of ports. sessions: whoever comes again over TLS offers
-    the session that it had.
+    token: one for all, or several that take turns: twice as many as clients give each another one
+    when it comes again; None: the target is bare TCP and just sends frames. resume: a position to
+    begin at, whose first record has number 0 in every partition; without one, numbers begin with
+    the first frame that comes. path: with the query, if any; headers: whole lines. first: a text
+    message to send once connected. prefix: how many bytes a message has before {"type":"data".
+    concurrency: how many handshakes are under way at once. address: they come from 127.0.0.(2 +
+    address) on, CLIENTS_PER_ADDRESS from each, so that several of these do not run out of ports.
+    sessions: whoever comes again over TLS offers the session that it had.
     """
 
     def __init__(

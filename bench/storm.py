@@ -23,7 +23,7 @@ from typing import Any, Final
 import psutil
 
 from bench.load import CLIENTS_PER_ADDRESS, Load
-from bench.record import PARTITIONS, padded
+from bench.record import padded
 from bench.resume import first_position, writing
 from bench.service import Service, Writer, measured, percentile, report
 

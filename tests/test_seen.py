@@ -200,4 +200,3 @@ def test_never_more_than_so_many_are_kept(digests: list[bytes]) -> None:
 @given(st.text(st.characters(exclude_categories=())), st.text(st.characters(exclude_categories=())))
 def test_digest_tells_tokens_apart(one: str, other: str) -> None:
     assert (digest(one) == digest(other)) == (one == other)
-    assert one.encode("utf-8", "surrogatepass") != digest(one)

@@ -46,6 +46,7 @@ from energyws.protocol import (
     Unsubscribe,
 )
 from energyws.settings import Server
+from workers import upgrade
 from workers.hub import Hub
 from workers.keys import KeyStore
 from workers.roster import Roster
@@ -226,8 +227,16 @@ class Session(WSListener):
         under = cast(aiofastnet.Transport, transport.underlying_transport)
         limit = self._context.settings.write_buffer_bytes
         under.set_write_buffer_limits(high=limit, low=limit // 4)
-        self.write = under.write_nocheck
+        pieces = [upgrade.head(transport)]
+        self.write = pieces.append
         self.writable = True
+        try:
+            self._begin()
+        finally:
+            self.write = under.write_nocheck
+            self.write(b"".join(pieces))
+
+    def _begin(self) -> None:
         self._context.roster.join(self)
         _log.info(
             "WebSocket client connected",
@@ -343,7 +352,8 @@ class Refused(WSListener):
         self._transport = transport
         _forget(transport.request)
         close = self._error.close or INTERNAL
-        transport.underlying_transport.write(protocol.error(self._error, self._detail))
+        message = protocol.error(self._error, self._detail)
+        transport.underlying_transport.write(upgrade.head(transport) + message)
         _send_close(transport, close)
         self._roster.closing(self)
 
