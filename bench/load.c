@@ -12,6 +12,7 @@
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -57,10 +58,11 @@ struct spread {
 };
 
 static struct {
-    int port, clients, partitions, concurrency, address, bare, tls, prefix, suffix, p_at, n_at,
+    int port, clients, partitions, concurrency, address, bare, tls, sessions, prefix, suffix, p_at,
+        n_at,
         n_digits, t_at, t_digits;
     const char *request, *resume, *first;
-} option = {.partitions = 3, .concurrency = 256};
+} option = {.partitions = 3, .concurrency = 256, .sessions = 1};
 
 static struct {
     int64_t frames, others, gaps, duplicates, closed, failed, bytes, receives, reused, compressed;
@@ -216,7 +218,7 @@ static void shut(struct client *client) {
     if (client->tls) {
         if (client->session)
             SSL_SESSION_free(client->session);
-        client->session = SSL_get1_session(client->tls);
+        client->session = option.sessions ? SSL_get1_session(client->tls) : NULL;
         /* OpenSSL resumes no session of a connection that it takes for broken off. */
         SSL_set_shutdown(client->tls, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
         SSL_free(client->tls);
@@ -519,6 +521,9 @@ static void drop(void) {
 }
 
 static void open_all(void) {
+    static int64_t turn;
+    for (int i = 0; i < option.clients; i++, turn++)
+        clients[i].token = option.bare ? "" : tokens[turn % token_count];
     next_to_open = 0;
     waiting = option.clients;
 }
@@ -589,6 +594,7 @@ static void parse(int argc, char **argv) {
         else if (!strcmp(name, "address")) option.address = atoi(value);
         else if (!strcmp(name, "bare")) option.bare = atoi(value);
         else if (!strcmp(name, "tls")) option.tls = atoi(value);
+        else if (!strcmp(name, "sessions")) option.sessions = atoi(value);
         else if (!strcmp(name, "prefix")) option.prefix = atoi(value);
         else if (!strcmp(name, "suffix")) option.suffix = atoi(value);
         else if (!strcmp(name, "p_at")) option.p_at = atoi(value);
@@ -608,6 +614,8 @@ static void parse(int argc, char **argv) {
 int main(int argc, char **argv) {
     struct rlimit files;
     setvbuf(stdin, NULL, _IONBF, 0);
+    /* OpenSSL writes without MSG_NOSIGNAL. */
+    signal(SIGPIPE, SIG_IGN);
     parse(argc, argv);
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
@@ -624,7 +632,6 @@ int main(int argc, char **argv) {
     polling = epoll_create1(0);
     clients = calloc((size_t)option.clients, sizeof *clients);
     for (int i = 0; i < option.clients; i++) {
-        clients[i].token = option.bare ? "" : tokens[i % token_count];
         for (int p = 0; p < MAX_PARTITIONS; p++)
             clients[i].due[p] = option.resume ? 0 : -1;
     }

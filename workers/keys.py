@@ -108,7 +108,9 @@ class KeyStore:
         if endpoint.failures or keys != known:
             _log.info("keys fetched", issuer=issuer.name, keys=len(keys))
         endpoint.failures = 0
-        self.keys = MappingProxyType({**self.keys, issuer.issuer: keys})
+        if keys != known:
+            # The same ones stay the same objects: what was checked with them stays checked.
+            self.keys = MappingProxyType({**self.keys, issuer.issuer: keys})
         return self._refresh_seconds
 
 

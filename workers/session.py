@@ -45,6 +45,7 @@ from energyws.protocol import (
     Unsubscribe,
 )
 from energyws.settings import Server
+from workers import upgrade
 from workers.batch import Sink
 from workers.hub import Hub
 from workers.keys import KeyStore
@@ -230,8 +231,17 @@ class Session(WSListener):
         under = cast(aiofastnet.Transport, transport.underlying_transport)
         limit = self._context.settings.write_buffer_bytes
         under.set_write_buffer_limits(high=limit, low=limit // 4)
-        self.sink = under
+        gathered = _Gathered()
+        gathered.write_nocheck(upgrade.head(transport))
+        self.sink = gathered
         self.writable = True
+        try:
+            self._begin()
+        finally:
+            self.sink = under
+            self.write(b"".join(gathered.pieces))
+
+    def _begin(self) -> None:
         self._context.roster.join(self)
         _log.info(
             "WebSocket client connected",
@@ -347,7 +357,8 @@ class Refused(WSListener):
         self._transport = transport
         _forget(transport.request)
         close = self._error.close or INTERNAL
-        transport.underlying_transport.write(protocol.error(self._error, self._detail))
+        message = protocol.error(self._error, self._detail)
+        transport.underlying_transport.write(upgrade.head(transport) + message)
         _send_close(transport, close)
         self._roster.closing(self)
 
@@ -394,3 +405,14 @@ class _Nowhere:
 
 
 _NOWHERE: Final = _Nowhere()
+
+
+class _Gathered:
+    """Where a session writes what is to be one write."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def write_nocheck(self, data: bytes) -> None:
+        """Keep it."""
+        self.pieces.append(data)
