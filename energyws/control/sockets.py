@@ -14,7 +14,6 @@ from typing import Final
 from energyws.errors import BootError
 from energyws.settings import Server
 
-
 # Of this network namespace, as a listening socket is.
 SOMAXCONN: Final = Path("/proc/sys/net/core/somaxconn")
 
