@@ -345,6 +345,44 @@ def peers(results: Results) -> Section:
     return Section("\n".join([*parts, *skipped, *made]) + "\n")
 
 
+_STORMS: Final = {
+    "seen": "plain, tokens as before",
+    "fresh": "plain, fresh tokens",
+    "tls": "TLS, full handshakes",
+    "tls_sessions": "TLS, sessions offered",
+}
+
+
+def storm(results: Results) -> Section:
+    """bench.storm."""
+    clients = results["clients"]
+    rows = [
+        [
+            _STORMS[variant],
+            *(
+                figure(row["seconds_until_last"][step])
+                for step in ("upgraded", "subscribed", "caught_up")
+            ),
+            figure(_of(row["cpu_us_per_client"], "worker-")),
+            figure(row["cpu_us_per_client"]["generator"]),
+            f"{row['refused']:,}",
+            f"{row['gaps']:,}",
+            f"{row['sessions_resumed'] / clients:.0%}" if variant.startswith("tls") else "",
+            figure(row["live_delay_ms_before"]["p99"]),
+            figure(row["live_delay_ms_meanwhile"]["p99"]),
+        ]
+        for variant, row in results["storms"].items()
+    ]
+    titles = ["", "last 101, s", "last subscribed", "last caught up", "workers, µs a client"]
+    titles += ["generator", "refused", "gaps", "sessions resumed", "others' p99 before, ms"]
+    titles.append("meanwhile")
+    head = (
+        f"{clients:,} clients come back at once to {results['workers']} workers, each lacks "
+        f"{results['missed']} records; {results['live']:,} others stay live:\n\n"
+    )
+    return Section(head + table(titles, rows))
+
+
 RENDERERS: Final[dict[str, Renderer]] = {
     "curve": curve,
     "deflate": deflate,
@@ -355,5 +393,6 @@ RENDERERS: Final[dict[str, Renderer]] = {
     "memory": memory,
     "peers": peers,
     "resume": resume,
+    "storm": storm,
     "tune": tune,
 }

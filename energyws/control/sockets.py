@@ -8,9 +8,27 @@ from __future__ import annotations
 
 import errno
 import socket
+from pathlib import Path
+from typing import Final
 
 from energyws.errors import BootError
 from energyws.settings import Server
+
+# Of this network namespace, as a listening socket is.
+SOMAXCONN: Final = Path("/proc/sys/net/core/somaxconn")
+
+
+def queue_limit(backlog: int, somaxconn: Path = SOMAXCONN) -> int | None:
+    """How many connections may really wait, where the kernel allows fewer than `backlog`.
+
+    listen(2) says nothing when it takes less than it was given. None: it takes all, or nobody
+    can tell.
+    """
+    try:
+        limit = int(somaxconn.read_text())
+    except (OSError, ValueError):
+        return None
+    return limit if limit < backlog else None
 
 
 def open_listeners(settings: Server, count: int) -> list[socket.socket]:

@@ -36,7 +36,7 @@ from energyws.control.fleet import (
     describe,
 )
 from energyws.control.rundir import RunDirectory
-from energyws.control.sockets import open_listeners
+from energyws.control.sockets import open_listeners, queue_limit
 from energyws.control.spawn import ChildSpec, Command, Spawner, module_command
 from energyws.errors import BootError, ExitCode
 from energyws.log import Log
@@ -88,6 +88,7 @@ class Supervisor:
         """Until the service ends; its exit code. Raises BootError before the first child runs."""
         settings = self._settings
         _raise_descriptor_limit(settings.server.max_connections, self._count)
+        _warn_of_short_queue(settings.server.backlog)
         self._listeners = open_listeners(settings.server, self._count)
         admin = AdminServer(
             settings.admin,
@@ -279,6 +280,17 @@ def serve(settings: Settings, command: Command = module_command) -> int:
     except BootError as error:
         _log.error("cannot start", reason=error)
         return ExitCode.BOOT
+
+
+def _warn_of_short_queue(backlog: int) -> None:
+    limit = queue_limit(backlog)
+    if limit is not None:
+        _log.warning(
+            "the kernel lets fewer connections wait than server.backlog",
+            backlog=backlog,
+            limit=limit,
+            hint=f"sysctl -w net.core.somaxconn={backlog}",
+        )
 
 
 def _raise_descriptor_limit(max_connections: int, workers: int) -> None:

@@ -195,6 +195,27 @@ RESULTS: dict[str, dict[str, Any]] = {
         "cpu_seconds_meanwhile": {"worker-0": 9.0},
         "exactly_once": True,
     },
+    "storm": {
+        "workers": 2,
+        "clients": 10_000,
+        "live": 1_000,
+        "missed": 30,
+        "storms": {
+            variant: {
+                "seconds_until_last": {"upgraded": 2.1, "subscribed": 2.1, "caught_up": 2.5},
+                "seconds_until_half": {"upgraded": 1.1, "subscribed": 1.1, "caught_up": 1.9},
+                "cpu_us_per_client": {"worker-0": 150.0, "worker-1": 140.5, "generator": 60.0},
+                "refused": 0,
+                "sessions_resumed": 5_000,
+                "gaps": 0,
+                "live_delay_ms_before": {"p50": 5.0, "p99": 12.0, "p100": 20.0},
+                "live_delay_ms_meanwhile": {"p50": 9.0, "p99": 90.0, "p100": 120.0},
+                "exactly_once": True,
+                "good": True,
+            }
+            for variant in ("seen", "fresh", "tls", "tls_sessions")
+        },
+    },
     "tune": {
         "clients": 2000,
         "rate": 20.0,
