@@ -324,7 +324,9 @@ def peers(results: Results) -> Section:
             cells.append(
                 [
                     row["peer"],
-                    f"{row['load']:,}" + ("" if reached else " (its most)"),
+                    f"{row['load']:,}"
+                    + ("" if reached else " (its most)")
+                    + ("" if alone or row["kept_up"] else " (**late**)"),
                     figure(shown["us"]),
                     figure(ratio) + (" (**less**)" if ratio is not None and ratio < 1 else ""),
                     figure(None if alone else row["service"]["ratio"]),

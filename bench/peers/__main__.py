@@ -104,6 +104,9 @@ def compare(
     return {
         **plan.medians(theirs),
         "lost": sum(row["lost"] for row in theirs),
+        "kept_up": all(
+            plan.kept_up(options.seconds, row["seconds"], int(row["lost"])) for row in theirs
+        ),
         "energyws": plan.medians(ours),
         "worker": plan.ratios(us, [row["worker_us"] for row in ours]),
         "service": plan.ratios(us, [row["worker_us"] + row["consumer_us"] for row in ours]),

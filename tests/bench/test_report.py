@@ -45,6 +45,7 @@ PEER = {
     "delay_p99_ms": 25.0,
     "delay_p100_ms": 40.0,
     "lost": 0,
+    "kept_up": True,
     "energyws": OURS,
     "worker": RATIO,
     "service": {**RATIO, "ratio": 2.0},
@@ -179,6 +180,7 @@ RESULTS: dict[str, dict[str, Any]] = {
                 **PEER,
                 "target": 2_000_000.0,
                 "load": 320_000,
+                "kept_up": False,
                 "worker": {**RATIO, "ratio": 0.9},
             },
         ],
@@ -293,7 +295,7 @@ def test_peers_that_cost_less_or_cannot_follow_are_told() -> None:
     text = RENDERERS["peers"](RESULTS["peers"]).markdown
     assert "| energyws | 40,000 | 4.00 |  |  | 5.00 |" in text
     assert "| axum | 40,000 | 9.00 | 2.25 | 2.00 |" in text
-    assert "| picows | 320,000 (its most) | 9.00 | 0.900 (**less**) | 2.00 |" in text
+    assert "| picows | 320,000 (its most) (**late**) | 9.00 | 0.900 (**less**) | 2.00 |" in text
     assert "ws was not measured: npm not found on PATH." in text
 
 
