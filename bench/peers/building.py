@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.build import cache
@@ -25,7 +26,12 @@ def command(peer: Peer) -> list[str]:
         case "rust":
             program = [str(_rust())]
         case "node":
-            program = ["node", str(_node())]
+            program = ["node", str(_npm("node") / "server.js")]
+        case "bun":
+            made = _npm("bun")
+            program = [str(made / "node_modules" / ".bin" / "bun"), str(made / "server.js")]
+        case "java":
+            program = ["java", "-cp", f"{_java()}/*", "Peer"]
         case "go":
             program = [str(_go())]
     return [*program, *peer.arguments]
@@ -37,15 +43,19 @@ def toolchain(peer: Peer) -> dict[str, str]:
         "rust": ["rustc", "--version"],
         "node": ["node", "--version"],
         "go": ["go", "env", "GOVERSION"],
+        "java": ["java", "--version"],
     }.get(peer.kind)
     if ask is None:
         return {}
     told = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip()
-    return {peer.kind: told.removeprefix("rustc ").removeprefix("go").removeprefix("v")}
+    line = told.splitlines()[0]
+    for prefix in ("rustc ", "openjdk ", "go", "v"):
+        line = line.removeprefix(prefix)
+    return {peer.kind: line}
 
 
 def _rust() -> Path:
-    # cargo and go know themselves what is up to date.
+    # cargo knows itself what is up to date.
     target = cache() / "peers-rust"
     subprocess.run(
         ["cargo", "build", "--quiet", "--release", "--locked"],
@@ -57,24 +67,51 @@ def _rust() -> Path:
 
 
 def _go() -> Path:
-    made = cache() / "peers-go"
-    subprocess.run(["go", "build", "-o", str(made), "."], cwd=HERE / "go", check=True)
-    return made
+    source = HERE / "go"
+
+    def fill(fresh: Path) -> None:
+        subprocess.run(["go", "build", "-o", str(fresh / "peer"), "."], cwd=source, check=True)
+
+    # Not one file for all: another tree that builds must not exchange what this one measures.
+    return _kept("peers-go", list(source.glob("*.*")), fill) / "peer"
 
 
-def _node() -> Path:
-    """The server beside its packages: Node looks for them where a script is."""
-    files = [HERE / "node" / name for name in ("package.json", "package-lock.json", "server.js")]
-    state = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
-    made = cache() / f"peers-node-{state}"
+def _npm(name: str) -> Path:
+    """The directory of a server beside its packages: they are looked for where a script is."""
+    source = HERE / name
+
+    def fill(fresh: Path) -> None:
+        for file in ("package.json", "package-lock.json", "server.js"):
+            shutil.copy(source / file, fresh)
+        install = ["npm", "ci", "--silent", "--no-fund", "--no-audit"]
+        subprocess.run(install, cwd=fresh, check=True)
+
+    return _kept(f"peers-{name}", list(source.glob("*.js*")), fill)
+
+
+def _java() -> Path:
+    """The directory of the server's jar and of those that it needs."""
+    source = HERE / "java"
+
+    def fill(fresh: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=cache()) as directory:
+            # Maven builds beside its pom.
+            work = shutil.copytree(source, Path(directory, "java"))
+            copy = ["dependency:copy-dependencies", f"-DoutputDirectory={fresh}"]
+            subprocess.run(["mvn", "-q", "-B", "package", *copy], cwd=work, check=True)
+            shutil.copy(work / "target" / "peer-1.jar", fresh)
+
+    return _kept("peers-java", [source / "pom.xml", *source.glob("src/**/*.java")], fill)
+
+
+def _kept(name: str, files: Sequence[Path], fill: Callable[[Path], None]) -> Path:
+    """A directory that was filled once for this state of these files."""
+    state = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()[:16]
+    made = cache() / f"{name}-{state}"
     if not made.exists():
         with tempfile.TemporaryDirectory(dir=cache()) as directory:
-            fresh = Path(directory, "node")
+            fresh = Path(directory, name)
             fresh.mkdir()
-            for file in files:
-                shutil.copy(file, fresh)
-            subprocess.run(
-                ["npm", "ci", "--silent", "--no-fund", "--no-audit"], cwd=fresh, check=True
-            )
+            fill(fresh)
             fresh.rename(made)
-    return made / "server.js"
+    return made

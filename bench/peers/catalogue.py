@@ -27,7 +27,7 @@ class Peer:
     """
 
     name: str
-    kind: Literal["python", "rust", "node", "go"]
+    kind: Literal["python", "rust", "node", "bun", "go", "java"]
     packages: tuple[str, ...]
     arguments: tuple[str, ...] = ()
     load: Mapping[str, Any] = field(default_factory=dict)
@@ -63,8 +63,19 @@ PEERS: Final = (
     Peer("starlette", "python", ("starlette", "uvicorn", "websockets", "httptools", "uvloop")),
     Peer("picows", "python", ("picows", "uvloop")),
     Peer("gorilla", "go", ("github.com/gorilla/websocket",), ("gorilla",)),
+    Peer("gws", "go", ("github.com/lxzan/gws",), ("gws",)),
+    Peer("bun", "bun", ("bun",)),
+    Peer("jetty", "java", ("jetty-websocket-jetty-server",)),
 )
-_PROGRAMS: Final = {"python": (), "rust": ("cargo",), "node": ("node", "npm"), "go": ("go",)}
+_PROGRAMS: Final[dict[str, tuple[str, ...]]] = {
+    "python": (),
+    "rust": ("cargo",),
+    "node": ("node", "npm"),
+    # Its installer, which only links what npm has brought, is a script for Node.
+    "bun": ("node", "npm"),
+    "go": ("go",),
+    "java": ("java", "mvn"),
+}
 
 
 def missing(peer: Peer) -> str | None:
@@ -86,8 +97,12 @@ def versions(peer: Peer) -> dict[str, str]:
     if peer.kind == "rust":
         lock = tomllib.loads((HERE / "rust" / "Cargo.lock").read_text())
         found = {package["name"]: package["version"] for package in lock["package"]}
-    elif peer.kind == "node":
-        found = json.loads((HERE / "node" / "package.json").read_text())["dependencies"]
+    elif peer.kind in ("node", "bun"):
+        found = json.loads((HERE / peer.kind / "package.json").read_text())["dependencies"]
+    elif peer.kind == "java":
+        pom = (HERE / "java" / "pom.xml").read_text()
+        pairs = r"<artifactId>(\S+)</artifactId>\s*<version>(\S+)</version>"
+        found = dict(re.findall(pairs, pom))
     else:
         pinned = re.findall(r"^\s(\S+) v(\S+)", (HERE / "go" / "go.mod").read_text(), re.MULTILINE)
         found = dict(pinned)

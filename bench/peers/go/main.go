@@ -1,6 +1,7 @@
 // Servers in Go that repeat each line of a feed to all clients, as text messages.
 //
 //	peer gorilla [CERT KEY]
+//	peer gws [CERT KEY]
 //	peer centrifuge WRITE_DELAY_MS [CERT KEY]
 package main
 
@@ -27,6 +28,9 @@ func main() {
 	switch os.Args[1] {
 	case "gorilla":
 		crowd := newCrowd()
+		run(crowd, crowd.broadcast, arguments)
+	case "gws":
+		crowd := newGwsCrowd()
 		run(crowd, crowd.broadcast, arguments)
 	case "centrifuge":
 		delay, err := strconv.Atoi(arguments[0])
