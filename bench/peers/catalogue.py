@@ -95,8 +95,11 @@ def versions(peer: Peer) -> dict[str, str]:
     if peer.kind == "python":
         return {name: version(name) for name in peer.packages}
     if peer.kind == "rust":
-        lock = tomllib.loads((HERE / "rust" / "Cargo.lock").read_text())
-        found = {package["name"]: package["version"] for package in lock["package"]}
+        pinned = tomllib.loads((HERE / "rust" / "Cargo.toml").read_text())["dependencies"]
+        found = {
+            name: (crate if isinstance(crate, str) else crate["version"]).removeprefix("=")
+            for name, crate in pinned.items()
+        }
     elif peer.kind in ("node", "bun"):
         found = json.loads((HERE / peer.kind / "package.json").read_text())["dependencies"]
     elif peer.kind == "java":
