@@ -8,7 +8,7 @@ moment, each with its token and its own position; others stay live all the while
 is measured before and meanwhile. The variants: `seen`, each client has a token of its own, the
 one that it had before; `fresh`, each has one that no worker has seen; `tls`, as `seen` over TLS,
 each with a full handshake; `tls_sessions`, each offers the session that it had. Without TLS all
-connect at once, with it 500 at a time, which one generator can keep up with. Times count from
+connect at once, with it 500 at a time: one generator keeps up with no more. Times count from
 the first connect. CPU time is all that a process used from the first connect until everybody was
 caught up, live delivery included, for each client of the crowd. Ends with status 1 if anybody was
 refused, or lost or got twice anything, or if it took longer than --limit.
