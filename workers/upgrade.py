@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 from http import HTTPStatus
-from typing import cast
+from typing import Final, cast
 
-from multidict import CIMultiDict
 from picows import WSTransport, WSUpgradeResponse
 
-_ACCEPT = "Sec-WebSocket-Accept"
+_ACCEPT: Final = "Sec-WebSocket-Accept"
 
 
 class Switching(WSUpgradeResponse):
@@ -30,7 +29,7 @@ class Switching(WSUpgradeResponse):
     def __init__(self, subprotocol: str | None, extension: str | None) -> None:
         self.version = b"HTTP/1.1"
         self.status = HTTPStatus.SWITCHING_PROTOCOLS
-        self.headers = CIMultiDict()
+        self.headers = WSUpgradeResponse.create_101_response().headers
         self.body = None
         lines = [
             "HTTP/1.1 101 Switching Protocols",
