@@ -25,6 +25,7 @@ from picows.picows import WSProtocol  # type: ignore[attr-defined]
 from energyws.log import Limited, Log
 from energyws.settings import Server
 
+# With fewer a crowd overflows the kernel's queue (docs/architecture.md, measured by bench.storm).
 ACCEPTS_PER_TURN: Final = 64
 PAUSE_SECONDS: Final = 0.2
 # Just enough for a handshake's headers; picows grows it for those who send more.
