@@ -12,15 +12,20 @@ from typing import Final
 _FLAGS: Final = ("-O2", "-Wall", "-Wextra")
 
 
+def cache() -> Path:
+    """Where what is built is kept, outside of the source tree."""
+    path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "energyws-bench")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def program(name: str, *libraries: str) -> Path:
     """The program made of bench/<name>.c, linked with these libraries."""
     source = Path(__file__).with_name(f"{name}.c")
     state = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "energyws-bench")
-    made = cache / f"{name}-{state}"
+    made = cache() / f"{name}-{state}"
     if not made.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as directory:
+        with tempfile.TemporaryDirectory(dir=cache()) as directory:
             fresh = Path(directory, name)
             linked = [f"-l{library}" for library in libraries]
             subprocess.run(["gcc", *_FLAGS, "-o", str(fresh), str(source), *linked], check=True)

@@ -12,6 +12,7 @@
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -57,10 +58,11 @@ struct spread {
 };
 
 static struct {
-    int port, clients, partitions, concurrency, address, bare, tls, prefix, p_at, n_at, n_digits, t_at,
-        t_digits;
+    int port, clients, partitions, concurrency, address, bare, tls, sessions, prefix, suffix, p_at,
+        n_at,
+        n_digits, t_at, t_digits;
     const char *request, *resume, *first;
-} option = {.partitions = 3, .concurrency = 256};
+} option = {.partitions = 3, .concurrency = 256, .sessions = 1};
 
 static struct {
     int64_t frames, others, gaps, duplicates, closed, failed, bytes, receives, reused, compressed;
@@ -149,10 +151,15 @@ static void take_record(struct client *client, const unsigned char *payload, siz
     if (partition == 0 && number % SPREAD_EVERY == 0)
         spread(number, now);
     if (total.frames % CHECK_EVERY == 0 && check_count < MAX_CHECKS)
-        checks[check_count++] = strndup((const char *)payload, size);
+        checks[check_count++] = strndup((const char *)record, size - option.prefix - option.suffix);
 }
 
 static void send_raw(struct client *client, const void *data, size_t size);
+
+static int is_record(const unsigned char *payload, size_t size) {
+    return size > option.prefix + sizeof DATA &&
+           !memcmp(payload + option.prefix, DATA, sizeof DATA - 1);
+}
 
 static void take_message(struct client *client, int first_byte, const unsigned char *payload,
                          size_t size, int64_t now) {
@@ -173,8 +180,16 @@ static void take_message(struct client *client, int first_byte, const unsigned c
         size = sizeof plain - inflater.avail_out;
         total.compressed++;
     }
-    if (size > option.prefix + sizeof DATA &&
-        !memcmp(payload + option.prefix, DATA, sizeof DATA - 1)) {
+    if (is_record(payload, size)) {
+        /* Who has an envelope may join several, one a line. */
+        const unsigned char *end;
+        while (option.suffix && (end = memchr(payload, '\n', size))) {
+            take_record(client, payload, (size_t)(end - payload), now);
+            size -= (size_t)(end + 1 - payload);
+            payload = end + 1;
+            if (!is_record(payload, size))
+                die("a line that is no record: %.*s", (int)size, payload);
+        }
         take_record(client, payload, size, now);
         return;
     }
@@ -203,7 +218,7 @@ static void shut(struct client *client) {
     if (client->tls) {
         if (client->session)
             SSL_SESSION_free(client->session);
-        client->session = SSL_get1_session(client->tls);
+        client->session = option.sessions ? SSL_get1_session(client->tls) : NULL;
         /* OpenSSL resumes no session of a connection that it takes for broken off. */
         SSL_set_shutdown(client->tls, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
         SSL_free(client->tls);
@@ -467,7 +482,7 @@ static void print_counts(void) {
             printf(some++ ? ",%lld" : "%lld", (long long)(spreads[i].last - spreads[i].first));
     printf("],\"samples\":[");
     for (int i = 0; i < check_count; i++) {
-        printf(i ? ",%s" : "%s", checks[i] + option.prefix);
+        printf(i ? ",%s" : "%s", checks[i]);
         free(checks[i]);
     }
     check_count = 0;
@@ -506,6 +521,9 @@ static void drop(void) {
 }
 
 static void open_all(void) {
+    static int64_t turn;
+    for (int i = 0; i < option.clients; i++, turn++)
+        clients[i].token = option.bare ? "" : tokens[turn % token_count];
     next_to_open = 0;
     waiting = option.clients;
 }
@@ -576,7 +594,9 @@ static void parse(int argc, char **argv) {
         else if (!strcmp(name, "address")) option.address = atoi(value);
         else if (!strcmp(name, "bare")) option.bare = atoi(value);
         else if (!strcmp(name, "tls")) option.tls = atoi(value);
+        else if (!strcmp(name, "sessions")) option.sessions = atoi(value);
         else if (!strcmp(name, "prefix")) option.prefix = atoi(value);
+        else if (!strcmp(name, "suffix")) option.suffix = atoi(value);
         else if (!strcmp(name, "p_at")) option.p_at = atoi(value);
         else if (!strcmp(name, "n_at")) option.n_at = atoi(value);
         else if (!strcmp(name, "n_digits")) option.n_digits = atoi(value);
@@ -594,6 +614,8 @@ static void parse(int argc, char **argv) {
 int main(int argc, char **argv) {
     struct rlimit files;
     setvbuf(stdin, NULL, _IONBF, 0);
+    /* OpenSSL writes without MSG_NOSIGNAL. */
+    signal(SIGPIPE, SIG_IGN);
     parse(argc, argv);
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
@@ -610,7 +632,6 @@ int main(int argc, char **argv) {
     polling = epoll_create1(0);
     clients = calloc((size_t)option.clients, sizeof *clients);
     for (int i = 0; i < option.clients; i++) {
-        clients[i].token = option.bare ? "" : tokens[i % token_count];
         for (int p = 0; p < MAX_PARTITIONS; p++)
             clients[i].due[p] = option.resume ? 0 : -1;
     }

@@ -31,13 +31,15 @@ PATIENCE_SECONDS: Final = 120.0
 class Load:
     """So many clients of one port; `ready` waits until they are connected and subscribed.
 
-    token: one for all, or several that take turns; None: the target is bare TCP and just sends
-    frames. resume: a position to begin at, whose first record has number 0 in every partition;
-    without one, numbers begin with the first frame that comes. path: with the query, if any;
-    headers: whole lines. first: a text message to send once connected. prefix: how many bytes a
-    message has before {"type":"data". concurrency: how many handshakes are under way at once.
-    address: they come from 127.0.0.(2 + address) on, CLIENTS_PER_ADDRESS from each, so that
-    several of these do not run out of ports.
+    token: one for all, or several that take turns: twice as many as clients give each another one
+    when it comes again; None: the target is bare TCP and just sends frames. resume: a position to
+    begin at, whose first record has number 0 in every partition; without one, numbers begin with
+    the first frame that comes. path: with the query, if any; headers: whole lines. first: a text
+    message to send once connected. prefix: how many bytes a message has before {"type":"data", and
+    suffix after it; with a suffix, one WebSocket message may hold several of them, one a line.
+    concurrency: how many handshakes are under way at once. address: they come from 127.0.0.(2 +
+    address) on, CLIENTS_PER_ADDRESS from each, so that several of these do not run out of ports.
+    sessions: whoever comes again over TLS offers the session that it had.
     """
 
     def __init__(
@@ -52,8 +54,10 @@ class Load:
         headers: Sequence[str] = (),
         first: str | None = None,
         prefix: int = 0,
+        suffix: int = 0,
         concurrency: int = 256,
         address: int = 0,
+        sessions: bool = True,
     ) -> None:
         options: dict[str, Any] = {
             "port": port,
@@ -63,7 +67,9 @@ class Load:
             "address": address,
             "bare": int(token is None),
             "tls": int(tls),
+            "sessions": int(sessions),
             "prefix": prefix,
+            "suffix": suffix,
             "p_at": ENVELOPE + P_AT,
             "n_at": ENVELOPE + N_AT,
             "n_digits": N_DIGITS,

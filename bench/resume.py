@@ -15,6 +15,7 @@ import base64
 import os
 import select
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -136,9 +137,14 @@ def writing(writer: Writer, rate: float) -> Iterator[None]:
         thread.join()
 
 
-def first_position(service: Service) -> str:
+def first_position(service: Service, *, tls: bool = False) -> str:
     """The position of a client that has seen nothing yet."""
     connection = socket.create_connection(("127.0.0.1", service.port))
+    if tls:
+        # Whom we connect to is not in question here.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = context.wrap_socket(connection)
     with connection:
         key = base64.b64encode(bytes(16)).decode()
         connection.sendall(

@@ -34,6 +34,21 @@ _DEFLATE_ALONE: Final = (
     "each_kib_per_client",
 )
 
+_PEERS: Final = (
+    "server",
+    "deliveries/s",
+    "µs per delivery",
+    "by energyws' worker",
+    "by worker and consumer",
+    "p50, ms",
+    "p99",
+    "max",
+    "p99 of energyws",
+    "RSS a connection, kB: idle",
+    "used",
+    "lost",
+)
+
 Renderer = Callable[[Results], Section]
 
 
@@ -292,6 +307,84 @@ def deflate(results: Results) -> Section:
     return Section("\n".join(parts))
 
 
+def peers(results: Results) -> Section:
+    """bench.peers: the rows of one kind of connection and size below each other."""
+    parts = []
+    rows = results["rows"]
+    for tls, size in sorted({(row["tls"], row["bytes"]) for row in rows}):
+        cells = []
+        for row in rows:
+            if (row["tls"], row["bytes"]) != (tls, size):
+                continue
+            ours = row["energyws"]
+            alone = row["peer"] == "energyws"
+            shown = {**ours, "us": ours["worker_us"]} if alone else row
+            reached = row["load"] >= row["target"] * 0.99
+            ratio = None if alone else row["worker"]["ratio"]
+            cells.append(
+                [
+                    row["peer"],
+                    f"{row['load']:,}"
+                    + ("" if reached else " (its most)")
+                    + ("" if alone or row["kept_up"] else " (**late**)"),
+                    figure(shown["us"]),
+                    figure(ratio) + (" (**less**)" if ratio is not None and ratio < 1 else ""),
+                    figure(None if alone else row["service"]["ratio"]),
+                    *(figure(shown[f"delay_p{p}_ms"]) for p in (50, 99, 100)),
+                    "" if alone else figure(ours["delay_p99_ms"]),
+                    figure(row["rss_kb_connected"]),
+                    figure(row["rss_kb_used"]),
+                    "" if alone else f"{row['lost']:,}",
+                ]
+            )
+        head = f"{'TLS' if tls else 'Plain'}, {size:,} B, {results['clients']:,} clients:\n\n"
+        parts.append(head + table(_PEERS, cells))
+    skipped = [f"{name} was not measured: {why}." for name, why in results["skipped"].items()]
+    made = [
+        f"* {name}: " + ", ".join(f"{package} {number}" for package, number in versions.items())
+        for name, versions in results["peers"].items()
+    ]
+    return Section("\n".join([*parts, *skipped, *made]) + "\n")
+
+
+_STORMS: Final = {
+    "seen": "plain, tokens as before",
+    "fresh": "plain, fresh tokens",
+    "tls": "TLS, full handshakes",
+    "tls_sessions": "TLS, sessions offered",
+}
+
+
+def storm(results: Results) -> Section:
+    """bench.storm."""
+    clients = results["clients"]
+    rows = [
+        [
+            _STORMS[variant],
+            *(
+                figure(row["seconds_until_last"][step])
+                for step in ("upgraded", "subscribed", "caught_up")
+            ),
+            figure(_of(row["cpu_us_per_client"], "worker-")),
+            figure(row["cpu_us_per_client"]["generator"]),
+            f"{row['refused']:,}",
+            f"{row['gaps']:,}",
+            f"{row['sessions_resumed'] / clients:.0%}" if variant.startswith("tls") else "",
+            figure(row["live_delay_ms_before"]["p99"]),
+            figure(row["live_delay_ms_meanwhile"]["p99"]),
+        ]
+        for variant, row in results["storms"].items()
+    ]
+    titles = ["", "last 101, s", "last subscribed", "last caught up", "workers, µs a client"]
+    titles += ["generator", "refused", "gaps", "sessions resumed", "others' p99 before, ms"]
+    titles.append("meanwhile")
+    head = (
+        f"{clients:,} clients come back at once to {results['workers']} workers, each lacks "
+        f"{results['missed']} records; {results['live']:,} others stay live:\n\n"
+    )
+    return Section(head + table(titles, rows))
+
+
 RENDERERS: Final[dict[str, Renderer]] = {
     "curve": curve,
     "deflate": deflate,
@@ -300,6 +393,8 @@ RENDERERS: Final[dict[str, Renderer]] = {
     "fanout": fanout,
     "idle": idle,
     "memory": memory,
+    "peers": peers,
     "resume": resume,
+    "storm": storm,
     "tune": tune,
 }

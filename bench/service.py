@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -197,6 +197,19 @@ def certificate(directory: Path) -> tuple[Path, Path]:
     return paths
 
 
+def paced(rate: float, seconds: float) -> Iterator[int]:
+    """How many records are due, each time that some are: evenly `rate` a second for so long."""
+    began = time.monotonic()
+    count = int(rate * seconds)
+    # Up to a hundred instants a second; beyond that several records share one.
+    step = max(1, int(rate / 100))
+    for first in range(0, count, step):
+        wait = began + first / rate - time.monotonic()
+        if wait > 0:
+            time.sleep(wait)
+        yield min(step, count - first)
+
+
 class Writer:
     """Writes numbered records; `build(partition, number)` makes one, and may be exchanged."""
 
@@ -216,20 +229,15 @@ class Writer:
 
     def write(self, rate: float, seconds: float) -> int:
         """Write evenly at `rate` records a second for so long; how many there were."""
-        began = time.monotonic()
-        count = int(rate * seconds)
-        # Up to a hundred instants a second; beyond that several records share one.
-        step = max(1, int(rate / 100))
-        for first in range(0, count, step):
-            wait = began + first / rate - time.monotonic()
-            if wait > 0:
-                time.sleep(wait)
-            for _ in range(min(step, count - first)):
+        count = 0
+        for some in paced(rate, seconds):
+            for _ in range(some):
                 number, partition = divmod(self.sent, self._partitions)
                 record = self.build(partition, number)
                 self._producer.produce(self._topic, record, partition=partition)
                 self.sent += 1
             self._producer.poll(0)
+            count += some
         left = self._producer.flush(PATIENCE_SECONDS)
         assert left == 0, f"{left} records were not acknowledged"
         return count
@@ -275,8 +283,10 @@ def percentile(values: list[int], share: float) -> float:
     return float(sorted(values)[min(len(values) - 1, int(len(values) * share))])
 
 
-def report(path: str | None, results: dict[str, Any]) -> None:
-    """Write results with what they were measured on, as JSON."""
+def report(
+    path: str | None, results: dict[str, Any], versions: Mapping[str, str] | None = None
+) -> None:
+    """Write results with what they were measured on, as JSON; versions: of what else took part."""
     if path is None:
         return
     model = next(
@@ -287,14 +297,17 @@ def report(path: str | None, results: dict[str, Any]) -> None:
         ),
         platform.machine(),
     )
+    script = Path(sys.argv[0])
+    # A package is called after its directory.
+    program = script.parent.name if script.stem == "__main__" else script.name
     document = {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [program, *sys.argv[1:]],
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "cpu": model,
         "cores": os.cpu_count(),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in _PACKAGES},
+        "packages": {**{name: version(name) for name in _PACKAGES}, **(versions or {})},
         "results": results,
     }
     Path(path).parent.mkdir(parents=True, exist_ok=True)

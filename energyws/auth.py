@@ -32,12 +32,15 @@ from energyws.errors import (
     ErrorCode,
 )
 from energyws.protocol import MAX_TOKEN_BYTES
+from energyws.seen import Grant, Seen, digest
 from energyws.settings import Auth
 
 MAX_JWKS_BYTES: Final = 1 << 20
 MAX_KEYS: Final = 100
 # RFC 7518 section 3.3.
 MIN_RSA_BITS: Final = 2048
+# Some 400 bytes each: as many as a worker may well have clients.
+MAX_SEEN: Final = 20_000
 _HS256: Final = "HS256"
 # RFC 7518 section 3.1 and RFC 8037: what a key of this type (and curve) signs with.
 _KEY_ALGORITHMS: Final = {
@@ -113,7 +116,9 @@ class Key:
 class Verifier:
     """Checks tokens as the settings say: against issuers' keys where there are issuers.
 
-    Raises BootError for a secret that cannot be used.
+    The signature of a token is checked once as long as its issuer's keys stay the same objects;
+    every other answer is as if it had never been seen. Raises BootError for a secret that cannot
+    be used.
     """
 
     def __init__(self, settings: Auth) -> None:
@@ -122,20 +127,38 @@ class Verifier:
         self._secret = (
             None if self._issuers else Key(None, _HS256, _secret_bytes(settings.jwt_secret or ""))
         )
+        self._seen = Seen(MAX_SEEN)
 
     def verify(self, token: str, keys: Mapping[str, Sequence[Key]], *, now: float) -> Principal:
         """The token's principal, or TokenRefused.
 
-        keys: by issuer; an issuer that is missing has not been fetched yet. now: Unix seconds.
+        keys: by issuer; an issuer that is missing has not been fetched yet. Replaced, never
+        changed. now: Unix seconds.
         """
         if not token:
             raise TokenRefused("missing")
         if len(token) > MAX_TOKEN_BYTES:
             raise TokenRefused("too_long")
-        if self._secret is None:
-            issuer, key = self._find_key(token, keys)
-            return self._principal(_verified_claims(token, key), issuer, now)
-        return self._principal(_verified_claims(token, self._secret), None, now)
+        key = digest(token)
+        grant = self._seen.find(key)
+        if grant is not None and grant.issuer and keys.get(grant.issuer) is not grant.keys:
+            self._seen.forget(key)
+            grant = None
+        grant = grant or self._checked(token, keys)
+        try:
+            principal = self._principal(grant, now)
+        except TokenRefused:
+            self._seen.forget(key)
+            raise
+        self._seen.keep(key, grant)
+        return principal
+
+    def _checked(self, token: str, keys: Mapping[str, Sequence[Key]]) -> Grant:
+        """What the token grants in its time; only that is left to look at."""
+        if self._secret is not None:
+            return self._grant(_verified_claims(token, self._secret), None, None)
+        issuer, key = self._find_key(token, keys)
+        return self._grant(_verified_claims(token, key), issuer, keys[issuer])
 
     def _find_key(self, token: str, keys: Mapping[str, Sequence[Key]]) -> tuple[str, Key]:
         """What the token says of itself picks among trusted keys, and does nothing else."""
@@ -162,7 +185,9 @@ class Verifier:
             raise TokenRefused("algorithm")
         return issuer, fitting[0]
 
-    def _principal(self, claims: dict[str, Any], issuer: str | None, now: float) -> Principal:
+    def _grant(
+        self, claims: dict[str, Any], issuer: str | None, keys: Sequence[Key] | None
+    ) -> Grant:
         settings = self._settings
         if settings.audience is not None and not _is_for(settings.audience, claims.get("aud")):
             raise TokenRefused("audience")
@@ -172,13 +197,17 @@ class Verifier:
             raise TokenRefused("claims")
         streams = _streams(claims)
         not_before, issued = _time(claims, "nbf"), _time(claims, "iat")
-        if expires + settings.leeway_seconds <= now:
+        return Grant(subject, expires, not_before, issued, streams, issuer, keys)
+
+    def _principal(self, grant: Grant, now: float) -> Principal:
+        settings = self._settings
+        if grant.expires + settings.leeway_seconds <= now:
             raise TokenRefused("expired")
-        for since in (not_before, issued):
+        for since in (grant.not_before, grant.issued):
             if since is not None and since - settings.leeway_seconds > now:
                 raise TokenRefused("not_yet_valid")
-        expires = min(expires + settings.leeway_seconds, now + settings.max_token_seconds)
-        return Principal(subject, expires, streams, issuer)
+        expires = min(grant.expires + settings.leeway_seconds, now + settings.max_token_seconds)
+        return Principal(grant.subject, expires, grant.streams, grant.issuer)
 
 
 def parse_jwks(data: bytes) -> tuple[Key, ...]:

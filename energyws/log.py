@@ -11,10 +11,10 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import queue
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, TextIO
 
@@ -30,6 +30,9 @@ _MAX_TRACEBACK: Final = 20_000
 # What may wait for a pipe that is not read: lines, and the time at the end of the process.
 _MAX_WAITING: Final = 1_000
 _FLUSH_SECONDS: Final = 1.0
+# Lines that come within so long share a write, and one change of threads: by themselves each would
+# cost a busy event loop more than all the rest of it.
+_GATHER_SECONDS: Final = 0.02
 
 
 class Log:
@@ -63,8 +66,13 @@ class Log:
     def _emit(
         self, level: int, event: str, fields: dict[str, object], *, exc_info: bool = False
     ) -> None:
-        if self._logger.isEnabledFor(level):
-            self._logger.log(level, event, exc_info=exc_info, extra={_FIELDS: fields})
+        logger = self._logger
+        if logger.isEnabledFor(level):
+            # As Logger.log does, which looks for the caller first, and would always find this.
+            error = sys.exc_info() if exc_info else None
+            record = logger.makeRecord(logger.name, level, "", 0, event, (), error)
+            setattr(record, _FIELDS, fields)
+            logger.handle(record)
 
 
 class Limited:
@@ -96,6 +104,9 @@ def configure(settings: LogSettings, process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level)
+    # Nothing of this is in a line, and all of it is found out for each (documented at logging's
+    # "Optimization").
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # What picows says of single connections is ours to say, at a bounded rate and without what
     # clients sent; aiofastnet's and asyncio's errors are about us.
     logging.getLogger("picows").setLevel(logging.CRITICAL)
@@ -125,41 +136,58 @@ class _Unhurried(logging.Handler):
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self._stream = stream
-        self._lines: queue.Queue[str | None] = queue.Queue(_MAX_WAITING)
+        self._lines: deque[str] = deque()
         self._dropped = 0
+        # There are lines, or the end has come; somebody waits for them; all are written.
+        self._some, self._hurry, self._done = (threading.Event() for _ in range(3))
+        self._closed = False
         threading.Thread(target=self._write, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Never blocks, never raises."""
         try:
-            self._lines.put_nowait(self.format(record))
-        except queue.Full:
-            self._dropped += 1
+            line = self.format(record)
         except Exception:
             self.handleError(record)
+            return
+        if len(self._lines) >= _MAX_WAITING:
+            self._dropped += 1
+            return
+        self._lines.append(line)
+        if not self._some.is_set():
+            self._some.set()
 
     def flush(self) -> None:
         """Give what waits a moment to be written."""
-        deadline = time.monotonic() + _FLUSH_SECONDS
-        while self._lines.unfinished_tasks and time.monotonic() < deadline:
-            time.sleep(0.001)
+        self._done.clear()
+        self._hurry.set()
+        self._some.set()
+        self._done.wait(_FLUSH_SECONDS)
 
     def close(self) -> None:
         """End the thread, once it has written what waits."""
-        with contextlib.suppress(queue.Full):
-            self._lines.put_nowait(None)
+        self._closed = True
+        self._hurry.set()
+        self._some.set()
         super().close()
 
     def _write(self) -> None:
-        while (line := self._lines.get()) is not None:
+        while not self._closed or self._lines:
+            self._some.wait()
+            self._hurry.wait(_GATHER_SECONDS)
+            # In this order: what comes or is wanted from here on has its own turn.
+            self._hurry.clear()
+            self._some.clear()
+            lines = [self._lines.popleft() for _ in range(len(self._lines))]
             # A full disk must not end the thread.
             with contextlib.suppress(OSError, ValueError):
-                self._stream.write(f"{line}\n")
+                self._stream.write("".join(f"{line}\n" for line in lines))
                 self._stream.flush()
-            self._lines.task_done()
-            if self._dropped and self._lines.empty():
+            if self._dropped and not self._lines:
                 dropped, self._dropped = self._dropped, 0
                 Log("log").warning("lines dropped: the log was not read", count=dropped)
+            if not self._lines:
+                self._done.set()
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
@@ -209,6 +237,8 @@ class _Json(logging.Formatter):
             line[key] = value if _is_json_number(value) else _encodable(value, limit)
         text = orjson.dumps(line).decode()
         # JSON lets C1 controls and line separators be; terminals and readers of lines do not.
+        if text.isprintable():
+            return text
         return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
@@ -222,15 +252,17 @@ def _encodable(value: object, limit: int) -> str:
 
 
 def _plain(value: object) -> str:
+    text = str(value)[:_MAX_VALUE]
+    if text.isprintable() and "\\" not in text:
+        return text
     # The backslash too, so that no value can undo the quoting or pass for another one.
     return "".join(
-        c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode()
-        for c in str(value)[:_MAX_VALUE]
+        c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode() for c in text
     )
 
 
 def _quoted(value: object) -> str:
     text = _plain(value)
-    if text and not any(c in ' "=' for c in text):
+    if text and " " not in text and '"' not in text and "=" not in text:
         return text
     return '"' + text.replace('"', '\\"') + '"'

@@ -399,6 +399,8 @@ def test_a_log_on_a_full_disk_goes_on_when_there_is_room() -> None:
         try:
             for number in range(5):
                 log.info("event", number=number)
+                # Lines of the same moment share a write, and its fate.
+                handler.flush()
             lines = output.getvalue().splitlines()
         finally:
             logging.getLogger().handlers[:] = before

@@ -18,7 +18,7 @@ Rules of this file:
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Final, Protocol
 
@@ -30,7 +30,7 @@ from energyws.history import Chunk, Start
 from energyws.position import Position, start
 from energyws.protocol import OnLag, Subscribe, Subscribed, Unrecovered
 from energyws.replay import Cursor, Ring, TooSlow
-from workers.batch import Batch, Crowd
+from workers.batch import Batch, Crowd, Sink
 
 # Joining more into one write saves nothing any more, and a paused client holds what it was given.
 JOIN_BYTES: Final = 256 * 1024
@@ -52,7 +52,10 @@ class Client(Protocol):
     compressed: bool
 
     @property
-    def write(self) -> Callable[[bytes], None]:
+    def sink(self) -> Sink:
+        """Its transport."""
+
+    def write(self, data: bytes) -> None:
         """Send bytes as they are."""
 
     def subscribed(self, streams: dict[str, Subscribed]) -> None:
@@ -258,18 +261,16 @@ class Fanout:
             batch = self._next_batch()
             if batch is None:
                 return writes
-        turn, written = batch.take(writes)
-        data = batch.data
-        for write in turn:
-            write(data)
+        served = batch.served
+        written = batch.send(writes)
         self._row.add(Field.WRITES, written)
         self._row.add(Field.DELIVERIES, written * batch.frames)
-        self._row.add(Field.BYTES, written * len(data))
+        self._row.add(Field.BYTES, written * len(batch.data))
         if batch.over:
             self._sent = batch.end
             self._reached = batch.reached
             self._batch = None
-        return writes - len(turn)
+        return writes - (batch.served - served)
 
     def _next_batch(self) -> Batch | None:
         ring = self.ring

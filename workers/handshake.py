@@ -13,7 +13,6 @@ import random
 import resource
 import time
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -37,6 +36,7 @@ from energyws.log import Limited, Log
 from energyws.protocol import BadClientMessage, Subscribe
 from energyws.settings import Auth
 from workers.session import Context, Refused, Session
+from workers.upgrade import switching
 
 PATH: Final = "/ws/energy"
 HEALTH_PATH: Final = "/health"
@@ -212,23 +212,7 @@ def _switching(
 ) -> WSUpgradeResponseWithListener:
     # RFC 6455 section 4.2.2: one that was offered, or none. Never the one with the token.
     subprotocol = SUBPROTOCOL if SUBPROTOCOL in _subprotocols(request) else None
-    return WSUpgradeResponseWithListener(_response(subprotocol, extension), listener)
-
-
-@lru_cache(maxsize=64)
-def _response(subprotocol: str | None, extension: str | None) -> WSUpgradeResponse:
-    """The 101 for all that get the same.
-
-    picows keeps it as long as the connection, nearly 1 KB, but writes it at once; and the only
-    header that differs, Sec-WebSocket-Accept, it sets anew each time.
-    """
-    extra = {}
-    if subprotocol is not None:
-        extra["Sec-WebSocket-Protocol"] = subprotocol
-    if extension is not None:
-        extra["Sec-WebSocket-Extensions"] = extension
-    response: WSUpgradeResponse = WSUpgradeResponse.create_101_response(extra_headers=extra)
-    return response
+    return WSUpgradeResponseWithListener(switching(subprotocol, extension), listener)
 
 
 def _http(error: ErrorCode, detail: str = "") -> WSUpgradeResponseWithListener:

@@ -126,8 +126,9 @@ class KeyStore:
             _log.info("keys fetched", issuer=issuer.name, keys=len(keys))
         endpoint.failures = 0
         with self._replacing:
-            # Other settings may have come meanwhile.
-            if any(endpoint is each for each in self._endpoints):
+            # Other settings may have come meanwhile. The same keys stay the same objects: what was
+            # checked with them stays checked.
+            if keys != known and any(endpoint is each for each in self._endpoints):
                 self.keys = MappingProxyType({**self.keys, issuer.issuer: keys})
         return self._refresh_seconds
 

@@ -18,12 +18,16 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import aiofastnet
+from aiofastnet.selector_transport import (  # type: ignore[import-not-found]
+    SelectorSocketTransport,
+)
 from picows import WSAutoPingStrategy, WSListener, WSUpgradeRequest, WSUpgradeResponseWithListener
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
 from energyws.log import Limited, Log
 from energyws.settings import Server
 
+# With fewer a crowd overflows the kernel's queue (docs/architecture.md, measured by bench.storm).
 ACCEPTS_PER_TURN: Final = 64
 PAUSE_SECONDS: Final = 0.2
 # Just enough for a handshake's headers; picows grows it for those who send more.
@@ -143,16 +147,21 @@ class Listener:
         milliseconds = int(self._settings.tcp_user_timeout_seconds * 1000)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         number = self._expect()
+        if self._tls is None:
+            # All that connect_accepted_socket does then, but for a task and a future that wait
+            # for what happens in the next turn anyway. The loop's selector holds it.
+            SelectorSocketTransport(self._loop, connection, self._protocol(peer, number))
+            return
         opening = self._loop.create_task(
             aiofastnet.connect_accepted_socket(
                 self._loop,
                 lambda: self._protocol(peer, number),
                 connection,
                 ssl=self._tls,
-                ssl_handshake_timeout=self._handshake_timeout if self._tls else None,
-                ssl_shutdown_timeout=self._settings.close_timeout_seconds if self._tls else None,
-                ssl_incoming_bio_size=TLS_RECORD_BYTES if self._tls else None,
-                ssl_outgoing_bio_size=TLS_RECORD_BYTES if self._tls else None,
+                ssl_handshake_timeout=self._handshake_timeout,
+                ssl_shutdown_timeout=self._settings.close_timeout_seconds,
+                ssl_incoming_bio_size=TLS_RECORD_BYTES,
+                ssl_outgoing_bio_size=TLS_RECORD_BYTES,
             )
         )
         self._openings.add(opening)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -46,6 +45,8 @@ from energyws.protocol import (
     Unsubscribe,
 )
 from energyws.settings import Server
+from workers import upgrade
+from workers.batch import Sink
 from workers.hub import Hub
 from workers.keys import KeyStore
 from workers.roster import Roster
@@ -84,8 +85,8 @@ class Session(WSListener):
         "heard",
         "id",
         "principal",
+        "sink",
         "writable",
-        "write",
     )
 
     def __init__(
@@ -102,7 +103,7 @@ class Session(WSListener):
         self.writable = False
         self.closing = False
         self.heard = True
-        self.write: Callable[[bytes], None] = _nowhere
+        self.sink: Sink = _NOWHERE
         self._context = context
         self._first = first
         self._peer = peer
@@ -131,7 +132,7 @@ class Session(WSListener):
         # The transport knows us, too: without this they wait together for the collector, which
         # comes seldom to a process that allocates little.
         self._transport = None
-        self.write = _nowhere
+        self.sink = _NOWHERE
         _log.info("WebSocket client disconnected", client=self.id, subject=self.principal.subject)
 
     def on_ws_frame(self, transport: WSTransport, received: WSFrame) -> None:
@@ -173,6 +174,10 @@ class Session(WSListener):
             self.heard = True
             self._transport.underlying_transport.resume_reading()
             self._context.hub.resume_writing(self)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes as they are; once the connection is gone, to nobody."""
+        self.sink.write_nocheck(data)
 
     def subscribed(self, streams: dict[str, Subscribed]) -> None:
         """Hub: where the subscriptions begin."""
@@ -226,8 +231,17 @@ class Session(WSListener):
         under = cast(aiofastnet.Transport, transport.underlying_transport)
         limit = self._context.settings.write_buffer_bytes
         under.set_write_buffer_limits(high=limit, low=limit // 4)
-        self.write = under.write_nocheck
+        gathered = _Gathered()
+        gathered.write_nocheck(upgrade.head(transport))
+        self.sink = gathered
         self.writable = True
+        try:
+            self._begin()
+        finally:
+            self.sink = under
+            self.write(b"".join(gathered.pieces))
+
+    def _begin(self) -> None:
         self._context.roster.join(self)
         _log.info(
             "WebSocket client connected",
@@ -343,7 +357,8 @@ class Refused(WSListener):
         self._transport = transport
         _forget(transport.request)
         close = self._error.close or INTERNAL
-        transport.underlying_transport.write(protocol.error(self._error, self._detail))
+        message = protocol.error(self._error, self._detail)
+        transport.underlying_transport.write(upgrade.head(transport) + message)
         _send_close(transport, close)
         self._roster.closing(self)
 
@@ -382,5 +397,22 @@ def _send_close(transport: WSTransport, close: Close) -> None:
     transport.send_close(cast(WSCloseCode, close.code), close.reason)
 
 
-def _nowhere(data: bytes) -> None:
-    """Where a session writes before it has a transport."""
+class _Nowhere:
+    """Where a session writes while it has no transport."""
+
+    def write_nocheck(self, data: bytes) -> None:
+        """Drop it."""
+
+
+_NOWHERE: Final = _Nowhere()
+
+
+class _Gathered:
+    """Where a session writes what is to be one write."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def write_nocheck(self, data: bytes) -> None:
+        """Keep it."""
+        self.pieces.append(data)

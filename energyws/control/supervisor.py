@@ -34,7 +34,7 @@ from energyws.control.files import Watched
 from energyws.control.fleet import CONSUMER, Fleet
 from energyws.control.reload import Takes, plan
 from energyws.control.rundir import RunDirectory
-from energyws.control.sockets import Listeners
+from energyws.control.sockets import Listeners, queue_limit
 from energyws.control.spawn import Command, Spawner, module_command
 from energyws.control.terminal import Terminal
 from energyws.errors import BootError, ConfigError, ExitCode
@@ -78,6 +78,7 @@ class Supervisor:
         settings = self._settings
         self._loop = asyncio.get_running_loop()
         _raise_descriptor_limit(settings.server.max_connections, self._fleet.workers)
+        _warn_of_short_queue(settings.server.backlog)
         with ExitStack() as stack:
             self._listeners = Listeners(settings.server, self._fleet.workers)
             stack.callback(self._listeners.close)
@@ -357,6 +358,17 @@ def serve(
     except BootError as error:
         _log.error("cannot start", reason=error)
         return ExitCode.BOOT
+
+
+def _warn_of_short_queue(backlog: int) -> None:
+    limit = queue_limit(backlog)
+    if limit is not None:
+        _log.warning(
+            "the kernel lets fewer connections wait than server.backlog",
+            backlog=backlog,
+            limit=limit,
+            hint=f"sysctl -w net.core.somaxconn={backlog}",
+        )
 
 
 def _raise_descriptor_limit(max_connections: int, workers: int) -> None:

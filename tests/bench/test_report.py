@@ -27,6 +27,31 @@ MEASURED_RATE = {
     "consumer_share_of_a_core": 0.0712,
     "consumer_us_per_record": 71.2,
 }
+OURS = {
+    "worker_us": 4.0,
+    "consumer_us": 0.5,
+    "delay_p50_ms": 5.0,
+    "delay_p99_ms": 20.0,
+    "delay_p100_ms": 30.0,
+}
+RATIO = {"ratio": 2.25, "ratio_min": 2.0, "ratio_max": 2.5}
+PEER = {
+    "tls": False,
+    "bytes": 440,
+    "target": 40_000.0,
+    "load": 40_000,
+    "us": 9.0,
+    "delay_p50_ms": 6.0,
+    "delay_p99_ms": 25.0,
+    "delay_p100_ms": 40.0,
+    "lost": 0,
+    "kept_up": True,
+    "energyws": OURS,
+    "worker": RATIO,
+    "service": {**RATIO, "ratio": 2.0},
+    "rss_kb_connected": 9.5,
+    "rss_kb_used": 12.0,
+}
 MEMORY = dict.fromkeys(("rss", "pss", "private_dirty", "kernel_slab", "kernel_tcp"), 9000.0)
 RESULTS: dict[str, dict[str, Any]] = {
     "curve": {
@@ -139,6 +164,27 @@ RESULTS: dict[str, dict[str, Any]] = {
         "plain": {"before": MEMORY, "idle": MEMORY},
         "tls": {"before": MEMORY, "idle": MEMORY},
     },
+    "peers": {
+        "clients": 2000,
+        "peers": {"axum": {"axum": "0.8.9", "rust": "1.95.0"}, "picows": {"picows": "2.3.1"}},
+        "skipped": {"ws": "npm not found on PATH"},
+        "rows": [
+            {
+                "peer": "energyws",
+                **{name: PEER[name] for name in ("tls", "bytes", "target", "load", "energyws")},
+                **{name: PEER[name] for name in ("rss_kb_connected", "rss_kb_used")},
+            },
+            {"peer": "axum", **PEER},
+            {
+                "peer": "picows",
+                **PEER,
+                "target": 2_000_000.0,
+                "load": 320_000,
+                "kept_up": False,
+                "worker": {**RATIO, "ratio": 0.9},
+            },
+        ],
+    },
     "resume": {
         "resuming": 1000,
         "records_each": 10_000,
@@ -150,6 +196,27 @@ RESULTS: dict[str, dict[str, Any]] = {
         "p99_ratio": 2.0,
         "cpu_seconds_meanwhile": {"worker-0": 9.0},
         "exactly_once": True,
+    },
+    "storm": {
+        "workers": 2,
+        "clients": 10_000,
+        "live": 1_000,
+        "missed": 30,
+        "storms": {
+            variant: {
+                "seconds_until_last": {"upgraded": 2.1, "subscribed": 2.1, "caught_up": 2.5},
+                "seconds_until_half": {"upgraded": 1.1, "subscribed": 1.1, "caught_up": 1.9},
+                "cpu_us_per_client": {"worker-0": 150.0, "worker-1": 140.5, "generator": 60.0},
+                "refused": 0,
+                "sessions_resumed": 5_000,
+                "gaps": 0,
+                "live_delay_ms_before": {"p50": 5.0, "p99": 12.0, "p100": 20.0},
+                "live_delay_ms_meanwhile": {"p50": 9.0, "p99": 90.0, "p100": 120.0},
+                "exactly_once": True,
+                "good": True,
+            }
+            for variant in ("seen", "fresh", "tls", "tls_sessions")
+        },
     },
     "tune": {
         "clients": 2000,
@@ -222,6 +289,14 @@ def test_delay_begins_at_the_append_where_the_broker_tells_it() -> None:
     text = RENDERERS["delay"](RESULTS["delay"]).markdown
     assert "| as shipped | 1000/s | 4.75 |" in text
     assert "| as shipped | 1/s | 5.25 |" in text
+
+
+def test_peers_that_cost_less_or_cannot_follow_are_told() -> None:
+    text = RENDERERS["peers"](RESULTS["peers"]).markdown
+    assert "| energyws | 40,000 | 4.00 |  |  | 5.00 |" in text
+    assert "| axum | 40,000 | 9.00 | 2.25 | 2.00 |" in text
+    assert "| picows | 320,000 (its most) (**late**) | 9.00 | 0.900 (**less**) | 2.00 |" in text
+    assert "ws was not measured: npm not found on PATH." in text
 
 
 def test_page_is_filled_again_and_again_with_the_same() -> None:

@@ -50,6 +50,13 @@ class FakeClient:
         self.gone = False
         self.pause_after = pause_after
 
+    @property
+    def sink(self) -> FakeClient:
+        return self
+
+    def write_nocheck(self, data: bytes) -> None:
+        self.write(data)
+
     def write(self, data: bytes) -> None:
         self.received += messages(data)
         self.writes += 1

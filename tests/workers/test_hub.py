@@ -41,6 +41,13 @@ class FakeClient:
         self.frames: list[bytes] = []
         self.gone = False
 
+    @property
+    def sink(self) -> FakeClient:
+        return self
+
+    def write_nocheck(self, data: bytes) -> None:
+        self.write(data)
+
     def write(self, data: bytes) -> None:
         self.frames.append(data)
         if self.on_write is not None:

@@ -395,9 +395,10 @@ def test_flood_of_unknown_keys_keeps_to_the_limit(
             keys.refresh_soon("0")
             return len(endpoint.hits) >= 4
 
+        began = time.monotonic()
         until(flooded)
-    pauses = [later - earlier for earlier, later in pairwise(endpoint.hits)]
-    assert min(pauses) > 0.25
+    # From before the first: when the endpoint notices each of them depends on the machine.
+    assert time.monotonic() - began >= 3 * 0.3
 
 
 def test_unknown_key_during_a_fetch_is_not_forgotten(

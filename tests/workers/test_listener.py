@@ -13,6 +13,7 @@ import uvloop
 from picows import WSListener, WSTransport, WSUpgradeRequest, WSUpgradeResponseWithListener
 
 from energyws.settings import Server, Tls
+from workers import upgrade
 from workers.handshake import _switching
 from workers.listener import Listener
 from workers.websocket import tls_context
@@ -36,6 +37,7 @@ class Recorder(WSListener):
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self.transport = transport
+        transport.underlying_transport.write(upgrade.head(transport))
 
 
 async def _connect(

@@ -1,0 +1,1 @@
+"""The same broadcast work on other servers, beside energyws: `python -m bench.peers --help`."""

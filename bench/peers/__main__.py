@@ -1,0 +1,264 @@
+"""What a delivery costs on other servers, beside energyws, in the same run.
+
+    python -m bench.peers                                 all peers, plain and TLS
+    python -m bench.peers --list                          the peers, their versions, what is missing
+    python -m bench.peers --only axum,ws --plain --rounds 2 --out peers.json
+
+Each peer runs beside an energyws service, each with clients of its own, and rounds alternate
+between the two at the same rate. A peer that does not sustain the load that is asked for is
+measured, and so is energyws beside it, at the highest load that the peer does sustain; what
+energyws does at the whole load has a row of its own. All CPU time of a process counts, of all its
+threads. For energyws that is the worker's, and given apart with the consumer's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from bench.fanout import REAL_BYTES, Build, deliver
+from bench.peers import building, plan
+from bench.peers.catalogue import PEERS, Peer, missing, versions
+from bench.peers.running import Running
+from bench.record import RealRecords, padded
+from bench.service import Service, Writer, report
+
+# How long one try lasts when looking for the rate that a peer sustains, in seconds.
+_TRY_SECONDS = 1.5
+_OF_ENERGYWS = ("worker_us", "consumer_us", "delay_p50_ms", "delay_p99_ms", "delay_p100_ms")
+
+
+class Energyws:
+    """The real service with one worker, its clients and its producer."""
+
+    def __init__(self, clients: int, tls: bool) -> None:
+        self._stack = contextlib.ExitStack()
+        service = self._stack.enter_context(Service(1, tls=tls))
+        worker = service.processes()["worker-0"]
+        before = worker.memory_info().rss
+        self._load = service.load(clients)
+        self._stack.callback(self._load.close)
+        self.rss_connected = (worker.memory_info().rss - before) / clients / 1000
+        self._service, self._worker, self._before = service, worker, before
+        self._clients = clients
+        self._writer = Writer(service.brokers, partial(padded, frame_bytes=440))
+
+    def rss_used(self) -> float:
+        """Kilobytes that each connection has added to the worker by now."""
+        return (self._worker.memory_info().rss - self._before) / self._clients / 1000
+
+    def run(self, build: Build, rate: float, seconds: float) -> dict[str, float]:
+        """Costs in microseconds per delivery, and delays; SystemExit if anything was lost."""
+        self._writer.build = build
+        row = deliver(self._service, self._load, self._writer, rate, seconds)
+        return {name: row[name] for name in _OF_ENERGYWS}
+
+    def close(self) -> None:
+        """End it and its clients."""
+        self._stack.close()
+
+
+class Beside:
+    """One peer, started anew whenever it has lost messages or clients."""
+
+    def __init__(self, peer: Peer, clients: int, tls: bool) -> None:
+        self._start = partial(Running, peer, building.command(peer), clients, tls)
+        self._running = self._start()
+        self.rss_connected = self._running.rss_connected
+
+    def rss_used(self) -> float:
+        """Kilobytes that each connection has added by now."""
+        return self._running.rss_used()
+
+    def run(self, build: Build, rate: float, seconds: float) -> dict[str, float]:
+        """One run, of a peer that is whole."""
+        if self._running.broken:
+            self.close()
+            self._running = self._start()
+        return self._running.run(build, rate, seconds)
+
+    def close(self) -> None:
+        """End it and its clients."""
+        self._running.close()
+
+
+def compare(
+    energyws: Energyws, peer: Beside, build: Build, rate: float, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Rounds of both in turn; medians, and the ratios of the rounds."""
+    ours, theirs = [], []
+    for number in range(options.rounds):
+        # Who is first changes, so that what one leaves behind meets both.
+        for first in (number % 2, 1 - number % 2):
+            if first:
+                theirs.append(peer.run(build, rate, options.seconds))
+            else:
+                ours.append(energyws.run(build, rate, options.seconds))
+    us = [row["us"] for row in theirs]
+    return {
+        **plan.medians(theirs),
+        "lost": sum(row["lost"] for row in theirs),
+        "kept_up": all(
+            plan.kept_up(options.seconds, row["seconds"], int(row["lost"])) for row in theirs
+        ),
+        "energyws": plan.medians(ours),
+        "worker": plan.ratios(us, [row["worker_us"] for row in ours]),
+        "service": plan.ratios(us, [row["worker_us"] + row["consumer_us"] for row in ours]),
+    }
+
+
+def measure_peer(
+    energyws: Energyws, peer: Beside, builds: dict[int, Build], options: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """One row for each size and load; none where not even the lowest is sustained."""
+    for size, build in builds.items():
+
+        def sustains(load: float, build: Build = build) -> bool:
+            row = peer.run(build, load / options.clients, _TRY_SECONDS)
+            return plan.kept_up(_TRY_SECONDS, row["seconds"], int(row["lost"]))
+
+        known = 0.0
+        done: set[float] = set()
+        for target in sorted(options.load):
+            known = plan.sustained(target, known, sustains)
+            if not known or known in done:
+                continue
+            done.add(known)
+            yield {
+                "bytes": size,
+                "target": target,
+                "load": round(known),
+                **compare(energyws, peer, build, known / options.clients, options),
+                "rss_kb_connected": round(peer.rss_connected, 1),
+                "rss_kb_used": round(peer.rss_used(), 1),
+            }
+
+
+def measure_energyws(
+    energyws: Energyws, builds: dict[int, Build], options: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """The service alone at every load, whatever peers sustain."""
+    for size, build in builds.items():
+        for load in sorted(options.load):
+            rate = load / options.clients
+            rows = [energyws.run(build, rate, options.seconds) for _ in range(options.rounds)]
+            yield {
+                "bytes": size,
+                "target": load,
+                "load": round(load),
+                "energyws": plan.medians(rows),
+                "rss_kb_connected": round(energyws.rss_connected, 1),
+                "rss_kb_used": round(energyws.rss_used(), 1),
+            }
+
+
+def measure(peers: list[Peer], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """All rows."""
+    builds: dict[int, Build] = {
+        size: RealRecords().build if size == REAL_BYTES else partial(padded, frame_bytes=size)
+        for size in options.size
+    }
+    for tls in options.tls:
+        with contextlib.closing(Energyws(options.clients, tls)) as energyws:
+            for row in measure_energyws(energyws, builds, options):
+                yield {"peer": "energyws", "tls": tls, **row}
+            for peer in peers:
+                with contextlib.closing(Beside(peer, options.clients, tls)) as beside:
+                    for row in measure_peer(energyws, beside, builds, options):
+                        yield {"peer": peer.name, "tls": tls, **row}
+
+
+def show(row: dict[str, Any]) -> None:
+    """A row on the terminal."""
+    flat = {
+        f"{outer}.{inner}" if inner else outer: figure
+        for outer, value in row.items()
+        for inner, figure in (value.items() if isinstance(value, dict) else [("", value)])
+    }
+    print(" ".join(f"{name}={value}" for name, value in flat.items()), flush=True)
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.peers",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    names = [peer.name for peer in PEERS]
+    parser.add_argument("--list", action="store_true", help="name the peers and run nothing")
+    parser.add_argument("--only", default=",".join(names), help="some, with commas between")
+    parser.add_argument("--clients", type=int, default=2000)
+    parser.add_argument("--size", type=int, action="append", help="default: 440 and 1138 bytes")
+    parser.add_argument(
+        "--load", type=float, action="append", help="deliveries a second; default: 40000, 2000000"
+    )
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--plain", dest="tls", action="store_const", const=[False])
+    kind.add_argument("--tls", dest="tls", action="store_const", const=[True])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--out", help="write the results here, as JSON")
+    options = parser.parse_args()
+    unknown = set(options.only.split(",")) - set(names)
+    if unknown:
+        parser.error(
+            f"no peer is called {', '.join(sorted(unknown))}; there are {', '.join(names)}"
+        )
+    options.peers = [peer for peer in PEERS if peer.name in options.only.split(",")]
+    options.size = options.size or [440, REAL_BYTES]
+    options.load = options.load or [40_000, 2_000_000]
+    options.tls = options.tls or [False, True]
+    return options
+
+
+def main() -> int:
+    """Run it; the exit code."""
+    options = parse()
+    # Handed down to the peers, some of which do not ask for more themselves.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    able: list[Peer] = []
+    skipped: dict[str, str] = {}
+    made: dict[str, dict[str, str]] = {}
+    for peer in options.peers:
+        reason = missing(peer)
+        if reason is None and not options.list:
+            print(f"making {peer.name}", file=sys.stderr)
+            try:
+                building.command(peer)
+            except subprocess.CalledProcessError as error:
+                reason = f"it cannot be built: {error}"
+        if reason is None:
+            able.append(peer)
+            made[peer.name] = {**versions(peer), **building.toolchain(peer)}
+            told = ", ".join(f"{name} {number}" for name, number in made[peer.name].items())
+            print(f"{peer.name}: {told}")
+        else:
+            skipped[peer.name] = reason
+            print(f"{peer.name} is skipped: {reason}")
+    if options.list:
+        return 0
+    rows: list[dict[str, Any]] = []
+    try:
+        for row in measure(able, options):
+            show(row)
+            rows.append(row)
+    finally:
+        # Of a long run that is broken off, too.
+        for name in made.keys() - {row["peer"] for row in rows}:
+            skipped[name] = "it was not reached, or sustained no load"
+        found = {name: number for one in made.values() for name, number in one.items()}
+        results = {"clients": options.clients, "peers": made, "skipped": skipped, "rows": rows}
+        report(options.out, results, found)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

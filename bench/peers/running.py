@@ -1,0 +1,158 @@
+"""A peer with its clients and its feeder, and what one run of it costs."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import psutil
+
+from bench.load import Load
+from bench.peers.catalogue import Peer
+from bench.record import PARTITIONS
+from bench.service import certificate, measured, paced, percentile
+from energyws.frame import DataFrames
+
+# How long nothing may come, in seconds, before what is missing counts as lost.
+_SILENCE: Final = 3.0
+# What a run may last after everything is written: beyond it, the rest counts as lost.
+_PATIENCE: Final = 60.0
+
+Build = Callable[[int, int], bytes]
+
+
+class Feeder:
+    """Sends lines to a peer, each the payload of a data frame as an energyws client receives it."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._frames = DataFrames("energy")
+        self._offsets = [0] * PARTITIONS
+        self.sent = 0
+
+    def write(self, build: Build, rate: float, seconds: float) -> None:
+        """Write evenly at `rate` records a second for so long."""
+        for some in paced(rate, seconds):
+            for _ in range(some):
+                self._socket.sendall(self._line(build))
+
+    def close(self) -> None:
+        """Leave the peer alone."""
+        self._socket.close()
+
+    def _line(self, build: Build) -> bytes:
+        number, partition = divmod(self.sent, PARTITIONS)
+        self.sent += 1
+        self._offsets[partition] = number + 1
+        position = "01234567-" + ".".join(map(str, self._offsets))
+        frame = self._frames.build(time.time_ns() // 1_000_000, build(partition, number), position)
+        # What follows the header of the frame, which depends on its length.
+        return frame[{126: 4, 127: 10}.get(frame[1], 2) :] + b"\n"
+
+
+class Running:
+    """A peer that runs, with its clients connected.
+
+    rss_connected: kilobytes that each connection has added by the time that all are there.
+    """
+
+    def __init__(self, peer: Peer, command: Sequence[str], clients: int, tls: bool) -> None:
+        self._clients = clients
+        self._stack = contextlib.ExitStack()
+        words = list(command)
+        if tls:
+            directory = self._stack.enter_context(tempfile.TemporaryDirectory())
+            words += map(str, certificate(Path(directory)))
+        self._server = subprocess.Popen(words, stdout=subprocess.PIPE)
+        self._stack.callback(self._end)
+        try:
+            assert self._server.stdout is not None
+            line = self._server.stdout.readline()
+            if not line:
+                raise RuntimeError(f"{peer.name} has ended: see above")
+            ports = orjson.loads(line)
+            self._process = psutil.Process(self._server.pid)
+            before = self.rss()
+            self._load = Load(ports["port"], clients, "bench", tls=tls, **peer.load)
+            self._stack.callback(self._load.close)
+            self._load.ready()
+            self.rss_connected = (self.rss() - before) / clients
+            self._rss_before = before
+            self._feeder = Feeder(ports["feed"])
+            self._stack.callback(self._feeder.close)
+        except BaseException:
+            self._stack.close()
+            raise
+        self.broken = False
+
+    def close(self) -> None:
+        """End it and its clients."""
+        self._stack.close()
+
+    def rss(self) -> float:
+        """Kilobytes (1,000 bytes) that its process has in memory."""
+        return float(self._process.memory_info().rss) / 1000
+
+    def rss_used(self) -> float:
+        """Kilobytes that each connection has added by now."""
+        return (self.rss() - self._rss_before) / self._clients
+
+    def run(self, build: Build, rate: float, seconds: float) -> dict[str, float]:
+        """Write for a while and wait for all of it; `broken` if it lost something or somebody.
+
+        us: CPU microseconds per delivery; generator_us: those of the clients. seconds: until the
+        last client had the last message. lost: deliveries that never came.
+        """
+        before = self._load.counts(restart=True)
+        sent_before = self._feeder.sent
+        began = time.monotonic()
+        processes = {"peer": self._process, "generator": psutil.Process(self._load.pid)}
+        with measured(processes) as used:
+            self._feeder.write(build, rate, seconds)
+            expected = (self._feeder.sent - sent_before) * self._clients
+            counts, ended = self._settle(before["frames"] + expected)
+        delivered = counts["frames"] - before["frames"]
+        lost = expected - delivered
+        self.broken = self.broken or bool(lost or counts["closed"] or counts["gaps"])
+        return {
+            "us": used["peer"].total / delivered * 1e6 if delivered else float("nan"),
+            "generator_us": used["generator"].total / max(1, delivered) * 1e6,
+            "seconds": ended - began,
+            "lost": lost,
+            "closed": counts["closed"],
+            **{
+                f"delay_p{p:g}_ms": percentile(counts["delays"], p / 100) / 1000
+                for p in (50, 99, 100)
+            },
+        }
+
+    def _settle(self, frames: int) -> tuple[dict[str, Any], float]:
+        """Wait until there are so many frames, or no more come; the counts, and when it was."""
+        written = changed = time.monotonic()
+        last = -1
+        while True:
+            counts = self._load.counts()
+            now = time.monotonic()
+            if counts["frames"] != last:
+                last, changed = counts["frames"], now
+            if last >= frames or now - changed > _SILENCE or now - written > _PATIENCE:
+                return counts, changed
+            time.sleep(0.05)
+
+    def _end(self) -> None:
+        self._server.terminate()
+        try:
+            self._server.wait(10)
+        except subprocess.TimeoutExpired:
+            self._server.kill()
+            self._server.wait()
+        assert self._server.stdout is not None
+        self._server.stdout.close()

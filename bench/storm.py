@@ -1,0 +1,153 @@
+"""A crowd loses its connections and comes back at once: how long until all are live and caught up.
+
+    python -m bench.storm                                   10,000 clients, every variant
+    python -m bench.storm --clients 2000 --only seen        one variant, fewer clients
+
+All clients connect, get records, are broken off, miss some records, and connect again within a
+moment, each with its token and its own position; others stay live all the while, and their delay
+is measured before and meanwhile. The variants: `seen`, each client has a token of its own, the
+one that it had before; `fresh`, each has one that no worker has seen; `tls`, as `seen` over TLS,
+each with a full handshake; `tls_sessions`, each offers the session that it had. Without TLS all
+connect at once, with it 500 at a time: one generator keeps up with no more. Times count from
+the first connect. CPU time is all that a process used from the first connect until everybody was
+caught up, live delivery included, for each client of the crowd. Ends with status 1 if anybody was
+refused, or lost or got twice anything, or if it took longer than --limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import Any, Final
+
+import psutil
+
+from bench.load import CLIENTS_PER_ADDRESS, Load
+from bench.record import padded
+from bench.resume import first_position, writing
+from bench.service import Service, Writer, measured, percentile, report
+
+VARIANTS: Final = ("seen", "fresh", "tls", "tls_sessions")
+STEPS: Final = ("upgraded", "subscribed", "caught_up")
+RATE: Final = 20.0
+BASELINE_SECONDS: Final = 5.0
+PATIENCE_SECONDS: Final = 60.0
+# A TLS handshake costs one of ten thousand clients as much as it costs a worker, and here they all
+# share one thread: begun all at once, most would take longer than the service waits for each.
+TLS_AT_ONCE: Final = 500
+
+
+def main() -> int:
+    """Run it; the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--clients", type=int, default=10_000)
+    parser.add_argument("--live", type=int, default=1_000)
+    parser.add_argument("--missed", type=int, default=30, help="records that each client lacks")
+    parser.add_argument("--bytes", type=int, default=1138, help="size of a frame's payload")
+    parser.add_argument("--limit", type=float, help="seconds until everybody must be caught up")
+    parser.add_argument("--only", choices=VARIANTS, action="append")
+    parser.add_argument("--out", help="write the results here, as JSON")
+    options = parser.parse_args()
+    rows = {}
+    for variant in options.only or VARIANTS:
+        rows[variant] = row = storm(variant, options)
+        print(variant, *(f"{name}={value}" for name, value in row.items()), flush=True)
+    report(
+        options.out,
+        {
+            **{name: getattr(options, name) for name in ("workers", "clients", "live", "missed")},
+            "storms": rows,
+        },
+    )
+    return 0 if all(row["good"] for row in rows.values()) else 1
+
+
+def storm(variant: str, options: argparse.Namespace) -> dict[str, Any]:
+    """One crowd that goes and comes back."""
+    tls = variant.startswith("tls")
+    with Service(options.workers, tls=tls) as service:
+        # Each client has one for before and, where `fresh`, another one for afterwards.
+        tokens = service.tokens(options.clients * (2 if variant == "fresh" else 1))
+        epoch = first_position(service, tls=tls).partition("-")[0]
+        writer = Writer(service.brokers, lambda p, n: padded(p, n, options.bytes))
+        live = Load(service.port, options.live, service.token, tls=tls).ready()
+        crowd = Load(
+            service.port,
+            options.clients,
+            tokens,
+            tls=tls,
+            sessions=variant == "tls_sessions",
+            concurrency=TLS_AT_ONCE if tls else options.clients,
+            # Beside the live ones' addresses.
+            address=-(-options.live // CLIENTS_PER_ADDRESS),
+        )
+        try:
+            crowd.ready()
+            with writing(writer, RATE):
+                time.sleep(1)
+                live.counts(restart=True)
+                time.sleep(BASELINE_SECONDS)
+                before = _delays(live)
+            # Everybody has something, and all have the same.
+            crowd.all_have(writer.sent)
+            reused = crowd.counts()["reused"]
+            crowd.drop()
+            _until_gone(service, options.live)
+            # Afterwards everybody lacks exactly these.
+            writer.write(RATE, options.missed / RATE)
+            live.all_have(writer.sent)
+            live.counts(restart=True)
+            processes = {**service.processes(), "generator": psutil.Process(crowd.pid)}
+            with writing(writer, RATE):
+                with measured(processes) as used:
+                    crowd.again(epoch, options.missed)
+                    refused = crowd.settled()
+                meanwhile = _delays(live)
+            counts = [load.all_have(writer.sent) for load in (live, crowd)]
+            times = crowd.times()
+        finally:
+            live.close()
+            crowd.close()
+    exact = not any(each[name] for each in counts for name in ("gaps", "duplicates", "closed"))
+    exact = exact and all(each["least"] == each["most"] == writer.sent for each in counts)
+    seconds = {name: [at / 1e6 for at in times[name]] for name in STEPS}
+    last = {name: round(max(all_), 3) for name, all_ in seconds.items()}
+    in_time = options.limit is None or last["caught_up"] <= options.limit
+    return {
+        "seconds_until_last": last,
+        "seconds_until_half": {
+            name: round(sorted(all_)[len(all_) // 2], 3) for name, all_ in seconds.items()
+        },
+        "cpu_us_per_client": {
+            name: round(usage.total / options.clients * 1e6, 1) for name, usage in used.items()
+        },
+        "refused": refused,
+        "sessions_resumed": counts[1]["reused"] - reused,
+        "gaps": sum(each["gaps"] for each in counts),
+        "live_delay_ms_before": before,
+        "live_delay_ms_meanwhile": meanwhile,
+        "exactly_once": exact,
+        "good": exact and not refused and in_time,
+    }
+
+
+def _until_gone(service: Service, left: int) -> None:
+    """Until the workers have noticed that everybody but `left` clients is gone."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while service.totals()["connections"] > left:
+        assert time.monotonic() < deadline, "the workers hold on to connections that are gone"
+        time.sleep(0.05)
+
+
+def _delays(load: Load) -> dict[str, float]:
+    """The delays since the last restart, in milliseconds."""
+    seen = load.counts(restart=True)["delays"]
+    return {f"p{p:g}": round(percentile(seen, p / 100) / 1000, 2) for p in (50, 99, 100)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
