@@ -14,7 +14,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -30,6 +30,7 @@ from energyws.errors import (
     BootError,
     EnergywsError,
     ErrorCode,
+    TokenReason,
 )
 from energyws.protocol import MAX_TOKEN_BYTES
 from energyws.seen import Grant, Seen, digest
@@ -49,28 +50,13 @@ _KEY_ALGORITHMS: Final = {
     ("OKP", "Ed25519"): "EdDSA",
 }
 
-Reason = Literal[
-    "missing",
-    "malformed",
-    "too_long",
-    "algorithm",
-    "signature",
-    "issuer",
-    "audience",
-    "claims",
-    "expired",
-    "not_yet_valid",
-    "unknown_key",
-    "keys_unavailable",
-]
-
 
 class TokenRefused(EnergywsError):
     """A token that lets nobody in. `reason` labels metrics; `issuer` is set for unknown_key."""
 
-    def __init__(self, reason: Reason, issuer: str | None = None) -> None:
+    def __init__(self, reason: TokenReason, issuer: str | None = None) -> None:
         super().__init__(reason)
-        self.reason: Reason = reason
+        self.reason: TokenReason = reason
         self.issuer = issuer
 
     @property

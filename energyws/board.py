@@ -5,6 +5,9 @@ whose tracker unlinks the block when one user leaves (CPython before 3.13). It i
 aligned 64-bit integers: one row per child process, one column per `Field`. A row has one writer,
 the child it was given to (the supervisor clears it before and after), and an aligned 8-byte store
 is not torn on the machines this runs on, so readers need no lock.
+
+Behind the columns of `Field` come those that energyws.tally names; behind all rows, a second table
+has for each row a list of partitions, which is memory only where somebody writes it.
 """
 
 from __future__ import annotations
@@ -50,11 +53,34 @@ class Field(IntEnum):
     READ_BACK = 17
     RELOADS = 18
     RELOADS_REFUSED = 19
+    PARTITIONS = 20
+    RING_FRAMES = 21
+    RING_BYTES = 22
+    RING_OLDEST_MS = 23
+
+
+class Place(IntEnum):
+    """What a row has of each partition that it lists; as many as its PARTITIONS says.
+
+    STREAM is an index into the sorted names of the streams. NEXT and END are offsets: the next one
+    to be handed on, and the log's end. RECORD_MS is the timestamp of the newest record handed on,
+    in Unix milliseconds; 0 before there is one.
+    """
+
+    STREAM = 0
+    PARTITION = 1
+    NEXT = 2
+    END = 3
+    RECORD_MS = 4
 
 
 ROWS: Final = 160
-COLUMNS: Final = 32
+COLUMNS: Final = 192
+# What a row lists at most; of a topic with more partitions the rest has no lag to be seen.
+MAX_PARTITIONS: Final = 512
 _CELL: Final = 8
+_PLACES: Final = MAX_PARTITIONS * len(Place)
+_CELLS: Final = ROWS * (COLUMNS + _PLACES)
 
 
 class Board:
@@ -62,22 +88,26 @@ class Board:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._cells = memoryview(mmap.mmap(descriptor, ROWS * COLUMNS * _CELL)).cast("q")
+        self._cells = memoryview(mmap.mmap(descriptor, _CELLS * _CELL)).cast("q")
 
     @classmethod
     def create(cls) -> Board:
         """A new, empty board; its descriptor is inheritable only through `pass_fds`."""
         descriptor = os.memfd_create("energyws-board", os.MFD_CLOEXEC)
-        os.ftruncate(descriptor, ROWS * COLUMNS * _CELL)
+        os.ftruncate(descriptor, _CELLS * _CELL)
         return cls(descriptor)
 
     def row(self, index: int) -> Row:
         """The row at `index`, 0 <= index < ROWS."""
-        return Row(self._cells[index * COLUMNS : (index + 1) * COLUMNS])
+        places = ROWS * COLUMNS + index * _PLACES
+        return Row(
+            self._cells[index * COLUMNS : (index + 1) * COLUMNS],
+            self._cells[places : places + _PLACES],
+        )
 
     def total(self, field: Field) -> int:
         """The sum of one column over all rows."""
-        return sum(self._cells[field::COLUMNS])
+        return sum(self._cells[field : ROWS * COLUMNS : COLUMNS])
 
     def close(self) -> None:
         """Close the descriptor; the memory stays mapped as long as a row of it is held."""
@@ -86,28 +116,46 @@ class Board:
 
 
 class Row:
-    """One child's cells. `row[Field.X]` reads, `row[Field.X] = n` writes."""
+    """One child's cells. `row[Field.X]` reads, `row[Field.X] = n` writes.
 
-    __slots__ = ("_cells",)
+    A column is a Field, or one of those that energyws.tally names.
+    """
 
-    def __init__(self, cells: memoryview[int]) -> None:
+    __slots__ = ("_cells", "_places")
+
+    def __init__(self, cells: memoryview[int], places: memoryview[int]) -> None:
         self._cells = cells
+        self._places = places
 
-    def __getitem__(self, field: Field) -> int:
-        return self._cells[field]
+    def __getitem__(self, column: int) -> int:
+        return self._cells[column]
 
-    def __setitem__(self, field: Field, value: int) -> None:
-        self._cells[field] = value
+    def __setitem__(self, column: int, value: int) -> None:
+        self._cells[column] = value
 
-    def add(self, field: Field, amount: int = 1) -> None:
+    def add(self, column: int, amount: int = 1) -> None:
         """Add to a cell (its only writer may)."""
-        self._cells[field] += amount
+        self._cells[column] += amount
 
     def clear(self) -> None:
         """Set every cell to 0 (nobody else may be writing)."""
-        for field in range(COLUMNS):
-            self._cells[field] = 0
+        for cell in range(min(self[Field.PARTITIONS], MAX_PARTITIONS) * len(Place)):
+            self._places[cell] = 0
+        for column in range(COLUMNS):
+            self._cells[column] = 0
 
     def snapshot(self) -> dict[str, int]:
-        """Every cell by its lower-case name."""
+        """Every cell of a Field by its lower-case name."""
         return {field.name.lower(): self._cells[field] for field in Field}
+
+    def columns(self) -> list[int]:
+        """A copy of all columns."""
+        return self._cells.tolist()
+
+    def place(self, entry: int, what: Place) -> int:
+        """A cell of the list of partitions, 0 <= entry < MAX_PARTITIONS."""
+        return self._places[entry * len(Place) + what]
+
+    def set_place(self, entry: int, what: Place, value: int) -> None:
+        """Write a cell of the list of partitions."""
+        self._places[entry * len(Place) + what] = value

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, Literal
 
 
 class EnergywsError(Exception):
@@ -159,3 +159,19 @@ ERROR_CODES: Final = (
     HISTORY_UNAVAILABLE,
     RATE_LIMITED,
 )
+
+# Why a token lets nobody in, as logs and metrics name it.
+TokenReason = Literal[
+    "missing",
+    "malformed",
+    "too_long",
+    "algorithm",
+    "signature",
+    "issuer",
+    "audience",
+    "claims",
+    "expired",
+    "not_yet_valid",
+    "unknown_key",
+    "keys_unavailable",
+]

@@ -63,6 +63,19 @@ class Ring:
         self._offsets: list[deque[int]] = [deque() for _ in floor.offsets]
         self._indexes: list[deque[int]] = [deque() for _ in floor.offsets]
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def bytes(self) -> int:
+        """The size of all frames."""
+        return self._bytes
+
+    @property
+    def oldest_ms(self) -> int:
+        """The timestamp of the oldest frame; 0 where there is none."""
+        return self._entries[0].timestamp_ms if self._entries else 0
+
     @property
     def end(self) -> int:
         """The index that the next entry gets."""

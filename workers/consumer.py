@@ -20,11 +20,14 @@ from energyws.replay import Entry, Ring, gap_entries
 from energyws.settings import Settings
 from workers.archive import View
 from workers.bus import Publisher
+from workers.depth import tell_depth
 from workers.history import History
+from workers.lag import Progress
 from workers.meeting import Place
 from workers.runtime import Child, run, vital
 from workers.source import (
     BrokerState,
+    Ends,
     Event,
     Found,
     Grown,
@@ -180,6 +183,7 @@ class ConsumerProcess:
         self._intakes: dict[str, Intake] = {}
         self._rings: dict[str, Ring] = {}
         self._published: dict[tuple[str, int], int] = {}
+        self._progress = Progress(child.row, self._topics)
         self._place = Place(child.bus_directory)
         self._publisher = Publisher(
             self._place.directory, settings.bus, sorted(settings.streams), self._rings
@@ -220,6 +224,7 @@ class ConsumerProcess:
         now = time.monotonic()
         for ring in self._rings.values():
             ring.trim(now)
+        tell_depth(self._child.row, self._rings.values())
         if not self._source.is_alive() or not self._history.is_alive():
             _log.error("a thread that reads from Kafka has ended")
             self.failed.set()
@@ -264,13 +269,20 @@ class ConsumerProcess:
                 self._on_lost(event)
             case BrokerState():
                 self._child.row[Field.BROKER_UP] = int(event.up)
+            case Ends():
+                self._progress.ends(event.ends)
 
     def _on_records(self, records: Records) -> None:
+        newest: dict[tuple[str, int], Record] = {}
         for record in records.records:
             self._intakes[record.stream].take(record)
-            self._published[record.stream, record.partition] = record.offset + 1
+            newest[record.stream, record.partition] = record
+        for (stream, partition), record in newest.items():
+            self._published[stream, partition] = record.offset + 1
+            self._progress.handed_on(stream, partition, record.offset + 1, record.timestamp_ms)
         for (stream, partition), end in records.ends.items():
             self._intakes[stream].reached(partition, end)
+            self._progress.handed_on(stream, partition, end, None)
         for intake in self._intakes.values():
             self._settle(intake)
 
@@ -284,6 +296,8 @@ class ConsumerProcess:
         child = self._child
         intake = Intake(found.stream, found, epoch, child.settings, child.row, self._publisher)
         self._intakes[found.stream] = intake
+        for partition, offset in enumerate(found.begin):
+            self._progress.handed_on(found.stream, partition, offset, None)
         self._settle(intake)
 
     def _settle(self, intake: Intake) -> None:

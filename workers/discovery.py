@@ -40,7 +40,8 @@ class Topic:
 class Discovery(threading.Thread):
     """Reports each stream's Topic when it is first seen, and whenever it changes shape.
 
-    on_topic(stream, topic) and on_broker(up) are called from this thread.
+    on_topic(stream, topic) and on_broker(up) are called from this thread; so is
+    on_ends(stream, topic), whenever it was looked at.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Discovery(threading.Thread):
         refresh_seconds: float,
         on_topic: Callable[[str, Topic], None],
         on_broker: Callable[[bool], None],
+        on_ends: Callable[[str, Topic], None],
     ) -> None:
         super().__init__(name="discovery", daemon=True)
         self._client = {**client, "allow.auto.create.topics": False}
@@ -57,6 +59,7 @@ class Discovery(threading.Thread):
         self._refresh_seconds = refresh_seconds
         self._on_topic = on_topic
         self._on_broker = on_broker
+        self._on_ends = on_ends
         self._known: dict[str, Topic] = {}
         self._missing: set[str] = set()
         self._wake = threading.Event()
@@ -102,6 +105,7 @@ class Discovery(threading.Thread):
                 continue
             self._on_broker(True)
             self._missing.discard(stream)
+            self._on_ends(stream, topic)
             known = self._known.get(stream)
             if known is None or _shape(known) != _shape(topic):
                 self._known[stream] = topic

@@ -18,6 +18,7 @@ Rules of this file:
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Sequence
 from itertools import islice
 from typing import Final, Protocol
@@ -30,6 +31,7 @@ from energyws.history import Chunk, Start
 from energyws.position import Position, start
 from energyws.protocol import OnLag, Subscribe, Subscribed, Unrecovered
 from energyws.replay import Cursor, Ring, TooSlow
+from energyws.tally import AGE, FANOUT, RESUMES
 from workers.batch import Batch, Crowd, Sink
 
 # Joining more into one write saves nothing any more, and a paused client holds what it was given.
@@ -110,6 +112,9 @@ class Fanout:
         # What live clients have: the ring may have let go of it by now.
         self._reached = ring.head
         self._batch: Batch | None = None
+        # Of the batch under way: when it began, and the timestamp of its oldest record.
+        self._began = 0.0
+        self._oldest_ms = 0
         # Whether the newest batch took less than there was.
         self._full = False
         self._live: dict[Client, Subscription] = {}
@@ -142,6 +147,10 @@ class Fanout:
         subscription = Subscription(client, request.on_lag)
         live = self.ring.position_at(self.boundary)
         told, subscription.cursor = begin(self.name, self.ring, live, request, found, now)
+        if told.recovered is not None:
+            depth = "memory" if found is None else "log"
+            result = "recovered" if told.reason is None else told.reason.value.lower()
+            RESUMES.count(self._row, depth, result)
         if subscription.cursor is None:
             self._go_live(subscription)
         else:
@@ -270,6 +279,10 @@ class Fanout:
             self._sent = batch.end
             self._reached = batch.reached
             self._batch = None
+            FANOUT.observe(self._row, time.monotonic() - self._began)
+            # A mark for a gap has no time of its own; a producer's clock may be ahead.
+            if self._oldest_ms:
+                AGE.observe(self._row, max(0.0, time.time() - self._oldest_ms / 1000))
         return writes - (batch.served - served)
 
     def _next_batch(self) -> Batch | None:
@@ -286,7 +299,9 @@ class Fanout:
             self._reached = ring.position_at(ring.end)
         if self._sent == ring.end:
             return None
+        self._began = time.monotonic()
         entries, end = ring.read(self._sent, ring.end, JOIN_BYTES)
+        self._oldest_ms = entries[0].timestamp_ms
         self._full = end < ring.end
         reached = list(self._reached.offsets)
         reached.extend([0] * (len(ring.head.offsets) - len(reached)))

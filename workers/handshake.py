@@ -35,6 +35,7 @@ from energyws.errors import (
 from energyws.log import Limited, Log
 from energyws.protocol import BadClientMessage, Subscribe
 from energyws.settings import Auth
+from energyws.tally import HANDSHAKES, TOKEN_REFUSALS
 from workers.session import Context, Refused, Session
 from workers.upgrade import switching
 
@@ -81,6 +82,7 @@ class Gate:
         except Exception:
             # Neither the request nor the exception's text: both may hold a token.
             _log.exception("a request could not be handled", peer=peer)
+            self._count(INTERNAL_ERROR)
             return _http(INTERNAL_ERROR)
 
     def _answer(
@@ -96,6 +98,7 @@ class Gate:
             _check_upgrade(request)
             extension = self._extension(request)
         except Refusal as refusal:
+            self._count(refusal.error)
             return _http(refusal.error, refusal.detail)
         context = self.context
         context.row.add(Field.HANDSHAKES)
@@ -103,6 +106,7 @@ class Gate:
             return self._admit(request, query, peer, extension)
         except Refusal as refusal:
             context.row.add(Field.REFUSALS)
+            self._count(refusal.error)
             self._log_refusal(refusal, peer)
             if self._speaks_http(request):
                 return _http(refusal.error, refusal.detail)
@@ -128,6 +132,7 @@ class Gate:
         except BadClientMessage as bad:
             # Told once the connection is there: it is still good for other messages.
             first = bad
+        HANDSHAKES.count(context.row, "accepted")
         session = Session(context, principal, peer, first, compressed=extension is not None)
         return _switching(session, request, extension)
 
@@ -148,7 +153,11 @@ class Gate:
         except TokenRefused as refused:
             # An issuer is named where a key is not known: it may be a new one.
             keys.refresh_soon(refused.issuer)
+            TOKEN_REFUSALS.count(self.context.row, refused.reason)
             raise Refusal(refused.error, reason=refused.reason) from None
+
+    def _count(self, error: ErrorCode) -> None:
+        HANDSHAKES.count(self.context.row, error.code.lower())
 
     def _speaks_http(self, request: WSUpgradeRequest) -> bool:
         if self.auth.reject == "auto":

@@ -22,6 +22,7 @@ from energyws.protocol import BadClientMessage, Subscribe
 from energyws.replay import Entry, Ring
 from energyws.settings import History
 from workers.backfill import Backfill
+from workers.depth import tell_depth
 from workers.fanout import Client, Fanout
 from workers.runtime import vital
 
@@ -201,6 +202,7 @@ class Hub:
         self._backfill.tick()
         for fanout in self._fanouts.values():
             fanout.ring.trim(now)
+        tell_depth(self._row, [fanout.ring for fanout in self._fanouts.values()])
         lagging = sum(fanout.lagging for fanout in self._order)
         self._row[Field.LAGGING] = lagging
         if lagging:

@@ -28,6 +28,7 @@ from energyws.board import Board, Field, Row, State
 from energyws.errors import BootError, ExitCode
 from energyws.orders import Adopt, Departure, Leave, Order, Shed, unpack
 from energyws.settings import Settings, loads
+from energyws.tally import LOOP_DELAY
 
 BEAT_SECONDS: Final = 0.25
 _PR_SET_PDEATHSIG: Final = 1
@@ -204,7 +205,9 @@ def _watch(child: Child, orders: socket.socket) -> None:
     def beat(due: float) -> None:
         now = time.monotonic()
         child.row.add(Field.BEAT)
-        child.row[Field.LOOP_DELAY_US] = max(0, int((now - due) * 1e6))
+        late = max(0.0, now - due)
+        child.row[Field.LOOP_DELAY_US] = int(late * 1e6)
+        LOOP_DELAY.observe(child.row, late)
         loop.call_later(BEAT_SECONDS, beat, now + BEAT_SECONDS)
 
     beat(time.monotonic())

@@ -45,6 +45,7 @@ from energyws.protocol import (
     Unsubscribe,
 )
 from energyws.settings import Server
+from energyws.tally import CLOSED, TOKEN_REFUSALS
 from workers import upgrade
 from workers.batch import Sink
 from workers.hub import Hub
@@ -124,6 +125,8 @@ class Session(WSListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """picows: the connection is gone, whoever ended it."""
+        if not self.closing:
+            CLOSED.count(self._context.row, "client", "1006")
         self.writable = False
         self.closing = True
         self._context.hub.leave(self)
@@ -208,14 +211,18 @@ class Session(WSListener):
             self.write(protocol.reconnect(after_ms))
             self.close(close)
 
-    def close(self, close: Close) -> None:
-        """Begin the closing handshake (RFC 6455 section 7); the roster ends it in any case."""
+    def close(self, close: Close, by: str = "server") -> None:
+        """Begin the closing handshake (RFC 6455 section 7); the roster ends it in any case.
+
+        by: who wants it so: server or client.
+        """
         transport = self._transport
         if self.closing or transport is None:
             return
         self.closing = True
         self.writable = False
         self._context.hub.leave(self)
+        CLOSED.count(self._context.row, by, str(close.code))
         self._context.roster.closing(self)
         _send_close(transport, close)
         # A paused client could not tell us that it closes too.
@@ -280,7 +287,7 @@ class Session(WSListener):
         assert transport is not None
         if not self.closing:
             code = reply_code(received.payload_size, received.get_close_code().value)
-            self.close(Close(code, "", False))
+            self.close(Close(code, "", False), by="client")
         transport.disconnect()
 
     def _on_message(self, payload: bytes) -> None:
@@ -321,6 +328,7 @@ class Session(WSListener):
             principal = context.verifier.verify(message.token, context.keys.keys, now=time.time())
         except TokenRefused as refused:
             context.keys.refresh_soon(refused.issuer)
+            TOKEN_REFUSALS.count(context.row, refused.reason)
             self.say(refused.error)
             return
         if principal.subject != self.principal.subject:

@@ -34,6 +34,7 @@ RECORDS_PER_BATCH: Final = 500
 POLL_SECONDS: Final = 0.1
 # How many batches may wait for the event loop.
 BATCHES_AHEAD: Final = 4
+ENDS_SECONDS: Final = 1.0
 
 _log = Log("kafka")
 
@@ -98,7 +99,14 @@ class BrokerState:
     up: bool
 
 
-Event = Found | Grown | Records | Lost | BrokerState
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Where the logs end, by (stream, partition): the high watermarks, as far as they are known."""
+
+    ends: dict[tuple[str, int], int]
+
+
+Event = Found | Grown | Records | Lost | BrokerState | Ends
 
 
 class Source(threading.Thread):
@@ -123,6 +131,8 @@ class Source(threading.Thread):
         self._streams = {topic: stream for stream, topic in topics.items()}
         self._published = published
         self._emit = emit
+        # Where discovery last saw the logs end.
+        self._seen_ends: dict[str, tuple[int, ...]] = {}
         self._found: SimpleQueue[tuple[str, Topic]] = SimpleQueue()
         self._epochs: dict[str, str] = {}
         self._assigned: dict[str, int] = {}
@@ -157,6 +167,7 @@ class Source(threading.Thread):
             kafka.metadata_refresh_seconds,
             lambda stream, topic: self._found.put((stream, topic)),
             self._set_broker,
+            self._on_ends,
         )
 
     def done(self) -> None:
@@ -172,13 +183,18 @@ class Source(threading.Thread):
         """The thread."""
         self._discovery.start()
         next_commit = time.monotonic() + self._kafka.commit_interval_seconds
+        next_ends = 0.0
         try:
             while not self._stopping.is_set():
                 self._take_found()
                 self._poll()
-                if time.monotonic() >= next_commit:
+                now = time.monotonic()
+                if now >= next_ends:
+                    self._tell_ends()
+                    next_ends = now + ENDS_SECONDS
+                if now >= next_commit:
                     self._commit()
-                    next_commit = time.monotonic() + self._kafka.commit_interval_seconds
+                    next_commit = now + self._kafka.commit_interval_seconds
             self._commit()
             self._consumer.poll(0)
         except Exception:
@@ -333,6 +349,23 @@ class Source(threading.Thread):
             place = TopicPartition(self._topics[stream], partition, max(low, offset))
             self._consumer.incremental_unassign([place])
             self._consumer.incremental_assign([place])
+
+    def _on_ends(self, stream: str, topic: Topic) -> None:
+        self._seen_ends[stream] = tuple(high for _, high in topic.ends)
+
+    def _tell_ends(self) -> None:
+        """As the newest fetch said, or discovery: where fetches fail there is an end, too."""
+        ends = {}
+        for stream, assigned in self._assigned.items():
+            name, seen = self._topics[stream], self._seen_ends.get(stream, ())
+            for partition in range(assigned):
+                place = TopicPartition(name, partition)
+                fetched = self._consumer.get_watermark_offsets(place, cached=True)
+                high = max(fetched[1] if fetched else -1, *seen[partition : partition + 1], -1)
+                if high >= 0:
+                    ends[stream, partition] = high
+        if ends:
+            self._emit(Ends(ends))
 
     def _set_broker(self, up: bool) -> None:
         if up is not self._broker_up:

@@ -1,0 +1,41 @@
+"""What the consumer tells on the board of each partition: how far it is, and where the log ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from energyws.board import MAX_PARTITIONS, Field, Place, Row
+
+
+class Progress:
+    """The list of partitions in a row; those beyond MAX_PARTITIONS are left out."""
+
+    def __init__(self, row: Row, streams: Iterable[str]) -> None:
+        self._row = row
+        self._streams = {name: at for at, name in enumerate(sorted(streams))}
+        self._entries: dict[tuple[str, int], int] = {}
+
+    def handed_on(self, stream: str, partition: int, offset: int, timestamp_ms: int | None) -> None:
+        """Everything below `offset` was; the last of it has that timestamp, if it has one."""
+        entry = self._entry(stream, partition)
+        if entry is not None:
+            self._row.set_place(entry, Place.NEXT, offset)
+            if timestamp_ms is not None:
+                self._row.set_place(entry, Place.RECORD_MS, timestamp_ms)
+
+    def ends(self, ends: Mapping[tuple[str, int], int]) -> None:
+        """Where the logs end."""
+        for (stream, partition), end in ends.items():
+            entry = self._entry(stream, partition)
+            if entry is not None:
+                self._row.set_place(entry, Place.END, end)
+
+    def _entry(self, stream: str, partition: int) -> int | None:
+        entry = self._entries.get((stream, partition))
+        if entry is None and len(self._entries) < MAX_PARTITIONS:
+            entry = self._entries[stream, partition] = len(self._entries)
+            self._row.set_place(entry, Place.STREAM, self._streams[stream])
+            self._row.set_place(entry, Place.PARTITION, partition)
+            # The entry counts once it says whose it is.
+            self._row[Field.PARTITIONS] = len(self._entries)
+        return entry
