@@ -24,9 +24,10 @@ from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
 from energyws.log import Limited, Log
 from energyws.settings import Server
+from workers.lobby import Lobby
 
 # With fewer a crowd overflows the kernel's queue (docs/architecture.md, measured by bench.storm).
-ACCEPTS_PER_TURN: Final = 64
+ACCEPTS_PER_TURN: Final = 256
 PAUSE_SECONDS: Final = 0.2
 # Just enough for a handshake's headers; picows grows it for those who send more.
 READ_BUFFER_BYTES: Final = 2048
@@ -77,6 +78,7 @@ class Listener:
         self._paused: asyncio.TimerHandle | None = None
         self._serving = False
         self._flood = Limited(10.0)
+        self._lobby = Lobby(self._open, settings.handshake_timeout_seconds)
         # asyncio holds tasks weakly.
         self._openings: set[asyncio.Task[Any]] = set()
 
@@ -88,6 +90,7 @@ class Listener:
 
     def stop(self) -> None:
         """Accept no more; what waits in the queue stays there."""
+        self._lobby.close()
         if self._serving:
             self._serving = False
             self._loop.remove_reader(self._listening.fileno())
@@ -112,7 +115,7 @@ class Listener:
                 connection.close()
                 self._pause("the limit of open files is near")
                 return
-            self._open(connection, address[0])
+            self._lobby.wait(connection, address[0])
 
     def _pause(self, reason: str | None) -> None:
         """Leave the rest in the queue for a moment: another worker's or a later us may serve it."""
