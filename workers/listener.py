@@ -89,7 +89,7 @@ class Listener:
         self._loop.add_reader(self._listening.fileno(), self._accept)
 
     def stop(self) -> None:
-        """Accept no more; what waits in the queue stays there."""
+        """Accept no more; what waits in the kernel's queue stays there."""
         self._lobby.close()
         if self._serving:
             self._serving = False
