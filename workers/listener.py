@@ -26,8 +26,8 @@ from energyws.log import Limited, Log
 from energyws.settings import Server
 from workers.lobby import Lobby
 
-# Some 2 ms. With fewer a crowd overflows the kernel's queue (docs/architecture.md).
-ACCEPTS_PER_TURN: Final = 256
+# With fewer a crowd overflows the kernel's queue (docs/architecture.md, measured by bench.storm).
+ACCEPTS_PER_TURN: Final = 64
 PAUSE_SECONDS: Final = 0.2
 # Just enough for a handshake's headers; picows grows it for those who send more.
 READ_BUFFER_BYTES: Final = 2048
