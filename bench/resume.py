@@ -121,12 +121,15 @@ def count(options: argparse.Namespace) -> None:
 
 @contextmanager
 def writing(writer: Writer, rate: float) -> Iterator[None]:
-    """Records are written meanwhile."""
+    """Records are written meanwhile, evenly; rate: at least 2."""
     ending = threading.Event()
 
     def run() -> None:
         while not ending.is_set():
+            due = time.monotonic() + 0.5
             writer.write(rate, 0.5)
+            # The last one is written before its time is over.
+            ending.wait(due - time.monotonic())
 
     thread = threading.Thread(target=run)
     thread.start()

@@ -164,12 +164,15 @@ class Service:
         """So many subscribed clients."""
         return Load(self.port, clients, self.token, tls=self._tls).ready()
 
+    def boards(self) -> dict[str, dict[str, Any]]:
+        """What each process says of itself, by the names that /workers has."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/workers") as answer:
+            return {child["name"]: child["board"] for child in orjson.loads(answer.read())}
+
     def totals(self) -> dict[str, int]:
         """What all processes have counted so far, by the names that /workers has."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/workers") as answer:
-            boards = [child["board"] for child in orjson.loads(answer.read())]
         counted: Counter[str] = Counter()
-        for board in boards:
+        for board in self.boards().values():
             counted.update({name: value for name, value in board.items() if type(value) is int})
         return counted
 

@@ -10,15 +10,20 @@ one that it had before; `fresh`, each has one that no worker has seen; `tls`, as
 each with a full handshake; `tls_sessions`, each offers the session that it had. Without TLS all
 connect at once, with it 500 at a time: one generator keeps up with no more. Times count from
 the first connect. CPU time is all that a process used from the first connect until everybody was
-caught up, live delivery included, for each client of the crowd. Ends with status 1 if anybody was
+caught up, live delivery included, for each client of the crowd; with --rate 2 there is little of
+that, and what is left is the price of coming back. The workers' loop delay is what
+their heartbeats, four a second, see of it. Ends with status 1 if anybody was
 refused, or lost or got twice anything, or if it took longer than --limit.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from typing import Any, Final
 
 import psutil
@@ -30,9 +35,11 @@ from bench.service import Service, Writer, measured, percentile, report
 
 VARIANTS: Final = ("seen", "fresh", "tls", "tls_sessions")
 STEPS: Final = ("upgraded", "subscribed", "caught_up")
-RATE: Final = 20.0
+# How fast the crowd's records are written while it is away.
+MISSED_RATE: Final = 20.0
 BASELINE_SECONDS: Final = 5.0
 PATIENCE_SECONDS: Final = 60.0
+LOOK_SECONDS: Final = 0.1
 # A TLS handshake costs one of ten thousand clients as much as it costs a worker, and here they all
 # share one thread: begun all at once, most would take longer than the service waits for each.
 TLS_AT_ONCE: Final = 500
@@ -47,6 +54,7 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=10_000)
     parser.add_argument("--live", type=int, default=1_000)
     parser.add_argument("--missed", type=int, default=30, help="records that each client lacks")
+    parser.add_argument("--rate", type=float, default=20.0, help="live records a second, 2 or more")
     parser.add_argument("--bytes", type=int, default=1138, help="size of a frame's payload")
     parser.add_argument("--limit", type=float, help="seconds until everybody must be caught up")
     parser.add_argument("--only", choices=VARIANTS, action="append")
@@ -59,7 +67,10 @@ def main() -> int:
     report(
         options.out,
         {
-            **{name: getattr(options, name) for name in ("workers", "clients", "live", "missed")},
+            **{
+                name: getattr(options, name)
+                for name in ("workers", "clients", "live", "missed", "rate")
+            },
             "storms": rows,
         },
     )
@@ -87,7 +98,7 @@ def storm(variant: str, options: argparse.Namespace) -> dict[str, Any]:
         )
         try:
             crowd.ready()
-            with writing(writer, RATE):
+            with writing(writer, options.rate):
                 time.sleep(1)
                 live.counts(restart=True)
                 time.sleep(BASELINE_SECONDS)
@@ -98,12 +109,12 @@ def storm(variant: str, options: argparse.Namespace) -> dict[str, Any]:
             crowd.drop()
             _until_gone(service, options.live)
             # Afterwards everybody lacks exactly these.
-            writer.write(RATE, options.missed / RATE)
+            writer.write(MISSED_RATE, options.missed / MISSED_RATE)
             live.all_have(writer.sent)
             live.counts(restart=True)
             processes = {**service.processes(), "generator": psutil.Process(crowd.pid)}
-            with writing(writer, RATE):
-                with measured(processes) as used:
+            with writing(writer, options.rate):
+                with measured(processes) as used, _watched(service) as loop_delay:
                     crowd.again(epoch, options.missed)
                     refused = crowd.settled()
                 meanwhile = _delays(live)
@@ -128,6 +139,7 @@ def storm(variant: str, options: argparse.Namespace) -> dict[str, Any]:
         "refused": refused,
         "sessions_resumed": counts[1]["reused"] - reused,
         "gaps": sum(each["gaps"] for each in counts),
+        "loop_delay_ms": loop_delay,
         "live_delay_ms_before": before,
         "live_delay_ms_meanwhile": meanwhile,
         "exactly_once": exact,
@@ -141,6 +153,33 @@ def _until_gone(service: Service, left: int) -> None:
     while service.totals()["connections"] > left:
         assert time.monotonic() < deadline, "the workers hold on to connections that are gone"
         time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def _watched(service: Service) -> Iterator[dict[str, float]]:
+    """Fills a dict with each worker's longest loop delay during the block, in milliseconds."""
+    worst: dict[str, float] = {}
+    ended = threading.Event()
+
+    def workers() -> dict[str, dict[str, Any]]:
+        return {name: board for name, board in service.boards().items() if "worker" in name}
+
+    # The heartbeat that is on the board now tells of what was before.
+    before = {name: board["beat"] for name, board in workers().items()}
+
+    def watch() -> None:
+        while not ended.wait(LOOK_SECONDS):
+            for name, board in workers().items():
+                if board["beat"] != before[name]:
+                    worst[name] = max(worst.get(name, 0.0), board["loop_delay_us"] / 1000)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield worst
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _delays(load: Load) -> dict[str, float]:

@@ -27,8 +27,9 @@ _FIELDS: Final = "energyws_fields"
 # Long enough for any honest value; a hostile one fills no disk.
 _MAX_VALUE: Final = 500
 _MAX_TRACEBACK: Final = 20_000
-# What may wait for a pipe that is not read: lines, and the time at the end of the process.
-_MAX_WAITING: Final = 1_000
+# What may wait for a pipe that is not read: characters, and the time at the end of the process. A
+# crowd that leaves at once writes thousands of lines before the thread has its turn: they all fit.
+_MAX_WAITING: Final = 4 * 1024 * 1024
 _FLUSH_SECONDS: Final = 1.0
 # Lines that come within so long share a write, and one change of threads: by themselves each would
 # cost a busy event loop more than all the rest of it.
@@ -137,6 +138,9 @@ class _Unhurried(logging.Handler):
         super().__init__()
         self._stream = stream
         self._lines: deque[str] = deque()
+        # Characters, ever. The first is changed under the handler's lock, the other one by the
+        # thread only.
+        self._taken = self._written = 0
         self._dropped = 0
         # There are lines, or the end has come; somebody waits for them; all are written.
         self._some, self._hurry, self._done = (threading.Event() for _ in range(3))
@@ -150,9 +154,10 @@ class _Unhurried(logging.Handler):
         except Exception:
             self.handleError(record)
             return
-        if len(self._lines) >= _MAX_WAITING:
+        if self._taken - self._written >= _MAX_WAITING:
             self._dropped += 1
             return
+        self._taken += len(line)
         self._lines.append(line)
         if not self._some.is_set():
             self._some.set()
@@ -183,6 +188,7 @@ class _Unhurried(logging.Handler):
             with contextlib.suppress(OSError, ValueError):
                 self._stream.write("".join(f"{line}\n" for line in lines))
                 self._stream.flush()
+            self._written += sum(map(len, lines))
             if self._dropped and not self._lines:
                 dropped, self._dropped = self._dropped, 0
                 Log("log").warning("lines dropped: the log was not read", count=dropped)

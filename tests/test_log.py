@@ -6,6 +6,8 @@ import json
 import logging
 import os
 import re
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from itertools import pairwise
@@ -357,7 +359,7 @@ def test_limited_tells_the_time_by_itself() -> None:
 
 def test_a_log_that_nobody_reads_blocks_nobody() -> None:
     reading, writing = os.pipe()
-    received = ""
+    received: list[str] = []
     with os.fdopen(reading) as pipe, open(writing, "w") as blocked, redirect_stderr(blocked):
         before = logging.getLogger().handlers[:]
         configure(LogSettings(), "worker-0")
@@ -365,16 +367,41 @@ def test_a_log_that_nobody_reads_blocks_nobody() -> None:
         try:
             # Far more than a pipe and the queue hold; this returns, or the test never ends.
             for number in range(3000):
-                log.info("event", number=number, filling="x" * 400)
-            while "count=" not in received:
-                received += pipe.readline()
+                log.info("event", number=number, **{f"filling{i}": "x" * 400 for i in range(10)})
+            while not received or "count=" not in received[-1]:
+                received.append(pipe.readline())
         finally:
             logging.getLogger().handlers[:] = before
             handler.close()
-    kept = [line for line in received.splitlines() if "number=" in line]
-    dropped = int(received.rpartition("count=")[2])
+    kept = [line for line in received if "number=" in line]
+    dropped = int(received[-1].rpartition("count=")[2])
     assert dropped > 0
     assert len(kept) + dropped == 3000
+
+
+def test_a_crowd_that_leaves_at_once_loses_no_line() -> None:
+    reading, writing = os.pipe()
+    received: list[str] = []
+    with os.fdopen(reading) as pipe, open(writing, "w") as read, redirect_stderr(read):
+        reader = threading.Thread(target=lambda: received.extend(pipe))
+        reader.start()
+        before = logging.getLogger().handlers[:]
+        configure(LogSettings(), "worker-0")
+        (handler,) = logging.getLogger().handlers
+        try:
+            for number in range(10_000):
+                log.info("WebSocket client disconnected", client=number, subject="me")
+            deadline = time.monotonic() + 20
+            while len(received) < 10_000 and time.monotonic() < deadline:
+                time.sleep(0.01)
+        finally:
+            logging.getLogger().handlers[:] = before
+            handler.flush()
+            handler.close()
+            read.close()
+            reader.join()
+    assert len(received) == 10_000
+    assert all(" WebSocket client disconnected " in line for line in received)
 
 
 class Full(Written):

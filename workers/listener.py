@@ -26,6 +26,7 @@ from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
 from energyws.log import Limited, Log
 from energyws.settings import Server
+from workers.lobby import Lobby
 
 # With fewer a crowd overflows the kernel's queue (docs/architecture.md, measured by bench.storm).
 ACCEPTS_PER_TURN: Final = 64
@@ -79,6 +80,7 @@ class Listener:
         self._paused: asyncio.TimerHandle | None = None
         self._serving = False
         self._flood = Limited(10.0)
+        self._lobby = Lobby(self._open, settings.handshake_timeout_seconds)
         # asyncio holds tasks weakly.
         self._openings: set[asyncio.Task[Any]] = set()
         # Who was accepted and has not sent a request yet, with the time by which it must have.
@@ -93,7 +95,8 @@ class Listener:
         self._loop.add_reader(self._listening.fileno(), self._accept)
 
     def stop(self) -> None:
-        """Accept no more; what waits in the queue stays there."""
+        """Accept no more; what waits in the kernel's queue stays there."""
+        self._lobby.close()
         if self._serving:
             self._serving = False
             self._loop.remove_reader(self._listening.fileno())
@@ -131,7 +134,7 @@ class Listener:
                 connection.close()
                 self._pause("the limit of open files is near")
                 return
-            self._open(connection, address[0])
+            self._lobby.wait(connection, address[0])
 
     def _pause(self, reason: str | None) -> None:
         """Leave the rest in the queue for a moment: another worker's or a later us may serve it."""
