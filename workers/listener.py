@@ -96,20 +96,30 @@ class Listener:
 
     def stop(self) -> None:
         """Accept no more; what waits in the kernel's queue stays there."""
-        self._lobby.close()
         if self._serving:
             self._serving = False
             self._loop.remove_reader(self._listening.fileno())
             if self._paused is not None:
                 self._paused.cancel()
 
+    def close(self) -> None:
+        """Accept no more, and close whoever has not spoken yet."""
+        self.stop()
+        self._lobby.close()
+
     def adopt(self, settings: Server, tls: ssl.SSLContext | None) -> None:
         """Use these for connections that are accepted from now on."""
         self._settings = settings
         self._tls = tls
 
+    @property
+    def waiting(self) -> int:
+        """Connections that were accepted and have said nothing yet."""
+        return len(self._lobby)
+
     async def settled(self) -> None:
         """Wait until whoever was accepted has sent its request, or missed its time."""
+        await self._lobby.emptied()
         left = max(self._expected.values(), default=0.0) - self._loop.time()
         if left > 0:
             self._none_expected.clear()

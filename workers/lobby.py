@@ -36,6 +36,8 @@ class Lobby:
         self._epoll = select.epoll()
         # By descriptor, in the order of their deadlines (monotonic seconds).
         self._waiting: dict[int, tuple[socket.socket, str, float]] = {}
+        self._nobody = asyncio.Event()
+        self._nobody.set()
         self._timer: asyncio.TimerHandle | None = None
         self._loop.add_reader(self._epoll.fileno(), self._admit_some)
 
@@ -46,9 +48,14 @@ class Lobby:
         """A connection was accepted; it is ours until it is admitted."""
         descriptor = connection.fileno()
         self._waiting[descriptor] = connection, peer, time.monotonic() + self._patience
+        self._nobody.clear()
         self._epoll.register(descriptor, select.EPOLLIN)
         if self._timer is None:
             self._timer = self._loop.call_later(self._patience, self._close_silent)
+
+    async def emptied(self) -> None:
+        """Wait until everybody was admitted, or closed for silence."""
+        await self._nobody.wait()
 
     def close(self) -> None:
         """Close everybody who waits."""
@@ -59,12 +66,14 @@ class Lobby:
         for connection, _, _ in self._waiting.values():
             connection.close()
         self._waiting.clear()
+        self._tell_if_empty()
 
     def _admit_some(self) -> None:
         for descriptor, _ in self._epoll.poll(0, ADMITTED_PER_TURN):
             self._epoll.unregister(descriptor)
             connection, peer, _ = self._waiting.pop(descriptor)
             self._admit(connection, peer)
+        self._tell_if_empty()
 
     def _close_silent(self) -> None:
         now = time.monotonic()
@@ -76,8 +85,13 @@ class Lobby:
             if descriptor not in spoken:
                 del self._waiting[descriptor]
                 connection.close()
+        self._tell_if_empty()
         self._timer = None
         if self._waiting:
             first = next(deadline for _, _, deadline in self._waiting.values())
             pause = max(first - now, LEAST_PAUSE_SECONDS)
             self._timer = self._loop.call_later(pause, self._close_silent)
+
+    def _tell_if_empty(self) -> None:
+        if not self._waiting:
+            self._nobody.set()

@@ -115,7 +115,7 @@ class Worker:
         """Let go of everything."""
         for task in self._tasks:
             task.cancel()
-        self._listener.stop()
+        self._listener.close()
         self._subscriber.close()
         self._hub.close()
         self._roster.close()

@@ -55,7 +55,7 @@ async def _connect(
         reader, writer = await asyncio.open_connection(*listening.getsockname(), ssl=trust)
         writer.write(REQUEST % (key, header))
         head = await reader.readuntil(b"\r\n\r\n")
-        listener.stop()
+        listener.close()
     assert recorder.transport is not None
     writer.close()
     return head, recorder
@@ -94,5 +94,33 @@ def test_tls_connection_has_no_buffers_of_its_own_beside_openssl_s(tmp_path: Pat
         told = recorder.transport.underlying_transport.get_extra_info
         assert told("ssl_incoming_use_membio") is False
         assert told("ssl_outgoing_use_membio") is False
+
+    uvloop.run(test())
+
+
+def test_who_was_accepted_before_the_stop_is_let_in_after_it() -> None:
+    async def test() -> None:
+        recorder = Recorder()
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            listener = Listener(
+                listening,
+                Server(),
+                None,
+                lambda request, peer: _switching(recorder, request),
+                1_000,
+            )
+            listener.start()
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            while not listener.waiting:
+                await asyncio.sleep(0)
+            listener.stop()
+            settled = asyncio.ensure_future(listener.settled())
+            await asyncio.sleep(0)
+            assert not settled.done()
+            writer.write(REQUEST % (next(iter(KEYS)), b""))
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+            await settled
+            listener.close()
+        writer.close()
 
     uvloop.run(test())

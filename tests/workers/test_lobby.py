@@ -156,3 +156,20 @@ def test_those_who_wait_are_closed_with_it() -> None:
             assert closed_by_us(client)
 
     uvloop.run(test())
+
+
+def test_emptied_waits_until_the_last_was_admitted_or_closed() -> None:
+    async def test() -> None:
+        async with hall(patience=0.2) as here:
+            await here.lobby.emptied()
+            silent, speaking = here.connect(), here.connect()
+            waiting = asyncio.ensure_future(here.lobby.emptied())
+            speaking.sendall(b"hello")
+            await eventually(lambda: len(here.admitted) == 1)
+            assert not waiting.done()
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await waiting
+            assert len(here.admitted) == 1
+            assert closed_by_us(silent)
+
+    uvloop.run(test())
