@@ -36,7 +36,7 @@ from energyws.auth import (
     BadKeys,
     Key,
     Principal,
-    Reason,
+    TokenReason,
     TokenRefused,
     Verifier,
     mint,
@@ -197,7 +197,7 @@ def swapped(token: str, other: str, part: int) -> str:
     return ".".join(parts)
 
 
-WITH_SECRET: dict[str, tuple[str, Reason]] = {
+WITH_SECRET: dict[str, tuple[str, TokenReason]] = {
     "nothing": ("", "missing"),
     "8 KiB and a byte": ("a" * (MAX_TOKEN_BYTES + 1), "too_long"),
     "1 MB": ("a" * 1_000_000, "too_long"),
@@ -315,7 +315,7 @@ def test_attack_on_the_secret_is_refused(name: str) -> None:
 
 
 def test_every_reason_has_its_error_code() -> None:
-    assert {reason: TokenRefused(reason).error for reason in get_args(Reason)} == ERRORS
+    assert {reason: TokenRefused(reason).error for reason in get_args(TokenReason)} == ERRORS
 
 
 def of(issuer: object) -> dict[str, Any]:
@@ -332,7 +332,7 @@ def with_mallorys_key(world: World, **header: Any) -> str:
 
 
 ES256 = {"alg": "ES256", "kid": "ec"}
-WITH_ISSUERS: dict[str, tuple[Callable[[World], str], Reason]] = {
+WITH_ISSUERS: dict[str, tuple[Callable[[World], str], TokenReason]] = {
     "nothing": (lambda w: "", "missing"),
     "two parts": (lambda w: w.alice().rpartition(".")[0], "malformed"),
     "claims are a list": (lambda w: w.alice([ALICES]), "malformed"),

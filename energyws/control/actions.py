@@ -37,10 +37,11 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """End this process at once."""
+    """End this process at once. hung: it shows no life; else it has missed a deadline."""
 
     process: int
     why: str
+    hung: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,22 +26,24 @@ _log = Log("admin")
 
 # Path to status and JSON body.
 Answers = dict[str, Callable[[], tuple[int, Any]]]
-# The same for POST; it is given what the body holds.
+# Path to what answers in another form: from the Accept header to content type and body.
+Pages = dict[str, Callable[[str], tuple[str, bytes]]]
+# Path to status and JSON body for POST; it is given what the body holds.
 Commands = dict[str, Callable[[Any], tuple[int, Any]]]
 
 
 class AdminServer:
-    """Answers GET for each path in `answers` and POST for each in `commands`.
+    """Answers GET for each path in `answers` and `pages`, and POST for each in `commands`.
 
     From threads of its own. `token` is asked for by POST, and may be replaced; without one, POST is
     for loopback only.
     """
 
-    def __init__(self, settings: Admin, answers: Answers, commands: Commands) -> None:
+    def __init__(self, settings: Admin, answers: Answers, pages: Pages, commands: Commands) -> None:
         self.token = settings.token
         self._loopback = is_loopback(settings.host)
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        handler = _handler(answers, commands, self._refusal)
+        handler = _handler(answers, pages, commands, self._refusal)
         try:
             self._server = _Server(family, (settings.host, settings.port), handler)
         except OSError as error:
@@ -110,6 +112,7 @@ class _Server(ThreadingHTTPServer):
 
 def _handler(
     answers: Answers,
+    pages: Pages,
     commands: Commands,
     refusal: Callable[[Message[str, str]], tuple[int, str] | None],
 ) -> type[BaseHTTPRequestHandler]:
@@ -117,12 +120,14 @@ def _handler(
         timeout = REQUEST_SECONDS
 
         def do_GET(self) -> None:
-            answer = answers.get(self.path.partition("?")[0])
-            if answer is None:
-                status, body = 404, {"error": "no such path", "paths": sorted(answers)}
+            path = self.path.partition("?")[0]
+            if (page := pages.get(path)) is not None:
+                self._send_as(200, *page(self.headers.get("Accept", "")))
+            elif (answer := answers.get(path)) is not None:
+                self._send(*answer())
             else:
-                status, body = answer()
-            self._send(status, body)
+                paths = sorted([*answers, *pages])
+                self._send(404, {"error": "no such path", "paths": paths})
 
         do_HEAD = do_GET
 
@@ -150,9 +155,11 @@ def _handler(
             return command(body)
 
         def _send(self, status: int, body: Any) -> None:
-            data = orjson.dumps(body)
+            self._send_as(status, "application/json", orjson.dumps(body))
+
+        def _send_as(self, status: int, content_type: str, data: bytes) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(data)))
             self.send_header("Cache-Control", "no-store")
             self.end_headers()

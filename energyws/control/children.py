@@ -10,17 +10,20 @@ import asyncio
 import os
 import socket
 import subprocess
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import psutil
 
-from energyws.board import ROWS, Board, Field, Row, State
+from energyws.board import COLUMNS, ROWS, Board, Field, Row, State
 from energyws.control.actions import Exit, Start, describe
 from energyws.control.sockets import Listeners
 from energyws.control.spawn import ChildSpec, Spawner
+from energyws.control.status import Ended, Partition, Process, Usage, partitions_of, usage_of
 from energyws.control.watch import Beat
 from energyws.errors import ExitCode
 from energyws.log import Log
@@ -36,7 +39,11 @@ _log = Log("supervisor")
 
 @dataclass(slots=True)
 class Child:
-    """A running child process. leaving: it has been told to."""
+    """A running child process. leaving: it has been told to.
+
+    streams: those that it was started with, in the order of their names. end: why it ends, as far
+    as that is our doing. cpu_seconds: as last seen.
+    """
 
     spec: ChildSpec
     process: subprocess.Popen[bytes]
@@ -45,8 +52,21 @@ class Child:
     usage: psutil.Process
     pidfd: int
     starts: int
+    streams: list[str]
     leaving: bool = False
+    end: str | None = None
+    cpu_seconds: float = 0.0
     started_at: float = field(default_factory=time.monotonic)
+
+
+class Sightings(NamedTuple):
+    """All children at one moment, and those that were; see Status."""
+
+    processes: list[Process]
+    ended: dict[str, Ended]
+    starts: dict[str, int]
+    exits: dict[tuple[str, str], int]
+    partitions: dict[tuple[str, int], Partition]
 
 
 class Children:
@@ -60,8 +80,13 @@ class Children:
         self._listeners = listeners
         self._wake = wake
         self._running: dict[int, Child] = {}
-        self._starts: dict[str, int] = {}
+        self._starts: Counter[str] = Counter()
         self._exits: list[Exit] = []
+        # By name and reason; and what those had counted that have ended, by name.
+        self._ends: Counter[tuple[str, str]] = Counter()
+        self._ended: dict[str, Ended] = {}
+        # What an ended child has counted must be seen once, here or there.
+        self._moving = threading.Lock()
 
     def __iter__(self) -> Iterator[Child]:
         # A copy: the admin port's threads look, too.
@@ -76,7 +101,7 @@ class Children:
         spec = ChildSpec(name, free, slot, listen_fd, action.successor)
         row = self._board.row(spec.row)
         row.clear()
-        self._starts[name] = self._starts.get(name, 0) + 1
+        self._starts[name] += 1
         try:
             process, orders = self._spawner.start(spec)
         except OSError as error:
@@ -92,6 +117,7 @@ class Children:
             psutil.Process(process.pid),
             os.pidfd_open(process.pid),
             self._starts[name],
+            sorted(self._spawner.settings.streams),
         )
         self._running[action.process] = child
         asyncio.get_running_loop().add_reader(child.pidfd, self._on_exit, action.process)
@@ -124,11 +150,12 @@ class Children:
         for number in list(self._running):
             self.tell(number, Adopt(settings))
 
-    def kill(self, number: int, why: str) -> None:
-        """End one at once."""
+    def kill(self, number: int, why: str, *, hung: bool) -> None:
+        """End one at once, because it hangs or is overdue."""
         child = self._running.get(number)
         if child is None:
             return
+        child.end = "hung" if hung else "overdue"
         _log.error("killing child", child=child.spec.name, pid=child.process.pid, reason=why)
         child.process.kill()
 
@@ -142,13 +169,44 @@ class Children:
                 # It has ended; its exit is on the way.
                 continue
             row = child.row
+            child.cpu_seconds = usage.user + usage.system
             beats[number] = Beat(
                 State(row[Field.STATE]),
                 row[Field.BEAT],
-                usage.user + usage.system,
+                child.cpu_seconds,
                 row[Field.CONNECTIONS],
             )
         return beats
+
+    def sight(self) -> Sightings:
+        """What is known of all of them; for any thread."""
+        now = time.monotonic()
+        with self._moving:
+            processes, partitions = [], {}
+            for child in self:
+                try:
+                    usage = usage_of(child.usage)
+                except psutil.Error:
+                    # It has ended, and is not buried yet: what it has counted must not vanish.
+                    usage = Usage(child.cpu_seconds, 0, 0)
+                child.cpu_seconds = max(child.cpu_seconds, usage.cpu_seconds)
+                processes.append(
+                    Process(
+                        child.spec.name,
+                        child.spec.slot,
+                        child.process.pid,
+                        child.starts - 1,
+                        now - child.started_at,
+                        usage,
+                        child.row.columns(),
+                    )
+                )
+                # Of two consumers, the newer one's.
+                for each in partitions_of(child.row, child.streams):
+                    partitions[each.stream, each.partition] = each
+            return Sightings(
+                processes, dict(self._ended), dict(self._starts), dict(self._ends), partitions
+            )
 
     def ended(self) -> list[Exit]:
         """Those that have ended since the last call."""
@@ -180,13 +238,12 @@ class Children:
             os.waitpid(found.si_pid, 0)
 
     def _on_exit(self, number: int) -> None:
-        child = self._running.pop(number)
+        child = self._running[number]
         asyncio.get_running_loop().remove_reader(child.pidfd)
         os.close(child.pidfd)
         child.orders.close()
         status = child.process.wait()
-        # Its connections are gone, and count no longer.
-        child.row.clear()
+        self._bury(number, child, status)
         level = _log.info if child.leaving and status == 0 else _log.error
         level(
             "child ended",
@@ -196,3 +253,16 @@ class Children:
         )
         self._exits.append(Exit(number, status))
         self._wake()
+
+    def _bury(self, number: int, child: Child, status: int) -> None:
+        """Keep what it has counted; its connections are gone, and count no longer."""
+        name = child.spec.name
+        why = child.end or ("told" if child.leaving and status == 0 else None)
+        why = why or ("killed" if status < 0 else "failed")
+        with self._moving:
+            del self._running[number]
+            known = self._ended.get(name, Ended(0.0, [0] * COLUMNS))
+            columns = list(map(int.__add__, known.columns, child.row.columns()))
+            self._ended[name] = Ended(known.cpu_seconds + child.cpu_seconds, columns)
+            self._ends[name, why] += 1
+            child.row.clear()

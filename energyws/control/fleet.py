@@ -218,7 +218,7 @@ class Fleet:
         if why is None:
             return []
         process.killed = True
-        return [Kill(process.number, why)]
+        return [Kill(process.number, why, hung=True)]
 
     def _new(self, seat: _Seat, now: float, *, successor: bool = False) -> tuple[_Process, Start]:
         self._started += 1

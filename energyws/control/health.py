@@ -1,0 +1,47 @@
+"""Whether the service can do its work, and if not, why not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from energyws.board import State
+
+DRAINING: Final = "draining"
+NO_CONSUMER: Final = "the consumer is not running"
+NO_BROKER: Final = "the broker is not reachable"
+NOT_READ_BACK: Final = "the consumer has not read all topics back yet"
+NO_WORKER: Final = "no worker is ready"
+
+REASONS: Final = (DRAINING, NO_CONSUMER, NO_BROKER, NOT_READ_BACK, NO_WORKER)
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One running child. hung: it has shown no heartbeat for supervision.hang_seconds."""
+
+    is_worker: bool
+    state: State
+    broker_up: bool
+    hung: bool = False
+
+    @property
+    def works(self) -> bool:
+        """Whether it does its work."""
+        return self.state is State.READY and not self.hung
+
+
+def unready(draining: bool, children: Sequence[Sight]) -> list[str]:
+    """Why nobody new should be sent here; empty: all is well."""
+    reasons = [DRAINING] if draining else []
+    consumers = [child for child in children if not child.is_worker]
+    if not any(not child.hung for child in consumers):
+        reasons.append(NO_CONSUMER)
+    elif not any(child.broker_up for child in consumers):
+        reasons.append(NO_BROKER)
+    elif not any(child.works for child in consumers):
+        reasons.append(NOT_READ_BACK)
+    if not any(child.is_worker and child.works for child in children):
+        reasons.append(NO_WORKER)
+    return reasons

@@ -1,0 +1,176 @@
+"""What the service shows of itself at one moment: for metrics, for scripts and for `energyws top`.
+
+Children are not asked: all of it is read from the board and from /proc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from energyws import tally
+from energyws.board import MAX_PARTITIONS, Field, Place, Row, State
+
+_HISTOGRAMS = {"fanout": tally.FANOUT, "age": tally.AGE, "loop_delay": tally.LOOP_DELAY}
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the kernel says of a process."""
+
+    cpu_seconds: float
+    resident_bytes: int
+    open_files: int
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A running child; `columns` is a copy of its row on the board."""
+
+    name: str
+    slot: int | None
+    pid: int
+    restarts: int
+    uptime_seconds: float
+    usage: Usage
+    columns: Sequence[int]
+
+    @property
+    def state(self) -> str:
+        """Where it is in its life."""
+        return State(self.columns[Field.STATE]).name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What the processes of one name that have ended had counted."""
+
+    cpu_seconds: float
+    columns: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """How far one partition is. next_offset: the next record's; end_offset: the log's end.
+
+    record_ms: the timestamp of the newest record handed on, in Unix milliseconds; 0: there is none.
+    """
+
+    stream: str
+    partition: int
+    next_offset: int
+    end_offset: int
+    record_ms: int
+
+    @property
+    def lag_records(self) -> int:
+        """How many records wait to be read."""
+        return max(0, self.end_offset - self.next_offset)
+
+    def lag_seconds(self, wall: float) -> float | None:
+        """How old the newest record handed on is while others wait, else 0; None: unknown.
+
+        What waits is younger than that: it is an upper bound.
+        """
+        if not self.lag_records:
+            return 0.0
+        return max(0.0, wall - self.record_ms / 1000) if self.record_ms else None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The service at `wall`, in Unix seconds. `events` are the supervisor's newest log lines.
+
+    ended, starts: by the name of the child; exits: by its name and the reason.
+    """
+
+    wall: float
+    version: str
+    reasons: Sequence[str]
+    draining: bool
+    workers_wanted: int
+    max_connections: int
+    supervisor: Usage
+    supervisor_columns: Sequence[int]
+    processes: Sequence[Process]
+    ended: Mapping[str, Ended]
+    starts: Mapping[str, int]
+    exits: Mapping[tuple[str, str], int]
+    partitions: Sequence[Partition]
+    events: Sequence[Mapping[str, object]]
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts; what is documented of it stays."""
+        return {
+            "time": self.wall,
+            "version": self.version,
+            "ready": not self.reasons,
+            "reasons": list(self.reasons),
+            "draining": self.draining,
+            "workers_wanted": self.workers_wanted,
+            "max_connections": self.max_connections,
+            "processes": [
+                _usage("supervisor", self.supervisor),
+                *(_process(each) for each in self.processes),
+            ],
+            "partitions": [
+                {
+                    "stream": each.stream,
+                    "partition": each.partition,
+                    "next_offset": each.next_offset,
+                    "end_offset": each.end_offset,
+                    "lag_records": each.lag_records,
+                    "lag_seconds": each.lag_seconds(self.wall),
+                }
+                for each in self.partitions
+            ],
+            "events": list(self.events),
+        }
+
+
+def usage_of(process: psutil.Process) -> Usage:
+    """Reads three files in /proc; raises psutil.Error for a process that has ended."""
+    # Without oneshot(): the fleet's policy looks at the same object from another thread.
+    times = process.cpu_times()
+    return Usage(times.user + times.system, process.memory_info().rss, process.num_fds())
+
+
+def partitions_of(row: Row, streams: Sequence[str]) -> Iterable[Partition]:
+    """What a consumer's row says; `streams` in the order of their names."""
+    for entry in range(min(row[Field.PARTITIONS], MAX_PARTITIONS)):
+        yield Partition(
+            streams[row.place(entry, Place.STREAM)],
+            row.place(entry, Place.PARTITION),
+            row.place(entry, Place.NEXT),
+            row.place(entry, Place.END),
+            row.place(entry, Place.RECORD_MS),
+        )
+
+
+def _usage(name: str, usage: Usage) -> dict[str, Any]:
+    return {
+        "name": name,
+        "cpu_seconds": usage.cpu_seconds,
+        "resident_bytes": usage.resident_bytes,
+        "open_files": usage.open_files,
+    }
+
+
+def _process(process: Process) -> dict[str, Any]:
+    histograms = {}
+    for name, histogram in _HISTOGRAMS.items():
+        counts, total = histogram.read(process.columns)
+        histograms[name] = {"bounds": histogram.bounds, "counts": counts, "sum_seconds": total}
+    return {
+        **_usage(process.name, process.usage),
+        "pid": process.pid,
+        "slot": process.slot,
+        "state": process.state,
+        "restarts": process.restarts,
+        "uptime_seconds": round(process.uptime_seconds, 1),
+        "board": {field.name.lower(): process.columns[field] for field in Field},
+        "histograms": histograms,
+    }
