@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, TextIO
 
 import orjson
@@ -122,6 +122,37 @@ def adjust(settings: LogSettings, process: str) -> None:
     for handler in root.handlers:
         if isinstance(handler, _Unhurried):
             handler.setFormatter(_formatter(settings, process))
+
+
+class Recent(logging.Handler):
+    """Keeps the newest `count` events of this process, as the JSON form has them."""
+
+    def __init__(self, process: str, count: int) -> None:
+        super().__init__()
+        self.setFormatter(_Json(process))
+        self._lines: deque[str] = deque(maxlen=count)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one; never raises."""
+        try:
+            self._lines.append(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """What is logged in the block is kept."""
+        root = logging.getLogger()
+        root.addHandler(self)
+        try:
+            yield
+        finally:
+            root.removeHandler(self)
+
+    def events(self) -> list[dict[str, Any]]:
+        """The oldest first; for any thread."""
+        # A copy: lines may come meanwhile.
+        return [orjson.loads(line) for line in self._lines.copy()]
 
 
 def _formatter(settings: LogSettings, process: str) -> logging.Formatter:

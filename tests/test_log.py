@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energyws.log import Limited, Log, configure
+from energyws.log import Limited, Log, Recent, configure
 from energyws.settings import Log as LogSettings
 
 log = Log("test")
@@ -433,3 +433,31 @@ def test_a_log_on_a_full_disk_goes_on_when_there_is_room() -> None:
             logging.getLogger().handlers[:] = before
             handler.close()
     assert [line.rpartition(" ")[2] for line in lines] == ["number=3", "number=4"]
+
+
+def test_newest_events_are_kept_for_so_long() -> None:
+    recent = Recent("supervisor", 2)
+    logger = logging.getLogger("energyws.test")
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        with recent.kept():
+            for number in range(3):
+                log.info("child started", child=f"worker-{number}\n", pid=number)
+        log.info("not kept")
+    finally:
+        logger.setLevel(before)
+    events = recent.events()
+    assert [event.pop("time") for event in events] == sorted(
+        event["time"] for event in recent.events()
+    )
+    assert events == [
+        {
+            "level": "INFO",
+            "process": "supervisor",
+            "event": "child started",
+            "child": f"worker-{number}\n",
+            "pid": number,
+        }
+        for number in (1, 2)
+    ]

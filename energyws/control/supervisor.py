@@ -15,6 +15,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, Final
 
+import psutil
+
 from energyws.board import Board, Field, State
 from energyws.control.actions import (
     Action,
@@ -36,16 +38,20 @@ from energyws.control.reload import Takes, plan
 from energyws.control.rundir import RunDirectory
 from energyws.control.sockets import Listeners, queue_limit
 from energyws.control.spawn import Command, Spawner, module_command
+from energyws.control.status import Status, usage_of
 from energyws.control.terminal import Terminal
 from energyws.errors import BootError, ConfigError, ExitCode
-from energyws.log import Log, adjust
+from energyws.log import Log, Recent, adjust
 from energyws.orders import Leave
 from energyws.settings import MAX_WORKERS, Settings
+from energyws.version import installed
 
 STEP_SECONDS: Final = 0.25
 LIVE_SECONDS: Final = 30.0
 # Between two looks at certificates and secrets.
 LOOK_SECONDS: Final = 1.0
+# What is shown of the log.
+RECENT_EVENTS: Final = 50
 # Per process: what is no client connection.
 _OTHER_DESCRIPTORS: Final = 64
 
@@ -72,6 +78,9 @@ class Supervisor:
         self._stepped_at = time.monotonic()
         self._wake = asyncio.Event()
         self._halt: Halt | None = None
+        self._version = installed()
+        self._usage = psutil.Process()
+        self._recent = Recent("supervisor", RECENT_EVENTS)
 
     async def run(self) -> int:
         """Until the service ends; its exit code. Raises BootError before the first child runs."""
@@ -80,6 +89,7 @@ class Supervisor:
         _raise_descriptor_limit(settings.server.max_connections, self._fleet.workers)
         _warn_of_short_queue(settings.server.backlog)
         with ExitStack() as stack:
+            stack.enter_context(self._recent.kept())
             self._listeners = Listeners(settings.server, self._fleet.workers)
             stack.callback(self._listeners.close)
             directory = RunDirectory()
@@ -95,10 +105,18 @@ class Supervisor:
             # From here on it may be asked.
             self._admin = AdminServer(
                 settings.admin,
-                {"/live": self._live, "/ready": self._ready, "/workers": self._workers},
+                {
+                    "/live": self._live,
+                    "/ready": self._ready,
+                    "/workers": self._workers,
+                    "/status": self._status,
+                },
+                {},
                 {
                     "/workers": self._in_loop(self._scale),
                     "/rebalance": self._in_loop(self._rebalance),
+                    "/roll": self._in_loop(self._roll),
+                    "/drain": self._in_loop(self._drain),
                 },
             )
             stack.callback(self._admin.close)
@@ -157,8 +175,10 @@ class Supervisor:
         if self._fleet.draining:
             self._on_quit()
             return
-        seconds = self._settings.server.drain_seconds
-        _log.info("draining", signal=number.name, seconds=seconds)
+        self._begin_drain(signal=number.name)
+
+    def _begin_drain(self, **trigger: str) -> None:
+        _log.info("draining", **trigger, seconds=self._settings.server.drain_seconds)
         self._fleet.drain(time.monotonic())
         self._wake.set()
 
@@ -245,8 +265,8 @@ class Supervisor:
                 if isinstance(order, Leave):
                     self._children.leave(process)
                 self._children.tell(process, order)
-            case Kill(process, why):
-                self._children.kill(process, why)
+            case Kill(process, why, hung):
+                self._children.kill(process, why, hung=hung)
             case Steer(slots):
                 self._listeners.steer(slots)
             case Release(slot):
@@ -290,6 +310,18 @@ class Supervisor:
         self._wake.set()
         return 200, {"shed": shed}
 
+    def _roll(self, body: Any) -> tuple[int, Any]:
+        if self._fleet.draining:
+            return 409, {"error": "the service is draining"}
+        self._on_replace()
+        return 200, {"replacing": True}
+
+    def _drain(self, body: Any) -> tuple[int, Any]:
+        if self._fleet.draining:
+            return 409, {"error": "the service is draining"}
+        self._begin_drain(trigger="POST /drain")
+        return 200, {"seconds": self._settings.server.drain_seconds}
+
     # The admin port's threads call these: they only read.
 
     def _live(self) -> tuple[int, Any]:
@@ -317,6 +349,26 @@ class Supervisor:
         if not any(child.spec.slot is not None for child in ready):
             reasons.append("no worker is ready")
         return reasons
+
+    def _status(self) -> tuple[int, Any]:
+        sight = self._children.sight()
+        status = Status(
+            wall=time.time(),
+            version=self._version,
+            reasons=self._unready(),
+            draining=self._fleet.draining,
+            workers_wanted=self._fleet.workers,
+            max_connections=self._settings.server.max_connections,
+            supervisor=usage_of(self._usage),
+            supervisor_columns=self._row.columns(),
+            processes=sight.processes,
+            ended=sight.ended,
+            starts=sight.starts,
+            exits=sight.exits,
+            partitions=list(sight.partitions.values()),
+            events=self._recent.events(),
+        )
+        return 200, status.as_json()
 
     def _workers(self) -> tuple[int, Any]:
         now = time.monotonic()
