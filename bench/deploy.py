@@ -44,7 +44,7 @@ from bench.faults.service import Service, free_port
 from bench.record import PARTITIONS
 from bench.service import percentile, report
 from energyws.auth import mint
-from energyws.control.remote import post
+from energyws.control.remote import Remote
 from energyws.settings import Admin
 from tests.service import config as service_config
 
@@ -227,7 +227,7 @@ def one_service(stack: ExitStack, options: argparse.Namespace, directory: Path) 
     service = service_of(
         stack, directory / "one", broker.bootstrap, topic, {"workers": 1, "tls": tls, **drain}
     )
-    admin = Admin(port=service.config["admin"]["port"])
+    remote = Remote(Admin(port=service.config["admin"]["port"]))
     crowd = stack.enter_context(Crowd(service.url, options.clients, token(SECRETS[0])))
     crowd.ready()
     trust = ssl.create_default_context(cafile=str(bundle))
@@ -242,11 +242,11 @@ def one_service(stack: ExitStack, options: argparse.Namespace, directory: Path) 
         return len(children) == workers + 1 and all(c["state"] == "ready" for c in children)
 
     def scale(workers: int) -> None:
-        post(admin, None, "/workers", {"workers": workers})
+        remote.post("/workers", {"workers": workers})
         until(lambda: settled(workers), f"{workers} workers")
 
     def rebalance() -> None:
-        post(admin, None, "/rebalance", None)
+        remote.post("/rebalance", None)
 
         def fair() -> bool:
             children = service.admin("/workers")[1]

@@ -11,14 +11,18 @@ import ssl
 import sys
 import time
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from energyws.errors import ConfigError, EnergywsError, ExitCode
 from energyws.settings import Settings
+from energyws.version import installed
+
+if TYPE_CHECKING:
+    from energyws.control.remote import Remote
 
 DEFAULT_CONFIG: Final = "config/config.yaml"
+STATUS_SECONDS: Final = 1.0
 _DURATION: Final = re.compile(r"([0-9]+)([smhd])")
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -49,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="energyws", description="Kafka or Redpanda topics to WebSocket clients."
     )
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--version", action="version", version=installed())
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
     serve = verbs.add_parser("serve", help="run the service")
@@ -70,6 +74,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_admin(rebalance)
     rebalance.set_defaults(run=_rebalance)
+
+    top = verbs.add_parser("top", help="watch a running service, and steer it")
+    _add_admin(top)
+    top.set_defaults(run=_top)
+
+    status = verbs.add_parser("status", help="print what a running service shows of itself")
+    status.add_argument("--json", action="store_true", help="all of it, for scripts")
+    _add_admin(status)
+    status.set_defaults(run=_status)
 
     token = verbs.add_parser("token", help="mint a development token from auth.jwt_secret")
     _add_config(token)
@@ -105,13 +118,6 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--count", type=int, metavar="N", help="stop after N readings")
     demo.set_defaults(run=_demo)
     return parser
-
-
-def _version() -> str:
-    try:
-        return version("energyws")
-    except PackageNotFoundError:
-        return "a clone that is not installed"
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -179,23 +185,56 @@ def _check_config(options: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-def _scale(options: argparse.Namespace) -> int:
-    from energyws.control.remote import post
+def _remote(options: argparse.Namespace) -> Remote:
+    from energyws.control.remote import Remote
 
-    body = {"workers": options.workers}
-    said = post(_load(options).admin, options.admin, "/workers", body)
+    return Remote(_load(options).admin, options.admin)
+
+
+def _scale(options: argparse.Namespace) -> int:
+    said = _remote(options).post("/workers", {"workers": options.workers})
     print(f"workers: {said['before']} before, {said['workers']} now")
     return ExitCode.OK
 
 
 def _rebalance(options: argparse.Namespace) -> int:
-    from energyws.control.remote import post
-
-    shed = post(_load(options).admin, options.admin, "/rebalance", None)["shed"]
+    shed = _remote(options).post("/rebalance", None)["shed"]
     for name, count in shed.items():
         print(f"{name} sheds {count} clients")
     if not shed:
         print("no worker has more than its share")
+    return ExitCode.OK
+
+
+def _top(options: argparse.Namespace) -> int:
+    try:
+        from energyws.control.top.live import run
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "rich":
+            raise
+        raise EnergywsError(
+            "energyws top needs rich: pip install 'energyws[top]'; "
+            "without it there is: energyws status"
+        ) from None
+    return run(_remote(options))
+
+
+def _status(options: argparse.Namespace) -> int:
+    from energyws.control.top.service import look
+
+    remote = _remote(options)
+    first = look(remote)
+    if options.json:
+        import orjson
+
+        print(orjson.dumps(first).decode())
+        return ExitCode.OK
+    from energyws.control.top.model import view
+    from energyws.control.top.summary import summary
+
+    # Rates are differences.
+    time.sleep(STATUS_SECONDS)
+    print(summary(view(look(remote), first)))
     return ExitCode.OK
 
 

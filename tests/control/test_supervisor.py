@@ -19,6 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
+from energyws.control.remote import NotDone, Remote
+from energyws.settings import Admin
 from tests.service import eventually
 
 HOST = Path(__file__).parent / "children" / "host.py"
@@ -86,6 +88,10 @@ class Supervised:
         except urllib.error.HTTPError as refusal:
             with refusal:
                 return refusal.code, json.load(refusal)
+
+    def remote(self) -> Remote:
+        (port,) = re.findall(r"port=(\d+)", self.wait_logged("admin listening")[0])
+        return Remote(Admin(port=int(port)))
 
     def ready(self) -> Supervised:
         eventually(lambda: self.admin("/ready")[0] == 200, "ready")
@@ -156,6 +162,50 @@ def test_terminate_drains_and_ends_with_zero(run: Run) -> None:
     order = [line for line in supervised.lines if "child ended" in line]
     assert "child=consumer" in order[-1]
     assert len(order) == 3
+
+
+def test_admin_rolls_and_drains(run: Run) -> None:
+    supervised = run(server={"drain_seconds": 3600}).ready()
+    remote = supervised.remote()
+    assert remote.post("/roll", None) == {"replacing": True}
+    supervised.wait_logged("child replaced", count=3)
+    assert remote.post("/drain", None) == {"seconds": 3600}
+    assert supervised.wait() == 0
+    assert supervised.logged("draining", 'trigger="POST /drain"')
+
+
+def test_service_that_drains_takes_no_commands(run: Run) -> None:
+    supervised = run({"worker-0": "stubborn"}, server={"drain_seconds": 3600})
+    supervised.wait_logged(" ready", count=3)
+    remote = supervised.remote()
+    remote.post("/drain", None)
+    for path, body in (
+        *(("/drain", None), ("/roll", None), ("/rebalance", None), ("/workers", {"workers": 3})),
+    ):
+        with pytest.raises(NotDone, match="409: the service is draining"):
+            remote.post(path, body)
+    supervised.wait_logged("child ended", count=1)
+    assert supervised.logged("told to stop at once") == []
+
+
+def test_status_tells_of_everybody_and_of_what_happened(run: Run) -> None:
+    supervised = run().ready()
+    supervised.child("worker-1").kill()
+    supervised.wait_logged("child started", "child=worker-1", "restarts=1")
+    supervised.ready()
+    told = eventually(
+        lambda: len(seen := supervised.admin("/status")[1]["processes"]) == 4 and seen, "everybody"
+    )
+    assert {each["name"]: each.get("restarts") for each in told} == {
+        "supervisor": None,
+        "consumer": 0,
+        "worker-0": 0,
+        "worker-1": 1,
+    }
+    assert all(each["resident_bytes"] > 1 << 20 for each in told)
+    events = supervised.admin("/status")[1]["events"]
+    (ended,) = [each for each in events if each["event"] == "child ended"]
+    assert (ended["level"], ended["child"]) == ("ERROR", "worker-1")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,0 +1,41 @@
+"""The running service, as the live view asks it and tells it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from energyws.control.remote import NotDone, Remote
+from energyws.control.top.keys import Command
+from energyws.control.top.model import Document
+from energyws.settings import MAX_WORKERS
+
+_BY: Final = {Command.MORE: 1, Command.LESS: -1}
+
+
+def look(remote: Remote) -> Document:
+    """What the service shows of itself now; raises NotDone."""
+    document = remote.get("/status")
+    if not isinstance(document, dict) or "processes" not in document:
+        raise NotDone(f"what answers on {remote.where} is not an energyws service")
+    return document
+
+
+def carry_out(remote: Remote, command: Command) -> str:
+    """Have it do something; what to tell the operator. Raises NotDone."""
+    if command in _BY:
+        # Not what the screen shows: keys come faster than that.
+        before = look(remote)["workers_wanted"]
+        wanted = before + _BY[command]
+        if not 1 <= wanted <= MAX_WORKERS:
+            return f"workers: {before} stay, 1 to {MAX_WORKERS} are possible"
+        said = remote.post("/workers", {"workers": wanted})
+        return f"workers: {said['before']} before, {said['workers']} now"
+    if command is Command.REBALANCE:
+        shed = remote.post("/rebalance", None)["shed"]
+        told = ", ".join(f"{name} sheds {count}" for name, count in shed.items())
+        return told or "no worker has more than its share"
+    if command is Command.ROLL:
+        remote.post("/roll", None)
+        return "every process is being replaced, one at a time"
+    seconds = remote.post("/drain", None)["seconds"]
+    return f"clients are being sent away, within {seconds:g} s"
