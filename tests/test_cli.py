@@ -148,6 +148,41 @@ def test_scale_and_rebalance_say_what_they_did(serve: Callable[..., Service]) ->
     assert "nobody answers on 127.0.0.1:1" in done.stderr
 
 
+def test_status_is_for_people_and_with_json_for_scripts(
+    serve: Callable[..., Service], records: Records
+) -> None:
+    service = serve(admin={"token": "let me"}).ready()
+    records.send(9)
+    service.caught_up(records)
+    config = ("--config", str(service.config_path))
+    admin = ("--admin", f"http://127.0.0.1:{service.admin_port}")
+    done = energyws("status", *config, *admin)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0].endswith(": ready")
+    assert lines[1].startswith("workers 2 of 2 ready · clients 0 of ")
+    for name in ("supervisor", "consumer", "worker-0", "worker-1", "energy/0", "energy/2"):
+        assert sum(line.startswith(f"{name} ") for line in lines) == 1
+    done = energyws("status", "--json", *config, *admin)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = orjson.loads(done.stdout)
+    assert (told["ready"], told["workers_wanted"]) == (True, 2)
+    assert [each["name"] for each in told["processes"]] == [
+        *("supervisor", "consumer", "worker-0", "worker-1")
+    ]
+    assert sum(each["next_offset"] for each in told["partitions"]) == 9
+    done = energyws("status", "--json", *config, "--admin", "http://127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "nobody answers on 127.0.0.1:1" in done.stderr
+    assert "let me" not in done.stderr
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:1", "127.0.0.1:1", "http://127.0.0.1:x"])
+def test_admin_address_that_is_none_is_refused(url: str, directory: Path) -> None:
+    done = energyws("status", "--admin", url, cwd=directory, JWT_SECRET=SECRET)
+    assert (done.returncode, done.stderr) == (1, "energyws: --admin: use http://HOST:PORT\n")
+
+
 def test_demo_shows_readings_and_leaves_no_process() -> None:
     done = energyws("demo", "--port=0", "--workers=1", "--count=3")
     assert done.returncode == 0

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from energyws.control.reload import TABLE, Takes
+from energyws.control.status import Partition
+from energyws.control.top.keys import KEYS
 from energyws.errors import ExitCode
 from energyws.protocol import Unrecovered
+from tests.control.documents import Child, document
 
 ROOT = Path(__file__).parent.parent
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
@@ -64,6 +67,42 @@ def test_signals_are_documented() -> None:
     assert {name for names, _ in rows for name in names.split(", ")} == {
         *("TERM", "INT", "QUIT", "HUP", "USR2", "TTIN", "TTOU")
     }
+
+
+def test_status_has_the_fields_that_are_documented() -> None:
+    def names(told: object, path: str = "") -> set[str]:
+        match told:
+            case dict() if path not in ("processes[].board", "processes[].histograms"):
+                return {
+                    name
+                    for key, value in told.items()
+                    for name in names(value, f"{path}.{key}".lstrip("."))
+                }
+            case list() if path in ("processes", "partitions"):
+                return {name for each in told for name in names(each, f"{path}[]")}
+        return {path}
+
+    partitions = [Partition("energy", 0, 1, 1, 1)]
+    told = document(1.0, [Child("consumer"), Child("worker-0")], partitions=partitions)
+    rows = table(OPERATIONS.split("More fields may come", 1)[1], "")
+    documented = [name for cells in rows for name in re.findall(r"`([^`]+)`", cells[0])]
+    assert set(documented) == names(told)
+    histograms = next(cells[1] for cells in rows if "histograms" in cells[0])
+    for name, parts in told["processes"][1]["histograms"].items():
+        assert {f"`{each}`" for each in (name, *parts)} <= set(re.findall("`[a-z_]+`", histograms))
+
+
+def test_keys_of_the_live_view_are_documented() -> None:
+    rows = table(OPERATIONS, "## Looking")
+    assert {key for keys, _ in rows for key in re.findall("`(.)`", keys)} == set(KEYS)
+
+
+def test_pictures_refer_to_nothing_outside() -> None:
+    pictures = list((ROOT / "docs").rglob("*.svg"))
+    assert pictures
+    for picture in pictures:
+        text = picture.read_text().replace('"http://www.w3.org/2000/svg"', "")
+        assert re.findall(r"https?:|@import|@font-face|url\((?!#)|href=\"(?!#)", text) == []
 
 
 def test_changelog_begins_with_the_version_of_the_package() -> None:

@@ -1,0 +1,94 @@
+"""A picture of `energyws top`: the real screen, of a real service with clients, as SVG.
+
+    python -m bench.screenshot --out docs/operations/top.svg
+
+No measurement: the rate is a gentle one. The file names nothing outside itself: rich's own frame
+fetches a font from elsewhere, this one takes whatever monospaced font the reader has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import re
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from bench.record import RealRecords
+from bench.service import Service, Writer
+from energyws.control.remote import Remote
+from energyws.control.supervisor import STEP_SECONDS
+from energyws.control.top.live import WINDOW_SECONDS
+from energyws.control.top.model import View, view
+from energyws.control.top.screen import Picture, screen
+from energyws.control.top.service import look
+from energyws.settings import Admin
+
+SETTLE_SECONDS: Final = 3.0
+# Where rich's file names another one: fonts, and rich's own page.
+_OUTSIDE: Final = re.compile(r"@font-face \{.*?\}\s*|<!--.*?-->\s*", re.DOTALL)
+
+
+def svg(picture: Picture, width: int, height: int) -> str:
+    """The screen as SVG, without a reference to any other file."""
+    console = Console(
+        record=True,
+        width=width,
+        height=height,
+        file=io.StringIO(),
+        force_terminal=True,
+        color_system="truecolor",
+    )
+    console.print(screen(picture, width, height))
+    made = console.export_svg(title="energyws top", unique_id="top")
+    return _OUTSIDE.sub("", made).replace("Fira Code", "ui-monospace")
+
+
+def busy(remote: Remote, service: Service, rate: float) -> View:
+    """The service at so many records a second."""
+    writer = Writer(service.brokers, RealRecords().build)
+    seconds = SETTLE_SECONDS + WINDOW_SECONDS + 1.0
+    writing = threading.Thread(target=writer.write, args=(rate, seconds))
+    writing.start()
+    time.sleep(SETTLE_SECONDS)
+    before = look(remote)
+    time.sleep(WINDOW_SECONDS)
+    now = look(remote)
+    writing.join()
+    return view(now, before)
+
+
+def main() -> int:
+    """Make it; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", type=int, default=3, help="one of them is added by scaling")
+    parser.add_argument("--clients", type=int, default=300)
+    parser.add_argument("--rate", type=float, default=20.0, help="records a second")
+    parser.add_argument("--columns", type=int, default=100)
+    parser.add_argument("--lines", type=int, default=30)
+    parser.add_argument("--out", required=True, help="write the picture here")
+    options = parser.parse_args()
+    limit = {"max_connections": 2 * options.clients}
+    with Service(options.workers - 1, server=limit) as service:
+        remote = Remote(Admin(port=service.admin_port))
+        remote.post("/workers", {"workers": options.workers})
+        while view(look(remote)).workers_ready < options.workers:
+            time.sleep(STEP_SECONDS)
+        # Until new connections go to all of them.
+        time.sleep(2 * STEP_SECONDS)
+        with closing(service.load(options.clients)):
+            picture = Picture(busy(remote, service, options.rate), remote.where)
+    out = Path(options.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(svg(picture, options.columns, options.lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
