@@ -13,10 +13,10 @@ import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from energyws.errors import ConfigError, EnergywsError, ExitCode
-from energyws.settings import Settings
+from energyws.settings import Level, Settings
 
 DEFAULT_CONFIG: Final = "config/config.yaml"
 _DURATION: Final = re.compile(r"([0-9]+)([smhd])")
@@ -70,6 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_admin(rebalance)
     rebalance.set_defaults(run=_rebalance)
+
+    log = verbs.add_parser("log", help="have all processes of a running service log at LEVEL")
+    log.add_argument("level", type=str.upper, choices=get_args(Level), metavar="LEVEL")
+    _add_admin(log)
+    log.set_defaults(run=_log)
 
     token = verbs.add_parser("token", help="mint a development token from auth.jwt_secret")
     _add_config(token)
@@ -185,6 +190,14 @@ def _scale(options: argparse.Namespace) -> int:
     body = {"workers": options.workers}
     said = post(_load(options).admin, options.admin, "/workers", body)
     print(f"workers: {said['before']} before, {said['workers']} now")
+    return ExitCode.OK
+
+
+def _log(options: argparse.Namespace) -> int:
+    from energyws.control.remote import post
+
+    said = post(_load(options).admin, options.admin, "/log", {"level": options.level})
+    print(f"log level: {said['before']} before, {said['level']} now")
     return ExitCode.OK
 
 

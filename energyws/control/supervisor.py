@@ -13,7 +13,8 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, cast, get_args
 
 from energyws.board import Board, Field, State
 from energyws.control.actions import (
@@ -38,9 +39,10 @@ from energyws.control.sockets import Listeners, queue_limit
 from energyws.control.spawn import Command, Spawner, module_command
 from energyws.control.terminal import Terminal
 from energyws.errors import BootError, ConfigError, ExitCode
+from energyws.flood import tell_held_back
 from energyws.log import Log, adjust
 from energyws.orders import Leave
-from energyws.settings import MAX_WORKERS, Settings
+from energyws.settings import MAX_WORKERS, Level, Settings
 
 STEP_SECONDS: Final = 0.25
 LIVE_SECONDS: Final = 30.0
@@ -99,6 +101,7 @@ class Supervisor:
                 {
                     "/workers": self._in_loop(self._scale),
                     "/rebalance": self._in_loop(self._rebalance),
+                    "/log": self._in_loop(self._log_level),
                 },
             )
             stack.callback(self._admin.close)
@@ -131,8 +134,7 @@ class Supervisor:
             workers=self._fleet.workers,
         )
         _log.info("admin listening", host=self._settings.admin.host, port=admin_port)
-        for warning in warnings(self._settings):
-            _config_log.warning(warning)
+        _warn_of_settings(self._settings)
 
     def _handle_signals(self, terminal: Terminal) -> None:
         def on_hangup() -> None:
@@ -189,15 +191,15 @@ class Supervisor:
         settings = change.settings
         if settings.server.workers != self._settings.server.workers:
             self._set_workers(worker_count(settings))
-        self._settings = self._fleet.settings = settings
+        before, self._settings = self._settings, settings
+        self._fleet.settings = settings
         self._admin.token = settings.admin.token
         self._listeners.listen(settings.server.backlog)
         self._files.follow(_secret_files(settings))
-        adjust(settings.log, "supervisor")
+        self._use_log(reason, before, settings)
         self._row.add(Field.RELOADS)
         _log.info("reloaded", trigger=reason, changed=",".join(change.keys) or "nothing")
-        for warning in warnings(settings):
-            _config_log.warning(warning)
+        _warn_of_settings(settings)
         if restart := change.taking(Takes.RESTART):
             _log.warning("only a restart brings this into force", keys=",".join(restart))
         self._children.adopt(settings)
@@ -231,6 +233,7 @@ class Supervisor:
     def _step(self) -> None:
         self._children.reap_strangers()
         self._stepped_at = time.monotonic()
+        tell_held_back()
         if not self._fleet.draining:
             self._look_after(self._stepped_at)
         actions = self._fleet.step(self._stepped_at, self._children.beats(), self._children.ended())
@@ -289,6 +292,30 @@ class Supervisor:
         _log.info("rebalancing", shed=sum(shed.values()), workers=len(shed))
         self._wake.set()
         return 200, {"shed": shed}
+
+    def _log_level(self, body: Any) -> tuple[int, Any]:
+        wanted = body.get("level") if isinstance(body, dict) else None
+        if wanted not in get_args(Level):
+            levels = ", ".join(get_args(Level))
+            return 400, {"error": f'send {{"level": L}} with L one of {levels}'}
+        before = self._settings
+        settings = replace(before, log=replace(before.log, level=cast(Level, wanted)))
+        self._settings = self._fleet.settings = settings
+        self._use_log("POST /log", before, settings)
+        self._children.write_log(settings)
+        return 200, {"level": wanted, "before": before.log.level}
+
+    def _use_log(self, trigger: str, before: Settings, settings: Settings) -> None:
+        adjust(settings.log, "supervisor")
+        if settings.log.level != before.log.level:
+            # Also where the new level hides what is less than an error: whoever reads the log must
+            # see why nothing comes.
+            _log.notice(
+                "log level changed",
+                trigger=trigger,
+                now=settings.log.level,
+                before=before.log.level,
+            )
 
     # The admin port's threads call these: they only read.
 
@@ -358,6 +385,11 @@ def serve(
     except BootError as error:
         _log.error("cannot start", reason=error)
         return ExitCode.BOOT
+
+
+def _warn_of_settings(settings: Settings) -> None:
+    for warning in warnings(settings):
+        _config_log.warning("configuration to look at", what=warning)
 
 
 def _warn_of_short_queue(backlog: int) -> None:

@@ -48,6 +48,7 @@ class FakeClient:
         self.received: list[dict[str, object]] = []
         self.writes = 0
         self.gone = False
+        self.lagged = self.left_out = 0
         self.pause_after = pause_after
 
     @property
@@ -81,6 +82,14 @@ class FakeClient:
 
     def unavailable(self) -> None:
         self.gone = True
+
+    def lags(self, stream: str) -> None:
+        assert stream == "energy"
+        self.lagged += 1
+
+    def skipped(self, stream: str, frames: int) -> None:
+        assert stream == "energy"
+        self.left_out += frames
 
     @property
     def numbers(self) -> list[object]:
