@@ -237,7 +237,7 @@ class _Json(logging.Formatter):
         }
         for key, value in fields.items():
             limit = _MAX_TRACEBACK if key == "traceback" else _MAX_VALUE
-            line[key] = value if _is_json_number(value) else _encodable(value, limit)
+            line[key] = value if _is_json_value(value) else _encodable(value, limit)
         text = orjson.dumps(line).decode()
         # JSON lets C1 controls and line separators be; terminals and readers of lines do not.
         if text.isprintable():
@@ -245,7 +245,9 @@ class _Json(logging.Formatter):
         return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
-def _is_json_number(value: object) -> bool:
+def _is_json_value(value: object) -> bool:
+    if value is None:
+        return True
     # orjson refuses integers of more than 64 bits.
     return isinstance(value, float) or (isinstance(value, int) and -(2**63) <= value < 2**64)
 

@@ -168,7 +168,7 @@ def test_json_has_time_level_process_logger_event_and_fields() -> None:
         ("subject", "me"),
         ("ratio", 0.5),
         ("known", True),
-        ("detail", "None"),
+        ("detail", None),
     ]
 
 
