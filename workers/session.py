@@ -213,10 +213,12 @@ class Session(WSListener):
         """Hub: it does not take frames as fast as they come."""
         _limited.info("client lags", client=self.id, subject=self.principal.subject, stream=stream)
 
-    def skipped(self, stream: str, frames: int) -> None:
+    def skipped(self, stream: str, frames: int, by_choice: bool) -> None:
         """Hub: so many frames are not sent to it, because it is too slow."""
-        _limited.warning(
+        say = _limited.info if by_choice else _limited.warning
+        say(
             "client skips frames",
+            kind="by choice" if by_choice else "",
             client=self.id,
             subject=self.principal.subject,
             stream=stream,

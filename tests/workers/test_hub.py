@@ -65,7 +65,7 @@ class FakeClient:
     def lags(self, stream: str) -> None:
         """Only for the log."""
 
-    def skipped(self, stream: str, frames: int) -> None:
+    def skipped(self, stream: str, frames: int, by_choice: bool) -> None:
         """Only for the log."""
 
 
