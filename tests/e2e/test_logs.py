@@ -98,13 +98,13 @@ def test_every_line_is_json_with_the_same_first_keys(serve: Serve) -> None:
 
 def test_hostile_subject_stays_within_its_field(quick: Service) -> None:
     hostile = 'x" client=7\n2026-11-23T14:30:20.123Z ERROR worker-0 forged\x1b[2K\u2028'
-    before = len(quick.lines)
     open_peer(quick, additional_headers={"Authorization": f"Bearer {token(hostile)}"}).close()
     quick.wait_logged("WebSocket client disconnected")
-    lines = quick.lines[before:]
+    lines = quick.logged("forged")
     assert len(lines) == 2
     assert all(re.match(r"\S+Z INFO worker-0 WebSocket client ", line) for line in lines)
-    assert all(line.isprintable() for line in lines)
+    assert all(line.isprintable() for line in quick.lines)
+    assert all(re.match(r"\S+Z [A-Z]+ (supervisor|consumer|worker-0) ", x) for x in quick.lines)
 
 
 def test_whole_life_of_a_client_can_be_found_by_its_number(serve: Serve, records: Records) -> None:
