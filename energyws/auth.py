@@ -52,12 +52,18 @@ _KEY_ALGORITHMS: Final = {
 
 
 class TokenRefused(EnergywsError):
-    """A token that lets nobody in. `reason` labels metrics; `issuer` is set for unknown_key."""
+    """A token that lets nobody in. `reason` labels metrics; `issuer` is set for unknown_key.
 
-    def __init__(self, reason: TokenReason, issuer: str | None = None) -> None:
+    subject: of a token that would be good at another time; of others nobody can tell.
+    """
+
+    def __init__(
+        self, reason: TokenReason, issuer: str | None = None, subject: str | None = None
+    ) -> None:
         super().__init__(reason)
         self.reason: TokenReason = reason
         self.issuer = issuer
+        self.subject = subject
 
     @property
     def error(self) -> ErrorCode:
@@ -188,10 +194,10 @@ class Verifier:
     def _principal(self, grant: Grant, now: float) -> Principal:
         settings = self._settings
         if grant.expires + settings.leeway_seconds <= now:
-            raise TokenRefused("expired")
+            raise TokenRefused("expired", subject=grant.subject)
         for since in (grant.not_before, grant.issued):
             if since is not None and since - settings.leeway_seconds > now:
-                raise TokenRefused("not_yet_valid")
+                raise TokenRefused("not_yet_valid", subject=grant.subject)
         expires = min(grant.expires + settings.leeway_seconds, now + settings.max_token_seconds)
         return Principal(grant.subject, expires, grant.streams, grant.issuer)
 

@@ -12,10 +12,10 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 from energyws.errors import ConfigError, EnergywsError, ExitCode
-from energyws.settings import Settings
+from energyws.settings import Level, Settings
 from energyws.version import installed
 
 if TYPE_CHECKING:
@@ -83,6 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="all of it, for scripts")
     _add_admin(status)
     status.set_defaults(run=_status)
+    log = verbs.add_parser("log", help="have all processes of a running service log at LEVEL")
+    log.add_argument("level", type=str.upper, choices=get_args(Level), metavar="LEVEL")
+    _add_admin(log)
+    log.set_defaults(run=_log)
 
     token = verbs.add_parser("token", help="mint a development token from auth.jwt_secret")
     _add_config(token)
@@ -194,6 +198,12 @@ def _remote(options: argparse.Namespace) -> Remote:
 def _scale(options: argparse.Namespace) -> int:
     said = _remote(options).post("/workers", {"workers": options.workers})
     print(f"workers: {said['before']} before, {said['workers']} now")
+    return ExitCode.OK
+
+
+def _log(options: argparse.Namespace) -> int:
+    said = _remote(options).post("/log", {"level": options.level})
+    print(f"log level: {said['before']} before, {said['level']} now")
     return ExitCode.OK
 
 

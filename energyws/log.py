@@ -3,7 +3,7 @@
     2026-11-23T14:30:20.123Z INFO worker-0 WebSocket client connected client=12 subject=me
 
 The event text is what operators grep for and never carries values; values are fields. Control
-characters never reach the line, so nobody can forge one.
+characters never reach the line, so nobody can forge one. docs/logs.md has all events.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import json
 import logging
 import sys
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final, TextIO
 
 import orjson
@@ -23,6 +22,9 @@ import orjson
 from energyws.frame import rfc3339
 from energyws.settings import Log as LogSettings
 
+# What a library says, in words of its own.
+LIBRARY_EVENT: Final = "library reports"
+_OURS: Final = "energyws."
 _FIELDS: Final = "energyws_fields"
 # Long enough for any honest value; a hostile one fills no disk.
 _MAX_VALUE: Final = 500
@@ -42,60 +44,49 @@ class Log:
     __slots__ = ("_logger",)
 
     def __init__(self, name: str) -> None:
-        self._logger = logging.getLogger(f"energyws.{name}")
+        self._logger = logging.getLogger(f"{_OURS}{name}")
 
     def debug(self, event: str, **fields: object) -> None:
         """For developers."""
-        self._emit(logging.DEBUG, event, fields)
+        self.emit(logging.DEBUG, event, fields)
 
     def info(self, event: str, **fields: object) -> None:
         """What an operator expects to happen."""
-        self._emit(logging.INFO, event, fields)
+        self.emit(logging.INFO, event, fields)
 
     def warning(self, event: str, **fields: object) -> None:
         """What an operator should look at; the service goes on by itself."""
-        self._emit(logging.WARNING, event, fields)
+        self.emit(logging.WARNING, event, fields)
 
     def error(self, event: str, **fields: object) -> None:
         """What an operator must look at."""
-        self._emit(logging.ERROR, event, fields)
+        self.emit(logging.ERROR, event, fields)
 
     def exception(self, event: str, **fields: object) -> None:
         """An error with the traceback of the exception being handled."""
-        self._emit(logging.ERROR, event, fields, exc_info=True)
+        self.emit(logging.ERROR, event, fields, exc_info=True)
 
-    def _emit(
-        self, level: int, event: str, fields: dict[str, object], *, exc_info: bool = False
+    def notice(self, event: str, **fields: object) -> None:
+        """As info, and written whatever the level is."""
+        self.emit(logging.INFO, event, fields, always=True)
+
+    def emit(
+        self,
+        level: int,
+        event: str,
+        fields: dict[str, object],
+        *,
+        exc_info: bool = False,
+        always: bool = False,
     ) -> None:
+        """What all of the above do; level: logging's number. always: whatever the level is."""
         logger = self._logger
-        if logger.isEnabledFor(level):
+        if always or logger.isEnabledFor(level):
             # As Logger.log does, which looks for the caller first, and would always find this.
             error = sys.exc_info() if exc_info else None
             record = logger.makeRecord(logger.name, level, "", 0, event, (), error)
             setattr(record, _FIELDS, fields)
             logger.handle(record)
-
-
-class Limited:
-    """Lets one event through per `seconds`, and counts what it held back in between."""
-
-    __slots__ = ("_clock", "_held", "_next", "_seconds")
-
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._seconds = seconds
-        self._clock = clock
-        self._next = float("-inf")
-        self._held = 0
-
-    def ready(self) -> int | None:
-        """None: hold this one back. A number: let it through; so many were held back before."""
-        now = self._clock()
-        if now < self._next:
-            self._held += 1
-            return None
-        held, self._held = self._held, 0
-        self._next = now + self._seconds
-        return held
 
 
 def configure(settings: LogSettings, process: str) -> None:
@@ -227,11 +218,16 @@ class _Unhurried(logging.Handler):
                 self._done.set()
 
 
-def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    fields = dict(getattr(record, _FIELDS, {}))
+def _event(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
+    """Event and fields."""
+    fields = getattr(record, _FIELDS, None)
+    if fields is None:
+        event, fields = LIBRARY_EVENT, {"library": record.name, "says": record.getMessage()}
+    else:
+        event, fields = record.getMessage(), dict(fields)
     if record.exc_info:
         fields["traceback"] = logging.Formatter().formatException(record.exc_info)
-    return fields
+    return event, fields
 
 
 class _Text(logging.Formatter):
@@ -240,19 +236,19 @@ class _Text(logging.Formatter):
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
+        event, fields = _event(record)
         parts = [
             rfc3339(int(record.created * 1000)),
             record.levelname,
             self._process,
-            _plain(record.getMessage()),
+            _plain(event),
         ]
-        fields = _fields(record)
-        traceback = fields.pop("traceback", None)
+        trace = fields.pop("traceback", None)
         parts += [f"{key}={_quoted(value)}" for key, value in fields.items()]
         line = " ".join(parts)
-        if traceback:
+        if trace:
             # Indented: only an event begins at the left margin, whatever an exception says.
-            lines = traceback[:_MAX_TRACEBACK].splitlines()
+            lines = trace[:_MAX_TRACEBACK].splitlines()
             line += "".join(f"\n  {_plain(each)}" for each in lines)
         return line
 
@@ -263,15 +259,17 @@ class _Json(logging.Formatter):
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
+        event, fields = _event(record)
         line: dict[str, object] = {
             "time": rfc3339(int(record.created * 1000)),
             "level": record.levelname,
             "process": self._process,
-            "event": _encodable(record.getMessage(), _MAX_VALUE),
+            "logger": record.name.removeprefix(_OURS),
+            "event": _encodable(event, _MAX_VALUE),
         }
-        for key, value in _fields(record).items():
+        for key, value in fields.items():
             limit = _MAX_TRACEBACK if key == "traceback" else _MAX_VALUE
-            line[key] = value if _is_json_number(value) else _encodable(value, limit)
+            line[key] = value if _is_json_value(value) else _encodable(value, limit)
         text = orjson.dumps(line).decode()
         # JSON lets C1 controls and line separators be; terminals and readers of lines do not.
         if text.isprintable():
@@ -279,7 +277,9 @@ class _Json(logging.Formatter):
         return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
-def _is_json_number(value: object) -> bool:
+def _is_json_value(value: object) -> bool:
+    if value is None:
+        return True
     # orjson refuses integers of more than 64 bits.
     return isinstance(value, float) or (isinstance(value, int) and -(2**63) <= value < 2**64)
 

@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-from energyws.settings import Settings, loads
+from energyws.settings import Log, Settings, loads
 
 
 class Departure(StrEnum):
@@ -47,7 +47,14 @@ class Adopt:
     settings: Settings
 
 
-Order = Leave | Shed | Adopt
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Write the log like this from now on; nothing else changes."""
+
+    log: Log
+
+
+Order = Leave | Shed | Adopt | Write
 
 
 def pack(order: Order) -> bytes:
@@ -63,5 +70,7 @@ def unpack(data: bytes) -> Order:
             return Leave(Departure(fields["how"]))
         case "Shed":
             return Shed(fields["count"])
+        case "Write":
+            return Write(Log(**fields["log"]))
         case _:
             return Adopt(loads(json.dumps(fields["settings"]).encode()))

@@ -17,6 +17,7 @@ PositiveSeconds = Annotated[float, Gt(0)]
 Seconds = Annotated[float, Ge(0)]
 Count = Annotated[int, Ge(1)]
 Text = Annotated[str, MinLen(1)]
+Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -201,7 +202,7 @@ class Log:
 
     __pydantic_config__ = _STRICT
 
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    level: Level = "INFO"
     format: Literal["text", "json"] = "text"
 
 

@@ -30,7 +30,7 @@ PARTITIONS: Final = 3
 PATIENCE_SECONDS: Final = 30.0
 # The embedded broker answers a waiting fetch only when its time is up.
 FAST_FETCH: Final = {"fetch.wait.max.ms": 5}
-_PORT: Final = re.compile(r"\bport=([0-9]+)")
+_PORT: Final = re.compile(r"\bport\"?[=:]([0-9]+)")
 
 
 def eventually(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
@@ -230,7 +230,7 @@ class Service:
     @property
     def port(self) -> int:
         """Where clients connect."""
-        lines = self.wait_logged("listening", "port=") and self.logged("listening", "port=")
+        lines = self.wait_logged("listening", "port") and self.logged("listening", "port")
         line = next(line for line in lines if "admin" not in line)
         match = _PORT.search(line)
         assert match is not None

@@ -10,14 +10,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
-from itertools import pairwise
 from typing import Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energyws.log import Limited, Log, Recent, configure
+from energyws.log import Log, Recent, adjust, configure
 from energyws.settings import Log as LogSettings
 
 log = Log("test")
@@ -117,6 +116,28 @@ def as_text(**given: object) -> str:
     return only_line(output)
 
 
+def test_notice_is_written_whatever_the_level() -> None:
+    with logging_as("json", "ERROR") as output:
+        log.info("hidden")
+        log.notice("log level changed", now="ERROR")
+
+    decoded = json.loads(only_line(output))
+    assert (decoded["level"], decoded["event"]) == ("INFO", "log level changed")
+
+
+@pytest.mark.parametrize("kind", ["text", "json"])
+def test_level_and_form_change_in_mid_run(kind: Literal["text", "json"]) -> None:
+    other: Literal["text", "json"] = "json" if kind == "text" else "text"
+    with logging_as(kind) as output:
+        log.debug("hidden")
+        adjust(LogSettings(level="DEBUG", format=other), "worker-0")
+        log.debug("shown")
+
+    line = only_line(output)
+    assert line.startswith("{") == (other == "json")
+    assert "shown" in line
+
+
 def fail(text: str) -> None:
     try:
         raise ValueError(text)
@@ -134,19 +155,20 @@ def test_text_is_time_level_process_event_and_fields() -> None:
     )
 
 
-def test_json_has_time_level_process_event_and_fields() -> None:
+def test_json_has_time_level_process_logger_event_and_fields() -> None:
     decoded = as_json(client=12, subject="me", ratio=0.5, known=True, detail=None)
 
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", decoded.pop("time"))
     assert list(decoded.items()) == [
         ("level", "INFO"),
         ("process", "worker-0"),
+        ("logger", "test"),
         ("event", "something happened"),
         ("client", 12),
         ("subject", "me"),
         ("ratio", 0.5),
         ("known", True),
-        ("detail", "None"),
+        ("detail", None),
     ]
 
 
@@ -187,7 +209,7 @@ def test_whatever_the_values_one_event_is_one_line_of_text(given: dict[str, obje
 def test_whatever_the_values_one_event_is_one_line_of_json(given: dict[str, object]) -> None:
     decoded = as_json(**given)
 
-    assert list(decoded) == ["time", "level", "process", "event", *given]
+    assert list(decoded) == ["time", "level", "process", "logger", "event", *given]
 
 
 @given(strings)
@@ -256,7 +278,8 @@ def test_library_is_heard_only_when_something_fails(library: str) -> None:
         logging.getLogger(library).warning("slow")
         logging.getLogger(library).error("failed")
 
-    assert only_line(output).endswith(" ERROR worker-0 failed")
+    line = only_line(output)
+    assert line.endswith(f" ERROR worker-0 library reports library={library} says=failed")
 
 
 def test_library_that_repeats_what_clients_send_is_not_heard() -> None:
@@ -314,47 +337,6 @@ def test_traceback_is_bounded(kind: Literal["text", "json"], text: str) -> None:
         fail(text)
 
     assert len(output.getvalue()) < 100_000
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_limited_lets_the_first_one_through_and_counts_the_others() -> None:
-    clock = Clock()
-    limited = Limited(10.0, clock)
-    answers = []
-    for now in (100.0, 100.0, 105.0, 109.9, 110.0, 110.1, 120.0, 500.0, 510.0):
-        clock.now = now
-        answers.append(limited.ready())
-
-    assert answers == [0, None, None, None, 3, None, 1, 0, 0]
-
-
-@given(st.lists(st.floats(0, 15), max_size=40))
-def test_limited_keeps_count_and_its_distance(pauses: list[float]) -> None:
-    clock = Clock()
-    limited = Limited(10.0, clock)
-    accounted, through = 0, []
-    for pause in [*pauses, 10.0]:
-        clock.now += pause
-        if (held := limited.ready()) is not None:
-            accounted += held + 1
-            through.append(clock.now)
-
-    assert accounted == len(pauses) + 1
-    assert all(later >= earlier + 10.0 for earlier, later in pairwise(through))
-
-
-def test_limited_tells_the_time_by_itself() -> None:
-    limited = Limited(3600.0)
-
-    assert limited.ready() == 0
-    assert limited.ready() is None
 
 
 def test_a_log_that_nobody_reads_blocks_nobody() -> None:

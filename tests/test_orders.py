@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from energyws.orders import Adopt, Departure, Leave, Order, Shed, pack, unpack
-from energyws.settings import Kafka, Server, Settings, Stream, Tls
+from energyws.orders import Adopt, Departure, Leave, Order, Shed, Write, pack, unpack
+from energyws.settings import Kafka, Log, Server, Settings, Stream, Tls
 
 SETTINGS = Settings(
     kafka=Kafka(brokers="b", topic="t"),
@@ -15,7 +15,9 @@ SETTINGS = Settings(
 
 
 @pytest.mark.parametrize(
-    "order", [*(Leave(how) for how in Departure), Shed(7), Adopt(SETTINGS)], ids=str
+    "order",
+    [*map(Leave, Departure), Shed(7), Adopt(SETTINGS), Write(Log(level="DEBUG", format="json"))],
+    ids=str,
 )
 def test_what_is_packed_is_unpacked(order: Order) -> None:
     assert unpack(pack(order)) == order

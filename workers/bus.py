@@ -19,7 +19,8 @@ from typing import Final, Protocol
 
 import zmq
 
-from energyws.log import Limited, Log
+from energyws.flood import Limited
+from energyws.log import Log
 from energyws.position import Position
 from energyws.replay import Entry, Ring
 from energyws.settings import Bus
@@ -239,7 +240,7 @@ class Subscriber:
         # afterwards, and is asked for again.
         self._waiting: deque[BusMessage] = deque()
         self._most_waiting = settings.high_watermark_frames
-        self._malformed = Limited(10.0)
+        self._limited = Limited(_log, 10.0)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._sub = self._context.socket(zmq.SUB)
         self._dealer = self._context.socket(zmq.DEALER)
@@ -273,8 +274,7 @@ class Subscriber:
         try:
             message = unpack(parts[0])
         except BadMessage as error:
-            if (held := self._malformed.ready()) is not None:
-                _log.error("bus message refused", reason=error, held_back=held)
+            self._limited.error("bus message refused", reason=error)
             return
         self._follow(message)
 
@@ -300,7 +300,7 @@ class Subscriber:
             self._resync("frames missing")
 
     def _resync(self, reason: str) -> None:
-        _log.info("synchronising with the consumer", reason=reason)
+        self._limited.info("synchronising with the consumer", kind=reason, reason=reason)
         if self._run is not None:
             self._on_resync()
         self._request()

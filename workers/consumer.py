@@ -12,8 +12,9 @@ from typing import Final, Protocol
 
 from energyws.board import Field, Row
 from energyws.errors import ExitCode
+from energyws.flood import Limited
 from energyws.frame import DataFrames
-from energyws.log import Limited, Log
+from energyws.log import Log
 from energyws.position import as_text, start
 from energyws.reading import BadRecord, decode, timestamp
 from energyws.replay import Entry, Ring, gap_entries
@@ -80,7 +81,7 @@ class Intake:
         self._live = list(found.live)
         # What is read back, per partition, until all of them have reached their end.
         self._warm: list[list[tuple[Record, bytes]]] = [[] for _ in found.begin]
-        self._bad = Limited(1.0)
+        self._limited = Limited(_log, 1.0)
 
     def take(self, record: Record) -> None:
         """The next record of a partition."""
@@ -147,16 +148,15 @@ class Intake:
 
     def _skip(self, record: Record, bad: BadRecord) -> None:
         self._row.add(Field.BAD_RECORDS)
-        if (held := self._bad.ready()) is not None:
-            _log.warning(
-                "record skipped",
-                topic=self._topic,
-                partition=record.partition,
-                offset=record.offset,
-                reason=bad.reason,
-                detail=bad,
-                held_back=held,
-            )
+        self._limited.warning(
+            "record skipped",
+            kind=bad.reason,
+            topic=self._topic,
+            partition=record.partition,
+            offset=record.offset,
+            reason=bad.reason,
+            detail=bad,
+        )
 
     def _entry(self, record: Record, data: bytes) -> Entry:
         timestamp_ms = timestamp(record.timestamp_ms, time.time_ns() // 1_000_000)

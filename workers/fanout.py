@@ -69,6 +69,12 @@ class Client(Protocol):
     def unavailable(self) -> None:
         """Close it: what it asked back cannot be read at present."""
 
+    def lags(self, stream: str) -> None:
+        """It was live, and takes no more for now."""
+
+    def skipped(self, stream: str, frames: int, by_choice: bool) -> None:
+        """So many frames were left out, because it is too slow; it may want it so."""
+
 
 class Log(Protocol):
     """What lies further back than the ring."""
@@ -175,6 +181,7 @@ class Fanout:
             self._crowd = None
             missed = self._batch is not None and self._batch.drop(client)
             self._fall_behind(subscription, missed)
+            client.lags(self.name)
 
     def resume_writing(self, client: Client) -> None:
         """A client's transport has room again."""
@@ -185,7 +192,7 @@ class Fanout:
         if subscription.on_lag is OnLag.LATEST and isinstance(cursor, Cursor):
             frames, skipped = cursor.jump_to_newest(self.name, self.ring, self.boundary)
             self._write(client, frames)
-            self._row.add(Field.SKIPPED, skipped)
+            self._skipped(subscription, skipped)
         self._catching[client] = subscription
 
     def arrived(self, position: Position) -> None:
@@ -385,12 +392,18 @@ class Fanout:
         except TooSlow:
             client.too_slow()
             return 0
-        self._row.add(Field.SKIPPED, skipped)
+        self._skipped(subscription, skipped)
         if cursor.index == boundary and cursor.skip is None:
             self._go_live(subscription)
         else:
             self._catching[client] = subscription
         return self._write(client, frames)
+
+    def _skipped(self, subscription: Subscription, frames: int) -> None:
+        if frames:
+            self._row.add(Field.SKIPPED, frames)
+            by_choice = subscription.on_lag is OnLag.LATEST
+            subscription.client.skipped(self.name, frames, by_choice)
 
     def _write(self, client: Client, frames: Sequence[bytes]) -> int:
         if not frames:

@@ -32,7 +32,8 @@ from energyws.errors import (
     UPGRADE_REQUIRED,
     ErrorCode,
 )
-from energyws.log import Limited, Log
+from energyws.flood import Limited
+from energyws.log import Log
 from energyws.protocol import BadClientMessage, Subscribe
 from energyws.settings import Auth
 from energyws.tally import HANDSHAKES, TOKEN_REFUSALS
@@ -49,18 +50,27 @@ _KEY_BYTES: Final = 16
 _RETRY_AFTER_SECONDS: Final = (1, 5)
 # Descriptors that are not connections: libraries, logs, the bus, the board.
 _RESERVED_DESCRIPTORS: Final = 64
+# Between two lines of the log about the same kind of refusal.
+FLOOD_SECONDS: Final = 1.0
 
 _log = Log("handshake")
 
 
 class Refusal(Exception):
-    """A request that is answered with an error; `reason` is for the log, not for the client."""
+    """A request that is answered with an error.
 
-    def __init__(self, error: ErrorCode, detail: str = "", reason: str = "") -> None:
+    reason, subject: for the log, not for the client; the subject only of a token that was signed
+    with one of our keys.
+    """
+
+    def __init__(
+        self, error: ErrorCode, detail: str = "", reason: str = "", subject: str | None = None
+    ) -> None:
         super().__init__(error.code)
         self.error = error
         self.detail = detail
         self.reason = reason or error.code.lower()
+        self.subject = subject
 
 
 @dataclass(slots=True)
@@ -71,7 +81,7 @@ class Gate:
     auth: Auth
     board: Board
     draining: bool = False
-    _flood: Limited = field(default_factory=lambda: Limited(1.0))
+    _limited: Limited = field(default_factory=lambda: Limited(_log, FLOOD_SECONDS))
 
     def answer(
         self, request: WSUpgradeRequest, peer: str
@@ -81,7 +91,7 @@ class Gate:
             return self._answer(request, peer)
         except Exception:
             # Neither the request nor the exception's text: both may hold a token.
-            _log.exception("a request could not be handled", peer=peer)
+            self._limited.fault("a request could not be handled", peer=peer)
             self._count(INTERNAL_ERROR)
             return _http(INTERNAL_ERROR)
 
@@ -99,6 +109,10 @@ class Gate:
             extension = self._extension(request)
         except Refusal as refusal:
             self._count(refusal.error)
+            # Of whoever knocks at any port: browsers, scanners, probes that are set up wrongly.
+            self._limited.debug(
+                "request refused", kind=refusal.reason, peer=peer, reason=refusal.reason
+            )
             return _http(refusal.error, refusal.detail)
         context = self.context
         context.row.add(Field.HANDSHAKES)
@@ -154,7 +168,7 @@ class Gate:
             # An issuer is named where a key is not known: it may be a new one.
             keys.refresh_soon(refused.issuer)
             TOKEN_REFUSALS.count(self.context.row, refused.reason)
-            raise Refusal(refused.error, reason=refused.reason) from None
+            raise Refusal(refused.error, reason=refused.reason, subject=refused.subject) from None
 
     def _count(self, error: ErrorCode) -> None:
         HANDSHAKES.count(self.context.row, error.code.lower())
@@ -170,8 +184,14 @@ class Gate:
         return self.auth.reject == "http"
 
     def _log_refusal(self, refusal: Refusal, peer: str) -> None:
-        if (held := self._flood.ready()) is not None:
-            _log.warning("connection refused", peer=peer, reason=refusal.reason, held_back=held)
+        # One kind for each reason: a crowd with bad tokens must not hide that the service is full.
+        self._limited.warning(
+            "connection refused",
+            kind=refusal.reason,
+            peer=peer,
+            subject=refusal.subject,
+            reason=refusal.reason,
+        )
 
 
 def max_descriptor() -> int:

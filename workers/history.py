@@ -20,8 +20,9 @@ import zmq
 from confluent_kafka import KafkaException
 
 from energyws.board import Row
+from energyws.flood import Limited
 from energyws.history import BlocksNeeded, Chunk, Query, Start, assemble, newest, resume_after
-from energyws.log import Limited, Log
+from energyws.log import Log
 from energyws.protocol import Unrecovered
 from energyws.replay import gap_entries
 from energyws.settings import Settings
@@ -69,7 +70,7 @@ class History(threading.Thread):
         # How many bytes may be handed out now; below zero: it takes a while until more may.
         self._allowance = 0.0
         self._allowed_at = time.monotonic()
-        self._troubles = Limited(10.0)
+        self._limited = Limited(_log, 10.0)
         self._stopping = False
 
     def stop(self) -> None:
@@ -154,14 +155,11 @@ class History(threading.Thread):
         except NotYet:
             return None
         except (KafkaException, Unreadable) as trouble:
-            if (held := self._troubles.ready()) is not None:
-                reason = trouble.args[0].str() if isinstance(trouble, KafkaException) else trouble
-                _log.warning(
-                    "the log cannot be read back: trying again",
-                    stream=inquiry.stream,
-                    reason=reason,
-                    held_back=held,
-                )
+            self._limited.warning(
+                "the log cannot be read back: trying again",
+                stream=inquiry.stream,
+                reason=trouble.args[0].str() if isinstance(trouble, KafkaException) else trouble,
+            )
             # Retention may have been at work.
             self._archive.doubt(inquiry.stream)
             return None

@@ -24,7 +24,8 @@ from aiofastnet.selector_transport import (  # type: ignore[import-not-found]
 from picows import WSAutoPingStrategy, WSListener, WSUpgradeRequest, WSUpgradeResponseWithListener
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
-from energyws.log import Limited, Log
+from energyws.flood import Limited
+from energyws.log import Log
 from energyws.settings import Server
 from workers.lobby import Lobby
 
@@ -79,7 +80,7 @@ class Listener:
         self._max_descriptor = max_descriptor
         self._paused: asyncio.TimerHandle | None = None
         self._serving = False
-        self._flood = Limited(10.0)
+        self._limited = Limited(_log, 10.0)
         self._lobby = Lobby(self._open, settings.handshake_timeout_seconds)
         # asyncio holds tasks weakly.
         self._openings: set[asyncio.Task[Any]] = set()
@@ -148,8 +149,7 @@ class Listener:
 
     def _pause(self, reason: str | None) -> None:
         """Leave the rest in the queue for a moment: another worker's or a later us may serve it."""
-        if (held := self._flood.ready()) is not None:
-            _log.error("accepting is paused", reason=reason, held_back=held)
+        self._limited.error("accepting is paused", reason=reason)
         self._loop.remove_reader(self._listening.fileno())
         self._paused = self._loop.call_later(PAUSE_SECONDS, self.start)
 
@@ -184,7 +184,7 @@ class Listener:
         self._openings.discard(opening)
         if not opening.cancelled() and (error := opening.exception()) is not None:
             # A TLS handshake that failed or took too long: the client's business.
-            _log.debug("no connection came about", reason=type(error).__name__)
+            self._limited.debug("no connection came about", reason=type(error).__name__)
 
     @property
     def _handshake_timeout(self) -> float:

@@ -17,16 +17,16 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NoReturn, ParamSpec
 
 import uvloop
 
-from energyws import log
+from energyws import flood, log
 from energyws.board import Board, Field, Row, State
 from energyws.errors import BootError, ExitCode
-from energyws.orders import Adopt, Departure, Leave, Order, Shed, unpack
+from energyws.orders import Adopt, Departure, Leave, Order, Shed, Write, unpack
 from energyws.settings import Settings, loads
 from energyws.tally import LOOP_DELAY
 
@@ -37,7 +37,7 @@ _URGENCY: Final = (Departure.RETIRE, Departure.HANDOVER, Departure.STOP)
 _Parameters = ParamSpec("_Parameters")
 
 _log = log.Log("process")
-_reports = log.Limited(10.0)
+_limited = flood.Limited(_log, 10.0)
 
 
 @dataclass(slots=True)
@@ -88,6 +88,9 @@ class Child:
                 self.on_shed(count)
             case Adopt(settings):
                 self._adopt(settings)
+            case Write(form):
+                log.adjust(form, self.name)
+                self.settings = replace(self.settings, log=form)
 
     def _adopt(self, settings: Settings) -> None:
         try:
@@ -179,15 +182,13 @@ def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     A TLS handshake that fails is reported here too, by aiofastnet, with a traceback that cannot
     even be printed.
     """
-    if (held := _reports.ready()) is not None:
-        error = context.get("exception")
-        _log.error(
-            "the event loop reports",
-            what=str(context.get("message", "")).partition("\n")[0],
-            error=type(error).__name__,
-            detail=error,
-            held_back=held,
-        )
+    error = context.get("exception")
+    _limited.error(
+        "the event loop reports",
+        what=str(context.get("message", "")).partition("\n")[0],
+        error=type(error).__name__,
+        detail=error,
+    )
 
 
 def _watch(child: Child, orders: socket.socket) -> None:
@@ -208,6 +209,7 @@ def _watch(child: Child, orders: socket.socket) -> None:
         late = max(0.0, now - due)
         child.row[Field.LOOP_DELAY_US] = int(late * 1e6)
         LOOP_DELAY.observe(child.row, late)
+        flood.tell_held_back()
         loop.call_later(BEAT_SECONDS, beat, now + BEAT_SECONDS)
 
     beat(time.monotonic())

@@ -34,6 +34,7 @@ from energyws.errors import (
     Close,
     ErrorCode,
 )
+from energyws.flood import Limited
 from energyws.log import Log
 from energyws.protocol import (
     BadClientMessage,
@@ -56,6 +57,7 @@ from workers.roster import Roster
 BURST_SECONDS: Final = 2.0
 
 _log = Log("session")
+_limited = Limited(_log, 1.0)
 _ids = itertools.count(1)
 
 
@@ -77,6 +79,8 @@ class Session(WSListener):
     __slots__ = (
         "_assembler",
         "_busy_until",
+        "_by",
+        "_code",
         "_context",
         "_first",
         "_peer",
@@ -112,6 +116,8 @@ class Session(WSListener):
         # Only while a message in fragments is under way.
         self._assembler: Assembler | None = None
         self._busy_until = -math.inf
+        # How it ends: without a closing handshake, unless `close` says otherwise.
+        self._by, self._code = "client", 1006
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         """picows: the 101 is on its way."""
@@ -120,13 +126,15 @@ class Session(WSListener):
         try:
             self._enter(transport)
         except Exception:
-            _log.exception("a connection could not be set up", client=self.id)
+            _limited.fault(
+                "a connection could not be set up", client=self.id, subject=self.principal.subject
+            )
             self.close(INTERNAL)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """picows: the connection is gone, whoever ended it."""
         if not self.closing:
-            CLOSED.count(self._context.row, "client", "1006")
+            CLOSED.count(self._context.row, self._by, str(self._code))
         self.writable = False
         self.closing = True
         self._context.hub.leave(self)
@@ -136,7 +144,15 @@ class Session(WSListener):
         # comes seldom to a process that allocates little.
         self._transport = None
         self.sink = _NOWHERE
-        _log.info("WebSocket client disconnected", client=self.id, subject=self.principal.subject)
+        # Not limited, as the line of its beginning: the two are how operators count and find
+        # clients, and only who has a good token can cause them.
+        _log.info(
+            "WebSocket client disconnected",
+            client=self.id,
+            subject=self.principal.subject,
+            code=self._code,
+            by=self._by,
+        )
 
     def on_ws_frame(self, transport: WSTransport, received: WSFrame) -> None:
         """picows: one frame, unmasked, within the size limit."""
@@ -159,7 +175,11 @@ class Session(WSListener):
         except Violation as violation:
             self.close(violation.close)
         except Exception:
-            _log.exception("a client's frame could not be handled", client=self.id)
+            _limited.fault(
+                "a client's frame could not be handled",
+                client=self.id,
+                subject=self.principal.subject,
+            )
             self.close(INTERNAL)
 
     def pause_writing(self) -> None:
@@ -185,6 +205,25 @@ class Session(WSListener):
     def subscribed(self, streams: dict[str, Subscribed]) -> None:
         """Hub: where the subscriptions begin."""
         self.write(protocol.subscribed(streams))
+        for name, told in streams.items():
+            if told.recovered is not None:
+                self._log_resume(name, told)
+
+    def lags(self, stream: str) -> None:
+        """Hub: it does not take frames as fast as they come."""
+        _limited.info("client lags", client=self.id, subject=self.principal.subject, stream=stream)
+
+    def skipped(self, stream: str, frames: int, by_choice: bool) -> None:
+        """Hub: so many frames are not sent to it, because it is too slow."""
+        say = _limited.info if by_choice else _limited.warning
+        say(
+            "client skips frames",
+            kind="by choice" if by_choice else "",
+            client=self.id,
+            subject=self.principal.subject,
+            stream=stream,
+            frames=frames,
+        )
 
     def too_slow(self) -> None:
         """Hub: it asked to be disconnected when it falls off the ring."""
@@ -222,6 +261,7 @@ class Session(WSListener):
         self.closing = True
         self.writable = False
         self._context.hub.leave(self)
+        self._by, self._code = by, close.code
         CLOSED.count(self._context.row, by, str(close.code))
         self._context.roster.closing(self)
         _send_close(transport, close)
@@ -261,6 +301,27 @@ class Session(WSListener):
             self.say(first.error, first.detail)
         elif first is not None:
             self._obey(first)
+
+    def _log_resume(self, stream: str, told: Subscribed) -> None:
+        subject = self.principal.subject
+        if told.reason is None:
+            _limited.info(
+                "client resumes",
+                client=self.id,
+                subject=subject,
+                stream=stream,
+                replayed=told.replayed,
+            )
+        else:
+            _limited.warning(
+                "client cannot resume without a gap",
+                kind=told.reason.value,
+                client=self.id,
+                subject=subject,
+                stream=stream,
+                replayed=told.replayed,
+                reason=told.reason.value,
+            )
 
     def _receive(self, received: WSFrame) -> None:
         kind = received.msg_type

@@ -25,7 +25,8 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from energyws.log import Limited, Log
+from energyws.flood import Limited
+from energyws.log import Log
 from energyws.settings import History, Kafka
 from workers.discovery import ASK_SECONDS, Discovery, Topic
 
@@ -35,6 +36,9 @@ POLL_SECONDS: Final = 0.1
 # How many batches may wait for the event loop.
 BATCHES_AHEAD: Final = 4
 ENDS_SECONDS: Final = 1.0
+
+# Between two looks at the topics because partitions cannot be read.
+HURRY_SECONDS: Final = 10.0
 
 _log = Log("kafka")
 
@@ -144,7 +148,8 @@ class Source(threading.Thread):
         self._room = threading.Semaphore(BATCHES_AHEAD)
         self._stopping = threading.Event()
         self._broker_up: bool | None = None
-        self._errors = Limited(10.0)
+        self._limited = Limited(_log, 10.0)
+        self._hurry_at = time.monotonic()
         self._commit_refused = False
         self._committed: dict[tuple[str, int], int] = {}
         client = client_settings(kafka)
@@ -310,15 +315,17 @@ class Source(threading.Thread):
             # consumer's own watermarks cannot be trusted in this state; discovery's can.
             self._stuck[stream, partition] = offset
             self._discovery.look_again(stream)
-        elif (held := self._errors.ready()) is not None:
-            _log.warning(
+        else:
+            self._limited.warning(
                 "reading a partition failed: trying again",
                 topic=name,
                 partition=partition,
                 reason=error.str(),
-                held_back=held,
             )
-            self._discovery.hurry()
+            now = time.monotonic()
+            if now >= self._hurry_at:
+                self._hurry_at = now + HURRY_SECONDS
+                self._discovery.hurry()
 
     def _unstick(self, stream: str, topic: Topic) -> None:
         """Go on with partitions that were out of range, now that their ends are known."""
@@ -380,8 +387,8 @@ class Source(threading.Thread):
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._set_broker(False)
             self._discovery.hurry()
-        elif (held := self._errors.ready()) is not None:
-            _log.warning("Kafka client reports", reason=error.str(), held_back=held)
+        else:
+            self._limited.warning("Kafka client reports", reason=error.str())
 
     def _commit(self) -> None:
         published = dict(self._published)
@@ -443,8 +450,7 @@ def library_logger() -> logging.Logger:
 class _Relay(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
-        self._limited = Limited(10.0)
+        self._limited = Limited(_log, 10.0)
 
     def emit(self, record: logging.LogRecord) -> None:
-        if (held := self._limited.ready()) is not None:
-            _log.warning("librdkafka", says=record.getMessage(), held_back=held)
+        self._limited.warning("librdkafka reports", says=record.getMessage())

@@ -15,6 +15,7 @@ import orjson
 
 from energyws.control.checks import is_loopback
 from energyws.errors import BootError
+from energyws.flood import Limited
 from energyws.log import Log
 from energyws.settings import Admin
 
@@ -23,6 +24,7 @@ MAX_REQUESTS_AT_ONCE: Final = 32
 MAX_BODY_BYTES: Final = 4096
 
 _log = Log("admin")
+_limited = Limited(_log, 10.0)
 
 # Path to status and JSON body.
 Answers = dict[str, Callable[[], tuple[int, Any]]]
@@ -107,7 +109,7 @@ class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         # A client that went away or dawdled is its own business.
         if not isinstance(sys.exc_info()[1], OSError):
-            _log.exception("an admin request failed")
+            _limited.fault("an admin request failed")
 
 
 def _handler(

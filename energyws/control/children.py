@@ -27,7 +27,7 @@ from energyws.control.status import Ended, Partition, Process, Usage, partitions
 from energyws.control.watch import Beat
 from energyws.errors import ExitCode
 from energyws.log import Log
-from energyws.orders import Adopt, Order, pack
+from energyws.orders import Adopt, Order, Write, pack
 from energyws.settings import Settings
 
 KILL_SECONDS: Final = 5.0
@@ -149,6 +149,12 @@ class Children:
         self._spawner.settings = settings
         for number in list(self._running):
             self.tell(number, Adopt(settings))
+
+    def write_log(self, settings: Settings) -> None:
+        """Let all of them, and those to come, write the log as these settings say."""
+        self._spawner.settings = settings
+        for number in list(self._running):
+            self.tell(number, Write(settings.log))
 
     def kill(self, number: int, why: str, *, hung: bool) -> None:
         """End one at once, because it hangs or is overdue."""

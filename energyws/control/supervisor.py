@@ -13,7 +13,8 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, cast, get_args
 
 import psutil
 
@@ -41,9 +42,10 @@ from energyws.control.spawn import Command, Spawner, module_command
 from energyws.control.status import Status, usage_of
 from energyws.control.terminal import Terminal
 from energyws.errors import BootError, ConfigError, ExitCode
+from energyws.flood import tell_held_back
 from energyws.log import Log, Recent, adjust
 from energyws.orders import Leave
-from energyws.settings import MAX_WORKERS, Settings
+from energyws.settings import MAX_WORKERS, Level, Settings
 from energyws.version import installed
 
 STEP_SECONDS: Final = 0.25
@@ -117,6 +119,7 @@ class Supervisor:
                     "/rebalance": self._in_loop(self._rebalance),
                     "/roll": self._in_loop(self._roll),
                     "/drain": self._in_loop(self._drain),
+                    "/log": self._in_loop(self._log_level),
                 },
             )
             stack.callback(self._admin.close)
@@ -149,8 +152,7 @@ class Supervisor:
             workers=self._fleet.workers,
         )
         _log.info("admin listening", host=self._settings.admin.host, port=admin_port)
-        for warning in warnings(self._settings):
-            _config_log.warning(warning)
+        _warn_of_settings(self._settings)
 
     def _handle_signals(self, terminal: Terminal) -> None:
         def on_hangup() -> None:
@@ -175,10 +177,10 @@ class Supervisor:
         if self._fleet.draining:
             self._on_quit()
             return
-        self._begin_drain(signal=number.name)
+        self._begin_drain(number.name)
 
-    def _begin_drain(self, **trigger: str) -> None:
-        _log.info("draining", **trigger, seconds=self._settings.server.drain_seconds)
+    def _begin_drain(self, trigger: str) -> None:
+        _log.info("draining", trigger=trigger, seconds=self._settings.server.drain_seconds)
         self._fleet.drain(time.monotonic())
         self._wake.set()
 
@@ -209,15 +211,15 @@ class Supervisor:
         settings = change.settings
         if settings.server.workers != self._settings.server.workers:
             self._set_workers(worker_count(settings))
-        self._settings = self._fleet.settings = settings
+        before, self._settings = self._settings, settings
+        self._fleet.settings = settings
         self._admin.token = settings.admin.token
         self._listeners.listen(settings.server.backlog)
         self._files.follow(_secret_files(settings))
-        adjust(settings.log, "supervisor")
+        self._use_log(reason, before, settings)
         self._row.add(Field.RELOADS)
         _log.info("reloaded", trigger=reason, changed=",".join(change.keys) or "nothing")
-        for warning in warnings(settings):
-            _config_log.warning(warning)
+        _warn_of_settings(settings)
         if restart := change.taking(Takes.RESTART):
             _log.warning("only a restart brings this into force", keys=",".join(restart))
         self._children.adopt(settings)
@@ -251,6 +253,7 @@ class Supervisor:
     def _step(self) -> None:
         self._children.reap_strangers()
         self._stepped_at = time.monotonic()
+        tell_held_back()
         if not self._fleet.draining:
             self._look_after(self._stepped_at)
         actions = self._fleet.step(self._stepped_at, self._children.beats(), self._children.ended())
@@ -319,8 +322,32 @@ class Supervisor:
     def _drain(self, body: Any) -> tuple[int, Any]:
         if self._fleet.draining:
             return 409, {"error": "the service is draining"}
-        self._begin_drain(trigger="POST /drain")
+        self._begin_drain("POST /drain")
         return 200, {"seconds": self._settings.server.drain_seconds}
+
+    def _log_level(self, body: Any) -> tuple[int, Any]:
+        wanted = body.get("level") if isinstance(body, dict) else None
+        if wanted not in get_args(Level):
+            levels = ", ".join(get_args(Level))
+            return 400, {"error": f'send {{"level": L}} with L one of {levels}'}
+        before = self._settings
+        settings = replace(before, log=replace(before.log, level=cast(Level, wanted)))
+        self._settings = self._fleet.settings = settings
+        self._use_log("POST /log", before, settings)
+        self._children.write_log(settings)
+        return 200, {"level": wanted, "before": before.log.level}
+
+    def _use_log(self, trigger: str, before: Settings, settings: Settings) -> None:
+        adjust(settings.log, "supervisor")
+        if settings.log.level != before.log.level:
+            # Also where the new level hides what is less than an error: whoever reads the log must
+            # see why nothing comes.
+            _log.notice(
+                "log level changed",
+                trigger=trigger,
+                now=settings.log.level,
+                before=before.log.level,
+            )
 
     # The admin port's threads call these: they only read.
 
@@ -410,6 +437,11 @@ def serve(
     except BootError as error:
         _log.error("cannot start", reason=error)
         return ExitCode.BOOT
+
+
+def _warn_of_settings(settings: Settings) -> None:
+    for warning in warnings(settings):
+        _config_log.warning("configuration to look at", what=warning)
 
 
 def _warn_of_short_queue(backlog: int) -> None:

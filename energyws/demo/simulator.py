@@ -25,7 +25,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from energyws.demo.child import end_with_parent
 from energyws.demo.meter import Meter
 from energyws.errors import ExitCode
-from energyws.log import Limited, Log, configure
+from energyws.flood import Limited, tell_held_back
+from energyws.log import Log, configure
 from energyws.settings import Log as LogSettings
 
 # Seconds.
@@ -38,6 +39,8 @@ _LOG_INTERVAL: Final = 10.0
 # A reading is late by up to this share of the interval: real ones are never quite even.
 _JITTER: Final = 0.05
 
+_log = Log("simulator")
+
 
 class Output:
     """A topic to write to, wherever its broker is at the moment."""
@@ -46,8 +49,7 @@ class Output:
         self._topic = topic
         self._partitions = 0
         self._look_at = 0.0
-        self._log = Log("simulator")
-        self._limits = {event: Limited(_LOG_INTERVAL) for event in ("away", "missing", "lost")}
+        self._limited = Limited(_log, _LOG_INTERVAL)
         self._producer = Producer(
             {
                 "bootstrap.servers": brokers,
@@ -68,7 +70,7 @@ class Output:
             found = self._count_partitions()
             if found and found != self._partitions:
                 self._partitions = found
-                self._log.info("writing readings", topic=self._topic, partitions=found)
+                _log.info("writing readings", topic=self._topic, partitions=found)
             self._look_at = now + (_METADATA_INTERVAL if self._partitions else _MISSING_INTERVAL)
         return self._partitions > 0
 
@@ -82,11 +84,12 @@ class Output:
                 on_delivery=self._on_delivery,
             )
         except (BufferError, KafkaException) as error:
-            self._warn("lost", "reading not sent", error)
+            self._limited.warning("reading not sent", topic=self._topic, reason=error)
 
     def serve(self) -> None:
-        """Handle what librdkafka has to tell."""
+        """Handle what librdkafka has to tell, and tell of it."""
         self._producer.poll(0)
+        tell_held_back()
 
     def close(self) -> None:
         """Send what is waiting, within a bound."""
@@ -96,25 +99,20 @@ class Output:
         try:
             metadata = self._producer.list_topics(self._topic, timeout=_METADATA_TIMEOUT)
         except KafkaException as error:
-            self._warn("away", "Kafka not reachable", error.args[0])
+            self._on_error(error.args[0])
             return 0
         topic = metadata.topics[self._topic]
         if topic.error is not None:
-            self._warn("missing", "topic not available", topic.error)
+            self._limited.warning("topic not available", topic=self._topic, reason=topic.error)
             return 0
         return len(topic.partitions)
 
     def _on_error(self, error: KafkaError) -> None:
-        self._warn("away", "Kafka not reachable", error)
+        self._limited.warning("Kafka not reachable", topic=self._topic, reason=error)
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
-            self._warn("lost", "reading not sent", error)
-
-    def _warn(self, limit: str, event: str, error: object) -> None:
-        held = self._limits[limit].ready()
-        if held is not None:
-            self._log.warning(event, topic=self._topic, error=error, held=held)
+            self._limited.warning("reading not sent", topic=self._topic, reason=error)
 
 
 def simulate(

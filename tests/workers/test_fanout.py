@@ -48,6 +48,8 @@ class FakeClient:
         self.received: list[dict[str, object]] = []
         self.writes = 0
         self.gone = False
+        self.lagged = 0
+        self.left_out: list[tuple[int, bool]] = []
         self.pause_after = pause_after
 
     @property
@@ -81,6 +83,14 @@ class FakeClient:
 
     def unavailable(self) -> None:
         self.gone = True
+
+    def lags(self, stream: str) -> None:
+        assert stream == "energy"
+        self.lagged += 1
+
+    def skipped(self, stream: str, frames: int, by_choice: bool) -> None:
+        assert stream == "energy"
+        self.left_out.append((frames, by_choice))
 
     @property
     def numbers(self) -> list[object]:
@@ -278,12 +288,14 @@ def test_paused_client_catches_up_and_nobody_waits_for_it(bench: Bench) -> None:
     assert quick.numbers == list(range(50))
     assert slow.numbers == [0]
     assert bench.fanout.lagging == 1
+    assert (slow.lagged, quick.lagged) == (1, 0)
     slow.resume()
     bench.settle()
     bench.records(2)
     bench.settle()
     assert slow.numbers == list(range(52))
     assert slow.gaps == []
+    assert slow.left_out == []
     assert bench.fanout.lagging == 0
 
 
@@ -313,6 +325,7 @@ def test_who_falls_off_the_ring_is_told(on_lag: OnLag) -> None:
     assert len(slow.numbers) + missed == bench.sent
     assert slow.numbers[-2:] == live
     assert missed == (30 if on_lag is OnLag.SKIP else 29)
+    assert slow.left_out == [(missed, on_lag is OnLag.LATEST)]
 
 
 def test_latest_jumps_to_the_newest_frame_even_within_the_ring(bench: Bench) -> None:

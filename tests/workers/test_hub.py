@@ -62,6 +62,12 @@ class FakeClient:
     def unavailable(self) -> None:
         self.gone = True
 
+    def lags(self, stream: str) -> None:
+        """Only for the log."""
+
+    def skipped(self, stream: str, frames: int, by_choice: bool) -> None:
+        """Only for the log."""
+
 
 class ScriptedLog:
     """In the place of the hub's Backfill: answers when the test says so."""
