@@ -1,6 +1,6 @@
 """The alert rules as the Prometheus Operator wants them.
 
-    python -m tests.deploy.prometheus_rule      writes config/kubernetes/monitoring/prometheusrule.yaml
+python -m tests.deploy.prometheus_rule      writes config/kubernetes/monitoring/prometheusrule.yaml
 """
 
 from __future__ import annotations
