@@ -68,12 +68,16 @@ class Manager:
     @contextmanager
     def reloading(self) -> Iterator[None]:
         """The configuration is read again; READY=1 ends it, whether it was taken or refused."""
+        if not self._ready:
+            # It is still waiting for the first READY=1, which this must not be.
+            yield
+            return
         # systemd.service(5), Type=notify-reload: it waits for a message made after its signal.
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             yield
         finally:
-            self._send("READY=1")
+            self._ready = self._send("READY=1")
 
     def stopping(self) -> None:
         """The service is on its way out."""

@@ -156,7 +156,10 @@ class Crowd:
         while True:
             client = Client(self._url, token=token("visitor"), resume=positions)
             async with contextlib.aclosing(client.messages()) as messages:
-                await anext(messages)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_BETWEEN_SECONDS):
+                        async for _ in messages:
+                            pass
             positions = client.positions
             await asyncio.sleep(_BETWEEN_SECONDS)
 
