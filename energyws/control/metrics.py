@@ -71,6 +71,7 @@ class Totals:
         self.levels: dict[str, list[int]] = {}
         self.resident: dict[str, int] = {_SUPERVISOR: status.supervisor.resident_bytes}
         self.files: dict[str, int] = {_SUPERVISOR: status.supervisor.open_files}
+        self.max_files: dict[str, int] = {_SUPERVISOR: status.supervisor.max_files}
         for process in status.processes:
             name, usage = process.name, process.usage
             _add(self.columns, name, process.columns)
@@ -78,6 +79,7 @@ class Totals:
             self.cpu[name] += usage.cpu_seconds
             self.resident[name] = self.resident.get(name, 0) + usage.resident_bytes
             self.files[name] = self.files.get(name, 0) + usage.open_files
+            self.max_files[name] = self.max_files.get(name, 0) + usage.max_files
 
     def workers(self, columns: Mapping[str, list[int]]) -> Iterator[tuple[str, list[int]]]:
         """Those of workers."""
@@ -366,6 +368,13 @@ DEFINITIONS: Final = (
         PROCESS,
         "Open file descriptors.",
         _named(lambda totals: totals.files),
+    ),
+    Definition(
+        "energyws_process_max_fds",
+        "gauge",
+        PROCESS,
+        "File descriptors that may be open.",
+        _named(lambda totals: totals.max_files),
     ),
     Definition(
         "energyws_process_starts",

@@ -24,6 +24,7 @@ class Usage:
     cpu_seconds: float
     resident_bytes: int
     open_files: int
+    max_files: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +133,11 @@ class Status:
 
 
 def usage_of(process: psutil.Process) -> Usage:
-    """Reads three files in /proc; raises psutil.Error for a process that has ended."""
+    """Asks the kernel; raises psutil.Error for a process that has ended."""
     # Without oneshot(): the fleet's policy looks at the same object from another thread.
     times = process.cpu_times()
-    return Usage(times.user + times.system, process.memory_info().rss, process.num_fds())
+    max_files, _ = process.rlimit(psutil.RLIMIT_NOFILE)
+    return Usage(times.user + times.system, process.memory_info().rss, process.num_fds(), max_files)
 
 
 def partitions_of(row: Row, streams: Sequence[str]) -> Iterable[Partition]:

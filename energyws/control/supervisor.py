@@ -7,6 +7,7 @@ descriptors.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import resource
 import signal
@@ -35,6 +36,7 @@ from energyws.control.config import check_files, warnings, with_secret_file
 from energyws.control.cores import usable_cores
 from energyws.control.files import Watched
 from energyws.control.fleet import CONSUMER, Fleet
+from energyws.control.notify import manager
 from energyws.control.reload import Takes, plan
 from energyws.control.rundir import RunDirectory
 from energyws.control.sockets import Listeners, queue_limit
@@ -92,6 +94,8 @@ class Supervisor:
         _warn_of_short_queue(settings.server.backlog)
         with ExitStack() as stack:
             stack.enter_context(self._recent.kept())
+            self._manager = manager(os.environ)
+            stack.callback(self._manager.close)
             self._listeners = Listeners(settings.server, self._fleet.workers)
             stack.callback(self._listeners.close)
             directory = RunDirectory()
@@ -181,6 +185,7 @@ class Supervisor:
 
     def _begin_drain(self, trigger: str) -> None:
         _log.info("draining", trigger=trigger, seconds=self._settings.server.drain_seconds)
+        self._manager.stopping()
         self._fleet.drain(time.monotonic())
         self._wake.set()
 
@@ -195,8 +200,11 @@ class Supervisor:
 
     def _reload(self, reason: str, load: Callable[[], Settings]) -> None:
         """Use what `load` gives, or keep what is in force and say why."""
-        if self._fleet.draining:
-            return
+        if not self._fleet.draining:
+            with self._manager.reloading():
+                self._take(reason, load)
+
+    def _take(self, reason: str, load: Callable[[], Settings]) -> None:
         # Before they are read: what changes meanwhile is seen afterwards.
         self._files.follow(self._files.paths)
         try:
@@ -259,6 +267,7 @@ class Supervisor:
         actions = self._fleet.step(self._stepped_at, self._children.beats(), self._children.ended())
         for action in actions:
             self._carry_out(action)
+        self._manager.step(self._unready(), self._stepped_at)
 
     def _carry_out(self, action: Action) -> None:
         match action:

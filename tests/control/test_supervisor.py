@@ -152,6 +152,33 @@ def test_killed_child_is_replaced_and_its_row_is_clean(run: Run) -> None:
     eventually(lambda: connections() == [7, 7, 7], "three clean rows")
 
 
+def test_the_service_manager_is_told(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "500000")
+
+        def wait_told(wanted: str) -> None:
+            while not listening.recv(4096).decode().startswith(wanted):
+                pass
+
+        supervised = run()
+        wait_told("READY=1")
+        assert supervised.admin("/ready")[0] == 200
+        assert "NOTIFY_SOCKET" not in supervised.child("worker-0").environ()
+        wait_told("WATCHDOG=1")
+        wait_told("WATCHDOG=1")
+        supervised.signal(signal.SIGHUP)
+        wait_told("RELOADING=1\nMONOTONIC_USEC=")
+        wait_told("READY=1")
+        supervised.signal(signal.SIGTERM)
+        wait_told("STOPPING=1")
+        assert supervised.wait() == 0
+
+
 def test_terminate_drains_and_ends_with_zero(run: Run) -> None:
     supervised = run().ready()
     children = supervised.children()

@@ -1,0 +1,62 @@
+"""The dashboard is one that Grafana shows as it is meant; test_live.py runs its queries."""
+
+from __future__ import annotations
+
+import re
+
+from energyws.control.metrics import DEFINITIONS
+from tests.deploy.files import dashboard, metrics_in, panels, queries, series_names
+
+
+def test_every_query_asks_for_metrics_that_are_there() -> None:
+    names = series_names()
+    for panel, query, _ in queries():
+        asked = metrics_in(query)
+        assert asked, panel["title"]
+        assert asked <= set(names), panel["title"]
+
+
+def test_every_metric_is_shown() -> None:
+    names = series_names()
+    shown = {names[name] for _, query, _ in queries() for name in metrics_in(query)}
+    assert shown == {definition.name for definition in DEFINITIONS}
+
+
+def test_every_query_keeps_to_the_replicas_that_were_chosen() -> None:
+    for _, query, _ in queries():
+        selectors = re.findall(r"energyws_[a-z_]+(\{[^}]*\})?", query)
+        assert all('job="energyws", instance=~"$instance"' in each for each in selectors)
+
+
+def test_lines_are_called_by_labels_of_the_metric() -> None:
+    labels = {definition.name: set(definition.labels) for definition in DEFINITIONS}
+    names = series_names()
+    for panel, query, legend in queries():
+        known = {"instance"}.union(*(labels[names[each]] for each in metrics_in(query)))
+        assert set(re.findall(r"\{\{(\w+)\}\}", legend)) <= known, panel["title"]
+
+
+def test_panels_have_a_place_of_their_own() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard()["panels"]:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert max(x for x, _ in cells) < 24
+        assert not cells & taken, panel["title"]
+        taken |= cells
+    numbers = [panel["id"] for panel in dashboard()["panels"]]
+    assert len(set(numbers)) == len(numbers)
+
+
+def test_panels_say_what_they_show_and_in_which_unit() -> None:
+    variables = {f"${each['name']}" for each in dashboard()["templating"]["list"]}
+    for panel in panels():
+        assert panel["title"]
+        assert panel["description"]
+        assert panel["fieldConfig"]["defaults"]["unit"]
+        for target in panel["targets"]:
+            assert target["datasource"]["uid"] in variables

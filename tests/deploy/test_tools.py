@@ -1,0 +1,191 @@
+"""The files in config/, by the tools that will read them: `make check-deploy`."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from tests.deploy.files import (
+    ALERT_TESTS,
+    ALERTS,
+    BASE,
+    COMPOSE,
+    CONFIG,
+    PRODUCTION,
+    UNIT,
+    document,
+)
+from tests.deploy.tools import compose_schema, operator_definitions, run, said
+
+pytestmark = pytest.mark.deploy
+
+# The oldest one that is supported here: unhealthyPodEvictionPolicy and matchLabelKeys are on.
+OLDEST: Final = "1.27"
+OPERATOR: Final = "monitoring.coreos.com/v1"
+# `systemd-analyze security`: 0 is locked up, 10 open; below 2 it says OK.
+EXPOSURE: Final = 2.0
+
+
+def built(directory: Path) -> list[dict[str, Any]]:
+    done = run("kustomize", "build", directory)
+    assert done.returncode == 0, said(done)
+    assert not done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def one(resources: list[dict[str, Any]], kind: str, name: str = "energyws") -> dict[str, Any]:
+    (found,) = (
+        each for each in resources if each["kind"] == kind and each["metadata"]["name"] == name
+    )
+    return found
+
+
+def strictly(schema: Any) -> Any:
+    """The same schema, but keys that it does not name are wrong, as they are for kubectl."""
+    if isinstance(schema, list):
+        return [strictly(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    strict = {key: strictly(each) for key, each in schema.items()}
+    if isinstance(schema.get("properties"), dict):
+        strict.setdefault("additionalProperties", False)
+    return strict
+
+
+def validate_custom(resource: dict[str, Any]) -> None:
+    from jsonschema import Draft202012Validator
+
+    path = operator_definitions() / f"monitoring.coreos.com_{resource['kind'].lower()}s.yaml"
+    (version,) = (each for each in document(path)["spec"]["versions"] if each["name"] == "v1")
+    schema = strictly(version["schema"]["openAPIV3Schema"])
+    # A definition says of it only that it is an object.
+    schema["properties"]["metadata"] = {"type": "object"}
+    Draft202012Validator(schema).validate(resource)
+
+
+def validate(resource: dict[str, Any], version: str) -> None:
+    import kubernetes_validate
+
+    if resource["apiVersion"] == OPERATOR:
+        validate_custom(resource)
+    else:
+        kubernetes_validate.validate(resource, version, strict=True)
+
+
+@pytest.mark.parametrize("directory", [BASE, PRODUCTION], ids=["base", "production"])
+def test_manifests_are_what_kubernetes_takes(directory: Path) -> None:
+    import kubernetes_validate
+
+    for resource in built(directory):
+        for version in (OLDEST, kubernetes_validate.latest_version()):
+            validate(resource, version)
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "ServiceMonitor", "PrometheusRule"])
+def test_an_unknown_key_is_noticed(kind: str) -> None:
+    from jsonschema import ValidationError
+
+    resource = one(built(PRODUCTION), kind)
+    resource["spec"]["replica"] = 2
+    with pytest.raises(ValidationError, match="replica"):
+        validate(resource, OLDEST)
+
+
+@pytest.mark.parametrize("directory", [BASE, PRODUCTION], ids=["base", "production"])
+def test_every_reference_leads_somewhere(directory: Path) -> None:
+    resources = built(directory)
+    names = {(each["kind"], each["metadata"]["name"]) for each in resources}
+    deployment = one(resources, "Deployment")
+    pod = deployment["spec"]["template"]
+    labels = pod["metadata"]["labels"].items()
+    (container,) = pod["spec"]["containers"]
+    assert ("ServiceAccount", pod["spec"]["serviceAccountName"]) in names
+    for each in container["envFrom"]:
+        assert ("ConfigMap", each["configMapRef"]["name"]) in names
+    for volume in pod["spec"]["volumes"]:
+        if "configMap" in volume:
+            assert ("ConfigMap", volume["configMap"]["name"]) in names
+    for name in ("energyws", "energyws-admin"):
+        service = one(resources, "Service", name)
+        assert service["spec"]["selector"].items() <= labels
+        ports = {port["name"] for port in container["ports"]}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+    budget = one(resources, "PodDisruptionBudget")
+    assert budget["spec"]["selector"]["matchLabels"].items() <= labels
+    scaler = one(resources, "HorizontalPodAutoscaler")
+    assert ("Deployment", scaler["spec"]["scaleTargetRef"]["name"]) in names
+
+
+def test_the_service_monitor_finds_the_admin_service_alone() -> None:
+    resources = built(PRODUCTION)
+    monitor = one(resources, "ServiceMonitor")["spec"]
+    wanted = monitor["selector"]["matchLabels"].items()
+    (service,) = (
+        each
+        for each in resources
+        if each["kind"] == "Service" and wanted <= each["metadata"]["labels"].items()
+    )
+    (endpoint,) = monitor["endpoints"]
+    assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+    assert service["metadata"]["labels"][monitor["jobLabel"]] == "energyws"
+
+
+def test_the_overlay_changes_what_it_says() -> None:
+    resources = built(PRODUCTION)
+    assert {each["metadata"]["namespace"] for each in resources} == {"energy"}
+    metrics = one(resources, "HorizontalPodAutoscaler")["spec"]["metrics"]
+    assert [each["type"] for each in metrics] == ["Pods", "Resource"]
+    (settings,) = (
+        each["data"]
+        for each in resources
+        if each["metadata"]["name"].startswith("energyws-environment-")
+    )
+    assert "ENERGYWS_KAFKA__TOPIC" in settings
+    assert "redpanda-1" in settings["ENERGYWS_KAFKA__BROKERS"]
+
+
+def test_rules_are_what_prometheus_takes() -> None:
+    done = run("promtool", "check", "rules", "--lint=all", "--lint-fatal", ALERTS)
+    assert done.returncode == 0, said(done)
+    done = run("promtool", "check", "config", CONFIG / "prometheus" / "prometheus.yaml")
+    assert done.returncode == 0, said(done)
+
+
+def test_alerts_fire_when_they_should() -> None:
+    done = run("promtool", "test", "rules", ALERT_TESTS)
+    assert done.returncode == 0, said(done)
+
+
+def test_compose_file_follows_the_specification() -> None:
+    from jsonschema import Draft7Validator, ValidationError
+
+    validator = Draft7Validator(compose_schema())
+    compose = document(COMPOSE)
+    validator.validate(compose)
+    compose["services"]["energyws"]["cap_dropp"] = []
+    with pytest.raises(ValidationError, match="cap_dropp"):
+        validator.validate(compose)
+
+
+def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+    # Nothing is installed in /opt here.
+    text = re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={shutil.which('true')}", UNIT.read_text())
+    unit = tmp_path / UNIT.name
+    unit.write_text(text)
+    done = run("systemd-analyze", "verify", "--man=no", unit)
+    assert (done.returncode, said(done)) == (0, "")
+    # A key that it does not know is a warning to it.
+    unit.write_text(text.replace("WatchdogSec=", "WatchdogSecs="))
+    assert "Unknown key" in said(run("systemd-analyze", "verify", "--man=no", unit))
+
+
+def test_the_unit_is_locked_up() -> None:
+    done = run("systemd-analyze", "security", "--offline=true", "--no-pager", UNIT)
+    assert done.returncode == 0, said(done)
+    (level,) = re.findall(r"Overall exposure level for energyws.service: ([0-9.]+)", done.stdout)
+    assert float(level) < EXPOSURE
