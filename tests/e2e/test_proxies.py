@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 import shutil
@@ -20,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.clients import Peer, response_head
+from tests.clients import Peer
 from tests.service import PATIENCE_SECONDS, Records, Service, eventually, token
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -53,25 +52,6 @@ class Proxy:
             open_timeout=PATIENCE_SECONDS,
             **options,
         )
-
-    def answer(self) -> str:
-        """The status line that a newcomer gets; it leaves at once.
-
-        By hand: websockets reads and writes in two threads, which Python 3.11's TLS sockets do not
-        always survive, one time in some hundred.
-        """
-        request = (
-            f"GET /ws/energy HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nConnection: Upgrade\r\n"
-            "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-            f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}\r\n"
-            f"Authorization: Bearer {token()}\r\n\r\n"
-        )
-        with (
-            socket.create_connection(("127.0.0.1", self.port), PATIENCE_SECONDS) as plain,
-            self.trust.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
-        ):
-            connection.sendall(request.encode())
-            return response_head(connection).partition("\r\n")[0]
 
     def reload(self) -> None:
         """As `nginx -s reload` and `systemctl reload haproxy` do."""
@@ -176,7 +156,11 @@ def running(kind: str, directory: Path, services: list[Service]) -> Iterator[Pro
         )
     try:
         eventually(lambda: answers(port), f"{kind} listens")
-        yield Proxy(process, port, ssl.create_default_context(cafile=str(cert)), log)
+        trust = ssl.create_default_context(cafile=str(cert))
+        # websockets reads and writes in two threads. Before Python 3.13 a TLS socket does not always
+        # survive that while the session tickets of TLS 1.3 come in: one client in some hundred.
+        trust.maximum_version = ssl.TLSVersion.TLSv1_2
+        yield Proxy(process, port, trust, log)
     finally:
         process.terminate()
         process.wait(PATIENCE_SECONDS)
@@ -248,16 +232,15 @@ def test_client_that_a_reload_cuts_off_resumes(start: Start, records: Records, k
 @pytest.mark.parametrize("kind", KINDS)
 def test_nobody_is_refused_while_a_replica_drains(start: Start, kind: str) -> None:
     proxy, services = start(kind, ping_interval_seconds=0.5, drain_seconds=3.0)
-    answers = set()
     with ExitStack() as stack:
         for _ in range(6):
             stack.enter_context(proxy.connect()).subscribe()
         services[0].signal(signal.SIGTERM)
         services[0].wait_logged("draining")
         while not services[0].logged("stopped"):
-            answers.add(proxy.answer())
+            with proxy.connect() as newcomer:
+                newcomer.subscribe()
     assert services[0].wait() == 0
-    assert answers == {"HTTP/1.1 101 Switching Protocols"}
     # Both had clients before.
     assert all(service.logged("WebSocket client connected") for service in services)
 
