@@ -157,8 +157,8 @@ def running(kind: str, directory: Path, services: list[Service]) -> Iterator[Pro
     try:
         eventually(lambda: answers(port), f"{kind} listens")
         trust = ssl.create_default_context(cafile=str(cert))
-        # websockets reads and writes in two threads. Before Python 3.13 a TLS socket does not always
-        # survive that while the session tickets of TLS 1.3 come in: one client in some hundred.
+        # websockets reads and writes in two threads. Before Python 3.13 a TLS socket does not
+        # always survive that while the session tickets of TLS 1.3 come in: one in some hundred.
         trust.maximum_version = ssl.TLSVersion.TLSv1_2
         yield Proxy(process, port, trust, log)
     finally:
