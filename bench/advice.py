@@ -1,4 +1,7 @@
-"""How many workers, from what each count of them showed: the rule of bench.tune, and its reasons.
+"""How many workers: by the cost of a delivery, and from what each count of them showed.
+
+`estimate` is the formula of docs/operations.md, for a load that nobody has tried yet; `advise` is
+the rule of bench.tune, with its reasons. `disagreements` compares the two.
 
 A worker is one thread, so what it can take ends at one core; and the cores are shared by workers,
 consumer and, in a measurement on one machine, broker and clients. More workers than needed cost
@@ -7,6 +10,7 @@ memory, and make every record travel once more over the bus.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -44,6 +48,42 @@ class Advice:
     workers: int | None
     reason: str
     warnings: tuple[str, ...] = ()
+
+
+def cores_used(deliveries_per_second: float, us_per_delivery: float) -> float:
+    """How many cores the workers use together."""
+    return deliveries_per_second * us_per_delivery / 1e6
+
+
+def estimate(deliveries_per_second: float, us_per_delivery: float) -> int:
+    """How many workers it takes so that none uses more than BUSIEST_SHARE of its core."""
+    return max(1, math.ceil(cores_used(deliveries_per_second, us_per_delivery) / BUSIEST_SHARE))
+
+
+def disagreements(
+    deliveries_per_second: float,
+    us_per_delivery: float,
+    trials: Sequence[Trial],
+    advised: int | None,
+) -> list[str]:
+    """Where the formula and a trial of the same load tell different things; empty: nowhere.
+
+    The formula knows the CPU only: of the trials, too, it is compared with the fewest workers that
+    leave headroom. A quicker p99 may be worth more of them.
+    """
+    estimated = estimate(deliveries_per_second, us_per_delivery)
+    cool = [t.workers for t in trials if t.exact and t.busiest_share <= BUSIEST_SHARE]
+    if not cool:
+        most = max(trial.workers for trial in trials)
+        if estimated > most:
+            return []
+        return [f"the formula says {estimated}, but no count up to {most} left headroom"]
+    found = []
+    if estimated != min(cool):
+        found.append(f"the formula says {estimated}, but {min(cool)} left headroom when tried")
+    if advised is not None and advised < estimated:
+        found.append(f"the formula says {estimated}, but {advised} was advised")
+    return found
 
 
 def advise(trials: Sequence[Trial], *, p99_limit_ms: float) -> Advice:

@@ -1,12 +1,13 @@
-"""The figures and plots of docs/performance.md, from the results in bench/results.
+"""The figures and plots of docs/performance.md and docs/operations.md, from bench/results.
 
     python -m bench.curve --out bench/results/curve.json     one of the measurements
-    python -m bench.report                                   writes the page anew
-    python -m bench.report --check                           status 1 if the page is not up to date
+    python -m bench.report                                   writes the pages anew
+    python -m bench.report --check                           status 1 if they are not up to date
 
 A file is called after its bench, `curve.json`, or `curve-SOMETHING.json` where there are several.
-On the page each bench has a place between two marks; what stands there is replaced. A bench
-without results says so there, and how to get them.
+On one of the pages each bench has a place between two marks; what stands there is replaced. A bench
+without results says so there, and how to get them. Places marked `figures` have what is derived
+from several benches (bench/sizing.py); where that contradicts itself, no page is written.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ from typing import Any, Final
 import orjson
 
 from bench.sections import RENDERERS
+from bench.sizing import DERIVED, contradictions
 
 ROOT: Final = Path(__file__).parent.parent
-PAGE: Final = ROOT / "docs" / "performance.md"
+PAGES: Final = (ROOT / "docs" / "performance.md", ROOT / "docs" / "operations.md")
 RESULTS: Final = ROOT / "bench" / "results"
 PLOTS: Final = ROOT / "docs" / "performance"
 _PLACE: Final = re.compile(
-    r"(?P<begin><!-- bench (?P<name>[a-z_]+): begin -->\n)(?P<old>.*?)"
-    r"(?P<end><!-- bench (?P=name): end -->)",
+    r"(?P<begin><!-- (?P<kind>bench|figures) (?P<name>[a-z_]+): begin -->\n)(?P<old>.*?)"
+    r"(?P<end><!-- (?P=kind) (?P=name): end -->)",
     re.DOTALL,
 )
 
@@ -82,47 +84,58 @@ def block(bench: str, documents: Mapping[str, Document]) -> tuple[str, dict[str,
     return "\n" + "\n".join(parts) + "\n", plots
 
 
-def render(page: str, results: Mapping[str, Mapping[str, Document]]) -> tuple[str, dict[str, str]]:
-    """The page with every place filled anew, and its plots by file name.
+def render(
+    pages: Sequence[str], results: Mapping[str, Mapping[str, Document]]
+) -> tuple[list[str], dict[str, str]]:
+    """The pages with every place filled anew, and their plots by file name.
 
-    Raises ValueError for results without a place on the page, and for a place of no bench.
+    Raises ValueError for results without a place on any page, for a place of no bench, and where
+    the formula for workers and what was tried say different things.
     """
     plots: dict[str, str] = {}
     places: list[str] = []
 
     def fill(match: re.Match[str]) -> str:
-        bench = match["name"]
-        places.append(bench)
-        if bench not in RENDERERS:
-            raise ValueError(f"the page has a place for {bench!r}, which has no renderer")
-        if bench not in results:
-            how = f"python -m bench.{bench} --out bench/results/{bench}.json"
+        name = match["name"]
+        if match["kind"] == "figures":
+            if name not in DERIVED:
+                raise ValueError(f"a page has a place for the figures {name!r}, which nobody knows")
+            return match["begin"] + f"\n{DERIVED[name](results)}\n" + match["end"]
+        places.append(name)
+        if name not in RENDERERS:
+            raise ValueError(f"a page has a place for {name!r}, which has no renderer")
+        if name not in results:
+            how = f"python -m bench.{name} --out bench/results/{name}.json"
             text = f"\nNot measured yet: `{how}`.\n\n"
         else:
-            text, drawn = block(bench, results[bench])
+            text, drawn = block(name, results[name])
             plots.update(drawn)
         return match["begin"] + text + match["end"]
 
-    filled = _PLACE.sub(fill, page)
+    if wrong := contradictions(results):
+        raise ValueError("; ".join(wrong))
+    filled = [_PLACE.sub(fill, page) for page in pages]
     if homeless := sorted(set(results) - set(places)):
-        raise ValueError(f"the page has no place for the results of {', '.join(homeless)}")
+        raise ValueError(f"no page has a place for the results of {', '.join(homeless)}")
     return filled, plots
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page and its plots, or say whether they are up to date; the exit code."""
+    """Write the pages and their plots, or say whether they are up to date; the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.report",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--check", action="store_true", help="write nothing")
-    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--page", type=Path, action="append", help="default: both pages")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--plots", type=Path, default=PLOTS)
     options = parser.parse_args(arguments)
-    page, plots = render(options.page.read_text(), find(options.results))
-    files = {options.page: page, **{options.plots / name: svg for name, svg in plots.items()}}
+    paths = options.page or PAGES
+    pages, plots = render([path.read_text() for path in paths], find(options.results))
+    files = dict(zip(paths, pages, strict=True))
+    files |= {options.plots / name: svg for name, svg in plots.items()}
     stray = set(options.plots.glob("*.svg")) - set(files)
     stale = [path for path, text in files.items() if not path.exists() or path.read_text() != text]
     if options.check:

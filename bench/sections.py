@@ -385,6 +385,26 @@ def storm(results: Results) -> Section:
     return Section(head + table(titles, rows))
 
 
+def replicas(results: Results) -> Section:
+    """bench.replicas."""
+    rows = [
+        [
+            f"{row['replicas']}",
+            figure(row["records_per_second"]),
+            f"{row['connections']}",
+            figure(row["received_per_second"]),
+            figure(row["sent_per_second"]),
+            f"{row['broker_cores']:.1%}",
+        ]
+        for row in results["rows"]
+    ]
+    titles = ["replicas", "records/s", "connections each", "bytes/s to each", "bytes/s from each"]
+    titles.append("broker, of a core")
+    name = {"kafka": "Apache Kafka", "embedded": "The embedded broker"}[results["broker"]]
+    head = f"{name}, frames of {results['bytes']:,} B:\n\n"
+    return Section(head + table(titles, rows))
+
+
 RENDERERS: Final[dict[str, Renderer]] = {
     "curve": curve,
     "deflate": deflate,
@@ -394,6 +414,7 @@ RENDERERS: Final[dict[str, Renderer]] = {
     "idle": idle,
     "memory": memory,
     "peers": peers,
+    "replicas": replicas,
     "resume": resume,
     "storm": storm,
     "tune": tune,

@@ -317,6 +317,9 @@ def main() -> int:
     if options.plot is not None:
         options.plot.write_text(picture(rows))
     load = {"clients": options.clients, "rate": options.rate, "foreign": options.topic is not None}
+    # Only the measurement's own records have a size that is known beforehand.
+    own = options.topic is None and options.record is None
+    load["bytes"] = options.bytes if own else None
     advice = {"workers": found.workers, "reason": found.reason, "warnings": list(found.warnings)}
     report(options.out, {**load, "rows": rows, "advice": advice})
     return 0 if found.workers is not None else 1

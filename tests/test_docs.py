@@ -5,15 +5,23 @@ from __future__ import annotations
 import configparser
 import re
 import tomllib
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
+from energyws.control.health import REASONS
+from energyws.control.host import Host
+from energyws.control.limits import doubts
+from energyws.control.metrics import DEFINITIONS
 from energyws.control.reload import TABLE, Takes
 from energyws.control.status import Partition
 from energyws.control.top.keys import KEYS
 from energyws.errors import ExitCode
 from energyws.protocol import Unrecovered
+from energyws.settings import Kafka, Settings
 from tests.control.documents import Child, document
 
 ROOT = Path(__file__).parent.parent
@@ -103,6 +111,74 @@ def test_pictures_refer_to_nothing_outside() -> None:
     for picture in pictures:
         text = picture.read_text().replace('"http://www.w3.org/2000/svg"', "")
         assert re.findall(r"https?:|@import|@font-face|url\((?!#)|href=\"(?!#)", text) == []
+
+
+def exposed() -> dict[str, set[str]]:
+    """The labels of each metric, by the names that a scrape has."""
+    found = {}
+    for each in DEFINITIONS:
+        endings = {"counter": ("_total",), "gauge": ("",)}.get(each.kind, ("", "_bucket", "_count"))
+        found |= {each.name + ending: set(each.labels) for ending in endings}
+    return found
+
+
+def test_metrics_of_the_operators_page_exist() -> None:
+    known = exposed()
+    named = re.findall(r"\b(energyws_[a-z_]+)(?:\{([a-z]+)=)?", OPERATIONS)
+    assert len(named) > 20
+    assert [name for name, _ in named if name not in known] == []
+    assert [name for name, label in named if label and label not in known[name]] == []
+
+
+def keys_of(kind: Any, prefix: str = "") -> Iterator[str]:
+    """Every key of a section, and of the sections in it."""
+    hints = get_type_hints(kind)
+    for each in fields(kind):
+        yield prefix + each.name
+        for inner in (hints[each.name], *get_args(hints[each.name])):
+            if is_dataclass(inner):
+                yield from keys_of(inner, f"{prefix}{each.name}.")
+
+
+def test_configuration_keys_of_the_operators_page_exist() -> None:
+    known = set(keys_of(Settings))
+    sections = "|".join(each.name for each in fields(Settings))
+    named = set(re.findall(rf"`((?:{sections})\.[a-z_.]+)", OPERATIONS))
+    assert len(named) > 20
+    assert sorted(named - known) == []
+
+
+def test_every_shortage_that_is_warned_of_is_documented() -> None:
+    poor = Host(
+        **dict.fromkeys(("descriptors", "somaxconn", "syn_backlog", "conntrack_max"), 1),
+        syncookies=0,
+        tcp_mem=(1, 1, 1),
+        tcp_rmem=(1, 1, 1),
+        tcp_wmem=(1, 1, 1),
+        memory_bytes=1,
+    )
+    rows = table(OPERATIONS, "## Limits of machine and container")
+    found = doubts(Settings(kafka=Kafka(brokers="b")), 2, poor)
+    assert {f"`{doubt.event}`" for doubt in found} == {warning for _, warning, _ in rows}
+
+
+def test_every_reason_not_to_be_ready_is_in_the_runbook() -> None:
+    rows = table(OPERATIONS, "### Not ready")
+    assert {name for names, *_ in rows for name in re.findall(r"`([^`]+)`", names)} == {*REASONS}
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        path, _, anchor = target.partition("#")
+        if "://" in target:
+            continue
+        file = page.parent / path if path else page
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+            slugs = {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+            assert anchor in slugs, target
 
 
 def test_changelog_begins_with_the_version_of_the_package() -> None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Final
 
-_ROOT: Final = Path("/sys/fs/cgroup")
-_SELF: Final = Path("/proc/self/cgroup")
+from energyws.control.cgroups import MEMBERSHIP, ROOT, groups
 
 
 def usable_cores() -> int:
     """The least of the affinity mask and the cgroup's CPU quota, rounded up; at least one."""
-    return limit(len(os.sched_getaffinity(0)), quota(_ROOT, _SELF))
+    return limit(len(os.sched_getaffinity(0)), quota(ROOT, MEMBERSHIP))
 
 
 def limit(affinity: int, cpu_quota: float | None) -> int:
@@ -25,27 +23,8 @@ def limit(affinity: int, cpu_quota: float | None) -> int:
 
 def quota(root: Path, membership: Path) -> float | None:
     """The CPU quota in cores over all enclosing groups (cgroup v2, else v1); None: unlimited."""
-    quotas = [found for group in _groups(root, membership) if (found := _read(group)) is not None]
-    return min(quotas, default=None)
-
-
-def _groups(root: Path, membership: Path) -> list[Path]:
-    """This process's group and those around it, under every hierarchy that rules CPU time."""
-    groups = [root, root / "cpu"]
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        return groups
-    for line in lines:
-        # "0::/a/b" in v2, "4:cpu,cpuacct:/a/b" in v1 (cgroups(7)).
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        base = root / "cpu" if controllers else root
-        parts = Path(path.lstrip("/")).parts
-        groups += [base.joinpath(*parts[: depth + 1]) for depth in range(len(parts))]
-    return groups
+    found = (_read(group) for group in groups(root, membership, "cpu"))
+    return min((cores for cores in found if cores is not None), default=None)
 
 
 def _read(group: Path) -> float | None:

@@ -14,7 +14,6 @@ import errno
 import socket
 import struct
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from energyws.errors import BootError
@@ -31,22 +30,6 @@ _RETURN: Final = 0x06
 _RANDOM: Final = 0xFFFFF000 + 56
 # No such index: the kernel chooses by the hash of the addresses, as without a program.
 _ANY: Final = 0xFFFFFFFF
-# Of this network namespace, as a listening socket is.
-SOMAXCONN: Final = Path("/proc/sys/net/core/somaxconn")
-
-
-def queue_limit(backlog: int, somaxconn: Path = SOMAXCONN) -> int | None:
-    """How many connections may really wait, where the kernel allows fewer than `backlog`.
-
-    listen(2) says nothing when it takes less than it was given. None: it takes all, or nobody
-    can tell.
-    """
-    try:
-        limit = int(somaxconn.read_text())
-    except (OSError, ValueError):
-        return None
-    return limit if limit < backlog else None
-
 
 _log = Log("sockets")
 

@@ -36,10 +36,12 @@ from energyws.control.config import check_files, warnings, with_secret_file
 from energyws.control.cores import usable_cores
 from energyws.control.files import Watched
 from energyws.control.fleet import CONSUMER, Fleet
+from energyws.control.host import read_host
+from energyws.control.limits import Doubt, doubts
 from energyws.control.notify import manager
 from energyws.control.reload import Takes, plan
 from energyws.control.rundir import RunDirectory
-from energyws.control.sockets import Listeners, queue_limit
+from energyws.control.sockets import Listeners
 from energyws.control.spawn import Command, Spawner, module_command
 from energyws.control.status import Status, usage_of
 from energyws.control.terminal import Terminal
@@ -56,8 +58,6 @@ LIVE_SECONDS: Final = 30.0
 LOOK_SECONDS: Final = 1.0
 # What is shown of the log.
 RECENT_EVENTS: Final = 50
-# Per process: what is no client connection.
-_OTHER_DESCRIPTORS: Final = 64
 
 _log = Log("supervisor")
 _config_log = Log("config")
@@ -85,13 +85,13 @@ class Supervisor:
         self._version = installed()
         self._usage = psutil.Process()
         self._recent = Recent("supervisor", RECENT_EVENTS)
+        self._doubts: list[Doubt] = []
 
     async def run(self) -> int:
         """Until the service ends; its exit code. Raises BootError before the first child runs."""
         settings = self._settings
         self._loop = asyncio.get_running_loop()
-        _raise_descriptor_limit(settings.server.max_connections, self._fleet.workers)
-        _warn_of_short_queue(settings.server.backlog)
+        _raise_descriptor_limit()
         with ExitStack() as stack:
             stack.enter_context(self._recent.kept())
             self._manager = manager(os.environ)
@@ -157,6 +157,15 @@ class Supervisor:
         )
         _log.info("admin listening", host=self._settings.admin.host, port=admin_port)
         _warn_of_settings(self._settings)
+        self._tell_doubts()
+
+    def _tell_doubts(self) -> None:
+        """What the machine may be short of, where that was not so before."""
+        found = doubts(self._settings, self._fleet.workers, read_host())
+        for doubt in found:
+            if doubt not in self._doubts:
+                _log.warning(doubt.event, **dict(doubt.fields), hint=doubt.hint)
+        self._doubts = found
 
     def _handle_signals(self, terminal: Terminal) -> None:
         def on_hangup() -> None:
@@ -228,6 +237,7 @@ class Supervisor:
         self._row.add(Field.RELOADS)
         _log.info("reloaded", trigger=reason, changed=",".join(change.keys) or "nothing")
         _warn_of_settings(settings)
+        self._tell_doubts()
         if restart := change.taking(Takes.RESTART):
             _log.warning("only a restart brings this into force", keys=",".join(restart))
         self._children.adopt(settings)
@@ -255,7 +265,7 @@ class Supervisor:
         if workers != before:
             _log.info("scaling", workers=workers, before=before)
             self._fleet.scale(workers)
-            _raise_descriptor_limit(self._settings.server.max_connections, workers)
+            self._tell_doubts()
             self._wake.set()
 
     def _step(self) -> None:
@@ -453,27 +463,7 @@ def _warn_of_settings(settings: Settings) -> None:
         _config_log.warning("configuration to look at", what=warning)
 
 
-def _warn_of_short_queue(backlog: int) -> None:
-    limit = queue_limit(backlog)
-    if limit is not None:
-        _log.warning(
-            "the kernel lets fewer connections wait than server.backlog",
-            backlog=backlog,
-            limit=limit,
-            hint=f"sysctl -w net.core.somaxconn={backlog}",
-        )
-
-
-def _raise_descriptor_limit(max_connections: int, workers: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    room = workers * (hard - _OTHER_DESCRIPTORS)
-    if hard != resource.RLIM_INFINITY and room < max_connections:
-        _log.warning(
-            "too few file descriptors for server.max_connections",
-            max_connections=max_connections,
-            room=room,
-            limit_per_process=hard,
-            hint=f"ulimit -n {max_connections // workers + _OTHER_DESCRIPTORS + 1}",
-        )
+def _raise_descriptor_limit() -> None:
+    # Children inherit it.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

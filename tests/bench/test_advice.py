@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.advice import BUSIEST_SHARE, Trial, advise
+from bench.advice import (
+    BUSIEST_SHARE,
+    Trial,
+    advise,
+    cores_used,
+    disagreements,
+    estimate,
+)
 
 
 def trial(
@@ -82,3 +89,39 @@ def test_what_is_recommended_is_sound(trials: list[Trial]) -> None:
         assert chosen.exact
         assert chosen.busiest_share <= BUSIEST_SHARE
         assert chosen.p99_ms <= 100
+
+
+@pytest.mark.parametrize(
+    ("deliveries", "us", "workers"),
+    [(0, 6.0, 1), (40_000, 6.0, 1), (100_000, 6.0, 1), (100_001, 6.0, 2), (400_000, 6.0, 4)],
+)
+def test_formula(deliveries: float, us: float, workers: int) -> None:
+    assert estimate(deliveries, us) == workers
+
+
+@given(st.floats(1, 1e7), st.floats(0.1, 50))
+def test_formula_leaves_headroom_and_no_worker_too_many(deliveries: float, us: float) -> None:
+    workers = estimate(deliveries, us)
+    used = cores_used(deliveries, us)
+    assert used / workers <= BUSIEST_SHARE * 1.000001
+    assert workers == 1 or used / (workers - 1) > BUSIEST_SHARE * 0.999999
+
+
+@pytest.mark.parametrize(
+    ("us", "trials", "advised", "said"),
+    [
+        pytest.param(6.0, [trial(1, 0.24), trial(2, 0.12)], 1, [], id="agreed"),
+        pytest.param(6.0, [trial(1, 0.24), trial(2, 0.12)], 2, [], id="more for a quicker p99"),
+        pytest.param(6.0, [trial(1, 0.7), trial(2, 0.4)], 2, ["2 left headroom"], id="dearer"),
+        pytest.param(20.0, [trial(1, 0.5)], 1, ["1 left headroom", "1 was advised"], id="cheaper"),
+        pytest.param(60.0, [trial(1, 0.9), trial(2, 0.8)], None, [], id="neither is enough"),
+        pytest.param(6.0, [trial(1, 0.9), trial(2, 0.8)], None, ["no count up to 2"], id="hot"),
+        pytest.param(6.0, [trial(1, exact=False), trial(2)], 2, ["2 left headroom"], id="losses"),
+    ],
+)
+def test_formula_and_trials_are_compared(
+    us: float, trials: list[Trial], advised: int | None, said: list[str]
+) -> None:
+    found = disagreements(40_000, us, trials, advised)
+    assert len(found) == len(said)
+    assert all(part in line for part, line in zip(said, found, strict=True))

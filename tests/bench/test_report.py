@@ -142,6 +142,7 @@ RESULTS: dict[str, dict[str, Any]] = {
                 "records_per_second": rate,
                 "worker_us": 5.5,
                 "consumer_us": 0.3,
+                "writes_per_delivery": 1.0 if rate == 20.0 else 0.05,
                 "deliveries_per_core_second": 181_818,
                 "delay_p50_ms": 10.5,
                 "delay_p99_ms": 20.5,
@@ -185,6 +186,21 @@ RESULTS: dict[str, dict[str, Any]] = {
             },
         ],
     },
+    "replicas": {
+        "broker": "kafka",
+        "bytes": 1138,
+        "rows": [
+            {
+                "replicas": replicas,
+                "records_per_second": 20.0,
+                "connections": 3,
+                "received_per_second": 25_153,
+                "sent_per_second": 3368,
+                "broker_cores": 0.0613,
+            }
+            for replicas in (1, 2)
+        ],
+    },
     "resume": {
         "resuming": 1000,
         "records_each": 10_000,
@@ -221,6 +237,7 @@ RESULTS: dict[str, dict[str, Any]] = {
     "tune": {
         "clients": 2000,
         "rate": 20.0,
+        "bytes": 440,
         "foreign": False,
         "rows": [
             {
@@ -301,29 +318,51 @@ def test_peers_that_cost_less_or_cannot_follow_are_told() -> None:
 
 def test_page_is_filled_again_and_again_with_the_same() -> None:
     results = {"curve": {"curve": document("curve")}}
-    once, plots = report.render(page("curve", "tune"), results)
+    (once,), plots = report.render([page("curve", "tune")], results)
     assert "old" not in once
     assert "between" in once
     assert "Not measured yet: `python -m bench.tune --out bench/results/tune.json`" in once
     assert list(plots) == ["curve.svg"]
-    assert report.render(once, results) == (once, plots)
+    assert report.render([once], results) == ([once], plots)
 
 
 def test_several_results_of_a_bench_stand_below_each_other() -> None:
     results = {"curve": {"curve-four": document("curve"), "curve-two": document("curve")}}
-    text, plots = report.render(page("curve"), results)
+    (text,), plots = report.render([page("curve")], results)
     assert text.index("curve-four.svg") < text.index("curve-two.svg")
     assert sorted(plots) == ["curve-four.svg", "curve-two.svg"]
 
 
 def test_results_without_a_place_are_refused() -> None:
-    with pytest.raises(ValueError, match="no place for the results of curve"):
-        report.render(page("tune"), {"curve": {"curve": document("curve")}})
+    with pytest.raises(ValueError, match="no page has a place for the results of curve"):
+        report.render([page("tune"), page("delay")], {"curve": {"curve": document("curve")}})
 
 
 def test_place_of_no_bench_is_refused() -> None:
     with pytest.raises(ValueError, match="'nothing', which has no renderer"):
-        report.render(page("nothing"), {})
+        report.render([page("nothing")], {})
+
+
+def test_places_may_be_on_different_pages() -> None:
+    results = {name: {name: document(name)} for name in ("curve", "idle")}
+    (first, second), _ = report.render([page("curve"), page("idle")], results)
+    assert "bench.curve --seconds" in first
+    assert "bench.idle --seconds" in second
+
+
+def test_place_of_unknown_figures_is_refused() -> None:
+    with pytest.raises(ValueError, match="'nothing', which nobody knows"):
+        report.render([page("nothing").replace("bench", "figures")], {})
+
+
+def test_pages_that_contradict_themselves_are_not_written() -> None:
+    tried = document("tune")
+    tried["results"] = {**tried["results"], "bytes": 1138}
+    fanout = document("fanout")
+    fanout["results"] = {"fanout": [{**RESULTS["fanout"]["fanout"][0], "worker_us": 30.0}]}
+    results = {"tune": {"tune": tried}, "fanout": {"fanout": fanout}}
+    with pytest.raises(ValueError, match="the formula says 2, but 1 left headroom when tried"):
+        report.render([page("tune", "fanout")], results)
 
 
 def test_command_writes_and_checks(tmp_path: Path) -> None:
@@ -341,7 +380,7 @@ def test_command_writes_and_checks(tmp_path: Path) -> None:
     assert sorted(file.name for file in plots.iterdir()) == ["curve.svg"]
 
 
-def test_page_in_the_repository_is_what_its_results_give() -> None:
+def test_pages_in_the_repository_are_what_their_results_give() -> None:
     assert report.main(["--check"]) == 0
 
 

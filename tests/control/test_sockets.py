@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from energyws.control.sockets import SOMAXCONN, Listeners, queue_limit
+from energyws.control.sockets import Listeners
 from energyws.settings import Server
 
 COUNT = 60
@@ -77,27 +76,3 @@ def test_released_slot_can_be_used_again(listeners: Listeners) -> None:
     listeners.claim(1)
     listeners.steer((1,))
     assert spread(listeners, 2) == [0, COUNT]
-
-
-@pytest.mark.parametrize(
-    ("backlog", "somaxconn", "limit"),
-    [(4096, "128\n", 128), (4096, "4096\n", None), (100, "4096\n", None), (10, "?\n", None)],
-)
-def test_queue_is_as_long_as_the_kernel_allows(
-    tmp_path: Path, backlog: int, somaxconn: str, limit: int | None
-) -> None:
-    path = tmp_path / "somaxconn"
-    path.write_text(somaxconn)
-
-    assert queue_limit(backlog, path) == limit
-
-
-def test_where_the_kernel_does_not_tell_nothing_is_said(tmp_path: Path) -> None:
-    assert queue_limit(4096, tmp_path / "missing") is None
-
-
-def test_the_limit_is_this_kernels() -> None:
-    limit = int(SOMAXCONN.read_text())
-
-    assert queue_limit(limit) is None
-    assert queue_limit(limit + 1) == limit

@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
+from energyws.control.cores import usable_cores
 from energyws.control.remote import NotDone, Remote
 from energyws.settings import Admin
 from tests.service import eventually
@@ -342,3 +343,15 @@ def test_admin_tells_what_is_not_ready(run: Run) -> None:
     names = [child["name"] for child in supervised.admin("/workers")[1]]
     assert sorted(names) == ["consumer", "worker-0", "worker-1"]
     assert supervised.admin("/nowhere")[0] == 404
+
+
+def test_what_the_machine_is_short_of_is_told_once_with_the_command(run: Run) -> None:
+    supervised = run(server={"backlog": 1 << 30, "workers": 1}).ready()
+    (line,) = supervised.logged("the kernel lets fewer connections wait than server.backlog")
+    assert f"sysctl -w net.core.somaxconn={1 << 30}" in line
+    for number in range(usable_cores()):
+        supervised.signal(signal.SIGTTIN)
+        supervised.wait_logged("scaling", f"workers={number + 2} ")
+    (line,) = supervised.wait_logged("more workers than cores")
+    assert f"energyws scale {usable_cores()}" in line
+    assert len(supervised.logged("the kernel lets fewer connections wait")) == 1

@@ -1,0 +1,144 @@
+"""What each replica costs the broker: connections, bytes and CPU, at rest and under traffic.
+
+    python -m bench.replicas --replicas 3 --rate 20
+
+One to so many services with a worker each read the same topic, each as a group of its own. Bytes
+are those of TCP's payload in both directions, by the kernel's count of each connection
+(tcp_info, read with `ss` of iproute2), so with fetches, answers, commits and metadata.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psutil
+
+from bench.broker import KINDS, Broker, open_broker
+from bench.record import PARTITIONS, padded
+from bench.service import Service, Usage, Writer, report
+
+SETTLE_SECONDS: Final = 3.0
+_PID: Final = re.compile(r"pid=(\d+)")
+_SENT: Final = re.compile(r"bytes_sent:(\d+)")
+_RECEIVED: Final = re.compile(r"bytes_received:(\d+)")
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """A process's connections to one address, and their bytes so far."""
+
+    connections: int
+    sent: int
+    received: int
+
+
+def parse(text: str, pid: int) -> Traffic:
+    """What `ss --tcp --info --processes --no-header` says of a process: two lines a connection."""
+    lines = text.splitlines()
+    found = [
+        info
+        for socket, info in zip(lines[::2], lines[1::2], strict=True)
+        if str(pid) in _PID.findall(socket)
+    ]
+
+    def total(pattern: re.Pattern[str]) -> int:
+        # A connection that has not sent anything yet lacks the field.
+        return sum(int(match[1]) for info in found if (match := pattern.search(info)))
+
+    return Traffic(len(found), total(_SENT), total(_RECEIVED))
+
+
+def traffic(pid: int, port: int) -> Traffic:
+    """Of a process's connections to a port of this machine."""
+    command = ["ss", "--tcp", "--info", "--processes", "--no-header", "--numeric"]
+    command += ["state", "established", "dst", f"127.0.0.1:{port}"]
+    return parse(subprocess.run(command, check=True, capture_output=True, text=True).stdout, pid)
+
+
+def run(
+    broker: Broker, replicas: int, topic: str, rate: float, options: argparse.Namespace
+) -> dict[str, Any]:
+    """So many replicas at this rate of records: a row of the table, by replica and second."""
+    port = int(broker.bootstrap.rpartition(":")[2])
+    assert broker.pid is not None, "the broker must be on this machine"
+    process = psutil.Process(broker.pid)
+    with ExitStack() as stack:
+        services = [
+            stack.enter_context(
+                Service(
+                    1,
+                    brokers=broker.bootstrap,
+                    kafka={"topic": topic, "group_id": f"r{n}", "options": broker.options},
+                )
+            )
+            for n in range(replicas)
+        ]
+        consumers = [service.processes()["consumer"].pid for service in services]
+        writer = Writer(broker.bootstrap, lambda p, n: padded(p, n, options.bytes), topic=topic)
+        _feed(writer, rate, SETTLE_SECONDS)
+        before = [traffic(pid, port) for pid in consumers]
+        busy, began = Usage.of(process), time.monotonic()
+        _feed(writer, rate, options.seconds)
+        took = time.monotonic() - began
+        cores = Usage.of(process).since(busy).total / took
+        after = [traffic(pid, port) for pid in consumers]
+    each = replicas * took
+    return {
+        "replicas": replicas,
+        "records_per_second": rate,
+        "connections": max(found.connections for found in after),
+        "received_per_second": round(sum(f.received for f in _since(after, before)) / each),
+        "sent_per_second": round(sum(f.sent for f in _since(after, before)) / each),
+        "broker_cores": round(cores, 4),
+    }
+
+
+def _since(after: list[Traffic], before: list[Traffic]) -> list[Traffic]:
+    return [
+        Traffic(a.connections, a.sent - b.sent, a.received - b.received)
+        for a, b in zip(after, before, strict=True)
+    ]
+
+
+def _feed(writer: Writer, rate: float, seconds: float) -> None:
+    if rate:
+        writer.write(rate, seconds)
+    else:
+        time.sleep(seconds)
+
+
+def main() -> int:
+    """Run it; the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--replicas", type=int, default=3, help="from one to so many")
+    parser.add_argument("--rate", type=float, default=20, help="records a second")
+    parser.add_argument("--bytes", type=int, default=1138, help="size of a frame's payload")
+    parser.add_argument("--seconds", type=float, default=10, help="of each row")
+    parser.add_argument("--broker", choices=KINDS, default="kafka")
+    parser.add_argument("--out", help="write the results here, as JSON")
+    options = parser.parse_args()
+    rows = []
+    with open_broker(options.broker) as broker:
+        topic = f"replicas-{os.getpid()}"
+        broker.create_topic(topic, PARTITIONS)
+        for replicas in range(1, options.replicas + 1):
+            for rate in (0.0, options.rate):
+                rows.append(run(broker, replicas, topic, rate, options))
+                print(rows[-1], flush=True)
+    results = {"broker": options.broker, "bytes": options.bytes, "rows": rows}
+    report(options.out, results)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

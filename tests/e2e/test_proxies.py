@@ -1,0 +1,268 @@
+"""The files of config/proxies before two real replicas: only addresses, ports and times differ."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.clients import Peer
+from tests.service import PATIENCE_SECONDS, Records, Service, eventually, token
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+PROXIES = Path(__file__).parents[2] / "config" / "proxies"
+# In place of the files' 75 seconds.
+IDLE_SECONDS = 2
+KINDS = ("nginx", "haproxy")
+
+
+@dataclass
+class Proxy:
+    """A running proxy: where it listens, who vouches for it, and where its log is."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    trust: ssl.SSLContext
+    log: Path
+
+    def connect(self, query: str = "", **options: Any) -> Peer:
+        """A client that answers pings, as every WebSocket library does."""
+        return Peer(
+            f"wss://127.0.0.1:{self.port}/ws/energy{query}",
+            additional_headers=options.pop(
+                "additional_headers", {"Authorization": f"Bearer {token()}"}
+            ),
+            ssl=self.trust,
+            ping_interval=None,
+            close_timeout=0.5,
+            open_timeout=PATIENCE_SECONDS,
+            **options,
+        )
+
+    def reload(self) -> None:
+        """As `nginx -s reload` and `systemctl reload haproxy` do."""
+        haproxy = "haproxy" in str(self.process.args)
+        self.process.send_signal(signal.SIGUSR2 if haproxy else signal.SIGHUP)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def adapted(name: str, changes: dict[str, str]) -> str:
+    """A file with these texts exchanged; each must be there."""
+    text = (PROXIES / name).read_text()
+    for old, new in changes.items():
+        assert old in text, f"{name} has no {old!r} any more"
+        text = text.replace(old, new)
+    return text
+
+
+def certificate(directory: Path) -> tuple[Path, Path]:
+    cert, key = directory / "tls.crt", directory / "tls.key"
+    subprocess.run(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 "
+        "-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 "
+        f"-keyout {key} -out {cert}".split(),
+        check=True,
+        capture_output=True,
+    )
+    return cert, key
+
+
+def nginx(directory: Path, executable: str, port: int, services: list[Service]) -> list[str]:
+    cert, key = directory / "tls.crt", directory / "tls.key"
+    text = adapted(
+        "nginx.conf",
+        {
+            "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
+            "/etc/nginx/tls.crt": str(cert),
+            "/etc/nginx/tls.key": str(key),
+            "/var/log/nginx/access.log": str(directory / "log"),
+            "energyws-a:8080": f"127.0.0.1:{services[0].port}",
+            "energyws-b:8080": f"127.0.0.1:{services[1].port}",
+            " 75s": f" {IDLE_SECONDS}s",
+            "worker_shutdown_timeout 5m": "worker_shutdown_timeout 1s",
+        },
+    )
+    # Where it writes while it is not installed, and not root.
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    places = "\n".join(f"    {kind}_temp_path {directory}/{kind};" for kind in kinds)
+    path = directory / "nginx.conf"
+    path.write_text(text.replace("http {\n", f"http {{\n{places}\n", 1))
+    directives = f"daemon off; pid {directory}/pid; error_log stderr;"
+    return [executable, "-p", str(directory), "-c", str(path), "-g", directives]
+
+
+def haproxy(directory: Path, executable: str, port: int, services: list[Service]) -> list[str]:
+    cert, key = directory / "tls.crt", directory / "tls.key"
+    pem = directory / "energyws.pem"
+    pem.write_bytes(cert.read_bytes() + key.read_bytes())
+    one, two = services
+    path = directory / "haproxy.cfg"
+    path.write_text(
+        adapted(
+            "haproxy.cfg",
+            {
+                "bind :443": f"bind 127.0.0.1:{port}",
+                "/etc/haproxy/energyws.pem": str(pem),
+                "energyws-a:8080": f"127.0.0.1:{one.port} port {one.admin_port}",
+                "energyws-b:8080": f"127.0.0.1:{two.port} port {two.admin_port}",
+                "timeout tunnel 75s": f"timeout tunnel {IDLE_SECONDS}s",
+                "hard-stop-after 5m": "hard-stop-after 1s",
+                "maxconn 50000": "maxconn 500",
+            },
+        )
+    )
+    # With a master: its workers are exchanged by a reload.
+    return [executable, "-W", "-db", "-f", str(path)]
+
+
+@contextmanager
+def running(kind: str, directory: Path, services: list[Service]) -> Iterator[Proxy]:
+    executable = shutil.which(kind) or shutil.which(kind, path="/usr/sbin")
+    if executable is None:
+        package = {"nginx": "nginx-light"}.get(kind, kind)
+        reason = f"this test needs {kind} (Debian: {package})"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    cert, _ = certificate(directory)
+    port, log = free_port(), directory / "log"
+    command = {"nginx": nginx, "haproxy": haproxy}[kind](directory, executable, port, services)
+    check = [*command, "-t"] if kind == "nginx" else [executable, "-c", "-f", command[-1]]
+    checked = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    assert "[warn" not in checked.stderr.lower(), checked.stderr
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+    try:
+        eventually(lambda: answers(port), f"{kind} listens")
+        trust = ssl.create_default_context(cafile=str(cert))
+        # websockets reads and writes in two threads. Before Python 3.13 a TLS socket does not
+        # always survive that while the session tickets of TLS 1.3 come in: one in some hundred.
+        trust.maximum_version = ssl.TLSVersion.TLSv1_2
+        yield Proxy(process, port, trust, log)
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_SECONDS)
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+Start = Callable[..., tuple[Proxy, list[Service]]]
+
+
+@pytest.fixture
+def start(serve: Callable[..., Service], tmp_path: Path) -> Iterator[Start]:
+    """A proxy of some kind before two replicas with these settings."""
+    with ExitStack() as stack:
+
+        def begin(kind: str, **server: Any) -> tuple[Proxy, list[Service]]:
+            sections = {"server": {"workers": 1, **server}}
+            services = [serve(**sections) for _ in range(2)]
+            for service in services:
+                service.ready()
+            return stack.enter_context(running(kind, tmp_path, services)), services
+
+        yield begin
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_idle_client_is_kept_by_pings(start: Start, records: Records, kind: str) -> None:
+    proxy, _ = start(kind, ping_interval_seconds=0.5)
+    with proxy.connect() as peer:
+        peer.subscribe()
+        assert sorted(peer.numbers(len(records.send(3)))) == [0, 1, 2]
+        # Nothing but pings for twice the proxy's patience.
+        with pytest.raises(TimeoutError):
+            peer.receive(2 * IDLE_SECONDS + 1)
+        assert sorted(peer.numbers(len(records.send(3)))) == [3, 4, 5]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_pings_the_proxy_would_cut_an_idle_client_off(start: Start, kind: str) -> None:
+    proxy, _ = start(kind, ping_interval_seconds=60)
+    with proxy.connect() as peer:
+        peer.subscribe()
+        began = time.monotonic()
+        with pytest.raises(Exception, match="close frame"):
+            peer.receive(5 * IDLE_SECONDS)
+        assert time.monotonic() - began > IDLE_SECONDS / 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_client_that_a_reload_cuts_off_resumes(start: Start, records: Records, kind: str) -> None:
+    proxy, _ = start(kind, ping_interval_seconds=0.5)
+    with proxy.connect() as peer:
+        position = peer.subscribe()["position"]
+        proxy.reload()
+        with pytest.raises(Exception, match="close frame"):
+            peer.receive(PATIENCE_SECONDS)
+    missed = records.send(5)
+    with proxy.connect() as peer:
+        assert peer.subscribe(resume={"energy": position})["recovered"]
+        assert sorted(peer.numbers(5)) == missed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nobody_is_refused_while_a_replica_drains(start: Start, kind: str) -> None:
+    proxy, services = start(kind, ping_interval_seconds=0.5, drain_seconds=3.0)
+    with ExitStack() as stack:
+        for _ in range(6):
+            stack.enter_context(proxy.connect()).subscribe()
+        services[0].signal(signal.SIGTERM)
+        services[0].wait_logged("draining")
+        while not services[0].logged("stopped"):
+            with proxy.connect() as newcomer:
+                newcomer.subscribe()
+    assert services[0].wait() == 0
+    # Both had clients before.
+    assert all(service.logged("WebSocket client connected") for service in services)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_token_in_a_url_does_not_reach_the_proxys_log(start: Start, kind: str) -> None:
+    proxy, _ = start(kind)
+    with proxy.connect(f"?token={token()}", additional_headers={}) as peer:
+        peer.subscribe()
+    eventually(lambda: "/ws/energy" in proxy.log.read_text(), "the request is in the log")
+    line = next(line for line in proxy.log.read_text().splitlines() if "/ws/energy" in line)
+    assert "token" not in line
+    assert re.search(r"\b101\b", line)
+
+
+def test_traefiks_two_files_belong_together() -> None:
+    static = yaml.safe_load((PROXIES / "traefik.yaml").read_text())
+    http = yaml.safe_load((PROXIES / "traefik-routes.yaml").read_text())["http"]
+    (router,) = http["routers"].values()
+    assert set(router["entryPoints"]) <= set(static["entryPoints"])
+    assert set(router["middlewares"]) <= set(http["middlewares"])
+    balancer = http["services"][router["service"]]["loadBalancer"]
+    assert balancer["serversTransport"] in http["serversTransports"]
+    assert static["providers"]["file"]["filename"].endswith("/traefik-routes.yaml")
+    assert "accessLog" not in static
