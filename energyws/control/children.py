@@ -23,7 +23,15 @@ from energyws.board import COLUMNS, ROWS, Board, Field, Row, State
 from energyws.control.actions import Exit, Start, describe
 from energyws.control.sockets import Listeners
 from energyws.control.spawn import ChildSpec, Spawner
-from energyws.control.status import Ended, Partition, Process, Usage, partitions_of, usage_of
+from energyws.control.status import (
+    Ended,
+    Ending,
+    Partition,
+    Process,
+    Usage,
+    partitions_of,
+    usage_of,
+)
 from energyws.control.watch import Beat
 from energyws.errors import ExitCode
 from energyws.log import Log
@@ -54,7 +62,7 @@ class Child:
     starts: int
     streams: list[str]
     leaving: bool = False
-    end: str | None = None
+    end: Ending | None = None
     cpu_seconds: float = 0.0
     started_at: float = field(default_factory=time.monotonic)
 
@@ -65,7 +73,7 @@ class Sightings(NamedTuple):
     processes: list[Process]
     ended: dict[str, Ended]
     starts: dict[str, int]
-    exits: dict[tuple[str, str], int]
+    exits: dict[tuple[str, Ending], int]
     partitions: dict[tuple[str, int], Partition]
 
 
@@ -83,7 +91,7 @@ class Children:
         self._starts: Counter[str] = Counter()
         self._exits: list[Exit] = []
         # By name and reason; and what those had counted that have ended, by name.
-        self._ends: Counter[tuple[str, str]] = Counter()
+        self._ends: Counter[tuple[str, Ending]] = Counter()
         self._ended: dict[str, Ended] = {}
         # What an ended child has counted must be seen once, here or there.
         self._moving = threading.Lock()
@@ -263,7 +271,7 @@ class Children:
     def _bury(self, number: int, child: Child, status: int) -> None:
         """Keep what it has counted; its connections are gone, and count no longer."""
         name = child.spec.name
-        why = child.end or ("told" if child.leaving and status == 0 else None)
+        why: Ending | None = child.end or ("told" if child.leaving and status == 0 else None)
         why = why or ("killed" if status < 0 else "failed")
         with self._moving:
             del self._running[number]

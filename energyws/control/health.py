@@ -19,24 +19,24 @@ REASONS: Final = (DRAINING, NO_CONSUMER, NO_BROKER, NOT_READ_BACK, NO_WORKER)
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """One running child. hung: it has shown no heartbeat for supervision.hang_seconds."""
+    """One child that has not ended. doomed: it hung or was overdue, and is being killed."""
 
     is_worker: bool
     state: State
     broker_up: bool
-    hung: bool = False
+    doomed: bool = False
 
     @property
     def works(self) -> bool:
         """Whether it does its work."""
-        return self.state is State.READY and not self.hung
+        return self.state is State.READY and not self.doomed
 
 
 def unready(draining: bool, children: Sequence[Sight]) -> list[str]:
     """Why nobody new should be sent here; empty: all is well."""
     reasons = [DRAINING] if draining else []
     consumers = [child for child in children if not child.is_worker]
-    if not any(not child.hung for child in consumers):
+    if not any(not child.doomed for child in consumers):
         reasons.append(NO_CONSUMER)
     elif not any(child.broker_up for child in consumers):
         reasons.append(NO_BROKER)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 
 from energyws import tally
 from energyws.board import MAX_PARTITIONS, Field, Place, Row, State
+
+# Why a child ended: as it was told, by itself, by a signal, or killed since it hung or was overdue.
+Ending = Literal["told", "failed", "killed", "hung", "overdue"]
 
 _HISTOGRAMS = {"fanout": tally.FANOUT, "age": tally.AGE, "loop_delay": tally.LOOP_DELAY}
 
@@ -99,7 +102,7 @@ class Status:
     processes: Sequence[Process]
     ended: Mapping[str, Ended]
     starts: Mapping[str, int]
-    exits: Mapping[tuple[str, str], int]
+    exits: Mapping[tuple[str, Ending], int]
     partitions: Sequence[Partition]
     events: Sequence[Mapping[str, object]]
 

@@ -17,9 +17,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Final, cast, get_args
 
-import psutil
-
-from energyws.board import Board, Field, State
+from energyws.board import Board, Field
 from energyws.control.actions import (
     Action,
     Halt,
@@ -35,7 +33,7 @@ from energyws.control.children import SUPERVISOR_ROW, Children
 from energyws.control.config import check_files, warnings, with_secret_file
 from energyws.control.cores import usable_cores
 from energyws.control.files import Watched
-from energyws.control.fleet import CONSUMER, Fleet
+from energyws.control.fleet import Fleet
 from energyws.control.host import read_host
 from energyws.control.limits import Doubt, doubts
 from energyws.control.notify import manager
@@ -43,17 +41,17 @@ from energyws.control.reload import Takes, plan
 from energyws.control.rundir import RunDirectory
 from energyws.control.sockets import Listeners
 from energyws.control.spawn import Command, Spawner, module_command
-from energyws.control.status import Status, usage_of
 from energyws.control.terminal import Terminal
+from energyws.control.view import View
 from energyws.errors import BootError, ConfigError, ExitCode
 from energyws.flood import tell_held_back
 from energyws.log import Log, Recent, adjust
 from energyws.orders import Leave
 from energyws.settings import MAX_WORKERS, Level, Settings
-from energyws.version import installed
 
 STEP_SECONDS: Final = 0.25
-LIVE_SECONDS: Final = 30.0
+# What the admin port waits for the loop to act.
+ACT_SECONDS: Final = 30.0
 # Between two looks at certificates and secrets.
 LOOK_SECONDS: Final = 1.0
 # What is shown of the log.
@@ -79,11 +77,8 @@ class Supervisor:
         self._load = load
         self._command = command
         self._fleet = Fleet(settings, worker_count(settings), random.random)
-        self._stepped_at = time.monotonic()
         self._wake = asyncio.Event()
         self._halt: Halt | None = None
-        self._version = installed()
-        self._usage = psutil.Process()
         self._recent = Recent("supervisor", RECENT_EVENTS)
         self._doubts: list[Doubt] = []
 
@@ -108,16 +103,12 @@ class Supervisor:
             self._look_at = self._rebalance_at = time.monotonic()
             spawner = Spawner(settings, board.descriptor, directory.path, self._command)
             self._children = Children(spawner, board, self._listeners, self._wake.set)
+            self._view = View(self._fleet, self._children, self._row, self._recent)
             # From here on it may be asked.
             self._admin = AdminServer(
                 settings.admin,
-                {
-                    "/live": self._live,
-                    "/ready": self._ready,
-                    "/workers": self._workers,
-                    "/status": self._status,
-                },
-                {},
+                self._view.answers(),
+                self._view.pages(),
                 {
                     "/workers": self._in_loop(self._scale),
                     "/rebalance": self._in_loop(self._rebalance),
@@ -270,14 +261,14 @@ class Supervisor:
 
     def _step(self) -> None:
         self._children.reap_strangers()
-        self._stepped_at = time.monotonic()
+        now = self._view.stepped_at = time.monotonic()
         tell_held_back()
         if not self._fleet.draining:
-            self._look_after(self._stepped_at)
-        actions = self._fleet.step(self._stepped_at, self._children.beats(), self._children.ended())
+            self._look_after(now)
+        actions = self._fleet.step(now, self._children.beats(), self._children.ended())
         for action in actions:
             self._carry_out(action)
-        self._manager.step(self._unready(), self._stepped_at)
+        self._manager.step(self._view.reasons(), now)
 
     def _carry_out(self, action: Action) -> None:
         match action:
@@ -307,7 +298,7 @@ class Supervisor:
             return act(body)
 
         def call(body: Any) -> tuple[int, Any]:
-            return asyncio.run_coroutine_threadsafe(acting(body), self._loop).result(LIVE_SECONDS)
+            return asyncio.run_coroutine_threadsafe(acting(body), self._loop).result(ACT_SECONDS)
 
         return call
 
@@ -367,68 +358,6 @@ class Supervisor:
                 now=settings.log.level,
                 before=before.log.level,
             )
-
-    # The admin port's threads call these: they only read.
-
-    def _live(self) -> tuple[int, Any]:
-        silent = time.monotonic() - self._stepped_at
-        alive = silent < LIVE_SECONDS
-        return (200 if alive else 503), {"live": alive, "silent_seconds": round(silent, 1)}
-
-    def _ready(self) -> tuple[int, Any]:
-        reasons = self._unready()
-        return (503 if reasons else 200), {"ready": not reasons, "reasons": reasons}
-
-    def _unready(self) -> list[str]:
-        reasons = []
-        children = list(self._children)
-        if self._fleet.draining:
-            reasons.append("draining")
-        consumers = [child.row for child in children if child.spec.name == CONSUMER]
-        if not consumers:
-            reasons.append("the consumer is not running")
-        elif not any(row[Field.BROKER_UP] for row in consumers):
-            reasons.append("the broker is not reachable")
-        elif not any(row[Field.STATE] == State.READY for row in consumers):
-            reasons.append("the consumer has not read all topics back yet")
-        ready = [child for child in children if child.row[Field.STATE] == State.READY]
-        if not any(child.spec.slot is not None for child in ready):
-            reasons.append("no worker is ready")
-        return reasons
-
-    def _status(self) -> tuple[int, Any]:
-        sight = self._children.sight()
-        status = Status(
-            wall=time.time(),
-            version=self._version,
-            reasons=self._unready(),
-            draining=self._fleet.draining,
-            workers_wanted=self._fleet.workers,
-            max_connections=self._settings.server.max_connections,
-            supervisor=usage_of(self._usage),
-            supervisor_columns=self._row.columns(),
-            processes=sight.processes,
-            ended=sight.ended,
-            starts=sight.starts,
-            exits=sight.exits,
-            partitions=list(sight.partitions.values()),
-            events=self._recent.events(),
-        )
-        return 200, status.as_json()
-
-    def _workers(self) -> tuple[int, Any]:
-        now = time.monotonic()
-        return 200, [
-            {
-                "name": child.spec.name,
-                "pid": child.process.pid,
-                "state": State(child.row[Field.STATE]).name.lower(),
-                "restarts": child.starts - 1,
-                "uptime_seconds": round(now - child.started_at, 1),
-                "board": child.row.snapshot(),
-            }
-            for child in self._children
-        ]
 
 
 def worker_count(settings: Settings) -> int:
