@@ -286,6 +286,34 @@ def memory(results: Results) -> Section:
     return Section(head + table(titles, rows))
 
 
+def metrics(results: Results) -> Section:
+    """bench.metrics."""
+    rows = [
+        [
+            f"{row['clients']:,}",
+            f"{row['bytes']:,}",
+            f"{row['deliveries_per_second']:,.0f}",
+            *(
+                f"{row[f'{what}_ratio']:.3f} "
+                f"({row[f'{what}_ratio_min']:.3f}–{row[f'{what}_ratio_max']:.3f})"
+                for what in ("worker", "service")
+            ),
+            figure(row["worker_us_with"]),
+            figure(row["worker_us_without"]),
+        ]
+        for row in results["loads"]
+    ]
+    titles = ["clients", "bytes", "deliveries/s", "worker's CPU, with ÷ without", "all processes'"]
+    titles += ["worker with, µs a delivery", "without"]
+    asked = results["scrape"]
+    costs = ", ".join(f"{name} {cost:.2f} ms" for name, cost in asked["scrape_cpu_ms"].items())
+    tail = (
+        f"\nOne scrape: {asked['scrape_bytes']:,} bytes in {figure(asked['scrape_ms'])} ms; "
+        f"CPU time beyond that at rest: {costs}.\n"
+    )
+    return Section(table(titles, rows) + tail)
+
+
 def deflate(results: Results) -> Section:
     """bench.deflate."""
     names = {"440": "440 B", "real": "the real record"}
@@ -413,6 +441,7 @@ RENDERERS: Final[dict[str, Renderer]] = {
     "fanout": fanout,
     "idle": idle,
     "memory": memory,
+    "metrics": metrics,
     "peers": peers,
     "replicas": replicas,
     "resume": resume,

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import orjson
 import psutil
@@ -42,6 +42,8 @@ _PACKAGES: Final = ("energyws", "picows", "aiofastnet", "uvloop", "pyzmq", "conf
 
 class Service:
     """`energyws serve` with ports of its own, on an embedded broker or on the one at `brokers`."""
+
+    program: ClassVar = "energyws.cli"
 
     def __init__(
         self,
@@ -89,7 +91,7 @@ class Service:
         path = directory / "config.yaml"
         path.write_bytes(orjson.dumps(config))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "energyws.cli", "serve", f"--config={path}"],
+            [sys.executable, "-m", self.program, "serve", f"--config={path}"],
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -58,10 +58,12 @@ class _Module:
 
     def calls(self) -> Iterator[Call]:
         for node in ast.walk(self._tree):
-            if isinstance(node, ast.Call):
-                methods = list(self._methods(node.func))
-                if methods:
-                    yield self._call(node, methods)
+            if not isinstance(node, ast.Call):
+                continue
+            if _last_name(node.func) == "Doubt":
+                yield self._doubt(node)
+            elif (methods := list(self._methods(node.func))) and not _passes_on(node):
+                yield self._call(node, methods)
 
     def _note(self, target: ast.expr, value: ast.expr) -> None:
         name = _last_name(target)
@@ -98,6 +100,12 @@ class _Module:
             if logger is not None:
                 yield function.attr, logger
 
+    def _doubt(self, node: ast.Call) -> Call:
+        """energyws.control.limits: made there, and written by the supervisor as it is."""
+        event, fields = (ast.literal_eval(_names_only(each)) for each in node.args[:2])
+        where = f"{self._path.relative_to(ROOT)}:{node.lineno}"
+        return Call(where, "supervisor", event, frozenset({"WARNING"}), (*fields, "hint"))
+
     def _call(self, node: ast.Call, methods: list[tuple[str, tuple[str, bool]]]) -> Call:
         where = f"{self._path.relative_to(ROOT)}:{node.lineno}"
         assert len(node.args) == 1, f"{where}: an event, and fields by name"
@@ -123,3 +131,16 @@ def _last_name(node: ast.expr) -> str | None:
             return name
         case _:
             return None
+
+
+def _passes_on(node: ast.Call) -> bool:
+    """Whether it writes a Doubt."""
+    return _last_name(node.args[0]) == "event"
+
+
+def _names_only(node: ast.expr) -> ast.expr:
+    """Of pairs the first elements; anything else as it is."""
+    if isinstance(node, ast.Tuple):
+        firsts = [pair.elts[0] for pair in node.elts if isinstance(pair, ast.Tuple)]
+        return ast.Tuple(firsts, ast.Load())
+    return node

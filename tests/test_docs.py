@@ -17,9 +17,9 @@ from energyws.control.host import Host
 from energyws.control.limits import doubts
 from energyws.control.metrics import DEFINITIONS
 from energyws.control.reload import TABLE, Takes
-from energyws.control.status import Partition
+from energyws.control.status import Ending, Partition
 from energyws.control.top.keys import KEYS
-from energyws.errors import ExitCode
+from energyws.errors import ExitCode, TokenReason
 from energyws.protocol import Unrecovered
 from energyws.settings import Kafka, Settings
 from tests.control.documents import Child, document
@@ -27,6 +27,14 @@ from tests.control.documents import Child, document
 ROOT = Path(__file__).parent.parent
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
+METRICS = (ROOT / "docs" / "metrics.md").read_text()
+METRICS_TABLES = (
+    "## Service",
+    "## Clients",
+    "## Delivery",
+    "## Consumer and memory",
+    "## Processes",
+)
 
 
 def table(text: str, heading: str) -> list[list[str]]:
@@ -120,6 +128,31 @@ def exposed() -> dict[str, set[str]]:
         endings = {"counter": ("_total",), "gauge": ("",)}.get(each.kind, ("", "_bucket", "_count"))
         found |= {each.name + ending: set(each.labels) for ending in endings}
     return found
+
+
+def test_metrics_are_documented() -> None:
+    documented = {
+        name.strip("`"): (kind, tuple(labels.split(", ")) if labels else ())
+        for heading in METRICS_TABLES
+        for name, kind, _, labels, _, _ in table(METRICS, heading)
+    }
+    assert documented == {
+        each.name + ("_total" if each.kind == "counter" else ""): (each.kind, each.labels)
+        for each in DEFINITIONS
+    }
+
+
+def test_labels_of_metrics_are_documented() -> None:
+    rows = table(METRICS, "## Labels")
+    named = {label for labels, _ in rows for label in re.findall("`([a-z]+)`", labels)}
+    assert named == {"le", *(label for each in DEFINITIONS for label in each.labels)}
+    reasons = next(meaning for labels, meaning in rows if labels == "`reason`")
+    assert {*re.findall("`([a-z]+)`", reasons)} == {*get_args(Ending)}
+
+
+def test_reasons_of_refused_tokens_are_documented() -> None:
+    rows = table(METRICS, "## Why a token is refused")
+    assert [reason.strip("`") for reason, *_ in rows] == [*get_args(TokenReason)]
 
 
 def test_metrics_of_the_operators_page_exist() -> None:

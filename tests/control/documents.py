@@ -36,7 +36,7 @@ class Child:
                 at = next((i for i, top in enumerate(histogram.bounds) if value <= top), -1)
                 columns[histogram.first + at if at >= 0 else histogram.end - 2] += 1
         slot = int(self.name.rpartition("-")[2]) if self.name.startswith("worker") else None
-        usage = Usage(self.cpu_seconds, self.resident_mib * MIB, 20)
+        usage = Usage(self.cpu_seconds, self.resident_mib * MIB, 20, 1024)
         return Process(
             self.name, slot, self.pid, self.restarts, self.uptime_seconds, usage, columns
         )
@@ -60,7 +60,7 @@ def document(
         draining=False,
         workers_wanted=wanted,
         max_connections=10_000,
-        supervisor=Usage(supervisor_cpu_seconds, 40 * MIB, 30),
+        supervisor=Usage(supervisor_cpu_seconds, 40 * MIB, 30, 1024),
         supervisor_columns=[0] * COLUMNS,
         processes=[child.process() for child in children],
         ended={},

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+
+from energyws.board import State
+from energyws.control.health import (
+    DRAINING,
+    NO_BROKER,
+    NO_CONSUMER,
+    NO_WORKER,
+    NOT_READ_BACK,
+    Sight,
+    unready,
+)
+
+CONSUMER = Sight(is_worker=False, state=State.READY, broker_up=True)
+READING = Sight(is_worker=False, state=State.STARTING, broker_up=True)
+AWAY = Sight(is_worker=False, state=State.READY, broker_up=False)
+DOOMED_CONSUMER = Sight(is_worker=False, state=State.READY, broker_up=True, doomed=True)
+WORKER = Sight(is_worker=True, state=State.READY, broker_up=False)
+STARTING = Sight(is_worker=True, state=State.STARTING, broker_up=False)
+LEAVING = Sight(is_worker=True, state=State.DRAINING, broker_up=False)
+DOOMED = Sight(is_worker=True, state=State.READY, broker_up=False, doomed=True)
+
+
+@pytest.mark.parametrize(
+    ("children", "reasons"),
+    [
+        pytest.param([CONSUMER, WORKER], [], id="running"),
+        pytest.param([], [NO_CONSUMER, NO_WORKER], id="nobody"),
+        pytest.param([AWAY, WORKER], [NO_BROKER], id="broker away"),
+        pytest.param([READING, WORKER], [NOT_READ_BACK], id="reading back"),
+        pytest.param([WORKER], [NO_CONSUMER], id="consumer dead"),
+        pytest.param([DOOMED_CONSUMER, WORKER], [NO_CONSUMER], id="consumer hung"),
+        pytest.param([CONSUMER, STARTING], [NO_WORKER], id="worker starting"),
+        pytest.param([CONSUMER, LEAVING], [NO_WORKER], id="worker leaving"),
+        pytest.param([CONSUMER, DOOMED], [NO_WORKER], id="worker hung"),
+        pytest.param([CONSUMER, DOOMED, WORKER], [], id="one of two workers hung"),
+        pytest.param([CONSUMER, READING, WORKER], [], id="consumer being replaced"),
+        pytest.param([DOOMED_CONSUMER, CONSUMER, WORKER], [], id="its successor is there"),
+    ],
+)
+def test_reasons_not_to_be_ready(children: list[Sight], reasons: list[str]) -> None:
+    assert unready(False, children) == reasons
+    assert unready(True, children) == [DRAINING, *reasons]
