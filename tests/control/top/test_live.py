@@ -150,7 +150,7 @@ def test_keys_scale_rebalance_and_quit(
     terminal.shows("workers: 2 before, 3 now")
     terminal.shows("workers 3 of 3 ready")
     terminal.shows("worker-2")
-    terminal.shows("INFO scaling workers=3 before=2")
+    terminal.shows("INFO child started child=worker-2")
     terminal.type("b")
     terminal.shows("no worker has more than its share")
     terminal.type("---")
