@@ -37,7 +37,8 @@ from energyws.log import Log
 from energyws.protocol import BadClientMessage, Subscribe
 from energyws.settings import Auth
 from energyws.tally import HANDSHAKES, TOKEN_REFUSALS
-from workers.session import Context, Refused, Session
+from workers.refused import Refused
+from workers.session import Context, Session
 from workers.upgrade import switching
 
 PATH: Final = "/ws/energy"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 import aiofastnet
-from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest
+from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
 from energyws import frame, protocol
 from energyws.assembler import Assembler, Violation, check_reserved, reply_code
@@ -34,8 +34,6 @@ from energyws.errors import (
     Close,
     ErrorCode,
 )
-from energyws.flood import Limited
-from energyws.log import Log
 from energyws.protocol import (
     BadClientMessage,
     ClientMessage,
@@ -47,7 +45,7 @@ from energyws.protocol import (
 )
 from energyws.settings import Server
 from energyws.tally import CLOSED, TOKEN_REFUSALS
-from workers import upgrade
+from workers import says, upgrade
 from workers.batch import Sink
 from workers.hub import Hub
 from workers.keys import KeyStore
@@ -56,8 +54,6 @@ from workers.roster import Roster
 # How many seconds' worth of messages may come at once.
 BURST_SECONDS: Final = 2.0
 
-_log = Log("session")
-_limited = Limited(_log, 1.0)
 _ids = itertools.count(1)
 
 
@@ -126,9 +122,7 @@ class Session(WSListener):
         try:
             self._enter(transport)
         except Exception:
-            _limited.fault(
-                "a connection could not be set up", client=self.id, subject=self.principal.subject
-            )
+            says.not_set_up(self)
             self.close(INTERNAL)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
@@ -144,15 +138,7 @@ class Session(WSListener):
         # comes seldom to a process that allocates little.
         self._transport = None
         self.sink = _NOWHERE
-        # Not limited, as the line of its beginning: the two are how operators count and find
-        # clients, and only who has a good token can cause them.
-        _log.info(
-            "WebSocket client disconnected",
-            client=self.id,
-            subject=self.principal.subject,
-            code=self._code,
-            by=self._by,
-        )
+        says.disconnected(self, self._code, self._by)
 
     def on_ws_frame(self, transport: WSTransport, received: WSFrame) -> None:
         """picows: one frame, unmasked, within the size limit."""
@@ -175,11 +161,7 @@ class Session(WSListener):
         except Violation as violation:
             self.close(violation.close)
         except Exception:
-            _limited.fault(
-                "a client's frame could not be handled",
-                client=self.id,
-                subject=self.principal.subject,
-            )
+            says.not_handled(self)
             self.close(INTERNAL)
 
     def pause_writing(self) -> None:
@@ -207,23 +189,15 @@ class Session(WSListener):
         self.write(protocol.subscribed(streams))
         for name, told in streams.items():
             if told.recovered is not None:
-                self._log_resume(name, told)
+                says.resumes(self, name, told)
 
     def lags(self, stream: str) -> None:
         """Hub: it does not take frames as fast as they come."""
-        _limited.info("client lags", client=self.id, subject=self.principal.subject, stream=stream)
+        says.lags(self, stream)
 
     def skipped(self, stream: str, frames: int, by_choice: bool) -> None:
         """Hub: so many frames are not sent to it, because it is too slow."""
-        say = _limited.info if by_choice else _limited.warning
-        say(
-            "client skips frames",
-            kind="by choice" if by_choice else "",
-            client=self.id,
-            subject=self.principal.subject,
-            stream=stream,
-            frames=frames,
-        )
+        says.skips(self, stream, frames, by_choice)
 
     def too_slow(self) -> None:
         """Hub: it asked to be disconnected when it falls off the ring."""
@@ -264,7 +238,7 @@ class Session(WSListener):
         self._by, self._code = by, close.code
         CLOSED.count(self._context.row, by, str(close.code))
         self._context.roster.closing(self)
-        _send_close(transport, close)
+        upgrade.send_close(transport, close)
         # A paused client could not tell us that it closes too.
         transport.underlying_transport.resume_reading()
 
@@ -274,7 +248,7 @@ class Session(WSListener):
             self._transport.disconnect(graceful=False)
 
     def _enter(self, transport: WSTransport) -> None:
-        _forget(transport.request)
+        upgrade.forget(transport.request)
         under = cast(aiofastnet.Transport, transport.underlying_transport)
         limit = self._context.settings.write_buffer_bytes
         under.set_write_buffer_limits(high=limit, low=limit // 4)
@@ -290,38 +264,12 @@ class Session(WSListener):
 
     def _begin(self) -> None:
         self._context.roster.join(self)
-        _log.info(
-            "WebSocket client connected",
-            client=self.id,
-            peer=self._peer,
-            subject=self.principal.subject,
-        )
+        says.connected(self, self._peer)
         first, self._first, self._peer = self._first, None, ""
         if isinstance(first, BadClientMessage):
             self.say(first.error, first.detail)
         elif first is not None:
             self._obey(first)
-
-    def _log_resume(self, stream: str, told: Subscribed) -> None:
-        subject = self.principal.subject
-        if told.reason is None:
-            _limited.info(
-                "client resumes",
-                client=self.id,
-                subject=subject,
-                stream=stream,
-                replayed=told.replayed,
-            )
-        else:
-            _limited.warning(
-                "client cannot resume without a gap",
-                kind=told.reason.value,
-                client=self.id,
-                subject=subject,
-                stream=stream,
-                replayed=told.replayed,
-                reason=told.reason.value,
-            )
 
     def _receive(self, received: WSFrame) -> None:
         kind = received.msg_type
@@ -410,60 +358,7 @@ class Session(WSListener):
         return self._busy_until - now <= BURST_SECONDS
 
 
-class Refused(WSListener):
-    """A browser that is not let in: it cannot read an HTTP refusal, so it gets a message."""
-
-    __slots__ = ("_detail", "_error", "_roster", "_transport")
-
-    def __init__(self, roster: Roster, error: ErrorCode, detail: str) -> None:
-        self._roster = roster
-        self._error = error
-        self._detail = detail
-        self._transport: WSTransport | None = None
-
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        """picows: say why, and close."""
-        self._transport = transport
-        _forget(transport.request)
-        close = self._error.close or INTERNAL
-        message = protocol.error(self._error, self._detail)
-        transport.underlying_transport.write(upgrade.head(transport) + message)
-        _send_close(transport, close)
-        self._roster.closing(self)
-
-    def on_ws_frame(self, transport: WSTransport, received: WSFrame) -> None:
-        """picows: only the answer to our close matters."""
-        if received.msg_type == WSMsgType.CLOSE:
-            transport.disconnect()
-
-    def on_ws_disconnected(self, transport: WSTransport) -> None:
-        """picows: it is gone."""
-        self._transport = None
-        self._roster.leave(self)
-
-    def pause_writing(self) -> None:
-        """picows: nothing more is written anyway."""
-
-    def resume_writing(self) -> None:
-        """picows: nothing more is written anyway."""
-
-    def abort(self) -> None:
-        """Roster: the closing handshake took too long."""
-        if self._transport is not None:
-            self._transport.disconnect(graceful=False)
-
-
 _PING: Final = frame.encode(frame.PING, b"")
-
-
-def _forget(request: WSUpgradeRequest) -> None:
-    """Empty what picows keeps as long as the connection: it holds the token, and takes room."""
-    del request.headers, request.method, request.path, request.version
-
-
-def _send_close(transport: WSTransport, close: Close) -> None:
-    # picows takes any code, but types it as one of the registered ones.
-    transport.send_close(cast(WSCloseCode, close.code), close.reason)
 
 
 class _Nowhere:

@@ -1,4 +1,4 @@
-"""The 101 that lets a client in, and is sent together with what it is told first.
+"""The 101 that lets a client in, and is sent together with what it is told first; and the end.
 
 picows writes a response as soon as it has one, then says that the connection is there. A system
 call on a socket costs about as much as all else of a handshake, and wakes the client each time; so
@@ -12,7 +12,9 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Final, cast
 
-from picows import WSTransport, WSUpgradeResponse
+from picows import WSCloseCode, WSTransport, WSUpgradeRequest, WSUpgradeResponse
+
+from energyws.errors import Close
 
 _ACCEPT: Final = "Sec-WebSocket-Accept"
 
@@ -60,3 +62,14 @@ def switching(subprotocol: str | None, extension: str | None) -> Switching:
 def head(transport: WSTransport) -> bytes:
     """For `on_ws_connected`, at its beginning: what is to be written before anything else."""
     return cast(Switching, transport.response).head()
+
+
+def forget(request: WSUpgradeRequest) -> None:
+    """Empty what picows keeps as long as the connection: it holds the token, and takes room."""
+    del request.headers, request.method, request.path, request.version
+
+
+def send_close(transport: WSTransport, close: Close) -> None:
+    """Begin or answer the closing handshake."""
+    # picows takes any code, but types it as one of the registered ones.
+    transport.send_close(cast(WSCloseCode, close.code), close.reason)

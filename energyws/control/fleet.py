@@ -15,7 +15,6 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from energyws.board import State
@@ -31,13 +30,13 @@ from energyws.control.actions import (
     Tell,
     describe,
 )
-from energyws.control.balance import share, surplus
+from energyws.control.balance import Steering, surplus
+from energyws.control.seats import CONSUMER, Member, Seat, worker_name
 from energyws.control.watch import Beat, Watch
 from energyws.errors import ExitCode
 from energyws.orders import Departure, Leave, Shed
 from energyws.settings import Settings
 
-CONSUMER: Final = "consumer"
 # A child that has run for so long without a crash starts with a clean record.
 FORGET_SECONDS: Final = 60.0
 BACKOFF_FIRST_SECONDS: Final = 0.25
@@ -50,45 +49,6 @@ WARM_SECONDS: Final = 60.0
 _FINAL_EXITS: Final = frozenset({ExitCode.CONFIG, ExitCode.BOOT})
 
 
-def worker_name(slot: int) -> str:
-    """The name of the child in a worker slot."""
-    return f"worker-{slot}"
-
-
-@dataclass(slots=True)
-class _Process:
-    number: int
-    watch: Watch
-    state: State = State.EMPTY
-    connections: int = 0
-    warm_until: float = float("inf")
-    kill_at: float = float("inf")
-    told: Departure | None = None
-    killed: bool = False
-
-    @property
-    def ready(self) -> bool:
-        return self.state is State.READY and not self.killed
-
-
-@dataclass(slots=True)
-class _Seat:
-    """A child by name: the process that does its work, its successor, and those that leave."""
-
-    name: str
-    slot: int | None
-    wanted: bool = True
-    start_at: float = float("-inf")
-    crashes: list[float] = field(default_factory=list)
-    current: _Process | None = None
-    successor: _Process | None = None
-    leaving: list[_Process] = field(default_factory=list)
-
-    def processes(self) -> Iterator[_Process]:
-        yield from (each for each in (self.current, self.successor) if each is not None)
-        yield from self.leaving
-
-
 class Fleet:
     """The children in the order of their start. Times are monotonic seconds.
 
@@ -98,18 +58,15 @@ class Fleet:
     def __init__(self, settings: Settings, workers: int, rng: Callable[[], float]) -> None:
         self.settings = settings
         self._rng = rng
-        self._seats = {CONSUMER: _Seat(CONSUMER, None)}
+        self._seats = {CONSUMER: Seat(CONSUMER, None)}
         self._started = 0
         self._stepped_at: float | None = None
         self._drain_until: float | None = None
-        self._steered: tuple[int, ...] = ()
+        self._steering = Steering()
         self._to_replace: list[str] = []
         # A seat, and the successor that is not ready yet.
-        self._replacing: tuple[_Seat, _Process | None] | None = None
+        self._replacing: tuple[Seat, Member | None] | None = None
         self._orders: list[Tell] = []
-        # Slots that shed clients get no new ones until then, or until they have their share.
-        self._shedding: set[int] = set()
-        self._shedding_until = 0.0
         self.scale(workers)
 
     @property
@@ -142,7 +99,7 @@ class Fleet:
         """Have so many workers; the highest slots are the ones that come and go."""
         for slot in range(workers):
             name = worker_name(slot)
-            seat = self._seats.setdefault(name, _Seat(name, slot))
+            seat = self._seats.setdefault(name, Seat(name, slot))
             seat.wanted = True
         for seat in self._seats.values():
             if seat.slot is not None and seat.slot >= workers:
@@ -159,15 +116,16 @@ class Fleet:
 
         Nothing happens while those of the last time are still on their way.
         """
-        if self._shedding:
+        if self._steering.shedding:
             return {}
         seats = self._serving()
         excess = surplus({seat.name: seat.current.connections for seat in seats if seat.current})
-        for seat in seats:
-            if seat.name in excess and seat.current is not None and seat.slot is not None:
+        chosen = [seat for seat in seats if seat.name in excess]
+        for seat in chosen:
+            if seat.current is not None:
                 self._orders.append(Tell(seat.current.number, Shed(excess[seat.name])))
-                self._shedding.add(seat.slot)
-        self._shedding_until = now + self.leave_seconds
+        slots = [seat.slot for seat in chosen if seat.slot is not None]
+        self._steering.shed(slots, now + self.leave_seconds)
         return excess
 
     def drain(self, now: float) -> None:
@@ -202,9 +160,9 @@ class Fleet:
                     actions += self._look(each, beats[each.number], now)
         return actions
 
-    def _processes(self) -> Iterator[tuple[_Seat, _Process]]:
+    def _processes(self) -> Iterator[tuple[Seat, Member]]:
         for seat in self._seats.values():
-            for process in seat.processes():
+            for process in seat.members():
                 yield seat, process
 
     def _forgive_own_absence(self, now: float) -> None:
@@ -213,23 +171,23 @@ class Fleet:
                 process.watch.forgive(late)
         self._stepped_at = now
 
-    def _look(self, process: _Process, beat: Beat, now: float) -> list[Action]:
+    def _look(self, process: Member, beat: Beat, now: float) -> list[Action]:
         why = process.watch.look(beat, now, self.settings.supervision)
         if why is None:
             return []
         process.killed = True
         return [Kill(process.number, why, hung=True)]
 
-    def _new(self, seat: _Seat, now: float, *, successor: bool = False) -> tuple[_Process, Start]:
+    def _new(self, seat: Seat, now: float, *, successor: bool = False) -> tuple[Member, Start]:
         self._started += 1
         return (
-            _Process(self._started, Watch(now)),
+            Member(self._started, Watch(now)),
             Start(self._started, seat.name, seat.slot, successor),
         )
 
     # Steady state: one process in every seat.
 
-    def _tend(self, seat: _Seat, now: float) -> list[Action]:
+    def _tend(self, seat: Seat, now: float) -> list[Action]:
         current = seat.current
         if current is not None and current.state is State.DRAINING:
             # Not ours: somebody has sent it a SIGTERM. It leaves, and has a successor at once.
@@ -253,7 +211,7 @@ class Fleet:
             for action in self._tell(each, Departure.HANDOVER, now)
         ]
 
-    def _tell(self, process: _Process, how: Departure, now: float) -> list[Action]:
+    def _tell(self, process: Member, how: Departure, now: float) -> list[Action]:
         if process.told is None:
             process.kill_at = min(process.kill_at, now + self.leave_seconds)
         process.told = how
@@ -310,7 +268,7 @@ class Fleet:
 
     # Where new connections go.
 
-    def _serving(self) -> list[_Seat]:
+    def _serving(self) -> list[Seat]:
         return [
             seat
             for seat in self._seats.values()
@@ -318,28 +276,18 @@ class Fleet:
         ]
 
     def _steer(self, now: float) -> list[Action]:
-        serving = self._serving()
-        loads = {seat.name: seat.current.connections for seat in serving if seat.current}
-        fair = share(loads)
-        if now >= self._shedding_until:
-            self._shedding.clear()
-        self._shedding = {
-            seat.slot
-            for seat in serving
-            if seat.slot in self._shedding and loads[seat.name] > fair and seat.slot is not None
+        loads = {
+            seat.slot: seat.current.connections
+            for seat in self._serving()
+            if seat.slot is not None and seat.current is not None
         }
-        open_ = [seat for seat in serving if seat.slot not in self._shedding] or serving
-        # None is ready: they wait in the queues of all that will be.
-        chosen = open_ or [seat for seat in self._seats.values() if seat.wanted]
-        slots = tuple(seat.slot for seat in chosen if seat.slot is not None)
-        if slots == self._steered:
-            return []
-        self._steered = slots
-        return [Steer(slots)]
+        wanted = [seat.slot for seat in self._seats.values() if seat.wanted]
+        slots = self._steering.step(now, loads, [slot for slot in wanted if slot is not None])
+        return [] if slots is None else [Steer(slots)]
 
     # Fewer workers.
 
-    def _retire(self, seat: _Seat, now: float) -> list[Action]:
+    def _retire(self, seat: Seat, now: float) -> list[Action]:
         actions: list[Action] = []
         for process in (seat.current, seat.successor):
             if process is not None:
@@ -372,7 +320,7 @@ class Fleet:
         self._replacing = seat, seat.successor
         return [start]
 
-    def _go_on_replacing(self, seat: _Seat, process: _Process | None, now: float) -> list[Action]:
+    def _go_on_replacing(self, seat: Seat, process: Member | None, now: float) -> list[Action]:
         """process: the successor; None once it has taken over."""
         if process is None:
             if not seat.leaving:

@@ -13,7 +13,7 @@ from typing import Final, get_args
 
 from energyws import tally
 from energyws.board import Field
-from energyws.control.fleet import CONSUMER
+from energyws.control.seats import CONSUMER
 from energyws.control.status import Ending, Status
 
 Labels = tuple[str, ...]

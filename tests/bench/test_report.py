@@ -160,6 +160,27 @@ RESULTS: dict[str, dict[str, Any]] = {
         "worker-0": {"rss_mib": 55.04, "pss_mib": 40.1},
         "total": {"rss_mib": 140.2, "pss_mib": 100.9},
     },
+    "metrics": {
+        "loads": [
+            {
+                "clients": 2000,
+                "bytes": 440,
+                "deliveries_per_second": 40_000.0,
+                **{
+                    f"{what}_ratio{which}": value
+                    for what in ("worker", "service")
+                    for which, value in (("", 1.01), ("_min", 0.985), ("_max", 1.03))
+                },
+                "worker_us_with": 7.07,
+                "worker_us_without": 7.0,
+            }
+        ],
+        "scrape": {
+            "scrape_bytes": 21_000,
+            "scrape_ms": 4.25,
+            "scrape_cpu_ms": {"supervisor": 3.5, "consumer": 0.0, "worker-0": 0.0},
+        },
+    },
     "memory": {
         "clients": 10_000,
         "plain": {"before": MEMORY, "idle": MEMORY},
@@ -300,6 +321,13 @@ def test_curve_compares_with_what_was_published() -> None:
     text = RENDERERS["curve"](RESULTS["curve"]).markdown
     assert "| 1,000 | 5.25 | 4.00 | 20.5 | 31.0 | 10.0 | 0.525 | 2 | 0.750 |" in text
     assert "| 3,000 | 5.25 | 4.00 | 20.5 | 31.0 |  |  | 2 |" in text
+
+
+def test_metrics_have_their_ratio_and_what_a_scrape_costs() -> None:
+    text = RENDERERS["metrics"](RESULTS["metrics"]).markdown
+    assert "| 2,000 | 440 | 40,000 | 1.010 (0.985–1.030) |" in text
+    assert "One scrape: 21,000 bytes in 4.25 ms" in text
+    assert "supervisor 3.50 ms, consumer 0.00 ms, worker-0 0.00 ms" in text
 
 
 def test_delay_begins_at_the_append_where_the_broker_tells_it() -> None:

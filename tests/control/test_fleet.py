@@ -22,7 +22,8 @@ from energyws.control.actions import (
     Tell,
     describe,
 )
-from energyws.control.fleet import CONSUMER, WARM_SECONDS, Fleet, worker_name
+from energyws.control.fleet import WARM_SECONDS, Fleet
+from energyws.control.seats import CONSUMER, worker_name
 from energyws.control.watch import Beat
 from energyws.errors import ExitCode
 from energyws.orders import Departure, Leave, Shed

@@ -13,7 +13,7 @@ Document = Mapping[str, Any]
 _Key = tuple[str, int | None]
 _P99: Final = 0.99
 # What every event has; all else is a field of its own.
-_EVENT: Final = frozenset({"time", "level", "process", "event"})
+_EVENT: Final = frozenset({"time", "level", "process", "logger", "event"})
 
 
 @dataclass(frozen=True, slots=True)

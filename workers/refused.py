@@ -1,0 +1,53 @@
+"""A client that is not let in, and could not read an HTTP refusal."""
+
+from __future__ import annotations
+
+from picows import WSFrame, WSListener, WSMsgType, WSTransport
+
+from energyws import protocol
+from energyws.errors import INTERNAL, ErrorCode
+from workers import upgrade
+from workers.roster import Roster
+
+
+class Refused(WSListener):
+    """A browser that is not let in: it cannot read an HTTP refusal, so it gets a message."""
+
+    __slots__ = ("_detail", "_error", "_roster", "_transport")
+
+    def __init__(self, roster: Roster, error: ErrorCode, detail: str) -> None:
+        self._roster = roster
+        self._error = error
+        self._detail = detail
+        self._transport: WSTransport | None = None
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """picows: say why, and close."""
+        self._transport = transport
+        upgrade.forget(transport.request)
+        close = self._error.close or INTERNAL
+        message = protocol.error(self._error, self._detail)
+        transport.underlying_transport.write(upgrade.head(transport) + message)
+        upgrade.send_close(transport, close)
+        self._roster.closing(self)
+
+    def on_ws_frame(self, transport: WSTransport, received: WSFrame) -> None:
+        """picows: only the answer to our close matters."""
+        if received.msg_type == WSMsgType.CLOSE:
+            transport.disconnect()
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """picows: it is gone."""
+        self._transport = None
+        self._roster.leave(self)
+
+    def pause_writing(self) -> None:
+        """picows: nothing more is written anyway."""
+
+    def resume_writing(self) -> None:
+        """picows: nothing more is written anyway."""
+
+    def abort(self) -> None:
+        """Roster: the closing handshake took too long."""
+        if self._transport is not None:
+            self._transport.disconnect(graceful=False)
