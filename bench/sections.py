@@ -413,6 +413,48 @@ def storm(results: Results) -> Section:
     return Section(head + table(titles, rows))
 
 
+def deploy(results: Results) -> Section:
+    """bench.deploy, with and without --replicas."""
+    rows = [
+        [
+            step["name"],
+            figure(step["seconds"]),
+            f"{step['reconnects']:,}",
+            f"{step['failed']:,}",
+            f"{step['newcomers']:,}",
+            f"{step['newcomers_refused']:,}",
+            f"{step['gaps']:,}",
+            f"{step['duplicates']:,}",
+            *(figure(step[f"pause_{name}"]) for name in ("median", "p99", "longest")),
+        ]
+        for step in results["steps"]
+    ]
+    titles = ["", "s", "reconnects", "of them refused", "newcomers", "of them refused", "gaps"]
+    titles += ["duplicates", "pause of a client, s: median", "p99", "longest"]
+    head = (
+        f"{results['clients']:,} clients, {results['records_a_second']:g} records a second, "
+        f"`server.drain_seconds: {results['drain_seconds']:g}`"
+    )
+    ceiling = results["ceiling"]
+    if ceiling is None:
+        return Section(f"{head}:\n\n{table(titles, rows)}")
+    head += f"; at most {results['busiest_second']} connect in a second, {ceiling:g} may:"
+    lines: dict[str, list[tuple[float, float]]] = {
+        step["name"]: list(enumerate(map(float, step["connects_each_second"])))
+        for step in results["steps"]
+    }
+    last = max(at for line in lines.values() for at, _ in line)
+    lines["ceiling"] = [(0.0, ceiling), (last, ceiling)]
+    chart = line_chart(
+        "Clients that connect while two replicas are deployed one after the other",
+        "seconds since the TERM",
+        "connects a second",
+        lines,
+    )
+    plots = {"deploy": ("Connects a second against their ceiling", chart)}
+    return Section(f"{head}\n\n{table(titles, rows)}", plots)
+
+
 def replicas(results: Results) -> Section:
     """bench.replicas."""
     rows = [
@@ -437,6 +479,7 @@ RENDERERS: Final[dict[str, Renderer]] = {
     "curve": curve,
     "deflate": deflate,
     "delay": delay,
+    "deploy": deploy,
     "exactly_once": exactly_once,
     "fanout": fanout,
     "idle": idle,

@@ -53,6 +53,22 @@ PEER = {
     "rss_kb_used": 12.0,
 }
 MEMORY = dict.fromkeys(("rss", "pss", "private_dirty", "kernel_slab", "kernel_tcp"), 9000.0)
+STEP: dict[str, Any] = {
+    "name": "drain replica a",
+    "seconds": 62.5,
+    "reconnects": 5000,
+    "failed": 0,
+    "newcomers": 900,
+    "newcomers_refused": 2,
+    "gaps": 0,
+    "duplicates": 0,
+    "reorderings": 0,
+    "pause_median": 0.5,
+    "pause_p99": 0.95,
+    "pause_longest": 1.25,
+    "connects_each_second": [70, 180, 90],
+    "problems": [],
+}
 RESULTS: dict[str, dict[str, Any]] = {
     "curve": {
         "broker": "kafka",
@@ -159,6 +175,14 @@ RESULTS: dict[str, dict[str, Any]] = {
     "idle": {
         "worker-0": {"rss_mib": 55.04, "pss_mib": 40.1},
         "total": {"rss_mib": 140.2, "pss_mib": 100.9},
+    },
+    "deploy": {
+        "clients": 10_000,
+        "records_a_second": 1.0,
+        "drain_seconds": 62.5,
+        "ceiling": 200.0,
+        "busiest_second": 180,
+        "steps": [STEP, {**STEP, "name": "drain replica b"}],
     },
     "metrics": {
         "loads": [
@@ -328,6 +352,19 @@ def test_metrics_have_their_ratio_and_what_a_scrape_costs() -> None:
     assert "| 2,000 | 440 | 40,000 | 1.010 (0.985–1.030) |" in text
     assert "One scrape: 21,000 bytes in 4.25 ms" in text
     assert "supervisor 3.50 ms, consumer 0.00 ms, worker-0 0.00 ms" in text
+
+
+def test_deploy_shows_the_ceiling_where_there_is_one() -> None:
+    both = RENDERERS["deploy"](RESULTS["deploy"])
+    assert "at most 180 connect in a second, 200 may:" in both.markdown
+    assert "| drain replica b | 62.5 | 5,000 | 0 | 900 | 2 | 0 | 0 | 0.500 | 0.950 | 1.25 |" in (
+        both.markdown
+    )
+    _, drawing = both.plots["deploy"]
+    assert "ceiling" in drawing
+    one = RENDERERS["deploy"]({**RESULTS["deploy"], "ceiling": None})
+    assert "ceiling" not in one.markdown
+    assert one.plots == {}
 
 
 def test_delay_begins_at_the_append_where_the_broker_tells_it() -> None:
