@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from hypothesis import settings
 from tests.service import Broker, Records, Service, any_broker, config
 
 _names = itertools.count()
+# A shell without job control starts what it puts into the background with this signal ignored, and
+# children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes depends on what else this machine does.
 settings.register_profile("energyws", deadline=None)
 settings.load_profile("energyws")
