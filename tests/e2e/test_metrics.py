@@ -53,9 +53,10 @@ def test_a_scrape_has_every_metric_with_type_and_help(
 ) -> None:
     producer.send(PARTITIONS)
     service.caught_up(producer)
+    # How far back memory reaches is told a moment later.
+    eventually(lambda: Scrape(service)["energyws_history_seconds"], "records are in memory")
     scrape = Scrape(service, accept)
     assert scrape.content_type.startswith(accept.partition(";")[0])
-    # The text format's parser keeps the whole name of a counter's sample out of the family's, too.
     found = {
         (name, family.type, family.documentation)
         for name, family in scrape.families.items()
