@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
+import resource
 import signal
 import ssl
 import subprocess
@@ -296,9 +298,16 @@ def one_service(stack: ExitStack, options: argparse.Namespace, directory: Path) 
 
 
 @contextmanager
-def haproxy(directory: Path, services: list[Service]) -> Iterator[int]:
-    """HAProxy before these; it asks their /ready. On which port it listens."""
+def haproxy(directory: Path, services: list[Service], clients: int) -> Iterator[int]:
+    """HAProxy before these; it asks their /ready. On which port it listens.
+
+    A client takes two of its descriptors: where one process may not have so many, several share
+    the port (SO_REUSEPORT).
+    """
     port = free_port()
+    _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Newcomers, and those that come back before their old connection is gone, want some more.
+    processes = math.ceil(3 * clients / descriptors)
     servers = "\n".join(
         f"  server replica-{number} 127.0.0.1:{service.port} check port "
         f"{service.config['admin']['port']} inter 200 fall 1 rise 1"
@@ -308,16 +317,18 @@ def haproxy(directory: Path, services: list[Service]) -> Iterator[int]:
     path.write_text(
         "defaults\n  mode tcp\n  timeout connect 1s\n  timeout client 1h\n  timeout server 1h\n"
         f"  retries 3\n  option redispatch\nlisten energyws\n  bind 127.0.0.1:{port}\n"
-        f"  maxconn 50000\n  balance leastconn\n  option httpchk GET /ready\n{servers}\n"
+        f"  maxconn {descriptors // 3}\n  balance leastconn\n"
+        f"  option httpchk GET /ready\n{servers}\n"
     )
-    process = subprocess.Popen(["haproxy", "-db", "-f", str(path)], stderr=subprocess.DEVNULL)
-    try:
-        # Its first look at the replicas.
+    with ExitStack() as stack:
+        for _ in range(processes):
+            command = ["haproxy", "-db", "-f", str(path)]
+            process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+            stack.callback(process.wait, PATIENCE_SECONDS)
+            stack.callback(process.terminate)
+        # Their first look at the replicas.
         time.sleep(1.0)
         yield port
-    finally:
-        process.terminate()
-        process.wait(PATIENCE_SECONDS)
 
 
 def two_replicas(stack: ExitStack, options: argparse.Namespace, directory: Path) -> list[Step]:
@@ -329,7 +340,7 @@ def two_replicas(stack: ExitStack, options: argparse.Namespace, directory: Path)
     replicas = [
         service_of(stack, directory / name, broker.bootstrap, topic, server) for name in "ab"
     ]
-    port = stack.enter_context(haproxy(directory, replicas))
+    port = stack.enter_context(haproxy(directory, replicas, options.clients))
     url = f"ws://127.0.0.1:{port}/ws/energy"
     crowd = stack.enter_context(Crowd(url, options.clients, token(SECRETS[0])))
     crowd.ready()
