@@ -351,7 +351,8 @@ def two_replicas(stack: ExitStack, options: argparse.Namespace, directory: Path)
     stage = Stage(producer, crowd, newcomers, options.rate)
 
     def deploy(replica: Service) -> None:
-        assert replica.stop() == 0
+        replica.signal(signal.SIGTERM)
+        assert replica.wait(options.drain_seconds + PATIENCE_SECONDS) == 0
         replica.start().ready()
 
     for name, replica in zip("ab", replicas, strict=True):
