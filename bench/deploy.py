@@ -316,6 +316,9 @@ def haproxy(directory: Path, services: list[Service], clients: int) -> Iterator[
     path = directory / "haproxy.cfg"
     path.write_text(
         "defaults\n  mode tcp\n  timeout connect 1s\n  timeout client 1h\n  timeout server 1h\n"
+        # On a busy machine an answer may take longer than the time between two looks, which would
+        # be its limit otherwise.
+        "  timeout check 5s\n"
         f"  retries 3\n  option redispatch\nlisten energyws\n  bind 127.0.0.1:{port}\n"
         f"  maxconn {descriptors // 3}\n  balance leastconn\n"
         f"  option httpchk GET /ready\n{servers}\n"
