@@ -432,7 +432,7 @@ def deploy(results: Results) -> Section:
     titles = ["", "s", "reconnects", "of them refused", "newcomers", "of them refused", "gaps"]
     titles += ["duplicates", "pause of a client, s: median", "p99", "longest"]
     head = (
-        f"{results['clients']:,} clients, {results['records_a_second']:g} records a second, "
+        f"{results['clients']:,} clients, {results['records_a_second']:g}/s records, "
         f"`server.drain_seconds: {results['drain_seconds']:g}`"
     )
     ceiling = results["ceiling"]
