@@ -437,6 +437,7 @@ def test_newest_events_are_kept_for_so_long() -> None:
         {
             "level": "INFO",
             "process": "supervisor",
+            "logger": "test",
             "event": "child started",
             "child": f"worker-{number}\n",
             "pid": number,
