@@ -130,8 +130,8 @@ def haproxy(directory: Path, executable: str, port: int, services: list[Service]
             },
         )
     )
-    # With a master: its workers are exchanged by a reload.
-    return [executable, "-W", "-db", "-f", str(path)]
+    # With a master: its workers are exchanged by a reload. It says when it is there.
+    return [executable, "-Ws", "-db", "-f", str(path)]
 
 
 @contextmanager
@@ -150,20 +150,39 @@ def running(kind: str, directory: Path, services: list[Service]) -> Iterator[Pro
     checked = subprocess.run(check, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
     assert "[warn" not in checked.stderr.lower(), checked.stderr
-    with log.open("ab") as output:
+    with (
+        log.open("ab") as output,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notified,
+    ):
+        notified.bind(str(directory / "notified"))
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.DEVNULL, start_new_session=True
+            command,
+            stdout=output,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "NOTIFY_SOCKET": str(directory / "notified")},
+            start_new_session=True,
         )
+        try:
+            eventually(lambda: answers(port), f"{kind} listens")
+            # A signal that comes before its master waits for signals is lost, or ends it.
+            pid = directory / "pid"
+            eventually(pid.exists if kind == "nginx" else lambda: ready(notified), "its master")
+            trust = ssl.create_default_context(cafile=str(cert))
+            # websockets reads and writes in two threads. Before Python 3.13 a TLS socket does not
+            # always survive that while the session tickets of TLS 1.3 come in: one in some hundred.
+            trust.maximum_version = ssl.TLSVersion.TLSv1_2
+            yield Proxy(process, port, trust, log)
+        finally:
+            process.terminate()
+            process.wait(PATIENCE_SECONDS)
+
+
+def ready(notified: socket.socket) -> bool:
+    """Whether somebody has just said so, see sd_notify(3)."""
     try:
-        eventually(lambda: answers(port), f"{kind} listens")
-        trust = ssl.create_default_context(cafile=str(cert))
-        # websockets reads and writes in two threads. Before Python 3.13 a TLS socket does not
-        # always survive that while the session tickets of TLS 1.3 come in: one in some hundred.
-        trust.maximum_version = ssl.TLSVersion.TLSv1_2
-        yield Proxy(process, port, trust, log)
-    finally:
-        process.terminate()
-        process.wait(PATIENCE_SECONDS)
+        return b"READY=1" in notified.recv(4096)
+    except BlockingIOError:
+        return False
 
 
 def answers(port: int) -> bool:
