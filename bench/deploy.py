@@ -11,8 +11,8 @@ server.drain_seconds as docs/operations.md has it.
 
 Every client is checked, as in bench.faults; newcomers connect all the time beside them. A pause is
 the longest time that a client had nothing, less the records' interval. Ends with status 1 if a
-client lost, got twice or got out of order anything, if anybody was refused by one service, or if
-more than the ceiling connected in any second of a deployment.
+client lost, got twice or got out of order anything, if anybody was refused, or if more than the
+ceiling connected in any second of a deployment.
 """
 
 from __future__ import annotations
@@ -56,6 +56,9 @@ PATIENCE_SECONDS: Final = 60.0
 RECORD_BYTES: Final = 440
 # A second may bring that much more than the mean, since clients come back after a random time.
 CEILING_MARGIN: Final = 1.25
+# A replica goes on for so long until HAProxy has noticed that it is about to drain, and that the
+# other one, which was drained before, is back: several of its looks, also on a busy machine.
+DRAIN_DELAY_SECONDS: Final = 2.0
 SECRETS: Final = ("the-first-secret-of-the-measurement!", "the-second-secret-of-the-measurement")
 _TOKEN_SECONDS: Final = 86_400
 
@@ -339,7 +342,12 @@ def two_replicas(stack: ExitStack, options: argparse.Namespace, directory: Path)
     broker = stack.enter_context(open_broker("embedded"))
     topic = f"deploy-{os.getpid()}"
     broker.create_topic(topic, PARTITIONS)
-    server = {"workers": 1, "drain_seconds": options.drain_seconds, "close_timeout_seconds": 3}
+    server = {
+        "workers": 1,
+        "drain_delay_seconds": DRAIN_DELAY_SECONDS,
+        "drain_seconds": options.drain_seconds,
+        "close_timeout_seconds": 3,
+    }
     replicas = [
         service_of(stack, directory / name, broker.bootstrap, topic, server) for name in "ab"
     ]
@@ -385,18 +393,15 @@ def main() -> int:
     results: dict[str, Any] = {
         "clients": options.clients,
         "records_a_second": options.rate,
+        "drain_delay_seconds": DRAIN_DELAY_SECONDS if options.replicas else 0.0,
         "drain_seconds": options.drain_seconds,
         "ceiling": options.ceiling if options.replicas else None,
         "busiest_second": busiest,
         "steps": steps,
     }
     report(options.out, orjson.loads(orjson.dumps(results)))
-    bad = [step for step in steps if step.problems]
-    if options.replicas:
-        return 1 if bad or busiest > options.ceiling else 0
-    # A replica that stops refuses newcomers, until the balancer has noticed; one service does not.
-    bad += [step for step in steps if step.failed or step.newcomers_refused]
-    return 1 if bad else 0
+    bad = any(step.problems or step.failed or step.newcomers_refused for step in steps)
+    return 1 if bad or (options.replicas and busiest > options.ceiling) else 0
 
 
 if __name__ == "__main__":

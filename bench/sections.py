@@ -438,6 +438,7 @@ def deploy(results: Results) -> Section:
     ceiling = results["ceiling"]
     if ceiling is None:
         return Section(f"{head}:\n\n{table(titles, rows)}")
+    head += f", `server.drain_delay_seconds: {results['drain_delay_seconds']:g}`"
     head += f"; at most {results['busiest_second']} connect in a second, {ceiling:g} may:"
     lines: dict[str, list[tuple[float, float]]] = {
         step["name"]: list(enumerate(map(float, step["connects_each_second"])))

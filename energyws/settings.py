@@ -66,8 +66,9 @@ class Server:
     """The public listener and what one client may take of it. Port 0 picks a free port.
 
     max_connections is for the whole service, over all workers. compression: permessage-deflate
-    with the clients that offer it. max_connection_age_seconds is when a client is sent on, give or
-    take a tenth.
+    with the clients that offer it. drain_delay_seconds: how long a service that is told to stop
+    goes on as before, but for saying that it is not ready. max_connection_age_seconds is when a
+    client is sent on, give or take a tenth.
     """
 
     __pydantic_config__ = _STRICT
@@ -81,6 +82,7 @@ class Server:
     backlog: Count = 4096
     allowed_origins: tuple[str, ...] = ()
     handshake_timeout_seconds: PositiveSeconds = 5.0
+    drain_delay_seconds: Seconds = 0.0
     drain_seconds: Seconds = 10.0
     ping_interval_seconds: PositiveSeconds = 20.0
     pong_timeout_seconds: PositiveSeconds = 20.0

@@ -7,6 +7,7 @@ from bench.faults import (
     bus_faults,
     client_faults,
     machine_faults,
+    operator_faults,
     process_faults,
     restart_faults,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "bus_faults",
     "client_faults",
     "machine_faults",
+    "operator_faults",
     "process_faults",
     "restart_faults",
 ]

@@ -61,7 +61,8 @@ class Fleet:
         self._seats = {CONSUMER: Seat(CONSUMER, None)}
         self._started = 0
         self._stepped_at: float | None = None
-        self._drain_until: float | None = None
+        # When children are told to leave, and when those that have not are killed.
+        self._drain_at = self._drain_until = float("inf")
         self._steering = Steering()
         self._to_replace: list[str] = []
         # A seat, and the successor that is not ready yet.
@@ -72,7 +73,7 @@ class Fleet:
     @property
     def draining(self) -> bool:
         """Whether the service is on its way out."""
-        return self._drain_until is not None
+        return self._drain_at < float("inf")
 
     @property
     def workers(self) -> int:
@@ -86,7 +87,7 @@ class Fleet:
 
     @property
     def drain_seconds(self) -> float:
-        """How long all clients may take to leave."""
+        """How long all clients may take to leave, once they are sent on."""
         server = self.settings.server
         return server.drain_seconds + server.close_timeout_seconds + DRAIN_MARGIN_SECONDS
 
@@ -129,8 +130,14 @@ class Fleet:
         return excess
 
     def drain(self, now: float) -> None:
-        """End in order: workers first, then the consumer that feeds them; kill what is left."""
-        self._drain_until = now + self.drain_seconds
+        """End in order: workers first, then the consumer that feeds them; kill what is left.
+
+        For server.drain_delay_seconds all goes on as before: balancers are to see that this service
+        is not ready before anybody is refused.
+        """
+        self._to_replace.clear()
+        self._drain_at = now + self.settings.server.drain_delay_seconds
+        self._drain_until = self._drain_at + self.drain_seconds
 
     def step(self, now: float, beats: Mapping[int, Beat], exits: Sequence[Exit]) -> list[Action]:
         """What is to be done now; every action is taken to be carried out."""
@@ -144,8 +151,8 @@ class Fleet:
         if any(isinstance(action, Halt) for action in actions):
             return actions
         actions += self._overdue(now)
-        if self._drain_until is not None:
-            return actions + self._drain(now, self._drain_until)
+        if now >= self._drain_at:
+            return actions + self._drain(now)
         # Before anybody is told to leave.
         actions += self._steer(now)
         for seat in list(self._seats.values()):
@@ -238,7 +245,7 @@ class Fleet:
                 seat.leaving.remove(process)
             return []
         seat.current = None
-        if self._drain_until is not None or process.told is not None:
+        if now >= self._drain_at or process.told is not None:
             return []
         if exit_.status in _FINAL_EXITS:
             why = f"{seat.name} cannot start ({describe(exit_.status)}): see its log"
@@ -349,11 +356,11 @@ class Fleet:
 
     # The end.
 
-    def _drain(self, now: float, until: float) -> list[Action]:
+    def _drain(self, now: float) -> list[Action]:
         processes = list(self._processes())
         if not processes:
             return [Halt(ExitCode.OK, "drained")]
-        if now >= until:
+        if now >= self._drain_until:
             overdue = [process for _, process in processes if not process.killed]
             for process in overdue:
                 process.killed = True

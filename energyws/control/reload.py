@@ -45,6 +45,7 @@ TABLE: Final = {
             "server.backlog",
             "server.allowed_origins",
             "server.handshake_timeout_seconds",
+            "server.drain_delay_seconds",
             "server.drain_seconds",
             "server.ping_interval_seconds",
             "server.pong_timeout_seconds",

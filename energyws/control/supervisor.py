@@ -172,7 +172,7 @@ class Supervisor:
             signal.SIGQUIT: self._on_quit,
             signal.SIGTTIN: lambda: self._scale_by(+1),
             signal.SIGTTOU: lambda: self._scale_by(-1),
-            signal.SIGUSR2: self._on_replace,
+            signal.SIGUSR2: self._replace,
         }
         for number, handler in handlers.items():
             self._loop.add_signal_handler(number, handler)
@@ -184,7 +184,13 @@ class Supervisor:
         self._begin_drain(number.name)
 
     def _begin_drain(self, trigger: str) -> None:
-        _log.info("draining", trigger=trigger, seconds=self._settings.server.drain_seconds)
+        server = self._settings.server
+        _log.info(
+            "draining",
+            trigger=trigger,
+            delay=server.drain_delay_seconds,
+            seconds=server.drain_seconds,
+        )
         self._manager.stopping()
         self._fleet.drain(time.monotonic())
         self._wake.set()
@@ -193,10 +199,11 @@ class Supervisor:
         self._halt = Halt(ExitCode.OK, "told to stop at once")
         self._wake.set()
 
-    def _on_replace(self) -> None:
-        _log.info("replacing all children, one at a time")
-        self._fleet.replace()
-        self._wake.set()
+    def _replace(self) -> None:
+        if not self._fleet.draining:
+            _log.info("replacing all children, one at a time")
+            self._fleet.replace()
+            self._wake.set()
 
     def _reload(self, reason: str, load: Callable[[], Settings]) -> None:
         """Use what `load` gives, or keep what is in force and say why."""
@@ -249,7 +256,8 @@ class Supervisor:
                 _log.info("rebalancing", shed=sum(shed.values()), workers=len(shed))
 
     def _scale_by(self, change: int) -> None:
-        self._set_workers(min(max(1, self._fleet.workers + change), MAX_WORKERS))
+        if not self._fleet.draining:
+            self._set_workers(min(max(1, self._fleet.workers + change), MAX_WORKERS))
 
     def _set_workers(self, workers: int) -> None:
         before = self._fleet.workers
@@ -326,7 +334,7 @@ class Supervisor:
     def _roll(self, body: Any) -> tuple[int, Any]:
         if self._fleet.draining:
             return 409, {"error": "the service is draining"}
-        self._on_replace()
+        self._replace()
         return 200, {"replacing": True}
 
     def _drain(self, body: Any) -> tuple[int, Any]:

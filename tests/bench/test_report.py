@@ -179,6 +179,7 @@ RESULTS: dict[str, dict[str, Any]] = {
     "deploy": {
         "clients": 10_000,
         "records_a_second": 1.0,
+        "drain_delay_seconds": 2.0,
         "drain_seconds": 62.5,
         "ceiling": 200.0,
         "busiest_second": 180,

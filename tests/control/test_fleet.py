@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -262,6 +263,44 @@ def test_drain_kills_what_outlives_its_deadline() -> None:
     assert sorted(actions) == [("kill", name) for name in NAMES]
     halt = play.step(*(Exit(play.number(name), -9) for name in NAMES))
     assert halt == [("halt", "OK", "drained")]
+
+
+def delayed(seconds: float) -> Play:
+    """A fleet that has just been told to drain, and waits before it does."""
+    play = Play().started()
+    play.fleet.settings = replace(
+        SETTINGS, server=replace(SETTINGS.server, drain_delay_seconds=seconds)
+    )
+    play.fleet.drain(play.now)
+    assert play.fleet.draining
+    return play
+
+
+def test_drain_begins_after_its_delay_and_has_all_of_its_time() -> None:
+    play = delayed(5)
+    assert play.pass_seconds(4.75) == []
+    assert play.pass_seconds(0.25) == [("leave", "worker-0", "stop"), ("leave", "worker-1", "stop")]
+    assert play.pass_seconds(play.fleet.drain_seconds - 0.25) == []
+    assert sorted(play.pass_seconds(0.25)) == [("kill", name) for name in NAMES]
+
+
+def test_child_that_crashes_before_the_drain_begins_is_started_again() -> None:
+    play = delayed(5)
+    assert ("start", "worker-0") in play.crash("worker-0")
+    assert ("start", "consumer") in play.crash("consumer")
+
+
+def test_nobody_is_replaced_any_more_before_the_drain_begins() -> None:
+    play = Play().started()
+    play.fleet.replace()
+    assert play.step() == [("start", "consumer", "successor")]
+    old = min(number for number, name in play.names.items() if name == CONSUMER)
+    play.fleet.settings = replace(SETTINGS, server=replace(SETTINGS.server, drain_delay_seconds=60))
+    play.fleet.drain(play.now)
+    # What has begun is ended in order, and no worker follows.
+    assert play.step() == [("replaced", "consumer"), ("leave", "consumer", "handover")]
+    assert play.end(old) == []
+    assert play.pass_seconds(10) == []
 
 
 def test_drain_starts_nobody_again() -> None:

@@ -66,7 +66,8 @@ def settings(directory: Path, secret: Path) -> Settings:
 
 def stop_seconds(server: Server) -> float:
     """How long a stop may take."""
-    return server.drain_seconds + server.close_timeout_seconds + KILL_SECONDS
+    drain = server.drain_delay_seconds + server.drain_seconds
+    return drain + server.close_timeout_seconds + KILL_SECONDS
 
 
 def unit() -> dict[str, list[str]]:

@@ -20,7 +20,7 @@ from energyws.control.health import (
 )
 from tests.clients import open_peer
 from tests.proxy import TcpProxy
-from tests.service import Broker, Service, config, eventually
+from tests.service import Broker, Records, Service, config, eventually
 
 pytestmark = pytest.mark.e2e
 Serve = Callable[..., Service]
@@ -88,6 +88,25 @@ def test_only_worker_hung(serve: Serve) -> None:
     service.wait_logged("killing child", "worker-0")
     service.ready()
     assert (health(service), service.admin("/live")[0]) == (200, 200)
+
+
+def test_about_to_drain(serve: Serve, records: Records) -> None:
+    service = serve(server={"workers": 1, "drain_delay_seconds": 3600}).ready()
+    with open_peer(service) as before:
+        before.subscribe()
+        service.signal(signal.SIGTERM)
+        eventually(lambda: reasons(service) == [DRAINING], "it is told")
+        assert (health(service), service.admin("/live")[0]) == (200, 200)
+        # Whose balancer has not seen it yet.
+        with open_peer(service) as newcomer:
+            newcomer.subscribe()
+            sent = records.send(3)
+            assert sorted(newcomer.numbers(3)) == sorted(before.numbers(3)) == sent
+        for number in (signal.SIGUSR2, signal.SIGTTIN, signal.SIGHUP):
+            service.signal(number)
+        service.signal(signal.SIGTERM)
+        assert service.wait() == 0
+    assert not any(service.logged(event) for event in ("replacing", "scaling", "reloaded"))
 
 
 def test_draining(serve: Serve) -> None:
