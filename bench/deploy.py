@@ -57,8 +57,8 @@ RECORD_BYTES: Final = 440
 # A second may bring that much more than the mean, since clients come back after a random time.
 CEILING_MARGIN: Final = 1.25
 # A replica goes on for so long until HAProxy has noticed that it is about to drain, and that the
-# other one, which was drained before, is back: several of its looks, also on a busy machine.
-DRAIN_DELAY_SECONDS: Final = 2.0
+# other one, which was drained before, is back: two of its looks, and some time on a busy machine.
+DRAIN_DELAY_SECONDS: Final = 3.0
 SECRETS: Final = ("the-first-secret-of-the-measurement!", "the-second-secret-of-the-measurement")
 _TOKEN_SECONDS: Final = 86_400
 
@@ -78,9 +78,9 @@ def until(condition: Callable[[], Any], what: str) -> None:
 
 
 class Newcomers:
-    """Somebody connects all the time, one after the other."""
+    """Somebody connects all the time, one after the other, `pause` seconds apart."""
 
-    def __init__(self, url: str, bearer: str, trust: ssl.SSLContext | None) -> None:
+    def __init__(self, url: str, bearer: str, trust: ssl.SSLContext | None, pause: float) -> None:
         self.bearer = bearer
         self.welcome = 0
         self.refused: Counter[str] = Counter()
@@ -88,6 +88,7 @@ class Newcomers:
         self.held = threading.Lock()
         self._url = url
         self._trust = trust
+        self._pause = pause
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
 
@@ -100,7 +101,7 @@ class Newcomers:
         self._thread.join(PATIENCE_SECONDS)
 
     async def _run(self) -> None:
-        while not self._stop.wait(0.01):
+        while not self._stop.wait(self._pause):
             with self.held:
                 await self._come()
 
@@ -240,7 +241,7 @@ def one_service(stack: ExitStack, options: argparse.Namespace, directory: Path) 
     crowd = stack.enter_context(Crowd(service.url, options.clients, token(SECRETS[0])))
     crowd.ready()
     trust = ssl.create_default_context(cafile=str(bundle))
-    newcomers = stack.enter_context(Newcomers(service.url, token(SECRETS[0]), trust))
+    newcomers = stack.enter_context(Newcomers(service.url, token(SECRETS[0]), trust, 0.01))
     producer = stack.enter_context(
         Producer(broker.direct, topic, rate=options.rate, record_bytes=RECORD_BYTES)
     )
@@ -313,14 +314,13 @@ def haproxy(directory: Path, services: list[Service], clients: int) -> Iterator[
     processes = math.ceil(3 * clients / descriptors)
     servers = "\n".join(
         f"  server replica-{number} 127.0.0.1:{service.port} check port "
-        f"{service.config['admin']['port']} inter 200 fall 1 rise 1"
+        f"{service.config['admin']['port']} inter 1s fastinter 250ms fall 2 rise 1"
         for number, service in enumerate(services)
     )
     path = directory / "haproxy.cfg"
     path.write_text(
         "defaults\n  mode tcp\n  timeout connect 1s\n  timeout client 1h\n  timeout server 1h\n"
-        # On a busy machine an answer may take longer than the time between two looks, which would
-        # be its limit otherwise.
+        # As config/proxies/haproxy.cfg has it, and why.
         "  timeout check 5s\n"
         f"  retries 3\n  option redispatch\nlisten energyws\n  bind 127.0.0.1:{port}\n"
         f"  maxconn {descriptors // 3}\n  balance leastconn\n"
@@ -355,7 +355,7 @@ def two_replicas(stack: ExitStack, options: argparse.Namespace, directory: Path)
     url = f"ws://127.0.0.1:{port}/ws/energy"
     crowd = stack.enter_context(Crowd(url, options.clients, token(SECRETS[0])))
     crowd.ready()
-    newcomers = stack.enter_context(Newcomers(url, token(SECRETS[0]), None))
+    newcomers = stack.enter_context(Newcomers(url, token(SECRETS[0]), None, 0.05))
     producer = stack.enter_context(
         Producer(broker.direct, topic, rate=options.rate, record_bytes=RECORD_BYTES)
     )

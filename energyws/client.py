@@ -57,6 +57,7 @@ _FATAL_STATUS: Final = frozenset(
 _UNAUTHORIZED: Final = UNAUTHORIZED_CLOSE.code
 _EXPIRING: Final = TOKEN_EXPIRING.code
 _CLOSED: Final = {"type": "closed"}
+_SILENT: Final = {"type": "silent"}
 
 Token = str | Callable[[], str | Awaitable[str]]
 
@@ -244,11 +245,8 @@ class Client:
     async def _receive(self, connection: _Connection) -> AsyncIterator[Message]:
         pinged = False
         while True:
-            try:
-                # Not wait_for(), which may take a cancellation for itself (CPython before 3.12).
-                async with asyncio.timeout(SILENCE_SECONDS / 2):
-                    message = await connection.next()
-            except TimeoutError:
+            message = await connection.next()
+            if message is _SILENT:
                 if pinged:
                     return
                 pinged = True
@@ -321,11 +319,17 @@ class _Connection(WSListener):
         self._transport: WSTransport | None = None
         self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._paused = False
+        self._loop = asyncio.get_running_loop()
+        self._heard_at = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._transport = transport
+        # One for the connection: a timeout around each message would be a sixth of its cost.
+        self._timer = self._loop.call_later(SILENCE_SECONDS / 2, self._on_timer)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        self._heard_at = self._loop.time()
         if frame.msg_type == WSMsgType.CLOSE:
             self.close_code = frame.get_close_code().value
             self.reason = frame.get_close_reason() or ""
@@ -338,10 +342,22 @@ class _Connection(WSListener):
                 transport.underlying_transport.pause_reading()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         self._messages.put_nowait(_CLOSED)
 
+    def _on_timer(self) -> None:
+        now = self._loop.time()
+        if now - self._heard_at >= SILENCE_SECONDS / 2:
+            if self._messages.empty():
+                self._messages.put_nowait(_SILENT)
+            # Whoever has yet to take what came says nothing about the other end.
+            self._heard_at = now
+        due = self._heard_at + SILENCE_SECONDS / 2
+        self._timer = self._loop.call_at(due, self._on_timer)
+
     async def next(self) -> dict[str, Any]:
-        """The next message; _CLOSED after the last one."""
+        """The next message; _SILENT for each half of SILENCE_SECONDS; _CLOSED after the last."""
         if self._paused and self._messages.qsize() < QUEUE_MESSAGES // 2:
             assert self._transport is not None
             self._paused = False
