@@ -176,13 +176,12 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _check_config(options: argparse.Namespace) -> int:
-    from energyws.auth import Verifier
     from energyws.control.config import check_files, describe, warnings
+    from energyws.control.trial import Trial
 
     settings = _load(options)
     check_files(settings)
-    # As a worker would; the supervisor itself does without the cryptography.
-    Verifier(settings.auth)
+    asyncio.run(Trial().of(settings))
     print(describe(settings), end="")
     for warning in warnings(settings):
         print(f"warning: {warning}", file=sys.stderr)

@@ -14,12 +14,17 @@ class EnergywsError(Exception):
     """Root of every error that energyws raises on purpose."""
 
 
+# What is at fault where a configuration cannot be used: itself, or a file that it names.
+Faulty = Literal["configuration", "certificate", "secret"]
+
+
 class ConfigError(EnergywsError):
     """A configuration that cannot be run; `problems` holds every fault found, one line each."""
 
-    def __init__(self, problems: list[str]) -> None:
+    def __init__(self, problems: list[str], faulty: Faulty = "configuration") -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+        self.faulty: Final = faulty
 
 
 class BootError(EnergywsError):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, get_args
 
 from energyws.board import COLUMNS, Row
-from energyws.errors import CLOSES, ERROR_CODES, TokenReason
+from energyws.errors import CLOSES, ERROR_CODES, Faulty, TokenReason
 from energyws.protocol import Unrecovered
 
 # Room for columns of Field to come.
@@ -123,5 +123,7 @@ AGE: Final = Histogram(
 LOOP_DELAY: Final = Histogram(
     AGE.end, (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 )
+# What was at fault where a process could not use what it was given while it ran.
+RELOAD_REFUSALS: Final = Family(LOOP_DELAY.end, [(each,) for each in get_args(Faulty)])
 
-assert LOOP_DELAY.end <= COLUMNS
+assert RELOAD_REFUSALS.end <= COLUMNS

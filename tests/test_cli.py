@@ -97,8 +97,15 @@ def test_secret_that_is_a_key_pair_is_found_by_the_check(directory: Path) -> Non
         cwd=directory,
         JWT_SECRET="-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----",
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "auth.jwt_secret cannot be used" in done.stderr
+
+
+def test_option_that_librdkafka_does_not_know_is_found_by_the_check(directory: Path) -> None:
+    options = ("--set", "kafka.options.secruity.protocol=SSL")
+    done = energyws("check-config", *options, cwd=directory, JWT_SECRET=SECRET)
+    assert done.returncode == 2
+    assert 'No such configuration property: "secruity.protocol"' in done.stderr
 
 
 def test_missing_configuration_says_how_to_make_one(tmp_path: Path) -> None:

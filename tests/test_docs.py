@@ -19,7 +19,7 @@ from energyws.control.metrics import DEFINITIONS
 from energyws.control.reload import TABLE, Takes
 from energyws.control.status import Ending, Partition
 from energyws.control.top.keys import KEYS
-from energyws.errors import ExitCode, TokenReason
+from energyws.errors import ExitCode, Faulty, TokenReason
 from energyws.protocol import Unrecovered
 from energyws.settings import Kafka, Settings
 from tests.control.documents import Child, document
@@ -147,7 +147,7 @@ def test_labels_of_metrics_are_documented() -> None:
     named = {label for labels, _ in rows for label in re.findall("`([a-z]+)`", labels)}
     assert named == {"le", *(label for each in DEFINITIONS for label in each.labels)}
     reasons = next(meaning for labels, meaning in rows if labels == "`reason`")
-    assert {*re.findall("`([a-z]+)`", reasons)} == {*get_args(Ending)}
+    assert {*re.findall("`([a-z]+)`", reasons)} == {*get_args(Ending), *get_args(Faulty)}
 
 
 def test_reasons_of_refused_tokens_are_documented() -> None:

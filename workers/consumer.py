@@ -24,6 +24,7 @@ from workers.bus import Publisher
 from workers.depth import tell_depth
 from workers.history import History
 from workers.lag import Progress
+from workers.librdkafka import client_settings, library_logger
 from workers.meeting import Place
 from workers.runtime import Child, run, vital
 from workers.source import (
@@ -36,8 +37,6 @@ from workers.source import (
     Record,
     Records,
     Source,
-    client_settings,
-    library_logger,
 )
 
 TICK_SECONDS: Final = 1.0

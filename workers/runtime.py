@@ -114,7 +114,7 @@ def run(
     """
     options = _parser().parse_args(arguments)
     _end_with(options.parent)
-    settings = _read_settings(options.settings_fd)
+    settings = read_settings(options.settings_fd)
     log.configure(settings.log, options.name)
     board = Board(options.board_fd)
     row = board.row(options.row)
@@ -170,7 +170,8 @@ def _end_with(parent: int) -> None:
         sys.exit(ExitCode.ORPHANED)
 
 
-def _read_settings(descriptor: int) -> Settings:
+def read_settings(descriptor: int) -> Settings:
+    """What the supervisor has written into that file; closes it."""
     with open(descriptor, "rb") as file:
         file.seek(0)
         return loads(file.read())

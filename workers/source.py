@@ -9,17 +9,15 @@ keeps this thread from running ahead of it.
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from confluent_kafka import (
     TIMESTAMP_NOT_AVAILABLE,
-    Consumer,
     KafkaError,
     KafkaException,
     TopicPartition,
@@ -29,6 +27,7 @@ from energyws.flood import Limited
 from energyws.log import Log
 from energyws.settings import History, Kafka
 from workers.discovery import ASK_SECONDS, Discovery, Topic
+from workers.librdkafka import client_settings, library_logger, live_settings, open_consumer
 
 RECORDS_PER_BATCH: Final = 500
 # Also how long a shut-down or a new partition waits at most.
@@ -152,22 +151,15 @@ class Source(threading.Thread):
         self._hurry_at = time.monotonic()
         self._commit_refused = False
         self._committed: dict[tuple[str, int], int] = {}
-        client = client_settings(kafka)
-        self._consumer = Consumer(
+        self._consumer = open_consumer(
             {
-                **client,
-                "group.id": kafka.group_id,
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "auto.offset.reset": "error",
-                "enable.partition.eof": True,
+                **live_settings(kafka),
                 "error_cb": self._on_error,
                 "on_commit": self._on_commit,
-            },
-            logger=library_logger(),
+            }
         )
         self._discovery = Discovery(
-            {**client, "logger": library_logger()},
+            {**client_settings(kafka), "logger": library_logger()},
             topics,
             kafka.metadata_refresh_seconds,
             lambda stream, topic: self._found.put((stream, topic)),
@@ -417,40 +409,3 @@ class Source(threading.Thread):
                 reason=refused.str(),
                 hint="another consumer may have joined this group; give each service its own",
             )
-
-
-def client_settings(kafka: Kafka) -> dict[str, Any]:
-    """What every client of ours tells librdkafka; `kafka.options` has the last word."""
-    return {
-        "bootstrap.servers": kafka.brokers,
-        "client.id": "energyws",
-        # Back within a second of the broker, without asking it twenty times a second.
-        "reconnect.backoff.ms": 100,
-        "reconnect.backoff.max.ms": 1000,
-        "fetch.error.backoff.ms": 100,
-        # A peer that vanished without FIN is noticed by this alone.
-        "socket.timeout.ms": 10_000,
-        "socket.keepalive.enable": True,
-        # Read-ahead: the default of 64 MiB is a quarter of today's memory limit.
-        "queued.max.messages.kbytes": 16_384,
-        # Once that is full, ask again before it is empty: the default of 1,000 ms outlasts it at
-        # more than 16 MB a second, and who catches up then spends most of the time waiting.
-        "fetch.queue.backoff.ms": 100,
-        **kafka.options,
-    }
-
-
-def library_logger() -> logging.Logger:
-    """Where librdkafka's own log goes: one line per ten seconds, the rest counted."""
-    logger = logging.Logger("librdkafka", logging.WARNING)
-    logger.addHandler(_Relay())
-    return logger
-
-
-class _Relay(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
-        self._limited = Limited(_log, 10.0)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._limited.warning("librdkafka reports", says=record.getMessage())

@@ -68,7 +68,7 @@ def check_files(settings: Settings) -> None:
                 "certificate chain, and its private key in PEM without a passphrase"
             )
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(problems, "certificate")
 
 
 def _section(tree: dict[str, Any], name: str) -> dict[str, Any]:

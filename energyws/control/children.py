@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -237,11 +237,14 @@ class Children:
             child.orders.close()
         self._running.clear()
 
-    def reap_strangers(self) -> None:
-        """As PID 1 of a container we inherit orphans; whoever is not ours is only buried."""
+    def reap_strangers(self, known: Sequence[int]) -> None:
+        """As PID 1 of a container we inherit orphans; whoever is not ours is only buried.
+
+        known: the processes of others here, who bury them themselves.
+        """
         if os.getpid() != 1:
             return
-        ours = {child.process.pid for child in self}
+        ours = {child.process.pid for child in self}.union(known)
         while True:
             try:
                 found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)

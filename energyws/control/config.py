@@ -89,9 +89,9 @@ def with_secret_file(settings: Settings) -> Settings:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         problem = f"auth.jwt_secret_file: cannot read {shown(name)}: {reason}"
-        raise ConfigError([problem]) from None
+        raise ConfigError([problem], "secret") from None
     if not secret:
-        raise ConfigError([f"auth.jwt_secret_file: {shown(name)} is empty"])
+        raise ConfigError([f"auth.jwt_secret_file: {shown(name)} is empty"], "secret")
     return replace(settings, auth=replace(settings.auth, jwt_secret=secret))
 
 

@@ -340,6 +340,13 @@ DEFINITIONS: Final = (
         "Configurations that a process was given while it ran: taken or refused.",
         reloads,
     ),
+    Definition(
+        "energyws_reload_refusals",
+        "counter",
+        ("reason",),
+        "Configurations that were refused while the service ran: what was at fault.",
+        labelled(tally.RELOAD_REFUSALS),
+    ),
 )
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from energyws.settings import Settings, dumps
 
@@ -34,6 +35,10 @@ def module_command(spec: ChildSpec) -> list[str]:
     return [sys.executable, "-m", module]
 
 
+# Tries settings that no process has yet, see workers/trial.py.
+TRIAL_COMMAND: Final = (sys.executable, "-m", "workers.trial")
+
+
 class Spawner:
     """Starts children of one supervisor; `settings` are what the next one gets."""
 
@@ -53,7 +58,7 @@ class Spawner:
         """
         orders, held = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         orders.setblocking(False)
-        settings_fd = _sealed_file(dumps(self.settings))
+        settings_fd = sealed_file(dumps(self.settings))
         descriptors = [self._board_fd, settings_fd, held.fileno()]
         arguments = [
             f"--name={spec.name}",
@@ -84,7 +89,7 @@ class Spawner:
         return process, orders
 
 
-def _sealed_file(data: bytes) -> int:
+def sealed_file(data: bytes) -> int:
     """Memory that holds secrets: in no directory, and nobody can change it (memfd_create(2))."""
     descriptor = os.memfd_create("energyws-settings", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.write(descriptor, data)

@@ -30,20 +30,21 @@ from energyws.control.actions import (
 )
 from energyws.control.admin import AdminServer
 from energyws.control.children import SUPERVISOR_ROW, Children
-from energyws.control.config import check_files, warnings, with_secret_file
+from energyws.control.config import warnings
 from energyws.control.cores import usable_cores
-from energyws.control.files import Watched
 from energyws.control.fleet import Fleet
 from energyws.control.host import read_host
 from energyws.control.limits import Doubt, doubts
 from energyws.control.notify import manager
 from energyws.control.reload import Takes, plan
+from energyws.control.reloads import Reloads
 from energyws.control.rundir import RunDirectory
 from energyws.control.sockets import Listeners
 from energyws.control.spawn import Command, Spawner, module_command
 from energyws.control.terminal import Terminal
+from energyws.control.trial import Trial
 from energyws.control.view import View
-from energyws.errors import BootError, ConfigError, ExitCode
+from energyws.errors import BootError, ExitCode
 from energyws.flood import tell_held_back
 from energyws.log import Log, Recent, adjust
 from energyws.orders import Leave
@@ -52,8 +53,6 @@ from energyws.settings import MAX_WORKERS, Level, Settings
 STEP_SECONDS: Final = 0.25
 # What the admin port waits for the loop to act.
 ACT_SECONDS: Final = 30.0
-# Between two looks at certificates and secrets.
-LOOK_SECONDS: Final = 1.0
 # What is shown of the log.
 RECENT_EVENTS: Final = 50
 
@@ -99,8 +98,10 @@ class Supervisor:
             stack.callback(terminal.close)
             board = Board.create()
             self._row = board.row(SUPERVISOR_ROW)
-            self._files = Watched(_secret_files(settings))
-            self._look_at = self._rebalance_at = time.monotonic()
+            self._reloads = Reloads(
+                lambda: self._settings, self._take, self._manager, self._row, Trial()
+            )
+            self._rebalance_at = time.monotonic()
             spawner = Spawner(settings, board.descriptor, directory.path, self._command)
             self._children = Children(spawner, board, self._listeners, self._wake.set)
             self._view = View(self._fleet, self._children, self._row, self._recent)
@@ -163,7 +164,7 @@ class Supervisor:
             if terminal.gone():
                 self._on_stop(signal.SIGHUP)
             else:
-                self._reload("SIGHUP", self._load)
+                self._reloads.ask("SIGHUP", self._load)
 
         handlers: dict[signal.Signals, Callable[[], object]] = {
             signal.SIGTERM: lambda: self._on_stop(signal.SIGTERM),
@@ -192,6 +193,7 @@ class Supervisor:
             seconds=server.drain_seconds,
         )
         self._manager.stopping()
+        self._reloads.stop()
         self._fleet.drain(time.monotonic())
         self._wake.set()
 
@@ -205,23 +207,7 @@ class Supervisor:
             self._fleet.replace()
             self._wake.set()
 
-    def _reload(self, reason: str, load: Callable[[], Settings]) -> None:
-        """Use what `load` gives, or keep what is in force and say why."""
-        if not self._fleet.draining:
-            with self._manager.reloading():
-                self._take(reason, load)
-
-    def _take(self, reason: str, load: Callable[[], Settings]) -> None:
-        # Before they are read: what changes meanwhile is seen afterwards.
-        self._files.follow(self._files.paths)
-        try:
-            settings = load()
-            check_files(settings)
-        except ConfigError as error:
-            self._row.add(Field.RELOADS_REFUSED)
-            for problem in error.problems:
-                _log.error("reload refused: going on as before", trigger=reason, reason=problem)
-            return
+    def _take(self, trigger: str, settings: Settings) -> None:
         change = plan(self._settings, settings)
         settings = change.settings
         if settings.server.workers != self._settings.server.workers:
@@ -230,10 +216,9 @@ class Supervisor:
         self._fleet.settings = settings
         self._admin.token = settings.admin.token
         self._listeners.listen(settings.server.backlog)
-        self._files.follow(_secret_files(settings))
-        self._use_log(reason, before, settings)
+        self._use_log(trigger, before, settings)
         self._row.add(Field.RELOADS)
-        _log.info("reloaded", trigger=reason, changed=",".join(change.keys) or "nothing")
+        _log.info("reloaded", trigger=trigger, changed=",".join(change.keys) or "nothing")
         _warn_of_settings(settings)
         self._tell_doubts()
         if restart := change.taking(Takes.RESTART):
@@ -245,10 +230,7 @@ class Supervisor:
 
     def _look_after(self, now: float) -> None:
         """What is done every now and then, while the service is not on its way out."""
-        if now >= self._look_at:
-            self._look_at = now + LOOK_SECONDS
-            if self._files.changed():
-                self._reload("a file has changed", lambda: with_secret_file(self._settings))
+        self._reloads.look(now)
         every = self._settings.supervision.rebalance_seconds
         if every is not None and now >= self._rebalance_at:
             self._rebalance_at = now + every
@@ -268,7 +250,7 @@ class Supervisor:
             self._wake.set()
 
     def _step(self) -> None:
-        self._children.reap_strangers()
+        self._children.reap_strangers(self._reloads.pids)
         now = self._view.stepped_at = time.monotonic()
         tell_held_back()
         if not self._fleet.draining:
@@ -372,12 +354,6 @@ def worker_count(settings: Settings) -> int:
     """What server.workers stands for here."""
     workers = settings.server.workers
     return usable_cores() if workers == "auto" else workers
-
-
-def _secret_files(settings: Settings) -> list[str]:
-    """What is read again when it changes, without being asked."""
-    tls, secret = settings.server.tls, settings.auth.jwt_secret_file
-    return [*([tls.cert, tls.key] if tls else []), *([secret] if secret else [])]
 
 
 def serve(

@@ -116,7 +116,7 @@ def labelled(family: tally.Family) -> Read:
 
     def read(totals: Totals) -> Iterable[tuple[Labels, float]]:
         sums = dict.fromkeys(family.labels, 0)
-        for columns in totals.columns.values():
+        for columns in (totals.status.supervisor_columns, *totals.columns.values()):
             for labels, count in family.read(columns).items():
                 sums[labels] += count
         return sums.items()

@@ -183,6 +183,15 @@ def test_reloads_of_all_processes() -> None:
     assert value(found, name, process="worker-0", result="taken") == 2
 
 
+def test_refused_reloads_of_the_supervisor_by_what_was_at_fault() -> None:
+    row = columns()
+    row[tally.RELOAD_REFUSALS.first + 1] = 4
+    found = samples(replace(status(), supervisor_columns=row))
+    name = "energyws_reload_refusals_total"
+    assert value(found, name, reason="certificate") == 4
+    assert value(found, name, reason="secret") == 0
+
+
 def test_how_many_series_there_are_does_not_depend_on_what_happened() -> None:
     quiet = [0] * COLUMNS
     busy = [7] * COLUMNS

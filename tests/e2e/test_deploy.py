@@ -23,6 +23,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from energyws.auth import mint
+from tests.clients import open_peer
 from tests.service import (
     PATIENCE_SECONDS,
     SECRET,
@@ -39,6 +40,7 @@ from tests.watchers import Watchers
 pytestmark = pytest.mark.e2e
 
 OTHER: Final = "another-secret-of-more-than-thirty-two-bytes"
+PRIVATE_KEY: Final = "-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----"
 
 
 class Newcomers:
@@ -250,6 +252,44 @@ def test_bad_file_is_refused_and_the_old_one_stays(
     running.edit("auth", jwt_secret=OTHER)
     running.adopted(1)
     assert let_in(running.service, OTHER)
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "reason", "victim"),
+    [
+        ("kafka", {"options": {"no.such.option": "x"}}, "No such configuration", "consumer"),
+        ("auth", {"jwt_secret": PRIVATE_KEY}, "auth.jwt_secret cannot be used", "worker-0"),
+    ],
+    ids=["kafka", "auth"],
+)
+def test_what_only_a_child_could_tell_is_refused_before_any_has_it(
+    configured: Callable[..., Configured],
+    records: Records,
+    section: str,
+    values: dict[str, Any],
+    reason: str,
+    victim: str,
+) -> None:
+    running = configured()
+    service = running.service
+    running.edit(section, **values)
+    service.wait_logged("reload refused", reason)
+    at_fault = {"kafka": "configuration", "auth": "secret"}[section]
+    url = f"http://127.0.0.1:{service.admin_port}/metrics"
+    with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as answer:
+        text = answer.read().decode()
+    assert f'energyws_reload_refusals_total{{reason="{at_fault}"}} 1.0' in text
+    # Whoever comes next does not have it either.
+    before = service.children()[victim]
+    before.kill()
+    eventually(lambda: not before.is_running(), "it is dead")
+    settled(service, 2)
+    assert let_in(service, SECRET)
+    assert not any("PRIVATE KEY" in line for line in service.lines)
+    with open_peer(service) as peer:
+        peer.subscribe()
+        sent = records.send(3)
+        assert sorted(peer.numbers(3)) == sent
 
 
 def test_what_cannot_change_alive_is_replaced_or_named(

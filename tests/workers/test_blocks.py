@@ -11,7 +11,7 @@ import pytest
 from energyws.settings import Kafka
 from tests.service import FAST_FETCH, PARTITIONS, Broker, Records
 from workers.blocks import BlockReader, Unreadable
-from workers.source import client_settings
+from workers.librdkafka import client_settings
 
 pytestmark = pytest.mark.e2e
 

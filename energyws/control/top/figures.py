@@ -41,13 +41,13 @@ def duration(seconds: float | None) -> str:
     """250 µs, 2.5 ms, 1.5 s, 4 m 10 s, 3 h 7 m, 12 d 3 h."""
     if seconds is None:
         return UNKNOWN
-    if seconds < 0.0009995:
+    # What rounds to 1,000 of a unit is one of the next, and no less than one.
+    if round(seconds * 1e6) < 1000:
         return f"{seconds * 1e6:.0f} µs" if seconds else "0 s"
-    # 999.6 ms is a second.
-    if seconds < 0.9995:
-        return f"{seconds * 1e3:.3g} ms"
+    if round(seconds * 1e3) < 1000:
+        return f"{max(1.0, seconds * 1e3):.3g} ms"
     if seconds < 60:
-        return f"{seconds:.3g} s"
+        return f"{max(1.0, seconds):.3g} s"
     for number, (span, unit) in enumerate(_SPANS):
         if seconds >= span:
             less, name = _SPANS[number + 1] if number + 1 < len(_SPANS) else (1, "s")

@@ -1,0 +1,114 @@
+"""New settings for a running service: read, tried, and taken or refused as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from energyws.board import Field, Row
+from energyws.control.config import check_files, with_secret_file
+from energyws.control.files import Watched
+from energyws.control.notify import Manager
+from energyws.control.trial import Trial
+from energyws.errors import ConfigError
+from energyws.log import Log
+from energyws.settings import Settings
+from energyws.tally import RELOAD_REFUSALS
+
+# Between two looks at certificates and secrets.
+LOOK_SECONDS: Final = 1.0
+
+_log = Log("supervisor")
+
+
+class Reloads:
+    """One after the other, in the loop that runs. `take` gets the trigger and what to use from now.
+
+    current: the settings in force. row: where refusals are counted.
+    """
+
+    def __init__(
+        self,
+        current: Callable[[], Settings],
+        take: Callable[[str, Settings], None],
+        manager: Manager,
+        row: Row,
+        trial: Trial,
+    ) -> None:
+        self._current = current
+        self._take = take
+        self._manager = manager
+        self._row = row
+        self._trial = trial
+        self._files = Watched(_secret_files(current()))
+        self._look_at = 0.0
+        # By what has triggered it: once more while it waits is once.
+        self._asked: dict[str, Callable[[], Settings]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    @property
+    def pids(self) -> Sequence[int]:
+        """The processes that this has started and that still run."""
+        return [] if self._trial.pid is None else [self._trial.pid]
+
+    def ask(self, trigger: str, load: Callable[[], Settings]) -> None:
+        """Use what `load` gives, or keep what is in force and say why; it may raise ConfigError."""
+        if self._stopped:
+            return
+        self._asked[trigger] = load
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+
+    def look(self, now: float) -> None:
+        """To be called often: files with certificates and secrets are read again when they change.
+
+        now: monotonic seconds.
+        """
+        if now >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
+            if self._files.changed():
+                self.ask("a file has changed", lambda: with_secret_file(self._current()))
+
+    def stop(self) -> None:
+        """Take nothing any more."""
+        self._stopped = True
+
+    async def _run(self) -> None:
+        try:
+            while self._asked:
+                trigger = next(iter(self._asked))
+                with self._manager.reloading():
+                    await self._reload(trigger, self._asked.pop(trigger))
+        except Exception:
+            _log.exception("reload failed")
+        finally:
+            self._task = None
+
+    async def _reload(self, trigger: str, load: Callable[[], Settings]) -> None:
+        # Before they are read: what changes meanwhile is seen afterwards.
+        self._files.follow(self._files.paths)
+        tried = None
+        try:
+            # What has changed while it was tried is tried in its turn.
+            while (settings := load()) != tried:
+                check_files(settings)
+                now = self._current()
+                if (settings.auth, settings.kafka) != (now.auth, now.kafka):
+                    await self._trial.of(settings)
+                tried = settings
+        except ConfigError as error:
+            self._row.add(Field.RELOADS_REFUSED)
+            RELOAD_REFUSALS.count(self._row, error.faulty)
+            for problem in error.problems:
+                _log.error("reload refused: going on as before", trigger=trigger, reason=problem)
+            return
+        if not self._stopped:
+            self._take(trigger, settings)
+            self._files.follow(_secret_files(settings))
+
+
+def _secret_files(settings: Settings) -> list[str]:
+    tls, secret = settings.server.tls, settings.auth.jwt_secret_file
+    return [*([tls.cert, tls.key] if tls else []), *([secret] if secret else [])]

@@ -1,0 +1,79 @@
+"""What Kafka clients of ours tell librdkafka, and where its own log goes."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException
+
+from energyws.errors import BootError
+from energyws.flood import Limited
+from energyws.log import Log
+from energyws.settings import Kafka
+
+_VALUE: Final = re.compile(r'(?<=Invalid value) ".*"(?= for)')
+
+_log = Log("kafka")
+
+
+def client_settings(kafka: Kafka) -> dict[str, Any]:
+    """What every client of ours tells librdkafka; `kafka.options` has the last word."""
+    return {
+        "bootstrap.servers": kafka.brokers,
+        "client.id": "energyws",
+        # Back within a second of the broker, without asking it twenty times a second.
+        "reconnect.backoff.ms": 100,
+        "reconnect.backoff.max.ms": 1000,
+        "fetch.error.backoff.ms": 100,
+        # A peer that vanished without FIN is noticed by this alone.
+        "socket.timeout.ms": 10_000,
+        "socket.keepalive.enable": True,
+        # Read-ahead: the default of 64 MiB is a quarter of today's memory limit.
+        "queued.max.messages.kbytes": 16_384,
+        # Once that is full, ask again before it is empty: the default of 1,000 ms outlasts it at
+        # more than 16 MB a second, and who catches up then spends most of the time waiting.
+        "fetch.queue.backoff.ms": 100,
+        **kafka.options,
+    }
+
+
+def live_settings(kafka: Kafka) -> dict[str, Any]:
+    """What the one that reads the live end of every topic is told; it never joins its group."""
+    return {
+        **client_settings(kafka),
+        "group.id": kafka.group_id,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "enable.partition.eof": True,
+    }
+
+
+def open_consumer(settings: dict[str, Any]) -> Consumer:
+    """A consumer; raises BootError, without any value, for options that librdkafka refuses."""
+    try:
+        return Consumer(settings, logger=library_logger())
+    except KafkaException as error:
+        refused: KafkaError = error.args[0]
+        if refused.code() != KafkaError._INVALID_ARG:
+            raise
+        text = _VALUE.sub("", refused.str().strip())
+        raise BootError(f"kafka.options: librdkafka says: {text}") from None
+
+
+def library_logger() -> logging.Logger:
+    """Where librdkafka's own log goes: one line per ten seconds, the rest counted."""
+    logger = logging.Logger("librdkafka", logging.WARNING)
+    logger.addHandler(_Relay())
+    return logger
+
+
+class _Relay(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self._limited = Limited(_log, 10.0)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._limited.warning("librdkafka reports", says=record.getMessage())
