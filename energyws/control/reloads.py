@@ -106,7 +106,8 @@ class Reloads:
             return
         if not self._stopped:
             self._take(trigger, settings)
-            self._files.follow(_secret_files(settings))
+            if (paths := _secret_files(settings)) != self._files.paths:
+                self._files.follow(paths)
 
 
 def _secret_files(settings: Settings) -> list[str]:
