@@ -12,6 +12,7 @@ from energyws.errors import EnergywsError
 from energyws.history import Stored
 from energyws.reading import BadRecord, decode, timestamp
 from energyws.settings import Kafka
+from workers.librdkafka import assigned_settings
 
 READ_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.1
@@ -36,12 +37,7 @@ class BlockReader:
                 # The end of the log is reached now and then; there is nothing to wait for.
                 "fetch.wait.max.ms": 20,
                 **client,
-                # Never joined; but the client wants one, and an ACL may name it.
-                "group.id": kafka.group_id,
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "auto.offset.reset": "error",
-                "enable.partition.eof": True,
+                **assigned_settings(kafka),
                 # The live client says what there is to say of the broker.
                 "error_cb": lambda error: None,
             }

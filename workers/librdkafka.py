@@ -39,16 +39,21 @@ def client_settings(kafka: Kafka) -> dict[str, Any]:
     }
 
 
-def live_settings(kafka: Kafka) -> dict[str, Any]:
-    """What the one that reads the live end of every topic is told; it never joins its group."""
+def assigned_settings(kafka: Kafka) -> dict[str, Any]:
+    """What every consumer of ours is told besides: where it begins is said by assign() alone."""
     return {
-        **client_settings(kafka),
+        # Never joined; but the client wants one, and an ACL may name it.
         "group.id": kafka.group_id,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",
         "enable.partition.eof": True,
     }
+
+
+def live_settings(kafka: Kafka) -> dict[str, Any]:
+    """What the one that reads the live end of every topic is told."""
+    return {**client_settings(kafka), **assigned_settings(kafka)}
 
 
 def open_consumer(settings: dict[str, Any]) -> Consumer:

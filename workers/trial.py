@@ -1,8 +1,8 @@
 """Whether children could use these settings: tried here, before any of them is given them.
 
 A process of its own, as `nginx -t` is one: what checks secrets and what reads Kafka is in the
-children only, and would cost the supervisor as much memory as it has. The verdict goes to standard
-output, as JSON: a list of what is at fault and why (energyws.errors.Faulty), empty if all is well.
+children only, and would nearly double the supervisor's memory. The verdict goes to standard output,
+as JSON: a list of what is at fault and why (energyws.errors.Faulty), empty if all is well.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from workers.runtime import read_settings
 
 
 def faults(settings: Settings) -> Iterator[tuple[Faulty, str]]:
-    """What is at fault, and why; nobody is connected to."""
+    """What is at fault, and why; no broker is waited for."""
     trials: tuple[tuple[Faulty, Callable[[], object]], ...] = (
         ("secret", lambda: Verifier(settings.auth)),
         ("configuration", lambda: open_consumer(live_settings(settings.kafka)).close()),
