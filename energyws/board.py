@@ -57,6 +57,7 @@ class Field(IntEnum):
     RING_FRAMES = 21
     RING_BYTES = 22
     RING_OLDEST_MS = 23
+    HISTORY_QUESTIONS = 41
 
 
 class Place(IntEnum):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import ceil
@@ -26,6 +26,7 @@ from energyws.log import Log
 from energyws.protocol import Unrecovered
 from energyws.replay import gap_entries
 from energyws.settings import Settings
+from energyws.turns import Full, Turns
 from energyws.wire import Read, pack_chunks, pack_start, unpack_inquiry
 from workers.archive import Archive, NotYet, Past, View
 from workers.blocks import Unreadable
@@ -35,6 +36,10 @@ CHUNKS_PER_REPLY: Final = 4
 RETRY_SECONDS: Final = 0.25
 # A request that could not be answered for so long is forgotten; who still wants it asks again.
 FORGET_SECONDS: Final = 10.0
+# What all requests may weigh, and what one does, besides so much for each of its bytes.
+JOBS_BYTES: Final = 64 << 20
+JOB_BYTES: Final = 1 << 10
+BYTES_PER_BYTE: Final = 12
 POLL_MILLISECONDS: Final = 500
 
 _log = Log("history")
@@ -46,7 +51,6 @@ class _Job:
 
     inquiry: Query | Read
     asked_at: float
-    due: float = 0.0
     waiting: set[bytes] = field(default_factory=set)
 
 
@@ -66,7 +70,10 @@ class History(threading.Thread):
         self._limits = settings.history
         self._view = view
         self._archive = Archive(settings, client, row)
-        self._jobs: OrderedDict[bytes, _Job] = OrderedDict()
+        self._jobs: dict[bytes, _Job] = {}
+        self._turns: Turns[bytes] = Turns(JOBS_BYTES)
+        # Those that could not be answered, and when they are tried again, in order.
+        self._later: deque[tuple[float, bytes]] = deque()
         # How many bytes may be handed out now; below zero: it takes a while until more may.
         self._allowance = 0.0
         self._allowed_at = time.monotonic()
@@ -97,11 +104,16 @@ class History(threading.Thread):
             return
         while True:
             try:
-                identity, body = router.recv_multipart(zmq.NOBLOCK)
+                identity, body, whose = router.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
             job = self._jobs.get(body)
             if job is None:
+                try:
+                    self._turns.join(whose.hex(), body, JOB_BYTES + BYTES_PER_BYTE * len(body))
+                except Full:
+                    # The worker asks again if it still wants to know.
+                    continue
                 job = self._jobs[body] = _Job(unpack_inquiry(body), time.monotonic())
             job.waiting.add(identity)
 
@@ -109,26 +121,31 @@ class History(threading.Thread):
         """How long nothing but a new request can be of interest, in milliseconds."""
         if not self._jobs:
             return POLL_MILLISECONDS
-        due = min(job.due for job in self._jobs.values()) - time.monotonic()
+        waits = len(self._later) == len(self._jobs)
+        due = self._later[0][0] - time.monotonic() if waits else 0.0
         debt = -self._allowance / self._limits.bytes_per_second
         return max(0, min(POLL_MILLISECONDS, ceil(1000 * max(due, debt))))
 
     def _work(self, router: zmq.Socket[bytes]) -> None:
-        """Answer the first request that is due, unless too much was handed out lately."""
+        """Answer the next request, unless too much was handed out lately."""
         now = time.monotonic()
         rate = self._limits.bytes_per_second
         # Up to a quarter of a second's worth at once.
         self._allowance = min(rate / 4, self._allowance + (now - self._allowed_at) * rate)
         self._allowed_at = now
-        body = next((body for body, job in self._jobs.items() if job.due <= now), None)
-        if body is None or self._allowance < 0:
+        while self._later and self._later[0][0] <= now:
+            self._turns.again(self._later.popleft()[1])
+        if self._allowance < 0 or (taken := self._turns.take()) is None:
             return
-        job = self._jobs.pop(body)
+        _, body = taken
+        job = self._jobs[body]
         answer = self._answer(job.inquiry)
+        if answer is None and now - job.asked_at < FORGET_SECONDS:
+            self._later.append((now + RETRY_SECONDS, body))
+            return
+        del self._jobs[body]
+        self._turns.leave(body)
         if answer is None:
-            if now - job.asked_at < FORGET_SECONDS:
-                job.due = now + RETRY_SECONDS
-                self._jobs[body] = job
             return
         for identity in job.waiting:
             try:
