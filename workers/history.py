@@ -20,8 +20,20 @@ import zmq
 from confluent_kafka import KafkaException
 
 from energyws.board import Row
+from energyws.errors import EnergywsError
 from energyws.flood import Limited
-from energyws.history import BlocksNeeded, Chunk, Query, Start, assemble, newest, resume_after
+from energyws.history import (
+    Block,
+    Blocks,
+    BlocksNeeded,
+    Chunk,
+    Query,
+    Start,
+    assemble,
+    newest,
+    newest_about,
+    resume_after,
+)
 from energyws.log import Log
 from energyws.protocol import Unrecovered
 from energyws.replay import gap_entries
@@ -33,6 +45,13 @@ from workers.blocks import Unreadable
 
 CHUNK_BYTES: Final = 64 * 1024
 CHUNKS_PER_REPLY: Final = 4
+# A reply ends at so many bytes; a chunk is larger where one record is.
+REPLY_BYTES: Final = CHUNKS_PER_REPLY * CHUNK_BYTES
+# How often the log is read for one reply, and how often for one in the order of time.
+LOADS_PER_REPLY: Final = 64
+LOADS_IN_ORDER: Final = 8
+# What is read to find the newest records; where they are heavier, each partition gives its share.
+FIND_BYTES: Final = 128 << 20
 RETRY_SECONDS: Final = 0.25
 # A request that could not be answered for so long is forgotten; who still wants it asks again.
 FORGET_SECONDS: Final = 10.0
@@ -52,6 +71,10 @@ class _Job:
     inquiry: Query | Read
     asked_at: float
     waiting: set[bytes] = field(default_factory=set)
+
+
+class _TooMuch(EnergywsError):
+    """More would have to be read than a request may cost."""
 
 
 class History(threading.Thread):
@@ -188,7 +211,12 @@ class History(threading.Thread):
             return resume_after(query.after, past.lows, oldest, past.head, most)
         if query.last is not None:
             earliest = past.lows.merge(oldest)
-            position, found = newest(min(query.last, most), earliest, past.head, past.block)
+            count = min(query.last, most)
+            try:
+                block = self._bounded(past.block, FIND_BYTES)
+                position, found = newest(count, earliest, past.head, block)
+            except _TooMuch:
+                position, found = newest_about(count, earliest, past.head)
             exceeded = Unrecovered.HISTORY_EXCEEDED if found < query.last else None
             return Start(position, earliest, exceeded)
         assert query.since_ms is not None
@@ -202,6 +230,17 @@ class History(threading.Thread):
             return Start(position, found_at.earliest, Unrecovered.RETENTION)
         return found_at
 
+    def _bounded(self, blocks: Blocks, most: int) -> Blocks:
+        """The same, but it raises _TooMuch once so many bytes were read."""
+        until = self._archive.bytes_read + most
+
+        def block(partition: int, offset: int) -> Block:
+            if self._archive.bytes_read > until:
+                raise _TooMuch
+            return blocks(partition, offset)
+
+        return block
+
     def _read(self, read: Read, past: Past) -> list[Chunk]:
         """A few chunks in a row, as far as their blocks are known; at least one, if there is one.
 
@@ -210,14 +249,29 @@ class History(threading.Thread):
         begin = read.after.merge(past.lows)
         lost = gap_entries(read.stream, read.after, begin, Unrecovered.RETENTION.value)
         chunks: list[Chunk] = []
-        while len(chunks) < CHUNKS_PER_REPLY and (lost or past.head.beyond(begin)):
+        size = 0
+        # Of all partitions, unless their blocks do not fit into memory side by side.
+        whole = True
+        loads = 0
+        while (
+            len(chunks) < CHUNKS_PER_REPLY
+            and size < REPLY_BYTES
+            and (lost or past.head.beyond(begin))
+        ):
             try:
-                chunk = assemble(past.frames, begin, past.head, past.known, CHUNK_BYTES)
+                chunk = assemble(
+                    past.frames, begin, past.head, past.known, CHUNK_BYTES, whole=whole
+                )
             except BlocksNeeded as needed:
                 if chunks:
                     break
-                past.load(needed.places)
+                loads += 1
+                if loads > LOADS_PER_REPLY:
+                    raise Unreadable(f"the records at {needed.places[0]} cannot be held") from None
+                whole = past.load(needed.places) and loads < LOADS_IN_ORDER
                 continue
+            size += len(chunk.data)
+            whole = True
             begin = chunk.end
             if lost:
                 data = b"".join([*(entry.frame for entry in lost), chunk.data])
