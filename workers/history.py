@@ -51,7 +51,7 @@ REPLY_BYTES: Final = CHUNKS_PER_REPLY * CHUNK_BYTES
 LOADS_PER_REPLY: Final = 64
 LOADS_IN_ORDER: Final = 8
 # What is read to find the newest records; where they are heavier, each partition gives its share.
-FIND_BYTES: Final = 128 << 20
+FIND_BYTES: Final = 256 << 20
 RETRY_SECONDS: Final = 0.25
 # A request that could not be answered for so long is forgotten; who still wants it asks again.
 FORGET_SECONDS: Final = 10.0
