@@ -86,11 +86,12 @@ LARGE: dict[str, Any] = {"max_size": None}
 
 
 def payload_of(stream: BinaryIO) -> bytes:
-    """The payload of the next frame that a server sent."""
-    size = stream.read(2)[1]
+    """The payload of the next text frame that a server sent."""
+    first, size = stream.read(2)
     if size >= 126:
         size = int.from_bytes(stream.read(2 if size == 126 else 8), "big")
-    return stream.read(size)
+    payload = stream.read(size)
+    return payload if first == 0x81 else payload_of(stream)
 
 
 @pytest.mark.parametrize("compression", [None, "deflate"])
