@@ -30,19 +30,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from energyws.auth import (
-    MAX_JWKS_BYTES,
-    MAX_KEYS,
-    BadKeys,
-    Key,
-    Principal,
+from energyws.auth import Principal, Verifier, mint
+from energyws.claims import TokenRefused
+from energyws.errors import (
+    KEYS_UNAVAILABLE,
+    TOKEN_EXPIRED,
+    UNAUTHORIZED,
+    BootError,
     TokenReason,
-    TokenRefused,
-    Verifier,
-    mint,
-    parse_jwks,
 )
-from energyws.errors import KEYS_UNAVAILABLE, TOKEN_EXPIRED, UNAUTHORIZED, BootError
+from energyws.jwks import MAX_JWKS_BYTES, MAX_KEYS, BadKeys, Key, parse_jwks
 from energyws.protocol import MAX_TOKEN_BYTES
 from energyws.settings import Auth, Issuer
 

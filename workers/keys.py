@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from energyws.auth import MAX_JWKS_BYTES, BadKeys, Key, parse_jwks
+from energyws.jwks import MAX_JWKS_BYTES, BadKeys, Key, parse_jwks
 from energyws.log import Log
 from energyws.settings import Auth, Issuer
 

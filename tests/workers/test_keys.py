@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from jwt.algorithms import OKPAlgorithm
 
-from energyws.auth import MAX_JWKS_BYTES
+from energyws.jwks import MAX_JWKS_BYTES
 from energyws.settings import Auth, Issuer
 from workers import keys as module
 from workers.keys import KeyStore
