@@ -1,4 +1,4 @@
-"""What the claims of a token say (RFC 7519), once its signature has been checked; and why not. Pure.
+"""What the claims of a token say (RFC 7519), and which of them is wrong; pure.
 
 Nothing raised here holds the token, a part of it or the value of a claim.
 """

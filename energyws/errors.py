@@ -181,6 +181,6 @@ TokenReason = Literal[
     "keys_unavailable",
 ]
 
-# Which claim it is, where that is the reason. streams: the one that auth.streams_claim names; scope:
-# `scope` or `scp`.
+# Which claim is wrong, where the reason is a claim. streams: the one that auth.streams_claim names;
+# scope: `scope` or `scp`.
 TokenClaim = Literal["sub", "exp", "nbf", "iat", "streams", "scope"]

@@ -1,7 +1,6 @@
-"""An issuer's published keys (RFC 7517): which of them check signatures, and with what algorithm.
+"""An issuer's published keys (RFC 7517): which of them check signatures, and by what algorithm; pure.
 
-The algorithm follows from the key, never from a token's header (RFC 8725 section 3.1). docs/tokens.md
-lists the algorithms.
+The algorithm follows from the key, never from a token's header (RFC 8725 section 3.1).
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, InvalidURL
 from types import MappingProxyType
 from typing import Any, Final
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from energyws.jwks import MAX_JWKS_BYTES, BadKeys, Key, parse_jwks
 from energyws.log import Log
 from energyws.settings import Auth, Issuer
+from workers.runtime import vital
 
 # An issuer is asked at most so often for unknown key ids, however many clients bring them.
 REFRESH_LIMIT_SECONDS: Final = 10.0
@@ -39,23 +40,46 @@ class _Endpoint:
     failures: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """When a fetch that succeeded began (monotonic seconds), and when it ended (Unix seconds)."""
+
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What has been fetched, by issuer: keys and fetches of the same moment."""
+
+    keys: Mapping[str, tuple[Key, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    fetches: Mapping[str, Fetch] = field(default_factory=lambda: MappingProxyType({}))
+
+
 class KeyStore:
-    """`keys` maps each issuer to its keys; issuers that were never reached are missing.
+    """`known` has each issuer's keys; issuers that were never reached are missing.
 
     It is replaced, never changed: whoever reads it needs no lock. What was fetched once is kept
-    while an endpoint cannot be reached.
+    while an endpoint cannot be reached. fetched: called in the thread that fetches, after each
+    fetch that has succeeded.
     """
 
-    def __init__(self, settings: Auth) -> None:
-        self.keys: Mapping[str, tuple[Key, ...]] = MappingProxyType({})
+    def __init__(self, settings: Auth, fetched: Callable[[], None] = lambda: None) -> None:
+        self.known: Known = Known()
+        self._fetched = fetched
         self._endpoints: list[_Endpoint] = []
         self._wanted: set[str] = set()
         self._wake = threading.Event()
         self._stopping = False
         self._thread: threading.Thread | None = None
-        # Held where `keys` is replaced: by the thread, and by whoever adopts settings.
+        # Held where `known` is replaced: by the thread, and by whoever adopts settings.
         self._replacing = threading.Lock()
         self.adopt(settings)
+
+    @property
+    def keys(self) -> Mapping[str, tuple[Key, ...]]:
+        """Those of `known`."""
+        return self.known.keys
 
     def adopt(self, settings: Auth) -> None:
         """Trust these issuers from now on, and fetch all their keys soon.
@@ -68,9 +92,13 @@ class KeyStore:
             same = {endpoint.issuer for endpoint in self._endpoints}
             kept = {each.issuer for each in settings.issuers if each in same}
             self._endpoints = [_Endpoint(issuer) for issuer in settings.issuers]
-            self.keys = MappingProxyType({k: v for k, v in self.keys.items() if k in kept})
+            keys, fetches = self.known.keys, self.known.fetches
+            self.known = Known(
+                MappingProxyType({k: v for k, v in keys.items() if k in kept}),
+                MappingProxyType({k: v for k, v in fetches.items() if k in kept}),
+            )
         if self._endpoints and self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="keys", daemon=True)
+            self._thread = threading.Thread(target=vital(self._run), name="keys", daemon=True)
             self._thread.start()
         self._wake.set()
 
@@ -105,7 +133,7 @@ class KeyStore:
 
     def _fetch(self, endpoint: _Endpoint) -> float:
         """Fetch one issuer's keys; returns the seconds to the next regular fetch."""
-        issuer = endpoint.issuer
+        issuer, began = endpoint.issuer, time.monotonic()
         known = self.keys.get(issuer.issuer, ())
         try:
             keys = parse_jwks(_download(issuer.jwks_url, self._timeout_seconds))
@@ -126,11 +154,20 @@ class KeyStore:
             _log.info("keys fetched", issuer=issuer.name, keys=len(keys))
         endpoint.failures = 0
         with self._replacing:
-            # Other settings may have come meanwhile. The same keys stay the same objects: what was
-            # checked with them stays checked.
-            if keys != known and any(endpoint is each for each in self._endpoints):
-                self.keys = MappingProxyType({**self.keys, issuer.issuer: keys})
+            # Other settings may have come meanwhile.
+            if any(endpoint is each for each in self._endpoints):
+                self.known = _with(self.known, issuer.issuer, keys, Fetch(began, time.time()))
+        self._fetched()
         return self._refresh_seconds
+
+
+def _with(known: Known, issuer: str, keys: tuple[Key, ...], fetch: Fetch) -> Known:
+    # The same keys stay the same objects: what was checked with them stays checked.
+    same = known.keys.get(issuer) == keys
+    return Known(
+        known.keys if same else MappingProxyType({**known.keys, issuer: keys}),
+        MappingProxyType({**known.fetches, issuer: fetch}),
+    )
 
 
 class _Patience(io.RawIOBase):

@@ -6,7 +6,7 @@ Children are not asked: all of it is read from the board and from /proc.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import psutil
@@ -88,7 +88,8 @@ class Partition:
 class Status:
     """The service at `wall`, in Unix seconds. `events` are the supervisor's newest log lines.
 
-    ended, starts: by the name of the child; exits: by its name and the reason.
+    ended, starts: by the name of the child; exits: by its name and the reason. issuers: by the
+    issuer's name, when its keys were last fetched, in Unix seconds; 0: never.
     """
 
     wall: float
@@ -105,6 +106,7 @@ class Status:
     exits: Mapping[tuple[str, Ending], int]
     partitions: Sequence[Partition]
     events: Sequence[Mapping[str, object]]
+    issuers: Mapping[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """For scripts; what is documented of it stays."""

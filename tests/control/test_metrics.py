@@ -93,6 +93,7 @@ def test_every_definition_is_exposed() -> None:
     shown = replace(
         status(process("consumer", row), process("worker-0", row, 0)),
         partitions=[Partition("energy", 0, 1, 2, 999_000)],
+        issuers={"home": 999.0},
     )
     names = {name for name, _ in samples(shown)}
     missing = [each.name for each in DEFINITIONS if not any(n.startswith(each.name) for n in names)]
