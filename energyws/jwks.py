@@ -1,4 +1,4 @@
-"""An issuer's published keys (RFC 7517): which of them check signatures, and by what algorithm; pure.
+"""An issuer's published keys (RFC 7517): which check signatures, and by what algorithm; pure.
 
 The algorithm follows from the key, never from a token's header (RFC 8725 section 3.1).
 """
