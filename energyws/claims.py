@@ -129,7 +129,8 @@ def streams(claims: dict[str, Any], settings: Auth) -> frozenset[str] | None:
     if prefix is None:
         return None
     scopes = [scope for name in _SCOPE_CLAIMS if name in claims for scope in _scopes(claims[name])]
-    return frozenset(scope.removeprefix(prefix) for scope in scopes if scope.startswith(prefix))
+    named = [scope.removeprefix(prefix) for scope in scopes if scope.startswith(prefix)]
+    return frozenset(filter(None, named))
 
 
 def _scopes(value: object) -> list[str]:
