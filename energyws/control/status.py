@@ -12,7 +12,8 @@ from typing import Any, Literal
 import psutil
 
 from energyws import tally
-from energyws.board import MAX_PARTITIONS, Field, Place, Row, State
+from energyws.board import MAX_PARTITIONS, Field, Place, Row, State, issuer_id
+from energyws.settings import Issuer
 
 # Why a child ended: as it was told, by itself, by a signal, or killed since it hung or was overdue.
 Ending = Literal["told", "failed", "killed", "hung", "overdue"]
@@ -155,6 +156,21 @@ def partitions_of(row: Row, streams: Sequence[str]) -> Iterable[Partition]:
             row.place(entry, Place.END),
             row.place(entry, Place.RECORD_MS),
         )
+
+
+def keys_fetched(issuers: Iterable[Issuer], workers: Iterable[Row]) -> dict[str, float]:
+    """By the issuer's name, when the worker whose keys are oldest fetched them, in Unix seconds.
+
+    0: some worker has none yet, or nobody says.
+    """
+    told = [row.issuers() for row in workers]
+    oldest: dict[str, float] = {}
+    for each in issuers:
+        number = issuer_id(each.issuer)
+        at = min((known[number] for known in told if number in known), default=0) / 1000
+        # Names need not be different.
+        oldest[each.name] = min(at, oldest.get(each.name, at))
+    return oldest
 
 
 def _usage(name: str, usage: Usage) -> dict[str, Any]:

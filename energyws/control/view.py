@@ -10,13 +10,13 @@ from typing import Any, Final
 
 import psutil
 
-from energyws.board import Field, Row, State, issuer_id
+from energyws.board import Field, Row, State
 from energyws.control import health
 from energyws.control.admin import Answers, Pages
 from energyws.control.children import Children
 from energyws.control.fleet import Fleet
 from energyws.control.metrics import exposition
-from energyws.control.status import Status, usage_of
+from energyws.control.status import Status, keys_fetched, usage_of
 from energyws.log import Recent
 from energyws.version import installed
 
@@ -80,19 +80,12 @@ class View:
             starts=sight.starts,
             exits=sight.exits,
             partitions=list(sight.partitions.values()),
-            issuers=self._issuers(),
+            issuers=keys_fetched(
+                self._fleet.settings.auth.issuers,
+                [child.row for child in self._children if child.spec.slot is not None],
+            ),
             events=self._recent.events(),
         )
-
-    def _issuers(self) -> dict[str, float]:
-        """Of each issuer's name when the worker with its oldest keys fetched them; 0: never."""
-        told = [child.row.issuers() for child in self._children if child.spec.slot is not None]
-        oldest: dict[str, float] = {}
-        for each in self._fleet.settings.auth.issuers:
-            number = issuer_id(each.issuer)
-            at = min((known[number] for known in told if number in known), default=0) / 1000
-            oldest[each.name] = min(at, oldest.get(each.name, at))
-        return oldest
 
     def _live(self) -> tuple[int, Any]:
         silent = time.monotonic() - self.stepped_at
