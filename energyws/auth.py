@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import jwt
 from jwt.algorithms import HMACAlgorithm, OKPAlgorithm
@@ -21,7 +21,7 @@ from jwt.algorithms import HMACAlgorithm, OKPAlgorithm
 from energyws import claims as claimed
 from energyws.claims import TokenRefused
 from energyws.doubts import doubt
-from energyws.errors import BootError
+from energyws.errors import BootError, TokenReason
 from energyws.jwks import ALGORITHMS, ED25519, Key
 from energyws.protocol import MAX_TOKEN_BYTES
 from energyws.seen import Grant, Seen, digest
@@ -98,22 +98,17 @@ class Verifier:
             raise TokenRefused("malformed")
         if self._secrets:
             return self._grant(_verified_claims(token, self._secrets), None, None)
-        issuer, unsure, fitting = self._find_keys(token, keys)
+        named, fitting = self._find_keys(token, keys)
         try:
             claims = _verified_claims(token, fitting)
         except TokenRefused as refused:
             if refused.reason == "signature":
-                raise TokenRefused("signature", issuer=issuer, doubt=unsure) from None
+                raise _doubtful("signature", named) from None
             raise
-        return self._grant(claims, issuer, keys[issuer])
+        return self._grant(claims, named.issuer, keys[named.issuer])
 
-    def _find_keys(
-        self, token: str, keys: Mapping[str, Sequence[Key]]
-    ) -> tuple[str, bytes, list[Key]]:
-        """The token's issuer, what is in doubt if no key fits, and the keys to try.
-
-        What the token says of itself picks among trusted keys, and does nothing else.
-        """
+    def _find_keys(self, token: str, keys: Mapping[str, Sequence[Key]]) -> tuple[_Named, list[Key]]:
+        """What the token says of itself, which picks among trusted keys and does nothing else."""
         try:
             unverified = _JWS.decode_complete(token, options={"verify_signature": False})
         except (jwt.PyJWTError, ValueError, RecursionError):
@@ -129,16 +124,16 @@ class Verifier:
         if not known:
             raise TokenRefused("keys_unavailable")
         kid = unverified["header"].get("kid")
-        unsure = doubt(issuer, kid, claims.get("sub"))
+        named = _Named(issuer, kid, claims.get("sub"))
         if kid is not None:
             known = [key for key in known if key.kid == kid]
         fitting = [key for key in known if algorithm in key.names]
         # OpenID Connect Core section 10.1: with several keys to choose from a token names one.
         if not known or (kid is None and len(fitting) != 1):
-            raise TokenRefused("unknown_key", issuer=issuer, doubt=unsure)
+            raise _doubtful("unknown_key", named)
         if not fitting:
-            raise TokenRefused("algorithm", issuer=issuer, doubt=unsure)
-        return issuer, unsure, fitting[:MAX_TRIED]
+            raise _doubtful("algorithm", named)
+        return named, fitting[:MAX_TRIED]
 
     def _grant(
         self, claims: dict[str, Any], issuer: str | None, keys: Sequence[Key] | None
@@ -168,14 +163,17 @@ def mint(
     ttl_seconds: float,
     now: float,
     streams: Sequence[str] | None = None,
+    *,
+    streams_claim: str = "streams",
 ) -> str:
     """A token for development, signed with the shared secret (HS256).
 
-    now: Unix seconds. Raises BootError for a secret that cannot be used.
+    now: Unix seconds. streams_claim: as Auth has it. Raises BootError for a secret that cannot be
+    used.
     """
     claims: dict[str, Any] = {"sub": subject, "iat": int(now), "exp": int(now + ttl_seconds)}
     if streams is not None:
-        claims["streams"] = list(streams)
+        claims[streams_claim] = list(streams)
     return _JWS.encode(json.dumps(claims).encode(), _secret_bytes(secret, "jwt_secret"), _HS256)
 
 
@@ -212,6 +210,18 @@ def _secret_bytes(secret: str, name: str) -> bytes:
             f"auth.{name} cannot be used: it is empty, not UTF-8, or a key pair's key, a "
             "certificate or a JWK instead of a secret; make one with `openssl rand -base64 32`"
         ) from None
+
+
+class _Named(NamedTuple):
+    """Whose token it is, and of which key, as it says itself."""
+
+    issuer: str
+    kid: str | None
+    subject: object
+
+
+def _doubtful(reason: TokenReason, named: _Named) -> TokenRefused:
+    return TokenRefused(reason, issuer=named.issuer, doubt=doubt(*named))
 
 
 def _verified_claims(token: str, keys: Sequence[Key]) -> dict[str, Any]:
