@@ -37,7 +37,7 @@ __all__ = [
     "parse",
     "secret_files",
     "warnings",
-    "with_secret_files",
+    "with_secret_file",
 ]
 
 _ADAPTER: Final = TypeAdapter(Settings)
@@ -58,7 +58,7 @@ def load(path: Path, *, env: Mapping[str, str], overrides: Sequence[str] = ()) -
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
     else:
-        return with_secret_files(parse(text, str(path), env, overrides))
+        return with_secret_file(parse(text, str(path), env, overrides))
     raise ConfigError([f"{path}: {problem}"])
 
 
@@ -86,7 +86,7 @@ def parse(
     return _normalise(settings)
 
 
-def with_secret_files(settings: Settings) -> Settings:
+def with_secret_file(settings: Settings) -> Settings:
     """The settings with what the files of secrets hold now; raises ConfigError with each problem.
 
     The previous secret's file may be empty: that ends the overlap of two.

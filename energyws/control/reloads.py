@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from energyws.board import Field, Row
-from energyws.control.config import check_files, secret_files, with_secret_files
+from energyws.control.config import check_files, secret_files, with_secret_file
 from energyws.control.files import Watched
 from energyws.control.notify import Manager
 from energyws.control.trial import Trial
@@ -41,7 +41,7 @@ class Reloads:
         self._manager = manager
         self._row = row
         self._trial = trial
-        self._files = Watched(_watched(current()))
+        self._files = Watched(_secret_files(current()))
         self._look_at = 0.0
         # By what has triggered it: once more while it waits is once.
         self._asked: dict[str, Callable[[], Settings]] = {}
@@ -69,7 +69,7 @@ class Reloads:
         if now >= self._look_at:
             self._look_at = now + LOOK_SECONDS
             if self._files.changed():
-                self.ask("a file has changed", lambda: with_secret_files(self._current()))
+                self.ask("a file has changed", lambda: with_secret_file(self._current()))
 
     def stop(self) -> None:
         """Take nothing any more."""
@@ -106,11 +106,11 @@ class Reloads:
             return
         if not self._stopped:
             self._take(trigger, settings)
-            if (paths := _watched(settings)) != self._files.paths:
+            if (paths := _secret_files(settings)) != self._files.paths:
                 self._files.follow(paths)
 
 
-def _watched(settings: Settings) -> list[str]:
+def _secret_files(settings: Settings) -> list[str]:
     tls = settings.server.tls
     # The same file may be named twice; it is looked at once.
     names = [*([tls.cert, tls.key] if tls else []), *secret_files(settings).values()]

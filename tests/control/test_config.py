@@ -493,7 +493,7 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
 
     # Its end: the file is empty, or the key is gone.
     before.write_text("\n", encoding="utf-8")
-    assert config.with_secret_files(settings).auth.jwt_secret_previous is None
+    assert config.with_secret_file(settings).auth.jwt_secret_previous is None
 
     before.write_bytes(b"\xff")
     now.write_text("", encoding="utf-8")
