@@ -29,8 +29,8 @@ from energyws.settings import Auth
 
 # Some 400 bytes each: as many as a worker may well have clients.
 MAX_SEEN: Final = 20_000
-# Issuers give keys different ids (RFC 7517 section 4.5: SHOULD); of those with the same one so many
-# are tried, and a forged token costs no more signatures than that.
+# How many keys with the same id are tried: issuers give them different ones (RFC 7517 section 4.5:
+# SHOULD), and a forged token must not cost a hundred signatures.
 MAX_TRIED: Final = 4
 _HS256: Final = "HS256"
 

@@ -83,7 +83,7 @@ ROWS: Final = 160
 COLUMNS: Final = 192
 # What a row lists at most; of a topic with more partitions the rest has no lag to be seen.
 MAX_PARTITIONS: Final = 512
-# Of how many issuers a row tells the age of the keys; of the rest nobody can see it.
+# How many issuers a row lists at most; of the rest the age of the keys cannot be seen.
 MAX_ISSUERS: Final = 32
 _CELL: Final = 8
 _PLACES: Final = MAX_PARTITIONS * len(Place)

@@ -30,7 +30,7 @@ class TokenRefused(EnergywsError):
 
     issuer, doubt: set where other keys of this issuer might check the token (energyws.doubts).
     unsettled: whether it must not be refused for good yet, since the keys are being fetched again.
-    subject: of a token that would be good at another time; of others nobody can tell.
+    subject: only of a token that would be good at another time.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Whether a token that no known key checks is bad, or comes from after a rotation of keys; pure.
 
 An unfamiliar `kid` makes a verifier fetch the issuer's keys again (OpenID Connect Core section
-10.1.1), and until that has been done nobody can say that the token is bad. The same holds for a bad
-signature by a familiar `kid`: the issuer may have put a new key in its place.
+10.1.1); before it has them, it cannot say that the token is bad. The same holds for a bad signature
+by a familiar `kid`: the issuer may have put a new key in its place.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ SETTLED_SECONDS: Final = 60.0
 class Doubts:
     """When each doubt was first seen: the newest `most`. Times are monotonic seconds.
 
-    A doubt that is forgotten, because others came in great numbers, is a new one when it comes
-    again: a client is told once more to come back, and nobody is refused for good too early.
+    A doubt that others have pushed out is a new one when it comes again: its client is answered
+    with "try again" once more, and never refused for good too early.
     """
 
     def __init__(self, most: int = MAX_DOUBTS) -> None:
@@ -33,7 +33,7 @@ class Doubts:
         return len(self._first)
 
     def settled(self, doubt: bytes, fetched: float | None, now: float) -> bool:
-        """Whether the keys known now were asked for after this doubt was first seen.
+        """Whether the keys known now were fetched after this doubt was first seen.
 
         fetched: when the newest fetch that succeeded began; None: there was none.
         """
@@ -52,7 +52,8 @@ class Doubts:
 def doubt(issuer: str, kid: str | None, subject: object) -> bytes:
     """What is in doubt: the key that this issuer used for this subject.
 
-    With the subject: a client that names a key before it is published makes up nobody else's mind.
+    With the subject: an attacker who names a key before it is published must not settle the doubt
+    for the clients that come with it afterwards.
     """
     named = subject if isinstance(subject, str) else None
     text = repr((issuer, kid, named)).encode("utf-8", "surrogatepass")

@@ -75,7 +75,7 @@ class KeyStore:
         self.known: Known = Known()
         self._fetched = fetched
         self._endpoints: dict[str, _Endpoint] = {}
-        # Held where `known` is replaced: by the threads, and by whoever adopts settings.
+        # Held where `known` is replaced: by the threads, and by `adopt`.
         self._replacing = threading.Lock()
         self.adopt(settings)
 
@@ -125,7 +125,7 @@ class KeyStore:
             if endpoint.wanted:
                 endpoint.due = min(endpoint.due, endpoint.fetched_at + REFRESH_LIMIT_SECONDS)
             if endpoint.due <= time.monotonic():
-                # Before the fetch begins: whoever wants it from now on wants another one.
+                # Before the fetch begins: what is wanted from now on takes another one.
                 endpoint.wanted = False
                 endpoint.fetched_at = time.monotonic()
                 pause = self._fetch(endpoint) * random.uniform(1 - JITTER, 1)

@@ -49,7 +49,7 @@ class Tokens:
         return able
 
     def check(self, token: str) -> Principal:
-        """Whom it names, or TokenRefused; `unsettled` if the answer may be another one soon."""
+        """The token's principal, or TokenRefused: `unsettled` if it may be good all the same."""
         known = self._keys.known
         try:
             return self._verifier.verify(token, known.keys, now=time.time())

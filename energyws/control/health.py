@@ -22,7 +22,7 @@ REASONS: Final = (DRAINING, NO_CONSUMER, NO_BROKER, NOT_READ_BACK, NO_WORKER, NO
 class Sight:
     """One child that has not ended. doomed: it hung or was overdue, and is being killed.
 
-    keyless: a worker that has no key of any issuer yet, and so lets nobody in.
+    keyless: a worker that has no key of any issuer yet, and so can check no token.
     """
 
     is_worker: bool

@@ -161,7 +161,7 @@ def partitions_of(row: Row, streams: Sequence[str]) -> Iterable[Partition]:
 def keys_fetched(issuers: Iterable[Issuer], workers: Iterable[Row]) -> dict[str, float]:
     """By the issuer's name, when the worker whose keys are oldest fetched them, in Unix seconds.
 
-    0: some worker has none yet, or nobody says.
+    0: some worker has none yet, or there is no worker.
     """
     told = [row.issuers() for row in workers]
     oldest: dict[str, float] = {}

@@ -125,7 +125,7 @@ def test_a_bad_token_is_refused_for_good_in_the_end(issuer: Issuer, row: Row, ca
 
 def test_a_key_that_somebody_else_named_first_is_looked_up_again(issuer: Issuer, row: Row) -> None:
     with Issuer("b", "ES256") as other, tokens_of(row, issuer) as tokens:
-        # Whoever guesses the next id, and keeps on naming it.
+        # An attacker guesses the next id, and keeps on naming it.
         forged = other.token(kid="a-2", iss=issuer.name, sub="mallory")
         eventually(lambda: answer(tokens, forged) is UNAUTHORIZED, "it is refused for good")
         issuer.rotate()
