@@ -105,8 +105,8 @@ class Worker:
             # Also when it is to leave already: somebody may wait in the queue.
             self._listener.start()
         self._show_keys()
-        # Without any keys it refuses every client for a while. As long as it is not ready, newcomers
-        # go to other workers, and a rolling restart keeps the worker before it.
+        # Without any keys it refuses every client. While it is not ready, newcomers go to other
+        # workers, and a rolling restart keeps the worker before it.
         able = asyncio.create_task(self._keys_there.wait())
         await asyncio.wait({able, leaving}, return_when=asyncio.FIRST_COMPLETED)
         able.cancel()

@@ -119,6 +119,11 @@ def test_a_rotation_refuses_no_good_token_for_good(serve: Serve, issuer: Issuer)
         # Connected before: the same question, and the connection stays whatever the answer.
         renew = {"type": "auth", "token": good}
         assert connected.ask(renew)["code"] == "KEYS_UNAVAILABLE"
+        # A browser, which sees no HTTP status.
+        headers = {"Authorization": f"Bearer {good}", "Origin": "https://dashboard.example"}
+        with open_peer(service, additional_headers=headers) as page:
+            assert page.receive()["code"] == "KEYS_UNAVAILABLE"
+            assert page.closed() == (4503, "try again later")
         eventually(let_in, "it gets in")
         eventually(lambda: connected.ask(renew)["type"] == "authenticated", "it is renewed")
         assert set(seen) <= {503, 101}
