@@ -63,7 +63,7 @@ class Verifier:
     def __init__(self, settings: Auth) -> None:
         self._settings = settings
         self._issuers = frozenset(issuer.issuer for issuer in settings.issuers)
-        self._secrets = [] if self._issuers else list(_secrets(settings))
+        self._secrets = [] if self._issuers else _secrets(settings)
         self._seen = Seen(MAX_SEEN)
 
     def verify(self, token: str, keys: Mapping[str, Sequence[Key]], *, now: float) -> Principal:
