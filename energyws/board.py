@@ -62,6 +62,7 @@ class Field(IntEnum):
     RING_BYTES = 22
     RING_OLDEST_MS = 23
     KEYLESS = 30
+    HISTORY_QUESTIONS = 41
 
 
 class Place(IntEnum):
