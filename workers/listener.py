@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import errno
 import itertools
-import logging
 import socket
 import ssl
 from collections.abc import Callable
@@ -21,19 +20,17 @@ import aiofastnet
 from aiofastnet.selector_transport import (  # type: ignore[import-not-found]
     SelectorSocketTransport,
 )
-from picows import WSAutoPingStrategy, WSListener, WSUpgradeRequest, WSUpgradeResponseWithListener
-from picows.picows import WSProtocol  # type: ignore[attr-defined]
+from picows import WSListener, WSUpgradeRequest, WSUpgradeResponseWithListener
 
 from energyws.flood import Limited
 from energyws.log import Log
 from energyws.settings import Server
 from workers.lobby import Lobby
+from workers.wire import Wire
 
 # With fewer a crowd overflows the kernel's queue (docs/architecture.md, measured by bench.storm).
 ACCEPTS_PER_TURN: Final = 64
 PAUSE_SECONDS: Final = 0.2
-# Just enough for a handshake's headers; picows grows it for those who send more.
-READ_BUFFER_BYTES: Final = 2048
 # Of no consequence while OpenSSL has the socket itself (tls_context).
 # One TLS record and what is around it. aiofastnet's sixteen, each way, cost a worker 257 KiB more
 # for every client that does not read.
@@ -41,9 +38,6 @@ TLS_RECORD_BYTES: Final = 16 * 1024 + 64
 
 _FULL: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _log = Log("listener")
-# What picows says of single connections repeats what clients sent. An adapter, because it makes
-# a child logger per connection of anything that is a Logger.
-_silent = logging.LoggerAdapter(logging.getLogger("picows.server"))
 
 
 class _Connection(socket.socket):
@@ -163,12 +157,14 @@ class Listener:
         if self._tls is None:
             # All that connect_accepted_socket does then, but for a task and a future that wait
             # for what happens in the next turn anyway. The loop's selector holds it.
-            SelectorSocketTransport(self._loop, connection, self._protocol(peer, number))
+            SelectorSocketTransport(
+                self._loop, connection, self._protocol(peer, number, connection)
+            )
             return
         opening = self._loop.create_task(
             aiofastnet.connect_accepted_socket(
                 self._loop,
-                lambda: self._protocol(peer, number),
+                lambda: self._protocol(peer, number, connection),
                 connection,
                 ssl=self._tls,
                 ssl_handshake_timeout=self._handshake_timeout,
@@ -208,22 +204,9 @@ class Listener:
             self._none_expected.set()
         return self._answer(request, peer)
 
-    def _protocol(self, peer: str, number: int) -> WSProtocol:
-        # picows makes these through ws_create_server only, which brings its own accept loop.
-        return WSProtocol(
-            None,  # host and port: a client's
-            None,  # path: a client's
-            False,  # is_client_side
+    def _protocol(self, peer: str, number: int, connection: socket.socket) -> Wire:
+        return Wire(
             lambda request: self._asked(request, peer, number),
-            _silent,
-            True,  # disconnect_on_exception
-            self._handshake_timeout,
-            False,  # enable_auto_ping: a task per connection
-            self._settings.ping_interval_seconds,
-            self._settings.pong_timeout_seconds,
-            WSAutoPingStrategy.PING_WHEN_IDLE,
-            False,  # enable_auto_pong: it ignores the write buffer
-            self._settings.max_message_bytes,
-            None,  # extra headers: a client's
-            READ_BUFFER_BYTES,
+            self._settings,
+            connection,
         )
