@@ -18,6 +18,7 @@ from picows import WSAutoPingStrategy, WSTransport
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
 from energyws.settings import Server
+from workers.upgrade import REQUEST, Upgrade
 
 # More than nearly every message of a client. The read buffer grows to what one frame of
 # max_message_bytes takes, and this: no further.
@@ -70,23 +71,20 @@ class Listener(Protocol):
 
 
 class Wire(WSProtocol):  # type: ignore[misc]
-    """A connection's protocol, from the handshake to the end.
+    """A connection's protocol, from the upgrade to the end. connection: its socket."""
 
-    factory: as picows' listener factory; what it returns has a Listener. connection: its socket.
-    """
+    __slots__ = ("_dropping", "_left", "connection")
 
-    __slots__ = ("_connection", "_dropping", "_left")
-
-    def __init__(self, factory: object, settings: Server, connection: socket.socket) -> None:
+    def __init__(self, upgrade: Upgrade, settings: Server, connection: socket.socket) -> None:
         # picows makes these through ws_create_server only, which brings its own accept loop.
         super().__init__(
             None,  # host and port: a client's
             None,  # path: a client's
             False,  # is_client_side
-            factory,
+            upgrade.begin,
             _ear,
             True,  # disconnect_on_exception
-            settings.handshake_timeout_seconds,
+            None,  # websocket_handshake_timeout: it is over
             False,  # enable_auto_ping: a task per connection
             settings.ping_interval_seconds,
             settings.pong_timeout_seconds,
@@ -96,9 +94,19 @@ class Wire(WSProtocol):  # type: ignore[misc]
             None,  # extra headers: a client's
             BUFFER_BYTES,
         )
-        self._connection = connection
+        self.connection = connection
         self._dropping = False
         self._left = AFTER_CLOSE_BYTES + settings.max_message_bytes
+
+    def begin(self, rest: bytes) -> None:
+        """Its transport has begun: it is a WebSocket. rest: what came behind the handshake."""
+        data = REQUEST + rest
+        while data and not self.transport.underlying_transport.is_closing():
+            room = self.get_buffer(-1)
+            size = min(len(room), len(data))
+            room[:size] = data[:size]
+            self.buffer_updated(size)
+            data = data[size:]
 
     def get_buffer(self, hint: int) -> memoryview:
         """asyncio.BufferedProtocol: where to read to."""
@@ -127,7 +135,7 @@ class Wire(WSProtocol):  # type: ignore[misc]
                 under = transport.underlying_transport
                 asyncio.get_running_loop().call_later(ABORT_SECONDS, under.abort)
         # libuv stops watching a socket that has an error, and what came before a reset hides it.
-        if socket.socket.getsockopt(self._connection, socket.SOL_SOCKET, socket.SO_ERROR):
+        if socket.socket.getsockopt(self.connection, socket.SOL_SOCKET, socket.SO_ERROR):
             transport.underlying_transport.abort()
 
     def drop(self) -> None:
@@ -151,13 +159,22 @@ def drop(transport: WSTransport) -> None:
 def end(transport: WSTransport) -> None:
     """Close a connection whose close frames have gone both ways, and read nothing more of it."""
     under = cast(aiofastnet.Transport, transport.underlying_transport)
+    wire = cast(Wire, under.get_protocol())
     if not transport.is_secure:
         under.close()
     elif under.get_write_buffer_size():
-        # Closing would read on, without a bound, until all is written. Whoever waits for the
-        # deadlines of closing connections ends it.
-        drop(transport)
+        # Closing would read on until all is written. Whoever waits for the deadlines of closing
+        # connections ends it.
+        wire.drop()
     else:
-        # Sends TLS's close_notify, and would wait for the client's.
-        under.close()
-        under.abort()
+        end_tls(under, wire.connection)
+
+
+def end_tls(transport: aiofastnet.Transport, connection: socket.socket) -> None:
+    """Send close_notify (RFC 8446 section 6.1), and close without waiting for the client's.
+
+    Closing reads and forgets for as long as something comes: so not much more can.
+    """
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
+    transport.close()
+    transport.abort()

@@ -11,20 +11,16 @@ from contextlib import asynccontextmanager
 import pytest
 import uvloop
 from aiofastnet.selector_transport import SelectorSocketTransport
-from picows import WSFrame, WSListener, WSTransport, WSUpgradeResponseWithListener
+from picows import WSFrame, WSListener, WSTransport
 from picows.picows import WSProtocol
 
 from energyws.settings import Server
 from tests.clients import masked
 from workers import upgrade
-from workers.upgrade import switching
+from workers.upgrade import Upgrade, switching
 from workers.wire import Wire
 
 PATIENCE_SECONDS = 10.0
-REQUEST = (
-    b"GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-)
 
 
 class Counting(WSListener):
@@ -56,14 +52,13 @@ async def upgraded() -> AsyncIterator[tuple[socket.socket, Wire, Counting]]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         client = socket.create_connection(listening.getsockname())
         connection, _ = listening.accept()
-    answer = WSUpgradeResponseWithListener(switching(None, None), counting)
-    wire = Wire(lambda request: answer, Server(), connection)
-    transport = SelectorSocketTransport(asyncio.get_running_loop(), connection, wire)
-    client.setblocking(False)
     loop = asyncio.get_running_loop()
+    wire = Wire(Upgrade(counting, switching(None, None), "key"), Server(), connection)
+    transport = SelectorSocketTransport(loop, connection, wire)
+    loop.call_soon(wire.begin, b"")
+    client.setblocking(False)
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            await loop.sock_sendall(client, REQUEST)
             assert b" 101 " in await loop.sock_recv(client, 1000)
         yield client, wire, counting
     finally:
