@@ -30,7 +30,9 @@ class State(IntEnum):
 class Field(IntEnum):
     """The columns. Counters only grow during one child's life; the others are levels.
 
-    BEAT counts the child's event-loop heartbeats: what matters is that it moves.
+    BEAT counts the child's event-loop heartbeats: what matters is that it moves. FULL_SINCE_MS is
+    when a worker stopped accepting because its descriptors ran out, in Unix milliseconds; 0 while
+    it accepts.
     """
 
     PID = 0
@@ -57,6 +59,7 @@ class Field(IntEnum):
     RING_FRAMES = 21
     RING_BYTES = 22
     RING_OLDEST_MS = 23
+    FULL_SINCE_MS = 24
 
 
 class Place(IntEnum):

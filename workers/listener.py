@@ -13,6 +13,7 @@ import errno
 import os
 import socket
 import ssl
+import time
 from typing import Any, Final
 
 import aiofastnet
@@ -20,6 +21,7 @@ from aiofastnet.selector_transport import (  # type: ignore[import-not-found]
     SelectorSocketTransport,
 )
 
+from energyws.board import Field, Row
 from energyws.flood import Limited
 from energyws.log import Log
 from energyws.request import MAX_HEAD_BYTES
@@ -84,6 +86,7 @@ class Listener:
         tls: Tls,
         gate: Gate,
         max_descriptor: int,
+        row: Row,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listening = listening
@@ -91,6 +94,7 @@ class Listener:
         self._tls = tls
         self._gate = gate
         self._max_descriptor = max_descriptor
+        self._row = row
         self._paused: asyncio.TimerHandle | None = None
         self._serving = False
         self._limited = Limited(_log, 10.0)
@@ -110,6 +114,7 @@ class Listener:
         if self._is_full():
             self._pause("the limit of open files is near")
         else:
+            self._row[Field.FULL_SINCE_MS] = 0
             self._loop.add_reader(self._listening.fileno(), self._accept)
 
     def stop(self) -> None:
@@ -187,7 +192,9 @@ class Listener:
         return lowest > self._max_descriptor
 
     def _pause(self, reason: str | None) -> None:
-        """Leave the rest in the queue for a moment: another worker's or a later us may serve it."""
+        """Leave the rest in the queue until a descriptor is free."""
+        if not self._row[Field.FULL_SINCE_MS]:
+            self._row[Field.FULL_SINCE_MS] = int(time.time() * 1000)
         self._limited.error("accepting is paused", reason=reason)
         self._loop.remove_reader(self._listening.fileno())
         self._paused = self._loop.call_later(PAUSE_SECONDS, self.start)

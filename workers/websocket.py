@@ -80,6 +80,7 @@ class Worker:
             tls,
             self._gate,
             max_descriptor(),
+            child.row,
         )
         self._subscriber = Subscriber(
             bus,

@@ -12,6 +12,7 @@ import uvloop
 from picows import WSListener, WSTransport
 
 from energyws.answer import Answer
+from energyws.board import Board
 from energyws.request import BadRequest, Request
 from energyws.settings import Server, Tls
 from tests.certificates import self_signed, trusting
@@ -21,6 +22,7 @@ from workers.listener import Listener
 from workers.upgrade import Upgrade
 from workers.websocket import tls_context
 
+ROW = Board.create().row(0)
 REQUEST = (
     b"GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n%b\r\n"
@@ -64,7 +66,7 @@ async def _connect(
 ) -> tuple[bytes, Recorder]:
     gate = Gate()
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        listener = Listener(listening, Server(), tls, gate, 1_000)
+        listener = Listener(listening, Server(), tls, gate, 1_000, ROW)
         listener.start()
         reader, writer = await asyncio.open_connection(*listening.getsockname(), ssl=trust)
         writer.write(REQUEST % (key, header))
@@ -106,7 +108,7 @@ def test_tls_connection_has_no_buffers_of_its_own_beside_openssl_s(tmp_path: Pat
 def test_who_was_accepted_before_the_stop_is_let_in_after_it() -> None:
     async def test() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            listener = Listener(listening, Server(), None, Gate(), 1_000)
+            listener = Listener(listening, Server(), None, Gate(), 1_000, ROW)
             listener.start()
             reader, writer = await asyncio.open_connection(*listening.getsockname())
             while not listener.waiting:
