@@ -161,7 +161,7 @@ class Gate:
             # Told once the connection is there: it is still good for other messages.
             first = bad
         HANDSHAKES.count(context.row, "accepted")
-        session = Session(context, principal, peer, first, compressed=extension is not None)
+        session = Session(context, principal, peer, first, extension)
         return _switching(session, request, extension)
 
     def _extension(self, request: Request) -> str | None:

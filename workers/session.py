@@ -20,6 +20,7 @@ from energyws import frame, protocol
 from energyws.assembler import Assembler, Violation, check_reserved, reply_code
 from energyws.auth import Principal, TokenRefused, Verifier
 from energyws.board import Field, Row
+from energyws.deflate import takes_over
 from energyws.errors import (
     BAD_MESSAGE,
     FORBIDDEN_STREAM,
@@ -80,6 +81,7 @@ class Session(WSListener):
         "_context",
         "_first",
         "_peer",
+        "_takeover",
         "_transport",
         "closing",
         "compressed",
@@ -96,11 +98,12 @@ class Session(WSListener):
         principal: Principal,
         peer: str,
         first: Subscribe | BadClientMessage | None,
-        compressed: bool,
+        extension: str | None,
     ) -> None:
         self.id = next(_ids)
         self.principal = principal
-        self.compressed = compressed
+        self.compressed = extension is not None
+        self._takeover = takes_over(extension)
         self.writable = False
         self.closing = False
         self.heard = True
@@ -109,7 +112,7 @@ class Session(WSListener):
         self._first = first
         self._peer = peer
         self._transport: WSTransport | None = None
-        # Only while a message in fragments is under way.
+        # While a message in fragments is under way, and once it has compressed one.
         self._assembler: Assembler | None = None
         self._busy_until = -math.inf
         # How it ends: without a closing handshake, unless `close` says otherwise.
@@ -304,14 +307,16 @@ class Session(WSListener):
         elif kind == WSMsgType.CLOSE:
             self._on_close(received)
         else:
-            assembler = self._assembler or Assembler(self._context.settings.max_message_bytes)
+            assembler = self._assembler or Assembler(
+                self._context.settings.max_message_bytes, self._takeover
+            )
             payload = assembler.feed(
                 kind.value,
                 bool(received.fin),
                 received.get_payload_as_bytes(),
                 bool(received.rsv1),
             )
-            self._assembler = assembler if payload is None else None
+            self._assembler = assembler if assembler.remembers else None
             if payload is not None:
                 self._on_message(payload)
 
