@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,23 @@ def test_who_was_accepted_before_the_stop_is_let_in_after_it() -> None:
             writer.write(REQUEST % (next(iter(KEYS)), b""))
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
             await settled
+            listener.close()
+        writer.close()
+
+    uvloop.run(test())
+
+
+def test_changed_patience_counts_at_once() -> None:
+    async def test() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            patient = Server(handshake_timeout_seconds=60)
+            listener = Listener(listening, patient, None, Gate(), 1_000, ROW)
+            listener.start()
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            while not listener.waiting:
+                await asyncio.sleep(0)
+            listener.adopt(replace(patient, handshake_timeout_seconds=0.1), None)
+            assert await asyncio.wait_for(reader.read(), 10) == b""
             listener.close()
         writer.close()
 
