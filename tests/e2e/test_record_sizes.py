@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,6 +25,7 @@ from tests.service import (
     config,
     token,
 )
+from tests.web.agent import Agent, chromium, node
 
 pytestmark = pytest.mark.e2e
 
@@ -180,3 +181,17 @@ def test_client_in_python(scene: Scene) -> None:
         raise AssertionError("it ended")
 
     assert sorted(asyncio.run(asyncio.wait_for(main(), 60))) == numbers
+
+
+@pytest.mark.parametrize("runs", [node, chromium], ids=["node", "chromium"])
+def test_client_in_javascript(scene: Scene, runs: Callable[[], Agent]) -> None:
+    service = scene.serve(history=SHALLOW)
+    with open_peer(service) as peer:
+        begin = peer.subscribe()["position"]
+    numbers = [*scene.send_large(), *scene.records.send(PARTITIONS)]
+    service.caught_up(scene.records)
+    with runs() as agent:
+        job = agent.start(service.url, token=token(), streams=["energy"], resume={"energy": begin})
+        job.wait(lambda: len(job.numbers) >= len(numbers), "all records")
+        job.stop()
+        assert (job.gaps, sorted(job.numbers)) == ([], numbers)
