@@ -57,6 +57,7 @@ class Field(IntEnum):
     RING_FRAMES = 21
     RING_BYTES = 22
     RING_OLDEST_MS = 23
+    UNLISTED_WAITS = 26
 
 
 class Place(IntEnum):
@@ -64,7 +65,8 @@ class Place(IntEnum):
 
     STREAM is an index into the sorted names of the streams. NEXT and END are offsets: the next one
     to be handed on, and the log's end. RECORD_MS is the timestamp of the newest record handed on,
-    in Unix milliseconds; 0 before there is one.
+    in Unix milliseconds; 0 before there is one. WAIT is a Wait of energyws.waits; where PARTITION
+    is its WHOLE, the entry is about the stream, and has nothing else.
     """
 
     STREAM = 0
@@ -72,6 +74,7 @@ class Place(IntEnum):
     NEXT = 2
     END = 3
     RECORD_MS = 4
+    WAIT = 5
 
 
 ROWS: Final = 160

@@ -13,6 +13,7 @@ import psutil
 
 from energyws import tally
 from energyws.board import MAX_PARTITIONS, Field, Place, Row, State
+from energyws.waits import WHOLE, Wait
 
 # Why a child ended: as it was told, by itself, by a signal, or killed since it hung or was overdue.
 Ending = Literal["told", "failed", "killed", "hung", "overdue"]
@@ -146,6 +147,8 @@ def usage_of(process: psutil.Process) -> Usage:
 def partitions_of(row: Row, streams: Sequence[str]) -> Iterable[Partition]:
     """What a consumer's row says; `streams` in the order of their names."""
     for entry in range(min(row[Field.PARTITIONS], MAX_PARTITIONS)):
+        if row.place(entry, Place.PARTITION) == WHOLE:
+            continue
         yield Partition(
             streams[row.place(entry, Place.STREAM)],
             row.place(entry, Place.PARTITION),
@@ -153,6 +156,19 @@ def partitions_of(row: Row, streams: Sequence[str]) -> Iterable[Partition]:
             row.place(entry, Place.END),
             row.place(entry, Place.RECORD_MS),
         )
+
+
+def waits_of(row: Row, streams: Sequence[str]) -> list[tuple[str, int, Wait]]:
+    """What a consumer's row says is waited for: (stream, partition or WHOLE, wait)."""
+    return [
+        (
+            streams[row.place(entry, Place.STREAM)],
+            row.place(entry, Place.PARTITION),
+            Wait(row.place(entry, Place.WAIT)),
+        )
+        for entry in range(min(row[Field.PARTITIONS], MAX_PARTITIONS))
+        if row.place(entry, Place.WAIT)
+    ]
 
 
 def _usage(name: str, usage: Usage) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import pytest
 from energyws.board import Board, Field, Row
 from energyws.replay import Entry, Ring
 from energyws.settings import History, Kafka, Settings, Stream
-from workers.consumer import Intake
-from workers.source import Found, Lost, Record
+from workers.events import Found, Lost, Record
+from workers.intake import Intake
 
 EPOCH = "abcd0123"
 
