@@ -18,7 +18,16 @@ NO_WORKER: Final = "no worker is ready"
 
 UNLISTED: Final = "more partitions wait than can be listed"
 
-REASONS: Final = (DRAINING, NO_CONSUMER, NO_BROKER, NOT_READ_BACK, NO_WORKER, UNLISTED)
+# What may be said of a stream or a partition comes after its name.
+REASONS: Final = (
+    DRAINING,
+    NO_CONSUMER,
+    NO_BROKER,
+    NOT_READ_BACK,
+    NO_WORKER,
+    UNLISTED,
+    *waits.WORDS.values(),
+)
 
 
 @dataclass(frozen=True, slots=True)
