@@ -77,10 +77,12 @@ class Commits:
         if self._told or (hint is None and self._failures < 2):
             return
         self._told = True
+        # A broker's word without the library's about the request that it answers.
+        said = KafkaError(error.code()) if error.code() >= 0 else error
         _log.warning(
             "offsets cannot be committed: streaming goes on, consumer lag will not show",
             group=self._group,
-            reason=error.str(),
+            reason=said.str(),
             hint=hint or "see the broker's log; it is tried again",
         )
 
