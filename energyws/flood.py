@@ -18,8 +18,9 @@ class Limited:
 
     A kind is an event, or, of one that tells for example reasons apart, an event and `kind`: one
     of a few words of ours. `held_back` in a line is the number of those of its kind that were not
-    written since the line before, where there are any. When the seconds are over and no other came, the newest one that
-    was held back is written (`tell_held_back`): the count does not wait for the next flood.
+    written since the line before, where there are any. When the seconds are over and no other
+    came, the newest one that was held back is written (`tell_held_back`): the count does not wait
+    for the next flood.
     """
 
     __slots__ = ("_clock", "_kinds", "_lock", "_log", "_seconds")
