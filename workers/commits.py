@@ -1,27 +1,22 @@
-"""Offsets, committed so that lag shows: by requests with a time limit, never by the consumer.
+"""Offsets, committed so that lag shows.
 
-librdkafka's consumer keeps a commit that cannot be made until it can, and close() waits for it;
-with no right on the group that is for ever. An admin client's request ends, with the broker's word.
+A commit that finds no coordinator stays in the client library until it does, and close() waits for
+it: without a right on the group, for ever. So there is one under way at most, and who ends waits
+for it no longer than he likes. (An admin client's requests would end by themselves; but librdkafka
+2.16 may abort the process when a coordinator comes back: its issue 4605.)
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as NotInTime
-from typing import Any, Final
+from typing import Final
 
-from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from energyws.log import Log
 
-REQUEST_SECONDS: Final = 5.0
+POLL_SECONDS: Final = 0.05
 
 # Others may pass by themselves: the coordinator moves, the broker restarts.
 _HINTS: Final = {
@@ -34,41 +29,54 @@ _HINTS: Final = {
 
 _log = Log("kafka")
 
+_Offsets = Mapping[tuple[str, int], int]
+
 
 class Commits:
     """The offsets of one group. For one thread; topics: the topic of each stream."""
 
-    def __init__(self, admin: AdminClient, group: str, topics: Mapping[str, str]) -> None:
-        self._admin = admin
+    def __init__(self, group: str, topics: Mapping[str, str]) -> None:
         self._group = group
         self._topics = topics
-        self._asked: Future[ConsumerGroupTopicPartitions] | None = None
-        self._wanted: dict[tuple[str, int], int] = {}
+        self._done: _Offsets = {}
         self._failures = 0
         self._told = False
+        self.under_way = False
 
-    def commit(self, published: Mapping[tuple[str, int], int]) -> None:
-        """Ask for it, unless that is done or the last request is still under way."""
-        self._take_answer()
-        if self._asked is not None or not published or published == self._wanted:
+    def commit(self, consumer: Consumer, published: _Offsets) -> None:
+        """Commit what has changed; on_commit tells the result."""
+        if self.under_way or published == self._done:
             return
-        self._wanted = dict(published)
+        self._done = dict(published)
         offsets = [
             TopicPartition(self._topics[stream], partition, offset)
             for (stream, partition), offset in published.items()
         ]
-        request = ConsumerGroupTopicPartitions(self._group, offsets)
-        answers: dict[str, Future[Any]] = self._admin.alter_consumer_group_offsets(
-            [request], request_timeout=REQUEST_SECONDS
-        )
-        self._asked = answers[self._group]
+        try:
+            # Never synchronously: with the broker away that blocks for as long as it likes.
+            consumer.commit(offsets=offsets, asynchronous=True)
+            self.under_way = True
+        except KafkaException as refused:
+            self.on_commit(refused.args[0], [])
 
-    def finish(self, published: Mapping[tuple[str, int], int], seconds: float) -> None:
-        """Commit for the last time; waits for each of at most two requests no longer than this."""
+    def finish(self, consumer: Consumer, published: _Offsets, seconds: float) -> None:
+        """Commit for the last time, and wait for it until then; what else comes is dropped."""
+        deadline = time.monotonic() + seconds
         if not self._told:
-            self._wait(seconds)
-            self.commit(published)
-            self._wait(seconds)
+            self._wait(consumer, deadline)
+            self.commit(consumer, published)
+            self._wait(consumer, deadline)
+
+    def on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        """Called by the consumer, while it is polled."""
+        self.under_way = False
+        refused = error or next((p.error for p in partitions if p.error is not None), None)
+        if refused is None:
+            self._failures, self._told = 0, False
+        else:
+            # The same offsets are committed again.
+            self._done = {}
+            self.refused(refused)
 
     def refused(self, error: KafkaError) -> None:
         """Say that it does not work: once, until it does again."""
@@ -86,26 +94,6 @@ class Commits:
             hint=hint or "see the broker's log; it is tried again",
         )
 
-    def _wait(self, seconds: float) -> None:
-        if self._asked is not None:
-            try:
-                self._asked.exception(seconds)
-            except NotInTime:
-                return
-            self._take_answer()
-
-    def _take_answer(self) -> None:
-        if self._asked is None or not self._asked.done():
-            return
-        asked, self._asked = self._asked, None
-        try:
-            answered = asked.result().topic_partitions or ()
-            error = next((each.error for each in answered if each.error is not None), None)
-        except KafkaException as failure:
-            error = failure.args[0]
-        if error is None:
-            self._failures, self._told = 0, False
-        else:
-            # The same offsets are asked for again.
-            self._wanted = {}
-            self.refused(error)
+    def _wait(self, consumer: Consumer, deadline: float) -> None:
+        while self.under_way and time.monotonic() < deadline:
+            consumer.poll(POLL_SECONDS)

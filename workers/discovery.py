@@ -20,7 +20,6 @@ from workers.metadata import (
     Topic,
     Unanswered,
     Unknown,
-    committed_offsets,
     describe,
     isolation,
 )
@@ -107,18 +106,10 @@ class Discovery(threading.Thread):
             complete = complete and not topic.waits
             known = self._known.get(stream)
             if known is None or _shape(known) != _shape(topic):
-                self._report(stream, name, topic)
+                self._known[stream] = topic
+                self._epochs[stream] = topic.epoch
+                self._on_topic(stream, topic)
         return complete
-
-    def _report(self, stream: str, name: str, topic: Topic) -> None:
-        if topic.waits and self._epochs.get(stream) != topic.epoch:
-            committed = committed_offsets(
-                self._admin, self._kafka.group_id, name, list(topic.waits)
-            )
-            topic = Topic(topic.epoch, topic.ends, topic.waits, committed)
-        self._known[stream] = topic
-        self._epochs[stream] = topic.epoch
-        self._on_topic(stream, topic)
 
     def _miss(self, stream: str, name: str, unknown: Unknown) -> None:
         self._on_waits(stream, {WHOLE: unknown.wait})

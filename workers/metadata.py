@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -23,7 +22,6 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from energyws.errors import EnergywsError
-from energyws.log import Log
 from energyws.position import MAX_PARTITIONS
 from energyws.settings import Kafka
 from energyws.waits import WORDS, Wait
@@ -40,8 +38,6 @@ _WAITS: Final = {
     KafkaError.LEADER_NOT_AVAILABLE: Wait.NO_LEADER,
     KafkaError.NOT_LEADER_FOR_PARTITION: Wait.NO_LEADER,
 }
-
-_log = Log("discovery")
 
 
 class Unanswered(EnergywsError):
@@ -62,14 +58,12 @@ class Topic:
 
     epoch: names this incarnation; ends: the first offset of partition 0, 1, … and the one after
     the last that can be read (under read_committed the last stable offset, before which every
-    transaction has ended); None: not known now, and `waits` says why. committed: where the group
-    stood in such a partition.
+    transaction has ended); None: not known now, and `waits` says why.
     """
 
     epoch: str
     ends: tuple[tuple[int, int] | None, ...]
     waits: Mapping[int, Wait] = field(default_factory=dict)
-    committed: Mapping[int, int] = field(default_factory=dict)
 
 
 def isolation(kafka: Kafka) -> IsolationLevel:
@@ -180,7 +174,9 @@ def _ends(
         ends.append(None)
         for each in (first, end):
             if isinstance(each, KafkaError):
-                waits[number] = wait_of(each)
+                wait = wait_of(each)
+                # It has one, as metadata say: so this only means that we do not reach it.
+                waits[number] = Wait.NO_ANSWER if wait is Wait.NO_LEADER else wait
     return tuple(ends), waits
 
 
@@ -191,22 +187,6 @@ def wait_of(error: KafkaError) -> Wait:
 
 def _unknown(error: KafkaError) -> Unknown:
     return Unknown(wait_of(error), error.str())
-
-
-def committed_offsets(
-    admin: AdminClient, group: str, name: str, partitions: Sequence[int]
-) -> dict[int, int]:
-    """Where the group stands, as far as it can be had: these partitions cannot be asked."""
-    wanted = [TopicPartition(name, partition) for partition in partitions]
-    answers: dict[str, Future[Any]] = admin.list_consumer_group_offsets(
-        [ConsumerGroupTopicPartitions(group, wanted)], request_timeout=ASK_SECONDS
-    )
-    try:
-        found = answers[group].result().topic_partitions
-    except KafkaException as failure:
-        _log.debug("the group's offsets cannot be had", group=group, reason=failure.args[0].str())
-        return {}
-    return {each.partition: each.offset for each in found if each.offset >= 0}
 
 
 def _is_answer(error: KafkaError) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -56,8 +56,10 @@ HURRY_SECONDS: Final = 10.0
 # Partitions whose fetches fail are begun anew at such intervals: their next record or end says
 # that they can be read again, where the client library would stay silent at an end it has told.
 PROBE_SECONDS: Final = 10.0
-# How long the last commit may take, and how long the thread may take to end.
+# How long the last commit may take; and the question where the group stands, while which nothing
+# is read.
 COMMIT_SECONDS: Final = 0.5
+COMMITTED_SECONDS: Final = 2.0
 
 _log = Log("kafka")
 
@@ -103,11 +105,16 @@ class Source(threading.Thread):
         self._limited = Limited(_log, 10.0)
         self._hurry_at = self._probe_at = time.monotonic()
         self._reach = Reach(kafka.brokers, lambda up: emit(BrokerState(up)))
-        self._consumer = open_consumer({**live_settings(kafka), "error_cb": self._on_error})
-        admin = open_admin(kafka)
-        self._commits = Commits(admin, kafka.group_id, topics)
+        self._commits = Commits(kafka.group_id, topics)
+        self._consumer = open_consumer(
+            {
+                **live_settings(kafka),
+                "error_cb": self._on_error,
+                "on_commit": self._commits.on_commit,
+            }
+        )
         self._discovery = Discovery(
-            admin,
+            open_admin(kafka),
             kafka,
             topics,
             lambda stream, topic: self._found.put((stream, topic)),
@@ -141,15 +148,16 @@ class Source(threading.Thread):
                     next_ends = now + ENDS_SECONDS
                 if now >= next_commit:
                     if self._reach.up:
-                        self._commits.commit(dict(self._published))
+                        self._commits.commit(self._consumer, dict(self._published))
                     next_commit = now + self._kafka.commit_interval_seconds
                 self._reach.tell()
                 if self._troubled and now >= self._probe_at:
                     self._probe(now)
             if self._reach.up:
-                self._commits.finish(dict(self._published), COMMIT_SECONDS)
+                self._commits.finish(self._consumer, dict(self._published), COMMIT_SECONDS)
         finally:
             self._discovery.stop()
+        if not self._commits.under_way:
             self._consumer.close()
 
     def _poll(self) -> None:
@@ -163,10 +171,13 @@ class Source(threading.Thread):
         troubled: list[tuple[KafkaError, str, int, int | None]] = []
         for message in messages:
             name, partition, offset = message.topic(), message.partition(), message.offset()
-            if name is None or partition is None:
-                # An error of the client as a whole; error_cb has had it too.
-                continue
             error = message.error()
+            if name is None or partition is None:
+                # Of the client as a whole. error_cb has had it too, unless it is of the group,
+                # whose coordinator the client looks for though it never joins.
+                if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                    self._commits.refused(error)
+                continue
             if offset is None:
                 # A log that lost its end is reported without one (KIP-320).
                 if error is not None:
@@ -212,12 +223,13 @@ class Source(threading.Thread):
             self._unassign(stream)
         earliest = self._kafka.auto_offset_reset == "earliest" or assigned
         back = self._history.max_frames if earliest else self._history.warm
+        stood = self._committed(name, topic.waits)
         begin, live = [], []
         for partition, ends in enumerate(topic.ends):
             if ends is None:
                 # It begins where the group stood, as soon as it can be read.
-                self._absent[stream, partition] = partition in topic.committed
-                begin.append(topic.committed.get(partition, 0))
+                self._absent[stream, partition] = partition in stood
+                begin.append(stood.get(partition, 0))
                 live.append(begin[-1])
                 continue
             low, high = ends
@@ -247,6 +259,18 @@ class Source(threading.Thread):
             epoch=topic.epoch,
             records_read_back=sum(live) - sum(begin),
         )
+
+    def _committed(self, name: str, partitions: Collection[int]) -> dict[int, int]:
+        """Where the group stands in partitions that cannot be asked, as far as that is known."""
+        if not partitions:
+            return {}
+        places = [TopicPartition(name, partition) for partition in partitions]
+        try:
+            found = self._consumer.committed(places, timeout=COMMITTED_SECONDS)
+        except KafkaException as failure:
+            _log.debug("the group's offsets cannot be had", reason=failure.args[0].str())
+            return {}
+        return {each.partition: each.offset for each in found if each.offset >= 0}
 
     def _grow(self, stream: str, topic: Topic, assigned: int) -> None:
         for partition in range(assigned, len(topic.ends)):
@@ -401,10 +425,7 @@ class Source(threading.Thread):
             self._reach.lost(reason)
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-            # The client looks for the group's coordinator, though it never joins.
-            self._commits.refused(error)
-        elif self._reach.error(error):
+        if self._reach.error(error):
             if self._reach.up:
                 self._hurry()
             else:
