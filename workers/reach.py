@@ -12,10 +12,13 @@ from confluent_kafka import KafkaError
 from energyws.flood import Limited
 from energyws.log import Log
 
-# How long after an error of one connection the loss of all of them still is its doing.
+# How long the loss of all brokers waits for its reason, and what a connection said waits to be one.
 SAME_SECONDS: Final = 2.0
 # How long what a connection said last explains why nobody answers.
 RECENT_SECONDS: Final = 15.0
+
+# Of a loss that nothing was said of.
+UNKNOWN: Final = "no broker answers"
 
 # What may end with no broker at all; the first two are no matter of the network.
 _KINDS: Final = {
@@ -30,10 +33,11 @@ _log = Log("kafka")
 
 
 class Reach:
-    """Told by any thread; on_change(up) is called by the one that brought the news.
+    """Told by any thread; on_change(up) is called at once, by the one that brought the news.
 
-    The client library says of a lost broker that a connection broke, and then that none is left:
-    the first is the reason of the second, and a line of its own only where others are left.
+    The client library says of a lost broker that a connection broke, and that none is left, in
+    either order: the first is the reason of the second, and a line of its own only where others
+    are left.
     """
 
     def __init__(
@@ -48,9 +52,11 @@ class Reach:
         self._limited = Limited(_log, 10.0, clock)
         self._lock = threading.Lock()
         self._up: bool | None = None
-        # The last thing that a connection said, when, and whether that has been written.
+        # The last thing that a connection said: when, of which kind, in which words.
         self._last: tuple[float, str, str] | None = None
-        self._waits = False
+        # What is to be written unless more comes of it, and when: that, or the loss.
+        self._said_due: float | None = None
+        self._lost_due: float | None = None
         self._told_kind = ""
 
     @property
@@ -64,52 +70,72 @@ class Reach:
             return
         with self._lock:
             changed, self._up = not self._up, True
+            unsaid, self._lost_due = self._lost_due is not None, None
         if changed:
+            if unsaid:
+                self._tell_lost(UNKNOWN)
             _log.info("broker is reachable", brokers=self._brokers)
             self._on_change(True)
 
-    def lost(self, reason: str) -> None:
-        """No broker answers."""
+    def lost(self, reason: str | None = None) -> None:
+        """No broker answers; the reason, if there is one better than what a connection said."""
         with self._lock:
             changed, self._up = self._up is not False, False
-            self._waits = False
-            self._told_kind = "network"
-            if self._last is not None and self._clock() - self._last[0] < RECENT_SECONDS:
+            if not changed:
+                return
+            self._said_due = None
+            now = self._clock()
+            if self._last is not None and now - self._last[0] < RECENT_SECONDS:
                 _, self._told_kind, reason = self._last
-        if changed:
-            _log.warning(
-                "broker is not reachable: trying again", brokers=self._brokers, reason=reason
-            )
-            self._on_change(False)
+            else:
+                self._told_kind = "network"
+            if reason is None:
+                self._lost_due = now + SAME_SECONDS
+        if reason is not None:
+            self._tell_lost(reason)
+        self._on_change(False)
 
     def error(self, error: KafkaError) -> bool:
         """What the client library reports; whether it may be news of the cluster."""
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self.lost(error.str())
+            self.lost()
             return True
         kind = _KINDS.get(error.code())
         if kind is None:
             self._limited.warning("Kafka client reports", reason=error.str())
             return False
         with self._lock:
-            self._last = self._clock(), kind, error.str()
-            self._waits = self._up is not False
-            another = not self._waits and kind != self._told_kind
+            now = self._clock()
+            self._last = now, kind, error.str()
+            reason, self._lost_due = self._lost_due is not None, None
+            if self._up is not False:
+                self._said_due = now + SAME_SECONDS
+            another = self._up is False and kind != self._told_kind
             if another:
                 self._told_kind = kind
-        if another:
+        if reason:
+            self._tell_lost(error.str())
+        elif another:
             self._limited.warning("Kafka client reports", kind=kind, reason=error.str())
         return True
 
     def tell(self) -> None:
-        """Write what a connection said, if others are left; to be called every now and then."""
-        if not self._waits:
+        """Write what is due; to be called every now and then."""
+        if self._said_due is None and self._lost_due is None:
             return
         with self._lock:
-            if not self._waits or self._last is None:
-                return
-            since, _, reason = self._last
-            if self._clock() - since < SAME_SECONDS:
-                return
-            self._waits = False
-        self._limited.warning("Kafka client reports", reason=reason)
+            now = self._clock()
+            said = self._said_due is not None and now >= self._said_due
+            lost = self._lost_due is not None and now >= self._lost_due
+            if said:
+                self._said_due = None
+            if lost:
+                self._lost_due = None
+            last = self._last
+        if said and last is not None:
+            self._limited.warning("Kafka client reports", reason=last[2])
+        if lost:
+            self._tell_lost(UNKNOWN)
+
+    def _tell_lost(self, reason: str) -> None:
+        _log.warning("broker is not reachable: trying again", brokers=self._brokers, reason=reason)
