@@ -103,7 +103,9 @@ class Source(threading.Thread):
         self._room = threading.Semaphore(BATCHES_AHEAD)
         self._stopping = threading.Event()
         self._limited = Limited(_log, 10.0)
-        self._hurry_at = self._probe_at = time.monotonic()
+        # Monotonic times at which each is due.
+        self._next_hurry = self._next_probe = self._next_ends = time.monotonic()
+        self._next_commit = self._next_ends + kafka.commit_interval_seconds
         self._reach = Reach(kafka.brokers, lambda up: emit(BrokerState(up)))
         self._commits = Commits(kafka.group_id, topics)
         self._consumer = open_consumer(
@@ -136,29 +138,32 @@ class Source(threading.Thread):
     def run(self) -> None:
         """The thread."""
         self._discovery.start()
-        next_commit = time.monotonic() + self._kafka.commit_interval_seconds
-        next_ends = 0.0
         try:
             while not self._stopping.is_set():
-                self._take_found()
-                self._poll()
-                now = time.monotonic()
-                if now >= next_ends:
-                    self._tell_ends()
-                    next_ends = now + ENDS_SECONDS
-                if now >= next_commit:
-                    if self._reach.up:
-                        self._commits.commit(self._consumer, dict(self._published))
-                    next_commit = now + self._kafka.commit_interval_seconds
-                self._reach.tell()
-                if self._troubled and now >= self._probe_at:
-                    self._probe(now)
+                self.step()
             if self._reach.up:
                 self._commits.finish(self._consumer, dict(self._published), COMMIT_SECONDS)
         finally:
             self._discovery.stop()
         if not self._commits.under_way:
             self._consumer.close()
+
+    def step(self) -> None:
+        """One turn of the thread; takes POLL_SECONDS at most while nothing comes."""
+        self._take_found()
+        self._poll()
+        self._reach.tell()
+        now = time.monotonic()
+        if now >= self._next_ends:
+            self._tell_ends()
+            self._next_ends = now + ENDS_SECONDS
+        if now >= self._next_commit:
+            if self._reach.up:
+                self._commits.commit(self._consumer, dict(self._published))
+            self._next_commit = now + self._kafka.commit_interval_seconds
+        if self._troubled and now >= self._next_probe:
+            self._probe()
+            self._next_probe = now + PROBE_SECONDS
 
     def _poll(self) -> None:
         first = self._consumer.poll(POLL_SECONDS)
@@ -291,11 +296,11 @@ class Source(threading.Thread):
             if ends is None or (stream, partition) not in self._absent:
                 continue
             stood = self._next[stream, partition]
-            known = self._absent.pop((stream, partition))
             low, high = ends
             if stood > high:
                 self._shorter(stream, topic, partition, stood)
                 return True
+            known = self._absent.pop((stream, partition))
             # What the group has not had is news; but no more of it than anybody remembers.
             begin = max(low, stood, high - self._history.max_frames) if known else high
             if begin > stood:
@@ -350,8 +355,7 @@ class Source(threading.Thread):
                 offset=self._next[stream, partition],
             )
 
-    def _probe(self, now: float) -> None:
-        self._probe_at = now + PROBE_SECONDS
+    def _probe(self) -> None:
         for stream, partition in self._troubled.keys() - self._stuck.keys():
             place = TopicPartition(self._topics[stream], partition, self._next[stream, partition])
             self._consumer.incremental_unassign([place])
@@ -359,8 +363,8 @@ class Source(threading.Thread):
 
     def _hurry(self) -> None:
         now = time.monotonic()
-        if now >= self._hurry_at:
-            self._hurry_at = now + HURRY_SECONDS
+        if now >= self._next_hurry:
+            self._next_hurry = now + HURRY_SECONDS
             self._discovery.hurry()
 
     def _unstick(self, stream: str, topic: Topic) -> None:
