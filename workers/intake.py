@@ -110,8 +110,6 @@ class Intake:
         if self.ring is not None:
             return []
         behind = [p for p, at in enumerate(self._next) if at < self._live[p]]
-        if len(behind) == len(self._next):
-            return []
         stalled = []
         for partition in behind:
             at = self._next[partition]
@@ -120,8 +118,11 @@ class Intake:
                 self._moved[partition] = at, now
             elif now - since >= STALLED_SECONDS:
                 stalled.append(partition)
-                self._begin[partition] = self._next[partition] = self._live[partition]
-                self._warm[partition].clear()
+        if len(behind) == len(self._next):
+            return []
+        for partition in stalled:
+            self._begin[partition] = self._next[partition] = self._live[partition]
+            self._warm[partition].clear()
         return stalled
 
     def settle(self) -> bool:

@@ -54,7 +54,7 @@ def test_without_a_controller_what_is_read_goes_on(
         with open_peer(service) as peer:
             peer.subscribe()
             # Long enough for several looks at the topic, each of which gets no answer for its id.
-            for number in range(30):
+            for number in range(70):
                 producer.produce(TOPIC, orjson.dumps({"n": number}))
                 producer.flush(10)
                 assert peer.numbers(1) == [number]
