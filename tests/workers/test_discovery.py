@@ -61,7 +61,7 @@ def test_no_broker_at_all(cluster: EmbeddedBroker, admin: AdminClient) -> None:
     describe(admin, "t", LEVEL)
     for broker in (1, 2):
         cluster.set_down(True, broker)
-    with pytest.raises(Unanswered, match="roker|imed out"):
+    with pytest.raises(Unanswered, match=r"roker|imed out"):
         describe(admin, "t", LEVEL)
 
 
