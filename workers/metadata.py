@@ -74,7 +74,10 @@ def isolation(kafka: Kafka) -> IsolationLevel:
 
 
 def describe(
-    admin: AdminClient, name: str, level: IsolationLevel, known_epoch: str | None = None
+    admin: AdminClient,
+    name: str,
+    level: IsolationLevel = IsolationLevel.READ_COMMITTED,
+    known_epoch: str | None = None,
 ) -> Topic:
     """Ask the brokers for a topic; raises Unanswered or Unknown.
 

@@ -15,7 +15,9 @@ NO_CONSUMER: Final = "the consumer is not running"
 NO_BROKER: Final = "the broker is not reachable"
 NOT_READ_BACK: Final = "the consumer has not read all topics back yet"
 NO_WORKER: Final = "no worker is ready"
+NO_KEYS: Final = "no issuer's keys have been fetched yet"
 
+NO_ROOM: Final = "no worker has a file descriptor left for another client"
 UNLISTED: Final = "more partitions wait than can be listed"
 
 # What may be said of a stream or a partition comes after its name.
@@ -25,9 +27,15 @@ REASONS: Final = (
     NO_BROKER,
     NOT_READ_BACK,
     NO_WORKER,
+    NO_KEYS,
+    NO_ROOM,
     UNLISTED,
     *waits.WORDS.values(),
 )
+
+# A worker at its limit lets somebody in whenever somebody leaves; one that has let nobody in for so
+# long will not soon.
+FULL_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,8 @@ class Sight:
     """One child that has not ended. doomed: it hung or was overdue, and is being killed.
 
     waits: what a consumer lists as not readable; unlisted_waits: how much it has no room for.
+    keyless: a worker that has no key of any issuer yet, and so can check no token.
+    full_seconds: how long it has accepted nobody because its descriptors have run out.
     """
 
     is_worker: bool
@@ -43,11 +53,19 @@ class Sight:
     doomed: bool = False
     waits: Sequence[tuple[str, int, Wait]] = ()
     unlisted_waits: int = 0
+    keyless: bool = False
+    connections: int = 0
+    full_seconds: float = 0.0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it lets somebody in, or may soon: who has no client can wait for none to go."""
+        return self.full_seconds <= (FULL_SECONDS if self.connections else 0.0)
 
     @property
     def works(self) -> bool:
         """Whether it does its work."""
-        return self.state is State.READY and not self.doomed
+        return self.state is State.READY and not self.doomed and not self.keyless
 
 
 def unready(draining: bool, children: Sequence[Sight]) -> list[str]:
@@ -59,14 +77,23 @@ def unready(draining: bool, children: Sequence[Sight]) -> list[str]:
     elif not any(child.broker_up for child in consumers):
         reasons.append(NO_BROKER)
     else:
-        # While one replaces another: those of the one whose records clients get.
-        serving = [child for child in consumers if child.works]
-        if not serving:
-            reasons.append(NOT_READ_BACK)
-        for child in serving or [child for child in consumers if not child.doomed]:
-            reasons += [each for each in waits.reasons(child.waits) if each not in reasons]
-            if child.unlisted_waits and UNLISTED not in reasons:
-                reasons.append(UNLISTED)
-    if not any(child.is_worker and child.works for child in children):
-        reasons.append(NO_WORKER)
+        reasons += _unread([child for child in consumers if not child.doomed])
+    workers = [child for child in children if child.is_worker]
+    working = [child for child in workers if child.works]
+    if not working:
+        keyless = any(child.keyless and not child.doomed for child in workers)
+        reasons.append(NO_KEYS if keyless else NO_WORKER)
+    elif not any(child.has_room for child in working):
+        reasons.append(NO_ROOM)
+    return reasons
+
+
+def _unread(consumers: Sequence[Sight]) -> list[str]:
+    # While one replaces another: what is said of the one whose records clients get.
+    serving = [child for child in consumers if child.works]
+    reasons = [] if serving else [NOT_READ_BACK]
+    for child in serving or consumers:
+        reasons += [each for each in waits.reasons(child.waits) if each not in reasons]
+        if child.unlisted_waits and UNLISTED not in reasons:
+            reasons.append(UNLISTED)
     return reasons

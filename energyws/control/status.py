@@ -6,13 +6,14 @@ Children are not asked: all of it is read from the board and from /proc.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import psutil
 
 from energyws import tally
-from energyws.board import MAX_PARTITIONS, Field, Place, Row, State
+from energyws.board import MAX_PARTITIONS, Field, Place, Row, State, issuer_id
+from energyws.settings import Issuer
 from energyws.waits import WHOLE, Wait
 
 # Why a child ended: as it was told, by itself, by a signal, or killed since it hung or was overdue.
@@ -89,7 +90,8 @@ class Partition:
 class Status:
     """The service at `wall`, in Unix seconds. `events` are the supervisor's newest log lines.
 
-    ended, starts: by the name of the child; exits: by its name and the reason.
+    ended, starts: by the name of the child; exits: by its name and the reason. issuers: by the
+    issuer's name, when its keys were last fetched, in Unix seconds; 0: never.
     """
 
     wall: float
@@ -106,6 +108,7 @@ class Status:
     exits: Mapping[tuple[str, Ending], int]
     partitions: Sequence[Partition]
     events: Sequence[Mapping[str, object]]
+    issuers: Mapping[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """For scripts; what is documented of it stays."""
@@ -169,6 +172,21 @@ def waits_of(row: Row, streams: Sequence[str]) -> list[tuple[str, int, Wait]]:
         for entry in range(min(row[Field.PARTITIONS], MAX_PARTITIONS))
         if row.place(entry, Place.WAIT)
     ]
+
+
+def keys_fetched(issuers: Iterable[Issuer], workers: Iterable[Row]) -> dict[str, float]:
+    """By the issuer's name, when the worker whose keys are oldest fetched them, in Unix seconds.
+
+    0: some worker has none yet, or there is no worker.
+    """
+    told = [row.issuers() for row in workers]
+    oldest: dict[str, float] = {}
+    for each in issuers:
+        number = issuer_id(each.issuer)
+        at = min((known[number] for known in told if number in known), default=0) / 1000
+        # Names need not be different.
+        oldest[each.name] = min(at, oldest.get(each.name, at))
+    return oldest
 
 
 def _usage(name: str, usage: Usage) -> dict[str, Any]:
