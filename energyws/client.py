@@ -32,6 +32,7 @@ from picows import (
     ws_connect,
 )
 
+from energyws import reading
 from energyws.errors import (
     CLOSES,
     ERROR_CODES,
@@ -338,7 +339,7 @@ class _Connection(WSListener):
             transport.send_close(frame.get_close_code())
             transport.disconnect()
         elif frame.msg_type in (WSMsgType.TEXT, WSMsgType.BINARY):
-            self._messages.put_nowait(orjson.loads(frame.get_payload_as_memoryview()))
+            self._messages.put_nowait(reading.loads(frame.get_payload_as_memoryview()))
             if self._messages.qsize() > QUEUE_MESSAGES and not self._paused:
                 self._paused = True
                 transport.underlying_transport.pause_reading()
