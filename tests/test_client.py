@@ -386,7 +386,7 @@ def test_nobody_listening_is_tried_again() -> None:
 
 
 def test_half_open_connection_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("energyws.client.SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr("energyws.client_connection.SILENCE_SECONDS", 0.2)
     heard: list[object] = []
 
     def dead(connection: ServerConnection, request: dict[str, Any]) -> None:

@@ -1,0 +1,179 @@
+"""One connection of a client: frames in, messages out, and the socket unread when they pile up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSProtocolError, WSTransport
+
+from energyws.client_payload import NoMessage, decode
+from energyws.client_trouble import Trouble
+from energyws.errors import NORMAL, TOO_BIG
+
+# Nothing at all for so long, not even an answer to the ping half-way: the connection is half open.
+SILENCE_SECONDS: Final = 40.0
+# The largest record that a service may be configured to take, and what goes around it.
+MAX_MESSAGE_BYTES: Final = 65 << 20
+# How much may wait for the application before the socket is left unread: messages, and bytes.
+QUEUE_MESSAGES: Final = 1_000
+QUEUE_BYTES: Final = 16 << 20
+
+Message = dict[str, Any]
+_Queued = tuple[Message | None, int]
+
+
+class Connection(WSListener):
+    """Messages in their order until its end; then `trouble` says why.
+
+    arrived: called at once with every message; whether it has a place in the order of the others.
+    ended: called once, unless we end it ourselves.
+    """
+
+    def __init__(
+        self, arrived: Callable[[Connection, Message], bool], ended: Callable[[Connection], None]
+    ) -> None:
+        self.trouble: Trouble | None = None
+        self.after_seconds: float | None = None
+        self.renewal: asyncio.Task[None] | None = None
+        # The last message, where that was an error or a notice: it gives the reason of a close.
+        self._remark: Message | None = None
+        self._arrived = arrived
+        self._ended = ended
+        self._transport: WSTransport | None = None
+        self._messages: asyncio.Queue[_Queued] = asyncio.Queue()
+        self._bytes = 0
+        self._parts: list[bytes] = []
+        self._paused = False
+        self._loop = asyncio.get_running_loop()
+        self._heard_at = self._loop.time()
+        self._asked = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self._transport = transport
+        # One for the connection: a timeout around each message would be a sixth of its cost.
+        self._timer = self._loop.call_later(SILENCE_SECONDS / 2, self._on_timer)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        self._heard_at = self._loop.time()
+        self._asked = False
+        if self.trouble is not None:
+            return
+        kind = frame.msg_type
+        if kind == WSMsgType.CLOSE:
+            self._on_close(frame)
+        elif kind in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
+            if frame.fin and not self._parts:
+                self._take(frame.get_payload_as_memoryview())
+            else:
+                # Nobody but a proxy divides messages.
+                self._parts.append(frame.get_payload_as_bytes())
+                if sum(map(len, self._parts)) > MAX_MESSAGE_BYTES:
+                    raise WSProtocolError(WSCloseCode.MESSAGE_TOO_BIG, "message too big")
+                if frame.fin:
+                    whole, self._parts = b"".join(self._parts), []
+                    self._take(memoryview(whole))
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self.end(Trouble("closed", "closed with 1006"))
+
+    async def next(self) -> Message | None:
+        """The next message; None after the last."""
+        if self._paused and self._has_room():
+            assert self._transport is not None
+            self._paused = False
+            self._heard_at = self._loop.time()
+            self._transport.underlying_transport.resume_reading()
+        message, size = await self._messages.get()
+        self._bytes -= size
+        return message
+
+    def send(self, message: dict[str, object]) -> None:
+        """Send a message, unless the connection is gone."""
+        if self._transport is not None and self.trouble is None:
+            self._transport.send(WSMsgType.TEXT, orjson.dumps(message))
+
+    def end(self, trouble: Trouble, code: WSCloseCode = WSCloseCode.OK) -> None:
+        """End it with this close code; what has come can still be consumed."""
+        if self.trouble is not None:
+            return
+        self.trouble = trouble
+        if self.renewal is not None:
+            self.renewal.cancel()
+        if self._transport is not None and not self._transport.is_disconnected:
+            self._transport.send_close(code)
+            self._transport.disconnect()
+        self._messages.put_nowait((None, 0))
+        self._ended(self)
+
+    async def close(self) -> None:
+        """Close politely, then for certain; raises WSProtocolError where the service broke it."""
+        if self.trouble is None:
+            self._ended = _nobody
+            self.end(Trouble("closed", "", NORMAL.code))
+        transport, self._transport = self._transport, None
+        if transport is None:
+            return
+        if not transport.is_disconnected:
+            transport.disconnect(graceful=False)
+        try:
+            await transport.wait_disconnected()
+        except WSProtocolError as error:
+            if error.code == WSCloseCode.MESSAGE_TOO_BIG:
+                text = f"a message of more than {MAX_MESSAGE_BYTES} bytes"
+                self.trouble = Trouble("closed", text, TOO_BIG.code)
+
+    def _take(self, data: memoryview) -> None:
+        try:
+            message = decode(data)
+        except NoMessage as error:
+            self.end(Trouble("websocket", str(error)))
+            return
+        self._remark = message if message.get("type") in ("error", "notice") else None
+        if not self._arrived(self, message):
+            return
+        self._bytes += len(data)
+        self._messages.put_nowait((message, len(data)))
+        if not self._paused and not self._has_room(1):
+            assert self._transport is not None
+            self._paused = True
+            self._transport.underlying_transport.pause_reading()
+
+    def _has_room(self, share: int = 2) -> bool:
+        return (
+            self._messages.qsize() <= QUEUE_MESSAGES // share
+            and self._bytes <= QUEUE_BYTES // share
+        )
+
+    def _on_close(self, frame: WSFrame) -> None:
+        status = int(frame.get_close_code().value)
+        reason = frame.get_close_reason()
+        text = f"closed with {status}: {reason}" if reason else f"closed with {status}"
+        code = None
+        if (remark := self._remark) is not None:
+            code, text = remark.get("code"), f"{remark.get('code')}: {remark.get('message')}"
+        self.end(Trouble("closed", text, status, code), frame.get_close_code())
+
+    def _on_timer(self) -> None:
+        half = SILENCE_SECONDS / 2
+        now = self._loop.time()
+        if self._paused:
+            # What we leave unread says nothing about the other end.
+            self._heard_at = now
+        elif now - self._heard_at >= half:
+            if self._asked:
+                self.end(Trouble("silence", "silence"))
+                return
+            self._asked = True
+            self._heard_at = now
+            self.send({"type": "ping"})
+        self._timer = self._loop.call_at(self._heard_at + half, self._on_timer)
+
+
+def _nobody(connection: Connection) -> None:
+    """Its end is no news to the client."""
