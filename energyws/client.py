@@ -29,8 +29,8 @@ from typing import Any, Final, Literal, Self, TypeVar
 
 from picows import ws_connect
 
-from energyws import client_trouble
-from energyws.client_connection import MAX_MESSAGE_BYTES, Connection
+from energyws import client_connection, client_trouble
+from energyws.client_connection import Connection
 from energyws.client_messages import Gap, Message, Reader, Reading
 from energyws.client_trouble import Trouble
 from energyws.errors import (
@@ -266,7 +266,7 @@ class Client:
                 extra_headers=headers,
                 # A redirect would be given the token.
                 max_redirects=0,
-                max_frame_size=MAX_MESSAGE_BYTES,
+                max_frame_size=client_connection.MAX_MESSAGE_BYTES,
                 logger_name="energyws.client",
             )
         if listener is None:
@@ -303,7 +303,7 @@ class Client:
         Whether it has a place in the order of the others.
         """
         match message.get("type"):
-            case "data" | "lagged":
+            case "lagged":
                 return True
             case "subscribed":
                 self._backoff.reset()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -22,13 +23,13 @@ QUEUE_MESSAGES: Final = 1_000
 QUEUE_BYTES: Final = 16 << 20
 
 Message = dict[str, Any]
-_Queued = tuple[Message | None, int]
 
 
 class Connection(WSListener):
     """Messages in their order until its end; then `trouble` says why.
 
-    arrived: called at once with every message; whether it has a place in the order of the others.
+    arrived: called at once with every message but those of data; whether it has a place in the
+    order of the others.
     ended: called once, unless we end it ourselves.
     """
 
@@ -43,7 +44,9 @@ class Connection(WSListener):
         self._arrived = arrived
         self._ended = ended
         self._transport: WSTransport | None = None
-        self._messages: asyncio.Queue[_Queued] = asyncio.Queue()
+        # Message and size; None after the last one.
+        self._queue: deque[tuple[Message | None, int]] = deque()
+        self._wake: asyncio.Future[None] | None = None
         self._bytes = 0
         self._parts: list[bytes] = []
         self._paused = False
@@ -72,8 +75,8 @@ class Connection(WSListener):
                 # Nobody but a proxy divides messages.
                 self._parts.append(frame.get_payload_as_bytes())
                 if sum(map(len, self._parts)) > MAX_MESSAGE_BYTES:
-                    raise WSProtocolError(WSCloseCode.MESSAGE_TOO_BIG, "message too big")
-                if frame.fin:
+                    self._on_too_big()
+                elif frame.fin:
                     whole, self._parts = b"".join(self._parts), []
                     self._take(memoryview(whole))
 
@@ -84,12 +87,14 @@ class Connection(WSListener):
 
     async def next(self) -> Message | None:
         """The next message; None after the last."""
-        if self._paused and self._has_room():
-            assert self._transport is not None
+        if self._paused and self._is_half_empty() and self._transport is not None:
             self._paused = False
             self._heard_at = self._loop.time()
             self._transport.underlying_transport.resume_reading()
-        message, size = await self._messages.get()
+        while not self._queue:
+            self._wake = self._loop.create_future()
+            await self._wake
+        message, size = self._queue.popleft()
         self._bytes -= size
         return message
 
@@ -108,11 +113,11 @@ class Connection(WSListener):
         if self._transport is not None and not self._transport.is_disconnected:
             self._transport.send_close(code)
             self._transport.disconnect()
-        self._messages.put_nowait((None, 0))
+        self._put(None, 0)
         self._ended(self)
 
     async def close(self) -> None:
-        """Close politely, then for certain; raises WSProtocolError where the service broke it."""
+        """Make sure that nothing of it is left."""
         if self.trouble is None:
             self._ended = _nobody
             self.end(Trouble("closed", "", NORMAL.code))
@@ -125,30 +130,41 @@ class Connection(WSListener):
             await transport.wait_disconnected()
         except WSProtocolError as error:
             if error.code == WSCloseCode.MESSAGE_TOO_BIG:
-                text = f"a message of more than {MAX_MESSAGE_BYTES} bytes"
-                self.trouble = Trouble("closed", text, TOO_BIG.code)
+                self.trouble = _TOO_BIG
 
     def _take(self, data: memoryview) -> None:
+        if len(data) > MAX_MESSAGE_BYTES:
+            # picows has begun to disconnect, and delivers it all the same.
+            self._on_too_big()
+            return
         try:
             message = decode(data)
         except NoMessage as error:
             self.end(Trouble("websocket", str(error)))
             return
-        self._remark = message if message.get("type") in ("error", "notice") else None
-        if not self._arrived(self, message):
+        kind = message.get("type")
+        self._remark = message if kind in ("error", "notice") else None
+        # The first of them is all that there is to know of most messages.
+        if kind != "data" and not self._arrived(self, message):
             return
-        self._bytes += len(data)
-        self._messages.put_nowait((message, len(data)))
-        if not self._paused and not self._has_room(1):
+        self._put(message, len(data))
+        is_full = len(self._queue) > QUEUE_MESSAGES or self._bytes > QUEUE_BYTES
+        if is_full and not self._paused:
             assert self._transport is not None
             self._paused = True
             self._transport.underlying_transport.pause_reading()
 
-    def _has_room(self, share: int = 2) -> bool:
-        return (
-            self._messages.qsize() <= QUEUE_MESSAGES // share
-            and self._bytes <= QUEUE_BYTES // share
-        )
+    def _put(self, message: Message | None, size: int) -> None:
+        self._queue.append((message, size))
+        self._bytes += size
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def _on_too_big(self) -> None:
+        self.end(_TOO_BIG, WSCloseCode.MESSAGE_TOO_BIG)
+
+    def _is_half_empty(self) -> bool:
+        return len(self._queue) < QUEUE_MESSAGES // 2 and self._bytes < QUEUE_BYTES // 2
 
     def _on_close(self, frame: WSFrame) -> None:
         status = int(frame.get_close_code().value)
@@ -173,6 +189,11 @@ class Connection(WSListener):
             self._heard_at = now
             self.send({"type": "ping"})
         self._timer = self._loop.call_at(self._heard_at + half, self._on_timer)
+
+
+_TOO_BIG: Final = Trouble(
+    "closed", f"a message of more than {MAX_MESSAGE_BYTES} bytes", TOO_BIG.code
+)
 
 
 def _nobody(connection: Connection) -> None:

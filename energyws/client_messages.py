@@ -58,17 +58,16 @@ class Reader:
 
     def take(self, message: dict[str, Any]) -> Iterable[Message]:
         """What an application gets for a `data`, `lagged` or `subscribed` message."""
-        match message["type"]:
-            case "data":
-                stream, position = message["stream"], message["id"]
-                self._advance(stream, position)
-                yield Reading(stream, message["timestamp"], message["data"], position)
-            case "lagged":
-                stream, position = message["stream"], message["to"]
-                self._advance(stream, position)
-                yield Gap(stream, message["missed"], message["reason"], position)
-            case "subscribed":
-                yield from self._begin(message["positions"])
+        kind = message["type"]
+        if kind == "data":
+            stream, position = message["stream"], message["id"]
+            self._advance(stream, position)
+            return (Reading(stream, message["timestamp"], message["data"], position),)
+        if kind == "lagged":
+            stream, position = message["stream"], message["to"]
+            self._advance(stream, position)
+            return (Gap(stream, message["missed"], message["reason"], position),)
+        return self._begin(message["positions"])
 
     def _begin(self, positions: dict[str, dict[str, Any]]) -> Iterable[Message]:
         for stream, told in positions.items():

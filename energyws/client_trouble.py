@@ -104,8 +104,9 @@ def place(url: str) -> str:
 
 
 def without_secrets(url: str) -> str:
-    """A URL without its query, user and password."""
-    return re.sub(r"//[^/@]*@", "//", url.partition("?")[0])
+    """A URL without its query, fragment, user and password, on one line."""
+    shown = re.sub(r"//[^/@]*@", "//", re.split(r"[?#]", url, maxsplit=1)[0])
+    return re.sub(r"[\s\x00-\x1f\x7f]+", " ", shown)
 
 
 def _connection(error: OSError, place: str) -> str:
