@@ -76,8 +76,10 @@ def of(error: Exception, place: str) -> Trouble | None:
         case ssl.SSLCertVerificationError():
             why = _CERTIFICATES.get(error.verify_code, "it cannot be verified")
             return Trouble("certificate", f"the certificate of {place} is not trusted: {why}")
+        case ssl.SSLError() if error.reason == "WRONG_VERSION_NUMBER":
+            return Trouble("tls", f"{place} speaks no TLS")
         case ssl.SSLError():
-            return Trouble("tls", f"{place} speaks no TLS that suits")
+            return Trouble("tls", f"{place} and this client have no TLS in common")
         case socket.gaierror() | UnicodeError():
             return Trouble("host", f"{place.rpartition(':')[0]} is no known host")
         case TimeoutError():
