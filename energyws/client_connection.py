@@ -13,11 +13,12 @@ from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSProtocolError,
 from energyws.client_payload import NoMessage, decode
 from energyws.client_trouble import Trouble
 from energyws.errors import NORMAL, TOO_BIG
+from energyws.settings import KIB, MAX_RECORD_BYTES
 
 # Nothing at all for so long, not even an answer to the ping half-way: the connection is half open.
 SILENCE_SECONDS: Final = 40.0
-# The largest record that a service may be configured to take, and what goes around it.
-MAX_MESSAGE_BYTES: Final = 65 << 20
+# The largest record that a service takes, and what is around it.
+MAX_MESSAGE_BYTES: Final = MAX_RECORD_BYTES + 64 * KIB
 # How much may wait for the application before the socket is left unread: messages, and bytes.
 QUEUE_MESSAGES: Final = 1_000
 QUEUE_BYTES: Final = 16 << 20

@@ -22,6 +22,8 @@ Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 MAX_WORKERS: Final = 64
+# What every way of a record to a client holds: memory, bus, log, compression, our own clients.
+MAX_RECORD_BYTES: Final = 16 * MIB
 # Read by pydantic off each class; a plain dict, so that this module does not import pydantic.
 _STRICT: Final = {"extra": "forbid", "allow_inf_nan": False}
 
@@ -36,7 +38,7 @@ class Kafka:
     topic: Text | None = None
     group_id: Text = "energy-ws"
     auto_offset_reset: Literal["latest", "earliest"] = "latest"
-    max_record_bytes: Annotated[int, Ge(1 * KIB), Le(64 * MIB)] = 1 * MIB
+    max_record_bytes: Annotated[int, Ge(1 * KIB), Le(MAX_RECORD_BYTES)] = 1 * MIB
     commit_interval_seconds: PositiveSeconds = 5.0
     metadata_refresh_seconds: PositiveSeconds = 10.0
     options: dict[str, str | int | float | bool] = field(default_factory=dict, repr=False)
@@ -110,16 +112,25 @@ class Auth:
     """Who may connect. JWKS (`issuers`, or `jwks_url` + `issuer`) wins over a secret beside it.
 
     jwt_secret_file: where the secret is; it wins over jwt_secret, which has it once loaded.
+    jwt_secret_previous, jwt_secret_previous_file: the secret before it, whose tokens are good too;
+    empty: there is none.
+    streams_claim: the claim that lists the streams that a token allows. scope_prefix: what scopes
+    that name a stream begin with; None: scopes say nothing.
+    max_token_seconds: how long a connection may go on with one token.
     """
 
     __pydantic_config__ = _STRICT
 
     jwt_secret: Text | None = field(default=None, repr=False)
     jwt_secret_file: Text | None = None
+    jwt_secret_previous: str | None = field(default=None, repr=False)
+    jwt_secret_previous_file: Text | None = None
     jwks_url: Text | None = None
     issuer: Text | None = None
     issuers: tuple[Issuer, ...] = ()
     audience: Text | None = None
+    streams_claim: Text = "streams"
+    scope_prefix: str | None = None
     leeway_seconds: Annotated[float, Ge(0), Le(300)] = 30.0
     max_token_seconds: PositiveSeconds = 366 * 86400.0
     expiry_notice_seconds: Seconds = 60.0

@@ -439,7 +439,7 @@ def test_message_that_is_too_large_ends_the_iteration_in_words(
 def test_record_of_many_megabytes_is_delivered() -> None:
     def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
         subscribed(connection, "aa-0")
-        pad = "x" * (17 << 20)
+        pad = "x" * (15 << 20)
         for number in range(3):
             at = f"aa-{number + 1}"
             say(connection, type="data", stream="energy", timestamp="", data={"p": pad}, id=at)

@@ -133,9 +133,16 @@ DEFINITIONS: Final = (
     Definition(
         "energyws_token_refusals",
         "counter",
-        ("reason",),
+        ("reason", "claim"),
         "Tokens that let nobody in, at a handshake or a renewal.",
         labelled(tally.TOKEN_REFUSALS),
+    ),
+    Definition(
+        "energyws_issuer_keys_fetched_timestamp_seconds",
+        "gauge",
+        ("issuer",),
+        "When an issuer's keys were last fetched, in Unix seconds; 0: not yet.",
+        lambda totals: [((name,), at) for name, at in totals.status.issuers.items()],
     ),
     Definition(
         "energyws_closes",
@@ -332,6 +339,13 @@ DEFINITIONS: Final = (
         PROCESS,
         "Age of the oldest record in a process's memory.",
         of_each(oldest_seconds),
+    ),
+    Definition(
+        "energyws_history_questions",
+        "gauge",
+        WORKER,
+        "Subscriptions that wait for an answer from Kafka's log.",
+        levels_of_workers(Field.HISTORY_QUESTIONS),
     ),
     Definition(
         "energyws_config_reloads",

@@ -16,7 +16,7 @@ from energyws.control.admin import Answers, Pages
 from energyws.control.children import Children
 from energyws.control.fleet import Fleet
 from energyws.control.metrics import exposition
-from energyws.control.status import Status, usage_of
+from energyws.control.status import Status, keys_fetched, usage_of
 from energyws.log import Recent
 from energyws.version import installed
 
@@ -51,12 +51,16 @@ class View:
 
     def reasons(self) -> list[str]:
         """Why nobody new should be sent here; empty: all is well."""
+        now_ms = time.time() * 1000
         sights = [
             health.Sight(
                 is_worker=child.spec.slot is not None,
                 state=State(child.row[Field.STATE]),
                 broker_up=bool(child.row[Field.BROKER_UP]),
                 doomed=child.end is not None,
+                keyless=bool(child.row[Field.KEYLESS]),
+                connections=child.row[Field.CONNECTIONS],
+                full_seconds=_seconds_since(child.row[Field.FULL_SINCE_MS], now_ms),
             )
             for child in self._children
         ]
@@ -79,6 +83,10 @@ class View:
             starts=sight.starts,
             exits=sight.exits,
             partitions=list(sight.partitions.values()),
+            issuers=keys_fetched(
+                self._fleet.settings.auth.issuers,
+                [child.row for child in self._children if child.spec.slot is not None],
+            ),
             events=self._recent.events(),
         )
 
@@ -104,3 +112,8 @@ class View:
             }
             for child in self._children
         ]
+
+
+def _seconds_since(at_ms: int, now_ms: float) -> float:
+    """How long ago; 0 for what never was. At least a millisecond, whatever the clock did."""
+    return max(now_ms - at_ms, 1.0) / 1000 if at_ms else 0.0
