@@ -1,4 +1,4 @@
-"""The `energyws` command: its verbs, and the only place that prints."""
+"""The `energyws` command: its verbs. Nothing but this and energyws.tail prints."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import os
 import re
-import ssl
 import sys
 import time
 from collections.abc import Sequence
@@ -99,21 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     token.set_defaults(run=_token)
 
-    tail = verbs.add_parser("tail", help="print what a service sends, over any reconnects")
-    tail.add_argument("url", help="ws://HOST:PORT/ws/energy, or wss://")
-    tail.add_argument(
-        "--token", help="the JWT; better in the environment as WS_TOKEN, where ps is blind"
-    )
-    tail.add_argument("--stream", action="append", metavar="NAME", help="default: energy")
-    begin = tail.add_mutually_exclusive_group()
-    begin.add_argument("--last", type=int, metavar="N", help="begin with the newest N frames")
-    begin.add_argument("--since", metavar="TIME", help="begin at a time, 2026-01-31T12:00:00Z")
-    begin.add_argument(
-        "--resume", action="append", metavar="STREAM:ID", help="go on after this position"
-    )
-    tail.add_argument("--count", type=int, metavar="N", help="stop after N readings")
-    tail.add_argument("--cacert", metavar="FILE", help="trust this certificate authority")
-    tail.set_defaults(run=_tail)
+    _add_tail(verbs.add_parser("tail", help="print what a service sends, over any reconnects"))
 
     demo = verbs.add_parser("demo", help="broker, meters, service and a client, until Ctrl-C")
     demo.add_argument("--meters", type=int, default=3, metavar="N", help="simulated meters (3)")
@@ -148,6 +133,35 @@ def _add_admin(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="http://HOST:PORT of its admin port (default: as the configuration says)",
     )
+
+
+def _add_tail(tail: argparse.ArgumentParser) -> None:
+    tail.epilog = (
+        "Readings go to standard output, a line of JSON each; all else to standard error. "
+        "Exit codes: 0 after N readings, after Ctrl-C, or when nobody reads the output any more; "
+        "1 when the service refuses this client, or URL has no such service; "
+        "2 for arguments that cannot be used. It waits for a service that is away."
+    )
+    tail.add_argument("url", metavar="URL", help="ws://HOST:PORT/ws/energy, or wss://")
+    tail.add_argument(
+        "--token", help="the JWT; better in the environment as WS_TOKEN, where ps is blind"
+    )
+    tail.add_argument("--stream", action="append", metavar="NAME", help="default: energy")
+    begin = tail.add_mutually_exclusive_group()
+    begin.add_argument("--last", type=int, metavar="N", help="begin with the newest N frames")
+    begin.add_argument("--since", metavar="TIME", help="begin at a time, 2026-01-31T12:00:00Z")
+    begin.add_argument(
+        "--resume", action="append", metavar="STREAM:ID", help="go on after this position"
+    )
+    tail.add_argument("--count", type=_count, metavar="N", help="stop after N readings")
+    tail.add_argument("--cacert", metavar="FILE", help="trust this certificate authority")
+    tail.set_defaults(run=_tail)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r}: write a number from 1 on")
+    return int(text)
 
 
 def _duration(text: str) -> int:
@@ -268,43 +282,9 @@ def _token(options: argparse.Namespace) -> int:
 
 
 def _tail(options: argparse.Namespace) -> int:
-    resume = {}
-    for text in options.resume or ():
-        stream, colon, position = text.rpartition(":")
-        resume[stream if colon else "energy"] = position
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_print_frames(options, resume))
-    return ExitCode.OK
+    from energyws.tail import run
 
-
-async def _print_frames(options: argparse.Namespace, resume: dict[str, str]) -> None:
-    import orjson
-
-    from energyws.client import Client, Gap
-
-    client = Client(
-        options.url,
-        token=options.token or os.environ.get("WS_TOKEN"),
-        streams=options.stream or ["energy"],
-        resume=resume,
-        since=options.since,
-        last=options.last,
-        ssl_context=ssl.create_default_context(cafile=options.cacert) if options.cacert else None,
-    )
-    async with contextlib.aclosing(client.messages()) as messages:
-        readings = 0
-        async for message in messages:
-            if isinstance(message, Gap):
-                print(
-                    f"{message.stream}: {message.missed or 'some'} readings are missing "
-                    f"({message.reason})",
-                    file=sys.stderr,
-                )
-                continue
-            print(orjson.dumps(message).decode(), flush=True)
-            readings += 1
-            if readings == options.count:
-                return
+    return run(options)
 
 
 def _demo(options: argparse.Namespace) -> int:
