@@ -7,6 +7,7 @@ Only the supervisor runs this; it is also the only place that imports pydantic.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from energyws.control import schema, yamltree
 from energyws.control.checks import check_files, cross_check, warnings
 from energyws.control.interpolate import escape, interpolate
-from energyws.control.overrides import apply_environment, apply_flags, unknown_key
+from energyws.control.overrides import PREFIX, apply_environment, apply_flags, unknown_key
 from energyws.control.problems import (
     REDACTED,
     KeyPath,
@@ -28,9 +29,18 @@ from energyws.control.problems import (
     without_user_info,
 )
 from energyws.errors import ConfigError
-from energyws.settings import Issuer, Settings, Stream
+from energyws.settings import Admin, Issuer, Settings, Stream
 
-__all__ = ["check_files", "describe", "load", "parse", "warnings", "with_secret_file"]
+__all__ = [
+    "check_files",
+    "describe",
+    "example",
+    "load",
+    "load_admin",
+    "parse",
+    "warnings",
+    "with_secret_file",
+]
 
 _ADAPTER: Final = TypeAdapter(Settings)
 _UNKNOWN_KEY: Final = "unexpected_keyword_argument"
@@ -38,20 +48,42 @@ _UNKNOWN_KEY: Final = "unexpected_keyword_argument"
 
 def load(path: Path, *, env: Mapping[str, str], overrides: Sequence[str] = ()) -> Settings:
     """The settings of the file at `path`; see `parse`. Raises ConfigError, for the file too."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        problem = (
-            "no such file: make one with `cp config/config.example.yaml config/config.yaml`, "
-            "or set CONFIG_PATH to the one to use"
-        )
-    except UnicodeDecodeError as error:
-        problem = f"byte {error.start} is not UTF-8: save the file as UTF-8"
-    except OSError as error:
-        problem = f"cannot be read: {error.strerror}"
-    else:
-        return with_secret_file(parse(text, str(path), env, overrides))
-    raise ConfigError([f"{path}: {problem}"])
+    return with_secret_file(parse(_text(path), str(path), env, overrides))
+
+
+def example() -> str:
+    """The example file: every key with its default and its meaning."""
+    # In a clone it is a link to config/config.example.yaml, in a wheel a copy.
+    return Path(__file__).with_name("config.example.yaml").read_text(encoding="utf-8")
+
+
+def load_admin(
+    path: Path | None, *, env: Mapping[str, str], overrides: Sequence[str] = (), token: bool
+) -> Admin:
+    """The section `admin` of the file at `path` (None: there is no file), and of what wins over it.
+
+    Whatever else is wrong with the configuration does not matter, so no secret need be set; nor
+    admin.token, unless `token` says that it is wanted: else it is None. Raises ConfigError.
+    """
+    name = str(path) if path is not None else "the configuration"
+    problems = Problems(name)
+    tree = _read(_text(path) if path is not None else "", name, problems, section="admin")
+    merged: dict[str, Any] = {k: v for k, v in (tree or {}).items() if k == "admin"}
+    ours = {k: v for k, v in env.items() if k.upper().startswith(f"{PREFIX}ADMIN")}
+    apply_environment(merged, ours, problems)
+    apply_flags(merged, overrides, problems)
+    admin = merged.get("admin")
+    if not token and isinstance(admin, dict):
+        admin = {key: value for key, value in admin.items() if key != "token"}
+    settings = None
+    if tree is not None:
+        # Only there so that the whole has all that must be there.
+        brokers = {"brokers": "none"}
+        resolved = _resolve((), {"admin": admin}, env, problems)
+        settings = _validate({"kafka": brokers, **resolved}, problems)
+    if settings is None or problems:
+        raise ConfigError(problems.lines())
+    return settings.admin
 
 
 def parse(
@@ -95,6 +127,23 @@ def with_secret_file(settings: Settings) -> Settings:
     return replace(settings, auth=replace(settings.auth, jwt_secret=secret))
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        there = path.parent.is_dir()
+        make = "" if there else f"mkdir -p {shlex.quote(str(path.parent))} && "
+        problem = (
+            f"no such file: make one with `{make}energyws example-config > "
+            f"{shlex.quote(str(path))}` and edit it, or set CONFIG_PATH to the one to use"
+        )
+    except UnicodeDecodeError as error:
+        problem = f"byte {error.start} is not UTF-8: save the file as UTF-8"
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+    raise ConfigError([f"{path}: {problem}"])
+
+
 def describe(settings: Settings) -> str:
     """The settings as YAML that `parse` takes, with `***` in place of every secret."""
     if settings.auth.jwt_secret_file is not None:
@@ -102,8 +151,13 @@ def describe(settings: Settings) -> str:
     return yamltree.write(_presentable((), asdict(settings)))
 
 
-def _read(text: str, source_name: str, problems: Problems) -> dict[str, Any] | None:
-    """The file's values; None if there is no telling what they are."""
+def _read(
+    text: str, source_name: str, problems: Problems, section: str | None = None
+) -> dict[str, Any] | None:
+    """The file's values; None if there is no telling what they are.
+
+    section: the only one whose faults matter, if not all do.
+    """
     document = yamltree.read(text)
 
     def place(line: int, written: str | None = None) -> Place:
@@ -113,6 +167,8 @@ def _read(text: str, source_name: str, problems: Problems) -> dict[str, Any] | N
         if path:
             problems.put(path, place(mark.line, mark.written))
     for fault in document.faults:
+        if section is not None and document.tree is not None and fault.path[:1] != (section,):
+            continue
         if fault.path:
             problems.add(fault.path, fault.text)
         else:

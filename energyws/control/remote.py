@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from energyws.settings import Admin
 COMMAND_SECONDS: Final = 30.0
 # What only reads answers at once, or something is wrong.
 LOOK_SECONDS: Final = 5.0
+_UNAUTHORIZED: Final = 401
 
 
 class NotDone(EnergywsError):
@@ -23,10 +25,22 @@ class NotDone(EnergywsError):
 class Remote:
     """The admin port at `url`, or where `admin` says that it is.
 
-    Raises NotDone if the URL is none, and from each call that brings no answer.
+    token: gives admin.token, or None, where `admin` has none; it is called only if the service
+    wants one, and may raise ConfigError.
+    Raises NotDone if there is no such address, and from each call that brings no answer.
     """
 
-    def __init__(self, admin: Admin, url: str | None = None) -> None:
+    def __init__(
+        self,
+        admin: Admin,
+        url: str | None = None,
+        token: Callable[[], str | None] | None = None,
+    ) -> None:
+        if url is None and not admin.port:
+            raise NotDone(
+                "admin.port is 0, a port that only the log line `admin listening` tells: "
+                "use --admin http://HOST:PORT"
+            )
         parts = urlsplit(url or f"http://{_bracketed(admin.host)}:{admin.port}")
         try:
             port = parts.port or 80
@@ -37,42 +51,77 @@ class Remote:
         self._host: Final = parts.hostname
         self._port: Final = port
         self._token = admin.token
+        self._find_token = token
         self.where: Final = f"{_bracketed(parts.hostname)}:{port}"
 
     def get(self, path: str) -> Any:
         """What the service tells; needs no token."""
-        return self._ask("GET", path, None, {}, LOOK_SECONDS)
+        return self._said(*self._ask("GET", path, None, LOOK_SECONDS))
 
-    def post(self, path: str, body: object) -> Any:
-        """What the service answers to a command."""
-        headers = {"Content-Type": "application/json"}
-        if self._token is not None:
-            headers["Authorization"] = f"Bearer {self._token}"
-        return self._ask("POST", path, orjson.dumps(body), headers, COMMAND_SECONDS)
+    def post(self, path: str, body: object, *keys: str) -> Any:
+        """What the service answers to a command: an object with these keys, and maybe others."""
+        data = orjson.dumps(body)
+        status, said = self._ask("POST", path, data, COMMAND_SECONDS)
+        # Looked for only now: most services have no token, and its variable may not be set here.
+        if status == _UNAUTHORIZED and self._token is None and self._find_token is not None:
+            self._token = self._find_token()
+            if self._token is not None:
+                status, said = self._ask("POST", path, data, COMMAND_SECONDS)
+        answer = self._said(status, said)
+        if not isinstance(answer, dict) or not answer.keys() >= set(keys):
+            raise self.stranger()
+        return answer
 
-    def _ask(
-        self, method: str, path: str, body: bytes | None, headers: dict[str, str], seconds: float
-    ) -> Any:
+    def _said(self, status: int, said: Any) -> Any:
+        if status == 200:
+            return said
+        reason = said.get("error") if isinstance(said, dict) else None
+        if not isinstance(reason, str):
+            raise self.stranger()
+        if status == _UNAUTHORIZED and self._token is None:
+            raise NotDone(
+                f"{self.where} wants its admin.token: set ENERGYWS_ADMIN__TOKEN, "
+                "or name its configuration with --config FILE"
+            )
+        if status == _UNAUTHORIZED:
+            raise NotDone(f"{self.where} has another admin.token than the one that was sent")
+        problems = said.get("problems")
+        listed = problems if isinstance(problems, list) else []
+        raise NotDone(
+            "\n  ".join([f"{self.where} answers {status}: {reason}", *map(str, listed)]),
+        )
+
+    def _ask(self, method: str, path: str, body: bytes | None, seconds: float) -> tuple[int, Any]:
+        headers = {}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            if self._token is not None:
+                headers["Authorization"] = f"Bearer {self._token}"
         connection = HTTPConnection(self._host, self._port, timeout=seconds)
         try:
             connection.request(method, path, body, headers)
             with connection.getresponse() as answer:
-                said = orjson.loads(answer.read())
-                if answer.status != 200:
-                    raise NotDone(f"{self.where} answers {answer.status}: {_reason(said)}")
-                return said
-        except (OSError, HTTPException) as error:
+                return answer.status, orjson.loads(answer.read())
+        except TimeoutError:
+            raise NotDone(f"{self.where} does not answer within {seconds:g} s") from None
+        except (ConnectionResetError, HTTPException, orjson.JSONDecodeError):
+            # What speaks another protocol hangs up, or answers in that one.
+            raise self.stranger() from None
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "no such host"
             raise NotDone(
-                f"nobody answers on {self.where}: {error} (is this the service?)"
+                f"nobody answers on {self.where}: {reason} "
+                "(is the service running, and is this its admin.port?)"
             ) from None
-        except orjson.JSONDecodeError:
-            raise NotDone(f"what answers on {self.where} is not an energyws service") from None
         finally:
             connection.close()
 
-
-def _reason(said: Any) -> object:
-    return said.get("error") if isinstance(said, dict) else said
+    def stranger(self) -> NotDone:
+        """What to raise when an answer is none that this service gives."""
+        return NotDone(
+            f"what answers on {self.where} is not the admin port of an energyws service: "
+            "its log line `admin listening` has the port"
+        )
 
 
 def _bracketed(host: str) -> str:

@@ -494,9 +494,13 @@ def test_a_missing_file_tells_how_to_make_one(tmp_path: Path) -> None:
         config.load(path, env={})
 
     assert caught.value.problems == [
-        f"{path}: no such file: make one with "
-        "`cp config/config.example.yaml config/config.yaml`, or set CONFIG_PATH to the one to use"
+        f"{path}: no such file: make one with `energyws example-config > {path}` and edit it, "
+        "or set CONFIG_PATH to the one to use"
     ]
+    path = tmp_path / "my files" / "config.yaml"
+    with pytest.raises(ConfigError) as caught:
+        config.load(path, env={})
+    assert f"`mkdir -p '{path.parent}' && energyws example-config > '{path}'`" in str(caught.value)
 
 
 def test_a_folder_or_other_bytes_are_no_file(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_free_keys_may_hold_dots() -> None:
         ("ENERGYWS_PORT_8080_TCP_PORT", "8080"),
         ("ENERGYWS_PORT_8080_TCP_ADDR", "10.0.0.1"),
         ("ENERGYWS_ADMIN_SERVICE_HOST", "10.0.0.1"),
-        ("ENERGYWS_ADMIN_PORT", "tcp://10.0.0.1:8081"),
+        ("ENERGYWS_ADMIN_PORT", "tcp://10.0.0.1:8490"),
     ],
 )
 def test_variables_that_kubernetes_makes_of_services_are_not_ours(name: str, text: str) -> None:

@@ -261,15 +261,6 @@ def test_output_that_is_no_terminal_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_missing_rich_is_named_with_its_remedy(tmp_path: Path) -> None:
-    # A module of this name that is found first, and is not there to be imported.
-    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['rich'] = None\n")
-    done = run(tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "pip install 'energyws[top]'" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_nobody_there_is_an_error_and_no_empty_screen(tmp_path: Path) -> None:
     run(tmp_path)
     arguments = [f"--config={tmp_path / 'config.yaml'}", "--admin=http://127.0.0.1:1"]
