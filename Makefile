@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check check-deploy e2e-kafka bench clean
+.PHONY: demo test test-pythons check check-deploy e2e-kafka bench clean
 
 demo: .venv/.runtime
 	@exec $(BIN)/energyws demo
 
 test: .venv/.dev
 	$(BIN)/pytest
+
+# The fast tests, and the demo once, with the other Pythons that this machine has.
+test-pythons: .venv/.dev
+	$(BIN)/python -m tests.pythons
 
 check: .venv/.dev
 	$(BIN)/ruff check

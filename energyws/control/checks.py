@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from energyws.control.origins import NULL, NoOrigin, normalised
 from energyws.control.problems import REDACTED, KeyPath, Problems, dotted, is_secret, shown
 from energyws.errors import ConfigError
 from energyws.settings import Admin, Server, Settings
@@ -39,6 +40,7 @@ def cross_check(tree: dict[str, Any], problems: Problems) -> None:
     _check_streams(_section(tree, "kafka"), _section(tree, "streams"), problems)
     _check_options(_section(_section(tree, "kafka"), "options"), problems)
     _check_ports(_section(tree, "server"), _section(tree, "admin"), problems)
+    _check_origins(_section(tree, "server").get("allowed_origins"), problems)
 
 
 def warnings(settings: Settings) -> list[str]:
@@ -171,6 +173,16 @@ def _check_ports(server: dict[str, Any], admin: dict[str, Any], problems: Proble
         )
 
 
+def _check_origins(listed: object, problems: Problems) -> None:
+    for index, text in enumerate(listed if isinstance(listed, list) else []):
+        path = ("server", "allowed_origins", index)
+        if isinstance(text, str) and not problems.wrong(path):
+            try:
+                normalised(text)
+            except NoOrigin as error:
+                problems.add(path, f"found {problems.found(path, text)}: {error}")
+
+
 def _overlap(one: str, other: str) -> bool:
     names = {one, other}
     # Bound to ::, a socket takes IPv4 too (IPV6_V6ONLY is off by default on Linux).
@@ -193,6 +205,11 @@ def _warnings(settings: Settings) -> Iterator[str]:
             )
         if auth.jwt_secret != auth.jwt_secret.strip():
             yield "auth.jwt_secret: begins or ends with white space, which is part of the secret"
+    if NULL in settings.server.allowed_origins:
+        yield (
+            "server.allowed_origins: null is what browsers send for files and sandboxed frames, "
+            "also for those of other sites"
+        )
     if auth.issuer is not None and auth.jwks_url is None:
         yield "auth.issuer: not used without auth.jwks_url; remove it"
     for each in auth.issuers:

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from energyws.control import schema, yamltree
 from energyws.control.checks import check_files, cross_check, warnings
 from energyws.control.interpolate import escape, interpolate
+from energyws.control.origins import ANY, normalised
 from energyws.control.overrides import PREFIX, apply_environment, apply_flags, unknown_key
 from energyws.control.problems import (
     REDACTED,
@@ -244,7 +245,13 @@ def _add_wrong(path: KeyPath, value: Any, problems: Problems) -> None:
 
 
 def _normalise(settings: Settings) -> Settings:
-    """The shorthands written out: `streams` and `auth.issuers` then tell it all."""
+    """The shorthands written out: `streams` and `auth.issuers` then tell it all.
+
+    Origins are as browsers send them.
+    """
+    origins = tuple(map(normalised, settings.server.allowed_origins))
+    origins = () if ANY in origins else origins
+    settings = replace(settings, server=replace(settings.server, allowed_origins=origins))
     kafka, auth = settings.kafka, settings.auth
     if kafka.topic is not None:
         # A stream energy beside it has the same topic: cross_check saw to that.

@@ -446,9 +446,11 @@ LINES = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\x85\u2028\u2029@"), min_size=1
 )
 
+ORIGINS = st.integers(1, 65535).map(lambda port: f"HTTPS://a.example:{port}/")
+
 
 @settings(deadline=None)
-@given(LINES, LINES, st.lists(LINES), st.integers(1, 64) | st.just("auto"))
+@given(LINES, LINES, st.lists(ORIGINS), st.integers(1, 64) | st.just("auto"))
 def test_a_description_without_secrets_can_be_loaded_again(
     brokers: str, topic: str, origins: list[str], workers: int | str
 ) -> None:
