@@ -254,7 +254,13 @@ def test_status_is_for_people_and_with_json_for_scripts(
     assert "let me" not in done.stderr
 
 
-@pytest.mark.parametrize("url", ["https://127.0.0.1:1", "127.0.0.1:1", "http://127.0.0.1:x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("https://127.0.0.1:1", "127.0.0.1:1", "http://127.0.0.1:x", "localhost:8490"),
+        *("http://", "http://[::1", "http://a b:1", "http://127.0.0.1:99999", ""),
+    ],
+)
 def test_admin_address_that_is_none_is_refused(url: str, directory: Path) -> None:
     done = energyws("status", "--admin", url, cwd=directory, JWT_SECRET=SECRET)
     assert (done.returncode, done.stderr) == (1, "energyws: --admin: use http://HOST:PORT\n")

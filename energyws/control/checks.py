@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from energyws.control.encoding import pem_fault
 from energyws.control.origins import NULL, NoOrigin, normalised
 from energyws.control.problems import REDACTED, KeyPath, Problems, dotted, is_secret, shown
 from energyws.errors import ConfigError
@@ -56,9 +57,12 @@ def check_files(settings: Settings) -> None:
     problems = []
     for key, name in (("cert", tls.cert), ("key", tls.key)):
         try:
-            Path(name).read_bytes()
+            fault = pem_fault(Path(name).read_bytes())
         except OSError as error:
             problems.append(f"server.tls.{key}: cannot read {shown(name)}: {error.strerror}")
+        else:
+            if fault is not None:
+                problems.append(f"server.tls.{key}: {shown(name)} {fault}")
     if not problems:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
@@ -219,6 +223,12 @@ def _warnings(settings: Settings) -> Iterator[str]:
                 f"auth.issuers: the keys of {shown(each.issuer)} come over http://, where anyone "
                 "on the way can replace them: use https://"
             )
+    for key, text in (("auth.jwt_secret", auth.jwt_secret), ("admin.token", settings.admin.token)):
+        if text is not None and "\ufeff" in text:
+            yield f"{key}: holds a byte order mark, which is part of it: take it out"
+    token = settings.admin.token
+    if token is not None and (token != token.strip() or not token.isprintable()):
+        yield "admin.token: begins or ends with white space, or holds what no request can carry"
 
 
 def is_loopback(host: str) -> bool:

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from energyws.control import schema, yamltree
 from energyws.control.checks import check_files, cross_check, warnings
+from energyws.control.encoding import NotText, text_of
 from energyws.control.interpolate import escape, interpolate
 from energyws.control.origins import ANY, normalised
 from energyws.control.overrides import PREFIX, apply_environment, apply_flags, unknown_key
@@ -117,10 +118,9 @@ def with_secret_file(settings: Settings) -> Settings:
     if name is None:
         return settings
     try:
-        # Editors and `echo` end a file with a newline, which nobody means.
-        secret = Path(name).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        secret = text_of(Path(name).read_bytes())
+    except (OSError, NotText) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         problem = f"auth.jwt_secret_file: cannot read {shown(name)}: {reason}"
         raise ConfigError([problem], "secret") from None
     if not secret:

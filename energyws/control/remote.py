@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, InvalidURL
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -16,6 +16,7 @@ COMMAND_SECONDS: Final = 30.0
 # What only reads answers at once, or something is wrong.
 LOOK_SECONDS: Final = 5.0
 _UNAUTHORIZED: Final = 401
+_HOW: Final = "--admin: use http://HOST:PORT"
 
 
 class NotDone(EnergywsError):
@@ -41,18 +42,14 @@ class Remote:
                 "admin.port is 0, a port that only the log line `admin listening` tells: "
                 "use --admin http://HOST:PORT"
             )
-        parts = urlsplit(url or f"http://{_bracketed(admin.host)}:{admin.port}")
-        try:
-            port = parts.port or 80
-        except ValueError:
-            port = 0
-        if parts.scheme != "http" or parts.hostname is None or not port:
-            raise NotDone("--admin: use http://HOST:PORT")
-        self._host: Final = parts.hostname
+        if url is None:
+            url = f"http://{_bracketed(admin.host)}:{admin.port}"
+        host, port = _address(url)
+        self._host: Final = host
         self._port: Final = port
         self._token = admin.token
         self._find_token = token
-        self.where: Final = f"{_bracketed(parts.hostname)}:{port}"
+        self.where: Final = f"{_bracketed(host)}:{port}"
 
     def get(self, path: str) -> Any:
         """What the service tells; needs no token."""
@@ -99,20 +96,28 @@ class Remote:
                 headers["Authorization"] = f"Bearer {self._token}"
         connection = HTTPConnection(self._host, self._port, timeout=seconds)
         try:
-            connection.request(method, path, body, headers)
-            with connection.getresponse() as answer:
-                return answer.status, orjson.loads(answer.read())
+            connection.connect()
         except TimeoutError:
             raise NotDone(f"{self.where} does not answer within {seconds:g} s") from None
-        except (ConnectionResetError, HTTPException, orjson.JSONDecodeError):
-            # What speaks another protocol hangs up, or answers in that one.
-            raise self.stranger() from None
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or "no such host"
             raise NotDone(
                 f"nobody answers on {self.where}: {reason} "
                 "(is the service running, and is this its admin.port?)"
             ) from None
+        try:
+            connection.request(method, path, body, headers)
+            with connection.getresponse() as answer:
+                return answer.status, orjson.loads(answer.read())
+        except TimeoutError:
+            raise NotDone(f"{self.where} does not answer within {seconds:g} s") from None
+        except (ConnectionError, HTTPException, orjson.JSONDecodeError):
+            # What speaks another protocol hangs up, or answers in that one.
+            raise self.stranger() from None
+        except ValueError:
+            raise NotDone("admin.token holds characters that no request can carry") from None
+        except OSError as error:
+            raise NotDone(f"{self.where} broke off: {error.strerror}") from None
         finally:
             connection.close()
 
@@ -122,6 +127,19 @@ class Remote:
             f"what answers on {self.where} is not the admin port of an energyws service: "
             "its log line `admin listening` has the port"
         )
+
+
+def _address(url: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or 80
+        # It looks at every character of the host.
+        HTTPConnection(host, port)
+    except (ValueError, InvalidURL):
+        raise NotDone(_HOW) from None
+    if parts.scheme != "http" or not host:
+        raise NotDone(_HOW)
+    return host, port
 
 
 def _bracketed(host: str) -> str:

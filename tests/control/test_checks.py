@@ -307,6 +307,18 @@ def test_files_that_do_not_go_together_are_refused(tmp_path: Path, case: str) ->
     assert len(caught.value.problems) == 1
 
 
+@pytest.mark.parametrize("key", ["cert", "key"])
+def test_byte_order_mark_in_a_certificate_is_told_as_such(tmp_path: Path, key: str) -> None:
+    tls = _pair(tmp_path, "a")
+    path = Path(getattr(tls, key))
+    # Notepad's, between two files that were put together: OpenSSL would pass over the second.
+    path.write_bytes(path.read_bytes() + b"\xef\xbb\xbf" + path.read_bytes())
+    line = path.read_bytes().count(b"\n") // 2 + 1
+
+    with pytest.raises(ConfigError, match=rf"^server\.tls\.{key}: .* on line {line}, which hides"):
+        config.check_files(_with(tls))
+
+
 def test_shorthands_are_written_out_for_who_reads_the_settings() -> None:
     text = f"{KAFKA}streams: {{gas: {{topic: g}}}}\nauth: {{issuer: i, jwks_url: '{JWKS}'}}\n"
 

@@ -145,3 +145,10 @@ def test_missing_and_wrong_tokens_are_told_apart(guarded: Remote) -> None:
         with pytest.raises(NotDone, match=r"has another admin\.token") as refused:
             wrong.post("/roll", None)
         assert "let him" not in str(refused.value)
+
+
+def test_token_that_no_request_can_carry_is_told_as_such(guarded: Remote) -> None:
+    for token in ("let\nme", "let me €"):
+        with pytest.raises(NotDone, match=r"admin\.token holds characters that no request") as no:
+            Remote(Admin(token=token), f"http://{guarded.where}").post("/roll", None)
+        assert "let" not in str(no.value)
