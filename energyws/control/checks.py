@@ -199,15 +199,15 @@ def _overlap(one: str, other: str) -> bool:
 
 def _warnings(settings: Settings) -> Iterator[str]:
     auth = settings.auth
-    if auth.jwt_secret is not None:
-        if auth.issuers:
-            yield "auth.jwt_secret: not used: the keys of auth.issuers win over it; remove one"
-        if len(auth.jwt_secret.encode()) < _SECRET_BYTES:
+    # Beside issuers it is not used, and energy-ws had to have a placeholder there.
+    secret = None if auth.issuers else auth.jwt_secret
+    if secret is not None:
+        if len(secret.encode()) < _SECRET_BYTES:
             yield (
                 f"auth.jwt_secret: shorter than {_SECRET_BYTES} bytes, so it can be guessed "
                 "(RFC 7518, section 3.2): make one with `openssl rand -base64 32`"
             )
-        if auth.jwt_secret != auth.jwt_secret.strip():
+        if secret != secret.strip():
             yield "auth.jwt_secret: begins or ends with white space, which is part of the secret"
     if NULL in settings.server.allowed_origins:
         yield (
@@ -223,7 +223,7 @@ def _warnings(settings: Settings) -> Iterator[str]:
                 f"auth.issuers: the keys of {shown(each.issuer)} come over http://, where anyone "
                 "on the way can replace them: use https://"
             )
-    for key, text in (("auth.jwt_secret", auth.jwt_secret), ("admin.token", settings.admin.token)):
+    for key, text in (("auth.jwt_secret", secret), ("admin.token", settings.admin.token)):
         if text is not None and "\ufeff" in text:
             yield f"{key}: holds a byte order mark, which is part of it: take it out"
     token = settings.admin.token

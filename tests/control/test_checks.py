@@ -221,10 +221,9 @@ def test_the_two_ports_must_not_clash(server: str, admin: str, clash: bool) -> N
         (f"{{jwt_secret: {'x' * 31}}}", ["auth.jwt_secret: shorter than 32 bytes"]),
         (f"{{jwt_secret: {'é' * 16}}}", []),
         (f'{{jwt_secret: "{"x" * 32}\\n"}}', ["auth.jwt_secret: begins or ends with white space"]),
-        (
-            f"{{jwt_secret: {SECRET}, issuer: i, jwks_url: '{JWKS}'}}",
-            ["auth.jwt_secret: not used"],
-        ),
+        # Not used, so it does not matter what it is.
+        (f"{{jwt_secret: {SECRET}, issuer: i, jwks_url: '{JWKS}'}}", []),
+        (f"{{jwt_secret: short , issuer: i, jwks_url: '{JWKS}'}}", []),
         ("{issuer: i, jwks_url: 'http://i.example/'}", ["auth.issuers: the keys of i come over"]),
         ("{issuer: i, jwks_url: 'http://localhost:1/'}", []),
         ("{issuer: i, jwks_url: 'http://127.8.0.1/'}", []),
