@@ -149,12 +149,20 @@ def _example_config(options: argparse.Namespace) -> int:
 def _token(options: argparse.Namespace) -> int:
     from energyws.auth import mint
 
-    secret = load(options).auth.jwt_secret
-    if secret is None:
+    auth = load(options).auth
+    if auth.jwt_secret is None:
         raise ConfigError(
             ["auth.jwt_secret is not set: only the issuer behind auth.jwks_url can mint tokens"]
         )
-    print(mint(secret, options.sub, options.ttl, time.time(), options.stream))
+    token = mint(
+        auth.jwt_secret,
+        options.sub,
+        options.ttl,
+        time.time(),
+        options.stream,
+        streams_claim=auth.streams_claim,
+    )
+    print(token)
     return ExitCode.OK
 
 

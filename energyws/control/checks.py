@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from energyws.control.encoding import pem_fault
 from energyws.control.origins import NULL, NoOrigin, normalised
 from energyws.control.problems import REDACTED, KeyPath, Problems, dotted, is_secret, shown
+from energyws.control.secretfiles import secrets
 from energyws.errors import ConfigError
 from energyws.settings import Admin, Server, Settings
 
@@ -94,7 +95,8 @@ def _check_auth(auth: dict[str, Any], problems: Problems) -> None:
         problems.add(("auth", "jwks_url"), "needs auth.issuer too: whose tokens these keys check")
     if has("issuer") and not has("jwks_url") and not has("issuers"):
         problems.add(("auth", "issuer"), "needs auth.jwks_url too: where the issuer's keys are")
-    _check_redacted(("auth", "jwt_secret"), auth.get("jwt_secret"), problems)
+    for key in ("jwt_secret", "jwt_secret_previous"):
+        _check_redacted(("auth", key), auth.get(key), problems)
 
 
 def _check_issuers(auth: dict[str, Any], problems: Problems) -> None:
@@ -199,16 +201,16 @@ def _overlap(one: str, other: str) -> bool:
 
 def _warnings(settings: Settings) -> Iterator[str]:
     auth = settings.auth
-    # Beside issuers it is not used, and energy-ws had to have a placeholder there.
-    secret = None if auth.issuers else auth.jwt_secret
-    if secret is not None:
-        if len(secret.encode()) < _SECRET_BYTES:
-            yield (
-                f"auth.jwt_secret: shorter than {_SECRET_BYTES} bytes, so it can be guessed "
-                "(RFC 7518, section 3.2): make one with `openssl rand -base64 32`"
-            )
-        if secret != secret.strip():
-            yield "auth.jwt_secret: begins or ends with white space, which is part of the secret"
+    # Beside issuers none is used, and energy-ws had to have a placeholder for the first there.
+    if auth.issuers and auth.jwt_secret_previous is not None:
+        yield "auth.jwt_secret_previous: not used: the keys of auth.issuers win over it; remove it"
+    for key, secret in secrets(auth).items():
+        if secret is not None and not auth.issuers:
+            yield from _secret_warnings(f"auth.{key}", secret)
+    if auth.jwt_secret is not None and auth.jwt_secret == auth.jwt_secret_previous:
+        yield "auth.jwt_secret_previous: the same as auth.jwt_secret, so it adds nothing; remove it"
+    if auth.scope_prefix is not None and auth.scope_prefix != auth.scope_prefix.strip():
+        yield "auth.scope_prefix: begins or ends with white space, which no scope does"
     if NULL in settings.server.allowed_origins:
         yield (
             "server.allowed_origins: null is what browsers send for files and sandboxed frames, "
@@ -223,12 +225,21 @@ def _warnings(settings: Settings) -> Iterator[str]:
                 f"auth.issuers: the keys of {shown(each.issuer)} come over http://, where anyone "
                 "on the way can replace them: use https://"
             )
-    for key, text in (("auth.jwt_secret", secret), ("admin.token", settings.admin.token)):
-        if text is not None and "\ufeff" in text:
-            yield f"{key}: holds a byte order mark, which is part of it: take it out"
     token = settings.admin.token
     if token is not None and (token != token.strip() or not token.isprintable()):
         yield "admin.token: begins or ends with white space, or holds what no request can carry"
+
+
+def _secret_warnings(key: str, secret: str) -> Iterator[str]:
+    if len(secret.encode()) < _SECRET_BYTES:
+        yield (
+            f"{key}: shorter than {_SECRET_BYTES} bytes, so it can be guessed "
+            "(RFC 7518, section 3.2): make one with `openssl rand -base64 32`"
+        )
+    if secret != secret.strip():
+        yield f"{key}: begins or ends with white space, which is part of the secret"
+    if secret.startswith("\ufeff"):
+        yield f"{key}: begins with a byte order mark, which is part of the secret"
 
 
 def is_loopback(host: str) -> bool:

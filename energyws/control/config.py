@@ -17,7 +17,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from energyws.control import schema, yamltree
 from energyws.control.checks import check_files, cross_check, warnings
-from energyws.control.encoding import NotText, text_of
 from energyws.control.interpolate import escape, interpolate
 from energyws.control.origins import ANY, normalised
 from energyws.control.overrides import PREFIX, apply_environment, apply_flags, unknown_key
@@ -27,9 +26,9 @@ from energyws.control.problems import (
     Place,
     Problems,
     is_secret,
-    shown,
     without_user_info,
 )
+from energyws.control.secretfiles import secret_files, with_secret_file, without_secret_file
 from energyws.errors import ConfigError
 from energyws.settings import Admin, Issuer, Settings, Stream
 
@@ -40,6 +39,7 @@ __all__ = [
     "load",
     "load_admin",
     "parse",
+    "secret_files",
     "warnings",
     "with_secret_file",
 ]
@@ -112,22 +112,6 @@ def parse(
     return _normalise(settings)
 
 
-def with_secret_file(settings: Settings) -> Settings:
-    """The settings with what auth.jwt_secret_file holds now; raises ConfigError."""
-    name = settings.auth.jwt_secret_file
-    if name is None:
-        return settings
-    try:
-        secret = text_of(Path(name).read_bytes())
-    except (OSError, NotText) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        problem = f"auth.jwt_secret_file: cannot read {shown(name)}: {reason}"
-        raise ConfigError([problem], "secret") from None
-    if not secret:
-        raise ConfigError([f"auth.jwt_secret_file: {shown(name)} is empty"], "secret")
-    return replace(settings, auth=replace(settings.auth, jwt_secret=secret))
-
-
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
@@ -147,9 +131,7 @@ def _text(path: Path) -> str:
 
 def describe(settings: Settings) -> str:
     """The settings as YAML that `parse` takes, with `***` in place of every secret."""
-    if settings.auth.jwt_secret_file is not None:
-        settings = replace(settings, auth=replace(settings.auth, jwt_secret=None))
-    return yamltree.write(_presentable((), asdict(settings)))
+    return yamltree.write(_presentable((), asdict(without_secret_file(settings))))
 
 
 def _read(
@@ -253,6 +235,9 @@ def _normalise(settings: Settings) -> Settings:
     origins = () if ANY in origins else origins
     settings = replace(settings, server=replace(settings.server, allowed_origins=origins))
     kafka, auth = settings.kafka, settings.auth
+    if not auth.jwt_secret_previous:
+        auth = replace(auth, jwt_secret_previous=None)
+        settings = replace(settings, auth=auth)
     if kafka.topic is not None:
         # A stream energy beside it has the same topic: cross_check saw to that.
         streams = {"energy": Stream(topic=kafka.topic), **settings.streams}

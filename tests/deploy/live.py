@@ -22,7 +22,8 @@ import yaml
 from energyws.client import Client, Refused
 from tests.deploy.files import ALERTS, CONFIG, document
 from tests.deploy.tools import tool
-from tests.service import Records, Service, Traffic, any_broker, config, eventually, token
+from tests.issuer import Issuer
+from tests.service import Records, Service, Traffic, any_broker, config, eventually
 
 TOPIC: Final = "dashboard"
 CLIENTS: Final = 20
@@ -122,8 +123,9 @@ def _scrape(admin_port: int) -> Any:
 class Crowd:
     """Clients that stay, one that comes and goes and resumes, and one with a bad token."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, issuer: Issuer) -> None:
         self._url = url
+        self._issuer = issuer
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run)
 
@@ -147,14 +149,15 @@ class Crowd:
         await self._all
 
     async def _stay(self) -> None:
-        async with contextlib.aclosing(Client(self._url, token=token()).messages()) as messages:
+        client = Client(self._url, token=self._issuer.token())
+        async with contextlib.aclosing(client.messages()) as messages:
             async for _ in messages:
                 pass
 
     async def _come_and_go(self) -> None:
         positions: dict[str, str] = {}
         while True:
-            client = Client(self._url, token=token("visitor"), resume=positions)
+            client = Client(self._url, token=self._issuer.token(sub="visitor"), resume=positions)
             async with contextlib.aclosing(client.messages()) as messages:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_BETWEEN_SECONDS):
@@ -178,12 +181,14 @@ def running(directory: Path) -> Iterator[tuple[Service, Prometheus]]:
     with ExitStack() as stack:
         broker = stack.enter_context(any_broker())
         broker.create_topic(TOPIC)
-        settings = config(broker.bootstrap, TOPIC)
+        issuer = stack.enter_context(Issuer("home", "ES256"))
+        trusted = {"name": issuer.kid, "issuer": issuer.name, "jwks_url": issuer.url}
+        settings = config(broker.bootstrap, TOPIC, auth={"issuers": [trusted]})
         service = stack.enter_context(Service(directory / "service", settings)).ready()
         records = Records(broker.bootstrap, TOPIC)
         prometheus = stack.enter_context(Prometheus(directory / "prometheus", service.admin_port))
         stack.enter_context(Traffic(records))
-        stack.enter_context(Crowd(service.url))
+        stack.enter_context(Crowd(service.url, issuer))
         up = "sum(energyws_connections) >= 20"
         eventually(lambda: prometheus.query(up), "all clients are connected")
         service.signal(signal.SIGHUP)
