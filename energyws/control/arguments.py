@@ -45,7 +45,8 @@ def load_admin(options: argparse.Namespace, *, token: bool = False) -> Admin:
     Where --config names no file, there need not be one: then the section stands at its defaults.
     """
     path = options.config
-    if path is None and _usual().exists():
+    # Not Path.exists, which fails where a directory on the way may not be searched.
+    if path is None and os.path.exists(_usual()):
         path = _usual()
     return _admin(path, options, token=token)
 

@@ -201,14 +201,19 @@ def _overlap(one: str, other: str) -> bool:
 
 def _warnings(settings: Settings) -> Iterator[str]:
     auth = settings.auth
-    # Beside issuers none is used, and energy-ws had to have a placeholder for the first there.
-    if auth.issuers and auth.jwt_secret_previous is not None:
-        yield "auth.jwt_secret_previous: not used: the keys of auth.issuers win over it; remove it"
-    for key, secret in secrets(auth).items():
-        if secret is not None and not auth.issuers:
-            yield from _secret_warnings(f"auth.{key}", secret)
-    if auth.jwt_secret is not None and auth.jwt_secret == auth.jwt_secret_previous:
-        yield "auth.jwt_secret_previous: the same as auth.jwt_secret, so it adds nothing; remove it"
+    if auth.issuers:
+        # Of jwt_secret nothing is said: energy-ws had to have a placeholder there.
+        if auth.jwt_secret_previous is not None:
+            yield "auth.jwt_secret_previous: not used beside auth.issuers; remove it"
+    else:
+        for key, secret in secrets(auth).items():
+            if secret is not None:
+                yield from _secret_warnings(f"auth.{key}", secret)
+        if auth.jwt_secret is not None and auth.jwt_secret == auth.jwt_secret_previous:
+            yield (
+                "auth.jwt_secret_previous: the same as auth.jwt_secret, so it adds nothing; "
+                "remove it"
+            )
     if auth.scope_prefix is not None and auth.scope_prefix != auth.scope_prefix.strip():
         yield "auth.scope_prefix: begins or ends with white space, which no scope does"
     if NULL in settings.server.allowed_origins:

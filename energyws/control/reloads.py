@@ -114,7 +114,7 @@ class Reloads:
                 except Exception:
                     _log.exception("reload failed")
                 finally:
-                    # Who asked may have stopped waiting.
+                    # A request that waited for it may have been given up.
                     if not future.done():
                         future.set_result(outcome)
         finally:

@@ -327,7 +327,8 @@ class Supervisor:
     async def _reload(self, body: Any) -> tuple[int, Any]:
         if self._fleet.draining:
             return 409, {"error": "the service is draining"}
-        outcome = await self._reloads.ask("POST /reload", self._load)
+        # Shielded: another request may wait for the same reload.
+        outcome = await asyncio.shield(self._reloads.ask("POST /reload", self._load))
         if outcome.problems:
             problems = list(outcome.problems)
             return 422, {"error": "refused: going on as before", "problems": problems}
