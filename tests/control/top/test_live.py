@@ -225,6 +225,26 @@ def test_suspended_view_gives_the_terminal_back_for_so_long(
 
 
 @pytest.mark.e2e
+def test_token_that_cannot_be_found_is_told_and_the_view_goes_on(
+    serve: Callable[..., Service], top: Open
+) -> None:
+    service = serve(server={"workers": 1}, admin={"token": TOKEN}).ready()
+    good = service.config_path.read_text()
+    config = json.loads(good)
+    config["admin"]["token"] = "$(NOT_SET_ANYWHERE)"
+    service.config_path.write_text(json.dumps(config))
+    terminal = top(service, 240)
+    terminal.shows("workers 1 of 1")
+    terminal.type("b")
+    terminal.shows("the environment variable NOT_SET_ANYWHERE is not set")
+    service.config_path.write_text(good)
+    terminal.type("b")
+    terminal.shows("no worker has more than its share")
+    terminal.type("q")
+    assert terminal.ended() == 0
+
+
+@pytest.mark.e2e
 def test_screen_follows_the_size_of_the_terminal(serve: Callable[..., Service], top: Open) -> None:
     terminal = top(serve(server={"workers": 1}).ready())
     assert len(terminal.shows("workers 1 of 1")) == 24
