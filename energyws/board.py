@@ -34,7 +34,9 @@ class Field(IntEnum):
     """The columns. Counters only grow during one child's life; the others are levels.
 
     BEAT counts the child's event-loop heartbeats: what matters is that it moves. KEYLESS is 1 while
-    tokens are checked with issuers' keys, and none of them has been fetched yet.
+    tokens are checked with issuers' keys, and none of them has been fetched yet. FULL_SINCE_MS is
+    when a worker stopped accepting because its descriptors ran out, in Unix milliseconds; 0 while
+    it accepts.
     """
 
     PID = 0
@@ -61,7 +63,9 @@ class Field(IntEnum):
     RING_FRAMES = 21
     RING_BYTES = 22
     RING_OLDEST_MS = 23
+    FULL_SINCE_MS = 24
     KEYLESS = 30
+    HISTORY_QUESTIONS = 41
 
 
 class Place(IntEnum):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from functools import partial
 from typing import Final
 
 from energyws.auth import Verifier
@@ -14,6 +15,7 @@ from energyws.errors import BootError
 from energyws.log import Log
 from energyws.orders import Departure
 from energyws.settings import Settings, Tls
+from workers.backfill import Backfill
 from workers.bus import Subscriber
 from workers.handshake import Gate, max_descriptor
 from workers.hub import Hub
@@ -69,15 +71,22 @@ class Worker:
         self._tokens = Tokens(settings.auth, child.row, self._on_fetched)
         self._roster = Roster(settings.server, settings.auth)
         bus = current(child.bus_directory)
-        self._hub = Hub(settings.streams, settings.history, bus, child.row, self._synced.set)
+        self._hub = Hub(
+            settings.streams,
+            settings.history,
+            partial(Backfill, bus, settings.history.max_concurrent),
+            child.row,
+            self._synced.set,
+        )
         self._context = Context(settings.server, self._hub, self._roster, self._tokens, child.row)
         self._gate = Gate(self._context, settings.auth, child.board)
         self._listener = Listener(
             socket.socket(fileno=child.listen_fd),
             settings.server,
             tls,
-            self._gate.answer,
+            self._gate,
             max_descriptor(),
+            child.row,
         )
         self._subscriber = Subscriber(
             bus,
@@ -139,6 +148,7 @@ class Worker:
             await self._roster.drain(0.0)
 
     def _on_departure(self, how: Departure) -> None:
+        self._gate.leaving = True
         if how is not Departure.RETIRE:
             self._queue_not_ours.set()
         if how is Departure.STOP:
@@ -176,7 +186,7 @@ class Worker:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             self._hub.tick()
-            self._upkeep.tick(len(self._roster))
+            self._upkeep.tick(len(self._roster) + self._listener.waiting)
 
 
 async def serve(child: Child) -> None:
