@@ -64,6 +64,7 @@ class Field(IntEnum):
     RING_BYTES = 22
     RING_OLDEST_MS = 23
     FULL_SINCE_MS = 24
+    UNLISTED_WAITS = 26
     KEYLESS = 30
     HISTORY_QUESTIONS = 41
 
@@ -73,7 +74,8 @@ class Place(IntEnum):
 
     STREAM is an index into the sorted names of the streams. NEXT and END are offsets: the next one
     to be handed on, and the log's end. RECORD_MS is the timestamp of the newest record handed on,
-    in Unix milliseconds; 0 before there is one.
+    in Unix milliseconds; 0 before there is one. WAIT is a Wait of energyws.waits; where PARTITION
+    is its WHOLE, the entry is about the stream, and has nothing else.
     """
 
     STREAM = 0
@@ -81,6 +83,7 @@ class Place(IntEnum):
     NEXT = 2
     END = 3
     RECORD_MS = 4
+    WAIT = 5
 
 
 ROWS: Final = 160

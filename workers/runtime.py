@@ -236,9 +236,10 @@ def _on_terminate(child: Child) -> None:
 
 
 def vital(callback: Callable[_Parameters, None]) -> Callable[_Parameters, None]:
-    """For callbacks through which records pass: an exception in one ends the process.
+    """For callbacks and threads that records need: an exception in one ends the process.
 
-    An event loop reports it and goes on, deaf or over a gap; whoever comes next starts in order.
+    An event loop reports it and goes on, deaf or over a gap, and a thread is simply gone; a
+    successor starts in order.
     """
 
     @functools.wraps(callback)
