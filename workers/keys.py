@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from energyws.auth import MAX_JWKS_BYTES, BadKeys, Key, parse_jwks
 from energyws.log import Log
 from energyws.settings import Auth, Issuer
+from workers.runtime import vital
 
 # An issuer is asked at most so often for unknown key ids, however many clients bring them.
 REFRESH_LIMIT_SECONDS: Final = 10.0
@@ -70,7 +71,7 @@ class KeyStore:
             self._endpoints = [_Endpoint(issuer) for issuer in settings.issuers]
             self.keys = MappingProxyType({k: v for k, v in self.keys.items() if k in kept})
         if self._endpoints and self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="keys", daemon=True)
+            self._thread = threading.Thread(target=vital(self._run), name="keys", daemon=True)
             self._thread.start()
         self._wake.set()
 

@@ -27,6 +27,7 @@ from energyws.errors import (
     ErrorCode,
 )
 from energyws.settings import Auth, Server
+from workers.runtime import vital
 
 TICK_SECONDS: Final = 0.5
 # Clients that are sent away come back after up to so long, on top of the spread of the drain.
@@ -165,6 +166,7 @@ class Roster:
         """Stop the clock."""
         self._timer.cancel()
 
+    @vital
     def _on_tick(self) -> None:
         now = self._monotonic()
         # Not more than two ticks at once: what is beyond was our own absence.

@@ -21,7 +21,7 @@ from workers.keys import KeyStore
 from workers.listener import Listener
 from workers.meeting import current
 from workers.roster import Roster
-from workers.runtime import Child, run
+from workers.runtime import Child, run, vital_task
 from workers.session import Context
 from workers.upkeep import Upkeep
 
@@ -89,7 +89,7 @@ class Worker:
             lambda: child.row.add(Field.RESYNCS),
         )
         self._upkeep = Upkeep()
-        self._tasks = {asyncio.create_task(self._tick())}
+        self._tasks = {vital_task(self._tick())}
         child.on_departure = self._on_departure
         child.on_shed = self._on_shed
         child.on_adopt = self._on_adopt
@@ -145,7 +145,7 @@ class Worker:
     def _on_shed(self, count: int) -> None:
         _log.info("shedding clients", count=count, of=len(self._roster))
         seconds = self._child.settings.server.drain_seconds
-        task = asyncio.create_task(self._roster.shed(count, seconds))
+        task = vital_task(self._roster.shed(count, seconds))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

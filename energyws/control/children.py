@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import psutil
 
 from energyws.board import COLUMNS, ROWS, Board, Field, Row, State
+from energyws.control import stacks
 from energyws.control.actions import Exit, Start, describe
+from energyws.control.child import Child
+from energyws.control.mailbox import Mailbox
 from energyws.control.sockets import Listeners
 from energyws.control.spawn import ChildSpec, Spawner
 from energyws.control.status import (
@@ -35,7 +35,7 @@ from energyws.control.status import (
 from energyws.control.watch import Beat
 from energyws.errors import ExitCode
 from energyws.log import Log
-from energyws.orders import Adopt, Order, Write, pack
+from energyws.orders import Adopt, Order, Write
 from energyws.settings import Settings
 
 KILL_SECONDS: Final = 5.0
@@ -43,28 +43,6 @@ KILL_SECONDS: Final = 5.0
 SUPERVISOR_ROW: Final = ROWS - 1
 
 _log = Log("supervisor")
-
-
-@dataclass(slots=True)
-class Child:
-    """A running child process. leaving: it has been told to.
-
-    streams: those that it was started with, in the order of their names. end: why it ends, as far
-    as that is our doing. cpu_seconds: as last seen.
-    """
-
-    spec: ChildSpec
-    process: subprocess.Popen[bytes]
-    orders: socket.socket
-    row: Row
-    usage: psutil.Process
-    pidfd: int
-    starts: int
-    streams: list[str]
-    leaving: bool = False
-    end: Ending | None = None
-    cpu_seconds: float = 0.0
-    started_at: float = field(default_factory=time.monotonic)
 
 
 class Sightings(NamedTuple):
@@ -89,6 +67,8 @@ class Children:
         self._wake = wake
         self._running: dict[int, Child] = {}
         self._starts: Counter[str] = Counter()
+        # Those that have ended and are not buried yet; and what the fleet has not heard of.
+        self._gone: list[int] = []
         self._exits: list[Exit] = []
         # By name and reason; and what those had counted that have ended, by name.
         self._ends: Counter[tuple[str, Ending]] = Counter()
@@ -103,60 +83,69 @@ class Children:
     def start(self, action: Start) -> None:
         """Start one; it is running, not ready, when this returns."""
         name, slot = action.name, action.slot
-        listen_fd = None if slot is None else self._listeners.claim(slot)
         taken = {child.spec.row for child in self} | {SUPERVISOR_ROW}
+        # The fleet starts no more than there is room for.
         free = next(number for number in range(ROWS) if number not in taken)
-        spec = ChildSpec(name, free, slot, listen_fd, action.successor)
-        row = self._board.row(spec.row)
+        row = self._board.row(free)
         row.clear()
         self._starts[name] += 1
         try:
-            process, orders = self._spawner.start(spec)
+            listen_fd = None if slot is None else self._listeners.claim(slot)
+            spec = ChildSpec(name, free, slot, listen_fd, action.successor)
+            child = self._started(spec, row)
         except OSError as error:
-            # No memory, no process to be had: as if it had crashed, it is tried again later.
+            # No memory, no process, no descriptor to be had: as if it had crashed, it is tried
+            # again later.
             _log.error("child cannot be started", child=name, reason=error.strerror)
             self._exits.append(Exit(action.process, ExitCode.FAILURE))
             return
-        child = Child(
-            spec,
-            process,
-            orders,
-            row,
-            psutil.Process(process.pid),
-            os.pidfd_open(process.pid),
-            self._starts[name],
-            sorted(self._spawner.settings.streams),
-        )
         self._running[action.process] = child
         asyncio.get_running_loop().add_reader(child.pidfd, self._on_exit, action.process)
-        _log.info("child started", child=name, pid=process.pid, restarts=child.starts - 1)
+        _log.info("child started", child=name, pid=child.process.pid, restarts=child.starts - 1)
 
-    def tell(self, number: int, order: Order) -> None:
-        """Give an order to one that may have ended."""
-        child = self._running.get(number)
-        if child is None:
-            return
+    def _started(self, spec: ChildSpec, row: Row) -> Child:
+        process, orders, stacks_fd = self._spawner.start(spec)
         try:
-            child.orders.send(pack(order))
-        except OSError as error:
-            # It ends, or hangs: both are seen elsewhere.
-            _log.warning(
-                "order not delivered",
-                child=child.spec.name,
-                order=type(order).__name__,
-                reason=error.strerror,
-            )
+            pidfd = os.pidfd_open(process.pid)
+        except OSError:
+            # Nobody would hear of its end.
+            process.kill()
+            process.wait(KILL_SECONDS)
+            orders.close()
+            os.close(stacks_fd)
+            raise
+        return Child(
+            spec,
+            process,
+            Mailbox(spec.name, orders),
+            stacks_fd,
+            row,
+            psutil.Process(process.pid),
+            pidfd,
+            self._starts[spec.name],
+            sorted(self._spawner.settings.streams),
+        )
+
+    def tell(self, number: int, order: Order) -> bool:
+        """Give an order to one that may have ended; False: it can never be delivered."""
+        child = self._running.get(number)
+        return child is None or child.orders.put(order)
+
+    def look_after(self, now: float) -> None:
+        """To be called often, with the monotonic time: what each of them needs by and by."""
+        for child in self:
+            child.look_after(now)
 
     def leave(self, number: int) -> None:
         """Its end is no surprise from now on."""
         if (child := self._running.get(number)) is not None:
             child.leaving = True
 
-    def adopt(self, settings: Settings) -> None:
-        """Let all of them, and those to come, use these settings."""
+    def adopt(self, settings: Settings) -> bool:
+        """Let all of them, and those to come, use these settings; False: not all can be told."""
         self._spawner.settings = settings
-        for number in list(self._running):
-            self.tell(number, Adopt(settings))
+        told = [self.tell(number, Adopt(settings)) for number in list(self._running)]
+        return all(told)
 
     def write_log(self, settings: Settings) -> None:
         """Let all of them, and those to come, write the log as these settings say."""
@@ -165,13 +154,12 @@ class Children:
             self.tell(number, Write(settings.log))
 
     def kill(self, number: int, why: str, *, hung: bool) -> None:
-        """End one at once, because it hangs or is overdue."""
+        """End one, because it hangs or is overdue; one that hangs writes its stacks first."""
         child = self._running.get(number)
         if child is None:
             return
-        child.end = "hung" if hung else "overdue"
         _log.error("killing child", child=child.spec.name, pid=child.process.pid, reason=why)
-        child.process.kill()
+        child.kill(time.monotonic(), hung=hung)
 
     def beats(self) -> dict[int, Beat]:
         """What they show of themselves."""
@@ -223,7 +211,10 @@ class Children:
             )
 
     def ended(self) -> list[Exit]:
-        """Those that have ended since the last call."""
+        """Those that have ended since the last call, buried."""
+        gone, self._gone = self._gone, []
+        for number in gone:
+            self._on_end(number)
         exits, self._exits = self._exits, []
         return exits
 
@@ -233,8 +224,7 @@ class Children:
             child.process.kill()
         for child in self:
             child.process.wait(KILL_SECONDS)
-            os.close(child.pidfd)
-            child.orders.close()
+            child.close()
         self._running.clear()
 
     def reap_strangers(self, known: Sequence[int]) -> None:
@@ -255,21 +245,32 @@ class Children:
             os.waitpid(found.si_pid, 0)
 
     def _on_exit(self, number: int) -> None:
+        # The loop that calls this only reports what fails in it: all else is done in a step.
+        asyncio.get_running_loop().remove_reader(self._running[number].pidfd)
+        self._gone.append(number)
+        self._wake()
+
+    def _on_end(self, number: int) -> None:
         child = self._running[number]
-        asyncio.get_running_loop().remove_reader(child.pidfd)
-        os.close(child.pidfd)
-        child.orders.close()
         status = child.process.wait()
+        if told := stacks.read(child.stacks):
+            _log.error(
+                "where the child stood when it hung or crashed",
+                child=child.spec.name,
+                pid=child.process.pid,
+                at=stacks.where(told),
+                traceback=told,
+            )
+        child.close()
         self._bury(number, child, status)
         level = _log.info if child.leaving and status == 0 else _log.error
         level(
             "child ended",
             child=child.spec.name,
             pid=child.process.pid,
-            status=describe(status),
+            status=describe(status, ours=child.end is not None),
         )
         self._exits.append(Exit(number, status))
-        self._wake()
 
     def _bury(self, number: int, child: Child, status: int) -> None:
         """Keep what it has counted; its connections are gone, and count no longer."""

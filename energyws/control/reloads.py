@@ -79,10 +79,11 @@ class Reloads:
         try:
             while self._asked:
                 trigger = next(iter(self._asked))
-                with self._manager.reloading():
-                    await self._reload(trigger, self._asked.pop(trigger))
-        except Exception:
-            _log.exception("reload failed")
+                try:
+                    with self._manager.reloading():
+                        await self._reload(trigger, self._asked.pop(trigger))
+                except Exception:
+                    _log.exception("reload failed")
         finally:
             self._task = None
 

@@ -1,0 +1,73 @@
+"""What a loop or a thread calls is guarded; tests/control/test_dying.py lets it fail."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parent.parent.parent
+# What has somebody call it later: the method, and which of its arguments is called.
+CALLERS: Final = {
+    "call_later": 1,
+    "call_at": 1,
+    "call_soon": 0,
+    "call_soon_threadsafe": 0,
+    "add_reader": 1,
+    "add_signal_handler": 1,
+}
+GUARDS: Final = ("vital", "vital_task", "self._vital")
+# The rest, by file and what is called, with why a failure of it blinds nobody.
+EXCEPTIONS: Final = {
+    ("workers/consumer.py", "create_task"): "waits for an event only",
+    ("workers/consumer.py", "to_thread"): "awaited",
+    ("workers/listener.py", "self._accept"): "called again for the next connection",
+    ("workers/listener.py", "self.start"): "adds a reader, nothing else",
+    ("workers/listener.py", "create_task"): "its end is looked at",
+    ("workers/lobby.py", "self._admit_some"): "called again while somebody waits",
+    ("workers/runtime.py", "_leave_now"): "ends the process",
+    ("workers/runtime.py", "create_task"): "is the guard",
+    ("workers/websocket.py", "create_task"): "waits for an event only",
+    ("energyws/log.py", "self._write"): "goes on whatever happens",
+    ("energyws/control/admin.py", "self._serve"): "goes on whatever happens",
+    ("energyws/control/children.py", "self._on_exit"): "notes a number; a step does the rest",
+    ("energyws/control/inloop.py", "carry_out"): "whoever waits gets the exception",
+    ("energyws/control/reloads.py", "create_task"): "logs it, and goes on with the next one",
+}
+
+
+def later(path: Path) -> Iterator[tuple[str, bool]]:
+    """What in a file is called by a loop or a thread: its name, and whether it is guarded."""
+    tree = ast.parse(path.read_text())
+    guarded = {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and any(isinstance(each, ast.Name) and each.id in GUARDS for each in node.decorator_list)
+    }
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        if called in CALLERS:
+            callback = node.args[CALLERS[called]]
+            name = ast.unparse(callback)
+            yield name, name in GUARDS or name.removeprefix("self.") in guarded
+        elif called in ("create_task", "ensure_future", "run_in_executor", "to_thread"):
+            yield called, False
+        elif called == "Thread":
+            (target,) = (each.value for each in node.keywords if each.arg == "target")
+            wrapped = isinstance(target, ast.Call) and ast.unparse(target.func) in GUARDS
+            yield ast.unparse(target), wrapped
+
+
+def test_whatever_a_loop_or_a_thread_calls_is_guarded() -> None:
+    unguarded = {
+        (str(path.relative_to(ROOT)), name)
+        for pattern in ("workers/*.py", "energyws/log.py", "energyws/control/*.py")
+        for path in sorted(ROOT.glob(pattern))
+        for name, guarded in later(path)
+        if not guarded
+    }
+    assert unguarded == set(EXCEPTIONS)
