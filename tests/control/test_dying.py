@@ -189,7 +189,12 @@ def test_scaling_back_and_forth_never_needs_more_rows_than_there_are(run: Run) -
     supervised = run(
         {"*": "stubborn", "consumer": "steady"},
         host={"rows": 6},
-        server={"workers": 3, "drain_seconds": 0.5, "close_timeout_seconds": 0.1},
+        server={
+            "workers": 3,
+            "drain_seconds": 0.5,
+            "close_timeout_seconds": 0.1,
+            "handshake_timeout_seconds": 0.1,
+        },
     )
     supervised.wait_logged(" ready", count=4)
     remote = supervised.remote()

@@ -3,9 +3,8 @@
 host.py SETTINGS.json HOST.json NAME=SCRIPT …      "*" names all other children
 
 HOST.json can have: rows, of the board; act_seconds, how long the admin port waits for the loop;
-streams, how many to configure;
 block_seconds, for which a reload keeps the loop from everything else; broken, a method of the
-supervisor that fails; reload, sections of the settings that a reload finds changed.
+supervisor that fails; streams, how many of them to configure.
 """
 
 from __future__ import annotations
@@ -52,11 +51,7 @@ if __name__ == "__main__":
 
     def load() -> Settings:
         time.sleep(host.get("block_seconds", 0))
-        changed = {
-            name: {**sections.get(name, {}), **values}
-            for name, values in host.get("reload", {}).items()
-        }
-        return parse(json.dumps({**sections, **changed}), "test", {})
+        return parse(json.dumps(sections), "test", {})
 
     log.configure(settings.log, "supervisor")
     sys.exit(supervisor.serve(settings, load, command))
