@@ -31,6 +31,7 @@ class Field(IntEnum):
     """The columns. Counters only grow during one child's life; the others are levels.
 
     BEAT counts the child's event-loop heartbeats: what matters is that it moves.
+    CERTIFICATE_EXPIRES is when what a worker shows its clients expires, in Unix seconds; 0 without.
     """
 
     PID = 0
@@ -57,6 +58,7 @@ class Field(IntEnum):
     RING_FRAMES = 21
     RING_BYTES = 22
     RING_OLDEST_MS = 23
+    CERTIFICATE_EXPIRES = 36
 
 
 class Place(IntEnum):

@@ -15,6 +15,7 @@ from energyws.log import Log
 from energyws.orders import Departure
 from energyws.settings import Settings, Tls
 from workers.bus import Subscriber
+from workers.certificate import expires_at
 from workers.handshake import Gate, max_descriptor
 from workers.hub import Hub
 from workers.keys import KeyStore
@@ -62,6 +63,7 @@ class Worker:
         # Before anything that runs: it may be what cannot be used.
         tls = tls_context(settings.server.tls)
         verifier = Verifier(settings.auth)
+        child.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
         self._child = child
         self._loop = asyncio.get_running_loop()
         self._synced = asyncio.Event()
@@ -153,6 +155,7 @@ class Worker:
         tls = tls_context(settings.server.tls)
         verifier = Verifier(settings.auth)
         self._listener.adopt(settings.server, tls)
+        self._child.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
         self._roster.adopt(settings.server, settings.auth)
         self._keys.adopt(settings.auth)
         self._gate.auth = settings.auth

@@ -74,6 +74,11 @@ class Partition:
         """How many records wait to be read."""
         return max(0, self.end_offset - self.next_offset)
 
+    @property
+    def newest_record(self) -> float | None:
+        """The timestamp of the newest record handed on, in Unix seconds; None: there is none."""
+        return self.record_ms / 1000 if self.record_ms else None
+
     def lag_seconds(self, wall: float) -> float | None:
         """How old the newest record handed on is while others wait, else 0; None: unknown.
 
@@ -128,6 +133,7 @@ class Status:
                     "end_offset": each.end_offset,
                     "lag_records": each.lag_records,
                     "lag_seconds": each.lag_seconds(self.wall),
+                    "newest_record": each.newest_record,
                 }
                 for each in self.partitions
             ],

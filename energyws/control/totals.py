@@ -167,6 +167,19 @@ def oldest_seconds(columns: Sequence[int], status: Status) -> float | None:
     return max(0.0, status.wall - oldest_ms / 1000) if oldest_ms else None
 
 
+def certificate_expires(columns: Sequence[int], status: Status) -> float | None:
+    """When a worker's certificate expires, in Unix seconds; None: it shows none."""
+    return columns[Field.CERTIFICATE_EXPIRES] or None
+
+
+def newest_records(totals: Totals) -> Iterable[tuple[Labels, float]]:
+    """By stream, in Unix seconds, for those of which a record was handed on."""
+    newest: dict[str, int] = {}
+    for each in totals.status.partitions:
+        newest[each.stream] = max(newest.get(each.stream, 0), each.record_ms)
+    return [((stream,), ms / 1000) for stream, ms in newest.items() if ms]
+
+
 def exits(totals: Totals) -> Iterable[tuple[Labels, float]]:
     """By the child's name and why it ended; 0 where that never was, so that a rate has a start."""
     for name in totals.status.starts:

@@ -89,7 +89,7 @@ def test_the_scraper_chooses_the_format(accept: str, content_type: str) -> None:
 
 
 def test_every_definition_is_exposed() -> None:
-    row = columns(STATE=State.READY, RING_OLDEST_MS=999_000)
+    row = columns(STATE=State.READY, RING_OLDEST_MS=999_000, CERTIFICATE_EXPIRES=2_000_000)
     shown = replace(
         status(process("consumer", row), process("worker-0", row, 0)),
         partitions=[Partition("energy", 0, 1, 2, 999_000)],
@@ -175,6 +175,30 @@ def test_lag_in_seconds_is_not_made_up() -> None:
     assert not [name for name, _ in found if name == "energyws_consumer_lag_seconds"]
 
 
+def test_newest_record_of_a_stream_is_that_of_its_partitions() -> None:
+    partitions = [
+        *(Partition("energy", number, 5, 5, ms) for number, ms in enumerate((990_500, 0, 980_000))),
+        Partition("power", 0, 7, 7, 400_000),
+        Partition("empty", 0, 0, 0, 0),
+    ]
+    found = samples(replace(status(), partitions=partitions))
+    name = "energyws_newest_record_timestamp_seconds"
+    assert value(found, name, stream="energy") == 990.5
+    assert value(found, name, stream="power") == 400
+    # Nothing is made up where there never was a record.
+    assert (name, (("stream", "empty"),)) not in found
+
+
+def test_certificate_of_each_worker_that_shows_one() -> None:
+    found = samples(
+        status(process("consumer", columns()), worker(CERTIFICATE_EXPIRES=5), worker("worker-1"))
+    )
+    name = "energyws_certificate_expiry_timestamp_seconds"
+    assert [(*labels, seen) for (n, labels), seen in found.items() if n == name] == [
+        (("worker", "worker-0"), 5)
+    ]
+
+
 def test_reloads_of_all_processes() -> None:
     found = samples(status(worker(RELOADS=2)))
     name = "energyws_config_reloads_total"
@@ -196,7 +220,8 @@ def test_how_many_series_there_are_does_not_depend_on_what_happened() -> None:
     quiet = [0] * COLUMNS
     busy = [7] * COLUMNS
     busy[Field.STATE] = quiet[Field.STATE] = State.READY
-    busy[Field.RING_OLDEST_MS] = quiet[Field.RING_OLDEST_MS] = 999_000
+    for field in (Field.RING_OLDEST_MS, Field.CERTIFICATE_EXPIRES):
+        busy[field] = quiet[field] = 999_000
     one, two = (
         samples(status(process("consumer", row), process("worker-0", row, 0)))
         for row in (quiet, busy)
