@@ -8,6 +8,7 @@ import json
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import urllib.parse
@@ -23,6 +24,7 @@ from energyws.client import Client, Refused
 from tests.deploy.files import ALERTS, CONFIG, document
 from tests.deploy.tools import tool
 from tests.service import Records, Service, Traffic, any_broker, config, eventually, token
+from tests.tls_pairs import write_pair
 
 TOPIC: Final = "dashboard"
 CLIENTS: Final = 20
@@ -122,8 +124,9 @@ def _scrape(admin_port: int) -> Any:
 class Crowd:
     """Clients that stay, one that comes and goes and resumes, and one with a bad token."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, trusted: ssl.SSLContext) -> None:
         self._url = url
+        self._trusted = trusted
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run)
 
@@ -147,14 +150,17 @@ class Crowd:
         await self._all
 
     async def _stay(self) -> None:
-        async with contextlib.aclosing(Client(self._url, token=token()).messages()) as messages:
+        client = Client(self._url, token=token(), ssl_context=self._trusted)
+        async with contextlib.aclosing(client.messages()) as messages:
             async for _ in messages:
                 pass
 
     async def _come_and_go(self) -> None:
         positions: dict[str, str] = {}
         while True:
-            client = Client(self._url, token=token("visitor"), resume=positions)
+            client = Client(
+                self._url, token=token("visitor"), resume=positions, ssl_context=self._trusted
+            )
             async with contextlib.aclosing(client.messages()) as messages:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_BETWEEN_SECONDS):
@@ -165,7 +171,7 @@ class Crowd:
 
     async def _knock(self) -> None:
         while True:
-            client = Client(self._url, token="no.token.atall")
+            client = Client(self._url, token="no.token.atall", ssl_context=self._trusted)
             with contextlib.suppress(Refused):
                 async with contextlib.aclosing(client.messages()) as messages:
                     await anext(messages)
@@ -178,12 +184,15 @@ def running(directory: Path) -> Iterator[tuple[Service, Prometheus]]:
     with ExitStack() as stack:
         broker = stack.enter_context(any_broker())
         broker.create_topic(TOPIC)
-        settings = config(broker.bootstrap, TOPIC)
+        directory.mkdir(exist_ok=True)
+        pair = write_pair(directory, 90)
+        settings = config(broker.bootstrap, TOPIC, server={"tls": pair})
         service = stack.enter_context(Service(directory / "service", settings)).ready()
         records = Records(broker.bootstrap, TOPIC)
         prometheus = stack.enter_context(Prometheus(directory / "prometheus", service.admin_port))
         stack.enter_context(Traffic(records))
-        stack.enter_context(Crowd(service.url))
+        trusted = ssl.create_default_context(cafile=pair["cert"])
+        stack.enter_context(Crowd(service.url, trusted))
         up = "sum(energyws_connections) >= 20"
         eventually(lambda: prometheus.query(up), "all clients are connected")
         service.signal(signal.SIGHUP)

@@ -18,6 +18,7 @@ from tests.deploy.files import (
     CONFIG,
     PRODUCTION,
     UNIT,
+    alerts,
     document,
 )
 from tests.deploy.tools import compose_schema, operator_definitions, run, said
