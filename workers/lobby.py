@@ -17,8 +17,6 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from workers.runtime import vital
-
 # With fewer a crowd takes longer, since each turn may have a round of live delivery, too; with more
 # the others wait longer, and it takes no less (measured by bench.storm).
 ADMITTED_PER_TURN: Final = 128
@@ -77,7 +75,6 @@ class Lobby:
             self._admit(connection, peer)
         self._tell_if_empty()
 
-    @vital
     def _close_silent(self) -> None:
         now = time.monotonic()
         # Who has spoken and waits for us is not late.

@@ -137,6 +137,8 @@ class Roster:
         """Use these from now on; who is here keeps the age that was meant for it."""
         self._server = server
         self._auth = auth
+        # The pause that has begun may be a long one of before.
+        self._next_round = min(self._next_round, self._time + server.ping_interval_seconds)
 
     async def drain(self, seconds: float) -> None:
         """Send everybody away, spread evenly over `seconds`; return when all are gone.
@@ -241,7 +243,8 @@ class Roster:
         for member in self._round[-self._round_size :]:
             if member in self._members and member.writable:
                 member.ping()
-                self._pinged[member] = self._time + self._server.pong_timeout_seconds
+                # One that has not answered an earlier ping has no more time for that.
+                self._pinged.setdefault(member, self._time + self._server.pong_timeout_seconds)
         del self._round[-self._round_size :]
 
 

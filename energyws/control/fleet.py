@@ -222,7 +222,9 @@ class Fleet:
         if seat.current is None and seat.successor is not None:
             seat.current, seat.successor = seat.successor, None
         if seat.current is None:
-            if seat.start_at > now or not self._has_room():
+            # The longest pause may be a shorter one by now.
+            latest = seat.ended_at + self.settings.supervision.backoff_max_seconds
+            if min(seat.start_at, latest) > now or not self._has_room():
                 return []
             seat.current, start = self._new(seat, now)
             return [start]
@@ -278,7 +280,7 @@ class Fleet:
                 f"{rules.crash_loop_seconds:g} s, last {describe(exit_.status)}: see its log"
             )
             return [Halt(ExitCode.CRASH_LOOP, why)]
-        seat.start_at = now + self._backoff(len(seat.crashes))
+        seat.ended_at, seat.start_at = now, now + self._backoff(len(seat.crashes))
         return []
 
     def _backoff(self, crashes: int) -> float:

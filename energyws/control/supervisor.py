@@ -101,7 +101,7 @@ class Supervisor:
             self._reloads = Reloads(
                 lambda: self._settings, self._take, self._manager, self._row, Trial()
             )
-            self._rebalance_at = time.monotonic()
+            self._rebalanced_at = time.monotonic()
             spawner = Spawner(settings, board.descriptor, directory.path, self._command)
             self._children = Children(spawner, board, self._listeners, self._wake.set)
             self._view = View(self._fleet, self._children, self._row, self._recent)
@@ -246,8 +246,8 @@ class Supervisor:
         """What is done every now and then, while the service is not on its way out."""
         self._reloads.look(now)
         every = self._settings.supervision.rebalance_seconds
-        if every is not None and now >= self._rebalance_at:
-            self._rebalance_at = now + every
+        if every is not None and now >= self._rebalanced_at + every:
+            self._rebalanced_at = now
             if shed := self._fleet.rebalance(now):
                 _log.info("rebalancing", shed=sum(shed.values()), workers=len(shed))
 

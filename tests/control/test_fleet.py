@@ -182,6 +182,23 @@ def test_backoff_never_exceeds_its_bound() -> None:
         assert play.now - began <= RULES.backoff_max_seconds
 
 
+def test_shorter_backoff_counts_for_the_pause_that_has_begun() -> None:
+    play = Play(rng=1.0).started()
+    for _ in range(4):
+        play.crash("worker-0")
+        while not play.running("worker-0"):
+            play.pass_seconds(0.25)
+    play.fleet.settings = replace(
+        SETTINGS, supervision=replace(RULES, crash_loop_count=100, backoff_max_seconds=3600)
+    )
+    play.crash("worker-0")
+    assert play.pass_seconds(1) == []
+    play.fleet.settings = replace(
+        SETTINGS, supervision=replace(RULES, crash_loop_count=100, backoff_max_seconds=0.5)
+    )
+    assert ("start", "worker-0") in play.pass_seconds(0.25)
+
+
 def test_healthy_minute_clears_the_record() -> None:
     play = Play().started()
     play.crash("worker-0")

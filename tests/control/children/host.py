@@ -4,7 +4,8 @@ host.py SETTINGS.json HOST.json NAME=SCRIPT …      "*" names all other childre
 
 HOST.json can have: rows, of the board; act_seconds, how long the admin port waits for the loop;
 block_seconds, for which a reload keeps the loop from everything else; broken, a method of the
-supervisor that fails; streams, how many of them to configure.
+supervisor that fails; streams, how many of them to configure; reload, sections of the settings
+with what a reload finds changed.
 """
 
 from __future__ import annotations
@@ -51,7 +52,11 @@ if __name__ == "__main__":
 
     def load() -> Settings:
         time.sleep(host.get("block_seconds", 0))
-        return parse(json.dumps(sections), "test", {})
+        changed = {
+            name: {**sections.get(name, {}), **values}
+            for name, values in host.get("reload", {}).items()
+        }
+        return parse(json.dumps({**sections, **changed}), "test", {})
 
     log.configure(settings.log, "supervisor")
     sys.exit(supervisor.serve(settings, load, command))
