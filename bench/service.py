@@ -41,7 +41,10 @@ _PACKAGES: Final = ("energyws", "picows", "aiofastnet", "uvloop", "pyzmq", "conf
 
 
 class Service:
-    """`energyws serve` with ports of its own, on an embedded broker or on the one at `brokers`."""
+    """`energyws serve` with ports of its own, on an embedded broker or on the one at `brokers`.
+
+    checkout: another working tree, whose code and `.venv` the service is started from.
+    """
 
     program: ClassVar = "energyws.cli"
 
@@ -51,6 +54,7 @@ class Service:
         *,
         tls: bool = False,
         brokers: str | None = None,
+        checkout: Path | None = None,
         **sections: dict[str, Any],
     ) -> None:
         self._tls = tls
@@ -90,8 +94,10 @@ class Service:
             config[name] = {**config.get(name, {}), **values}
         path = directory / "config.yaml"
         path.write_bytes(orjson.dumps(config))
+        python = sys.executable if checkout is None else checkout / ".venv/bin/python"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", self.program, "serve", f"--config={path}"],
+            [python, "-m", self.program, "serve", f"--config={path}"],
+            cwd=checkout,
             stderr=subprocess.PIPE,
             text=True,
         )

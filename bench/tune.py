@@ -183,8 +183,9 @@ def run(
 ) -> dict[str, Any]:
     """One count of workers: a row of the table."""
     kafka = {**settings.get("kafka", {}), "topic": topic, "group_id": GROUP}
+    sections = {**settings, "kafka": kafka}
     with (
-        Service(workers, tls=False, brokers=brokers, **{**settings, "kafka": kafka}) as service,
+        Service(workers, tls=False, brokers=brokers, checkout=None, **sections) as service,
         crowd(service, options.clients, foreign=writer is None) as (crowds, observers),
     ):
         processes = {**service.processes(), "observer": psutil.Process(observers.pid)}

@@ -7,13 +7,16 @@ the child it was given to (the supervisor clears it before and after), and an al
 is not torn on the machines this runs on, so readers need no lock.
 
 Behind the columns of `Field` come those that energyws.tally names; behind all rows, a second table
-has for each row a list of partitions, which is memory only where somebody writes it.
+has for each row a list of partitions, and a third one a list of issuers, which are memory only
+where somebody writes them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
@@ -30,7 +33,8 @@ class State(IntEnum):
 class Field(IntEnum):
     """The columns. Counters only grow during one child's life; the others are levels.
 
-    BEAT counts the child's event-loop heartbeats: what matters is that it moves.
+    BEAT counts the child's event-loop heartbeats: what matters is that it moves. KEYLESS is 1 while
+    tokens are checked with issuers' keys, and none of them has been fetched yet.
     CERTIFICATE_EXPIRES is when what a worker shows its clients expires, in Unix seconds; 0 without.
     """
 
@@ -58,6 +62,7 @@ class Field(IntEnum):
     RING_FRAMES = 21
     RING_BYTES = 22
     RING_OLDEST_MS = 23
+    KEYLESS = 30
     CERTIFICATE_EXPIRES = 36
 
 
@@ -80,9 +85,13 @@ ROWS: Final = 160
 COLUMNS: Final = 192
 # What a row lists at most; of a topic with more partitions the rest has no lag to be seen.
 MAX_PARTITIONS: Final = 512
+# How many issuers a row lists at most; of the rest the age of the keys cannot be seen.
+MAX_ISSUERS: Final = 32
 _CELL: Final = 8
 _PLACES: Final = MAX_PARTITIONS * len(Place)
-_CELLS: Final = ROWS * (COLUMNS + _PLACES)
+# For each issuer: which one, and when its keys were fetched.
+_ISSUERS: Final = MAX_ISSUERS * 2
+_CELLS: Final = ROWS * (COLUMNS + _PLACES + _ISSUERS)
 
 
 class Board:
@@ -102,9 +111,11 @@ class Board:
     def row(self, index: int) -> Row:
         """The row at `index`, 0 <= index < ROWS."""
         places = ROWS * COLUMNS + index * _PLACES
+        issuers = ROWS * (COLUMNS + _PLACES) + index * _ISSUERS
         return Row(
             self._cells[index * COLUMNS : (index + 1) * COLUMNS],
             self._cells[places : places + _PLACES],
+            self._cells[issuers : issuers + _ISSUERS],
         )
 
     def total(self, field: Field) -> int:
@@ -123,11 +134,14 @@ class Row:
     A column is a Field, or one of those that energyws.tally names.
     """
 
-    __slots__ = ("_cells", "_places")
+    __slots__ = ("_cells", "_issuers", "_places")
 
-    def __init__(self, cells: memoryview[int], places: memoryview[int]) -> None:
+    def __init__(
+        self, cells: memoryview[int], places: memoryview[int], issuers: memoryview[int]
+    ) -> None:
         self._cells = cells
         self._places = places
+        self._issuers = issuers
 
     def __getitem__(self, column: int) -> int:
         return self._cells[column]
@@ -145,6 +159,7 @@ class Row:
             self._places[cell] = 0
         for column in range(COLUMNS):
             self._cells[column] = 0
+        self.set_issuers(())
 
     def snapshot(self) -> dict[str, int]:
         """Every cell of a Field by its lower-case name."""
@@ -161,3 +176,22 @@ class Row:
     def set_place(self, entry: int, what: Place, value: int) -> None:
         """Write a cell of the list of partitions."""
         self._places[entry * len(Place) + what] = value
+
+    def set_issuers(self, fetched: Iterable[tuple[int, int]]) -> None:
+        """Write, for each issuer by its `issuer_id`, when its keys were last fetched.
+
+        In Unix milliseconds; 0: never.
+        """
+        cells = [cell for entry in fetched for cell in entry][:_ISSUERS]
+        for cell, value in enumerate(cells + [0] * (_ISSUERS - len(cells))):
+            self._issuers[cell] = value
+
+    def issuers(self) -> dict[int, int]:
+        """What `set_issuers` has written."""
+        cells = self._issuers.tolist()
+        return {each: at for each, at in zip(cells[::2], cells[1::2], strict=True) if each}
+
+
+def issuer_id(issuer: str) -> int:
+    """A number for an issuer, never 0: processes may know different lists of them for a moment."""
+    return int.from_bytes(hashlib.sha256(issuer.encode()).digest()[:7]) + 1

@@ -250,12 +250,20 @@ def _status(options: argparse.Namespace) -> int:
 def _token(options: argparse.Namespace) -> int:
     from energyws.auth import mint
 
-    secret = _load(options).auth.jwt_secret
-    if secret is None:
+    auth = _load(options).auth
+    if auth.jwt_secret is None:
         raise ConfigError(
             ["auth.jwt_secret is not set: only the issuer behind auth.jwks_url can mint tokens"]
         )
-    print(mint(secret, options.sub, options.ttl, time.time(), options.stream))
+    token = mint(
+        auth.jwt_secret,
+        options.sub,
+        options.ttl,
+        time.time(),
+        options.stream,
+        streams_claim=auth.streams_claim,
+    )
+    print(token)
     return ExitCode.OK
 
 

@@ -180,3 +180,7 @@ TokenReason = Literal[
     "unknown_key",
     "keys_unavailable",
 ]
+
+# Which claim is wrong, where the reason is a claim. streams: the one that auth.streams_claim names;
+# scope: `scope` or `scp`.
+TokenClaim = Literal["sub", "exp", "nbf", "iat", "streams", "scope"]

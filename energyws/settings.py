@@ -110,16 +110,25 @@ class Auth:
     """Who may connect. JWKS (`issuers`, or `jwks_url` + `issuer`) wins over a secret beside it.
 
     jwt_secret_file: where the secret is; it wins over jwt_secret, which has it once loaded.
+    jwt_secret_previous, jwt_secret_previous_file: the secret before it, whose tokens are good too;
+    empty: there is none.
+    streams_claim: the claim that lists the streams that a token allows. scope_prefix: what scopes
+    that name a stream begin with; None: scopes say nothing.
+    max_token_seconds: how long a connection may go on with one token.
     """
 
     __pydantic_config__ = _STRICT
 
     jwt_secret: Text | None = field(default=None, repr=False)
     jwt_secret_file: Text | None = None
+    jwt_secret_previous: str | None = field(default=None, repr=False)
+    jwt_secret_previous_file: Text | None = None
     jwks_url: Text | None = None
     issuer: Text | None = None
     issuers: tuple[Issuer, ...] = ()
     audience: Text | None = None
+    streams_claim: Text = "streams"
+    scope_prefix: str | None = None
     leeway_seconds: Annotated[float, Ge(0), Le(300)] = 30.0
     max_token_seconds: PositiveSeconds = 366 * 86400.0
     expiry_notice_seconds: Seconds = 60.0

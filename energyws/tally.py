@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, get_args
 
 from energyws.board import COLUMNS, Row
-from energyws.errors import CLOSES, ERROR_CODES, Faulty, TokenReason
+from energyws.errors import CLOSES, ERROR_CODES, Faulty, TokenClaim, TokenReason
 from energyws.protocol import Unrecovered
 
 # Room for columns of Field to come.
@@ -88,7 +88,15 @@ HANDSHAKES: Final = Family(
     _FIRST,
     [("accepted",), *((error.code.lower(),) for error in ERROR_CODES if error.status)],
 )
-TOKEN_REFUSALS: Final = Family(HANDSHAKES.end, [(each,) for each in get_args(TokenReason)])
+# The reason, and the claim where it is one; empty otherwise, which Prometheus takes for no label.
+TOKEN_REFUSALS: Final = Family(
+    HANDSHAKES.end,
+    [
+        (reason, claim)
+        for reason in get_args(TokenReason)
+        for claim in (get_args(TokenClaim) if reason == "claims" else ("",))
+    ],
+)
 # Who began to close, and with which code; 1006 is a connection that broke without one.
 CLOSED: Final = Family(
     TOKEN_REFUSALS.end,

@@ -57,9 +57,11 @@ class Issuer:
         self._server.server_close()
         self._thread.join()
 
-    def rotate(self) -> None:
+    def rotate(self, algorithm: str | None = None, *, same_kid: bool = False) -> None:
         """Sign with a new key from now on; the old one is published no more."""
-        self._rotations += 1
+        self._algorithm = algorithm or self._algorithm
+        if not same_kid:
+            self._rotations += 1
         if self._algorithm == "RS256":
             self._key: Any = rsa.generate_private_key(65537, 2048)
             public = RSAAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
@@ -68,8 +70,9 @@ class Issuer:
             public = ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
         self.jwk = {**public, "kid": f"{self.kid}-{self._rotations}", "use": "sig"}
 
-    def token(self, **claims: Any) -> str:
-        """A good token, but for what `claims` replace."""
+    def token(self, *, kid: str | None = "", **claims: Any) -> str:
+        """A good token, but for what `claims` replace. kid: of another key; None: without one."""
         payload = {"iss": self.name, "sub": "me", "exp": int(time.time()) + 600, **claims}
-        headers = {"kid": self.jwk["kid"]}
+        named = self.jwk["kid"] if kid == "" else kid
+        headers = None if named is None else {"kid": named}
         return jwt.encode(payload, self._key, algorithm=self._algorithm, headers=headers)

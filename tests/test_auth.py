@@ -30,19 +30,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from energyws.auth import (
-    MAX_JWKS_BYTES,
-    MAX_KEYS,
-    BadKeys,
-    Key,
-    Principal,
+from energyws.auth import MAX_TRIED, Principal, Verifier, mint
+from energyws.claims import TokenRefused
+from energyws.errors import (
+    KEYS_UNAVAILABLE,
+    TOKEN_EXPIRED,
+    UNAUTHORIZED,
+    BootError,
     TokenReason,
-    TokenRefused,
-    Verifier,
-    mint,
-    parse_jwks,
 )
-from energyws.errors import KEYS_UNAVAILABLE, TOKEN_EXPIRED, UNAUTHORIZED, BootError
+from energyws.jwks import MAX_JWKS_BYTES, MAX_KEYS, BadKeys, Key, parse_jwks
 from energyws.protocol import MAX_TOKEN_BYTES
 from energyws.settings import Auth, Issuer
 
@@ -162,6 +159,7 @@ BY_SECRET = Verifier(AUTH)
 # The secret stands beside the issuers, and must not count.
 BY_ISSUER = Verifier(replace(AUTH, issuers=ISSUERS))
 FOR_AUDIENCE = Verifier(replace(AUTH, audience=AUDIENCE))
+BY_SCOPE = Verifier(replace(AUTH, scope_prefix="read:"))
 
 
 def refusal(verifier: Verifier, token: str, keys: Mapping[str, Sequence[Key]]) -> TokenRefused:
@@ -211,6 +209,9 @@ WITH_SECRET: dict[str, tuple[str, TokenReason]] = {
     "not ASCII": (f"{good()[:-1]}é", "malformed"),
     "lone surrogate": (f"{good()[:-1]}\ud800", "malformed"),
     "NUL": (f"{good()}\0", "malformed"),
+    # RFC 7515 section 2: without padding, or one token has several texts.
+    "padded signature": (f"{good()}=", "malformed"),
+    "padded parts": (".".join(f"{part}==" for part in good().split(".")), "malformed"),
     "line feed": (f"{good()}\n", "malformed"),
     "with its scheme": (f"Bearer {good()}", "malformed"),
     "base64, not base64url": (f"+/{good()}", "malformed"),
@@ -312,6 +313,33 @@ def test_attack_on_the_secret_is_refused(name: str) -> None:
     token, reason = WITH_SECRET[name]
 
     assert refusal(BY_SECRET, token, {}).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("claims", "wrong"),
+    [
+        ({"sub": ...}, "sub"),
+        ({"sub": ["canary"]}, "sub"),
+        ({"exp": ...}, "exp"),
+        ({"exp": "canary"}, "exp"),
+        ({"nbf": True}, "nbf"),
+        ({"iat": math.inf}, "iat"),
+        ({"streams": None}, "streams"),
+        ({"scope": 5}, "scope"),
+        ({"scp": ["read:energy", 5]}, "scope"),
+        ({"scp": {"read:energy": True}}, "scope"),
+        ({"scope": None}, "scope"),
+    ],
+)
+def test_a_wrong_claim_is_named(claims: dict[str, Any], wrong: str) -> None:
+    refused = refusal(BY_SCOPE, signed(**claims), {})
+
+    assert (refused.reason, refused.claim) == ("claims", wrong)
+
+
+def test_other_reasons_name_no_claim() -> None:
+    assert refusal(BY_SECRET, signed(exp=0), {}).claim is None
+    assert refusal(FOR_AUDIENCE, signed(aud="canary"), {}).claim is None
 
 
 def test_every_reason_has_its_error_code() -> None:
@@ -527,6 +555,76 @@ def test_each_type_of_key_checks_its_own_algorithm(world: World, kid: str) -> No
     assert BY_ISSUER.verify(nameless, world.keys, now=NOW) == expected
 
 
+@pytest.mark.parametrize("told", [{}, {"alg": "EdDSA"}, {"alg": "Ed25519"}])
+@pytest.mark.parametrize("alg", ["EdDSA", "Ed25519"])
+def test_ed25519_has_two_names(world: World, told: dict[str, str], alg: str) -> None:
+    # RFC 9864 section 2.2; EdDSA is the name of RFC 8037.
+    keys = {ALICE: parse_jwks(jwks(jwk(world.ed.public_key(), kid="ed", **told)))}
+    token = forge({"alg": alg, "kid": "ed"}, ALICES, by(world.ed, "EdDSA"))
+
+    assert BY_ISSUER.verify(token, keys, now=NOW).issuer == ALICE
+    forged = forge({"alg": alg, "kid": "ed"}, ALICES, by(Ed25519PrivateKey.generate(), "EdDSA"))
+    assert refusal(BY_ISSUER, forged, keys).reason == "signature"
+
+
+@pytest.mark.parametrize("alg", ["Ed448", "ed25519", "ES256"])
+def test_an_ed25519_key_checks_nothing_else(world: World, alg: str) -> None:
+    with pytest.raises(BadKeys):
+        parse_jwks(jwks(jwk(world.ed.public_key(), kid="ed", alg=alg)))
+    keys = {ALICE: parse_jwks(jwks(jwk(world.ed.public_key(), kid="ed")))}
+    token = forge({"alg": alg, "kid": "ed"}, ALICES, by(world.ed, "EdDSA"))
+    assert refusal(BY_ISSUER, token, keys).reason == "algorithm"
+
+
+def test_of_keys_with_one_kid_each_is_tried(world: World) -> None:
+    several = [jwk(key.public_key(), kid="1") for key in (world.bobs, world.mallorys, world.rsa)]
+    keys = {ALICE: parse_jwks(jwks(*several))}
+
+    assert BY_ISSUER.verify(world.alice(kid="1"), keys, now=NOW).issuer == ALICE
+    stranger = forge({"alg": "RS256", "kid": "1"}, ALICES, by(generate_rsa(65537, 2048), "RS256"))
+    assert refusal(BY_ISSUER, stranger, keys).reason == "signature"
+
+
+def test_a_forged_token_costs_a_bounded_number_of_signatures(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = {ALICE: parse_jwks(jwks(*[jwk(world.bobs.public_key(), kid="1")] * 100))}
+    tried: list[object] = []
+    verify = RSAAlgorithm.verify
+
+    def counted(self: RSAAlgorithm, *arguments: Any) -> bool:
+        tried.append(arguments)
+        return verify(self, *arguments)
+
+    monkeypatch.setattr(RSAAlgorithm, "verify", counted)
+    assert refusal(BY_ISSUER, world.alice(kid="1"), keys).reason == "signature"
+    assert len(tried) == MAX_TRIED
+
+
+DOUBTFUL = ["unknown_key", "signature", "algorithm"]
+
+
+@pytest.mark.parametrize("name", WITH_ISSUERS)
+def test_what_other_keys_might_check_is_in_doubt(world: World, name: str) -> None:
+    token, reason = WITH_ISSUERS[name]
+    refused = refusal(BY_ISSUER, token(world), world.keys)
+
+    if refused.doubt is None:
+        assert refused.issuer is None
+        assert reason not in ("unknown_key", "signature")
+    else:
+        assert refused.issuer in (ALICE, BOB)
+        assert reason in DOUBTFUL
+        refused.unsettled = True
+        assert refused.error is KEYS_UNAVAILABLE
+
+
+def test_algorithms_that_are_never_taken_are_refused_at_once(world: World) -> None:
+    for alg in ("none", "HS256", "RS512", "PS256"):
+        token = forge({"alg": alg, "kid": "rsa"}, ALICES, nobody)
+        assert refusal(BY_ISSUER, token, world.keys).doubt is None
+
+
 def test_token_without_kid_needs_the_only_key_of_its_type(world: World) -> None:
     two = jwks(jwk(world.public, kid="1"), jwk(world.bobs.public_key(), kid="2"))
     without_kid = world.alice(kid=...)
@@ -625,6 +723,96 @@ def test_streams_claim_restricts_what_may_be_read(
     assert (principal.may_read("energy"), principal.may_read("water")) == (energy, water)
 
 
+ANY, NONE, ENERGY = None, frozenset[str](), frozenset({"energy"})
+
+
+@pytest.mark.parametrize(
+    ("claims", "allowed"),
+    [
+        ({}, NONE),
+        ({"scope": ""}, NONE),
+        ({"scope": "openid profile"}, NONE),
+        ({"scope": "energy"}, NONE),
+        ({"scope": "write:energy"}, NONE),
+        ({"scope": "READ:energy"}, NONE),
+        ({"scope": "xread:energy"}, NONE),
+        ({"scope": "read:"}, NONE),
+        # RFC 8693 section 4.2, RFC 9068 section 2.2.3.
+        ({"scope": "read:energy openid"}, ENERGY),
+        ({"scope": "openid  read:energy"}, ENERGY),
+        ({"scope": "read:energy read:water"}, frozenset({"energy", "water"})),
+        ({"scope": ["read:energy", "openid"]}, ENERGY),
+        ({"scp": ["read:energy"]}, ENERGY),
+        ({"scp": "openid read:energy"}, ENERGY),
+        ({"scp": []}, NONE),
+        ({"scope": "read:water", "scp": ["read:energy"]}, frozenset({"energy", "water"})),
+        # The claim that lists streams counts alone.
+        ({"streams": ["energy"]}, ENERGY),
+        ({"streams": ["energy"], "scope": "read:water"}, ENERGY),
+        ({"streams": [], "scope": "read:water"}, NONE),
+    ],
+)
+def test_scopes_name_the_streams_that_may_be_read(
+    claims: dict[str, Any], allowed: frozenset[str] | None
+) -> None:
+    assert BY_SCOPE.verify(signed(**claims), {}, now=NOW).streams == allowed
+
+
+@pytest.mark.parametrize("prefix", ["", "energyws/read."])
+def test_any_prefix_may_mark_the_scopes(prefix: str) -> None:
+    verifier = Verifier(replace(AUTH, scope_prefix=prefix))
+
+    assert verifier.verify(signed(scope=f"{prefix}energy"), {}, now=NOW).may_read("energy")
+    assert not verifier.verify(signed(scope="x"), {}, now=NOW).may_read("energy")
+
+
+@pytest.mark.parametrize(
+    ("claims", "allowed"),
+    [
+        ({"https://energy.example/streams": ["energy"]}, ENERGY),
+        ({"https://energy.example/streams": []}, NONE),
+        ({}, ANY),
+        # Of no meaning under another name.
+        ({"streams": ["energy"]}, ANY),
+        ({"streams": "energy", "scope": 5}, ANY),
+    ],
+)
+def test_the_claim_that_lists_streams_may_have_another_name(
+    claims: dict[str, Any], allowed: frozenset[str] | None
+) -> None:
+    verifier = Verifier(replace(AUTH, streams_claim="https://energy.example/streams"))
+
+    assert verifier.verify(signed(**claims), {}, now=NOW).streams == allowed
+
+
+PREVIOUS = "canary-that-was-the-secret-until-yesterday"
+
+
+def test_two_secrets_are_good_while_they_overlap() -> None:
+    both = Verifier(replace(AUTH, jwt_secret_previous=PREVIOUS))
+    old = forge({"alg": "HS256"}, CLAIMS, hs(PREVIOUS))
+
+    assert both.verify(good(), {}, now=NOW) == both.verify(old, {}, now=NOW)
+    assert refusal(both, forge({"alg": "HS256"}, CLAIMS, hs("another")), {}).reason == "signature"
+    assert refusal(both, forge({"alg": "HS256"}, {"sub": 1}, hs(PREVIOUS)), {}).claim == "sub"
+    # Once it is taken out of the configuration.
+    for none in (None, ""):
+        after = Verifier(replace(AUTH, jwt_secret_previous=none))
+        assert refusal(after, old, {}).reason == "signature"
+
+
+def test_the_previous_secret_counts_no_more_than_the_other_beside_issuers(world: World) -> None:
+    verifier = Verifier(replace(AUTH, issuers=ISSUERS, jwt_secret_previous=PREVIOUS))
+    old = forge({"alg": "HS256"}, ALICES, hs(PREVIOUS))
+
+    assert refusal(verifier, old, world.keys).reason == "algorithm"
+
+
+def test_a_previous_secret_that_cannot_be_used_is_named(world: World) -> None:
+    with pytest.raises(BootError, match=r"auth\.jwt_secret_previous cannot be used"):
+        Verifier(replace(AUTH, jwt_secret_previous=encoded(world, Encoding.PEM).decode()))
+
+
 # The secret of the seed's README is among them.
 @pytest.mark.parametrize("secret", ["test-secret", "x", "schlüssel", '{"a": 1}', "a" * 1000])
 def test_minted_token_is_accepted_without_a_warning(secret: str) -> None:
@@ -681,7 +869,7 @@ headers = st.dictionaries(
     any_json | st.sampled_from(["HS256", "RS256", "none", "rsa", "ec"]),
 )
 claims_sets = st.dictionaries(
-    st.sampled_from(["sub", "exp", "nbf", "iat", "aud", "iss", "streams", "jti"]),
+    st.sampled_from(["sub", "exp", "nbf", "iat", "aud", "iss", "streams", "jti", "scope", "scp"]),
     any_json | st.sampled_from([ALICE, BOB, AUDIENCE, "me", NOW, ["energy"]]),
 )
 
@@ -711,6 +899,7 @@ def test_whatever_is_signed_is_a_sound_principal_or_refused(
         (FOR_AUDIENCE, {"alg": "HS256"}, hs()),
         (BY_SECRET, {"alg": "HS256"}, hs()),
         (BY_SECRET, {}, hs()),
+        (BY_SCOPE, {"alg": "HS256"}, hs()),
         (BY_ISSUER, {"alg": "RS256", "kid": "rsa"}, by(world.rsa, "RS256")),
         (BY_ISSUER, {}, by(world.rsa, "RS256")),
     ]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energyws.board import COLUMNS, ROWS, Board, Field, State
+from energyws.board import COLUMNS, MAX_ISSUERS, ROWS, Board, Field, State, issuer_id
 
 fields = st.sampled_from(Field)
 cells = st.tuples(st.integers(0, ROWS - 1), fields)
@@ -68,6 +68,28 @@ def test_cleared_row_is_empty_and_its_neighbours_are_not(board: Board) -> None:
     assert set(board.row(6).snapshot().values()) == {6}
     assert set(board.row(7).snapshot().values()) == {0}
     assert set(board.row(8).snapshot().values()) == {8}
+
+
+def test_issuers_are_told_and_cleared(board: Board) -> None:
+    one, other = issuer_id("https://one.example"), issuer_id("https://other.example")
+    row = Board(os.dup(board.descriptor)).row(3)
+    row.set_issuers([(one, 5), (other, 0)])
+    board.row(ROWS - 1).set_issuers([(one, 7)])
+
+    assert board.row(3).issuers() == {one: 5, other: 0}
+    row.set_issuers([(other, 6)])
+    assert board.row(3).issuers() == {other: 6}
+    row.clear()
+    assert (board.row(3).issuers(), board.row(ROWS - 1).issuers()) == ({}, {one: 7})
+    # Its neighbours in memory.
+    assert board.row(2).issuers() == board.row(4).issuers() == {}
+
+
+def test_of_more_issuers_than_there_is_room_for_the_first_are_told(board: Board) -> None:
+    many = [(issuer_id(f"{n}"), n) for n in range(MAX_ISSUERS + 5)]
+    board.row(ROWS - 1).set_issuers(many)
+
+    assert board.row(ROWS - 1).issuers() == dict(many[:MAX_ISSUERS])
 
 
 def test_last_row_is_counted(board: Board) -> None:

@@ -114,6 +114,34 @@ def test_missing_configuration_says_how_to_make_one(tmp_path: Path) -> None:
     assert "cp config/config.example.yaml config/config.yaml" in done.stderr
 
 
+def test_previous_secret_that_is_a_key_pair_is_found_by_the_check(directory: Path) -> None:
+    key = "-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----"
+    done = energyws(
+        "check-config",
+        cwd=directory,
+        JWT_SECRET=SECRET,
+        ENERGYWS_AUTH__JWT_SECRET_PREVIOUS=key,
+    )
+    assert done.returncode == 2
+    assert "auth.jwt_secret_previous cannot be used" in done.stderr
+    assert "PUBLIC KEY" not in done.stderr
+
+
+def test_minted_token_is_one_of_the_newest_secret_and_names_streams_as_configured(
+    directory: Path,
+) -> None:
+    done = energyws(
+        "token",
+        *("--sub", "me", "--stream", "energy", "--set", "auth.streams_claim=may_read"),
+        cwd=directory,
+        JWT_SECRET=SECRET,
+        ENERGYWS_AUTH__JWT_SECRET_PREVIOUS="the-secret-before-of-more-than-32-bytes",
+    )
+    claims = jwt.decode(done.stdout.strip(), SECRET, ["HS256"])
+    assert claims["may_read"] == ["energy"]
+    assert "streams" not in claims
+
+
 @pytest.mark.e2e
 def test_tail_prints_frames_and_ends_with_its_pipe(serve: type[Service], records: Records) -> None:
     service = serve().ready()

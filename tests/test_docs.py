@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
+from energyws.claims import streams
 from energyws.control.health import REASONS
 from energyws.control.host import Host
 from energyws.control.limits import doubts
@@ -19,14 +21,15 @@ from energyws.control.metrics import DEFINITIONS
 from energyws.control.reload import TABLE, Takes
 from energyws.control.status import Ending, Partition
 from energyws.control.top.keys import KEYS
-from energyws.errors import ExitCode, Faulty, TokenReason
+from energyws.errors import ExitCode, Faulty, TokenClaim, TokenReason
 from energyws.protocol import Unrecovered
-from energyws.settings import Kafka, Settings
+from energyws.settings import Auth, Kafka, Settings
 from tests.control.documents import Child, document
 
 ROOT = Path(__file__).parent.parent
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
+TOKENS = (ROOT / "docs" / "tokens.md").read_text()
 METRICS = (ROOT / "docs" / "metrics.md").read_text()
 METRICS_TABLES = (
     "## Service",
@@ -153,6 +156,17 @@ def test_labels_of_metrics_are_documented() -> None:
 def test_reasons_of_refused_tokens_are_documented() -> None:
     rows = table(METRICS, "## Why a token is refused")
     assert [reason.strip("`") for reason, *_ in rows] == [*get_args(TokenReason)]
+    claims = next(meaning for labels, meaning in table(METRICS, "## Labels") if labels == "`claim`")
+    assert {*get_args(TokenClaim)} < {*re.findall("`([a-z]+)`", claims)}
+
+
+def test_tokens_allow_the_streams_that_the_page_says() -> None:
+    allowed = {"all streams": None, "no stream": frozenset[str](), "energy": frozenset({"energy"})}
+    rows = table(TOKENS, "## Streams by token")
+    assert {says for *_, says, _ in rows} == allowed.keys()
+    for configured, token, says, _ in rows:
+        settings = Auth(**dict(re.findall(r'`auth\.([a-z_]+): "(.+)"`', configured)))
+        assert streams(json.loads(token.strip("`")), settings) == allowed[says]
 
 
 def test_metrics_of_the_operators_page_exist() -> None:
@@ -173,11 +187,13 @@ def keys_of(kind: Any, prefix: str = "") -> Iterator[str]:
                 yield from keys_of(inner, f"{prefix}{each.name}.")
 
 
-def test_configuration_keys_of_the_operators_page_exist() -> None:
+@pytest.mark.parametrize(("page", "least"), [("operations", 20), ("tokens", 10)])
+def test_configuration_keys_of_the_pages_exist(page: str, least: int) -> None:
     known = set(keys_of(Settings))
     sections = "|".join(each.name for each in fields(Settings))
-    named = set(re.findall(rf"`((?:{sections})\.[a-z_.]+)", OPERATIONS))
-    assert len(named) > 20
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    named = set(re.findall(rf"`((?:{sections})\.[a-z_.]+)", text))
+    assert len(named) > least
     assert sorted(named - known) == []
 
 

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energyws import auth
-from energyws.auth import Key, Principal, TokenRefused, Verifier
+from energyws.auth import Principal, Verifier
+from energyws.claims import TokenRefused
+from energyws.jwks import Key
 from energyws.seen import Grant, Seen, digest
 from energyws.settings import Auth, Issuer
 

@@ -63,7 +63,7 @@ def test_tls_comes_back_as_a_pair_of_paths() -> None:
 def test_secrets_stay_out_of_the_representation() -> None:
     settings = Settings(
         kafka=Kafka(brokers="b:9092", options={"sasl.password": SECRET}),
-        auth=Auth(jwt_secret=SECRET),
+        auth=Auth(jwt_secret=SECRET, jwt_secret_previous=SECRET),
     )
 
     assert SECRET not in repr(settings)

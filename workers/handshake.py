@@ -11,7 +11,6 @@ import base64
 import binascii
 import random
 import resource
-import time
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl
@@ -19,8 +18,9 @@ from urllib.parse import parse_qsl
 from picows import WSListener, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
 
 from energyws import protocol
-from energyws.auth import Principal, TokenRefused
+from energyws.auth import Principal
 from energyws.board import Board, Field
+from energyws.claims import TokenRefused
 from energyws.deflate import BadOffer, negotiate
 from energyws.errors import (
     BAD_REQUEST,
@@ -36,7 +36,7 @@ from energyws.flood import Limited
 from energyws.log import Log
 from energyws.protocol import BadClientMessage, Subscribe
 from energyws.settings import Auth
-from energyws.tally import HANDSHAKES, TOKEN_REFUSALS
+from energyws.tally import HANDSHAKES
 from workers.refused import Refused
 from workers.session import Context, Session
 from workers.upgrade import switching
@@ -60,17 +60,23 @@ _log = Log("handshake")
 class Refusal(Exception):
     """A request that is answered with an error.
 
-    reason, subject: for the log, not for the client; the subject only of a token that was signed
-    with one of our keys.
+    reason, claim, subject: for the log, not for the client; the claim is the one that is wrong, the
+    subject only that of a token that was signed with one of our keys.
     """
 
     def __init__(
-        self, error: ErrorCode, detail: str = "", reason: str = "", subject: str | None = None
+        self,
+        error: ErrorCode,
+        detail: str = "",
+        reason: str = "",
+        claim: str | None = None,
+        subject: str | None = None,
     ) -> None:
         super().__init__(error.code)
         self.error = error
         self.detail = detail
         self.reason = reason or error.code.lower()
+        self.claim = claim
         self.subject = subject
 
 
@@ -161,15 +167,15 @@ class Gate:
             raise Refusal(BAD_REQUEST, str(bad)) from None
 
     def _authenticate(self, request: WSUpgradeRequest, query: str) -> Principal:
-        token = _token(request, query)
-        keys = self.context.keys
         try:
-            return self.context.verifier.verify(token, keys.keys, now=time.time())
+            return self.context.tokens.check(_token(request, query))
         except TokenRefused as refused:
-            # An issuer is named where a key is not known: it may be a new one.
-            keys.refresh_soon(refused.issuer)
-            TOKEN_REFUSALS.count(self.context.row, refused.reason)
-            raise Refusal(refused.error, reason=refused.reason, subject=refused.subject) from None
+            raise Refusal(
+                refused.error,
+                reason=refused.reason,
+                claim=refused.claim,
+                subject=refused.subject,
+            ) from None
 
     def _count(self, error: ErrorCode) -> None:
         HANDSHAKES.count(self.context.row, error.code.lower())
@@ -188,10 +194,11 @@ class Gate:
         # One kind for each reason: a crowd with bad tokens must not hide that the service is full.
         self._limited.warning(
             "connection refused",
-            kind=refusal.reason,
+            kind=f"{refusal.reason} {refusal.claim or ''}",
             peer=peer,
             subject=refusal.subject,
             reason=refusal.reason,
+            claim=refusal.claim,
         )
 
 

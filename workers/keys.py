@@ -7,14 +7,14 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, InvalidURL
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from energyws.auth import MAX_JWKS_BYTES, BadKeys, Key, parse_jwks
+from energyws.jwks import MAX_JWKS_BYTES, BadKeys, Key, parse_jwks
 from energyws.log import Log
 from energyws.settings import Auth, Issuer
 from workers.runtime import vital
@@ -32,31 +32,57 @@ _log = Log("keys")
 
 @dataclass(slots=True)
 class _Endpoint:
-    """One issuer's JWKS, and when it is fetched next (monotonic seconds)."""
+    """One issuer's JWKS, and when it is fetched next (monotonic seconds).
+
+    wanted: sooner than that, as soon as REFRESH_LIMIT_SECONDS allow. gone: never again. wake: set
+    when one of the two has changed.
+    """
 
     issuer: Issuer
     due: float = float("-inf")
     fetched_at: float = float("-inf")
     failures: int = 0
+    wanted: bool = False
+    gone: bool = False
+    wake: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """When a fetch that succeeded began (monotonic seconds), and when it ended (Unix seconds)."""
+
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What has been fetched, by issuer: keys and fetches of the same moment."""
+
+    keys: Mapping[str, tuple[Key, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    fetches: Mapping[str, Fetch] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class KeyStore:
-    """`keys` maps each issuer to its keys; issuers that were never reached are missing.
+    """`known` has each issuer's keys; issuers that were never reached are missing.
 
     It is replaced, never changed: whoever reads it needs no lock. What was fetched once is kept
-    while an endpoint cannot be reached.
+    while an endpoint cannot be reached. fetched: called in a thread that fetches, after each fetch
+    that has succeeded. Each issuer has a thread: one that is slow delays no other.
     """
 
-    def __init__(self, settings: Auth) -> None:
-        self.keys: Mapping[str, tuple[Key, ...]] = MappingProxyType({})
-        self._endpoints: list[_Endpoint] = []
-        self._wanted: set[str] = set()
-        self._wake = threading.Event()
-        self._stopping = False
-        self._thread: threading.Thread | None = None
-        # Held where `keys` is replaced: by the thread, and by whoever adopts settings.
+    def __init__(self, settings: Auth, fetched: Callable[[], None] = lambda: None) -> None:
+        self.known: Known = Known()
+        self._fetched = fetched
+        self._endpoints: dict[str, _Endpoint] = {}
+        # Held where `known` is replaced: by the threads, and by `adopt`.
         self._replacing = threading.Lock()
         self.adopt(settings)
+
+    @property
+    def keys(self) -> Mapping[str, tuple[Key, ...]]:
+        """Those of `known`."""
+        return self.known.keys
 
     def adopt(self, settings: Auth) -> None:
         """Trust these issuers from now on, and fetch all their keys soon.
@@ -65,53 +91,55 @@ class KeyStore:
         """
         self._refresh_seconds = settings.jwks_refresh_seconds
         self._timeout_seconds = settings.jwks_timeout_seconds
+        self.close()
         with self._replacing:
-            same = {endpoint.issuer for endpoint in self._endpoints}
+            same = {endpoint.issuer for endpoint in self._endpoints.values()}
             kept = {each.issuer for each in settings.issuers if each in same}
-            self._endpoints = [_Endpoint(issuer) for issuer in settings.issuers]
-            self.keys = MappingProxyType({k: v for k, v in self.keys.items() if k in kept})
-        if self._endpoints and self._thread is None:
-            self._thread = threading.Thread(target=vital(self._run), name="keys", daemon=True)
-            self._thread.start()
-        self._wake.set()
+            self._endpoints = {each.issuer: _Endpoint(each) for each in settings.issuers}
+            keys, fetches = self.known.keys, self.known.fetches
+            self.known = Known(
+                MappingProxyType({k: v for k, v in keys.items() if k in kept}),
+                MappingProxyType({k: v for k, v in fetches.items() if k in kept}),
+            )
+        for endpoint in self._endpoints.values():
+            run = vital(self._run)
+            threading.Thread(target=run, args=(endpoint,), name="keys", daemon=True).start()
 
-    def refresh_soon(self, issuer: str | None) -> None:
+    def refresh_soon(self, issuer: str) -> None:
         """A token named a key that is not here: look again, REFRESH_LIMIT_SECONDS apart."""
-        if issuer is not None and issuer not in self._wanted:
-            self._wanted.add(issuer)
-            self._wake.set()
+        endpoint = self._endpoints.get(issuer)
+        if endpoint is not None and not endpoint.wanted:
+            endpoint.wanted = True
+            endpoint.wake.set()
 
     def close(self) -> None:
-        """End the thread soon; it does not wait for a fetch under way."""
-        self._stopping = True
-        self._wake.set()
+        """End the threads soon; it does not wait for a fetch under way."""
+        for endpoint in self._endpoints.values():
+            endpoint.gone = True
+            endpoint.wake.set()
 
-    def _run(self) -> None:
-        while not self._stopping:
+    def _run(self, endpoint: _Endpoint) -> None:
+        while not endpoint.gone:
             # Before anything is looked at: what comes later ends the wait below.
-            self._wake.clear()
-            for endpoint in self._endpoints:
-                if self._stopping:
-                    return
-                if endpoint.issuer.issuer in self._wanted:
-                    allowed = endpoint.fetched_at + REFRESH_LIMIT_SECONDS
-                    endpoint.due = min(endpoint.due, allowed)
-                if endpoint.due <= time.monotonic():
-                    self._wanted.discard(endpoint.issuer.issuer)
-                    endpoint.fetched_at = time.monotonic()
-                    pause = self._fetch(endpoint) * random.uniform(1 - JITTER, 1)
-                    endpoint.due = time.monotonic() + pause
-            due = min((endpoint.due for endpoint in self._endpoints), default=None)
-            self._wake.wait(None if due is None else max(0.0, due - time.monotonic()))
+            endpoint.wake.clear()
+            if endpoint.wanted:
+                endpoint.due = min(endpoint.due, endpoint.fetched_at + REFRESH_LIMIT_SECONDS)
+            if endpoint.due <= time.monotonic():
+                # Before the fetch begins: what is wanted from now on takes another one.
+                endpoint.wanted = False
+                endpoint.fetched_at = time.monotonic()
+                pause = self._fetch(endpoint) * random.uniform(1 - JITTER, 1)
+                endpoint.due = time.monotonic() + pause
+            endpoint.wake.wait(max(0.0, endpoint.due - time.monotonic()))
 
     def _fetch(self, endpoint: _Endpoint) -> float:
         """Fetch one issuer's keys; returns the seconds to the next regular fetch."""
-        issuer = endpoint.issuer
+        issuer, began = endpoint.issuer, time.monotonic()
         known = self.keys.get(issuer.issuer, ())
         try:
             keys = parse_jwks(_download(issuer.jwks_url, self._timeout_seconds))
         except Exception as error:
-            # Whatever an endpoint sends: without this thread no key is ever refreshed again.
+            # Whatever an endpoint sends: it is tried again.
             if not endpoint.failures:
                 _log.error(
                     "keys cannot be fetched: trying again",
@@ -127,11 +155,20 @@ class KeyStore:
             _log.info("keys fetched", issuer=issuer.name, keys=len(keys))
         endpoint.failures = 0
         with self._replacing:
-            # Other settings may have come meanwhile. The same keys stay the same objects: what was
-            # checked with them stays checked.
-            if keys != known and any(endpoint is each for each in self._endpoints):
-                self.keys = MappingProxyType({**self.keys, issuer.issuer: keys})
+            # Other settings may have come meanwhile.
+            if not endpoint.gone:
+                self.known = _with(self.known, issuer.issuer, keys, Fetch(began, time.time()))
+        self._fetched()
         return self._refresh_seconds
+
+
+def _with(known: Known, issuer: str, keys: tuple[Key, ...], fetch: Fetch) -> Known:
+    # The same keys stay the same objects: what was checked with them stays checked.
+    same = known.keys.get(issuer) == keys
+    return Known(
+        known.keys if same else MappingProxyType({**known.keys, issuer: keys}),
+        MappingProxyType({**known.fetches, issuer: fetch}),
+    )
 
 
 class _Patience(io.RawIOBase):

@@ -18,12 +18,12 @@ from workers.bus import Subscriber
 from workers.certificate import expires_at
 from workers.handshake import Gate, max_descriptor
 from workers.hub import Hub
-from workers.keys import KeyStore
 from workers.listener import Listener
 from workers.meeting import current
 from workers.roster import Roster
-from workers.runtime import Child, run, vital_task
+from workers.runtime import Child, run, vital, vital_task
 from workers.session import Context
+from workers.tokens import Tokens
 from workers.upkeep import Upkeep
 
 TICK_SECONDS: Final = 1.0
@@ -60,21 +60,19 @@ class Worker:
     def __init__(self, child: Child) -> None:
         settings = child.settings
         assert child.listen_fd is not None
-        # Before anything that runs: it may be what cannot be used.
-        tls = tls_context(settings.server.tls)
-        verifier = Verifier(settings.auth)
-        child.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
         self._child = child
         self._loop = asyncio.get_running_loop()
         self._synced = asyncio.Event()
+        self._keys_there = asyncio.Event()
         self._queue_not_ours = asyncio.Event()
-        self._keys = KeyStore(settings.auth)
+        # Before anything that runs: it may be what cannot be used.
+        tls = tls_context(settings.server.tls)
+        child.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
+        self._tokens = Tokens(settings.auth, child.row, self._on_fetched)
         self._roster = Roster(settings.server, settings.auth)
         bus = current(child.bus_directory)
         self._hub = Hub(settings.streams, settings.history, bus, child.row, self._synced.set)
-        self._context = Context(
-            settings.server, self._hub, self._roster, verifier, self._keys, child.row
-        )
+        self._context = Context(settings.server, self._hub, self._roster, self._tokens, child.row)
         self._gate = Gate(self._context, settings.auth, child.board)
         self._listener = Listener(
             socket.socket(fileno=child.listen_fd),
@@ -108,6 +106,12 @@ class Worker:
         if child.departure is not Departure.HANDOVER:
             # Also when it is to leave already: somebody may wait in the queue.
             self._listener.start()
+        self._show_keys()
+        # Without any keys it refuses every client. While it is not ready, newcomers go to other
+        # workers, and a rolling restart keeps the worker before it.
+        able = asyncio.create_task(self._keys_there.wait())
+        await asyncio.wait({able, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        able.cancel()
         if not leaving.done():
             child.ready()
         await leaving
@@ -121,7 +125,7 @@ class Worker:
         self._subscriber.close()
         self._hub.close()
         self._roster.close()
-        self._keys.close()
+        self._tokens.close()
 
     async def _leave(self) -> None:
         child = self._child
@@ -157,10 +161,20 @@ class Worker:
         self._listener.adopt(settings.server, tls)
         self._child.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
         self._roster.adopt(settings.server, settings.auth)
-        self._keys.adopt(settings.auth)
+        self._tokens.adopt(settings.auth, verifier)
         self._gate.auth = settings.auth
         self._context.settings = settings.server
-        self._context.verifier = verifier
+        self._show_keys()
+
+    def _on_fetched(self) -> None:
+        # In the thread that fetches, which may outlive the loop by a moment.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._show_keys)
+
+    @vital
+    def _show_keys(self) -> None:
+        if self._tokens.show():
+            self._keys_there.set()
 
     async def _tick(self) -> None:
         while True:

@@ -88,7 +88,8 @@ def _check_auth(auth: dict[str, Any], problems: Problems) -> None:
         problems.add(("auth", "jwks_url"), "needs auth.issuer too: whose tokens these keys check")
     if has("issuer") and not has("jwks_url") and not has("issuers"):
         problems.add(("auth", "issuer"), "needs auth.jwks_url too: where the issuer's keys are")
-    _check_redacted(("auth", "jwt_secret"), auth.get("jwt_secret"), problems)
+    for key in ("jwt_secret", "jwt_secret_previous"):
+        _check_redacted(("auth", key), auth.get(key), problems)
 
 
 def _check_issuers(auth: dict[str, Any], problems: Problems) -> None:
@@ -183,16 +184,15 @@ def _overlap(one: str, other: str) -> bool:
 
 def _warnings(settings: Settings) -> Iterator[str]:
     auth = settings.auth
-    if auth.jwt_secret is not None:
-        if auth.issuers:
-            yield "auth.jwt_secret: not used: the keys of auth.issuers win over it; remove one"
-        if len(auth.jwt_secret.encode()) < _SECRET_BYTES:
-            yield (
-                f"auth.jwt_secret: shorter than {_SECRET_BYTES} bytes, so it can be guessed "
-                "(RFC 7518, section 3.2): make one with `openssl rand -base64 32`"
-            )
-        if auth.jwt_secret != auth.jwt_secret.strip():
-            yield "auth.jwt_secret: begins or ends with white space, which is part of the secret"
+    for key, secret in (
+        ("jwt_secret", auth.jwt_secret),
+        ("jwt_secret_previous", auth.jwt_secret_previous),
+    ):
+        yield from _secret_warnings(f"auth.{key}", secret, bool(auth.issuers))
+    if auth.jwt_secret is not None and auth.jwt_secret == auth.jwt_secret_previous:
+        yield "auth.jwt_secret_previous: the same as auth.jwt_secret, so it adds nothing; remove it"
+    if auth.scope_prefix is not None and auth.scope_prefix != auth.scope_prefix.strip():
+        yield "auth.scope_prefix: begins or ends with white space, which no scope does"
     if auth.issuer is not None and auth.jwks_url is None:
         yield "auth.issuer: not used without auth.jwks_url; remove it"
     for each in auth.issuers:
@@ -202,6 +202,20 @@ def _warnings(settings: Settings) -> Iterator[str]:
                 f"auth.issuers: the keys of {shown(each.issuer)} come over http://, where anyone "
                 "on the way can replace them: use https://"
             )
+
+
+def _secret_warnings(key: str, secret: str | None, issuers: bool) -> Iterator[str]:
+    if not secret:
+        return
+    if issuers:
+        yield f"{key}: not used: the keys of auth.issuers win over it; remove one"
+    if len(secret.encode()) < _SECRET_BYTES:
+        yield (
+            f"{key}: shorter than {_SECRET_BYTES} bytes, so it can be guessed "
+            "(RFC 7518, section 3.2): make one with `openssl rand -base64 32`"
+        )
+    if secret != secret.strip():
+        yield f"{key}: begins or ends with white space, which is part of the secret"
 
 
 def is_loopback(host: str) -> bool:

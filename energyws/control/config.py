@@ -28,9 +28,17 @@ from energyws.control.problems import (
     without_user_info,
 )
 from energyws.errors import ConfigError
-from energyws.settings import Issuer, Settings, Stream
+from energyws.settings import Auth, Issuer, Settings, Stream
 
-__all__ = ["check_files", "describe", "load", "parse", "warnings", "with_secret_file"]
+__all__ = [
+    "check_files",
+    "describe",
+    "load",
+    "parse",
+    "secret_files",
+    "warnings",
+    "with_secret_file",
+]
 
 _ADAPTER: Final = TypeAdapter(Settings)
 _UNKNOWN_KEY: Final = "unexpected_keyword_argument"
@@ -79,27 +87,56 @@ def parse(
 
 
 def with_secret_file(settings: Settings) -> Settings:
-    """The settings with what auth.jwt_secret_file holds now; raises ConfigError."""
-    name = settings.auth.jwt_secret_file
-    if name is None:
-        return settings
-    try:
-        # Editors and `echo` end a file with a newline, which nobody means.
-        secret = Path(name).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        problem = f"auth.jwt_secret_file: cannot read {shown(name)}: {reason}"
-        raise ConfigError([problem], "secret") from None
-    if not secret:
-        raise ConfigError([f"auth.jwt_secret_file: {shown(name)} is empty"], "secret")
-    return replace(settings, auth=replace(settings.auth, jwt_secret=secret))
+    """The settings with what the files of secrets hold now; raises ConfigError with each problem.
+
+    The previous secret's file may be empty: that ends the overlap of two.
+    """
+    held, problems = _secrets(settings.auth), []
+    for key, name in secret_files(settings).items():
+        try:
+            # Editors and `echo` end a file with a newline, which nobody means.
+            secret = Path(name).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            problems.append(f"auth.{key}_file: cannot read {shown(name)}: {reason}")
+            continue
+        if not secret and key == "jwt_secret":
+            problems.append(f"auth.{key}_file: {shown(name)} is empty")
+        held[key] = secret or None
+    if problems:
+        raise ConfigError(problems, "secret")
+    return _holding(settings, held)
+
+
+def secret_files(settings: Settings) -> dict[str, str]:
+    """The paths of files with secrets, by the key of `auth` that has what they hold."""
+    auth = settings.auth
+    names = {
+        "jwt_secret": auth.jwt_secret_file,
+        "jwt_secret_previous": auth.jwt_secret_previous_file,
+    }
+    return {key: name for key, name in names.items() if name is not None}
 
 
 def describe(settings: Settings) -> str:
     """The settings as YAML that `parse` takes, with `***` in place of every secret."""
-    if settings.auth.jwt_secret_file is not None:
-        settings = replace(settings, auth=replace(settings.auth, jwt_secret=None))
+    files = secret_files(settings)
+    held = {key: None if key in files else text for key, text in _secrets(settings.auth).items()}
+    settings = _holding(settings, held)
     return yamltree.write(_presentable((), asdict(settings)))
+
+
+def _secrets(auth: Auth) -> dict[str, str | None]:
+    return {"jwt_secret": auth.jwt_secret, "jwt_secret_previous": auth.jwt_secret_previous}
+
+
+def _holding(settings: Settings, held: Mapping[str, str | None]) -> Settings:
+    auth = replace(
+        settings.auth,
+        jwt_secret=held["jwt_secret"],
+        jwt_secret_previous=held["jwt_secret_previous"],
+    )
+    return replace(settings, auth=auth)
 
 
 def _read(text: str, source_name: str, problems: Problems) -> dict[str, Any] | None:
@@ -190,6 +227,9 @@ def _add_wrong(path: KeyPath, value: Any, problems: Problems) -> None:
 def _normalise(settings: Settings) -> Settings:
     """The shorthands written out: `streams` and `auth.issuers` then tell it all."""
     kafka, auth = settings.kafka, settings.auth
+    if not auth.jwt_secret_previous:
+        auth = replace(auth, jwt_secret_previous=None)
+        settings = replace(settings, auth=auth)
     if kafka.topic is not None:
         # A stream energy beside it has the same topic: cross_check saw to that.
         streams = {"energy": Stream(topic=kafka.topic), **settings.streams}

@@ -13,23 +13,28 @@ NO_CONSUMER: Final = "the consumer is not running"
 NO_BROKER: Final = "the broker is not reachable"
 NOT_READ_BACK: Final = "the consumer has not read all topics back yet"
 NO_WORKER: Final = "no worker is ready"
+NO_KEYS: Final = "no issuer's keys have been fetched yet"
 
-REASONS: Final = (DRAINING, NO_CONSUMER, NO_BROKER, NOT_READ_BACK, NO_WORKER)
+REASONS: Final = (DRAINING, NO_CONSUMER, NO_BROKER, NOT_READ_BACK, NO_WORKER, NO_KEYS)
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """One child that has not ended. doomed: it hung or was overdue, and is being killed."""
+    """One child that has not ended. doomed: it hung or was overdue, and is being killed.
+
+    keyless: a worker that has no key of any issuer yet, and so can check no token.
+    """
 
     is_worker: bool
     state: State
     broker_up: bool
     doomed: bool = False
+    keyless: bool = False
 
     @property
     def works(self) -> bool:
         """Whether it does its work."""
-        return self.state is State.READY and not self.doomed
+        return self.state is State.READY and not self.doomed and not self.keyless
 
 
 def unready(draining: bool, children: Sequence[Sight]) -> list[str]:
@@ -42,6 +47,8 @@ def unready(draining: bool, children: Sequence[Sight]) -> list[str]:
         reasons.append(NO_BROKER)
     elif not any(child.works for child in consumers):
         reasons.append(NOT_READ_BACK)
-    if not any(child.is_worker and child.works for child in children):
-        reasons.append(NO_WORKER)
+    workers = [child for child in children if child.is_worker]
+    if not any(child.works for child in workers):
+        keyless = any(child.keyless and not child.doomed for child in workers)
+        reasons.append(NO_KEYS if keyless else NO_WORKER)
     return reasons

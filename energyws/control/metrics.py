@@ -135,9 +135,16 @@ DEFINITIONS: Final = (
     Definition(
         "energyws_token_refusals",
         "counter",
-        ("reason",),
+        ("reason", "claim"),
         "Tokens that let nobody in, at a handshake or a renewal.",
         labelled(tally.TOKEN_REFUSALS),
+    ),
+    Definition(
+        "energyws_issuer_keys_fetched_timestamp_seconds",
+        "gauge",
+        ("issuer",),
+        "When an issuer's keys were last fetched, in Unix seconds; 0: not yet.",
+        lambda totals: [((name,), at) for name, at in totals.status.issuers.items()],
     ),
     Definition(
         "energyws_closes",

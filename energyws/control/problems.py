@@ -12,6 +12,7 @@ KeyPath = tuple[str | int, ...]
 _MAX_SHOWN: Final = 60
 _USER_INFO: Final = re.compile(r"//[^/@\s]*@")
 _SECRET_OPTION: Final = re.compile(r"pass|secret|token|key|oauthbearer\.config", re.IGNORECASE)
+_SECRETS: Final = (("auth", "jwt_secret"), ("auth", "jwt_secret_previous"), ("admin", "token"))
 REDACTED: Final = "***"
 
 
@@ -24,7 +25,7 @@ def is_secret(path: KeyPath) -> bool:
     """Whether the value at this path must never be shown."""
     if path[:2] == ("kafka", "options"):
         return len(path) > 2 and _SECRET_OPTION.search(str(path[2])) is not None
-    return path[:2] in (("auth", "jwt_secret"), ("admin", "token"))
+    return path[:2] in _SECRETS
 
 
 def without_user_info(text: str) -> str:

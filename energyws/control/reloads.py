@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from energyws.board import Field, Row
-from energyws.control.config import check_files, with_secret_file
+from energyws.control.config import check_files, secret_files, with_secret_file
 from energyws.control.files import Watched
 from energyws.control.notify import Manager
 from energyws.control.trial import Trial
@@ -112,5 +112,7 @@ class Reloads:
 
 
 def _secret_files(settings: Settings) -> list[str]:
-    tls, secret = settings.server.tls, settings.auth.jwt_secret_file
-    return [*([tls.cert, tls.key] if tls else []), *([secret] if secret else [])]
+    tls = settings.server.tls
+    # The same file may be named twice; it is looked at once.
+    names = [*([tls.cert, tls.key] if tls else []), *secret_files(settings).values()]
+    return list(dict.fromkeys(names))

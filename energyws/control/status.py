@@ -6,13 +6,14 @@ Children are not asked: all of it is read from the board and from /proc.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import psutil
 
 from energyws import tally
-from energyws.board import MAX_PARTITIONS, Field, Place, Row, State
+from energyws.board import MAX_PARTITIONS, Field, Place, Row, State, issuer_id
+from energyws.settings import Issuer
 
 # Why a child ended: as it was told, by itself, by a signal, or killed since it hung or was overdue.
 Ending = Literal["told", "failed", "killed", "hung", "overdue"]
@@ -93,7 +94,8 @@ class Partition:
 class Status:
     """The service at `wall`, in Unix seconds. `events` are the supervisor's newest log lines.
 
-    ended, starts: by the name of the child; exits: by its name and the reason.
+    ended, starts: by the name of the child; exits: by its name and the reason. issuers: by the
+    issuer's name, when its keys were last fetched, in Unix seconds; 0: never.
     """
 
     wall: float
@@ -110,6 +112,7 @@ class Status:
     exits: Mapping[tuple[str, Ending], int]
     partitions: Sequence[Partition]
     events: Sequence[Mapping[str, object]]
+    issuers: Mapping[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """For scripts; what is documented of it stays."""
@@ -159,6 +162,21 @@ def partitions_of(row: Row, streams: Sequence[str]) -> Iterable[Partition]:
             row.place(entry, Place.END),
             row.place(entry, Place.RECORD_MS),
         )
+
+
+def keys_fetched(issuers: Iterable[Issuer], workers: Iterable[Row]) -> dict[str, float]:
+    """By the issuer's name, when the worker whose keys are oldest fetched them, in Unix seconds.
+
+    0: some worker has none yet, or there is no worker.
+    """
+    told = [row.issuers() for row in workers]
+    oldest: dict[str, float] = {}
+    for each in issuers:
+        number = issuer_id(each.issuer)
+        at = min((known[number] for known in told if number in known), default=0) / 1000
+        # Names need not be different.
+        oldest[each.name] = min(at, oldest.get(each.name, at))
+    return oldest
 
 
 def _usage(name: str, usage: Usage) -> dict[str, Any]:

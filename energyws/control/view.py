@@ -16,7 +16,7 @@ from energyws.control.admin import Answers, Pages
 from energyws.control.children import Children
 from energyws.control.fleet import Fleet
 from energyws.control.metrics import exposition
-from energyws.control.status import Status, usage_of
+from energyws.control.status import Status, keys_fetched, usage_of
 from energyws.log import Recent
 from energyws.version import installed
 
@@ -57,6 +57,7 @@ class View:
                 state=State(child.row[Field.STATE]),
                 broker_up=bool(child.row[Field.BROKER_UP]),
                 doomed=child.end is not None,
+                keyless=bool(child.row[Field.KEYLESS]),
             )
             for child in self._children
         ]
@@ -79,6 +80,10 @@ class View:
             starts=sight.starts,
             exits=sight.exits,
             partitions=list(sight.partitions.values()),
+            issuers=keys_fetched(
+                self._fleet.settings.auth.issuers,
+                [child.row for child in self._children if child.spec.slot is not None],
+            ),
             events=self._recent.events(),
         )
 

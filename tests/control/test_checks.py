@@ -71,6 +71,15 @@ NO_URL = "use an http or https URL without a user name"
             'auth: {jwt_secret: "***"}',
             ["c.yaml:2: auth.jwt_secret: *** stands for a secret left out: put in the real one"],
         ),
+        (
+            f'auth: {{jwt_secret: {SECRET}, jwt_secret_previous: "***"}}',
+            [
+                "c.yaml:2: auth.jwt_secret_previous: "
+                "*** stands for a secret left out: put in the real one"
+            ],
+        ),
+        (f"auth: {{jwt_secret_previous: {SECRET}}}", [f"c.yaml:2: {NOBODY}"]),
+        ("auth: {jwt_secret_previous_file: /s}", [f"c.yaml:2: {NOBODY}"]),
         (f"auth: {{jwt_secrt: {SECRET}}}", None),
         ("auth: {jwt_secret: 5}", None),
         ('auth: {jwt_secret: "$(UNSET)"}', None),
@@ -225,6 +234,24 @@ def test_the_two_ports_must_not_clash(server: str, admin: str, clash: bool) -> N
             f"{{jwt_secret: {SECRET}, issuer: i, jwks_url: '{JWKS}'}}",
             ["auth.jwt_secret: not used"],
         ),
+        (
+            f"{{jwt_secret: {SECRET}, jwt_secret_previous: {'y' * 31}}}",
+            ["auth.jwt_secret_previous: shorter than 32 bytes"],
+        ),
+        (f"{{jwt_secret: {SECRET}, jwt_secret_previous: ''}}", []),
+        (
+            f"{{jwt_secret: {SECRET}, jwt_secret_previous: {SECRET}}}",
+            ["auth.jwt_secret_previous: the same as auth.jwt_secret"],
+        ),
+        (
+            f"{{jwt_secret_previous: {SECRET}, issuer: i, jwks_url: '{JWKS}'}}",
+            ["auth.jwt_secret_previous: not used"],
+        ),
+        (
+            f"{{jwt_secret: {SECRET}, scope_prefix: 'read: '}}",
+            ["auth.scope_prefix: begins or ends"],
+        ),
+        (f"{{jwt_secret: {SECRET}, scope_prefix: 'read:'}}", []),
         ("{issuer: i, jwks_url: 'http://i.example/'}", ["auth.issuers: the keys of i come over"]),
         ("{issuer: i, jwks_url: 'http://localhost:1/'}", []),
         ("{issuer: i, jwks_url: 'http://127.8.0.1/'}", []),

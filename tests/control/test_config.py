@@ -406,6 +406,7 @@ kafka:
     some.token: {CANARY}
 auth:
   jwt_secret: {CANARY}
+  jwt_secret_previous: {CANARY}
   audience: $$(X)
 """
 
@@ -418,7 +419,7 @@ def test_the_description_shows_everything_but_secrets() -> None:
     assert CANARY not in text + repr(settings) + "".join(config.warnings(settings))
     tree = yamltree.read(text).tree
     assert list(tree) == [each.name for each in fields(Settings)]
-    assert tree["auth"]["jwt_secret"] == "***"
+    assert tree["auth"]["jwt_secret"] == tree["auth"]["jwt_secret_previous"] == "***"
     assert tree["auth"]["audience"] == "$$(X)"
     assert tree["kafka"]["options"]["sasl.username"] == "me"
     assert list(tree["kafka"]["options"].values()).count("***") == 5
@@ -475,6 +476,35 @@ def test_a_file_is_loaded(tmp_path: Path) -> None:
     settings = config.load(path, env={"JWT_SECRET": "s"}, overrides=["server.port=1"])
 
     assert (settings.auth.jwt_secret, settings.server.port) == ("s", 1)
+
+
+def test_secrets_come_from_files(tmp_path: Path) -> None:
+    now, before = tmp_path / "now", tmp_path / "before"
+    now.write_text("new\n", encoding="utf-8")
+    before.write_text("old\r\n", encoding="utf-8")
+    auth = f"auth: {{jwt_secret_file: {now}, jwt_secret_previous_file: {before}}}\n"
+    path = tmp_path / "config.yaml"
+    path.write_text(KAFKA + auth, encoding="utf-8")
+
+    settings = config.load(path, env={})
+    assert (settings.auth.jwt_secret, settings.auth.jwt_secret_previous) == ("new", "old")
+    assert "new" not in config.describe(settings)
+    assert "old" not in config.describe(settings)
+
+    # Its end: the file is empty, or the key is gone.
+    before.write_text("\n", encoding="utf-8")
+    assert config.with_secret_file(settings).auth.jwt_secret_previous is None
+
+    before.write_bytes(b"\xff")
+    now.write_text("", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        config.load(path, env={})
+    assert caught.value.faulty == "secret"
+    empty, unreadable = caught.value.problems
+    assert empty.startswith("auth.jwt_secret_file: ")
+    assert empty.endswith(" is empty")
+    assert unreadable.startswith("auth.jwt_secret_previous_file: cannot read ")
+    assert unreadable.endswith(": it is not UTF-8")
 
 
 def test_problems_name_the_file(tmp_path: Path) -> None:
@@ -538,7 +568,8 @@ def test_the_example_loads_as_it_is() -> None:
 def test_the_example_with_every_key_in_force_loads() -> None:
     text, _ = _uncommented()
 
-    assert problems_of(text, {"JWT_SECRET": "s", "SASL_PASSWORD": "p", "ADMIN_TOKEN": "t"}) == []
+    secrets = ("JWT_SECRET", "JWT_SECRET_PREVIOUS", "SASL_PASSWORD", "ADMIN_TOKEN")
+    assert problems_of(text, dict.fromkeys(secrets, "s")) == []
 
 
 def _defaults() -> dict[KeyPath, Any]:

@@ -7,6 +7,7 @@ from energyws.control.health import (
     DRAINING,
     NO_BROKER,
     NO_CONSUMER,
+    NO_KEYS,
     NO_WORKER,
     NOT_READ_BACK,
     Sight,
@@ -20,6 +21,8 @@ DOOMED_CONSUMER = Sight(is_worker=False, state=State.READY, broker_up=True, doom
 WORKER = Sight(is_worker=True, state=State.READY, broker_up=False)
 STARTING = Sight(is_worker=True, state=State.STARTING, broker_up=False)
 LEAVING = Sight(is_worker=True, state=State.DRAINING, broker_up=False)
+KEYLESS = Sight(is_worker=True, state=State.READY, broker_up=False, keyless=True)
+WAITING = Sight(is_worker=True, state=State.STARTING, broker_up=False, keyless=True)
 DOOMED = Sight(is_worker=True, state=State.READY, broker_up=False, doomed=True)
 
 
@@ -36,6 +39,10 @@ DOOMED = Sight(is_worker=True, state=State.READY, broker_up=False, doomed=True)
         pytest.param([CONSUMER, LEAVING], [NO_WORKER], id="worker leaving"),
         pytest.param([CONSUMER, DOOMED], [NO_WORKER], id="worker hung"),
         pytest.param([CONSUMER, DOOMED, WORKER], [], id="one of two workers hung"),
+        pytest.param([CONSUMER, WAITING], [NO_KEYS], id="worker without keys at its start"),
+        pytest.param([CONSUMER, KEYLESS], [NO_KEYS], id="worker without keys after a reload"),
+        pytest.param([CONSUMER, DOOMED, KEYLESS], [NO_KEYS], id="one hung, one without keys"),
+        pytest.param([CONSUMER, WAITING, WORKER], [], id="one of two without keys"),
         pytest.param([CONSUMER, READING, WORKER], [], id="consumer being replaced"),
         pytest.param([DOOMED_CONSUMER, CONSUMER, WORKER], [], id="its successor is there"),
     ],

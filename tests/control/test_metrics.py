@@ -8,9 +8,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as text_format
 
 from energyws import tally
-from energyws.board import COLUMNS, Board, Field, State
+from energyws.board import COLUMNS, Board, Field, State, issuer_id
 from energyws.control.metrics import DEFINITIONS, exposition
-from energyws.control.status import Ended, Partition, Process, Status, Usage
+from energyws.control.status import Ended, Partition, Process, Status, Usage, keys_fetched
+from energyws.settings import Issuer
 
 USAGE = Usage(cpu_seconds=1.5, resident_bytes=1000, open_files=10, max_files=100)
 
@@ -93,6 +94,7 @@ def test_every_definition_is_exposed() -> None:
     shown = replace(
         status(process("consumer", row), process("worker-0", row, 0)),
         partitions=[Partition("energy", 0, 1, 2, 999_000)],
+        issuers={"home": 999.0},
     )
     names = {name for name, _ in samples(shown)}
     missing = [each.name for each in DEFINITIONS if not any(n.startswith(each.name) for n in names)]
@@ -233,3 +235,35 @@ def test_how_many_series_there_are_does_not_depend_on_what_happened() -> None:
     of_a_worker = len(more) - len(fewer)
     assert 65 < of_a_worker < 75
     assert 90 < len(one) - of_a_worker < 110
+
+
+def test_age_of_keys_is_that_of_the_worker_with_the_oldest() -> None:
+    issuers = [
+        Issuer(name=name, issuer=f"https://{where}.example", jwks_url="https://i.example/")
+        for name, where in (("home", "a"), ("shop", "b"), ("shop", "c"), ("new", "d"))
+    ]
+    a, b, c, d = (issuer_id(each.issuer) for each in issuers)
+    board = Board.create()
+    board.row(0).set_issuers([(a, 5_000), (b, 7_000), (c, 6_000), (d, 0)])
+    # It has yet to say anything of the others.
+    board.row(1).set_issuers([(a, 4_500)])
+
+    found = keys_fetched(issuers, [board.row(0), board.row(1), board.row(2)])
+    assert found == {"home": 4.5, "shop": 6.0, "new": 0.0}
+    shown = samples(replace(status(), issuers=found))
+    name = "energyws_issuer_keys_fetched_timestamp_seconds"
+    assert value(shown, name, issuer="home") == 4.5
+    board.close()
+
+
+def test_refused_tokens_are_told_by_reason_and_claim() -> None:
+    board = Board.create()
+    row = board.row(0)
+    tally.TOKEN_REFUSALS.count(row, "claims", "sub")
+    tally.TOKEN_REFUSALS.count(row, "expired", "", amount=2)
+    found = samples(status(process("worker-0", row.columns(), 0)))
+    name = "energyws_token_refusals_total"
+    assert value(found, name, reason="claims", claim="sub") == 1
+    assert value(found, name, reason="claims", claim="exp") == 0
+    assert value(found, name, reason="expired", claim="") == 2
+    board.close()

@@ -23,6 +23,8 @@ def test_a_path_is_written_with_dots(path: KeyPath, text: str) -> None:
     ("path", "secret"),
     [
         (("auth", "jwt_secret"), True),
+        (("auth", "jwt_secret_previous"), True),
+        (("auth", "jwt_secret_previous_file"), False),
         (("auth", "jwt_secret", "x"), True),
         (("auth", "issuer"), False),
         (("auth",), False),

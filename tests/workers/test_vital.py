@@ -37,6 +37,10 @@ EXCEPTIONS: Final = {
 }
 
 
+def is_guard(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) in GUARDS
+
+
 def later(path: Path) -> Iterator[tuple[str, bool]]:
     """What in a file is called by a loop or a thread: its name, and whether it is guarded."""
     tree = ast.parse(path.read_text())
@@ -45,6 +49,11 @@ def later(path: Path) -> Iterator[tuple[str, bool]]:
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and any(isinstance(each, ast.Name) and each.id in GUARDS for each in node.decorator_list)
+    }
+    guarded |= {
+        ast.unparse(node.targets[0])
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and is_guard(node.value)
     }
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
@@ -58,8 +67,8 @@ def later(path: Path) -> Iterator[tuple[str, bool]]:
             yield called, False
         elif called == "Thread":
             (target,) = (each.value for each in node.keywords if each.arg == "target")
-            wrapped = isinstance(target, ast.Call) and ast.unparse(target.func) in GUARDS
-            yield ast.unparse(target), wrapped
+            name = ast.unparse(target)
+            yield name, is_guard(target) or name in guarded
 
 
 def test_whatever_a_loop_or_a_thread_calls_is_guarded() -> None:

@@ -1,0 +1,311 @@
+"""What one hostile client, or one leaked token, costs everybody else.
+
+    python -m bench.attacks                          every attack, one after the other
+    python -m bench.attacks --only refused           one of them
+    python -m bench.attacks --rounds 3 --out FILE    medians of three rounds
+
+A service of one worker serves 20 honest clients at 20 records a second. Three probes run beside
+them: one client pings, a newcomer connects four times a second, and one client resumes from Kafka's
+log twice a second. Everything is measured for some seconds without an attack, then during it:
+
+refused         one socket without a good token. Its `Origin` makes the worker upgrade it, to say
+                why it is refused; then it sends pings without a pause, and connects again when it
+                is closed
+closed          the same by a client with a good token, which sends too many messages, is closed
+                with 1008, and goes on sending
+questions       250 connections of one token. Each unsubscribes and subscribes again, 25 times a
+                second, always with another made-up position, within the message rate
+wide-questions  100 such connections, whose positions name 1,003 partitions
+
+Attackers share the machine's cores with the service, so a part of what they cost the others is
+their own use of the CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from statistics import median
+from typing import Final
+
+import orjson
+import psutil
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+from bench.observer import Observers
+from bench.record import padded
+from bench.resume import writing
+from bench.service import Service, Writer, percentile, report
+
+HONEST: Final = 20
+RATE: Final = 20.0
+FRAME_BYTES: Final = 1138
+# Records that are in the log, but not in the worker's memory.
+OLD_RECORDS: Final = 6_000
+RING_FRAMES: Final = 300
+PATIENCE_SECONDS: Final = 30.0
+ATTACKS: Final = ("refused", "closed", "questions", "wide-questions")
+CONNECTIONS: Final = {"refused": 1, "closed": 1, "questions": 250, "wide-questions": 100}
+# A masked ping without a payload, and a masked text message that is no JSON object.
+_PINGS: Final = bytes((0x89, 0x80, 1, 2, 3, 4)) * 10_000
+_WORDS: Final = bytes((0x81, 0x81, 0, 0, 0, 0)) + b"x"
+MESSAGES_PER_SECOND: Final = 45.0
+
+
+def main() -> int:
+    """Run the attacks; the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", choices=ATTACKS, action="append")
+    parser.add_argument("--seconds", type=float, default=12.0, help="of each part")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--out", help="write the results here, as JSON")
+    parser.add_argument("--attacker", choices=ATTACKS, help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--epoch", default="", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.attacker:
+        attack(options.attacker, options.port, options.epoch, options.seconds)
+        return 0
+    results = {}
+    for name in options.only or ATTACKS:
+        rounds = [measure(name, options.seconds) for _ in range(options.rounds)]
+        results[name] = row = {
+            part: {
+                what: round(median(each[part][what] for each in rounds), 2)
+                for what in rounds[0][part]
+            }
+            for part in rounds[0]
+        }
+        print(name)
+        for what, calm in row["calm"].items():
+            attacked = row["attacked"][what]
+            ratio = f"  x {attacked / calm:.2f}" if calm else ""
+            print(f"  {what:28} {calm:10.2f} -> {attacked:10.2f}{ratio}", flush=True)
+    report(options.out, {"seconds": options.seconds, "rounds": options.rounds, "attacks": results})
+    return 0
+
+
+def measure(name: str, seconds: float) -> dict[str, dict[str, float]]:
+    """One service: calm, then under one attack. Times are in milliseconds, memory in MiB."""
+    # Attackers and probes come from one address.
+    with Service(1, history={"max_frames": RING_FRAMES, "warm": 50}) as service:
+        writer = Writer(service.brokers, lambda p, n: padded(p, n, FRAME_BYTES))
+        writer.write(3_000, OLD_RECORDS / 3_000)
+        epoch, _, _ = _position(service).partition("-")
+        workers = [p for each, p in service.processes().items() if each.startswith("worker")]
+        with Observers(service, HONEST) as observers, writing(writer, RATE):
+            time.sleep(2)
+            calm = _watched(service, observers, epoch, workers[0], seconds)
+            attacker = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "bench.attacks", "--attacker", name),
+                    *(f"--port={service.port}", f"--epoch={epoch}", f"--seconds={seconds + 2}"),
+                ],
+                env={**os.environ, "WS_TOKEN": service.token},
+            )
+            try:
+                time.sleep(1)
+                attacked = _watched(service, observers, epoch, workers[0], seconds)
+            finally:
+                attacker.terminate()
+                attacker.wait(PATIENCE_SECONDS)
+    return {"calm": calm, "attacked": attacked}
+
+
+def _watched(
+    service: Service,
+    observers: Observers,
+    epoch: str,
+    worker: psutil.Process,
+    seconds: float,
+) -> dict[str, float]:
+    observers.delays()
+    until = time.monotonic() + seconds
+    pongs: list[float] = []
+    newcomers: list[float] = []
+    resumes: list[float] = []
+    with _connected(service, "") as pinging:
+        probes = [
+            threading.Thread(target=_every, args=(pause, until, took, probe))
+            for pause, took, probe in (
+                (0.05, pongs, lambda: _ping(pinging)),
+                (0.25, newcomers, lambda: _newcomer(service, "")),
+                (0.5, resumes, lambda: _newcomer(service, f"&resume={epoch}-0.0.0")),
+            )
+        ]
+        most = 0
+        for each in probes:
+            each.start()
+        while any(each.is_alive() for each in probes):
+            most = max(most, worker.memory_info().rss)
+            time.sleep(0.05)
+    delays = observers.delays()["from_write"]
+    return {
+        "deliveries": float(len(delays)),
+        "live p50, ms": percentile(delays, 0.5) / 1000,
+        "live p99, ms": percentile(delays, 0.99) / 1000,
+        "pong p50, ms": 1000 * median(pongs),
+        "pong worst, ms": 1000 * max(pongs),
+        "newcomer p50, ms": 1000 * median(newcomers),
+        "newcomer worst, ms": 1000 * max(newcomers),
+        "resume from the log p50, ms": 1000 * median(resumes),
+        "resume worst, ms": 1000 * max(resumes),
+        "worker's memory, MiB": most / (1 << 20),
+    }
+
+
+def _every(pause: float, until: float, took: list[float], probe: Callable[[], float]) -> None:
+    """Probe again and again; a probe that fails counts as PATIENCE_SECONDS."""
+    while (began := time.monotonic()) < until:
+        try:
+            took.append(probe())
+        except (OSError, WebSocketException):
+            took.append(PATIENCE_SECONDS)
+        time.sleep(max(0.0, began + pause - time.monotonic()))
+
+
+def _url(service: Service, query: str) -> str:
+    return f"ws://127.0.0.1:{service.port}/ws/energy{query}"
+
+
+@contextlib.contextmanager
+def _connected(service: Service, query: str) -> Iterator[ClientConnection]:
+    with connect(
+        _url(service, query),
+        additional_headers={"Authorization": f"Bearer {service.token}"},
+        compression=None,
+        open_timeout=PATIENCE_SECONDS,
+        close_timeout=1,
+        max_size=None,
+    ) as client:
+        yield client
+
+
+def _position(service: Service) -> str:
+    with _connected(service, "?subscribe=energy&last=1") as client:
+        client.recv(PATIENCE_SECONDS)
+        return str(orjson.loads(client.recv(PATIENCE_SECONDS))["id"])
+
+
+def _ping(client: ClientConnection) -> float:
+    began = time.monotonic()
+    client.send('{"type":"ping"}')
+    client.recv(PATIENCE_SECONDS)
+    return time.monotonic() - began
+
+
+def _newcomer(service: Service, query: str) -> float:
+    """From the first SYN to `subscribed`, and to its first record where it resumes."""
+    began = time.monotonic()
+    with _connected(service, f"?subscribe=energy{query}") as client:
+        client.recv(PATIENCE_SECONDS)
+        if query:
+            client.recv(PATIENCE_SECONDS)
+        return time.monotonic() - began
+
+
+def attack(name: str, port: int, epoch: str, seconds: float) -> None:
+    """The attacker's process."""
+    until = time.monotonic() + seconds
+    if name in ("refused", "closed"):
+        while time.monotonic() < until:
+            with contextlib.suppress(OSError):
+                _flood(port, name == "refused", until)
+        return
+    partitions = 1_003 if name == "wide-questions" else 3
+    _ask_on_and_on(port, epoch, CONNECTIONS[name], partitions, until)
+
+
+def _opened(port: int, headers: str) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
+    connection.sendall(
+        f"GET /ws/energy HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{headers}\r\n".encode()
+    )
+    return connection
+
+
+def _flood(port: int, refused: bool, until: float) -> None:
+    token = os.environ["WS_TOKEN"]
+    headers = (
+        "Origin: https://attacker.example\r\nAuthorization: Bearer none\r\n"
+        if refused
+        else f"Authorization: Bearer {token}\r\n"
+    )
+    with _opened(port, headers) as connection:
+        connection.recv(1 << 16)
+        if not refused:
+            connection.sendall(_WORDS * 200)
+        connection.setblocking(False)
+        poll = select.poll()
+        poll.register(connection, select.POLLIN | select.POLLOUT)
+        while time.monotonic() < until:
+            for _, events in poll.poll(100):
+                if events & select.POLLIN and not connection.recv(1 << 16):
+                    return
+                if events & select.POLLOUT:
+                    connection.send(_PINGS)
+                elif events & (select.POLLERR | select.POLLHUP):
+                    return
+
+
+def _ask_on_and_on(port: int, epoch: str, count: int, partitions: int, until: float) -> None:
+    headers = f"Authorization: Bearer {os.environ['WS_TOKEN']}\r\n"
+    connections: list[socket.socket] = []
+    chooser = random.Random(1)
+    # Both messages count, so half of them are questions.
+    pause = 2 / MESSAGES_PER_SECOND
+    leave = _masked(b'{"type":"unsubscribe","streams":["energy"]}')
+    while time.monotonic() < until:
+        began = time.monotonic()
+        while len(connections) < count and time.monotonic() < min(until, began + pause):
+            # One that was closed is replaced.
+            with contextlib.suppress(OSError):
+                connections.append(_opened(port, headers))
+                connections[-1].setblocking(False)
+        for connection in list(connections):
+            offsets = ".".join(str(chooser.randrange(500)) for _ in range(partitions))
+            ask = orjson.dumps(
+                {
+                    "type": "subscribe",
+                    "streams": ["energy"],
+                    "resume": {"energy": f"{epoch}-{offsets}"},
+                }
+            )
+            try:
+                connection.send(leave + _masked(ask))
+                while True:
+                    if not connection.recv(1 << 18):
+                        raise ConnectionResetError
+            except BlockingIOError:
+                continue
+            except OSError:
+                connections.remove(connection)
+                connection.close()
+        time.sleep(max(0.0, began + pause - time.monotonic()))
+    for connection in connections:
+        connection.close()
+
+
+def _masked(payload: bytes) -> bytes:
+    """A text message with a mask of zeros, which changes nothing."""
+    size = len(payload)
+    length = bytes((0x80 | size,)) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
+    return b"\x81" + length + bytes(4) + payload
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,253 @@
+"""Keys and secrets that rotate while clients come and stay: nobody with a good token gives up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from energyws.auth import mint
+from energyws.client import Client, Reading, Refused
+from energyws.control.health import NO_KEYS
+from tests.clients import Peer, open_peer
+from tests.issuer import Issuer
+from tests.service import PATIENCE_SECONDS, SECRET, Records, Service, eventually
+
+pytestmark = pytest.mark.e2e
+Serve = Callable[..., Service]
+PREVIOUS = "the-secret-of-yesterday-of-more-than-thirty-two-bytes"
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    with Issuer("a", "ES256") as issuer:
+        yield issuer
+
+
+def trusting(*issuers: Issuer, **more: Any) -> dict[str, Any]:
+    """The `auth` section for these issuers."""
+    listed = [{"name": each.kid, "issuer": each.name, "jwks_url": each.url} for each in issuers]
+    return {"issuers": listed, **more}
+
+
+def peer_with(service: Service, token: str) -> Peer:
+    return open_peer(service, additional_headers={"Authorization": f"Bearer {token}"})
+
+
+def status(service: Service, token: str) -> int:
+    """What a client with this token is answered."""
+    try:
+        with peer_with(service, token):
+            return 101
+    except InvalidStatus as refused:
+        return refused.response.status_code
+
+
+def metrics(service: Service) -> str:
+    url = f"http://127.0.0.1:{service.admin_port}/metrics"
+    with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+def reloaded(service: Service, count: int) -> None:
+    """Wait until every child has taken over new settings so many times."""
+    eventually(
+        lambda: all(c["board"]["reloads"] == count for c in service.admin("/workers")[1]),
+        f"{count} reloads",
+    )
+
+
+async def first_reading(service: Service, records: Records, token: Callable[[], str]) -> Reading:
+    """What our own client gets first; it comes back by itself as often as it takes."""
+
+    async def write() -> None:
+        while True:
+            await asyncio.to_thread(records.send)
+            await asyncio.sleep(0.1)
+
+    writing = asyncio.create_task(write())
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS), Client(service.url, token=token) as client:
+            async for message in client:
+                assert isinstance(message, Reading)
+                return message
+    finally:
+        writing.cancel()
+    raise AssertionError("the client has ended")
+
+
+@pytest.mark.parametrize("same_kid", [False, True], ids=["new kid", "same kid"])
+def test_our_client_gets_in_by_itself_after_a_rotation(
+    serve: Serve, records: Records, issuer: Issuer, same_kid: bool
+) -> None:
+    service = serve(auth=trusting(issuer)).ready()
+    # The keys were fetched a moment ago, and are not fetched again so soon.
+    issuer.rotate(same_kid=same_kid)
+
+    assert asyncio.run(first_reading(service, records, issuer.token)).stream == "energy"
+    assert service.logged("connection refused", "reason=signature" if same_kid else "unknown_key")
+
+
+def test_our_client_gives_up_in_the_end_with_a_key_that_is_not_the_issuer_s(
+    serve: Serve, records: Records, issuer: Issuer
+) -> None:
+    service = serve(auth=trusting(issuer)).ready()
+    with Issuer("b", "ES256") as other, pytest.raises(Refused, match="401"):
+        asyncio.run(first_reading(service, records, lambda: other.token(iss=issuer.name)))
+    assert status(service, issuer.token()) == 101
+
+
+def test_a_rotation_refuses_no_good_token_for_good(serve: Serve, issuer: Issuer) -> None:
+    service = serve(auth=trusting(issuer)).ready()
+    with peer_with(service, issuer.token()) as connected:
+        issuer.rotate()
+        good, seen = issuer.token(), []
+
+        def let_in() -> bool:
+            seen.append(status(service, good))
+            return seen[-1] == 101
+
+        # Connected before: the same question, and the connection stays whatever the answer.
+        renew = {"type": "auth", "token": good}
+        assert connected.ask(renew)["code"] == "KEYS_UNAVAILABLE"
+        # A browser, which sees no HTTP status.
+        headers = {"Authorization": f"Bearer {good}", "Origin": "https://dashboard.example"}
+        with open_peer(service, additional_headers=headers) as page:
+            assert page.receive()["code"] == "KEYS_UNAVAILABLE"
+            assert page.closed() == (4503, "try again later")
+        eventually(let_in, "it gets in")
+        eventually(lambda: connected.ask(renew)["type"] == "authenticated", "it is renewed")
+        assert set(seen) <= {503, 101}
+        assert connected.ask({"type": "ping"})["type"] == "pong"
+
+
+def test_without_any_key_it_is_not_ready_and_says_why(serve: Serve, issuer: Issuer) -> None:
+    issuer.down = True
+    service = serve(server={"workers": 1}, auth=trusting(issuer))
+    service.wait_logged("admin listening")
+    eventually(lambda: service.admin("/ready") == (503, not_ready()), "it says why")
+    assert status(service, issuer.token()) == 503
+    name = 'energyws_issuer_keys_fetched_timestamp_seconds{issuer="a"}'
+    assert f"{name} 0.0" in metrics(service)
+    assert len(service.logged("keys cannot be fetched", "503")) == 1
+
+    issuer.down = False
+    service.ready()
+    assert status(service, issuer.token()) == 101
+    fetched = next(line for line in metrics(service).splitlines() if line.startswith(name))
+    assert abs(time.time() - float(fetched.split()[-1])) < PATIENCE_SECONDS
+
+
+def not_ready() -> dict[str, Any]:
+    return {"ready": False, "reasons": [NO_KEYS]}
+
+
+def test_one_issuer_of_two_without_keys_is_no_reason(serve: Serve, issuer: Issuer) -> None:
+    with Issuer("b", "ES256") as late:
+        late.down = True
+        service = serve(server={"workers": 1}, auth=trusting(late, issuer)).ready()
+        assert (status(service, issuer.token()), status(service, late.token())) == (101, 503)
+
+
+def test_rolling_restart_keeps_workers_that_have_keys(serve: Serve, issuer: Issuer) -> None:
+    service = serve(server={"workers": 1}, auth=trusting(issuer)).ready()
+    before = service.children()["worker-0"].pid
+    issuer.down = True
+    service.signal(signal.SIGUSR2)
+    service.wait_logged("keys cannot be fetched", "keys_kept=0")
+    # The successor waits for keys, and the one that has them goes on.
+    assert (status(service, issuer.token()), service.admin("/ready")[0]) == (101, 200)
+    issuer.down = False
+    service.wait_logged("child replaced", "child=worker-0")
+    assert service.children()["worker-0"].pid != before
+
+
+def test_issuer_that_a_reload_brings_has_no_keys_at_first(
+    serve: Serve, tmp_path: Path, issuer: Issuer
+) -> None:
+    service = serve(server={"workers": 1}, auth=trusting(issuer)).ready()
+    with Issuer("b", "ES256") as late, peer_with(service, issuer.token()) as connected:
+        late.down = True
+        config = json.loads(service.config_path.read_text())
+        service.config_path.write_text(json.dumps({**config, "auth": trusting(late)}))
+        service.signal(signal.SIGHUP)
+        reloaded(service, 1)
+        eventually(lambda: service.admin("/ready") == (503, not_ready()), "it says why")
+        assert status(service, late.token()) == 503
+        assert status(service, issuer.token()) == 401
+        assert connected.ask({"type": "ping"})["type"] == "pong"
+        late.down = False
+        service.ready()
+        assert status(service, late.token()) == 101
+
+
+def test_secrets_rotate_with_an_overlap_that_ends(serve: Serve, tmp_path: Path) -> None:
+    now, before = tmp_path / "now", tmp_path / "before"
+    now.write_text(PREVIOUS)
+    before.write_text("")
+    files = {"jwt_secret_file": str(now), "jwt_secret_previous_file": str(before)}
+    service = serve(server={"workers": 1}, auth=files).ready()
+    old, new = (mint(secret, "me", 600, time.time()) for secret in (PREVIOUS, SECRET))
+    assert (status(service, old), status(service, new)) == (101, 401)
+
+    before.write_text(PREVIOUS)
+    now.write_text(SECRET)
+    eventually(lambda: status(service, new) == 101, "the new secret is in force")
+    assert status(service, old) == 101
+
+    with peer_with(service, old) as connected:
+        before.write_text("")
+        # It was let in just now, and is remembered.
+        eventually(lambda: status(service, old) == 401, "the old secret is gone")
+        assert status(service, new) == 101
+        assert connected.ask({"type": "ping"})["type"] == "pong"
+    assert not service.logged(PREVIOUS)
+    assert not service.logged(SECRET)
+
+
+def test_scopes_allow_streams_once_a_reload_says_so(serve: Serve, issuer: Issuer) -> None:
+    service = serve(server={"workers": 1}, auth=trusting(issuer)).ready()
+    energy, water = (issuer.token(scope=f"openid read:{name}") for name in ("energy", "water"))
+    assert allowed(service, energy)
+    assert allowed(service, water)
+
+    config = json.loads(service.config_path.read_text())
+    config["auth"]["scope_prefix"] = "read:"
+    service.config_path.write_text(json.dumps(config))
+    service.signal(signal.SIGHUP)
+    reloaded(service, 1)
+    assert allowed(service, energy)
+    assert not allowed(service, water)
+
+
+def allowed(service: Service, token: str) -> bool:
+    """Whether this token may subscribe to energy."""
+    with peer_with(service, token) as peer:
+        peer.send({"type": "subscribe", "streams": ["energy"]})
+        while True:
+            reply = peer.receive()
+            if reply["type"] == "subscribed":
+                return True
+            if reply.get("code") == "FORBIDDEN_STREAM":
+                return False
+
+
+def test_refusals_name_the_claim_and_not_what_it_holds(serve: Serve, issuer: Issuer) -> None:
+    service = serve(server={"workers": 1}, auth=trusting(issuer)).ready()
+    assert status(service, issuer.token(sub=["canary"])) == 401
+    service.wait_logged("connection refused", "reason=claims", "claim=sub")
+    assert status(service, issuer.token(nbf="canary")) == 401
+    # Another kind: it is not held back behind the first.
+    service.wait_logged("connection refused", "reason=claims", "claim=nbf")
+    name = "energyws_token_refusals_total"
+    assert f'{name}{{claim="sub",reason="claims"}} 1.0' in metrics(service)
+    assert not service.logged("canary")
