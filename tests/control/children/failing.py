@@ -41,7 +41,9 @@ async def main(child: Child) -> None:
         case "keys":
             KeyStore._fetch = broken  # type: ignore[assignment,method-assign]
             issuer = Issuer(name="i", issuer="i", jwks_url="http://127.0.0.1:1/")
-            asyncio.get_running_loop().call_later(0.1, lambda: KeyStore(Auth(issuers=(issuer,)), lambda: None))
+            asyncio.get_running_loop().call_later(
+                0.1, lambda: KeyStore(Auth(issuers=(issuer,)), lambda: None)
+            )
     await serve(child)
 
 
