@@ -82,6 +82,7 @@ class Roster:
         self._server = server
         self._auth = auth
         self._members: dict[Member, None] = {}
+        # Since when: of an unanswered ping, and of the closing handshake.
         self._pinged: dict[Member, float] = {}
         self._closing: dict[Closing, float] = {}
         # The expiry, its member's id as a tie-breaker, and whose it is: those that are to be
@@ -117,7 +118,7 @@ class Roster:
 
     def closing(self, connection: Closing) -> None:
         """Abort it unless it is gone within close_timeout_seconds."""
-        self._closing[connection] = self._time + self._server.close_timeout_seconds
+        self._closing[connection] = self._time
 
     def leave(self, connection: Closing) -> None:
         """A connection is gone."""
@@ -182,8 +183,9 @@ class Roster:
         self._ping_some()
 
     def _abort_overdue(self) -> None:
-        for connection, deadline in list(self._closing.items()):
-            if deadline <= self._time:
+        begun = self._time - self._server.close_timeout_seconds
+        for connection, since in list(self._closing.items()):
+            if since <= begun:
                 del self._closing[connection]
                 connection.abort()
 
@@ -223,12 +225,13 @@ class Roster:
                 _send_on(member)
 
     def _drop_silent(self) -> None:
-        for member, deadline in list(self._pinged.items()):
+        pinged = self._time - self._server.pong_timeout_seconds
+        for member, since in list(self._pinged.items()):
             if member.heard or not member.writable:
                 # While it is paused we do not read it, so it cannot answer; the kernel's
                 # TCP_USER_TIMEOUT ends it if it takes nothing more.
                 del self._pinged[member]
-            elif deadline <= self._time:
+            elif since <= pinged:
                 del self._pinged[member]
                 member.close(NO_PONG)
 
@@ -244,7 +247,7 @@ class Roster:
             if member in self._members and member.writable:
                 member.ping()
                 # One that has not answered an earlier ping has no more time for that.
-                self._pinged.setdefault(member, self._time + self._server.pong_timeout_seconds)
+                self._pinged.setdefault(member, self._time)
         del self._round[-self._round_size :]
 
 

@@ -291,15 +291,21 @@ def pong_timeout(live: Live) -> None:
     with raw(live.service) as connection:
         assert next_frame(connection)[0] == PING
         live.set("server.pong_timeout_seconds", 0.3)
+        began = time.monotonic()
         assert closed_with(connection) == 4000
+        # Also for the ping that it had not answered by then.
+        assert time.monotonic() - began < SECONDS
 
 
 def close_timeout(live: Live) -> None:
-    live.set("server.close_timeout_seconds", 0.3)
-    with raw(live.service) as connection:
-        connection.sendall(masked(TEXT, b"{}", reserved=7))
-        # It does not answer the close frame.
-        assert ended_within(connection, SECONDS)
+    with raw(live.service) as before, raw(live.service) as after:
+        # They do not answer the close frame.
+        before.sendall(masked(TEXT, b"{}", reserved=7))
+        assert closed_with(before) == 1002
+        live.set("server.close_timeout_seconds", 0.3)
+        after.sendall(masked(TEXT, b"{}", reserved=7))
+        assert ended_within(after, SECONDS)
+        assert ended_within(before, SECONDS)
 
 
 def tcp_user_timeout(live: Live) -> None:
