@@ -44,30 +44,32 @@ def state(supervised: Supervised, name: str) -> str | None:
 
 
 @pytest.mark.parametrize(
-    ("part", "provoke"),
+    ("name", "part", "provoke"),
     [
-        ("tick", nothing),
-        ("roster", nothing),
-        ("heartbeat", nothing),
-        ("shed", nothing),
-        ("keys", nothing),
-        ("order", reload),
-        ("terminate", terminate),
+        ("worker-0", "tick", nothing),
+        ("worker-0", "roster", nothing),
+        ("worker-0", "heartbeat", nothing),
+        ("worker-0", "shed", nothing),
+        ("worker-0", "keys", nothing),
+        ("worker-0", "order", reload),
+        ("worker-0", "terminate", terminate),
+        ("consumer", "publisher", nothing),
     ],
 )
-def test_worker_of_which_a_part_fails_is_replaced(
+def test_child_of_which_a_part_fails_is_replaced(
     run: Run,
     monkeypatch: pytest.MonkeyPatch,
+    name: str,
     part: str,
     provoke: Callable[[Supervised], None],
 ) -> None:
     monkeypatch.setenv("FAILING", part)
-    supervised = run({"worker-0": "failing"}, supervision={"crash_loop_count": 1000})
+    supervised = run({name: "failing"}, supervision={"crash_loop_count": 1000})
     provoke(supervised)
-    supervised.wait_logged("ERROR worker-0 failed")
+    supervised.wait_logged(f"ERROR {name} failed")
     supervised.wait_logged("RuntimeError: broken on purpose")
-    supervised.wait_logged("child ended", "child=worker-0", "with exit code 1 (failure)")
-    supervised.wait_logged("child started", "child=worker-0", "restarts=1")
+    supervised.wait_logged("child ended", f"child={name}", "with exit code 1 (failure)")
+    supervised.wait_logged("child started", f"child={name}", "restarts=1")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A real worker of which one part fails once it runs; FAILING names the part."""
+"""A real worker, or consumer, of which one part fails once it runs; FAILING names the part."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 from energyws import flood
 from energyws.orders import Shed
 from energyws.settings import Auth, Issuer
+from workers.bus import Publisher
+from workers.consumer import consume
 from workers.hub import Hub
 from workers.keys import KeyStore
 from workers.roster import Roster
@@ -44,7 +46,9 @@ async def main(child: Child) -> None:
             asyncio.get_running_loop().call_later(
                 0.1, lambda: KeyStore(Auth(issuers=(issuer,)), lambda: None)
             )
-    await serve(child)
+        case "publisher":
+            Publisher._beat_now = broken  # type: ignore[method-assign]
+    await (consume(child) if child.slot is None else serve(child))
 
 
 if __name__ == "__main__":
