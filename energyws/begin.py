@@ -7,11 +7,17 @@ and where it stands.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from energyws.history import Query, Start
-from energyws.position import BadPosition, Position, parse, start
+from energyws.position import BadPosition, Position, epoch_of, parse, partitions, start
 from energyws.protocol import OnLag, Subscribe, Subscribed, Unrecovered
 from energyws.replay import Cursor, Ring
+
+# A client may know of partitions that were added since this process last looked. How many nobody
+# can tell; of a position that names more than these times as many, and some, each costs memory.
+GROWTH_FACTOR: Final = 4
+GROWTH: Final = 64
 
 # In the ring; or in the log, everything after a position; or live.
 Place = Cursor | Position | None
@@ -21,7 +27,7 @@ def question(stream: str, ring: Ring, request: Subscribe) -> Query | None:
     """What must be asked of the log before `begin`; None: the ring has it all."""
     if (text := request.resume.get(stream)) is not None:
         try:
-            known = _known(parse(text), ring)
+            known = _known(_parse(text, ring), ring)
         except BadPosition:
             return None
         return None if ring.locate(known).complete else Query(stream, ring.epoch, after=known)
@@ -66,18 +72,26 @@ def place_after(ring: Ring, known: Position, on_lag: OnLag, now: float) -> tuple
     return known, sum(waiting)
 
 
+def _parse(text: str, ring: Ring) -> Position:
+    """The position of a text; raises BadPosition, also where this topic never had one like it."""
+    most = GROWTH_FACTOR * ring.partitions + GROWTH
+    if partitions(text) > most and epoch_of(text) == ring.epoch:
+        raise BadPosition("not a position: it names far more partitions than the topic has")
+    return parse(text)
+
+
 def _known(position: Position, ring: Ring) -> Position:
     """What a client that resumes from there has of this log: nothing, if it was another."""
     if position.epoch == ring.epoch:
         return position
-    return start(ring.epoch, [0] * len(ring.head.offsets))
+    return start(ring.epoch, [0] * ring.partitions)
 
 
 def _resume(
     ring: Ring, live: Position, text: str, on_lag: OnLag, found: Start | None, now: float
 ) -> tuple[Subscribed, Place]:
     try:
-        position = parse(text)
+        position = _parse(text, ring)
     except BadPosition:
         bad = Unrecovered.BAD_POSITION
         return Subscribed(str(live), False, 0, bad, str(ring.floor)), None

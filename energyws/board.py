@@ -64,6 +64,7 @@ class Field(IntEnum):
     RING_OLDEST_MS = 23
     KEYLESS = 30
     CERTIFICATE_EXPIRES = 36
+    HISTORY_QUESTIONS = 41
 
 
 class Place(IntEnum):

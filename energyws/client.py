@@ -40,13 +40,15 @@ from energyws.errors import (
     EnergywsError,
 )
 from energyws.position import BadPosition, Position, parse
+from energyws.settings import KIB, MAX_RECORD_BYTES
 
 BACKOFF_FIRST_SECONDS: Final = 0.25
 BACKOFF_MAX_SECONDS: Final = 15.0
 # Nothing at all for so long, not even to a ping half-way: the connection is half open.
 SILENCE_SECONDS: Final = 40.0
 CONNECT_SECONDS: Final = 10.0
-MAX_FRAME_BYTES: Final = 16 << 20
+# The largest record that a service takes, and what is around it.
+MAX_FRAME_BYTES: Final = MAX_RECORD_BYTES + 64 * KIB
 # How many messages may wait for the application before the socket is left unread.
 QUEUE_MESSAGES: Final = 1_000
 

@@ -174,7 +174,8 @@ def _split(frames: bytes) -> Iterator[tuple[bytes, bytes]]:
 class Shrinker:
     """`shrink`, remembering what it made last: clients that catch up ask for the same again.
 
-    max_bytes: of all that is remembered, both forms of it.
+    max_bytes: of all that is remembered, both forms of it. What it could not remember stays as it
+    is: compressing it for one client after the other would cost more than it saves.
     """
 
     __slots__ = ("_bytes", "_known", "_max_bytes")
@@ -185,7 +186,9 @@ class Shrinker:
         self._known: dict[bytes, bytes] = {}
 
     def __call__(self, frames: bytes) -> bytes:
-        """The compressed form of these whole frames."""
+        """The compressed form of these whole frames, or themselves where they are too large."""
+        if 2 * len(frames) > self._max_bytes:
+            return frames
         small = self._known.get(frames)
         if small is None:
             small = self._known[frames] = shrink(frames)

@@ -149,25 +149,34 @@ def _newest_share(position: Position, head: Position, most: int) -> Position:
 def newest(count: int, lows: Position, head: Position, blocks: Blocks) -> tuple[Position, int]:
     """The position before the newest `count` records by time, and how many there are, at most."""
     if count > EXACTLY:
-        position = _newest_share(lows, head, count)
-        pairs = zip(head.offsets, position.offsets, strict=True)
-        return position, sum(max(0, end - begin) for end, begin in pairs)
+        return newest_about(count, lows, head)
     at = list(head.offsets)
-    records = [_last_before(p, offset, lows, blocks) for p, offset in enumerate(at)]
-    heap = [(-record.timestamp_ms, -p) for p, record in enumerate(records) if record is not None]
-    heapq.heapify(heap)
+    # Times and places only: the records of all partitions together may be larger than memory.
+    heap: list[tuple[int, int, int]] = []
+    for partition, end in enumerate(at):
+        _push_last_before(heap, partition, end, lows, blocks)
     found = 0
     while heap and found < count:
-        _, negative = heapq.heappop(heap)
-        partition = -negative
-        record = records[partition]
-        assert record is not None
-        at[partition] = record.offset
+        _, negative, offset = heapq.heappop(heap)
+        at[-negative] = offset
         found += 1
-        records[partition] = before = _last_before(partition, record.offset, lows, blocks)
-        if before is not None:
-            heapq.heappush(heap, (-before.timestamp_ms, -partition))
+        _push_last_before(heap, -negative, offset, lows, blocks)
     return start(head.epoch, at), found
+
+
+def newest_about(count: int, lows: Position, head: Position) -> tuple[Position, int]:
+    """The same without reading: of so many, each partition gives its share of all that there is."""
+    position = _newest_share(lows, head, count)
+    pairs = zip(head.offsets, position.offsets, strict=True)
+    return position, sum(max(0, end - begin) for end, begin in pairs)
+
+
+def _push_last_before(
+    heap: list[tuple[int, int, int]], partition: int, offset: int, lows: Position, blocks: Blocks
+) -> None:
+    record = _last_before(partition, offset, lows, blocks)
+    if record is not None:
+        heapq.heappush(heap, (-record.timestamp_ms, -partition, record.offset))
 
 
 def _last_before(partition: int, offset: int, lows: Position, blocks: Blocks) -> Stored | None:
@@ -181,24 +190,20 @@ def _last_before(partition: int, offset: int, lows: Position, blocks: Blocks) ->
     return None
 
 
-def first_since(
-    timestamp_ms: int, partition: int, low: int, high: int, size: int, blocks: Blocks
-) -> int:
+def first_since(timestamp_ms: int, partition: int, low: int, high: int, blocks: Blocks) -> int:
     """The first offset of [low, high) whose block has reached a time; `high` if none has.
 
-    By bisection over blocks of `size` offsets: right where a partition's times rise. For brokers
-    that do not look it up themselves.
+    By bisection: right where a partition's times rise. For brokers that do not look it up
+    themselves.
     """
-    first, last = low // size, (high + size - 1) // size
-    while first < last:
-        middle = (first + last) // 2
-        records = blocks(partition, max(low, middle * size)).records
+    offset, last = low, high
+    while offset < last:
+        block = blocks(partition, (offset + last) // 2)
         # A block without records says nothing: what is looked for may lie before it.
-        if not records or records[-1].timestamp_ms >= timestamp_ms:
-            last = middle
+        if not block.records or block.records[-1].timestamp_ms >= timestamp_ms:
+            last = block.start
         else:
-            first = middle + 1
-    offset = max(low, first * size)
+            offset = block.stop
     while offset < high:
         block = blocks(partition, offset)
         for record in block.records:
@@ -248,21 +253,30 @@ class _Reader:
 
 
 def assemble(
-    frames: DataFrames, begin: Position, head: Position, known: Known, max_bytes: int
+    frames: DataFrames,
+    begin: Position,
+    head: Position,
+    known: Known,
+    max_bytes: int,
+    *,
+    whole: bool = True,
 ) -> Chunk:
     """The next chunk after `begin`, none of it beyond `head`; raises BlocksNeeded.
 
-    It ends at about max_bytes, at the end of a block, or at the head.
+    It ends at about max_bytes, at the end of a block, or at the head. whole: of all partitions;
+    else those whose block is missing are left for a later chunk, as long as there are others.
     """
     readers = [_Reader(p, begin.next_offset(p), end) for p, end in enumerate(head.offsets)]
-    missing = [place for reader in readers if (place := reader.enter(known)) is not None]
-    if missing:
-        raise BlocksNeeded(missing)
+    missing = {place[0]: place for reader in readers if (place := reader.enter(known)) is not None}
     heap = [
         (reader.record().timestamp_ms, reader.partition)
         for reader in readers
-        if reader.at < reader.head
+        if reader.at < reader.head and reader.partition not in missing
     ]
+    # Where it stands behind holes, it has got somewhere as well.
+    moved = any(reader.at > begin.next_offset(reader.partition) for reader in readers)
+    if missing and (whole or not (heap or moved)):
+        raise BlocksNeeded(missing.values())
     heapq.heapify(heap)
     # A forged position may name more partitions than there are.
     at = [*(reader.at for reader in readers), *begin.offsets[len(readers) :]]

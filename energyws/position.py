@@ -16,15 +16,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+import orjson
+
 from energyws.errors import EnergywsError
 
 MAX_PARTITIONS: Final = 1024
 MAX_OFFSET: Final = 2**63 - 1
 # 1,024 offsets of 19 digits, with their dots and the epoch.
 MAX_TEXT_LENGTH: Final = MAX_PARTITIONS * 20 + 17
-_TEXT: Final = re.compile(
-    r"(?P<epoch>[0-9a-f]{1,16})-(?P<offsets>(?:0|[1-9][0-9]{0,18})(?:\.(?:0|[1-9][0-9]{0,18}))*)"
-)
+_EPOCH: Final = re.compile(r"[0-9a-f]{1,16}")
 
 
 class BadPosition(EnergywsError):
@@ -77,13 +77,28 @@ class Position:
 
 def parse(text: str) -> Position:
     """The position of a text; raises BadPosition for anything that `str(Position)` never makes."""
-    match = _TEXT.fullmatch(text) if len(text) <= MAX_TEXT_LENGTH else None
-    if match is None:
+    epoch, _, rest = text.partition("-") if len(text) <= MAX_TEXT_LENGTH else ("", "", "")
+    if not (_EPOCH.fullmatch(epoch) and rest.isascii() and rest.replace(".", "").isdigit()):
         raise BadPosition("not a position: expected the `id` of a data message")
-    offsets = tuple(map(int, match["offsets"].split(".")))
+    try:
+        # Digits and dots alone: as a JSON array, whose grammar knows no leading zeros and no empty
+        # numbers either. Half the time of an expression, and clients may send long ones.
+        offsets = tuple(orjson.loads(f"[{rest.replace('.', ',')}]"))
+    except orjson.JSONDecodeError:
+        raise BadPosition("not a position: expected the `id` of a data message") from None
     if len(offsets) > MAX_PARTITIONS or max(offsets) > MAX_OFFSET:
         raise BadPosition("not a position: an offset or the number of partitions is out of range")
-    return Position(match["epoch"], offsets)
+    return Position(epoch, offsets)
+
+
+def partitions(text: str) -> int:
+    """How many partitions the text of a position names; cheaper than `parse`."""
+    return text.count(".") + 1
+
+
+def epoch_of(text: str) -> str:
+    """The epoch in the text of a position; cheaper than `parse`."""
+    return text.partition("-")[0]
 
 
 def as_text(epoch: str, offsets: Iterable[int]) -> str:

@@ -44,6 +44,7 @@ _UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC3339: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
+_SPACE_FOR_PLUS: Final = re.compile(r"(?<=\d) (?=\d\d:\d\d\Z)", re.ASCII)
 
 
 class OnLag(Enum):
@@ -162,9 +163,11 @@ def parse_query(query: str) -> Subscribe | None:
         # Bounded, because int() itself refuses thousands of digits.
         digits = text.isascii() and text.isdigit() and len(text) < 20
         message["last"] = int(text) if digits else text
-    for name in ("since", "on_lag"):
-        if name in values:
-            message[name] = values[name][-1]
+    if "since" in values:
+        # A plus that was not escaped reads as a space; before a zone it can be nothing else.
+        message["since"] = _SPACE_FOR_PLUS.sub("+", values["since"][-1])
+    if "on_lag" in values:
+        message["on_lag"] = values["on_lag"][-1]
     return _subscribe(message)
 
 

@@ -72,6 +72,11 @@ class Ring:
         return self._bytes
 
     @property
+    def partitions(self) -> int:
+        """How many partitions are known."""
+        return len(self._head)
+
+    @property
     def oldest_ms(self) -> int:
         """The timestamp of the oldest frame; 0 where there is none."""
         return self._entries[0].timestamp_ms if self._entries else 0

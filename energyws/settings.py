@@ -22,6 +22,8 @@ Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 MAX_WORKERS: Final = 64
+# What every way of a record to a client holds: memory, bus, log, compression, our own clients.
+MAX_RECORD_BYTES: Final = 16 * MIB
 # Read by pydantic off each class; a plain dict, so that this module does not import pydantic.
 _STRICT: Final = {"extra": "forbid", "allow_inf_nan": False}
 
@@ -36,7 +38,7 @@ class Kafka:
     topic: Text | None = None
     group_id: Text = "energy-ws"
     auto_offset_reset: Literal["latest", "earliest"] = "latest"
-    max_record_bytes: Annotated[int, Ge(1 * KIB), Le(64 * MIB)] = 1 * MIB
+    max_record_bytes: Annotated[int, Ge(1 * KIB), Le(MAX_RECORD_BYTES)] = 1 * MIB
     commit_interval_seconds: PositiveSeconds = 5.0
     metadata_refresh_seconds: PositiveSeconds = 10.0
     options: dict[str, str | int | float | bool] = field(default_factory=dict, repr=False)

@@ -24,8 +24,9 @@ that nothing more is waiting; what it hears meanwhile up to the answered sequenc
 What lies further back is asked for on a DEALER/ROUTER pair of its own. A reply repeats its
 request, by which it is recognised; a request may be sent again, since answering it changes nothing.
 
-    request    one part: the JSON of Query or Read
-    reply      the request; the JSON of the answer; for Read, one part per chunk: its frames
+    request    the JSON of Query or Read; whose turn it was asked in: a hash of the subject
+    reply      the request's first part; the JSON of the answer; for Read, one part per chunk: its
+               frames
 """
 
 from __future__ import annotations
@@ -183,7 +184,7 @@ class Read:
 
 
 def pack_inquiry(inquiry: Query | Read) -> bytes:
-    """The request's one part; equal inquiries have equal bytes."""
+    """The request's first part; equal inquiries have equal bytes."""
     if isinstance(inquiry, Read):
         return orjson.dumps(["read", inquiry.stream, str(inquiry.after)])
     after = inquiry.after and str(inquiry.after)

@@ -84,7 +84,10 @@ class Real:
         self._admin = AdminClient({"bootstrap.servers": bootstrap})
 
     def create_topic(self, name: str, partitions: int = PARTITIONS) -> None:
-        self._admin.create_topics([NewTopic(name, partitions, 1)])[name].result(30)
+        # A broker's default is 1 MiB for a batch; the embedded one has no such bound.
+        config = {"max.message.bytes": "20000000"}
+        topic = NewTopic(name, partitions, 1, config=config)
+        self._admin.create_topics([topic])[name].result(30)
         eventually(
             lambda: (
                 len(self._admin.list_topics(name, timeout=5).topics[name].partitions) == partitions
@@ -124,7 +127,9 @@ class Records:
     def __init__(self, bootstrap: str, topic: str) -> None:
         self.topic = topic
         self.sent = 0
-        self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0})
+        self._producer = Producer(
+            {"bootstrap.servers": bootstrap, "linger.ms": 0, "message.max.bytes": 20_000_000}
+        )
 
     def send(self, count: int = 1, **fields: object) -> list[int]:
         """Write `count` records, round robin; returns their numbers once all are in the log."""

@@ -53,6 +53,19 @@ def resume(text: str) -> Subscribe:
         ),
         pytest.param(0, resume("beef-7.7"), None, id="another epoch, the ring has it all"),
         pytest.param(
+            4,
+            resume(f"{EPOCH}-{'.'.join(['1'] * 72)}"),
+            Query("energy", EPOCH, after=at(*[1] * 72)),
+            id="partitions that were added",
+        ),
+        pytest.param(4, resume(f"{EPOCH}-{'.'.join(['1'] * 73)}"), None, id="far too many"),
+        pytest.param(
+            4,
+            resume(f"beef-{'.'.join(['1'] * 1003)}"),
+            Query("energy", EPOCH, after=at(0, 0)),
+            id="another epoch, with more partitions",
+        ),
+        pytest.param(
             0, request(since_ms=5), Query("energy", EPOCH, since_ms=5), id="since is for the log"
         ),
         pytest.param(4, request(last=12), None, id="last in the ring"),
@@ -77,6 +90,20 @@ def test_the_log_is_asked(first: int, asked: Subscribe, expected: Query | None) 
             Subscribed(str(at(10, 10)), False, 0, Unrecovered.BAD_POSITION, str(at(4, 4))),
             None,
             id="no position",
+        ),
+        pytest.param(
+            resume(f"{EPOCH}-{'.'.join(['1'] * 1003)}"),
+            None,
+            Subscribed(str(at(10, 10)), False, 0, Unrecovered.BAD_POSITION, str(at(4, 4))),
+            None,
+            id="far more partitions than there are",
+        ),
+        pytest.param(
+            resume(f"beef-{'.'.join(['1'] * 1003)}"),
+            Start(at(0, 0), at(0, 0)),
+            Subscribed(f"{EPOCH}-0.0", False, 20, Unrecovered.EPOCH_CHANGED, f"{EPOCH}-0.0"),
+            at(0, 0),
+            id="another epoch, and fewer partitions",
         ),
         pytest.param(
             resume(f"{EPOCH}-1.2"),

@@ -65,6 +65,19 @@ class Topic:
                 for partition, offset in needed.places:
                     self.cache[partition, offset // SIZE] = self.read(partition, offset)
 
+    def chunk_of_some(self, begin: Position, room: int) -> Chunk:
+        """The next chunk where no more than `room` blocks fit into memory."""
+        whole = True
+        while True:
+            try:
+                return assemble(FRAMES, begin, self.head, self.block, 300, whole=whole)
+            except BlocksNeeded as needed:
+                whole = False
+                for partition, offset in needed.places[:room]:
+                    self.cache[partition, offset // SIZE] = self.read(partition, offset)
+                while len(self.cache) > room:
+                    del self.cache[next(iter(self.cache))]
+
     def chain(self, begin: Position, max_bytes: int = 300) -> list[Chunk]:
         chunks = []
         while self.head.beyond(begin):
@@ -78,7 +91,7 @@ class Topic:
 
     def since(self, timestamp_ms: int, partition: int = 0) -> int:
         low, high = self.lows.offsets[partition], self.head.offsets[partition]
-        return first_since(timestamp_ms, partition, low, high, SIZE, self.read)
+        return first_since(timestamp_ms, partition, low, high, self.read)
 
 
 def at(*offsets: int) -> Position:
@@ -181,6 +194,23 @@ def test_nothing_beyond_the_head_is_handed_out() -> None:
 def test_a_position_that_names_more_partitions_keeps_them() -> None:
     topic = Topic([[(n, n) for n in range(3)]])
     assert topic.chain(at(0, 9))[-1].end == at(3, 9)
+
+
+@given(topics, st.integers(1, 3), st.data())
+def test_a_chain_is_whole_where_not_all_blocks_fit_into_memory(
+    topic: Topic, room: int, data: st.DataObject
+) -> None:
+    begin = at(*(data.draw(st.integers(0, end)) for end in topic.head.offsets))
+    chunks = []
+    position = begin
+    while topic.head.beyond(position):
+        chunks.append(topic.chunk_of_some(position, room))
+        assert chunks[-1].end != position, "it gets nowhere"
+        position = chunks[-1].end
+    for p, part in enumerate(topic.partitions):
+        assert [o for partition, o in records(chunks) if partition == p] == [
+            record.offset for record in part if record.offset >= begin.offsets[p]
+        ]
 
 
 def test_what_is_missing_is_asked_for_at_once() -> None:

@@ -403,6 +403,22 @@ ASKED: dict[str, tuple[str, Subscribe | None]] = {
     "last with zeros": ("subscribe=a&last=0010", subscribe("a", last=10)),
     "last twice: the last counts": ("subscribe=a&last=1&last=2", subscribe("a", last=2)),
     "since": ("subscribe=a&since=2025-12-26T12:34:56.789Z", subscribe("a", since_ms=NOON)),
+    "since, with a plus that was not escaped": (
+        "subscribe=a&since=2025-12-26T14:04:56.789+01:30",
+        subscribe("a", since_ms=NOON),
+    ),
+    "since, with a plus that was": (
+        "subscribe=a&since=2025-12-26T14:04:56.789%2B01:30",
+        subscribe("a", since_ms=NOON),
+    ),
+    "since, west": (
+        "subscribe=a&since=2025-12-26T10:34:56.789-02:00",
+        subscribe("a", since_ms=NOON),
+    ),
+    "since, with spaces for the T and the plus": (
+        "subscribe=a&since=2025-12-26%2014:04:56.789+01:30",
+        subscribe("a", since_ms=NOON),
+    ),
     "latest": ("subscribe=a&on_lag=latest", subscribe("a", on_lag=OnLag.LATEST)),
     "unknown parameters": ("subscribe=a&v=2&&x&=", subscribe("a")),
 }
@@ -424,6 +440,9 @@ BADLY_ASKED = {
     "last as a superscript": (f"subscribe=a&last={quote('²')}", LAST),
     "last with a sign": ("subscribe=a&last=%2B1", LAST),
     "last with an underscore": ("subscribe=a&last=1_0", LAST),
+    "since without a zone, with a space": ("subscribe=a&since=2025-12-26+12:34:56", SINCE),
+    "since without seconds, with a space": ("subscribe=a&since=2025-12-26+12:34", SINCE),
+    "since with two spaces": ("subscribe=a&since=2025-12-26T12:34:56++01:00", SINCE),
     "empty since": ("subscribe=a&since=", SINCE),
     "unknown on_lag": ("subscribe=a&on_lag=drop", ON_LAG),
     "empty on_lag": ("subscribe=a&on_lag=", ON_LAG),

@@ -2,13 +2,19 @@
 
 For one thread. Its Kafka clients are made when they are first needed: a service that nobody asks
 anything back does not pay for them.
+
+Memory is bounded by bytes, whatever the records weigh: a partition whose blocks are too heavy for
+its share of the cache gets smaller ones, down to one record. Where even those do not fit side by
+side, `Past.load` reads some of them, and the partitions are merged as far as they are there.
 """
 
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
@@ -19,15 +25,21 @@ from energyws.frame import DataFrames
 from energyws.history import Block, block_records, first_since
 from energyws.position import Position, start
 from energyws.settings import Settings
-from workers.blocks import BlockReader, Unreadable
+from workers.blocks import BlockReader, Range, Taken, Unreadable, weight
 from workers.discovery import Topic, describe, list_offsets
 
 CACHE_BYTES: Final = 16 << 20
+# The cache is larger for topics of many partitions: one merge holds a block of each.
+PARTITION_BYTES: Final = 64 << 10
 # How many blocks are read in one go: who asks for one will want the next.
 BLOCKS_AHEAD: Final = 4
 # How long a topic's low watermarks, and the offsets of an age, are taken to be what they were.
 LOWS_SECONDS: Final = 1.0
 AGE_SECONDS: Final = 10.0
+_BY_OFFSET: Final = attrgetter("offset")
+
+# A partition, and an offset of it.
+_Key = tuple[int, int]
 
 
 class View(NamedTuple):
@@ -55,6 +67,8 @@ class Archive:
         self._row = row
         self._pasts: dict[str, Past] = {}
         self._cached = 0
+        # How many bytes of records have been read, ever.
+        self.bytes_read = 0
         self._admin: AdminClient | None = None
         self._reader: BlockReader | None = None
 
@@ -96,44 +110,42 @@ class Archive:
             self._admin = AdminClient(dict(self._client))
         return self._admin
 
-    def read(self, past: Past, ranges: Mapping[int, tuple[int, int]]) -> None:
-        """Read these ranges, of whole blocks but at the log's ends, into the cache."""
+    def read(self, past: Past, ranges: Mapping[int, Range]) -> dict[int, Taken]:
+        """Read these ranges into the cache: whole blocks but at the log's ends, as many as fit."""
         if self._reader is None:
             self._reader = BlockReader(self._client, self.settings.kafka)
-        size = past.size
-        for partition, records in self._reader.read(self.topic(past.stream), ranges).items():
-            self._row.add(Field.READ_BACK, len(records))
-            begin, stop = ranges[partition]
-            for first in range(begin - begin % size, stop, size):
-                block = Block(
-                    max(begin, first),
-                    min(stop, first + size),
-                    [record for record in records if first <= record.offset < first + size],
-                )
-                key = partition, first // size
+        limit = past.cache_bytes
+        found = self._reader.read(self.topic(past.stream), ranges, past.share_bytes, limit)
+        fresh: set[_Key] = set()
+        for partition, taken in found.items():
+            self.bytes_read += taken.weight
+            self._row.add(Field.READ_BACK, len(taken.records))
+            for block in past.cut(partition, ranges[partition].begin, taken):
+                key = past.key(partition, block.start)
                 if (old := past.blocks.pop(key, None)) is not None:
                     self._cached -= _weight(old)
                 past.blocks[key] = block
                 self._cached += _weight(block)
-        self._evict(past)
+                fresh.add(key)
+        self._evict(past, limit, fresh)
+        return found
 
-    def _evict(self, current: Past) -> None:
-        # Of other streams first, and never what has just been read: one merge needs it whole.
-        fresh = len(current.lows.offsets) * BLOCKS_AHEAD
+    def _evict(self, current: Past, limit: int, fresh: set[_Key]) -> None:
+        # Of other streams first, and never what has just been read.
         others = [past for past in self._pasts.values() if past is not current]
         for past in (*others, current):
-            while self._cached > CACHE_BYTES and len(past.blocks) > (
-                fresh if past is current else 0
-            ):
-                _, block = past.blocks.popitem(last=False)
-                self._cached -= _weight(block)
+            for key in list(past.blocks):
+                if self._cached <= limit:
+                    return
+                if past is not current or key not in fresh:
+                    self._cached -= _weight(past.blocks.pop(key))
 
 
 class Past:
     """One stream's log in one epoch.
 
     lows: the broker's low watermarks; head: nothing from there on is handed out; size: how many
-    offsets a block spans; frames: builds the stream's frames.
+    offsets a block spans at most; frames: builds the stream's frames.
     """
 
     def __init__(self, archive: Archive, stream: str, epoch: str, size: int) -> None:
@@ -143,18 +155,39 @@ class Past:
         self.frames = DataFrames(stream)
         self.lows = self.head = start(epoch, [])
         self.seen_at = 0.0
-        self.blocks: OrderedDict[tuple[int, int], Block] = OrderedDict()
+        # By partition and the multiple of its size where a block begins, or would but for the log.
+        self.blocks: OrderedDict[_Key, Block] = OrderedDict()
+        # Of partitions with heavy records: how many offsets their blocks span.
+        self._sizes: dict[int, int] = {}
         self._archive = archive
         self._oldest: tuple[float, Position] | None = None
 
+    @property
+    def cache_bytes(self) -> int:
+        """What the blocks in memory may weigh."""
+        return max(CACHE_BYTES, PARTITION_BYTES * len(self.lows.offsets))
+
+    @property
+    def share_bytes(self) -> int:
+        """What one partition may add to them at a time: all together, half of it."""
+        return self.cache_bytes // (2 * len(self.lows.offsets))
+
     def known(self, partition: int, offset: int) -> Block | None:
         """The block that holds an offset, if it is in the cache."""
-        key = partition, offset // self.size
-        block = self.blocks.get(key)
-        if block is None or not block.start <= offset < block.stop:
-            return None
-        self.blocks.move_to_end(key)
-        return block
+        # What was just read may be from before they grew; what is larger, from before they shrank.
+        size = max(1, self._sizes.get(partition, 2 * self.size) // 2)
+        while size <= self.size:
+            key = partition, offset - offset % size
+            block = self.blocks.get(key)
+            if block is not None and block.start <= offset < block.stop:
+                self.blocks.move_to_end(key)
+                return block
+            size *= 2
+        return None
+
+    def key(self, partition: int, offset: int) -> _Key:
+        """Where a block that begins at an offset is kept, at the partition's present size."""
+        return partition, offset - offset % self._sizes.get(partition, self.size)
 
     def block(self, partition: int, offset: int) -> Block:
         """The block that holds an offset, read now if need be."""
@@ -165,24 +198,58 @@ class Past:
             assert block is not None, "what has just been read is in the cache"
         return block
 
-    def load(self, places: Iterable[tuple[int, int]]) -> None:
-        """Read the blocks that hold these (partition, offset), and some that follow."""
-        ranges = {}
-        for partition, offset in places:
-            # Never beyond the head: what has been published can be read, whatever transaction is
-            # still open behind it.
-            low, head = self.lows.next_offset(partition), self.head.next_offset(partition)
-            first = offset // self.size
-            last = first + 1
-            while last < first + BLOCKS_AHEAD and (partition, last) not in self.blocks:
-                last += 1
-            begin, stop = max(low, first * self.size), min(head, last * self.size)
-            if not begin <= offset < stop:
-                raise Unreadable(
-                    f"partition {partition}: offset {offset} is not from {low} to {head}"
-                )
-            ranges[partition] = begin, stop
-        self._archive.read(self, ranges)
+    def load(self, places: Iterable[tuple[int, int]]) -> bool:
+        """Read the blocks that hold these (partition, offset), and some that follow.
+
+        False: not all of them fit into memory. One of them at least is there then.
+        """
+        while True:
+            ranges = {partition: self._range(partition, offset) for partition, offset in places}
+            heavy = False
+            for partition, taken in self._archive.read(self, ranges).items():
+                heavy |= self._weigh(partition, ranges[partition], taken)
+            places = [place for place in places if self.known(*place) is None]
+            if not (places and heavy):
+                return not places
+
+    def cut(self, partition: int, begin: int, taken: Taken) -> Iterator[Block]:
+        """The whole blocks among the records that were read from `begin` on."""
+        size = self._sizes.get(partition, self.size)
+        end = min(taken.reached, self.head.next_offset(partition))
+        at = 0
+        while begin < end:
+            stop = begin - begin % size + size
+            if stop > end and taken.reached < self.head.next_offset(partition):
+                return
+            stop = min(stop, end)
+            last = bisect_left(taken.records, stop, at, key=_BY_OFFSET)
+            yield Block(begin, stop, taken.records[at:last])
+            begin, at = stop, last
+
+    def _range(self, partition: int, offset: int) -> Range:
+        size = self._sizes.get(partition, self.size)
+        # Never beyond the head: what has been published can be read, whatever transaction is still
+        # open behind it.
+        low, head = self.lows.next_offset(partition), self.head.next_offset(partition)
+        first = offset - offset % size
+        last = first + size
+        while last < first + size * BLOCKS_AHEAD and (partition, last) not in self.blocks:
+            last += size
+        begin, needed, stop = max(low, first), min(head, first + size), min(head, last)
+        if not begin <= offset < stop:
+            raise Unreadable(f"partition {partition}: offset {offset} is not from {low} to {head}")
+        return Range(begin, needed, stop)
+
+    def _weigh(self, partition: int, range_: Range, taken: Taken) -> bool:
+        """Fit the partition's blocks to its records; whether they are smaller now."""
+        size, share = self._sizes.get(partition, self.size), self.share_bytes
+        if taken.reached < range_.needed and taken.weight >= share:
+            fitting = share * len(taken.records) // taken.weight
+            self._sizes[partition] = min(size // 2, 1 << max(fitting, 1).bit_length() - 1)
+            return True
+        if size < self.size and taken.reached == range_.stop and 8 * taken.weight <= share:
+            self._sizes[partition] = 2 * size
+        return False
 
     def since(self, since_ms: int) -> Position:
         """The position before the first record of each partition that is not older."""
@@ -197,9 +264,7 @@ class Past:
             # None: so it is, or the broker does not look it up (the embedded one does not).
             offsets[partition] = head
             if low < head:
-                offsets[partition] = first_since(
-                    since_ms, partition, low, head, self.size, self.block
-                )
+                offsets[partition] = first_since(since_ms, partition, low, head, self.block)
         return start(self.epoch, offsets)
 
     def oldest(self) -> Position:
@@ -218,5 +283,4 @@ def _size(topic: Topic) -> int:
 
 
 def _weight(block: Block) -> int:
-    # The records' objects weigh about as much as short data.
-    return sum(len(record.data) + 200 for record in block.records) + 200
+    return sum(map(weight, block.records)) + 200

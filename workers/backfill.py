@@ -1,48 +1,85 @@
 """A worker's end of what lies further back: asks the consumer's history thread, and keeps answers.
 
-Equal questions are asked once, however many clients have them; a bounded number is under way, so
-that answers do not pile up here; what was answered is kept a while, for whoever comes next.
+Rules of this file:
+
+1. A client has one question per stream at most. It is withdrawn when the client leaves,
+   unsubscribes or asks another one; a question that no client waits for is not asked.
+2. Equal questions are one question, however many clients have them. A bounded number is under
+   way, so that answers do not pile up here; what was answered is kept a while.
+3. The others wait in a bounded queue in which subjects take turns (energyws.turns). One subject
+   never has all that may be under way, so another one's question does not wait for its answers.
+4. A chunk stays until the clients that waited for it have taken it: else two that are larger than
+   the cache would push each other out for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import zmq
 
+from energyws.flood import Limited
 from energyws.history import Chunk, Query, Start
+from energyws.log import Log
 from energyws.position import Position
+from energyws.turns import Full, Turns
 from energyws.wire import Read, pack_inquiry, unpack_chunks, unpack_start
 from workers.bus import RECONNECT_MILLISECONDS, SocketReader
 
 CACHE_BYTES: Final = 8 << 20
+# What the questions of all clients may weigh; one subject alone may have half of it.
+QUESTIONS_BYTES: Final = 64 << 20
+# Of a client that waits: its request, its place in the queue, and the question if no other has it.
+QUESTION_BYTES: Final = 4 << 10
+# Of each byte of the packed question: a position is its text and a tuple of integers.
+BYTES_PER_BYTE: Final = 12
 # The consumer knows a question that it still works on, so asking again costs nothing.
 ASK_AGAIN_SECONDS: Final = 2.0
 # Kafka has been away for so long that clients had better try again later, or elsewhere.
 GIVE_UP_SECONDS: Final = 15.0
 
 
+_log = Log("history")
+
+
+class Asker(Protocol):
+    """A client. subject: those of one subject share its turns."""
+
+    @property
+    def subject(self) -> str:
+        """Whose token it came with."""
+
+
+Done = Callable[[Start | None], None]
+# One client's interest in one stream.
+_Wait = tuple[Asker, str]
+_Place = tuple[str, Position]
+
+
 @dataclass(slots=True)
 class _Question:
     """Something that clients wait for. Times are monotonic; None: it has not been asked yet.
 
-    done: told the answer to a Query, or None when there is none.
+    waiting: who wants the answer, and for a Query what takes it, or None when there is none.
+    subject: whose turn it was asked in.
     """
 
     inquiry: Query | Read
-    done: list[Callable[[Start | None], None]] = field(default_factory=list)
+    waiting: dict[_Wait, Done | None] = field(default_factory=dict)
+    subject: str = ""
     asked_first: float | None = None
     asked_last: float = 0.0
 
 
 class Backfill:
-    """Whoever waits for a chunk is told by on_chunk(stream, position), or by on_failure."""
+    """Clients that wait for a chunk are reported by on_chunk(stream, position), or on_failure."""
 
     def __init__(
         self,
@@ -55,11 +92,16 @@ class Backfill:
         self._on_chunk = on_chunk
         self._on_failure = on_failure
         self._questions: dict[bytes, _Question] = {}
-        self._under_way = 0
-        # Those that wait for their turn; some may have been given up.
-        self._queue: deque[bytes] = deque()
-        self._chunks: OrderedDict[tuple[str, Position], Chunk] = OrderedDict()
+        self._asked: dict[_Wait, bytes] = {}
+        self._turns: Turns[_Wait] = Turns(QUESTIONS_BYTES)
+        self._limited = Limited(_log, 10.0)
+        # How many are under way, by the subject in whose turn they were asked.
+        self._under_way: Counter[str] = Counter()
+        self._chunks: OrderedDict[_Place, Chunk] = OrderedDict()
         self._size = 0
+        # Chunks that clients have waited for and not taken yet: by client, and how many clients.
+        self._owed: dict[_Wait, _Place] = {}
+        self._owed_to: Counter[_Place] = Counter()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._dealer = self._context.socket(zmq.DEALER)
         self._dealer.setsockopt(zmq.LINGER, 0)
@@ -67,18 +109,41 @@ class Backfill:
         self._dealer.connect(f"ipc://{directory / 'history'}")
         self._reader = SocketReader(asyncio.get_running_loop(), self._dealer, self._on_reply)
 
-    def find(self, query: Query, done: Callable[[Start | None], None]) -> None:
-        """Ask where a replay can begin; `done` is called once, or never if the epoch changes."""
-        self._want(query).done.append(done)
+    @property
+    def waiting(self) -> int:
+        """How many questions clients wait for, each client's counted."""
+        return len(self._asked)
 
-    def chunk(self, stream: str, position: Position) -> Chunk | None:
-        """The chunk after a position; None: it has been asked for."""
-        chunk = self._chunks.get((stream, position))
+    def find(self, asker: Asker, query: Query, done: Done) -> None:
+        """Ask where a replay can begin; `done` is called once, or never if the epoch changes.
+
+        Raises energyws.turns.Full.
+        """
+        self._want((asker, query.stream), query, done)
+
+    def chunk(self, asker: Asker, stream: str, position: Position) -> Chunk | None:
+        """The chunk after a position; None: it has been asked for. Raises energyws.turns.Full."""
+        place = stream, position
+        chunk = self._chunks.get(place)
         if chunk is None:
-            self._want(Read(stream, position))
-        else:
-            self._chunks.move_to_end((stream, position))
+            self._want((asker, stream), Read(stream, position), None)
+            return None
+        self._chunks.move_to_end(place)
+        self._release((asker, stream))
         return chunk
+
+    def withdraw(self, asker: Asker, stream: str) -> None:
+        """A client waits for nothing of a stream any more."""
+        wait = asker, stream
+        self._release(wait)
+        key = self._asked.pop(wait, None)
+        if key is None:
+            return
+        self._turns.leave(wait)
+        question = self._questions[key]
+        del question.waiting[wait]
+        if not question.waiting and question.asked_first is None:
+            del self._questions[key]
 
     def tick(self) -> None:
         """Once a second or so: ask again what a consumer may have taken with it; give up."""
@@ -88,21 +153,25 @@ class Backfill:
                 continue
             if now - question.asked_first >= GIVE_UP_SECONDS:
                 self._drop(key)
-                for done in question.done:
-                    done(None)
+                self._tell(question, None)
                 if isinstance(question.inquiry, Read):
                     self._on_failure(question.inquiry.stream, question.inquiry.after)
             elif now - question.asked_last >= ASK_AGAIN_SECONDS:
-                self._send(key, question)
+                if question.waiting:
+                    self._send(key, question)
+                else:
+                    self._drop(key)
 
     def forget(self, stream: str) -> None:
         """The stream has another epoch: nobody wants to know of the one before."""
-        for key in [key for key in self._chunks if key[0] == stream]:
-            self._size -= len(self._chunks.pop(key).data)
+        for wait in [wait for wait in self._owed if wait[1] == stream]:
+            self._release(wait)
+        for place in [place for place in self._chunks if place[0] == stream]:
+            self._size -= len(self._chunks.pop(place).data)
         # Those that wait for their turn first, so that none of them gets it.
         void = [(k, q) for k, q in self._questions.items() if q.inquiry.stream == stream]
-        for body, _ in sorted(void, key=lambda item: item[1].asked_first is not None):
-            self._drop(body)
+        for key, _ in sorted(void, key=lambda item: item[1].asked_first is not None):
+            self._drop(key)
 
     def close(self) -> None:
         """Close the socket."""
@@ -110,28 +179,48 @@ class Backfill:
         self._dealer.close()
         self._context.term()
 
-    def _want(self, inquiry: Query | Read) -> _Question:
+    def _want(self, wait: _Wait, inquiry: Query | Read, done: Done | None) -> None:
         key = pack_inquiry(inquiry)
-        question = self._questions.get(key)
-        if question is None:
-            question = self._questions[key] = _Question(inquiry)
-            self._queue.append(key)
-            self._ask()
-        return question
+        if self._asked.get(wait) != key:
+            self.withdraw(*wait)
+            weight = QUESTION_BYTES + BYTES_PER_BYTE * len(key)
+            try:
+                self._turns.join(wait[0].subject, wait, weight)
+            except Full:
+                self._limited.warning(
+                    "the log is asked for too much: sending clients away",
+                    subject=wait[0].subject,
+                    stream=wait[1],
+                    waiting=len(self._turns),
+                )
+                raise
+            self._asked[wait] = key
+            if key not in self._questions:
+                self._questions[key] = _Question(inquiry)
+        self._questions[key].waiting[wait] = done
+        self._ask()
 
     def _ask(self) -> None:
-        while self._queue and self._under_way < self._concurrent:
-            key = self._queue.popleft()
-            question = self._questions.get(key)
-            if question is not None and question.asked_first is None:
-                self._under_way += 1
+        while self._has_room() and (taken := self._turns.take(self._may_ask)) is not None:
+            subject, wait = taken
+            key = self._asked[wait]
+            question = self._questions[key]
+            if question.asked_first is None:
+                question.subject = subject
+                self._under_way[subject] += 1
                 question.asked_first = time.monotonic()
                 self._send(key, question)
 
+    def _may_ask(self, subject: str) -> bool:
+        """Whether less of what may be under way is this subject's than is free."""
+        free = self._concurrent - self._under_way.total()
+        return self._under_way[subject] < free
+
     def _send(self, key: bytes, question: _Question) -> None:
         question.asked_last = time.monotonic()
+        whose = blake2b(question.subject.encode(), digest_size=8).digest()
         try:
-            self._dealer.send(key, zmq.NOBLOCK)
+            self._dealer.send_multipart([key, whose], zmq.NOBLOCK)
         except zmq.Again:
             # No consumer is connected and the queue is full: asked again at a tick.
             return
@@ -139,33 +228,71 @@ class Backfill:
 
     def _drop(self, key: bytes) -> _Question | None:
         question = self._questions.pop(key, None)
-        if question is not None and question.asked_first is not None:
-            self._under_way -= 1
+        if question is None:
+            return None
+        for wait in question.waiting:
+            del self._asked[wait]
+            self._turns.leave(wait)
+        if question.asked_first is not None:
+            self._under_way[question.subject] -= 1
+            if not self._under_way[question.subject]:
+                del self._under_way[question.subject]
             self._ask()
         return question
 
+    def _tell(self, question: _Question, found: Start | None) -> None:
+        for done in question.waiting.values():
+            if done is not None:
+                done(found)
+
     def _on_reply(self, parts: list[bytes]) -> None:
         key, *answer = parts
-        question = self._drop(key)
+        question = self._questions.get(key)
         if question is None:
             # A second answer, or one that came too late.
             return
-        if isinstance(question.inquiry, Read):
-            stream, position = question.inquiry.stream, question.inquiry.after
-            for chunk in unpack_chunks(position, answer):
-                self._keep(stream, chunk)
-            self._on_chunk(stream, position)
+        if not isinstance(question.inquiry, Read):
+            self._drop(key)
+            self._tell(question, unpack_start(answer))
             return
-        found = unpack_start(answer)
-        for done in question.done:
-            done(found)
+        place = stream, position = question.inquiry.stream, question.inquiry.after
+        for wait in question.waiting:
+            self._owed[wait] = place
+            self._owed_to[place] += 1
+        # Before the next is asked: whether there is room for its answer depends on it.
+        for chunk in unpack_chunks(position, answer):
+            self._keep(stream, chunk)
+        self._drop(key)
+        self._on_chunk(stream, position)
 
     def _keep(self, stream: str, chunk: Chunk) -> None:
-        key = stream, chunk.start
-        if (old := self._chunks.pop(key, None)) is not None:
+        place = stream, chunk.start
+        if (old := self._chunks.pop(place, None)) is not None:
             self._size -= len(old.data)
-        self._chunks[key] = chunk
+        self._chunks[place] = chunk
         self._size += len(chunk.data)
-        while self._size > CACHE_BYTES and len(self._chunks) > 1:
-            _, gone = self._chunks.popitem(last=False)
-            self._size -= len(gone.data)
+        self._evict()
+
+    def _release(self, wait: _Wait) -> None:
+        """A client has taken what it waited for, or does not want it any more."""
+        place = self._owed.pop(wait, None)
+        if place is not None:
+            self._owed_to[place] -= 1
+            if not self._owed_to[place]:
+                del self._owed_to[place]
+                had_room = self._has_room()
+                self._evict()
+                if not had_room:
+                    self._ask()
+
+    def _evict(self) -> None:
+        if self._size <= CACHE_BYTES:
+            return
+        for place in [place for place in self._chunks if place not in self._owed_to]:
+            self._size -= len(self._chunks.pop(place).data)
+            if self._size <= CACHE_BYTES:
+                return
+
+    def _has_room(self) -> bool:
+        """Whether another answer may come; else clients are about to take what fills the cache."""
+        return self._size <= CACHE_BYTES

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, Message, TopicPartition
 
@@ -23,6 +24,31 @@ class Unreadable(EnergywsError):
     """The log could not be read there and then."""
 
 
+class Range(NamedTuple):
+    """What is wanted of a partition: from `begin` to `needed`, and gladly on to `stop`."""
+
+    begin: int
+    needed: int
+    stop: int
+
+
+@dataclass(slots=True)
+class Taken:
+    """All good records of a partition from where its range begins up to, not with, `reached`.
+
+    weight: about what they take of memory, in bytes.
+    """
+
+    reached: int
+    records: list[Stored] = field(default_factory=list)
+    weight: int = 0
+
+
+def weight(record: Stored) -> int:
+    """About what a record takes of memory, in bytes: its object weighs as much as short data."""
+    return len(record.data) + 200
+
+
 class BlockReader:
     """Reads ranges of offsets, several partitions at once. Not for more than one thread."""
 
@@ -31,8 +57,10 @@ class BlockReader:
         self._topics: set[str] = set()
         self._consumer = Consumer(
             {
-                # What is fetched beyond a range is thrown away; `client` has the last word.
+                # What is fetched beyond a range is thrown away; `client` has the last word. A batch
+                # that is larger comes all the same (KIP-74).
                 "fetch.message.max.bytes": 512 * 1024,
+                "fetch.max.bytes": 8 * 1024 * 1024,
                 "queued.min.messages": RECORDS_PER_BATCH,
                 # The end of the log is reached now and then; there is nothing to wait for.
                 "fetch.wait.max.ms": 20,
@@ -43,23 +71,34 @@ class BlockReader:
             }
         )
 
-    def read(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> dict[int, list[Stored]]:
-        """All good records of each partition's [begin, stop); raises Unreadable."""
+    def read(
+        self, topic: str, ranges: Mapping[int, Range], share: int, limit: int
+    ) -> dict[int, Taken]:
+        """The good records of each partition's range; raises Unreadable.
+
+        share, limit: bytes. A partition is read no further once it has its share, nor any once all
+        together have as much as the limit; the last record may exceed either.
+        """
         if topic not in self._topics:
             # A topic that the handle has not heard of yet would cost half a second.
             self._consumer.list_topics(topic, timeout=READ_SECONDS)
             self._topics.add(topic)
-        found: dict[int, list[Stored]] = {partition: [] for partition in ranges}
+        weighs = 0
+        found = {partition: Taken(range_.begin) for partition, range_ in ranges.items()}
         open_ranges = dict(ranges)
         heard_at = time.monotonic()
-        self._consumer.assign([TopicPartition(topic, p, begin) for p, (begin, _) in ranges.items()])
+        self._consumer.assign([TopicPartition(topic, p, r.begin) for p, r in ranges.items()])
         try:
             while open_ranges:
                 first = self._consumer.poll(POLL_SECONDS)
                 if first is not None:
                     for message in [first, *self._consumer.consume(RECORDS_PER_BATCH, 0)]:
-                        if self._take(message, open_ranges, found):
+                        added = self._take(message, open_ranges, found, share)
+                        if added is not None:
                             heard_at = time.monotonic()
+                            weighs += added
+                        if weighs >= limit:
+                            return found
                 if open_ranges and time.monotonic() - heard_at > READ_SECONDS:
                     raise Unreadable(f"no answer within {READ_SECONDS:g} s")
         finally:
@@ -73,14 +112,16 @@ class BlockReader:
     def _take(
         self,
         message: Message,
-        open_ranges: dict[int, tuple[int, int]],
-        found: dict[int, list[Stored]],
-    ) -> bool:
-        """Whether it was one of those that are waited for."""
+        open_ranges: dict[int, Range],
+        found: dict[int, Taken],
+        share: int,
+    ) -> int | None:
+        """How much it adds; None: it is none of those that are waited for."""
         partition, offset = message.partition(), message.offset()
         if partition is None or partition not in open_ranges:
-            return False
-        begin, stop = open_ranges[partition]
+            return None
+        begin, _, stop = open_ranges[partition]
+        taken = found[partition]
         error = message.error()
         if error is not None:
             if error.code() == KafkaError._AUTO_OFFSET_RESET:
@@ -88,10 +129,12 @@ class BlockReader:
             if error.code() == KafkaError._PARTITION_EOF and offset is not None:
                 if offset < stop:
                     raise Unreadable(f"partition {partition} ends at {offset}, before {stop}")
+                taken.reached = stop
                 del open_ranges[partition]
-            return False
+            return None
         if offset is None:
-            return False
+            return None
+        before = taken.weight
         if begin <= offset < stop:
             kind, written = message.timestamp()
             written_ms = None if kind == TIMESTAMP_NOT_AVAILABLE else written
@@ -102,7 +145,10 @@ class BlockReader:
                 pass
             else:
                 now_ms = time.time_ns() // 1_000_000
-                found[partition].append(Stored(offset, timestamp(written_ms, now_ms), data))
-        if offset + 1 >= stop:
+                record = Stored(offset, timestamp(written_ms, now_ms), data)
+                taken.records.append(record)
+                taken.weight += weight(record)
+        taken.reached = max(taken.reached, min(offset + 1, stop))
+        if taken.reached == stop or taken.weight >= share:
             del open_ranges[partition]
-        return True
+        return taken.weight - before

@@ -32,6 +32,7 @@ from energyws.position import Position, start
 from energyws.protocol import OnLag, Subscribe, Subscribed, Unrecovered
 from energyws.replay import Cursor, Ring, TooSlow
 from energyws.tally import AGE, FANOUT, RESUMES
+from energyws.turns import Full
 from workers.batch import Batch, Crowd, Sink
 
 # Joining more into one write saves nothing any more, and a paused client holds what it was given.
@@ -52,6 +53,10 @@ class Client(Protocol):
 
     writable: bool
     compressed: bool
+
+    @property
+    def subject(self) -> str:
+        """Whose it is: clients of one subject share its turns with the log."""
 
     @property
     def sink(self) -> Sink:
@@ -76,11 +81,14 @@ class Client(Protocol):
         """So many frames were left out, because it is too slow; it may want it so."""
 
 
-class Log(Protocol):
+class Chunks(Protocol):
     """What lies further back than the ring."""
 
-    def chunk(self, stream: str, position: Position) -> Chunk | None:
-        """The chunk after a position; None: it has been asked for."""
+    def chunk(self, asker: Client, stream: str, position: Position) -> Chunk | None:
+        """The chunk after a position; None: it has been asked for. Raises energyws.turns.Full."""
+
+    def withdraw(self, asker: Client, stream: str) -> None:
+        """A client wants nothing of a stream's log any more, for now."""
 
 
 class Subscription:
@@ -106,7 +114,7 @@ class Fanout:
     """
 
     def __init__(
-        self, name: str, ring: Ring, log: Log, row: Row, shrink: Shrinker | None = None
+        self, name: str, ring: Ring, log: Chunks, row: Row, shrink: Shrinker | None = None
     ) -> None:
         self.name = name
         self.ring = ring
@@ -128,8 +136,9 @@ class Fanout:
         self._crowd: Crowd | None = None
         self._catching: dict[Client, Subscription] = {}
         self._behind: dict[Client, Subscription] = {}
-        # Those whose next chunk has been asked for, by where it begins.
+        # Those whose next chunk has been asked for, by where it begins; and where that is.
         self._awaiting: dict[Position, dict[Client, Subscription]] = {}
+        self._awaited: dict[Client, Position] = {}
 
     @property
     def boundary(self) -> int:
@@ -139,8 +148,7 @@ class Fanout:
     @property
     def lagging(self) -> int:
         """How many subscriptions are not live."""
-        awaiting = sum(map(len, self._awaiting.values()))
-        return len(self._catching) + len(self._behind) + awaiting
+        return len(self._catching) + len(self._behind) + len(self._awaited)
 
     def subscribe(
         self, client: Client, request: Subscribe, found: Start | None, now: float
@@ -151,12 +159,19 @@ class Fanout:
         """
         self.leave(client)
         subscription = Subscription(client, request.on_lag)
-        live = self.ring.position_at(self.boundary)
+        ring = self.ring
+        if not self._live and self._batch is None:
+            # Nobody waits for what came meanwhile, so it is not news for this one either.
+            self._sent, self._reached = ring.end, ring.head
+        live = ring.head
         told, subscription.cursor = begin(self.name, self.ring, live, request, found, now)
         if told.recovered is not None:
             depth = "memory" if found is None else "log"
             result = "recovered" if told.reason is None else told.reason.value.lower()
             RESUMES.count(self._row, depth, result)
+        if subscription.cursor is None and self.boundary < ring.end:
+            # The others have yet to get what came before it.
+            subscription.cursor = Cursor(ring.end, live, request.on_lag)
         if subscription.cursor is None:
             self._go_live(subscription)
         else:
@@ -170,9 +185,18 @@ class Fanout:
             if self._batch is not None:
                 self._batch.drop(client)
             return
-        for group in (self._catching, self._behind, *self._awaiting.values()):
-            if group.pop(client, None) is not None:
-                return
+        position = self._awaited.pop(client, None)
+        if position is not None:
+            group = self._awaiting[position]
+            del group[client]
+            if not group:
+                del self._awaiting[position]
+            self._log.withdraw(client, self.name)
+        elif self._catching.pop(client, None) is not None:
+            # It may not have taken yet what it waited for.
+            self._log.withdraw(client, self.name)
+        else:
+            self._behind.pop(client, None)
 
     def pause_writing(self, client: Client) -> None:
         """A client's transport takes no more."""
@@ -197,11 +221,11 @@ class Fanout:
 
     def arrived(self, position: Position) -> None:
         """The chunk after a position can be had now."""
-        self._catching.update(self._awaiting.pop(position, {}))
+        self._catching.update(self._no_longer_awaiting(position))
 
     def failed(self, position: Position) -> None:
         """The chunk after a position cannot be had."""
-        for client in self._awaiting.pop(position, {}):
+        for client in self._no_longer_awaiting(position):
             client.unavailable()
 
     def work(self, writes: int, now: float) -> int:
@@ -257,6 +281,12 @@ class Fanout:
             subscription.cursor = position
             self._catching[subscription.client] = subscription
 
+    def _no_longer_awaiting(self, position: Position) -> dict[Client, Subscription]:
+        waited = self._awaiting.pop(position, {})
+        for client in waited:
+            del self._awaited[client]
+        return waited
+
     def _everyone(self) -> dict[Client, Subscription]:
         everyone = {**self._live, **self._catching, **self._behind}
         for group in self._awaiting.values():
@@ -269,7 +299,8 @@ class Fanout:
         self._sent = ring.end
         self._reached = ring.head
         self._crowd = None
-        self._live, self._catching, self._behind, self._awaiting = {}, {}, {}, {}
+        self._live, self._catching, self._behind = {}, {}, {}
+        self._awaiting, self._awaited = {}, {}
 
     def _fan_out(self, writes: int) -> int:
         batch = self._batch
@@ -356,6 +387,8 @@ class Fanout:
             if not client.writable:
                 subscription.paused = True
                 self._behind[client] = subscription
+                # What it waited for must not be kept for a client that may never take it.
+                self._log.withdraw(client, self.name)
             elif isinstance(subscription.cursor, Position):
                 writes -= self._replay_chunk(client, subscription, subscription.cursor, now)
             else:
@@ -365,9 +398,14 @@ class Fanout:
     def _replay_chunk(
         self, client: Client, subscription: Subscription, position: Position, now: float
     ) -> int:
-        chunk = self._log.chunk(self.name, position)
+        try:
+            chunk = self._log.chunk(client, self.name, position)
+        except Full:
+            client.unavailable()
+            return 0
         if chunk is None:
             self._awaiting.setdefault(position, {})[client] = subscription
+            self._awaited[client] = position
             return 0
         place, _ = place_after(self.ring, chunk.end, subscription.on_lag, now)
         subscription.cursor = place

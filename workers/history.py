@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import ceil
@@ -20,21 +20,45 @@ import zmq
 from confluent_kafka import KafkaException
 
 from energyws.board import Row
+from energyws.errors import EnergywsError
 from energyws.flood import Limited
-from energyws.history import BlocksNeeded, Chunk, Query, Start, assemble, newest, resume_after
+from energyws.history import (
+    Block,
+    Blocks,
+    BlocksNeeded,
+    Chunk,
+    Query,
+    Start,
+    assemble,
+    newest,
+    newest_about,
+    resume_after,
+)
 from energyws.log import Log
 from energyws.protocol import Unrecovered
 from energyws.replay import gap_entries
 from energyws.settings import Settings
+from energyws.turns import Full, Turns
 from energyws.wire import Read, pack_chunks, pack_start, unpack_inquiry
 from workers.archive import Archive, NotYet, Past, View
 from workers.blocks import Unreadable
 
 CHUNK_BYTES: Final = 64 * 1024
 CHUNKS_PER_REPLY: Final = 4
+# A reply ends at so many bytes; a chunk is larger where one record is.
+REPLY_BYTES: Final = CHUNKS_PER_REPLY * CHUNK_BYTES
+# How often the log is read for one reply, and how often for one in the order of time.
+LOADS_PER_REPLY: Final = 64
+LOADS_IN_ORDER: Final = 8
+# What is read to find the newest records; where they are heavier, each partition gives its share.
+FIND_BYTES: Final = 256 << 20
 RETRY_SECONDS: Final = 0.25
 # A request that could not be answered for so long is forgotten; who still wants it asks again.
 FORGET_SECONDS: Final = 10.0
+# What all requests may weigh, and what one does, besides so much for each of its bytes.
+JOBS_BYTES: Final = 64 << 20
+JOB_BYTES: Final = 1 << 10
+BYTES_PER_BYTE: Final = 12
 POLL_MILLISECONDS: Final = 500
 
 _log = Log("history")
@@ -46,8 +70,11 @@ class _Job:
 
     inquiry: Query | Read
     asked_at: float
-    due: float = 0.0
     waiting: set[bytes] = field(default_factory=set)
+
+
+class _TooMuch(EnergywsError):
+    """More would have to be read than a request may cost."""
 
 
 class History(threading.Thread):
@@ -66,7 +93,10 @@ class History(threading.Thread):
         self._limits = settings.history
         self._view = view
         self._archive = Archive(settings, client, row)
-        self._jobs: OrderedDict[bytes, _Job] = OrderedDict()
+        self._jobs: dict[bytes, _Job] = {}
+        self._turns: Turns[bytes] = Turns(JOBS_BYTES)
+        # Those that could not be answered, and when they are tried again, in order.
+        self._later: deque[tuple[float, bytes]] = deque()
         # How many bytes may be handed out now; below zero: it takes a while until more may.
         self._allowance = 0.0
         self._allowed_at = time.monotonic()
@@ -97,11 +127,16 @@ class History(threading.Thread):
             return
         while True:
             try:
-                identity, body = router.recv_multipart(zmq.NOBLOCK)
+                identity, body, whose = router.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
             job = self._jobs.get(body)
             if job is None:
+                try:
+                    self._turns.join(whose.hex(), body, JOB_BYTES + BYTES_PER_BYTE * len(body))
+                except Full:
+                    # The worker asks again if it still wants to know.
+                    continue
                 job = self._jobs[body] = _Job(unpack_inquiry(body), time.monotonic())
             job.waiting.add(identity)
 
@@ -109,26 +144,31 @@ class History(threading.Thread):
         """How long nothing but a new request can be of interest, in milliseconds."""
         if not self._jobs:
             return POLL_MILLISECONDS
-        due = min(job.due for job in self._jobs.values()) - time.monotonic()
+        waits = len(self._later) == len(self._jobs)
+        due = self._later[0][0] - time.monotonic() if waits else 0.0
         debt = -self._allowance / self._limits.bytes_per_second
         return max(0, min(POLL_MILLISECONDS, ceil(1000 * max(due, debt))))
 
     def _work(self, router: zmq.Socket[bytes]) -> None:
-        """Answer the first request that is due, unless too much was handed out lately."""
+        """Answer the next request, unless too much was handed out lately."""
         now = time.monotonic()
         rate = self._limits.bytes_per_second
         # Up to a quarter of a second's worth at once.
         self._allowance = min(rate / 4, self._allowance + (now - self._allowed_at) * rate)
         self._allowed_at = now
-        body = next((body for body, job in self._jobs.items() if job.due <= now), None)
-        if body is None or self._allowance < 0:
+        while self._later and self._later[0][0] <= now:
+            self._turns.again(self._later.popleft()[1])
+        if self._allowance < 0 or (taken := self._turns.take()) is None:
             return
-        job = self._jobs.pop(body)
+        _, body = taken
+        job = self._jobs[body]
         answer = self._answer(job.inquiry)
+        if answer is None and now - job.asked_at < FORGET_SECONDS:
+            self._later.append((now + RETRY_SECONDS, body))
+            return
+        del self._jobs[body]
+        self._turns.leave(body)
         if answer is None:
-            if now - job.asked_at < FORGET_SECONDS:
-                job.due = now + RETRY_SECONDS
-                self._jobs[body] = job
             return
         for identity in job.waiting:
             try:
@@ -171,7 +211,12 @@ class History(threading.Thread):
             return resume_after(query.after, past.lows, oldest, past.head, most)
         if query.last is not None:
             earliest = past.lows.merge(oldest)
-            position, found = newest(min(query.last, most), earliest, past.head, past.block)
+            count = min(query.last, most)
+            try:
+                block = self._bounded(past.block, FIND_BYTES)
+                position, found = newest(count, earliest, past.head, block)
+            except _TooMuch:
+                position, found = newest_about(count, earliest, past.head)
             exceeded = Unrecovered.HISTORY_EXCEEDED if found < query.last else None
             return Start(position, earliest, exceeded)
         assert query.since_ms is not None
@@ -185,6 +230,17 @@ class History(threading.Thread):
             return Start(position, found_at.earliest, Unrecovered.RETENTION)
         return found_at
 
+    def _bounded(self, blocks: Blocks, most: int) -> Blocks:
+        """The same, but it raises _TooMuch once so many bytes were read."""
+        until = self._archive.bytes_read + most
+
+        def block(partition: int, offset: int) -> Block:
+            if self._archive.bytes_read > until:
+                raise _TooMuch
+            return blocks(partition, offset)
+
+        return block
+
     def _read(self, read: Read, past: Past) -> list[Chunk]:
         """A few chunks in a row, as far as their blocks are known; at least one, if there is one.
 
@@ -193,14 +249,29 @@ class History(threading.Thread):
         begin = read.after.merge(past.lows)
         lost = gap_entries(read.stream, read.after, begin, Unrecovered.RETENTION.value)
         chunks: list[Chunk] = []
-        while len(chunks) < CHUNKS_PER_REPLY and (lost or past.head.beyond(begin)):
+        size = 0
+        # Of all partitions, unless their blocks do not fit into memory side by side.
+        whole = True
+        loads = 0
+        while (
+            len(chunks) < CHUNKS_PER_REPLY
+            and size < REPLY_BYTES
+            and (lost or past.head.beyond(begin))
+        ):
             try:
-                chunk = assemble(past.frames, begin, past.head, past.known, CHUNK_BYTES)
+                chunk = assemble(
+                    past.frames, begin, past.head, past.known, CHUNK_BYTES, whole=whole
+                )
             except BlocksNeeded as needed:
                 if chunks:
                     break
-                past.load(needed.places)
+                loads += 1
+                if loads > LOADS_PER_REPLY:
+                    raise Unreadable(f"the records at {needed.places[0]} cannot be held") from None
+                whole = past.load(needed.places) and loads < LOADS_IN_ORDER
                 continue
+            size += len(chunk.data)
+            whole = True
             begin = chunk.end
             if lost:
                 data = b"".join([*(entry.frame for entry in lost), chunk.data])

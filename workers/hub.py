@@ -6,9 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from energyws.begin import question
@@ -21,9 +19,10 @@ from energyws.position import Position
 from energyws.protocol import BadClientMessage, Subscribe
 from energyws.replay import Entry, Ring
 from energyws.settings import History
-from workers.backfill import Backfill
+from energyws.turns import Full
 from workers.depth import tell_depth
 from workers.fanout import Client, Fanout
+from workers.pending import MAX_TEXT, Backlog, Pending, Told
 from workers.runtime import vital
 
 WRITES_PER_TURN: Final = 1_000
@@ -31,34 +30,10 @@ WRITES_PER_TURN: Final = 1_000
 # come faster than that, more of them share a write, and a third of the time is left for others.
 REST_SHARE: Final = 0.5
 MAX_REST_SECONDS: Final = 0.02
-# How many of one client's requests may wait.
-MAX_PENDING: Final = 64
 # Compressed frames that are kept, with what they were made from: some thousand of real records.
 SHRUNK_BYTES: Final = 8 * 1024 * 1024
 
 _log = Log("hub")
-
-
-@dataclass(slots=True)
-class _Pending:
-    """A request that cannot be answered yet: its topics are not found, or the log is asked.
-
-    asked: the log has been asked what the rings lack; wanted: the streams it has yet to answer
-    for; found: its answers.
-    """
-
-    request: Subscribe
-    asked: bool = False
-    wanted: set[str] = field(default_factory=set)
-    found: dict[str, Start] = field(default_factory=dict)
-
-
-def _without(request: Subscribe, gone: set[str]) -> Subscribe:
-    return replace(
-        request,
-        streams=tuple(name for name in request.streams if name not in gone),
-        resume={name: text for name, text in request.resume.items() if name not in gone},
-    )
 
 
 class Hub:
@@ -68,7 +43,7 @@ class Hub:
         self,
         streams: Iterable[str],
         history: History,
-        bus_directory: Path,
+        open_log: Callable[[Told, Told], Backlog],
         row: Row,
         on_synced: Callable[[], None],
     ) -> None:
@@ -77,9 +52,7 @@ class Hub:
         self._history = history
         self._on_synced = on_synced
         self._row = row
-        self._backfill = Backfill(
-            bus_directory, history.max_concurrent, self._on_chunk, self._on_failure
-        )
+        self._log = open_log(self._on_chunk, self._on_failure)
         self._fanouts: dict[str, Fanout] = {}
         # Over the same rings, for clients that take compressed frames: from the first of them on.
         self._compressed: dict[str, Fanout] = {}
@@ -91,12 +64,14 @@ class Hub:
         self._began: float | None = None
         self._rest_until = 0.0
         self._resting: asyncio.TimerHandle | None = None
+        # Between the first and the last part of what the consumer hands over: what comes is old.
+        self._syncing = False
         # In order; only the first one of each client is worked on.
-        self._pending: dict[Client, deque[_Pending]] = {}
+        self._pending: dict[Client, deque[Pending]] = {}
 
     def close(self) -> None:
         """Ask nothing more, and send nothing more."""
-        self._backfill.close()
+        self._log.close()
         if self._resting is not None:
             self._resting.cancel()
 
@@ -109,14 +84,15 @@ class Hub:
 
     def begin(self, stream: str, floor: Position) -> None:
         """The consumer's ring begins at `floor`; what lies between is replayed from the log."""
+        self._syncing = True
         fanout = self._fanouts.get(stream)
         if fanout is None:
             ring = Ring(self._history, floor)
-            self._fanouts[stream] = fanout = Fanout(stream, ring, self._backfill, self._row)
+            self._fanouts[stream] = fanout = Fanout(stream, ring, self._log, self._row)
             self._order.append(fanout)
         elif fanout.ring.epoch != floor.epoch:
             _log.warning("stream has a new epoch", stream=stream, position=floor)
-            self._backfill.forget(stream)
+            self._log.forget(stream)
             ring = Ring(self._history, floor)
             for each in self._all(stream):
                 each.restart(ring)
@@ -153,6 +129,7 @@ class Hub:
 
     def synced(self) -> None:
         """Everything that the consumer had has been handed over."""
+        self._syncing = False
         for client in list(self._pending):
             self._proceed(client)
         self._on_synced()
@@ -160,12 +137,15 @@ class Hub:
     def subscribe(self, client: Client, request: Subscribe) -> bool:
         """Subscribe, all streams or none; False: it waits until their topics are found.
 
-        Raises BadClientMessage for a client that asks and asks without waiting for an answer.
+        It takes the place of what waits for the same streams. Raises BadClientMessage for a client
+        that asks for more and more without waiting for an answer.
         """
+        self._withdraw(client, set(request.streams))
         pending = self._pending.setdefault(client, deque())
-        if len(pending) >= MAX_PENDING:
+        pending.append(Pending(request))
+        if sum(each.text() for each in pending) > MAX_TEXT:
+            pending.pop()
             raise BadClientMessage(BAD_MESSAGE, "too many subscriptions wait for their answers")
-        pending.append(_Pending(request))
         self._proceed(client)
         return self._fanouts.keys() >= set(request.streams)
 
@@ -174,16 +154,16 @@ class Hub:
         gone = set(streams)
         for name in gone & self._fanouts.keys():
             self._fanout(name, client).leave(client)
-        if (pending := self._pending.pop(client, None)) is not None:
-            kept = deque(_Pending(_without(each.request, gone)) for each in pending)
-            self._pending[client] = deque(each for each in kept if each.request.streams)
-            self._proceed(client)
+        self._withdraw(client, gone)
+        self._proceed(client)
 
     def leave(self, client: Client) -> None:
         """Forget a client."""
         for fanout in self._order:
             fanout.leave(client)
-        self._pending.pop(client, None)
+        for pending in self._pending.pop(client, ()):
+            for name in pending.wanted:
+                self._log.withdraw(client, name)
 
     def pause_writing(self, client: Client) -> None:
         """A client's transport takes no more for now."""
@@ -199,12 +179,13 @@ class Hub:
     def tick(self) -> None:
         """Once a second or so: age out frames, settle clients that were ahead, count."""
         now = time.monotonic()
-        self._backfill.tick()
+        self._log.tick()
         for fanout in self._fanouts.values():
             fanout.ring.trim(now)
         tell_depth(self._row, [fanout.ring for fanout in self._fanouts.values()])
         lagging = sum(fanout.lagging for fanout in self._order)
         self._row[Field.LAGGING] = lagging
+        self._row[Field.HISTORY_QUESTIONS] = self._log.waiting
         if lagging:
             self._schedule()
 
@@ -214,7 +195,7 @@ class Hub:
         if not client.compressed:
             return plain
         if name not in self._compressed:
-            fanout = Fanout(name, plain.ring, self._backfill, self._row, self._shrink)
+            fanout = Fanout(name, plain.ring, self._log, self._row, self._shrink)
             self._compressed[name] = fanout
             self._order.append(fanout)
         return self._compressed[name]
@@ -223,17 +204,34 @@ class Hub:
         """All who serve a stream."""
         return [fanout for fanout in self._order if fanout.name == name]
 
+    def _withdraw(self, client: Client, gone: set[str]) -> None:
+        """Of these streams a client awaits no answer any more."""
+        pending = self._pending.get(client)
+        if pending is None:
+            return
+        for each in pending:
+            if not gone.isdisjoint(each.request.streams):
+                for name in each.wanted & gone:
+                    self._log.withdraw(client, name)
+                each.drop(gone)
+        left = deque(each for each in pending if each.request.streams)
+        if left:
+            self._pending[client] = left
+        else:
+            del self._pending[client]
+
     def _proceed(self, client: Client) -> None:
         """Answer what can be answered of a client's requests, in order."""
         now = time.monotonic()
         pending = self._pending.get(client)
-        while pending:
+        while pending and not self._syncing:
             first = pending[0]
             request = first.request
             if not self._fanouts.keys() >= set(request.streams):
                 return
-            if not first.asked:
-                self._ask(client, first)
+            if not first.asked and not self._ask(client, first):
+                client.unavailable()
+                return
             if first.wanted:
                 return
             pending.popleft()
@@ -246,10 +244,11 @@ class Hub:
                 }
             )
             self._schedule()
-        self._pending.pop(client, None)
+        if not pending:
+            self._pending.pop(client, None)
 
-    def _ask(self, client: Client, pending: _Pending) -> None:
-        """Ask the log what the rings do not have."""
+    def _ask(self, client: Client, pending: Pending) -> bool:
+        """Ask the log what the rings do not have; False: it is asked for too much already."""
         pending.asked = True
         pending.wanted.clear()
         for name in pending.request.streams:
@@ -258,9 +257,14 @@ class Hub:
                 # Until it is answered it has no subscription: the old one must not run on.
                 self._fanout(name, client).leave(client)
                 pending.wanted.add(name)
-                self._backfill.find(query, partial(self._on_found, client, pending, name))
+                done = partial(self._on_found, client, pending, name)
+                try:
+                    self._log.find(client, query, done)
+                except Full:
+                    return False
+        return True
 
-    def _on_found(self, client: Client, pending: _Pending, name: str, found: Start | None) -> None:
+    def _on_found(self, client: Client, pending: Pending, name: str, found: Start | None) -> None:
         requests = self._pending.get(client)
         if requests is None or requests[0] is not pending:
             return

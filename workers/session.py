@@ -180,6 +180,11 @@ class Session(WSListener):
             self._transport.underlying_transport.resume_reading()
             self._context.hub.resume_writing(self)
 
+    @property
+    def subject(self) -> str:
+        """Hub: whose it is."""
+        return self.principal.subject
+
     def write(self, data: bytes) -> None:
         """Send bytes as they are; once the connection is gone, to nobody."""
         self.sink.write_nocheck(data)

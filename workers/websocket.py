@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from functools import partial
 from typing import Final
 
 from energyws.auth import Verifier
@@ -14,6 +15,7 @@ from energyws.errors import BootError
 from energyws.log import Log
 from energyws.orders import Departure
 from energyws.settings import Settings, Tls
+from workers.backfill import Backfill
 from workers.bus import Subscriber
 from workers.certificate import expires_at
 from workers.handshake import Gate, max_descriptor
@@ -71,7 +73,13 @@ class Worker:
         self._tokens = Tokens(settings.auth, child.row, self._on_fetched)
         self._roster = Roster(settings.server, settings.auth)
         bus = current(child.bus_directory)
-        self._hub = Hub(settings.streams, settings.history, bus, child.row, self._synced.set)
+        self._hub = Hub(
+            settings.streams,
+            settings.history,
+            partial(Backfill, bus, settings.history.max_concurrent),
+            child.row,
+            self._synced.set,
+        )
         self._context = Context(settings.server, self._hub, self._roster, self._tokens, child.row)
         self._gate = Gate(self._context, settings.auth, child.board)
         self._listener = Listener(

@@ -350,6 +350,13 @@ DEFINITIONS: Final = (
         of_each(oldest_seconds),
     ),
     Definition(
+        "energyws_history_questions",
+        "gauge",
+        WORKER,
+        "Subscriptions that wait for an answer from Kafka's log.",
+        levels_of_workers(Field.HISTORY_QUESTIONS),
+    ),
+    Definition(
         "energyws_certificate_expiry_timestamp_seconds",
         "gauge",
         WORKER,

@@ -18,7 +18,8 @@ from energyws.position import Position, start
 from energyws.protocol import OnLag, Subscribe, Subscribed
 from energyws.replay import Entry, Ring
 from energyws.settings import History
-from workers.fanout import Fanout
+from energyws.turns import Full
+from workers.fanout import Client, Fanout
 
 EPOCH = "abcd0123"
 FRAMES = DataFrames("energy")
@@ -44,6 +45,7 @@ class FakeClient:
     def __init__(self, pause_after: int | None = None) -> None:
         self.writable = True
         self.compressed = False
+        self.subject = "tester"
         self.fanout: Fanout | None = None
         self.received: list[dict[str, object]] = []
         self.writes = 0
@@ -109,8 +111,15 @@ class FakeLog:
         self.asked: list[Position] = []
         self.ready: dict[Position, Chunk] = {}
         self.max_bytes = 400
+        self.full = False
+        self.withdrawn: list[Client] = []
 
-    def chunk(self, stream: str, position: Position) -> Chunk | None:
+    def withdraw(self, asker: Client, stream: str) -> None:
+        self.withdrawn.append(asker)
+
+    def chunk(self, asker: Client, stream: str, position: Position) -> Chunk | None:
+        if self.full:
+            raise Full("no room")
         if position not in self.ready and position not in self.asked:
             self.asked.append(position)
         return self.ready.get(position)
@@ -463,6 +472,37 @@ def test_worker_that_missed_too_much_replays_everybody_from_the_log() -> None:
     bench.settle()
     assert live.numbers == paused.numbers == list(range(41))
     assert late.numbers == list(range(6, 41))
+
+
+def test_question_to_the_log_is_withdrawn_by_who_leaves_and_by_who_pauses() -> None:
+    bench = Bench(max_frames=4)
+    bench.records(40)
+    resume = {"energy": f"{EPOCH}-0.0"}
+    leaves, pauses = FakeClient(), FakeClient()
+    for client in (leaves, pauses):
+        bench.subscribe(client, resume=resume)
+    bench.fanout.work(100, bench.now)
+    assert bench.fanout.lagging == 2
+    bench.log.withdrawn.clear()
+    bench.fanout.leave(leaves)
+    assert (bench.log.withdrawn, bench.fanout.lagging) == ([leaves], 1)
+    pauses.pause()
+    bench.answer()
+    bench.fanout.work(100, bench.now)
+    assert bench.log.withdrawn == [leaves, pauses]
+    pauses.resume()
+    bench.settle()
+    assert pauses.numbers == list(range(40))
+
+
+def test_client_whose_chunk_the_log_has_no_room_to_find_is_sent_away() -> None:
+    bench = Bench(max_frames=4)
+    bench.records(40)
+    client = FakeClient()
+    bench.subscribe(client, resume={"energy": f"{EPOCH}-0.0"})
+    bench.log.full = True
+    bench.fanout.work(100, bench.now)
+    assert client.gone
 
 
 def test_chunk_that_cannot_be_had_ends_the_wait() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,10 @@ from energyws.position import Position, start
 from energyws.protocol import BadClientMessage, OnLag, Subscribe, Subscribed, Unrecovered
 from energyws.replay import Entry
 from energyws.settings import History
-from workers.hub import MAX_PENDING, Hub
+from energyws.turns import Full
+from workers.fanout import Client
+from workers.hub import Hub
+from workers.pending import MAX_TEXT
 
 EPOCH = "abcd0123"
 
@@ -40,6 +42,7 @@ class FakeClient:
         self.told: list[dict[str, Subscribed]] = []
         self.frames: list[bytes] = []
         self.gone = False
+        self.subject = "tester"
 
     @property
     def sink(self) -> FakeClient:
@@ -77,11 +80,19 @@ class ScriptedLog:
         self.forgotten: list[str] = []
         self.wanted: list[Position] = []
         self.chunks: dict[Position, Chunk] = {}
+        self.withdrawn: list[str] = []
+        self.waiting = 0
+        self.full = False
 
-    def find(self, query: Query, done: Callable[[Start | None], None]) -> None:
+    def find(self, asker: Client, query: Query, done: Callable[[Start | None], None]) -> None:
+        if self.full:
+            raise Full("no room")
         self.asked.append((query, done))
 
-    def chunk(self, stream: str, position: Position) -> Chunk | None:
+    def withdraw(self, asker: Client, stream: str) -> None:
+        self.withdrawn.append(stream)
+
+    def chunk(self, asker: Client, stream: str, position: Position) -> Chunk | None:
         if position not in self.chunks:
             self.wanted.append(position)
         return self.chunks.get(position)
@@ -102,10 +113,8 @@ def run(test: Callable[[Hub, ScriptedLog, FakeClient], Coroutine[Any, Any, None]
     async def main() -> None:
         board = Board.create()
         row = board.row(0)
-        hub = Hub(("a", "b"), History(), Path("/nonexistent"), row, lambda: None)
-        hub._backfill.close()
         log = ScriptedLog()
-        hub._backfill = log  # type: ignore[assignment]
+        hub = Hub(("a", "b"), History(), lambda on_chunk, on_failure: log, row, lambda: None)
         await test(hub, log, FakeClient())
         hub.close()
 
@@ -203,12 +212,123 @@ def test_question_is_asked_anew_when_the_topic_was_made_anew() -> None:
     run(test)
 
 
-def test_client_that_asks_and_asks_is_told_to_wait() -> None:
+def test_what_a_client_asks_takes_the_place_of_what_it_asked_before() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
-        for _ in range(MAX_PENDING):
-            hub.subscribe(client, ask("a"))
+        for offset in range(1000):
+            hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-{offset}"}))
+        found(hub, "a")
+        hub.subscribe(client, ask("a", "b", resume={"a": f"{EPOCH}-2"}))
+        hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-3"}))
+        found(hub, "b")
+        # Of the first two, `b` alone is left.
+        assert [list(told) for told in client.told] == [["a"], ["b"]]
+        assert (client.told[0]["a"].position, len(log.asked)) == (f"{EPOCH}-999", 1)
+        log.asked[0][1](Start(at(3), at(3)))
+        assert client.told[2]["a"].position == f"{EPOCH}-3"
+
+    run(test)
+
+
+def test_positions_of_requests_that_wait_are_bounded() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        hub.subscribe(client, ask("a", resume={"a": "0" * MAX_TEXT}))
         with pytest.raises(BadClientMessage, match="wait for their answers"):
+            hub.subscribe(client, ask("b", resume={"b": "0"}))
+        found(hub, "a", "b")
+        assert [told["a"].reason for told in client.told] == [Unrecovered.BAD_POSITION]
+
+    run(test)
+
+
+@pytest.mark.parametrize("how", ["leave", "unsubscribe", "subscribe"])
+def test_question_is_withdrawn_from_the_log(how: str) -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a")
+        hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-2"}))
+        log.withdrawn.clear()
+        if how == "leave":
+            hub.leave(client)
+        elif how == "unsubscribe":
+            hub.unsubscribe(client, ("a",))
+        else:
             hub.subscribe(client, ask("a"))
+        assert log.withdrawn == ["a"]
+
+    run(test)
+
+
+def test_client_is_sent_away_when_the_log_is_asked_for_too_much() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a")
+        log.full = True
+        hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-2"}))
+        assert client.gone
+
+    run(test)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_plain_subscribe_that_waited_for_its_topic_gets_no_old_readings(compressed: bool) -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        client.compressed = compressed
+        hub.subscribe(client, ask("a"))
+        hub.begin("a", at(0))
+        for offset in range(60):
+            hub.append("a", Entry(0, offset, 0, b"old"))
+        # What else the consumer has comes with its next answer; this one is early, too.
+        early = FakeClient(compressed)
+        hub.subscribe(early, ask("a"))
+        for offset in range(60, 90):
+            hub.append("a", Entry(0, offset, 0, b"old"))
+        hub.synced()
+        late = FakeClient(compressed)
+        hub.subscribe(late, ask("a"))
+        hub.append("a", Entry(0, 90, 0, b"new"))
+        await until(lambda: bool(client.frames and early.frames and late.frames))
+        await turns(hub)
+        for each in (client, early, late):
+            assert [told["a"].position for told in each.told] == [f"{EPOCH}-90"]
+            assert each.frames == [b"new"]
+
+    run(test)
+
+
+def test_plain_subscribe_after_the_topic_was_made_anew_gets_no_old_readings() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a")
+        here = FakeClient()
+        hub.subscribe(here, ask("a"))
+        hub.begin("a", at(0, epoch="beef"))
+        hub.subscribe(client, ask("a"))
+        for offset in range(3):
+            hub.append("a", Entry(0, offset, 0, b"old"))
+        hub.synced()
+        await until(lambda: len(here.frames) > 1)
+        hub.append("a", Entry(0, 3, 0, b"new"))
+        await until(lambda: bool(client.frames))
+        await turns(hub)
+        # To who had subscribed before, all of the new topic is news.
+        assert b"".join(here.frames).endswith(b"oldoldoldnew")
+        assert [told["a"].position for told in client.told] == ["beef-3"]
+        assert client.frames == [b"new"]
+
+    run(test)
+
+
+def test_plain_subscribe_begins_behind_what_the_others_have_yet_to_get() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a")
+        here = FakeClient()
+        hub.subscribe(here, ask("a"))
+        await turns(hub)
+        hub.append("a", Entry(0, 6, 0, b"6"))
+        hub.subscribe(client, ask("a"))
+        hub.append("a", Entry(0, 7, 0, b"7"))
+        await turns(hub)
+        hub.append("a", Entry(0, 8, 0, b"8"))
+        await turns(hub)
+        assert [told["a"].position for told in client.told] == [f"{EPOCH}-7"]
+        assert (b"".join(here.frames), b"".join(client.frames)) == (b"678", b"78")
 
     run(test)
 
@@ -227,7 +347,7 @@ def long_rests(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_frames_that_come_soon_after_a_fan_out_share_the_next_one() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a", "b")
-        hub.subscribe(client, ask("a"))
+        hub.subscribe(client, ask("a", last=1))
         await until(lambda: client.frames == [b"frame"])
         hub.append("a", Entry(0, 6, 0, b"6"))
         await asyncio.sleep(0)
@@ -242,7 +362,7 @@ def test_frames_that_come_soon_after_a_fan_out_share_the_next_one() -> None:
 def test_whoever_subscribes_does_not_wait_for_the_end_of_a_rest() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a", "b")
-        hub.subscribe(client, ask("a"))
+        hub.subscribe(client, ask("a", last=1))
         await until(lambda: client.frames == [b"frame"])
         hub.append("a", Entry(0, 6, 0, b"6"))
         assert hub._resting is not None

@@ -1,0 +1,100 @@
+"""Clients that ask Kafka's log again and again, and those that ask beside them."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.clients import bare_socket, masked, open_peer, response_head, upgrade_request
+from tests.proxy import TcpProxy
+from tests.service import Broker, Records, Service, config, eventually, token
+
+pytestmark = pytest.mark.e2e
+
+Serve = Callable[..., Service]
+SHALLOW = {"max_frames": 60, "warm": 4}
+UNSUBSCRIBE = masked(1, b'{"type":"unsubscribe","streams":["energy"]}')
+
+
+def made_up(epoch: str, partitions: int) -> bytes:
+    """A subscription from a position that no client ever had."""
+    offsets = ".".join(str(random.randrange(1, 500)) for _ in range(partitions))
+    resume = {"energy": f"{epoch}-{offsets}"}
+    return masked(1, orjson.dumps({"type": "subscribe", "streams": ["energy"], "resume": resume}))
+
+
+def questions(service: Service) -> int:
+    """How many subscriptions of the worker wait for the log."""
+    children = service.admin("/workers")[1]
+    count: int = next(
+        each["board"]["history_questions"] for each in children if each["name"] == "worker-0"
+    )
+    return count
+
+
+@pytest.mark.parametrize("partitions", [3, 1000])
+def test_made_up_positions_leave_nothing_behind_and_hold_up_nobody(
+    serve: Serve, records: Records, partitions: int
+) -> None:
+    # So slow a log that what is asked of it waits: an answer of 256 KiB takes half a second.
+    service = serve(history={**SHALLOW, "bytes_per_second": 524_288}, server={"workers": 1}).ready()
+    with open_peer(service) as peer:
+        begin = peer.subscribe()["position"]
+    sent = records.send(1500, padding="x" * 300)
+    service.caught_up(records)
+    epoch = begin.partition("-")[0]
+    with ExitStack() as stack:
+        request = upgrade_request(service, f"Authorization: Bearer {token('greedy')}")
+        greedy = [stack.enter_context(bare_socket(service)) for _ in range(40)]
+        for each in greedy:
+            each.sendall(request)
+            assert response_head(each).startswith("HTTP/1.1 101 ")
+        for _ in range(40):
+            for each in greedy:
+                each.sendall(made_up(epoch, partitions) + UNSUBSCRIBE)
+        for each in greedy:
+            each.sendall(made_up(epoch, partitions))
+        if partitions == 3:
+            eventually(lambda: questions(service) >= 20, "one question of each client waits")
+        began = time.monotonic()
+        with open_peer(service) as peer:
+            # Asked for in the middle of it: not behind what forty clients have asked for.
+            resume = {"energy": f"{epoch}-490.490.490"}
+            assert peer.subscribe(resume=resume)["recovered"]
+            assert sorted(peer.numbers(30)) == sent[-30:]
+        assert time.monotonic() - began < 8
+        assert questions(service) <= 40
+    eventually(lambda: questions(service) == 0, "nothing is left of clients that are gone")
+
+
+def test_start_of_the_service_sends_no_old_readings(
+    broker: Broker, topic: str, records: Records, tmp_path: Path
+) -> None:
+    records.send(60)
+    host, _, port = broker.bootstrap.partition(":")
+    with TcpProxy(host, int(port)) as proxy:
+        proxy.cut()
+        settings = config(f"127.0.0.1:{proxy.port}", topic, server={"workers": 1})
+        with (
+            Service(tmp_path, settings) as service,
+            open_peer(service) as peer,
+            open_peer(service) as back,
+        ):
+            peer.send({"type": "subscribe", "streams": ["energy"]})
+            back.send({"type": "subscribe", "streams": ["energy"], "last": 7})
+            for each in (peer, back):
+                each.send({"type": "ping"})
+                each.until("pong")
+            proxy.restore()
+            told = peer.until("subscribed")["positions"]["energy"]
+            assert told["position"].partition("-")[2] == "20.20.20"
+            assert back.until("subscribed")["positions"]["energy"]["replayed"] == 7
+            fresh = records.send(3)
+            assert sorted(peer.numbers(3)) == fresh
+            assert sorted(back.numbers(10)[7:]) == fresh

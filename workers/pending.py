@@ -1,0 +1,68 @@
+"""A client's requests that cannot be answered yet, and the log that some of them wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
+
+from energyws.history import Query, Start
+from energyws.position import MAX_TEXT_LENGTH, Position
+from energyws.protocol import Subscribe
+from workers.backfill import Done
+from workers.fanout import Chunks, Client
+
+# What one client's requests that wait may hold of positions, in characters: twice the longest.
+MAX_TEXT: Final = 2 * MAX_TEXT_LENGTH
+
+
+class Backlog(Chunks, Protocol):
+    """What lies further back than the rings: a Backfill."""
+
+    @property
+    def waiting(self) -> int:
+        """How many questions clients wait for, each client's counted."""
+
+    def find(self, asker: Client, query: Query, done: Done) -> None:
+        """Ask where a replay can begin; raises energyws.turns.Full."""
+
+    def tick(self) -> None:
+        """Once a second or so."""
+
+    def forget(self, stream: str) -> None:
+        """The stream has another epoch."""
+
+    def close(self) -> None:
+        """Ask nothing more."""
+
+
+# Told of the chunks that came, and of those that will not: (stream, position).
+Told = Callable[[str, Position], None]
+
+
+@dataclass(slots=True)
+class Pending:
+    """A request that cannot be answered yet: its topics are not found, or the log is asked.
+
+    asked: the log has been asked what the rings lack; wanted: the streams it has yet to answer
+    for; found: its answers.
+    """
+
+    request: Subscribe
+    asked: bool = False
+    wanted: set[str] = field(default_factory=set)
+    found: dict[str, Start] = field(default_factory=dict)
+
+    def drop(self, gone: set[str]) -> None:
+        """These streams are of no interest any more."""
+        request = self.request
+        self.request = replace(
+            request,
+            streams=tuple(name for name in request.streams if name not in gone),
+            resume={name: text for name, text in request.resume.items() if name not in gone},
+        )
+        self.wanted -= gone
+
+    def text(self) -> int:
+        """How many characters of positions it holds."""
+        return sum(map(len, self.request.resume.values()))
