@@ -3,7 +3,7 @@
 picows parses headers, masks and lengths; the rest is checked here: reserved bits (section 5.2),
 the order of fragments and their total size (5.4), UTF-8 as it arrives (8.1) and close codes (7.4).
 What is compressed (RFC 7692 section 6) is inflated when it is whole, so that no client has more
-here than its bytes.
+here than its bytes, and the end of what it has compressed before.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import codecs
 from typing import Final
 
-from energyws.deflate import BadDeflate, TooLong, inflate
+from energyws.deflate import BadDeflate, TooLong, inflate, window_after
 from energyws.errors import (
     INVALID_DEFLATE,
     INVALID_TEXT,
@@ -41,18 +41,36 @@ class Violation(EnergywsError):
 class Assembler:
     """Joins the fragments of one connection; `feed` takes data frames in order.
 
-    max_bytes: of a message, compressed and inflated.
+    max_bytes: of a message, compressed and inflated. takeover: compressed messages may refer to
+    earlier ones.
     """
 
-    __slots__ = ("_compressed", "_decoder", "_fragments", "_max_bytes", "_parts", "_size", "_text")
+    __slots__ = (
+        "_compressed",
+        "_decoder",
+        "_fragments",
+        "_max_bytes",
+        "_parts",
+        "_size",
+        "_takeover",
+        "_text",
+        "_window",
+    )
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, takeover: bool = False) -> None:
         self._max_bytes = max_bytes
+        self._takeover = takeover
+        self._window = b""
         self._parts: list[bytes] | None = None
         self._decoder: codecs.IncrementalDecoder | None = None
         self._fragments = 0
         self._size = 0
         self._compressed = self._text = False
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the next message needs what it has."""
+        return self._parts is not None or bool(self._window)
 
     def feed(
         self, opcode: int, final: bool, payload: bytes, compressed: bool = False
@@ -109,11 +127,14 @@ class Assembler:
 
     def _inflate(self, payload: bytes) -> bytes:
         try:
-            return inflate(payload, self._max_bytes)
+            message = inflate(payload, self._max_bytes, self._window)
         except TooLong as error:
             raise Violation(TOO_BIG, str(error)) from None
         except BadDeflate as error:
             raise Violation(INVALID_DEFLATE, str(error)) from None
+        if self._takeover:
+            self._window = window_after(self._window, message)
+        return message
 
 
 def _check_text(payload: bytes) -> None:

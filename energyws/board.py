@@ -34,8 +34,10 @@ class Field(IntEnum):
     """The columns. Counters only grow during one child's life; the others are levels.
 
     BEAT counts the child's event-loop heartbeats: what matters is that it moves. KEYLESS is 1 while
-    tokens are checked with issuers' keys, and none of them has been fetched yet.
-    CERTIFICATE_EXPIRES is when what a worker shows its clients expires, in Unix seconds; 0 without.
+    tokens are checked with issuers' keys, and none of them has been fetched yet. FULL_SINCE_MS is
+    when a worker stopped accepting because its descriptors ran out, in Unix milliseconds; 0 while
+    it accepts. CERTIFICATE_EXPIRES is when what a worker shows its clients expires, in Unix
+    seconds; 0 without a certificate.
     """
 
     PID = 0
@@ -62,6 +64,7 @@ class Field(IntEnum):
     RING_FRAMES = 21
     RING_BYTES = 22
     RING_OLDEST_MS = 23
+    FULL_SINCE_MS = 24
     KEYLESS = 30
     CERTIFICATE_EXPIRES = 36
     HISTORY_QUESTIONS = 41

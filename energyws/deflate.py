@@ -1,8 +1,8 @@
-"""Compression that is shared: permessage-deflate (RFC 7692) without a context.
+"""Compression that is shared: permessage-deflate (RFC 7692) without a context of the server's.
 
 With `server_no_context_takeover` a message's compressed form depends on nothing that the connection
-has seen. So it is made once and is the same for every client, as the frame itself is. With
-`client_no_context_takeover` a connection needs no inflater of its own between two messages.
+has seen. So it is made once and is the same for every client, as the frame itself is. What clients
+compress may refer to their earlier messages: what is kept for that is the end of those, as text.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ _TAIL: Final = b"\x00\x00\xff\xff"
 _END: Final = b"\x01\x00\x00\xff\xff"
 # A message may have several last blocks (section 7.2.3.4). An honest sender makes one per flush.
 _MAX_STREAMS: Final = 64
+# How far back deflate data may refer (RFC 1951 section 2).
 _WINDOW_BYTES: Final = 1 << 15
 
 _NAME: Final = "permessage-deflate"
-_ACCEPTED: Final = f"{_NAME}; server_no_context_takeover; client_no_context_takeover"
+_NO_TAKEOVER: Final = "client_no_context_takeover"
+_ACCEPTED: Final = f"{_NAME}; server_no_context_takeover"
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 # Section 7.1.2: 8 to 15, without leading zeros.
 _BITS: Final = re.compile(r"[89]|1[0-5]", re.ASCII)
@@ -87,14 +89,15 @@ def _answer(parameters: _Parameters) -> str | None:
     given = dict(parameters)
     if len(given) < len(parameters):
         return None
-    answer = _ACCEPTED
+    # Section 7.1.1.2 allows to ask a client for it that has not offered it; but some then give up.
+    answer = f"{_ACCEPTED}; {_NO_TAKEOVER}" if _NO_TAKEOVER in given else _ACCEPTED
     for name, value in given.items():
         match name:
             case "server_no_context_takeover" | "client_no_context_takeover":
                 valid = value is None
             case "server_max_window_bits":
                 valid = _bits(value) >= WINDOW_BITS
-                answer = f"{_ACCEPTED}; {name}={WINDOW_BITS}"
+                answer = f"{answer}; {name}={WINDOW_BITS}"
             case "client_max_window_bits":
                 # Any will do: what comes is inflated with the largest window.
                 valid = value is None or _bits(value) > 0
@@ -117,15 +120,25 @@ def deflate(payload: bytes) -> bytes:
     return data.removesuffix(_TAIL)
 
 
-def inflate(data: bytes, max_bytes: int) -> bytes:
+def takes_over(answer: str | None) -> bool:
+    """Whether a client that got this answer may refer to its earlier messages (section 7.1.1.2)."""
+    return answer is not None and _NO_TAKEOVER not in answer
+
+
+def window_after(window: bytes, message: bytes) -> bytes:
+    """What the next message may refer to."""
+    return (window + message)[-_WINDOW_BYTES:]
+
+
+def inflate(data: bytes, max_bytes: int, window: bytes = b"") -> bytes:
     """The message in a compressed message's payload (RFC 7692 section 7.2.2).
 
-    Never makes more than max_bytes + 1 bytes of it; raises TooLong and BadDeflate.
+    window: what it may refer to. Never makes more than max_bytes + 1 bytes of it; raises TooLong
+    and BadDeflate.
     """
     parts: list[bytes] = []
     room = max_bytes + 1
     left = data + _TAIL + _END
-    window = b""
     for _ in range(_MAX_STREAMS):
         inflater = zlib.decompressobj(-zlib.MAX_WBITS, zdict=window)
         try:
@@ -142,7 +155,7 @@ def inflate(data: bytes, max_bytes: int) -> bytes:
         if not left:
             return b"".join(parts)
         # The next stream may refer to what this one said.
-        window = (window + part)[-_WINDOW_BYTES:]
+        window = window_after(window, part)
     raise BadDeflate(f"more than {_MAX_STREAMS} streams")
 
 

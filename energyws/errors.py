@@ -118,6 +118,17 @@ UPGRADE_REQUIRED: Final = ErrorCode(
     "UPGRADE_REQUIRED", "This path speaks WebSocket version 13 only", 426
 )
 BAD_REQUEST: Final = ErrorCode("BAD_REQUEST", "The request cannot be understood", 400)
+METHOD_NOT_ALLOWED: Final = ErrorCode(
+    "METHOD_NOT_ALLOWED", "This path takes GET and HEAD only", 405
+)
+URI_TOO_LONG: Final = ErrorCode("URI_TOO_LONG", "The request's target is too long", 414)
+HEADERS_TOO_LARGE: Final = ErrorCode(
+    "HEADERS_TOO_LARGE", "The request's header fields are too large or too many", 431
+)
+NOT_IMPLEMENTED: Final = ErrorCode("NOT_IMPLEMENTED", "Unknown request method", 501)
+VERSION_NOT_SUPPORTED: Final = ErrorCode(
+    "VERSION_NOT_SUPPORTED", "Only HTTP/1.1 and HTTP/1.0 are understood", 505
+)
 TOO_MANY_CONNECTIONS: Final = ErrorCode(
     "TOO_MANY_CONNECTIONS", "The service is full: try again later", 503, UNAVAILABLE_CLOSE
 )
@@ -152,6 +163,11 @@ ERROR_CODES: Final = (
     NOT_FOUND,
     UPGRADE_REQUIRED,
     BAD_REQUEST,
+    METHOD_NOT_ALLOWED,
+    URI_TOO_LONG,
+    HEADERS_TOO_LARGE,
+    NOT_IMPLEMENTED,
+    VERSION_NOT_SUPPORTED,
     TOO_MANY_CONNECTIONS,
     SHUTTING_DOWN,
     KEYS_UNAVAILABLE,

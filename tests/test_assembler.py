@@ -296,6 +296,21 @@ def test_compressed_and_plain_messages_take_turns() -> None:
         assert assembler.feed(TEXT, True, b"plain") == b"plain"
 
 
+@given(kinds, st.lists(texts, min_size=1, max_size=4), st.booleans())
+def test_compressed_messages_may_refer_to_earlier_ones(
+    kind: int, messages: list[bytes], takeover: bool
+) -> None:
+    assembler = Assembler(LIMIT, takeover)
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    for message in messages:
+        if not takeover:
+            compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+        data = compressor.compress(message) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        small = data.removesuffix(b"\0\0\xff\xff")
+        assert assembler.feed(kind, True, small, compressed=True) == message
+    assert assembler.remembers == (takeover and any(messages))
+
+
 COMPRESSED_BREACHES: dict[str, tuple[int, bytes, Close]] = {
     "a bomb": (TEXT, deflate(bytes(LIMIT + 1)), TOO_BIG),
     "compressed form too big": (TEXT, bytes(LIMIT + 1), TOO_BIG),

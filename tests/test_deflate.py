@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import random
 import tracemalloc
 import zlib
 from collections.abc import Sequence
@@ -25,12 +26,15 @@ from energyws.deflate import (
     inflate,
     negotiate,
     shrink,
+    window_after,
 )
 from energyws.frame import PING, TEXT, DataFrames, close, encode
 from tests.clients import first_frame
 
-ACCEPTED = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+ACCEPTED = "permessage-deflate; server_no_context_takeover"
+FORGETFUL = f"{ACCEPTED}; client_no_context_takeover"
 LIMITED = f"{ACCEPTED}; server_max_window_bits=12"
+FORGETFUL_AND_LIMITED = f"{FORGETFUL}; server_max_window_bits=12"
 LIMIT = 10_000
 
 payloads = st.one_of(
@@ -45,7 +49,17 @@ OFFERS: dict[str, tuple[Sequence[str], str | None]] = {
     "another extension": (["x-webkit-deflate-frame"], None),
     "what websockets and browsers send": (["permessage-deflate; client_max_window_bits"], ACCEPTED),
     "plain": (["permessage-deflate"], ACCEPTED),
-    "both without context": ([ACCEPTED], ACCEPTED),
+    "what Netty sends": (
+        ["permessage-deflate;client_max_window_bits,deflate-frame,x-webkit-deflate-frame"],
+        ACCEPTED,
+    ),
+    "server without context": ([ACCEPTED], ACCEPTED),
+    "client without context": (["permessage-deflate; client_no_context_takeover"], FORGETFUL),
+    "both without context": ([FORGETFUL], FORGETFUL),
+    "window and client without context": (
+        ["permessage-deflate; server_max_window_bits=14; client_no_context_takeover"],
+        FORGETFUL_AND_LIMITED,
+    ),
     "client window with a size": (["permessage-deflate; client_max_window_bits=8"], ACCEPTED),
     "server window that is larger": (["permessage-deflate; server_max_window_bits=15"], LIMITED),
     "server window that is ours": (["permessage-deflate; server_max_window_bits=12"], LIMITED),
@@ -110,7 +124,7 @@ def test_header_that_is_none_is_refused(header: str) -> None:
 @given(st.text(st.characters(max_codepoint=255), max_size=60))
 def test_any_header_is_answered_or_refused(header: str) -> None:
     with contextlib.suppress(BadOffer):
-        assert negotiate([header]) in (None, ACCEPTED, LIMITED)
+        assert negotiate([header]) in (None, ACCEPTED, FORGETFUL, LIMITED, FORGETFUL_AND_LIMITED)
 
 
 def factories() -> list[ClientPerMessageDeflateFactory]:
@@ -145,7 +159,7 @@ def test_independent_client_takes_every_answer() -> None:
             continue
         assert extension is not None
         assert extension.remote_no_context_takeover
-        assert extension.local_no_context_takeover
+        assert extension.local_no_context_takeover == factory.client_no_context_takeover
 
 
 @given(payloads)
@@ -166,13 +180,33 @@ def test_independent_client_reads_shrunk_frames(messages: list[bytes], bits: int
     assert shrink(b"".join(plain)) == b"".join(map(shrink, plain))
 
 
-@given(payloads, st.sampled_from([None, 9, 15]))
-def test_independent_client_is_inflated(payload: bytes, bits: int | None) -> None:
-    extension = oracle(ClientPerMessageDeflateFactory(client_max_window_bits=bits))
+@given(st.lists(payloads, max_size=4), st.sampled_from([None, 9, 15]), st.booleans())
+def test_independent_client_is_inflated(
+    messages: list[bytes], bits: int | None, forgetful: bool
+) -> None:
+    extension = oracle(
+        ClientPerMessageDeflateFactory(
+            client_no_context_takeover=forgetful, client_max_window_bits=bits
+        )
+    )
     assert extension is not None
-    for _ in range(2):
-        sent = extension.encode(Frame(Opcode.TEXT, payload))
-        assert inflate(bytes(sent.data), LIMIT) == payload
+    window = b""
+    for message in messages * 2:
+        sent = extension.encode(Frame(Opcode.TEXT, message))
+        assert inflate(bytes(sent.data), LIMIT, window) == message
+        window = b"" if forgetful else window_after(window, message)
+
+
+def test_message_may_refer_to_one_that_is_far_back() -> None:
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    window = b""
+    for size in (5_000, 16_000, 11_000, 16_000, 16_000):
+        # Nothing in it comes twice.
+        message = random.Random(size).randbytes(size)
+        sent = compressor.compress(message) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        assert inflate(sent.removesuffix(b"\0\0\xff\xff"), 20_000, window) == message
+        window = window_after(window, message)
+        assert len(window) <= 32 * 1024
 
 
 @given(payloads, st.integers(0, 9), st.lists(st.integers(0, 3000), max_size=5))

@@ -1,8 +1,8 @@
 """The HTTP side of a connection: who is let in, and what everybody else is told.
 
-picows calls the gate with a parsed GET request (RFC 9110) before it validates the upgrade
-(RFC 6455 section 4.2.1). It is synchronous, an exception in it would reach the client as text, and
-picows' own refusals repeat the request; so everything is checked here, and every answer is ours.
+`workers.exchange` calls the gate with each request that can be understood, and with what is wrong
+with the others. What belongs to a path is a method of the gate, in its table of paths; the rules of
+the upgrade are those of RFC 6455 section 4.2.1.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import base64
 import binascii
 import random
 import resource
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl
 
-from picows import WSListener, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
+from picows import WSListener
 
 from energyws import protocol
+from energyws.answer import ALLOWED, Answer
 from energyws.auth import Principal
 from energyws.board import Board, Field
 from energyws.claims import TokenRefused
@@ -26,6 +28,7 @@ from energyws.errors import (
     BAD_REQUEST,
     FORBIDDEN_ORIGIN,
     INTERNAL_ERROR,
+    METHOD_NOT_ALLOWED,
     NOT_FOUND,
     SHUTTING_DOWN,
     TOO_MANY_CONNECTIONS,
@@ -35,11 +38,12 @@ from energyws.errors import (
 from energyws.flood import Limited
 from energyws.log import Log
 from energyws.protocol import BadClientMessage, Subscribe
+from energyws.request import BadRequest, Request
 from energyws.settings import Auth
 from energyws.tally import HANDSHAKES
 from workers.refused import Refused
 from workers.session import Context, Session
-from workers.upgrade import switching
+from workers.upgrade import Upgrade, switching
 
 PATH: Final = "/ws/energy"
 HEALTH_PATH: Final = "/health"
@@ -82,61 +86,70 @@ class Refusal(Exception):
 
 @dataclass(slots=True)
 class Gate:
-    """Decides for every request of a worker."""
+    """Decides for every request of a worker.
+
+    leaving: this worker does. draining: so does the service, and newcomers are refused.
+    """
 
     context: Context
     auth: Auth
     board: Board
+    leaving: bool = False
     draining: bool = False
     _limited: Limited = field(default_factory=lambda: Limited(_log, FLOOD_SECONDS))
 
-    def answer(
-        self, request: WSUpgradeRequest, peer: str
-    ) -> WSListener | WSUpgradeResponseWithListener:
-        """What picows asks of a listener factory; never raises."""
+    def answer(self, request: Request, peer: str) -> Answer | Upgrade:
+        """What a request gets; never raises."""
         try:
             return self._answer(request, peer)
         except Exception:
             # Neither the request nor the exception's text: both may hold a token.
             self._limited.fault("a request could not be handled", peer=peer)
             self._count(INTERNAL_ERROR)
-            return _http(INTERNAL_ERROR)
+            return _error(INTERNAL_ERROR)
 
-    def _answer(
-        self, request: WSUpgradeRequest, peer: str
-    ) -> WSListener | WSUpgradeResponseWithListener:
-        target = request.path.decode("latin-1")
-        path, _, query = target.partition("?")
-        if path == HEALTH_PATH:
-            return WSUpgradeResponseWithListener(WSUpgradeResponse.create_ok_response(b"OK"), None)
+    def refuse(self, bad: BadRequest, peer: str) -> Answer:
+        """What a request gets that is none."""
+        self._refused(bad.error, bad.error.code.lower(), peer)
+        return _error(bad.error, bad.detail)
+
+    def _answer(self, request: Request, peer: str) -> Answer | Upgrade:
         try:
-            if path != PATH:
+            path = _PATHS.get(request.path)
+            if request.method not in ALLOWED and (path or not request.path.startswith("/")):
+                raise Refusal(METHOD_NOT_ALLOWED)
+            if path is None:
                 raise Refusal(NOT_FOUND)
-            _check_upgrade(request)
-            extension = self._extension(request)
+            return path(self, request, peer)
         except Refusal as refusal:
-            self._count(refusal.error)
-            # Of whoever knocks at any port: browsers, scanners, probes that are set up wrongly.
-            self._limited.debug(
-                "request refused", kind=refusal.reason, peer=peer, reason=refusal.reason
-            )
-            return _http(refusal.error, refusal.detail)
+            self._refused(refusal.error, refusal.reason, peer)
+            return _error(refusal.error, refusal.detail)
+
+    def _health(self, request: Request, peer: str) -> Answer:
+        return Answer(200, b"OK", {"Content-Type": "text/plain; charset=utf-8"})
+
+    def _websocket(self, request: Request, peer: str) -> Answer | Upgrade:
+        _check_upgrade(request)
+        extension = self._extension(request)
         context = self.context
         context.row.add(Field.HANDSHAKES)
         try:
-            return self._admit(request, query, peer, extension)
+            return self._admit(request, request.query, peer, extension)
         except Refusal as refusal:
             context.row.add(Field.REFUSALS)
             self._count(refusal.error)
             self._log_refusal(refusal, peer)
             if self._speaks_http(request):
-                return _http(refusal.error, refusal.detail)
+                return _error(refusal.error, refusal.detail)
             listener = Refused(context.roster, refusal.error, refusal.detail)
             return _switching(listener, request)
 
-    def _admit(
-        self, request: WSUpgradeRequest, query: str, peer: str, extension: str | None
-    ) -> WSUpgradeResponseWithListener:
+    def _refused(self, error: ErrorCode, reason: str, peer: str) -> None:
+        self._count(error)
+        # Of whoever knocks at any port: browsers, scanners, probes that are set up wrongly.
+        self._limited.debug("request refused", kind=reason, peer=peer, reason=reason)
+
+    def _admit(self, request: Request, query: str, peer: str, extension: str | None) -> Upgrade:
         context = self.context
         settings = context.settings
         if self.draining:
@@ -154,10 +167,10 @@ class Gate:
             # Told once the connection is there: it is still good for other messages.
             first = bad
         HANDSHAKES.count(context.row, "accepted")
-        session = Session(context, principal, peer, first, compressed=extension is not None)
+        session = Session(context, principal, peer, first, extension)
         return _switching(session, request, extension)
 
-    def _extension(self, request: WSUpgradeRequest) -> str | None:
+    def _extension(self, request: Request) -> str | None:
         """What is answered to the extensions that the client offers."""
         if not self.context.settings.compression:
             return None
@@ -166,7 +179,7 @@ class Gate:
         except BadOffer as bad:
             raise Refusal(BAD_REQUEST, str(bad)) from None
 
-    def _authenticate(self, request: WSUpgradeRequest, query: str) -> Principal:
+    def _authenticate(self, request: Request, query: str) -> Principal:
         try:
             return self.context.tokens.check(_token(request, query))
         except TokenRefused as refused:
@@ -180,7 +193,7 @@ class Gate:
     def _count(self, error: ErrorCode) -> None:
         HANDSHAKES.count(self.context.row, error.code.lower())
 
-    def _speaks_http(self, request: WSUpgradeRequest) -> bool:
+    def _speaks_http(self, request: Request) -> bool:
         if self.auth.reject == "auto":
             # Only browsers send an Origin. They hide an HTTP refusal from the page, as does every
             # other implementation of their WebSocket interface (Node's sends no Origin); and
@@ -208,16 +221,14 @@ def max_descriptor() -> int:
     return soft - _RESERVED_DESCRIPTORS
 
 
-def _check_upgrade(request: WSUpgradeRequest) -> None:
+def _check_upgrade(request: Request) -> None:
     headers = request.headers
-    if len(headers.getall("Host", [])) != 1:
-        raise Refusal(BAD_REQUEST, "exactly one Host header is needed")
-    connection = ",".join(headers.getall("Connection", []))
-    tokens = {token.strip().lower() for token in connection.split(",")}
-    if "upgrade" not in tokens or headers.get("Upgrade", "").lower() != "websocket":
+    upgrades = "upgrade" in request.options() and "websocket" in request.tokens("Upgrade")
+    # RFC 6455 section 4.1: GET, and HTTP/1.1 or higher.
+    if not upgrades or request.method != "GET" or request.minor < 1:
         raise Refusal(UPGRADE_REQUIRED)
-    # Firefox sends "keep-alive, Upgrade"; picows knows "Upgrade" only.
-    headers["Connection"] = "Upgrade"
+    if request.has_body:
+        raise Refusal(BAD_REQUEST, "a handshake has no body")
     if headers.get("Sec-WebSocket-Version") != "13":
         raise Refusal(UPGRADE_REQUIRED)
     try:
@@ -228,7 +239,7 @@ def _check_upgrade(request: WSUpgradeRequest) -> None:
         raise Refusal(BAD_REQUEST, "Sec-WebSocket-Key must be 16 bytes in base64")
 
 
-def _token(request: WSUpgradeRequest, query: str) -> str:
+def _token(request: Request, query: str) -> str:
     """The token, wherever it is; empty where there is none."""
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
@@ -239,28 +250,33 @@ def _token(request: WSUpgradeRequest, query: str) -> str:
     return next((value for key, value in parse_qsl(query) if key == "token"), "")
 
 
-def _subprotocols(request: WSUpgradeRequest) -> list[str]:
+def _subprotocols(request: Request) -> list[str]:
     offered = ",".join(request.headers.getall("Sec-WebSocket-Protocol", []))
     return [name.strip() for name in offered.split(",")]
 
 
-def _switching(
-    listener: WSListener, request: WSUpgradeRequest, extension: str | None = None
-) -> WSUpgradeResponseWithListener:
+def _switching(listener: WSListener, request: Request, extension: str | None = None) -> Upgrade:
     # RFC 6455 section 4.2.2: one that was offered, or none. Never the one with the token.
     subprotocol = SUBPROTOCOL if SUBPROTOCOL in _subprotocols(request) else None
-    return WSUpgradeResponseWithListener(switching(subprotocol, extension), listener)
+    response = switching(subprotocol, extension)
+    return Upgrade(listener, response, request.headers["Sec-WebSocket-Key"])
 
 
-def _http(error: ErrorCode, detail: str = "") -> WSUpgradeResponseWithListener:
+def _error(error: ErrorCode, detail: str = "") -> Answer:
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
-    if error.status == UPGRADE_REQUIRED.status:
-        headers |= {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
-    elif error.status == 401:
-        headers["WWW-Authenticate"] = 'Bearer realm="energyws"'
-    elif error.status == 503:
-        headers["Retry-After"] = str(random.randint(*_RETRY_AFTER_SECONDS))
-    response = WSUpgradeResponse.create_error_response(
-        error.status, protocol.error_body(error, detail), headers
-    )
-    return WSUpgradeResponseWithListener(response, None)
+    match error.status:
+        case 401:
+            headers["WWW-Authenticate"] = 'Bearer realm="energyws"'
+        case 405:
+            headers["Allow"] = ", ".join(ALLOWED)
+        case 426:
+            headers |= {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+        case 503:
+            headers["Retry-After"] = str(random.randint(*_RETRY_AFTER_SECONDS))
+    return Answer(error.status, protocol.error_body(error, detail), headers)
+
+
+_PATHS: Final[dict[str, Callable[[Gate, Request, str], Answer | Upgrade]]] = {
+    HEALTH_PATH: Gate._health,
+    PATH: Gate._websocket,
+}

@@ -2,38 +2,40 @@
 
 An accept loop of our own, because aiofastnet's (1.2) spins at EMFILE, because a connection's peer
 is known here only, and because stopping must not close the socket: its queue belongs to whoever
-serves the slot next.
+serves the slot next. What a connection says before it is a WebSocket is read here, too; without TLS
+it needs no transport for that.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
-import itertools
-import logging
+import os
 import socket
 import ssl
-from collections.abc import Callable
+import time
 from typing import Any, Final
 
 import aiofastnet
 from aiofastnet.selector_transport import (  # type: ignore[import-not-found]
     SelectorSocketTransport,
 )
-from picows import WSAutoPingStrategy, WSListener, WSUpgradeRequest, WSUpgradeResponseWithListener
-from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
+from energyws.board import Field, Row
 from energyws.flood import Limited
 from energyws.log import Log
+from energyws.request import MAX_HEAD_BYTES
 from energyws.settings import Server
-from workers.lobby import Lobby
+from workers.exchange import Exchange, Gate, Step, Then
+from workers.greeting import LINGER_BYTES, LINGER_SECONDS, Greeting
+from workers.lobby import Guest, Lobby
+from workers.runtime import vital
+from workers.upgrade import Upgrade
+from workers.wire import Wire
 
 # With fewer a crowd overflows the kernel's queue (docs/architecture.md, measured by bench.storm).
 ACCEPTS_PER_TURN: Final = 64
 PAUSE_SECONDS: Final = 0.2
-# Just enough for a handshake's headers; picows grows it for those who send more.
-READ_BUFFER_BYTES: Final = 2048
 # Of no consequence while OpenSSL has the socket itself (tls_context).
 # One TLS record and what is around it. aiofastnet's sixteen, each way, cost a worker 257 KiB more
 # for every client that does not read.
@@ -41,9 +43,9 @@ TLS_RECORD_BYTES: Final = 16 * 1024 + 64
 
 _FULL: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _log = Log("listener")
-# What picows says of single connections repeats what clients sent. An adapter, because it makes
-# a child logger per connection of anything that is a Logger.
-_silent = logging.LoggerAdapter(logging.getLogger("picows.server"))
+
+
+Tls = ssl.SSLContext | None
 
 
 class _Connection(socket.socket):
@@ -57,43 +59,65 @@ class _Connection(socket.socket):
     def getpeername(self) -> None:
         """`accept` has told it."""
 
+    def getsockopt(self, *_: int) -> int:  # type: ignore[override]
+        """picows asks three times for a line of its log, which nobody writes."""
+        return 0
 
-Answer = Callable[[WSUpgradeRequest, str], WSListener | WSUpgradeResponseWithListener]
+
+class _Visitor(Guest):
+    """A connection that is no WebSocket yet. left: the bytes it may still send when it has had
+    its last answer."""
+
+    __slots__ = ("exchange", "left", "tls")
+
+    def __init__(self, connection: socket.socket, exchange: Exchange, tls: Tls) -> None:
+        super().__init__(connection)
+        self.exchange = exchange
+        self.tls = tls
+        self.left = LINGER_BYTES
 
 
 class Listener:
-    """Serves one listening socket. `answer` decides about each request and its peer's address."""
+    """Serves one listening socket. `gate` decides about each request."""
 
     def __init__(
         self,
         listening: socket.socket,
         settings: Server,
-        tls: ssl.SSLContext | None,
-        answer: Answer,
+        tls: Tls,
+        gate: Gate,
         max_descriptor: int,
+        row: Row,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listening = listening
         self._settings = settings
         self._tls = tls
-        self._answer = answer
+        self._gate = gate
         self._max_descriptor = max_descriptor
+        self._row = row
         self._paused: asyncio.TimerHandle | None = None
         self._serving = False
         self._limited = Limited(_log, 10.0)
-        self._lobby = Lobby(self._open, settings.handshake_timeout_seconds)
-        # asyncio holds tasks weakly.
-        self._openings: set[asyncio.Task[Any]] = set()
-        # Who was accepted and has not sent a request yet, with the time by which it must have.
-        self._expected: dict[int, float] = {}
-        self._numbers = itertools.count()
-        self._none_expected = asyncio.Event()
+        self._lobby: Lobby[_Visitor] = Lobby(self._serve, settings.handshake_timeout_seconds)
+        self._leaving: Lobby[_Visitor] = Lobby(self._drop, LINGER_SECONDS)
+        # Where bytes go that nobody reads.
+        self._nowhere = bytearray(MAX_HEAD_BYTES)
+        # Those on their way from the lobby to a session. asyncio holds tasks weakly.
+        self._entering: set[Any] = set()
+        self._nobody_enters = asyncio.Event()
 
+    @vital
     def start(self) -> None:
         """Begin to accept."""
         self._listening.setblocking(False)
         self._serving = True
-        self._loop.add_reader(self._listening.fileno(), self._accept)
+        self._paused = None
+        if self._is_full():
+            self._pause("the limit of open files is near")
+        else:
+            self._row[Field.FULL_SINCE_MS] = 0
+            self._loop.add_reader(self._listening.fileno(), self._accept)
 
     def stop(self) -> None:
         """Accept no more; what waits in the kernel's queue stays there."""
@@ -102,30 +126,41 @@ class Listener:
             self._loop.remove_reader(self._listening.fileno())
             if self._paused is not None:
                 self._paused.cancel()
+        for visitor in self._lobby.guests:
+            if visitor.exchange.idle:
+                self._lobby.dismiss(visitor)
+        for greeting in self._greetings:
+            greeting.close_if_idle()
 
     def close(self) -> None:
-        """Accept no more, and close whoever has not spoken yet."""
+        """Accept no more, and close whoever is no client yet."""
         self.stop()
         self._lobby.close()
+        self._leaving.close()
+        for greeting in self._greetings:
+            greeting.abort()
 
-    def adopt(self, settings: Server, tls: ssl.SSLContext | None) -> None:
-        """Use these for connections that are accepted from now on."""
+    def adopt(self, settings: Server, tls: Tls) -> None:
+        """Use these from now on, handshake_timeout_seconds also for those who wait already."""
         self._settings = settings
         self._tls = tls
+        self._lobby.patience = settings.handshake_timeout_seconds
 
     @property
     def waiting(self) -> int:
-        """Connections that were accepted and have said nothing yet."""
-        return len(self._lobby)
+        """Connections that were accepted and are no clients, or not any more."""
+        return len(self._lobby) + len(self._leaving) + len(self._entering)
+
+    @property
+    def _greetings(self) -> list[Greeting]:
+        return [each for each in self._entering if isinstance(each, Greeting)]
 
     async def settled(self) -> None:
         """Wait until whoever was accepted has sent its request, or missed its time."""
         await self._lobby.emptied()
-        left = max(self._expected.values(), default=0.0) - self._loop.time()
-        if left > 0:
-            self._none_expected.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._none_expected.wait(), left)
+        while self._entering:
+            self._nobody_enters.clear()
+            await self._nobody_enters.wait()
 
     def _accept(self) -> None:
         for _ in range(ACCEPTS_PER_TURN):
@@ -141,89 +176,145 @@ class Listener:
                     raise
                 self._pause(error.strerror)
                 return
-            if connection.fileno() > self._max_descriptor:
-                connection.close()
+            connection.setblocking(False)
+            exchange = Exchange(self._gate, address[0])
+            self._lobby.wait(_Visitor(connection, exchange, self._tls))
+            # The kernel gives the lowest that is free: there are no others below.
+            if connection.fileno() >= self._max_descriptor:
                 self._pause("the limit of open files is near")
                 return
-            self._lobby.wait(connection, address[0])
+
+    def _is_full(self) -> bool:
+        """Whether a connection would have too high a descriptor."""
+        try:
+            lowest = os.dup(self._listening.fileno())
+        except OSError:
+            return True
+        os.close(lowest)
+        return lowest > self._max_descriptor
 
     def _pause(self, reason: str | None) -> None:
-        """Leave the rest in the queue for a moment: another worker's or a later us may serve it."""
+        """Leave the rest in the queue until a descriptor is free."""
+        if not self._row[Field.FULL_SINCE_MS]:
+            self._row[Field.FULL_SINCE_MS] = int(time.time() * 1000)
         self._limited.error("accepting is paused", reason=reason)
         self._loop.remove_reader(self._listening.fileno())
         self._paused = self._loop.call_later(PAUSE_SECONDS, self.start)
 
-    def _open(self, accepted: socket.socket, peer: str) -> None:
+    def _serve(self, visitor: _Visitor) -> None:
+        if visitor.tls is not None:
+            self._greet(visitor)
+            return
+        try:
+            data = visitor.connection.recv(MAX_HEAD_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._lobby.dismiss(visitor)
+            return
+        self._follow(visitor, visitor.exchange.take(data))
+
+    def _follow(self, visitor: _Visitor, step: Step) -> None:
+        if not self._sent(visitor, step.out):
+            self._lobby.dismiss(visitor)
+            return
+        match step.then:
+            case Then.WAIT:
+                pass
+            case Then.NEXT:
+                self._lobby.renew(visitor)
+            case Then.CLOSE:
+                self._lobby.dismiss(visitor)
+            case Then.LINGER:
+                self._lobby.release(visitor)
+                self._linger(visitor)
+            case Then.UPGRADE:
+                assert step.upgrade is not None
+                self._lobby.release(visitor)
+                self._enter(visitor.connection, step.upgrade, step.rest)
+
+    @staticmethod
+    def _sent(visitor: _Visitor, out: bytes) -> bool:
+        """Whether all of it fits into the kernel's buffer: else nobody reads our answers."""
+        try:
+            return not out or visitor.connection.send(out) == len(out)
+        except OSError:
+            return False
+
+    def _linger(self, visitor: _Visitor) -> None:
+        try:
+            visitor.connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            visitor.connection.close()
+        else:
+            self._leaving.wait(visitor)
+
+    def _drop(self, visitor: _Visitor) -> None:
+        try:
+            size = visitor.connection.recv_into(self._nowhere)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            size = 0
+        visitor.left -= size
+        if not size or visitor.left < 0:
+            self._leaving.dismiss(visitor)
+
+    def _enter(self, accepted: socket.socket, upgrade: Upgrade, rest: bytes) -> None:
+        connection = self._connection(accepted)
+        wire = Wire(upgrade, self._settings, connection)
+        # All that connect_accepted_socket does then, but for a task and a future that wait
+        # for what happens in the next turn anyway. The loop's selector holds it.
+        SelectorSocketTransport(self._loop, connection, wire)
+        self._entering.add(wire)
+        # The transport has put its own beginning before that.
+        self._loop.call_soon(self._begin, wire, rest)
+
+    def _begin(self, wire: Wire, rest: bytes) -> None:
+        self._entered(wire)
+        wire.begin(rest)
+
+    def _connection(self, accepted: socket.socket) -> _Connection:
         kind = accepted.family, accepted.type, accepted.proto
         connection = _Connection(*kind, fileno=accepted.detach())
         connection.setblocking(False)
         milliseconds = int(self._settings.tcp_user_timeout_seconds * 1000)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-        number = self._expect()
-        if self._tls is None:
-            # All that connect_accepted_socket does then, but for a task and a future that wait
-            # for what happens in the next turn anyway. The loop's selector holds it.
-            SelectorSocketTransport(self._loop, connection, self._protocol(peer, number))
-            return
+        return connection
+
+    def _greet(self, visitor: _Visitor) -> None:
+        """TLS: its transport is needed before the first byte of a request."""
+        self._lobby.release(visitor)
+        connection = self._connection(visitor.connection)
+        greeting = Greeting(visitor.exchange, connection, self._settings, self._entered)
+        self._entering.add(greeting)
         opening = self._loop.create_task(
             aiofastnet.connect_accepted_socket(
                 self._loop,
-                lambda: self._protocol(peer, number),
+                lambda: greeting,
                 connection,
-                ssl=self._tls,
-                ssl_handshake_timeout=self._handshake_timeout,
+                ssl=visitor.tls,
+                ssl_handshake_timeout=self._settings.handshake_timeout_seconds,
                 ssl_shutdown_timeout=self._settings.close_timeout_seconds,
                 ssl_incoming_bio_size=TLS_RECORD_BYTES,
                 ssl_outgoing_bio_size=TLS_RECORD_BYTES,
             )
         )
-        self._openings.add(opening)
-        opening.add_done_callback(self._opened)
+        self._entering.add(opening)
+        opening.add_done_callback(lambda _: self._opened(opening, greeting))
 
-    def _opened(self, opening: asyncio.Task[Any]) -> None:
-        self._openings.discard(opening)
-        if not opening.cancelled() and (error := opening.exception()) is not None:
+    def _opened(self, opening: asyncio.Task[Any], greeting: Greeting) -> None:
+        self._entered(opening)
+        if opening.cancelled():
+            return
+        if (error := opening.exception()) is not None:
+            self._entered(greeting)
             # A TLS handshake that failed or took too long: the client's business.
             self._limited.debug("no connection came about", reason=type(error).__name__)
 
-    @property
-    def _handshake_timeout(self) -> float:
-        return self._settings.handshake_timeout_seconds
-
-    def _expect(self) -> int:
-        now = self._loop.time()
-        # Those that went away without a word; the oldest come first.
-        while self._expected and self._expected[first := next(iter(self._expected))] <= now:
-            del self._expected[first]
-        number = next(self._numbers)
-        # The TLS handshake and the request have that long each.
-        self._expected[number] = now + (2 if self._tls else 1) * self._handshake_timeout
-        return number
-
-    def _asked(
-        self, request: WSUpgradeRequest, peer: str, number: int
-    ) -> WSListener | WSUpgradeResponseWithListener:
-        self._expected.pop(number, None)
-        if not self._expected:
-            self._none_expected.set()
-        return self._answer(request, peer)
-
-    def _protocol(self, peer: str, number: int) -> WSProtocol:
-        # picows makes these through ws_create_server only, which brings its own accept loop.
-        return WSProtocol(
-            None,  # host and port: a client's
-            None,  # path: a client's
-            False,  # is_client_side
-            lambda request: self._asked(request, peer, number),
-            _silent,
-            True,  # disconnect_on_exception
-            self._handshake_timeout,
-            False,  # enable_auto_ping: a task per connection
-            self._settings.ping_interval_seconds,
-            self._settings.pong_timeout_seconds,
-            WSAutoPingStrategy.PING_WHEN_IDLE,
-            False,  # enable_auto_pong: it ignores the write buffer
-            self._settings.max_message_bytes,
-            None,  # extra headers: a client's
-            READ_BUFFER_BYTES,
-        )
+    def _entered(self, one: object) -> None:
+        self._entering.discard(one)
+        if not self._entering:
+            self._nobody_enters.set()

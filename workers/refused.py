@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
 from energyws import protocol
 from energyws.errors import INTERNAL, ErrorCode
-from workers import upgrade
+from workers import upgrade, wire
 from workers.roster import Roster
+
+# What a client may have sent before it knows that it is refused: no more frames are looked at.
+MOST_FRAMES: Final = 16
 
 
 class Refused(WSListener):
     """A browser that is not let in: it cannot read an HTTP refusal, so it gets a message."""
 
-    __slots__ = ("_detail", "_error", "_roster", "_transport")
+    __slots__ = ("_detail", "_error", "_frames", "_roster", "_transport", "closing")
 
     def __init__(self, roster: Roster, error: ErrorCode, detail: str) -> None:
+        self.closing = True
         self._roster = roster
         self._error = error
         self._detail = detail
+        self._frames = 0
         self._transport: WSTransport | None = None
 
     def on_ws_connected(self, transport: WSTransport) -> None:
@@ -33,13 +40,19 @@ class Refused(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, received: WSFrame) -> None:
         """picows: only the answer to our close matters."""
+        self._frames += 1
         if received.msg_type == WSMsgType.CLOSE:
-            transport.disconnect()
+            wire.end(transport)
+        elif self._frames > MOST_FRAMES:
+            wire.drop(transport)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """picows: it is gone."""
         self._transport = None
         self._roster.leave(self)
+
+    def failed(self) -> None:
+        """Wire: it is closing already."""
 
     def pause_writing(self) -> None:
         """picows: nothing more is written anyway."""

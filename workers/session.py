@@ -21,6 +21,7 @@ from energyws.assembler import Assembler, Violation, check_reserved, reply_code
 from energyws.auth import Principal
 from energyws.board import Field, Row
 from energyws.claims import TokenRefused
+from energyws.deflate import takes_over
 from energyws.errors import (
     BAD_MESSAGE,
     FORBIDDEN_STREAM,
@@ -46,7 +47,7 @@ from energyws.protocol import (
 )
 from energyws.settings import Server
 from energyws.tally import CLOSED
-from workers import says, upgrade
+from workers import says, upgrade, wire
 from workers.batch import Sink
 from workers.hub import Hub
 from workers.roster import Roster
@@ -80,6 +81,7 @@ class Session(WSListener):
         "_context",
         "_first",
         "_peer",
+        "_takeover",
         "_transport",
         "closing",
         "compressed",
@@ -96,11 +98,12 @@ class Session(WSListener):
         principal: Principal,
         peer: str,
         first: Subscribe | BadClientMessage | None,
-        compressed: bool,
+        extension: str | None,
     ) -> None:
         self.id = next(_ids)
         self.principal = principal
-        self.compressed = compressed
+        self.compressed = extension is not None
+        self._takeover = takes_over(extension)
         self.writable = False
         self.closing = False
         self.heard = True
@@ -109,7 +112,7 @@ class Session(WSListener):
         self._first = first
         self._peer = peer
         self._transport: WSTransport | None = None
-        # Only while a message in fragments is under way.
+        # While a message in fragments is under way, and once it has compressed one.
         self._assembler: Assembler | None = None
         self._busy_until = -math.inf
         # How it ends: without a closing handshake, unless `close` says otherwise.
@@ -142,7 +145,8 @@ class Session(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, received: WSFrame) -> None:
         """picows: one frame, unmasked, within the size limit."""
-        if self.closing and received.msg_type != WSMsgType.CLOSE:
+        if transport.is_close_frame_sent:
+            self._after_close(transport, received)
             return
         self.heard = True
         try:
@@ -237,20 +241,43 @@ class Session(WSListener):
         transport = self._transport
         if self.closing or transport is None:
             return
-        self.closing = True
-        self.writable = False
-        self._context.hub.leave(self)
-        self._by, self._code = by, close.code
-        CLOSED.count(self._context.row, by, str(close.code))
-        self._context.roster.closing(self)
+        self._ends(by, close.code)
         upgrade.send_close(transport, close)
         # A paused client could not tell us that it closes too.
         transport.underlying_transport.resume_reading()
+
+    def failed(self) -> None:
+        """Wire: picows found a violation, and has sent the close frame for it."""
+        transport = self._transport
+        if not self.closing and transport is not None:
+            sent = transport.close_handshake.sent
+            self._ends("server", INTERNAL.code if sent is None else sent.code.value)
 
     def abort(self) -> None:
         """Roster: the closing handshake took too long."""
         if self._transport is not None:
             self._transport.disconnect(graceful=False)
+
+    def _ends(self, by: str, code: int) -> None:
+        self.closing = True
+        self.writable = False
+        # No data frame may follow the close frame (RFC 6455 section 5.5.1), whoever has one.
+        self.sink = _NOWHERE
+        self._context.hub.leave(self)
+        # What it had sent before it could know is no flood.
+        self._busy_until = -math.inf
+        self._by, self._code = by, code
+        CLOSED.count(self._context.row, by, str(code))
+        self._context.roster.closing(self)
+
+    def _after_close(self, transport: WSTransport, received: WSFrame) -> None:
+        """Only the client's own close frame matters; nobody waits long for it."""
+        # Frames that stand before what picows found wrong come after its close frame.
+        self.failed()
+        if received.msg_type == WSMsgType.CLOSE:
+            wire.end(transport)
+        elif not self._within_rate():
+            wire.drop(transport)
 
     def _enter(self, transport: WSTransport) -> None:
         upgrade.forget(transport.request)
@@ -285,24 +312,28 @@ class Session(WSListener):
         elif kind == WSMsgType.CLOSE:
             self._on_close(received)
         else:
-            assembler = self._assembler or Assembler(self._context.settings.max_message_bytes)
+            assembler = self._assembler or Assembler(
+                self._context.settings.max_message_bytes, self._takeover
+            )
             payload = assembler.feed(
                 kind.value,
                 bool(received.fin),
                 received.get_payload_as_bytes(),
                 bool(received.rsv1),
             )
-            self._assembler = assembler if payload is None else None
+            self._assembler = assembler if assembler.remembers else None
             if payload is not None:
                 self._on_message(payload)
 
     def _on_close(self, received: WSFrame) -> None:
         transport = self._transport
         assert transport is not None
-        if not self.closing:
+        try:
             code = reply_code(received.payload_size, received.get_close_code().value)
             self.close(Close(code, "", False), by="client")
-        transport.disconnect()
+        except Violation as violation:
+            self.close(violation.close)
+        wire.end(transport)
 
     def _on_message(self, payload: bytes) -> None:
         try:

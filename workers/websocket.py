@@ -86,8 +86,9 @@ class Worker:
             socket.socket(fileno=child.listen_fd),
             settings.server,
             tls,
-            self._gate.answer,
+            self._gate,
             max_descriptor(),
+            child.row,
         )
         self._subscriber = Subscriber(
             bus,
@@ -149,6 +150,7 @@ class Worker:
             await self._roster.drain(0.0)
 
     def _on_departure(self, how: Departure) -> None:
+        self._gate.leaving = True
         if how is not Departure.RETIRE:
             self._queue_not_ours.set()
         if how is Departure.STOP:
@@ -188,7 +190,7 @@ class Worker:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             self._hub.tick()
-            self._upkeep.tick(len(self._roster))
+            self._upkeep.tick(len(self._roster) + self._listener.waiting)
 
 
 async def serve(child: Child) -> None:

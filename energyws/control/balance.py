@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import ceil
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ def surplus(loads: Mapping[str, int]) -> dict[str, int]:
 
 
 class Steering:
-    """Which slots get new connections: those that are ready, and do not shed clients."""
+    """Which slots get new connections: those that are ready, have room, and do not shed clients."""
 
     def __init__(self) -> None:
         self._steered: tuple[int, ...] = ()
@@ -41,18 +41,23 @@ class Steering:
         self._shedding_until = until
 
     def step(
-        self, now: float, loads: Mapping[int, int], wanted: Sequence[int]
+        self,
+        now: float,
+        loads: Mapping[int, int],
+        wanted: Sequence[int],
+        full: Collection[int] = (),
     ) -> tuple[int, ...] | None:
         """The slots that get new ones from now on; None: as before.
 
         loads: the connections of those that are ready. While none is, newcomers wait in the queues
-        of all that are wanted.
+        of all that are wanted. full: those of them that accept nobody for want of descriptors.
         """
         fair = share(loads)
         if now >= self._shedding_until:
             self._shedding.clear()
         self._shedding = {slot for slot in self._shedding if loads.get(slot, 0) > fair}
-        open_ = [slot for slot in loads if slot not in self._shedding] or list(loads)
+        roomy = [slot for slot in loads if slot not in full] or list(loads)
+        open_ = [slot for slot in roomy if slot not in self._shedding] or roomy
         slots = tuple(open_ or wanted)
         if slots == self._steered:
             return None

@@ -177,6 +177,7 @@ class Children:
                 row[Field.BEAT],
                 child.cpu_seconds,
                 row[Field.CONNECTIONS],
+                bool(row[Field.FULL_SINCE_MS]),
             )
         return beats
 

@@ -4,7 +4,8 @@ Rules of this file:
 
 1. A child is started again when it ends unasked: at once the first time, then later and later.
 2. Crashing again and again, or an exit code that says "never again", ends the service.
-3. Connections are steered to workers that are ready; while none is, they wait in every queue.
+3. Connections are steered to workers that are ready, and have room where any has; while none is
+   ready, they wait in every queue.
 4. A child is replaced one at a time: the successor becomes ready, then the old one leaves. One
    that does not become ready is given up, and the old one stays.
 5. A slot that is not needed any more gets no new connections first; its worker then leaves.
@@ -154,6 +155,7 @@ class Fleet:
         for _, process in self._processes():
             if (beat := beats.get(process.number)) is not None:
                 process.state, process.connections = beat.state, beat.connections
+                process.full = beat.full
         actions: list[Action] = []
         for exit_ in exits:
             actions += self._on_exit(exit_, now)
@@ -303,13 +305,15 @@ class Fleet:
         ]
 
     def _steer(self, now: float) -> list[Action]:
-        loads = {
-            seat.slot: seat.current.connections
+        serving = {
+            seat.slot: seat.current
             for seat in self._serving()
             if seat.slot is not None and seat.current is not None
         }
+        loads = {slot: member.connections for slot, member in serving.items()}
+        full = {slot for slot, member in serving.items() if member.full}
         wanted = [seat.slot for seat in self._seats.values() if seat.wanted]
-        slots = self._steering.step(now, loads, [slot for slot in wanted if slot is not None])
+        slots = self._steering.step(now, loads, [slot for slot in wanted if slot is not None], full)
         return [] if slots is None else [Steer(slots)]
 
     # Fewer workers.

@@ -15,7 +15,21 @@ NOT_READ_BACK: Final = "the consumer has not read all topics back yet"
 NO_WORKER: Final = "no worker is ready"
 NO_KEYS: Final = "no issuer's keys have been fetched yet"
 
-REASONS: Final = (DRAINING, NO_CONSUMER, NO_BROKER, NOT_READ_BACK, NO_WORKER, NO_KEYS)
+NO_ROOM: Final = "no worker has a file descriptor left for another client"
+
+REASONS: Final = (
+    DRAINING,
+    NO_CONSUMER,
+    NO_BROKER,
+    NOT_READ_BACK,
+    NO_WORKER,
+    NO_KEYS,
+    NO_ROOM,
+)
+
+# A worker at its limit lets somebody in whenever somebody leaves; one that has let nobody in for so
+# long will not soon.
+FULL_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +37,7 @@ class Sight:
     """One child that has not ended. doomed: it hung or was overdue, and is being killed.
 
     keyless: a worker that has no key of any issuer yet, and so can check no token.
+    full_seconds: how long it has accepted nobody because its descriptors have run out.
     """
 
     is_worker: bool
@@ -30,6 +45,13 @@ class Sight:
     broker_up: bool
     doomed: bool = False
     keyless: bool = False
+    connections: int = 0
+    full_seconds: float = 0.0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it lets somebody in, or may soon: who has no client can wait for none to go."""
+        return self.full_seconds <= (FULL_SECONDS if self.connections else 0.0)
 
     @property
     def works(self) -> bool:
@@ -48,7 +70,10 @@ def unready(draining: bool, children: Sequence[Sight]) -> list[str]:
     elif not any(child.works for child in consumers):
         reasons.append(NOT_READ_BACK)
     workers = [child for child in children if child.is_worker]
-    if not any(child.works for child in workers):
+    working = [child for child in workers if child.works]
+    if not working:
         keyless = any(child.keyless and not child.doomed for child in workers)
         reasons.append(NO_KEYS if keyless else NO_WORKER)
+    elif not any(child.has_room for child in working):
+        reasons.append(NO_ROOM)
     return reasons

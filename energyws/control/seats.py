@@ -29,6 +29,7 @@ class Member:
     watch: Watch
     state: State = State.EMPTY
     connections: int = 0
+    full: bool = False
     warm_until: float = float("inf")
     kill_at: float = float("inf")
     told: Departure | None = None

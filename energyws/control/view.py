@@ -51,6 +51,7 @@ class View:
 
     def reasons(self) -> list[str]:
         """Why nobody new should be sent here; empty: all is well."""
+        now_ms = time.time() * 1000
         sights = [
             health.Sight(
                 is_worker=child.spec.slot is not None,
@@ -58,6 +59,8 @@ class View:
                 broker_up=bool(child.row[Field.BROKER_UP]),
                 doomed=child.end is not None,
                 keyless=bool(child.row[Field.KEYLESS]),
+                connections=child.row[Field.CONNECTIONS],
+                full_seconds=_seconds_since(child.row[Field.FULL_SINCE_MS], now_ms),
             )
             for child in self._children
         ]
@@ -109,3 +112,8 @@ class View:
             }
             for child in self._children
         ]
+
+
+def _seconds_since(at_ms: int, now_ms: float) -> float:
+    """How long ago; 0 for what never was. At least a millisecond, whatever the clock did."""
+    return max(now_ms - at_ms, 1.0) / 1000 if at_ms else 0.0

@@ -14,12 +14,16 @@ from energyws.settings import Supervision
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What a running child shows: its state, its heartbeat counter, CPU seconds it has used."""
+    """What a running child shows: its state, its heartbeat counter, CPU seconds it has used.
+
+    full: it accepts nobody, because its descriptors have run out.
+    """
 
     state: State
     beat: int
     cpu_seconds: float
     connections: int = 0
+    full: bool = False
 
 
 class Watch:

@@ -87,6 +87,7 @@ class Play:
         self.beats: dict[int, int] = {}
         self.cpu: dict[int, float] = {}
         self.loads: dict[str, int] = {}
+        self.full: set[str] = set()
         self.slow = False
         self.actions: list[Action] = []
 
@@ -99,6 +100,7 @@ class Play:
                 self.beats[number],
                 self.cpu[number],
                 self.loads.get(self.names[number], 0),
+                self.names[number] in self.full,
             )
             for number, state in self.states.items()
         }
@@ -641,3 +643,18 @@ def test_whatever_happens_every_child_is_there_once(
             play.step()
         if not note(play.actions):
             return
+
+
+def test_full_workers_get_nobody_while_others_have_room() -> None:
+    play = Play(workers=3).started()
+    play.full = {"worker-1"}
+    assert play.step() == [("steer", "0", "2")]
+    play.full = {"worker-0", "worker-1"}
+    assert play.step() == [("steer", "2")]
+    # Newcomers wait where somebody may leave first.
+    play.full = {"worker-0", "worker-1", "worker-2"}
+    assert play.step() == [("steer", "0", "1", "2")]
+    play.full = {"worker-0"}
+    assert play.step() == [("steer", "1", "2")]
+    play.full.clear()
+    assert play.step() == [("steer", "0", "1", "2")]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from energyws.board import State
@@ -8,6 +10,7 @@ from energyws.control.health import (
     NO_BROKER,
     NO_CONSUMER,
     NO_KEYS,
+    NO_ROOM,
     NO_WORKER,
     NOT_READ_BACK,
     Sight,
@@ -24,6 +27,11 @@ LEAVING = Sight(is_worker=True, state=State.DRAINING, broker_up=False)
 KEYLESS = Sight(is_worker=True, state=State.READY, broker_up=False, keyless=True)
 WAITING = Sight(is_worker=True, state=State.STARTING, broker_up=False, keyless=True)
 DOOMED = Sight(is_worker=True, state=State.READY, broker_up=False, doomed=True)
+
+# At its limit of open files: for a while, for long, and without a client that might leave.
+CROWDED = replace(WORKER, connections=50, full_seconds=9.0)
+FULL = replace(WORKER, connections=50, full_seconds=11.0)
+SHUT = replace(WORKER, full_seconds=0.001)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +51,11 @@ DOOMED = Sight(is_worker=True, state=State.READY, broker_up=False, doomed=True)
         pytest.param([CONSUMER, KEYLESS], [NO_KEYS], id="worker without keys after a reload"),
         pytest.param([CONSUMER, DOOMED, KEYLESS], [NO_KEYS], id="one hung, one without keys"),
         pytest.param([CONSUMER, WAITING, WORKER], [], id="one of two without keys"),
+        pytest.param([CONSUMER, CROWDED], [], id="at its limit"),
+        pytest.param([CONSUMER, FULL], [NO_ROOM], id="at its limit for long"),
+        pytest.param([CONSUMER, SHUT], [NO_ROOM], id="nobody can come in"),
+        pytest.param([CONSUMER, FULL, CROWDED], [], id="one of two at its limit for long"),
+        pytest.param([CONSUMER, FULL, STARTING], [NO_ROOM], id="the other one starting"),
         pytest.param([CONSUMER, READING, WORKER], [], id="consumer being replaced"),
         pytest.param([DOOMED_CONSUMER, CONSUMER, WORKER], [], id="its successor is there"),
     ],

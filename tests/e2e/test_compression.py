@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import random
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -27,7 +29,12 @@ pytestmark = pytest.mark.e2e
 Serve = Callable[..., Service]
 
 OFFER = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
-ACCEPTED = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+ACCEPTED = "permessage-deflate; server_no_context_takeover"
+# As Netty 4.1, and whatever is made of it, sends it.
+NETTY = (
+    "sec-websocket-extensions: "
+    "permessage-deflate;client_max_window_bits,deflate-frame,x-webkit-deflate-frame"
+)
 # Something to compress, and more than one frame's length has bits for.
 TEXTS = {"pad": "na" * 500, "unit": "kWh"}
 RSV1 = 4
@@ -63,6 +70,12 @@ def texts(peer: Peer, count: int) -> list[str]:
     ("lines", "answer"),
     [
         ([OFFER], [ACCEPTED]),
+        # More than what it offered, and it gives up.
+        ([NETTY], [ACCEPTED]),
+        (
+            ["Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover"],
+            [f"{ACCEPTED}; client_no_context_takeover"],
+        ),
         ([], []),
         (["Sec-WebSocket-Extensions: x-webkit-deflate-frame"], []),
         (["Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10"], []),
@@ -74,7 +87,15 @@ def texts(peer: Peer, count: int) -> list[str]:
             [f"{ACCEPTED}; server_max_window_bits=12"],
         ),
     ],
-    ids=["a browser's", "none", "another", "a window that is too small", "two headers"],
+    ids=[
+        "a browser's",
+        "Netty's",
+        "without context",
+        "none",
+        "another",
+        "a window that is too small",
+        "two headers",
+    ],
 )
 def test_offer_is_answered(service: Service, lines: list[str], answer: list[str]) -> None:
     with bare_socket(service) as client:
@@ -158,6 +179,32 @@ def test_client_may_compress_what_it_sends(service: Service, binary: bool) -> No
         assert peer.receive()["type"] == "pong"
         peer.send("")
         assert peer.receive()["code"] == "BAD_JSON"
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_client_may_compress_all_that_it_sends_in_one_context(
+    service: Service, pieces: int
+) -> None:
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    message = b'{"type":"ping","pad":"%b"}' % random.Random(1).randbytes(2000).hex().encode()
+    with bare_socket(service) as client:
+        client.sendall(upgrade_request(service, NETTY))
+        assert answered(response_head(client)) == [ACCEPTED]
+        received = frames(client)
+        for number in range(5):
+            data = compressor.compress(message) + compressor.flush(zlib.Z_SYNC_FLUSH)
+            data = data.removesuffix(b"\0\0\xff\xff")
+            # But for the first, all of it refers to the one before.
+            assert (len(data) < 100) == (number > 0)
+            step = len(data) // pieces
+            for at in range(pieces):
+                last = at == pieces - 1
+                piece = data[at * step :] if last else data[at * step : (at + 1) * step]
+                client.sendall(masked(0 if at else 1, piece, final=last, reserved=0 if at else 4))
+            assert b'"pong"' in next(received)[1]
+            # Messages that are not compressed are no part of it.
+            client.sendall(masked(1, b'{"type":"ping"}'))
+            assert b'"pong"' in next(received)[1]
 
 
 @pytest.mark.parametrize(

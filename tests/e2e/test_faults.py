@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
+from energyws.control.health import NO_ROOM
 from tests.clients import (
     PATIENCE_SECONDS,
+    Peer,
     bare_socket,
     close_code,
     first_frame,
@@ -554,6 +557,40 @@ def test_worker_that_runs_out_of_descriptors_stays_calm(
             peer.subscribe()
             numbers = records.send(3)
             assert sorted(peer.numbers(3)) == numbers
+
+
+def test_newcomers_wait_at_the_limit_of_open_files(
+    broker: Broker, topic: str, tmp_path: Path
+) -> None:
+    settings = config(broker.bootstrap, topic, server={"workers": 1})
+    with Service(tmp_path, settings, descriptors=150) as service, ExitStack() as stack:
+        service.ready()
+        inside: list[Peer] = []
+        while not service.admin("/workers")[1][1]["board"]["full_since_ms"]:
+            inside.append(stack.enter_context(open_peer(service)))
+        newcomers = [stack.enter_context(bare_socket(service)) for _ in range(6)]
+        for newcomer in newcomers:
+            newcomer.sendall(upgrade_request(service))
+            newcomer.setblocking(False)
+        eventually(lambda: service.admin("/ready")[1]["reasons"] == [NO_ROOM], "it is full")
+        for newcomer in newcomers:
+            with pytest.raises(BlockingIOError):
+                newcomer.recv(1)
+        for peer in inside[:20]:
+            peer.close()
+        for newcomer in newcomers:
+            newcomer.settimeout(PATIENCE_SECONDS)
+            assert " 101 " in response_head(newcomer)
+        assert service.admin("/ready")[0] == 200
+
+
+def test_limit_that_lets_nobody_in_is_a_reason_not_to_be_ready(
+    broker: Broker, topic: str, tmp_path: Path
+) -> None:
+    settings = config(broker.bootstrap, topic, server={"workers": 1})
+    with Service(tmp_path, settings, descriptors=80) as service:
+        service.wait_logged("accepting is paused")
+        eventually(lambda: service.admin("/ready")[1]["reasons"] == [NO_ROOM], "it says so")
 
 
 def test_jwks_of_several_issuers(serve: Serve) -> None:

@@ -257,7 +257,7 @@ def test_browser_that_is_refused_can_read_why(service: Service, options: dict[st
 )
 def test_plain_http(service: Service, path: str, status: int, body: bytes | None) -> None:
     with bare_socket(service) as client:
-        client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         head = response_head(client)
         answer = b""
         while piece := client.recv(4096):

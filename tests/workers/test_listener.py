@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import uvloop
-from picows import WSListener, WSTransport, WSUpgradeRequest, WSUpgradeResponseWithListener
+from picows import WSListener, WSTransport
 
+from energyws.answer import Answer
+from energyws.board import Board
+from energyws.request import BadRequest, Request
 from energyws.settings import Server, Tls
+from tests.certificates import self_signed, trusting
 from workers import upgrade
 from workers.handshake import _switching
 from workers.listener import Listener
+from workers.upgrade import Upgrade
 from workers.websocket import tls_context
 
+ROW = Board.create().row(0)
 REQUEST = (
     b"GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n%b\r\n"
@@ -40,25 +46,36 @@ class Recorder(WSListener):
         transport.underlying_transport.write(upgrade.head(transport))
 
 
+class Gate:
+    """Lets everybody in, with one listener."""
+
+    leaving = False
+
+    def __init__(self) -> None:
+        self.recorder = Recorder()
+
+    def answer(self, request: Request, peer: str) -> Answer | Upgrade:
+        assert peer == "127.0.0.1"
+        return _switching(self.recorder, request)
+
+    def refuse(self, bad: BadRequest, peer: str) -> Answer:
+        raise AssertionError(bad)
+
+
 async def _connect(
     tls: ssl.SSLContext | None, trust: ssl.SSLContext | None, key: bytes, header: bytes = b""
 ) -> tuple[bytes, Recorder]:
-    recorder = Recorder()
-
-    def answer(request: WSUpgradeRequest, peer: str) -> WSUpgradeResponseWithListener:
-        assert peer == "127.0.0.1"
-        return _switching(recorder, request)
-
+    gate = Gate()
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        listener = Listener(listening, Server(), tls, answer, 1_000)
+        listener = Listener(listening, Server(), tls, gate, 1_000, ROW)
         listener.start()
         reader, writer = await asyncio.open_connection(*listening.getsockname(), ssl=trust)
         writer.write(REQUEST % (key, header))
         head = await reader.readuntil(b"\r\n\r\n")
         listener.close()
-    assert recorder.transport is not None
+    assert gate.recorder.transport is not None
     writer.close()
-    return head, recorder
+    return head, gate.recorder
 
 
 @pytest.mark.parametrize("header", [b"", b"Sec-WebSocket-Protocol: energyws, bearer.x\r\n"])
@@ -75,20 +92,11 @@ def test_responses_that_share_an_object_are_each_client_s_own(header: bytes) -> 
 
 
 def test_tls_connection_has_no_buffers_of_its_own_beside_openssl_s(tmp_path: Path) -> None:
-    cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
-    subprocess.run(
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 "
-        f"-keyout {key} -out {cert} -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1",
-        shell=True,
-        check=True,
-        capture_output=True,
-    )
+    cert, key = self_signed(tmp_path)
 
     async def test() -> None:
-        trust = ssl.create_default_context(cafile=cert)
-        head, recorder = await _connect(
-            tls_context(Tls(cert=cert, key=key)), trust, next(iter(KEYS))
-        )
+        tls = tls_context(Tls(cert=str(cert), key=str(key)))
+        head, recorder = await _connect(tls, trusting(cert), next(iter(KEYS)))
         assert head.startswith(b"HTTP/1.1 101 ")
         assert recorder.transport is not None
         told = recorder.transport.underlying_transport.get_extra_info
@@ -100,15 +108,8 @@ def test_tls_connection_has_no_buffers_of_its_own_beside_openssl_s(tmp_path: Pat
 
 def test_who_was_accepted_before_the_stop_is_let_in_after_it() -> None:
     async def test() -> None:
-        recorder = Recorder()
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            listener = Listener(
-                listening,
-                Server(),
-                None,
-                lambda request, peer: _switching(recorder, request),
-                1_000,
-            )
+            listener = Listener(listening, Server(), None, Gate(), 1_000, ROW)
             listener.start()
             reader, writer = await asyncio.open_connection(*listening.getsockname())
             while not listener.waiting:
@@ -120,6 +121,23 @@ def test_who_was_accepted_before_the_stop_is_let_in_after_it() -> None:
             writer.write(REQUEST % (next(iter(KEYS)), b""))
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
             await settled
+            listener.close()
+        writer.close()
+
+    uvloop.run(test())
+
+
+def test_changed_patience_counts_at_once() -> None:
+    async def test() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            patient = Server(handshake_timeout_seconds=60)
+            listener = Listener(listening, patient, None, Gate(), 1_000, ROW)
+            listener.start()
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            while not listener.waiting:
+                await asyncio.sleep(0)
+            listener.adopt(replace(patient, handshake_timeout_seconds=0.1), None)
+            assert await asyncio.wait_for(reader.read(), 10) == b""
             listener.close()
         writer.close()
 

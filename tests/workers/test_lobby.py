@@ -1,9 +1,10 @@
-"""Who waits until it has spoken, in real sockets on a real loop."""
+"""Who waits until it is served, in real sockets on a real loop."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -12,32 +13,38 @@ import pytest
 import uvloop
 
 from workers import lobby
-from workers.lobby import Lobby
+from workers.lobby import Guest, Lobby
 
 PATIENCE_SECONDS = 10.0
 
 
 class Hall:
-    """A lobby with a listening socket, and those whom it admitted."""
+    """A lobby with a listening socket, and those whom it served; they are released at once."""
 
     def __init__(self, patience: float) -> None:
-        self.lobby = Lobby(self._admit, patience)
-        self.admitted: list[tuple[socket.socket, str]] = []
+        self.lobby: Lobby[Guest] = Lobby(self._serve, patience)
+        self.served: list[socket.socket] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._clients: list[socket.socket] = []
         self._closed = False
+        # Whether they stay, and are read from.
+        self.stay = False
 
-    def _admit(self, connection: socket.socket, peer: str) -> None:
-        self.admitted.append((connection, peer))
+    def _serve(self, guest: Guest) -> None:
+        if self.stay:
+            guest.connection.recv(100)
+        else:
+            self.lobby.release(guest)
+            self.served.append(guest.connection)
 
     def connect(self, said: bytes = b"") -> socket.socket:
         """A client that was accepted, and has said this."""
         client = socket.create_connection(self._listening.getsockname())
         client.sendall(said)
-        connection, address = self._listening.accept()
+        connection, _ = self._listening.accept()
         connection.setblocking(False)
         self._clients.append(client)
-        self.lobby.wait(connection, address[0])
+        self.lobby.wait(Guest(connection))
         return client
 
     def close_lobby(self) -> None:
@@ -47,7 +54,7 @@ class Hall:
     def close(self) -> None:
         if not self._closed:
             self.close_lobby()
-        for each in (self._listening, *self._clients, *(c for c, _ in self.admitted)):
+        for each in (self._listening, *self._clients, *self.served):
             each.close()
 
 
@@ -74,15 +81,14 @@ def closed_by_us(client: socket.socket) -> bool:
         return False
 
 
-def test_who_speaks_is_admitted_with_its_address_and_its_words() -> None:
+def test_who_speaks_is_served_with_its_words() -> None:
     async def test() -> None:
         async with hall() as here:
             silent, speaking = here.connect(), here.connect()
             speaking.sendall(b"hello")
-            await eventually(lambda: len(here.admitted) == 1)
-            connection, peer = here.admitted[0]
-            assert connection.getpeername() == speaking.getsockname()
-            assert (connection.recv(100), peer) == (b"hello", "127.0.0.1")
+            await eventually(lambda: len(here.served) == 1)
+            assert here.served[0].getpeername() == speaking.getsockname()
+            assert here.served[0].recv(100) == b"hello"
             assert len(here.lobby) == 1
             assert not closed_by_us(silent)
 
@@ -93,8 +99,8 @@ def test_who_leaves_without_a_word_does_not_wait_any_more() -> None:
     async def test() -> None:
         async with hall() as here:
             here.connect().close()
-            await eventually(lambda: len(here.admitted) == 1)
-            assert here.admitted[0][0].recv(1) == b""
+            await eventually(lambda: len(here.served) == 1)
+            assert here.served[0].recv(1) == b""
             assert len(here.lobby) == 0
 
     uvloop.run(test())
@@ -103,15 +109,15 @@ def test_who_leaves_without_a_word_does_not_wait_any_more() -> None:
 def test_a_crowd_that_speaks_at_once_lets_others_have_their_turns() -> None:
     async def test() -> None:
         async with hall() as here:
-            crowd = 5 * lobby.ADMITTED_PER_TURN
+            crowd = 5 * lobby.SERVED_PER_TURN
             for _ in range(crowd):
                 here.connect(b"hello")
             seen = [0]
             while seen[-1] < crowd:
                 await asyncio.sleep(0)
-                seen.append(len(here.admitted))
+                seen.append(len(here.served))
             steps = [after - before for before, after in pairwise(seen)]
-            assert max(steps) <= lobby.ADMITTED_PER_TURN
+            assert max(steps) <= lobby.SERVED_PER_TURN
 
     uvloop.run(test())
 
@@ -125,7 +131,7 @@ def test_silent_connections_are_closed_in_their_time_and_others_wait_on() -> Non
             await eventually(lambda: closed_by_us(first))
             assert not closed_by_us(second)
             await eventually(lambda: closed_by_us(second))
-            assert (here.admitted, len(here.lobby)) == ([], 0)
+            assert (here.served, len(here.lobby)) == ([], 0)
 
             # And the clock runs again for whoever comes afterwards.
             third = here.connect()
@@ -138,12 +144,12 @@ def test_who_has_spoken_is_not_late_however_long_it_waits_for_us(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def test() -> None:
-        monkeypatch.setattr(lobby, "ADMITTED_PER_TURN", 1)
+        monkeypatch.setattr(lobby, "SERVED_PER_TURN", 1)
         async with hall(patience=0.0) as here:
             for _ in range(50):
                 here.connect(b"hello")
-            await eventually(lambda: len(here.admitted) == 50)
-            assert all(connection.recv(100) == b"hello" for connection, _ in here.admitted)
+            await eventually(lambda: len(here.served) == 50)
+            assert all(connection.recv(100) == b"hello" for connection in here.served)
 
     uvloop.run(test())
 
@@ -158,18 +164,77 @@ def test_those_who_wait_are_closed_with_it() -> None:
     uvloop.run(test())
 
 
-def test_emptied_waits_until_the_last_was_admitted_or_closed() -> None:
+def test_emptied_waits_until_the_last_was_served_or_closed() -> None:
     async def test() -> None:
         async with hall(patience=0.2) as here:
             await here.lobby.emptied()
             silent, speaking = here.connect(), here.connect()
             waiting = asyncio.ensure_future(here.lobby.emptied())
             speaking.sendall(b"hello")
-            await eventually(lambda: len(here.admitted) == 1)
+            await eventually(lambda: len(here.served) == 1)
             assert not waiting.done()
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await waiting
-            assert len(here.admitted) == 1
+            assert len(here.served) == 1
             assert closed_by_us(silent)
+
+    uvloop.run(test())
+
+
+def test_who_drips_is_closed_in_its_time_and_may_not_begin_anew() -> None:
+    async def test() -> None:
+        async with hall(patience=0.3) as here:
+            here.stay = True
+            client = here.connect(b"G")
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                with pytest.raises((BrokenPipeError, ConnectionResetError)):
+                    while True:
+                        client.send(b"E")
+                        await asyncio.sleep(0)
+            assert len(here.lobby) == 0
+
+    uvloop.run(test())
+
+
+def test_reset_is_noticed_at_once() -> None:
+    async def test() -> None:
+        async with hall() as here:
+            client = here.connect()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            await eventually(lambda: len(here.served) == 1)
+            with pytest.raises(ConnectionResetError):
+                here.served[0].recv(1)
+
+    uvloop.run(test())
+
+
+def test_changed_patience_counts_for_those_who_wait() -> None:
+    async def test() -> None:
+        async with hall(patience=3600) as here:
+            client = here.connect()
+            here.lobby.patience = 0.1
+            await eventually(lambda: closed_by_us(client))
+
+    uvloop.run(test())
+
+
+def test_patience_is_told_by_the_clock() -> None:
+    async def test() -> None:
+        now = [100.0]
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            here: Lobby[Guest] = Lobby(lambda guest: None, 50.0, lambda: now[0])
+            client = socket.create_connection(listening.getsockname())
+            here.wait(Guest(listening.accept()[0]))
+            # It looks again for a change of the patience.
+            now[0] = 149.0
+            here.patience = 49.5
+            await asyncio.sleep(2 * lobby.LEAST_PAUSE_SECONDS)
+            assert len(here) == 1
+            now[0] = 149.6
+            await eventually(lambda: len(here) == 0)
+            assert closed_by_us(client)
+            client.close()
+            here.close()
 
     uvloop.run(test())

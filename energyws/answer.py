@@ -1,0 +1,47 @@
+"""What HTTP requests are answered with (RFC 9110, RFC 9112)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Final
+
+ALLOWED: Final = ("GET", "HEAD")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """status, body and the fields that describe it; `encode` adds those of every answer."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it ends its connection: how the client goes on is not to be guessed."""
+        return self.status >= HTTPStatus.BAD_REQUEST
+
+    def encode(self, *, now: float, closes: bool, head_only: bool) -> bytes:
+        """The whole message, to a HEAD without its body (RFC 9110 section 9.3.2).
+
+        now: Unix seconds. closes: the connection ends with it.
+        """
+        lines = [
+            f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
+            f"Date: {_date(int(now))}",
+            *(f"{name}: {value}" for name, value in self.headers.items()),
+            f"Content-Length: {len(self.body)}",
+        ]
+        if closes:
+            lines.append("Connection: close")
+        head = "\r\n".join([*lines, "", ""]).encode()
+        return head if head_only else head + self.body
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    """RFC 9110 section 5.6.7."""
+    return formatdate(second, usegmt=True)

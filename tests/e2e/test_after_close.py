@@ -1,0 +1,163 @@
+"""What a connection gets and costs once the service has closed it: a close frame, and little."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.certificates import self_signed, trusting
+from tests.clients import (
+    PATIENCE_SECONDS,
+    bare_socket,
+    first_frame,
+    masked,
+    response_head,
+    upgrade_request,
+)
+from tests.conftest import new_topic
+from tests.service import Broker, Records, Service, config
+
+pytestmark = pytest.mark.e2e
+
+CLOSE_TIMEOUT_SECONDS = 3.0
+# Long before that, however busy the machine is.
+AT_ONCE_SECONDS = 2.0
+# What both kernels keep for a reader that has stopped is less; what anybody reads in
+# CLOSE_TIMEOUT_SECONDS is more.
+BOUND_BYTES = 3_000_000
+REFUSED = ["Origin: https://page.example", "Authorization: Bearer nonsense"]
+PING = masked(9, b"")
+# A connection, and what makes the service close it.
+CLOSED = {
+    "refused": (REFUSED, b""),
+    "refused, with frames that cannot be parsed": (REFUSED, masked(3, b"")),
+    "flood": ([], PING * 1000),
+    "violation": ([], masked(1, b"", reserved=4)),
+    "violation that picows finds": ([], masked(3, b"")),
+    "the client closes": ([], masked(8, b"\x03\xe8")),
+}
+
+
+class Door:
+    """A service, plain or with TLS, and a producer for its topic."""
+
+    def __init__(self, service: Service, records: Records, trust: ssl.SSLContext | None) -> None:
+        self.service = service
+        self.records = records
+        self._trust = trust
+
+    @contextlib.contextmanager
+    def enter(self, *lines: str) -> Iterator[socket.socket]:
+        """A connection that was upgraded."""
+        with bare_socket(self.service, self._trust) as client:
+            client.sendall(upgrade_request(self.service, *lines))
+            assert " 101 " in response_head(client)
+            yield client
+
+
+@pytest.fixture(scope="module", params=["ws", "wss"])
+def door(
+    request: pytest.FixtureRequest, broker: Broker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Door]:
+    directory: Path = tmp_path_factory.mktemp("door")
+    server: dict[str, object] = {"workers": 1, "close_timeout_seconds": CLOSE_TIMEOUT_SECONDS}
+    trust = None
+    if request.param == "wss":
+        cert, key = self_signed(directory)
+        server["tls"] = {"cert": str(cert), "key": str(key)}
+        trust = trusting(cert)
+    topic = new_topic(broker)
+    with Service(directory, config(broker.bootstrap, topic, server=server)) as service:
+        yield Door(service.ready(), Records(broker.bootstrap, topic), trust)
+
+
+def frames(client: socket.socket) -> list[tuple[int, bytes]]:
+    """All that comes, to the end: each frame's opcode and payload."""
+    client.settimeout(PATIENCE_SECONDS)
+    data = b""
+    with contextlib.suppress(ConnectionError, ssl.SSLError):
+        while piece := client.recv(65536):
+            data += piece
+    found = []
+    while (frame := first_frame(data)) is not None:
+        found.append((data[0] & 0xF, frame[0]))
+        data = frame[1]
+    return found
+
+
+def code(payload: bytes) -> int:
+    return int.from_bytes(payload[:2], "big")
+
+
+@pytest.mark.parametrize("how", CLOSED)
+def test_flood_after_the_close_is_not_read_to_its_end(door: Door, how: str) -> None:
+    lines, provocation = CLOSED[how]
+    with door.enter(*lines) as client:
+        client.sendall(provocation)
+        client.settimeout(CLOSE_TIMEOUT_SECONDS + AT_ONCE_SECONDS)
+        sent = 0
+        with contextlib.suppress(OSError):
+            while sent < 10 * BOUND_BYTES:
+                sent += client.send(PING * 1000)
+    assert sent < BOUND_BYTES
+
+
+@pytest.mark.parametrize("lines", [REFUSED, []], ids=["refused", "too many messages"])
+def test_polite_client_with_frames_on_the_way_gets_a_clean_end(
+    door: Door, lines: list[str]
+) -> None:
+    with door.enter(*lines) as client:
+        # As many as the rate allows, and the one that is too many for a session.
+        client.sendall(masked(1, b'{"type":"ping"}') * (10 if lines else 101))
+        client.sendall(masked(1, b"x" * 16_000))
+        seen, data = b"", b""
+        while b"\x88" not in seen:
+            seen += client.recv(65536)
+        start = time.monotonic()
+        client.sendall(masked(8, b"\x03\xe8"))
+        while piece := client.recv(65536):
+            data += piece
+        assert data == b""
+        assert time.monotonic() - start < AT_ONCE_SECONDS
+
+
+@pytest.mark.parametrize("invalid", [0, 1005, 1006, 1016, 2999, 5000, 65535])
+def test_close_code_that_must_not_be_sent_ends_the_connection_at_once(
+    door: Door, invalid: int
+) -> None:
+    with door.enter() as client:
+        start = time.monotonic()
+        client.sendall(masked(8, invalid.to_bytes(2, "big")))
+        assert [(opcode, code(payload)) for opcode, payload in frames(client)] == [(8, 1002)]
+        assert time.monotonic() - start < AT_ONCE_SECONDS
+
+
+def test_nothing_follows_the_close_frame(door: Door) -> None:
+    with door.enter() as client:
+        # picows sees the second frame before it hands on the first.
+        client.sendall(masked(9, b"answer me") + masked(3, b""))
+        assert [(opcode, code(payload)) for opcode, payload in frames(client)] == [(8, 1002)]
+
+
+def test_live_frames_stop_at_the_close_frame(door: Door) -> None:
+    for _ in range(5):
+        with door.enter() as client:
+            client.sendall(masked(1, b'{"type":"subscribe","streams":["energy"]}'))
+            client.recv(65536)
+            door.records.send(200)
+            client.sendall(masked(3, b""))
+            door.records.send(200)
+            assert [opcode for opcode, _ in frames(client)][-1] == 8
+
+
+def test_violation_that_picows_finds_is_counted_as_ours(door: Door) -> None:
+    with door.enter() as client:
+        client.sendall(masked(3, b""))
+        assert frames(client)[-1][0] == 8
+    door.service.wait_logged("WebSocket client disconnected", "code=1002 by=server")
