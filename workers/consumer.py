@@ -8,6 +8,8 @@ import heapq
 import secrets
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 from energyws.board import Field, Row
@@ -54,7 +56,10 @@ class Sender(Protocol):
 
 
 class Intake:
-    """One stream: records in, frames out; first what is read back, then what is live."""
+    """One stream: records in, frames out; first what is read back, then what is live.
+
+    on_bad is called with the partition of each record that is skipped.
+    """
 
     def __init__(
         self,
@@ -75,6 +80,7 @@ class Intake:
         self._max_bytes = settings.kafka.max_record_bytes
         self._row = row
         self._publisher = publisher
+        self.on_bad: Callable[[int], None] = lambda partition: None
         self._begin = list(found.begin)
         self._next = list(found.begin)
         self._live = list(found.live)
@@ -147,6 +153,7 @@ class Intake:
 
     def _skip(self, record: Record, bad: BadRecord) -> None:
         self._row.add(Field.BAD_RECORDS)
+        self.on_bad(record.partition)
         self._limited.warning(
             "record skipped",
             kind=bad.reason,
@@ -294,6 +301,7 @@ class ConsumerProcess:
             epoch = secrets.token_hex(4)
         child = self._child
         intake = Intake(found.stream, found, epoch, child.settings, child.row, self._publisher)
+        intake.on_bad = partial(self._progress.bad, found.stream)
         self._intakes[found.stream] = intake
         for partition, offset in enumerate(found.begin):
             self._progress.handed_on(found.stream, partition, offset, None)
@@ -319,6 +327,7 @@ class ConsumerProcess:
             last_offset=lost.end - 1,
         )
         self._child.row.add(Field.LOST_RECORDS, lost.end - lost.begin)
+        self._progress.lost(lost.stream, lost.partition, lost.end - lost.begin)
         self._intakes[lost.stream].lost(lost)
 
 

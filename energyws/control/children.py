@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import psutil
@@ -28,6 +28,7 @@ from energyws.control.status import (
     Ending,
     Partition,
     Process,
+    Records,
     Usage,
     partitions_of,
     usage_of,
@@ -53,6 +54,7 @@ class Sightings(NamedTuple):
     starts: dict[str, int]
     exits: dict[tuple[str, Ending], int]
     partitions: dict[tuple[str, int], Partition]
+    records: dict[str, Records]
 
 
 class Children:
@@ -73,6 +75,8 @@ class Children:
         # By name and reason; and what those had counted that have ended, by name.
         self._ends: Counter[tuple[str, Ending]] = Counter()
         self._ended: dict[str, Ended] = {}
+        # By stream: what became of the records of consumers that have ended.
+        self._records: dict[str, Records] = {}
         # What an ended child has counted must be seen once, here or there.
         self._moving = threading.Lock()
 
@@ -185,7 +189,9 @@ class Children:
         """What is known of all of them; for any thread."""
         now = time.monotonic()
         with self._moving:
-            processes, partitions = [], {}
+            processes: list[Process] = []
+            partitions: dict[tuple[str, int], Partition] = {}
+            records = dict(self._records)
             for child in self:
                 try:
                     usage = usage_of(child.usage)
@@ -204,11 +210,20 @@ class Children:
                         child.row.columns(),
                     )
                 )
-                # Of two consumers, the newer one's.
-                for each in partitions_of(child.row, child.streams):
-                    partitions[each.stream, each.partition] = each
+                if child.spec.slot is None:
+                    found = list(partitions_of(child.row, child.streams))
+                    # Of two consumers, the newer one's.
+                    partitions |= {(each.stream, each.partition): each for each in found}
+                    # At 0 from the start: a rate needs that.
+                    _add(records, [(name, Records()) for name in child.streams])
+                    _add(records, [(each.stream, each.records) for each in found])
             return Sightings(
-                processes, dict(self._ended), dict(self._starts), dict(self._ends), partitions
+                processes,
+                dict(self._ended),
+                dict(self._starts),
+                dict(self._ends),
+                partitions,
+                records,
             )
 
     def ended(self) -> list[Exit]:
@@ -284,4 +299,11 @@ class Children:
             columns = list(map(int.__add__, known.columns, child.row.columns()))
             self._ended[name] = Ended(known.cpu_seconds + child.cpu_seconds, columns)
             self._ends[name, why] += 1
+            counted = partitions_of(child.row, child.streams)
+            _add(self._records, [(each.stream, each.records) for each in counted])
             child.row.clear()
+
+
+def _add(sums: dict[str, Records], counted: Iterable[tuple[str, Records]]) -> None:
+    for stream, records in counted:
+        sums[stream] = sums.get(stream, Records()) + records

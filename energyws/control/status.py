@@ -58,10 +58,22 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Records:
+    """What became of a stream's records; bad: skipped; lost: retention took them first."""
+
+    bad: int = 0
+    lost: int = 0
+
+    def __add__(self, other: Records) -> Records:
+        return Records(self.bad + other.bad, self.lost + other.lost)
+
+
+@dataclass(frozen=True, slots=True)
 class Partition:
     """How far one partition is. next_offset: the next record's; end_offset: the log's end.
 
     record_ms: the timestamp of the newest record handed on, in Unix milliseconds; 0: there is none.
+    records: what its consumer has counted since it was started.
     """
 
     stream: str
@@ -69,6 +81,7 @@ class Partition:
     next_offset: int
     end_offset: int
     record_ms: int
+    records: Records = Records()
 
     @property
     def lag_records(self) -> int:
@@ -95,7 +108,8 @@ class Status:
     """The service at `wall`, in Unix seconds. `events` are the supervisor's newest log lines.
 
     ended, starts: by the name of the child; exits: by its name and the reason. issuers: by the
-    issuer's name, when its keys were last fetched, in Unix seconds; 0: never.
+    issuer's name, when its keys were last fetched, in Unix seconds; 0: never. records: by stream,
+    of all consumers that have been.
     """
 
     wall: float
@@ -113,6 +127,7 @@ class Status:
     partitions: Sequence[Partition]
     events: Sequence[Mapping[str, object]]
     issuers: Mapping[str, float] = field(default_factory=dict)
+    records: Mapping[str, Records] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """For scripts; what is documented of it stays."""
@@ -161,6 +176,7 @@ def partitions_of(row: Row, streams: Sequence[str]) -> Iterable[Partition]:
             row.place(entry, Place.NEXT),
             row.place(entry, Place.END),
             row.place(entry, Place.RECORD_MS),
+            Records(row.place(entry, Place.BAD), row.place(entry, Place.LOST)),
         )
 
 

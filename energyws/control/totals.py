@@ -14,7 +14,7 @@ from typing import Final, get_args
 from energyws import tally
 from energyws.board import Field
 from energyws.control.seats import CONSUMER
-from energyws.control.status import Ending, Status
+from energyws.control.status import Ending, Records, Status
 
 Labels = tuple[str, ...]
 # The cumulative buckets and the sum.
@@ -170,6 +170,13 @@ def oldest_seconds(columns: Sequence[int], status: Status) -> float | None:
 def certificate_expires(columns: Sequence[int], status: Status) -> float | None:
     """When a worker's certificate expires, in Unix seconds; None: it shows none."""
     return columns[Field.CERTIFICATE_EXPIRES] or None
+
+
+def of_streams(value: Callable[[Records], float]) -> Read:
+    """A counter of each stream."""
+    return lambda totals: [
+        ((stream,), value(records)) for stream, records in totals.status.records.items()
+    ]
 
 
 def newest_records(totals: Totals) -> Iterable[tuple[Labels, float]]:

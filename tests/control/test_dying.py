@@ -124,7 +124,8 @@ def test_stacks_are_one_line_of_json_and_hold_no_secret(run: Run) -> None:
 
 
 def test_child_that_crashes_in_c_leaves_its_stacks(run: Run) -> None:
-    supervised = run().ready()
+    supervised = run()
+    supervised.wait_logged("worker-0 ready")
     supervised.child("worker-0").send_signal(signal.SIGSEGV)
     supervised.wait_logged("where the child stood", "child=worker-0")
     supervised.wait_logged("child ended", "child=worker-0", "killed by SIGSEGV")

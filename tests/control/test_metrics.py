@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families as text_form
 from energyws import tally
 from energyws.board import COLUMNS, Board, Field, State, issuer_id
 from energyws.control.metrics import DEFINITIONS, exposition
-from energyws.control.status import Ended, Partition, Process, Status, Usage, keys_fetched
+from energyws.control.status import Ended, Partition, Process, Records, Status, Usage, keys_fetched
 from energyws.settings import Issuer
 
 USAGE = Usage(cpu_seconds=1.5, resident_bytes=1000, open_files=10, max_files=100)
@@ -95,6 +95,7 @@ def test_every_definition_is_exposed() -> None:
         status(process("consumer", row), process("worker-0", row, 0)),
         partitions=[Partition("energy", 0, 1, 2, 999_000)],
         issuers={"home": 999.0},
+        records={"energy": Records()},
     )
     names = {name for name, _ in samples(shown)}
     missing = [each.name for each in DEFINITIONS if not any(n.startswith(each.name) for n in names)]
@@ -189,6 +190,15 @@ def test_newest_record_of_a_stream_is_that_of_its_partitions() -> None:
     assert value(found, name, stream="power") == 400
     # Nothing is made up where there never was a record.
     assert (name, (("stream", "empty"),)) not in found
+
+
+def test_records_that_were_skipped_or_lost_are_counted_by_stream() -> None:
+    shown = replace(status(), records={"energy": Records(bad=3, lost=7), "power": Records()})
+    found = samples(shown)
+    assert value(found, "energyws_bad_records_total", stream="energy") == 3
+    assert value(found, "energyws_lost_records_total", stream="energy") == 7
+    # From the start, so that a rate sees the first one.
+    assert value(found, "energyws_bad_records_total", stream="power") == 0
 
 
 def test_certificate_of_each_worker_that_shows_one() -> None:
