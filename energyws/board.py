@@ -65,6 +65,7 @@ class Field(IntEnum):
     RING_BYTES = 22
     RING_OLDEST_MS = 23
     FULL_SINCE_MS = 24
+    UNLISTED_WAITS = 26
     KEYLESS = 30
     CERTIFICATE_EXPIRES = 36
     HISTORY_QUESTIONS = 41
@@ -75,8 +76,9 @@ class Place(IntEnum):
 
     STREAM is an index into the sorted names of the streams. NEXT and END are offsets: the next one
     to be handed on, and the log's end. RECORD_MS is the timestamp of the newest record handed on,
-    in Unix milliseconds; 0 before there is one. BAD and LOST are counters: of records that were
-    skipped, and of those that retention took.
+    in Unix milliseconds; 0 before there is one. WAIT is a Wait of energyws.waits; where PARTITION
+    is its WHOLE, the entry is about the stream, and has nothing else. BAD and LOST are counters: of
+    records that were skipped, and of those that retention took.
     """
 
     STREAM = 0
@@ -84,6 +86,7 @@ class Place(IntEnum):
     NEXT = 2
     END = 3
     RECORD_MS = 4
+    WAIT = 5
     BAD = 6
     LOST = 7
 
@@ -95,8 +98,7 @@ MAX_PARTITIONS: Final = 512
 # How many issuers a row lists at most; of the rest the age of the keys cannot be seen.
 MAX_ISSUERS: Final = 32
 _CELL: Final = 8
-_PLACE_CELLS: Final = max(Place) + 1
-_PLACES: Final = MAX_PARTITIONS * _PLACE_CELLS
+_PLACES: Final = MAX_PARTITIONS * len(Place)
 # For each issuer: which one, and when its keys were fetched.
 _ISSUERS: Final = MAX_ISSUERS * 2
 _CELLS: Final = ROWS * (COLUMNS + _PLACES + _ISSUERS)
@@ -163,7 +165,7 @@ class Row:
 
     def clear(self) -> None:
         """Set every cell to 0 (nobody else may be writing)."""
-        for cell in range(min(self[Field.PARTITIONS], MAX_PARTITIONS) * _PLACE_CELLS):
+        for cell in range(min(self[Field.PARTITIONS], MAX_PARTITIONS) * len(Place)):
             self._places[cell] = 0
         for column in range(COLUMNS):
             self._cells[column] = 0
@@ -179,11 +181,11 @@ class Row:
 
     def place(self, entry: int, what: Place) -> int:
         """A cell of the list of partitions, 0 <= entry < MAX_PARTITIONS."""
-        return self._places[entry * _PLACE_CELLS + what]
+        return self._places[entry * len(Place) + what]
 
     def set_place(self, entry: int, what: Place, value: int) -> None:
         """Write a cell of the list of partitions."""
-        self._places[entry * _PLACE_CELLS + what] = value
+        self._places[entry * len(Place) + what] = value
 
     def set_issuers(self, fetched: Iterable[tuple[int, int]]) -> None:
         """Write, for each issuer by its `issuer_id`, when its keys were last fetched.

@@ -57,6 +57,19 @@ def kept() -> Iterator[Kept]:
     tell_held_back(at_once=True)
 
 
+def test_a_line_that_stands_for_itself_counts_nothing(kept: Kept) -> None:
+    limited = Limited(log, 10.0, clock := Clock())
+    limited.warning("refused", number=0)
+    limited.warning("refused", number=1)
+    clock.now += 10.0
+    # The only one that was held back is written itself.
+    tell_held_back()
+    assert kept.take() == [
+        ("WARNING", "refused", {"number": 0}),
+        ("WARNING", "refused", {"number": 1}),
+    ]
+
+
 def test_first_is_written_and_the_others_are_counted(kept: Kept) -> None:
     clock = Clock()
     limited = Limited(log, 10.0, clock)
@@ -65,11 +78,8 @@ def test_first_is_written_and_the_others_are_counted(kept: Kept) -> None:
         limited.warning("refused", at=at)
 
     assert kept.take() == [
-        # No field where there is nothing to count.
-        ("WARNING", "refused", {"at": 100.0}),
-        ("WARNING", "refused", {"at": 110.0, "held_back": 3}),
-        ("WARNING", "refused", {"at": 120.0, "held_back": 1}),
-        ("WARNING", "refused", {"at": 500.0}),
+        ("WARNING", "refused", {"at": at} | ({"held_back": held} if held else {}))
+        for at, held in ((100.0, 0), (110.0, 3), (120.0, 1), (500.0, 0))
     ]
 
 

@@ -1,10 +1,11 @@
-"""What the consumer tells on the board of each partition: how far it is, and where the log ends."""
+"""What the consumer tells on the board of each partition: how far it is, its end, its wait."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 from energyws.board import MAX_PARTITIONS, Field, Place, Row
+from energyws.waits import Wait
 
 
 class Progress:
@@ -14,6 +15,7 @@ class Progress:
         self._row = row
         self._streams = {name: at for at, name in enumerate(sorted(streams))}
         self._entries: dict[tuple[str, int], int] = {}
+        self._waiting: set[tuple[str, int]] = set()
 
     def handed_on(self, stream: str, partition: int, offset: int, timestamp_ms: int | None) -> None:
         """Everything below `offset` was; the last of it has that timestamp, if it has one."""
@@ -29,6 +31,20 @@ class Progress:
             entry = self._entry(stream, partition)
             if entry is not None:
                 self._row.set_place(entry, Place.END, end)
+
+    def waits(self, waits: Mapping[tuple[str, int], Wait]) -> None:
+        """Everything that is waited for, by stream and partition (or WHOLE)."""
+        for gone in self._waiting - waits.keys():
+            self._set_wait(gone, Wait.NOTHING)
+        for key, wait in waits.items():
+            self._set_wait(key, wait)
+        self._waiting = set(waits)
+        self._row[Field.UNLISTED_WAITS] = len(self._waiting - self._entries.keys())
+
+    def _set_wait(self, key: tuple[str, int], wait: Wait) -> None:
+        entry = self._entry(*key)
+        if entry is not None:
+            self._row.set_place(entry, Place.WAIT, wait)
 
     def _entry(self, stream: str, partition: int) -> int | None:
         entry = self._entries.get((stream, partition))

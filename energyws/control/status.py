@@ -14,6 +14,7 @@ import psutil
 from energyws import tally
 from energyws.board import MAX_PARTITIONS, Field, Place, Row, State, issuer_id
 from energyws.settings import Issuer
+from energyws.waits import WHOLE, Wait
 
 # Why a child ended: as it was told, by itself, by a signal, or killed since it hung or was overdue.
 Ending = Literal["told", "failed", "killed", "hung", "overdue"]
@@ -170,6 +171,8 @@ def usage_of(process: psutil.Process) -> Usage:
 def partitions_of(row: Row, streams: Sequence[str]) -> Iterable[Partition]:
     """What a consumer's row says; `streams` in the order of their names."""
     for entry in range(min(row[Field.PARTITIONS], MAX_PARTITIONS)):
+        if row.place(entry, Place.PARTITION) == WHOLE:
+            continue
         yield Partition(
             streams[row.place(entry, Place.STREAM)],
             row.place(entry, Place.PARTITION),
@@ -178,6 +181,19 @@ def partitions_of(row: Row, streams: Sequence[str]) -> Iterable[Partition]:
             row.place(entry, Place.RECORD_MS),
             Records(row.place(entry, Place.BAD), row.place(entry, Place.LOST)),
         )
+
+
+def waits_of(row: Row, streams: Sequence[str]) -> list[tuple[str, int, Wait]]:
+    """What a consumer's row says is waited for: (stream, partition or WHOLE, wait)."""
+    return [
+        (
+            streams[row.place(entry, Place.STREAM)],
+            row.place(entry, Place.PARTITION),
+            Wait(row.place(entry, Place.WAIT)),
+        )
+        for entry in range(min(row[Field.PARTITIONS], MAX_PARTITIONS))
+        if row.place(entry, Place.WAIT)
+    ]
 
 
 def keys_fetched(issuers: Iterable[Issuer], workers: Iterable[Row]) -> dict[str, float]:

@@ -32,6 +32,18 @@ def test_command_is_carried_out_in_the_loop(loop: asyncio.AbstractEventLoop) -> 
     assert in_loop(loop, act)({"n": 1}) == (200, {"n": 1})
 
 
+def test_command_may_take_several_turns_of_the_loop(loop: asyncio.AbstractEventLoop) -> None:
+    async def act(body: Any) -> tuple[int, Any]:
+        await asyncio.sleep(0.01)
+        if body == "fail":
+            raise OSError("broken on purpose")
+        return 200, body
+
+    assert in_loop(loop, act)({"n": 1}) == (200, {"n": 1})
+    with pytest.raises(OSError, match="broken on purpose"):
+        in_loop(loop, act)("fail")
+
+
 def test_what_it_raises_is_raised(loop: asyncio.AbstractEventLoop) -> None:
     def act(body: Any) -> tuple[int, Any]:
         raise OSError("broken on purpose")

@@ -35,6 +35,7 @@ EXCEPTIONS: Final = {
     ("energyws/control/admin.py", "self._serve"): "goes on whatever happens",
     ("energyws/control/children.py", "self._on_exit"): "notes a number; a step does the rest",
     ("energyws/control/inloop.py", "carry_out"): "whoever waits gets the exception",
+    ("energyws/control/inloop.py", "create_task"): "whoever waits gets the exception",
     ("energyws/control/reloads.py", "create_task"): "logs it, and goes on with the next one",
 }
 
@@ -58,6 +59,16 @@ def later(path: Path) -> Iterator[tuple[str, bool]]:
         if isinstance(node, ast.Assign) and is_guard(node.value)
     }
     for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and "threading.Thread" in map(ast.unparse, node.bases):
+            yield (
+                f"{node.name}.run",
+                any(
+                    isinstance(each, ast.FunctionDef)
+                    and each.name == "run"
+                    and any(ast.unparse(guard) in GUARDS for guard in each.decorator_list)
+                    for each in node.body
+                ),
+            )
         if not isinstance(node, ast.Call):
             continue
         called = node.func.attr if isinstance(node.func, ast.Attribute) else ""

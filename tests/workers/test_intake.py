@@ -6,10 +6,11 @@ import orjson
 import pytest
 
 from energyws.board import Board, Field, Row
+from energyws.position import start
 from energyws.replay import Entry, Ring
 from energyws.settings import History, Kafka, Settings, Stream
-from workers.consumer import Intake
-from workers.source import Found, Lost, Record
+from workers.events import Found, Lost, Record
+from workers.intake import STALLED_SECONDS, Intake
 
 EPOCH = "abcd0123"
 
@@ -181,3 +182,48 @@ def test_time_that_cannot_be_written_is_now(row: Row, timestamp_ms: int | None) 
     taken.settle()
     taken.take(record(0, 0, timestamp_ms))
     assert str(message(bus.sent[0])["timestamp"]).startswith("20")
+
+
+def test_a_partition_that_stands_still_is_not_waited_for(row: Row) -> None:
+    bus = Bus()
+    taken = intake(row, bus, (5, 0), (7, 2))
+    taken.take(record(0, 5))
+    assert taken.skip_stalled(100.0) == []
+    for each in (record(1, 0), record(1, 1)):
+        taken.take(each)
+    assert not taken.settle()
+    # It counts from when it was last seen to move.
+    assert taken.skip_stalled(100.0 + STALLED_SECONDS - 1) == []
+    assert taken.skip_stalled(100.0 + STALLED_SECONDS) == [0]
+    assert taken.settle()
+    ring = ring_of(taken)
+    # What was not read back is behind the floor: it is had from the log, by those who ask.
+    assert str(ring.floor) == str(start(EPOCH, (7, 0)))
+    assert [(e.partition, e.offset) for e in entries(ring)] == [(1, 0), (1, 1)]
+    # And it is not live when it comes at last.
+    for each in (record(0, 6), record(0, 7)):
+        taken.take(each)
+    assert [(entry.partition, entry.offset) for entry in bus.sent] == [(0, 7)]
+
+
+def test_a_stream_that_stands_still_as_a_whole_is_waited_for(row: Row) -> None:
+    taken = intake(row, Bus(), (5, 0), (7, 2))
+    for now in (100.0, 200.0, 300.0):
+        assert taken.skip_stalled(now) == []
+    assert not taken.settle()
+
+
+def test_reading_back_that_goes_on_is_waited_for(row: Row) -> None:
+    taken = intake(row, Bus(), (0, 0), (9, 0))
+    for offset in range(8):
+        taken.take(record(0, offset))
+        assert taken.skip_stalled(100.0 + offset * STALLED_SECONDS) == []
+
+
+def test_what_is_left_out_of_a_partition_that_was_away_leaves_a_mark(row: Row) -> None:
+    bus = Bus()
+    taken = intake(row, bus, (3, 0), (3, 0))
+    taken.settle()
+    taken.lost(Lost("energy", 0, 3, 8, retention=False))
+    gap = message(bus.sent[0])
+    assert (gap["type"], gap["missed"], gap["reason"]) == ("lagged", 5, "HISTORY_EXCEEDED")
