@@ -206,7 +206,7 @@ class _Unhurried(logging.Handler):
             self._hurry.clear()
             self._some.clear()
             lines = [self._lines.popleft() for _ in range(len(self._lines))]
-            # Neither a full disk nor anything else must end the thread: nobody would hear of it.
+            # Neither a full disk nor anything else must end the thread: the process would be mute.
             with contextlib.suppress(Exception):
                 self._stream.write("".join(f"{line}\n" for line in lines))
                 self._stream.flush()

@@ -222,7 +222,7 @@ def _watch(child: Child, orders: socket.socket) -> None:
 
 
 def vital(callback: Callable[_Parameters, None]) -> Callable[_Parameters, None]:
-    """For what nobody waits for: an exception in it ends the process.
+    """For what is called by a loop or a thread: an exception in it ends the process.
 
     A callback that the event loop calls again and again, or the whole of a thread. An event loop
     reports the exception and goes on, deaf, blind or over a gap, and a thread ends unseen; a

@@ -68,7 +68,7 @@ class Replaced:
 
 @dataclass(frozen=True, slots=True)
 class Crowded:
-    """So many processes run, which is the most there may be: the next one waits for an end."""
+    """`processes` run, the most there may be: the next start waits until one of them has ended."""
 
     processes: int
 

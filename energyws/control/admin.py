@@ -74,7 +74,7 @@ class AdminServer:
             try:
                 self._server.serve_forever()
             except Exception:
-                # Without this thread the service is judged dead, or nobody can look at it.
+                # Without this thread probes fail, and operators are blind.
                 _log.exception("the admin port failed: going on")
                 self._closing.wait(PAUSE_SECONDS)
 

@@ -112,7 +112,7 @@ class Children:
         try:
             pidfd = os.pidfd_open(process.pid)
         except OSError:
-            # Nobody would hear of its end.
+            # Its end would go unnoticed.
             process.kill()
             process.wait(KILL_SECONDS)
             orders.close()

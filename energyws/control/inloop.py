@@ -24,8 +24,8 @@ def in_loop(
 ) -> Callable[[Any], Answer]:
     """`act`, for threads: called in the loop, with the status and JSON body of its answer.
 
-    A command that the loop does not come to in time is never carried out: whoever sent it gets 503
-    and can send it again. What `act` raises is raised here.
+    A command that the loop does not come to in time is never carried out: the operator gets 503 and
+    can send it again. What `act` raises is raised here.
     """
 
     def call(body: Any) -> Answer:

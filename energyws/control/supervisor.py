@@ -142,7 +142,7 @@ class Supervisor:
     def _vital(self, act: Callable[[], object]) -> None:
         """Do something that must not be left half done: what it raises ends the service.
 
-        Children that were started or not, and are not known, would be looked after by nobody.
+        Otherwise the fleet's policy might count on children that were never started or buried.
         """
         try:
             act()
@@ -237,7 +237,7 @@ class Supervisor:
         if restart := change.taking(Takes.RESTART):
             _log.warning("only a restart brings this into force", keys=",".join(restart))
         if not self._children.adopt(settings):
-            # Whoever cannot be told is started with them.
+            # A child that such an order cannot reach gets them at its start.
             self._fleet.replace()
         elif change.consumer or change.workers:
             self._fleet.replace(consumer=change.consumer, workers=change.workers)

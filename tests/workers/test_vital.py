@@ -18,7 +18,7 @@ CALLERS: Final = {
     "add_signal_handler": 1,
 }
 GUARDS: Final = ("vital", "vital_task", "self._vital")
-# The rest, by file and what is called, with why a failure of it blinds nobody.
+# The rest, by file and what is called, with why a failure of it leaves no process blind.
 EXCEPTIONS: Final = {
     ("workers/consumer.py", "create_task"): "waits for an event only",
     ("workers/consumer.py", "to_thread"): "awaited",
