@@ -173,8 +173,7 @@ class ConsumerProcess:
             self._progress.handed_on(stream, partition, end, None)
         for intake in self._intakes.values():
             self._settle(intake)
-        if self._waiting.silent:
-            self._waiting.heard({*newest, *records.ends})
+        if self._waiting.silent and self._waiting.heard({*newest, *records.ends}):
             self._tell_waits()
 
     def _on_found(self, found: Found) -> None:
@@ -201,6 +200,7 @@ class ConsumerProcess:
         self._rings[intake.stream] = intake.ring
         # Every worker compares, and finds the ring.
         self._publisher.break_run()
+        self._tell_waits()
 
     def _tell_waits(self) -> None:
         """Write what is waited for; be ready once everything is served that can be read."""

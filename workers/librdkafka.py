@@ -96,5 +96,7 @@ class _Relay(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         says = record.getMessage()
-        level = self._limited.debug if says.startswith(_REPORTED) else self._limited.warning
-        level("librdkafka reports", says=says)
+        reported = says.startswith(_REPORTED)
+        level = self._limited.debug if reported else self._limited.warning
+        # Kinds of their own: what is not written must not hold back what is.
+        level("librdkafka reports", kind="reported" if reported else "", says=says)

@@ -228,7 +228,8 @@ class Source(threading.Thread):
             self._unassign(stream)
         earliest = self._kafka.auto_offset_reset == "earliest" or assigned
         back = self._history.max_frames if earliest else self._history.warm
-        stood = self._committed(name, topic.waits)
+        # The group stood in the topic before, if there was one.
+        stood = dict.fromkeys(topic.waits, 0) if assigned else self._committed(name, topic.waits)
         begin, live = [], []
         for partition, ends in enumerate(topic.ends):
             if ends is None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import Final
 
 from energyws.waits import Wait
 from workers.lag import Progress
 
 # How long a partition may say nothing, not even where it ends, before nobody waits for it.
-STALLED_SECONDS = 5.0
+STALLED_SECONDS: Final = 5.0
 
 _Key = tuple[str, int]
 
@@ -51,10 +52,12 @@ class Waiting:
         """A fetch has failed."""
         self.silent[stream, partition] = wait
 
-    def heard(self, keys: Iterable[_Key]) -> None:
-        """Records came of these, or where they end."""
-        for key in keys:
-            self.silent.pop(key, None)
+    def heard(self, keys: Collection[_Key]) -> bool:
+        """Records came of these, or where they end; whether that is news of any."""
+        news = self.silent.keys() & keys
+        for key in news:
+            del self.silent[key]
+        return bool(news)
 
     def serves(self, stream: str) -> bool:
         """Whether some of it is read, and it is known why the rest is not."""

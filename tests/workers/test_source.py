@@ -354,6 +354,18 @@ def test_topic_that_is_made_again_while_a_partition_is_away(stage: Any) -> None:
     assert at.records == [(0, 0), (1, 0)]
 
 
+def test_topic_that_is_made_again_without_a_partition_owes_nothing_to_the_one_before(
+    stage: Any,
+) -> None:
+    at = stage([(0, 5), (0, 1)])
+    at.consumer.group = {0: 5}
+    at.found()
+    at.consumer.logs[:] = [(0, 2), (0, 1)]
+    assert at.found(0, epoch="bbbb0000") == [Found("s", "bbbb0000", (0, 0), (0, 0))]
+    assert at.found(epoch="bbbb0000") == []
+    assert at.records == [(0, 0), (0, 1)]
+
+
 def test_a_fetch_that_fails_is_told_once_and_tried_until_it_works(
     stage: Any, lines: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
