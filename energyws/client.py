@@ -14,88 +14,71 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Final, Self
-from urllib.parse import urlsplit
-
-import orjson
-from picows import (
-    WSCloseCode,
-    WSError,
-    WSFrame,
-    WSHandshakeError,
-    WSListener,
-    WSMsgType,
-    WSTransport,
-    ws_connect,
+import re
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
 )
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypeVar
 
-from energyws import reading
+from picows import ws_connect
+
+from energyws import client_connection, client_trouble
+from energyws.client_connection import Connection
+from energyws.client_messages import Gap, Message, Reader, Reading
+from energyws.client_trouble import Trouble
 from energyws.errors import (
     CLOSES,
     ERROR_CODES,
+    KEYS_UNAVAILABLE,
+    NORMAL,
+    STREAM_UNAVAILABLE,
     TOKEN_EXPIRING,
+    UNAUTHORIZED,
     UNAUTHORIZED_CLOSE,
     EnergywsError,
 )
-from energyws.position import BadPosition, Position, parse
-from energyws.settings import KIB, MAX_RECORD_BYTES
+
+__all__ = ["Backoff", "Client", "Gap", "Message", "Reading", "Refused", "State", "Token"]
 
 BACKOFF_FIRST_SECONDS: Final = 0.25
 BACKOFF_MAX_SECONDS: Final = 15.0
-# Nothing at all for so long, not even to a ping half-way: the connection is half open.
-SILENCE_SECONDS: Final = 40.0
 CONNECT_SECONDS: Final = 10.0
-# The largest record that a service takes, and what is around it.
-MAX_FRAME_BYTES: Final = MAX_RECORD_BYTES + 64 * KIB
-# How many messages may wait for the application before the socket is left unread.
-QUEUE_MESSAGES: Final = 1_000
 
-_FATAL_CLOSES: Final = frozenset(close.code for close in CLOSES if not close.retry) - {1000}
-_FATAL_STATUS: Final = frozenset(
-    code.status for code in ERROR_CODES if code.close is not None and not code.close.retry
-) | {404}
-_UNAUTHORIZED: Final = UNAUTHORIZED_CLOSE.code
-_EXPIRING: Final = TOKEN_EXPIRING.code
-_CLOSED: Final = {"type": "closed"}
-_SILENT: Final = {"type": "silent"}
+# Close codes and HTTP statuses that would only come again, unless another token helps.
+_UNAUTHORIZED: Final = frozenset({UNAUTHORIZED_CLOSE.code, UNAUTHORIZED.status})
+_FATAL: Final = (
+    frozenset(close.code for close in CLOSES if not close.retry)
+    | frozenset(each.status for each in ERROR_CODES if each.close and not each.close.retry)
+    | {404}
+) - {NORMAL.code, *_UNAUTHORIZED}
+# A subscription that can never work, whatever the connection.
+_FATAL_ERRORS: Final = frozenset({"UNKNOWN_STREAM", "FORBIDDEN_STREAM", "BAD_MESSAGE"})
+# RFC 9110 section 5.6.2: a token of HTTP, as a JWT is, and nothing that could end a header.
+_TOKEN: Final = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 
-Token = str | Callable[[], str | Awaitable[str]]
+Token = str | Callable[[], str | Awaitable[str | None] | None]
+State = Literal["idle", "connecting", "live", "waiting"]
+_Result = TypeVar("_Result")
 
 
 class Refused(EnergywsError):
-    """The service does not want this client as it is; trying again would not help."""
+    """The service does not want this client as it is; trying again would not help.
 
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One record. timestamp: RFC 3339; position: what to resume from after it."""
-
-    stream: str
-    timestamp: str
-    data: dict[str, Any]
-    position: str
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Readings that this client will not get, between what it had and `position`.
-
-    missed: how many at most, None where nobody can tell; missing: the same per partition, where a
-    resume could not be fulfilled; earliest: the earliest position that could have been.
+    code: the error code of the service, such as UNAUTHORIZED; close: the close code, or the HTTP
+    status; None where there is none.
     """
 
-    stream: str
-    missed: int | None
-    reason: str
-    position: str
-    missing: tuple[int, ...] | None = None
-    earliest: str | None = None
-
-
-Message = Reading | Gap
+    def __init__(self, message: str, code: str | None = None, close: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.close = close
 
 
 class Backoff:
@@ -120,10 +103,14 @@ class Client:
     """One subscription to some streams, over as many connections as it takes.
 
     token: the JWT, or a callable that gives a fresh one, possibly awaitable; it is called for every
-    connection, and whenever the service says that a token expires soon.
+    connection, and whenever the service says that a token expires soon. What it raises is a failed
+    attempt, unless it is a Refused, which ends the iteration.
     resume: positions from an earlier run (`positions`); since: an RFC 3339 time; last: a count of
     frames. At most one of the three; the latter two matter to the first connection only.
-    Iterating raises Refused when the service refuses for good.
+    on_state: called from the event loop at every change of `state`, and where its cause changes;
+    the cause is for people, and empty where there is none.
+    Raises ValueError for a URL that is none. Iterating raises Refused when the service refuses for
+    good, and ends after `close`.
     """
 
     def __init__(
@@ -136,29 +123,34 @@ class Client:
         since: str | None = None,
         last: int | None = None,
         on_lag: str = "skip",
+        on_state: Callable[[State, str], object] | None = None,
         ssl_context: Any = None,
     ) -> None:
-        if urlsplit(url).scheme not in ("ws", "wss"):
-            raise ValueError(f"not a WebSocket URL: {_without_query(url)}")
+        self._place = client_trouble.place(url)
         self._url = url
         self._token = token
         self._streams = tuple(streams)
-        self._positions: dict[str, Position] = {
-            stream: parse(text) for stream, text in (resume or {}).items()
-        }
+        self._reader = Reader(resume or {}, is_bounded=since is not None)
         self._since = since
         self._last = last
         self._on_lag = on_lag
+        self._on_state = on_state
         self._ssl_context = ssl_context
         self._backoff = Backoff()
-        self._connection: _Connection | None = None
-        self._after_seconds: float | None = None
+        self._renewals = Backoff()
+        # Whether the last attempt ended with a refused token.
+        self._unauthorized = False
+        self._connection: Connection | None = None
+        self._working: asyncio.Task[Any] | None = None
+        self._closed = False
+        self.state: State = "idle"
+        self.trouble: Trouble | None = None
         self.connects = 0
 
     @property
     def positions(self) -> dict[str, str]:
         """What to give as `resume` to another client that goes on from here."""
-        return {stream: str(position) for stream, position in self._positions.items()}
+        return self._reader.positions
 
     async def __aenter__(self) -> Self:
         return self
@@ -172,55 +164,112 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """End the connection; safe to call more than once."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
+        """End the connection and the iteration, for good; safe to call more than once."""
+        self._closed = True
+        if self._working is not None:
+            self._working.cancel()
+        if self._connection is not None:
+            await self._connection.close()
 
     def __aiter__(self) -> AsyncIterator[Message]:
         return self.messages()
 
     async def messages(self) -> AsyncGenerator[Message, None]:
         """The same as iterating; a generator that can be closed early."""
-        while True:
-            try:
-                self._connection = connection = await self._connect()
-                async for message in self._receive(connection):
-                    yield message
-            except WSHandshakeError as error:
-                status = error.response.status if error.response is not None else None
-                if status is not None and int(status) in _FATAL_STATUS:
-                    raise Refused(_reason(error, int(status))) from None
-            except (OSError, WSError, TimeoutError):
-                # Whatever it was, the next attempt tells.
-                pass
-            finally:
-                await self.close()
-            await asyncio.sleep(self._pause())
+        connection: Connection | None = None
+        try:
+            while not self._closed:
+                self._enter("connecting")
+                after_seconds = None
+                try:
+                    connection = await self._unless_closed(self._connect())
+                except Exception as error:
+                    trouble = self._explain(error)
+                    self._enter("waiting", trouble)
+                else:
+                    if connection is None:
+                        return
+                    self._connection = connection
+                    while (message := await connection.next()) is not None and not self._closed:
+                        for event in self._reader.take(message):
+                            yield event
+                    await connection.close()
+                    assert connection.trouble is not None
+                    trouble, after_seconds = connection.trouble, connection.after_seconds
+                if not self._closed:
+                    pause = self._judge(trouble, after_seconds)
+                    await self._unless_closed(asyncio.sleep(pause))
+        finally:
+            if connection is not None:
+                await connection.close()
+            self._enter("idle")
 
-    def _pause(self) -> float:
-        after, self._after_seconds = self._after_seconds, None
-        return self._backoff.next_seconds() if after is None else after
+    async def _unless_closed(self, work: Coroutine[Any, Any, _Result]) -> _Result | None:
+        """What it gives; None once this client is closed."""
+        self._working = task = asyncio.ensure_future(work)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            ours = asyncio.current_task()
+            if self._closed and ours is not None and not ours.cancelling():
+                return None
+            raise
+        finally:
+            self._working = None
 
-    async def _connect(self) -> _Connection:
+    def _explain(self, error: Exception) -> Trouble:
+        """Why an attempt has failed; raises what another attempt would not mend."""
+        if isinstance(error, _NoToken):
+            return Trouble("token", str(error))
+        trouble = client_trouble.of(error, self._place)
+        if trouble is None:
+            raise error
+        return trouble
+
+    def _judge(self, trouble: Trouble, after_seconds: float | None) -> float:
+        """Seconds until the next attempt; raises Refused where none would help."""
+        unauthorized = trouble.status in _UNAUTHORIZED
+        # A function may give a token that is still good; twice refused, it does not.
+        renewable = callable(self._token) and not self._unauthorized
+        if trouble.code in _FATAL_ERRORS:
+            raise Refused(trouble.text, trouble.code)
+        if trouble.status in _FATAL or (unauthorized and not renewable):
+            raise Refused(trouble.text, trouble.code, trouble.status)
+        self._unauthorized = unauthorized
+        return self._backoff.next_seconds() if after_seconds is None else after_seconds
+
+    def _enter(self, state: State, trouble: Trouble | None = None) -> None:
+        self.state = state
+        self.trouble = trouble
+        loop = asyncio.get_running_loop()
+        if self._on_state is not None:
+            # Not from here: what it raises must not tear apart what is being done.
+            loop.call_soon(self._on_state, state, trouble.text if trouble else "")
+
+    async def _connect(self) -> Connection:
         headers = {}
-        token = await self._fresh_token()
+        try:
+            token = await self._fresh_token()
+        except Refused:
+            raise
+        except Exception as error:
+            raise _NoToken(f"no token: {type(error).__name__}: {error}") from error
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        _, connection = await asyncio.wait_for(
-            ws_connect(
-                _Connection,
+        self._renewals.reset()
+        connection = Connection(self._arrived, self._ended)
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, listener = await ws_connect(
+                lambda: connection,
                 self._url,
                 ssl_context=self._ssl_context,
                 extra_headers=headers,
                 # A redirect would be given the token.
                 max_redirects=0,
-                max_frame_size=MAX_FRAME_BYTES,
+                max_frame_size=client_connection.MAX_MESSAGE_BYTES,
                 logger_name="energyws.client",
-            ),
-            CONNECT_SECONDS,
-        )
-        if not isinstance(connection, _Connection):
+            )
+        if listener is None:
             # picows gives no listener where the connection ends in the middle of the handshake.
             raise ConnectionResetError("the connection ended before its handshake did")
         self.connects += 1
@@ -233,8 +282,8 @@ class Client:
             "streams": self._streams,
             "on_lag": self._on_lag,
         }
-        if self._positions:
-            request["resume"] = self.positions
+        if positions := self.positions:
+            request["resume"] = positions
         elif self._since is not None:
             request["since"] = self._since
         elif self._last is not None:
@@ -242,152 +291,69 @@ class Client:
         return request
 
     async def _fresh_token(self) -> str | None:
-        token = self._token() if callable(self._token) else self._token
-        return token if token is None or isinstance(token, str) else await token
+        given = self._token() if callable(self._token) else self._token
+        token = given if given is None or isinstance(given, str) else await given
+        if token is not None and not (isinstance(token, str) and _TOKEN.fullmatch(token)):
+            raise Refused("the token is not a JWT")
+        return token
 
-    async def _receive(self, connection: _Connection) -> AsyncIterator[Message]:
-        pinged = False
-        while True:
-            message = await connection.next()
-            if message is _SILENT:
-                if pinged:
-                    return
-                pinged = True
-                connection.send({"type": "ping"})
-                continue
-            pinged = False
-            if message is _CLOSED:
-                if connection.close_code == _UNAUTHORIZED and callable(self._token):
-                    # The token has expired; the next handshake shows whether a fresh one will do.
-                    return
-                if connection.close_code in _FATAL_CLOSES:
-                    raise Refused(f"closed with {connection.close_code}: {connection.reason}")
-                return
-            if message.get("code") == _EXPIRING and callable(self._token):
-                connection.send({"type": "auth", "token": await self._fresh_token()})
-            for event in self._events(message):
-                yield event
+    def _arrived(self, connection: Connection, message: dict[str, Any]) -> bool:
+        """What cannot wait until the application has consumed what came before.
 
-    def _events(self, message: dict[str, Any]) -> Iterable[Message]:
+        Whether it has a place in the order of the others.
+        """
         match message.get("type"):
-            case "data":
-                stream, position = message["stream"], message["id"]
-                self._advance(stream, position)
-                yield Reading(stream, message["timestamp"], message["data"], position)
             case "lagged":
-                stream, position = message["stream"], message["to"]
-                self._advance(stream, position)
-                yield Gap(stream, message["missed"], message["reason"], position)
+                return True
             case "subscribed":
                 self._backoff.reset()
-                yield from self._subscribed(message["positions"])
+                self._unauthorized = False
+                self._enter("live")
+                return True
             case "reconnect":
-                self._after_seconds = message["after_ms"] / 1000
-            case "error" if message["code"] in _FATAL_ERRORS:
-                raise Refused(f"{message['code']}: {message['message']}")
+                connection.after_seconds = message["after_ms"] / 1000
+            case "authenticated":
+                self._renewals.reset()
+            case "notice" | "error":
+                # A service of before there were notices sends errors for the same.
+                self._on_remark(connection, message)
+        return False
 
-    def _subscribed(self, positions: dict[str, dict[str, Any]]) -> Iterable[Message]:
-        for stream, told in positions.items():
-            resumed = stream in self._positions
-            if told.get("recovered") is False and (resumed or self._since is not None):
-                # What was known says nothing about what comes now.
-                self._positions.pop(stream, None)
-                self._advance(stream, told["position"])
-                missing = None if told.get("missing") is None else tuple(told["missing"])
-                missed = None if missing is None else sum(missing)
-                reason, position = told["reason"], told["position"]
-                yield Gap(stream, missed, reason, position, missing, told.get("earliest"))
-            elif not resumed:
-                self._advance(stream, told["position"])
+    def _on_remark(self, connection: Connection, message: dict[str, Any]) -> None:
+        code = message.get("code")
+        text = f"{code}: {message.get('message')}"
+        if code == TOKEN_EXPIRING.code:
+            self._renew(connection)
+        elif code == KEYS_UNAVAILABLE.code and connection.renewal is not None:
+            self._renew(connection, self._renewals.next_seconds())
+        elif code == STREAM_UNAVAILABLE.code:
+            self._enter(self.state, Trouble("stream", text, code=code))
+        elif code in _FATAL_ERRORS:
+            connection.end(Trouble("closed", text, NORMAL.code, code))
 
-    def _advance(self, stream: str, text: str) -> None:
-        try:
-            position = parse(text)
-        except BadPosition:
+    def _renew(self, connection: Connection, after_seconds: float = 0.0) -> None:
+        if callable(self._token) and (connection.renewal is None or connection.renewal.done()):
+            renewal = self._send_fresh_token(connection, after_seconds)
+            connection.renewal = asyncio.get_running_loop().create_task(renewal)
+
+    async def _send_fresh_token(self, connection: Connection, after_seconds: float) -> None:
+        while connection.trouble is None:
+            await asyncio.sleep(after_seconds)
+            try:
+                token = await self._fresh_token()
+            except Refused:
+                # The service ends the connection with its token; the next one asks again.
+                return
+            except Exception:
+                after_seconds = self._renewals.next_seconds()
+                continue
+            if token is not None:
+                connection.send({"type": "auth", "token": token})
             return
-        known = self._positions.get(stream)
-        self._positions[stream] = position if known is None else known.merge(position)
+
+    def _ended(self, connection: Connection) -> None:
+        self._enter("waiting", connection.trouble)
 
 
-# A subscription that can never work, whatever the connection.
-_FATAL_ERRORS: Final = frozenset({"UNKNOWN_STREAM", "FORBIDDEN_STREAM", "BAD_MESSAGE"})
-
-
-class _Connection(WSListener):
-    """One connection: frames in, decoded messages out, and the socket unread when they pile up."""
-
-    def __init__(self) -> None:
-        self.close_code: int | None = None
-        self.reason = ""
-        self._transport: WSTransport | None = None
-        self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._paused = False
-        self._loop = asyncio.get_running_loop()
-        self._heard_at = self._loop.time()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        self._transport = transport
-        # One for the connection: a timeout around each message would be a sixth of its cost.
-        self._timer = self._loop.call_later(SILENCE_SECONDS / 2, self._on_timer)
-
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        self._heard_at = self._loop.time()
-        if frame.msg_type == WSMsgType.CLOSE:
-            self.close_code = frame.get_close_code().value
-            self.reason = frame.get_close_reason() or ""
-            transport.send_close(frame.get_close_code())
-            transport.disconnect()
-        elif frame.msg_type in (WSMsgType.TEXT, WSMsgType.BINARY):
-            self._messages.put_nowait(reading.loads(frame.get_payload_as_memoryview()))
-            if self._messages.qsize() > QUEUE_MESSAGES and not self._paused:
-                self._paused = True
-                transport.underlying_transport.pause_reading()
-
-    def on_ws_disconnected(self, transport: WSTransport) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._messages.put_nowait(_CLOSED)
-
-    def _on_timer(self) -> None:
-        now = self._loop.time()
-        if now - self._heard_at >= SILENCE_SECONDS / 2:
-            if self._messages.empty():
-                self._messages.put_nowait(_SILENT)
-            # Whoever has yet to take what came says nothing about the other end.
-            self._heard_at = now
-        due = self._heard_at + SILENCE_SECONDS / 2
-        self._timer = self._loop.call_at(due, self._on_timer)
-
-    async def next(self) -> dict[str, Any]:
-        """The next message; _SILENT for each half of SILENCE_SECONDS; _CLOSED after the last."""
-        if self._paused and self._messages.qsize() < QUEUE_MESSAGES // 2:
-            assert self._transport is not None
-            self._paused = False
-            self._transport.underlying_transport.resume_reading()
-        return await self._messages.get()
-
-    def send(self, message: dict[str, object]) -> None:
-        """Send a message, unless the connection is gone."""
-        if self._transport is not None:
-            self._transport.send(WSMsgType.TEXT, orjson.dumps(message))
-
-    async def close(self) -> None:
-        """Close politely, then for certain."""
-        transport, self._transport = self._transport, None
-        if transport is None or transport.is_disconnected:
-            return
-        transport.send_close(WSCloseCode.OK)
-        transport.disconnect(graceful=False)
-        await transport.wait_disconnected()
-
-
-def _reason(error: WSHandshakeError, status: int) -> str:
-    try:
-        return f"HTTP {status}: {orjson.loads(error.raw_body or b'')['message']}"
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return f"HTTP {status}"
-
-
-def _without_query(url: str) -> str:
-    return url.partition("?")[0]
+class _NoToken(Exception):
+    """The function that gives tokens has failed."""

@@ -94,21 +94,26 @@ CLOSES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ErrorCode:
-    """One `code` of an `error` message.
+    """One `code` of an `error` or `notice` message.
 
     status: the HTTP status when the connection is refused with it, else 0.
     close: the close that follows it, None where the connection is kept.
+    notice: sent as a `notice`, because it passes by itself or calls for no more than coming back.
+    Pages show an alarm at any `error`; a client without fault must not get one.
     """
 
     code: str
     message: str
     status: int = 0
     close: Close | None = None
+    notice: bool = False
 
 
 UNAUTHORIZED: Final = ErrorCode("UNAUTHORIZED", "Invalid token", 401, UNAUTHORIZED_CLOSE)
 TOKEN_EXPIRED: Final = ErrorCode("TOKEN_EXPIRED", "Token expired", 401, TOKEN_EXPIRED_CLOSE)
-TOKEN_EXPIRING: Final = ErrorCode("TOKEN_EXPIRING", "Token expires soon: send a fresh one")
+TOKEN_EXPIRING: Final = ErrorCode(
+    "TOKEN_EXPIRING", "Token expires soon: send a fresh one", notice=True
+)
 FORBIDDEN_ORIGIN: Final = ErrorCode(
     "FORBIDDEN_ORIGIN", "This origin may not connect", 403, FORBIDDEN_CLOSE
 )
@@ -133,10 +138,14 @@ TOO_MANY_CONNECTIONS: Final = ErrorCode(
     "TOO_MANY_CONNECTIONS", "The service is full: try again later", 503, UNAVAILABLE_CLOSE
 )
 SHUTTING_DOWN: Final = ErrorCode(
-    "SHUTTING_DOWN", "The service is restarting: try again", 503, UNAVAILABLE_CLOSE
+    "SHUTTING_DOWN", "The service is restarting: try again", 503, UNAVAILABLE_CLOSE, notice=True
 )
 KEYS_UNAVAILABLE: Final = ErrorCode(
-    "KEYS_UNAVAILABLE", "Tokens cannot be checked yet: try again", 503, UNAVAILABLE_CLOSE
+    "KEYS_UNAVAILABLE",
+    "Tokens cannot be checked yet: try again",
+    503,
+    UNAVAILABLE_CLOSE,
+    notice=True,
 )
 INTERNAL_ERROR: Final = ErrorCode("INTERNAL_ERROR", "Internal error", 500, INTERNAL)
 BAD_JSON: Final = ErrorCode("BAD_JSON", "The message is not a JSON object")
@@ -144,13 +153,16 @@ BAD_MESSAGE: Final = ErrorCode("BAD_MESSAGE", "The message has a wrong field")
 UNKNOWN_TYPE: Final = ErrorCode("UNKNOWN_TYPE", "Unknown message type")
 UNKNOWN_STREAM: Final = ErrorCode("UNKNOWN_STREAM", "Unknown stream")
 STREAM_UNAVAILABLE: Final = ErrorCode(
-    "STREAM_UNAVAILABLE", "The topic cannot be read yet: the subscription waits for it"
+    "STREAM_UNAVAILABLE",
+    "The topic cannot be read yet: the subscription waits for it",
+    notice=True,
 )
 HISTORY_UNAVAILABLE: Final = ErrorCode(
     "HISTORY_UNAVAILABLE",
     "What was asked back cannot be read at present: try again",
     0,
     UNAVAILABLE_CLOSE,
+    notice=True,
 )
 RATE_LIMITED: Final = ErrorCode("RATE_LIMITED", "Too many messages", 0, TOO_MANY_MESSAGES)
 

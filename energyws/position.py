@@ -64,11 +64,10 @@ class Position:
         """
         if other.epoch != self.epoch:
             return other
-        size = max(len(self.offsets), len(other.offsets))
-        return Position(
-            self.epoch,
-            tuple(max(self.next_offset(p), other.next_offset(p)) for p in range(size)),
-        )
+        # Clients merge with every message; nearly always both have the same partitions.
+        both = tuple(map(max, self.offsets, other.offsets))
+        longer = max(self.offsets, other.offsets, key=len)
+        return Position(self.epoch, both + longer[len(both) :])
 
     def beyond(self, other: Position) -> bool:
         """Whether any partition of this position is ahead of `other`'s (same epoch assumed)."""

@@ -291,14 +291,18 @@ def authenticated(expires_at_ms: int) -> bytes:
 
 
 def error_body(error: ErrorCode, detail: str = "") -> bytes:
-    """The error object as JSON: the body of a refusal, and the payload of an error message."""
-    message = f"{error.message}: {detail}" if detail else error.message
-    return orjson.dumps({"type": "error", "message": message, "code": error.code})
+    """The error object as JSON: the body of an HTTP refusal."""
+    return _coded("error", error, detail)
 
 
 def error(code: ErrorCode, detail: str = "") -> bytes:
-    """The frame that says what was wrong."""
-    return frame.encode(frame.TEXT, error_body(code, detail))
+    """The frame that carries a code: an `error`, or a `notice` where the table of codes says so."""
+    return frame.encode(frame.TEXT, _coded("notice" if code.notice else "error", code, detail))
+
+
+def _coded(kind: str, code: ErrorCode, detail: str) -> bytes:
+    message = f"{code.message}: {detail}" if detail else code.message
+    return orjson.dumps({"type": kind, "message": message, "code": code.code})
 
 
 def reconnect(after_ms: int) -> bytes:

@@ -7,9 +7,8 @@ The grammar decides, not what a parser can represent; a byte order mark is none 
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import orjson
 
@@ -94,26 +93,6 @@ def _second_opinion(text: bytes, refusal: orjson.JSONDecodeError) -> object:
         except orjson.JSONDecodeError as still:
             refusal = still
     raise BadRecord("not_json", refusal.msg)
-
-
-def loads(message: bytes | memoryview) -> Any:
-    """A message with whatever a record may hold; raises ValueError.
-
-    Beyond what the quick parser represents: surrogates alone stay what they are, numbers too large
-    for a float become infinite, and integers of thousands of digits floats.
-    """
-    try:
-        return orjson.loads(message)
-    except orjson.JSONDecodeError:
-        return json.loads(bytes(message), parse_int=_parse_int)
-
-
-def _parse_int(digits: str) -> int | float:
-    try:
-        return int(digits)
-    except ValueError:
-        # sys.set_int_max_str_digits: longer ones take quadratic time.
-        return float(digits)
 
 
 def timestamp(record_ms: int | None, now_ms: int) -> int:

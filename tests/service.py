@@ -155,10 +155,11 @@ class Records:
 
 
 class Traffic:
-    """Writes records at a steady rate from a thread until the block ends."""
+    """Writes records at a steady rate from a thread until the block ends; `fields` go into each."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, **fields: object) -> None:
         self._records = records
+        self._fields = fields
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -177,7 +178,7 @@ class Traffic:
 
     def _run(self) -> None:
         while not self._stop.wait(0.005):
-            self._records.send(1)
+            self._records.send(1, **self._fields)
 
 
 class Service:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from energyws.client import (
     Message,
     Reading,
     Refused,
+    State,
 )
 
 # One connection of the script: gets the connection and the client's subscribe message.
@@ -386,7 +388,7 @@ def test_nobody_listening_is_tried_again() -> None:
 
 
 def test_half_open_connection_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("energyws.client.SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr("energyws.client_connection.SILENCE_SECONDS", 0.2)
     heard: list[object] = []
 
     def dead(connection: ServerConnection, request: dict[str, Any]) -> None:
@@ -416,3 +418,224 @@ def test_backoff_grows_within_its_bounds(randoms: list[float]) -> None:
     for attempt, random in enumerate(randoms):
         bound = min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST_SECONDS * 2.0**attempt)
         assert backoff.next_seconds() == pytest.approx(random * bound)
+
+
+def test_message_that_is_too_large_ends_the_iteration_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("energyws.client_connection.MAX_MESSAGE_BYTES", 1_000)
+
+    def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-0")
+        say(connection, type="data", stream="energy", data={"pad": "x" * 1_000}, id="aa-1")
+        wait(connection, request)
+
+    with Script(scene) as script, pytest.raises(Refused, match="a message of more than") as refused:
+        collect(Client(script.url), 1)
+    assert refused.value.close == 1009
+    assert len(script.requests) == 1
+
+
+def test_record_of_many_megabytes_is_delivered() -> None:
+    def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-0")
+        pad = "x" * (15 << 20)
+        for number in range(3):
+            at = f"aa-{number + 1}"
+            say(connection, type="data", stream="energy", timestamp="", data={"p": pad}, id=at)
+        data(connection, 7, "aa-4")
+        wait(connection, request)
+
+    with Script(scene) as script:
+        messages = collect(Client(script.url), 4)
+    assert numbers(messages[3:]) == [7]
+
+
+def test_application_that_is_slow_misses_nothing_and_leaves_the_socket_unread() -> None:
+    sent: list[int] = []
+
+    def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-0")
+        pad = "x" * 100_000
+        for number in range(600):
+            at = f"aa-{number + 1}"
+            record = {"n": number, "pad": pad}
+            say(connection, type="data", stream="energy", timestamp="", data=record, id=at)
+            sent.append(number)
+        wait(connection, request)
+
+    async def main(client: Client) -> list[int]:
+        found = []
+        async with client:
+            async for message in client:
+                assert isinstance(message, Reading)
+                if not found:
+                    # Until the server has stood still for a while: nothing else shows it.
+                    before = -1
+                    while len(sent) != before:
+                        before = len(sent)
+                        await asyncio.sleep(0.5)
+                    assert before < 600
+                found.append(message.data["n"])
+                if len(found) == 600:
+                    return found
+        return found
+
+    with Script(scene) as script:
+        client = Client(script.url)
+        assert asyncio.run(asyncio.wait_for(main(client), 30)) == [*range(600)]
+    assert client.connects == 1
+
+
+def test_token_is_renewed_while_the_application_is_busy() -> None:
+    renewed = threading.Event()
+
+    def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-0")
+        data(connection, 0, "aa-1")
+        data(connection, 1, "aa-2")
+        say(connection, type="notice", code="TOKEN_EXPIRING", message="soon")
+        assert orjson.loads(connection.recv()) == {"type": "auth", "token": "second"}
+        renewed.set()
+        wait(connection, request)
+
+    async def main(client: Client) -> None:
+        async with client:
+            async for _ in client:
+                while not renewed.is_set():
+                    await asyncio.sleep(0.01)
+                return
+
+    tokens = iter(["first", "second"])
+    with Script(scene) as script:
+        client = Client(script.url, token=lambda: next(tokens))
+        asyncio.run(asyncio.wait_for(main(client), 20))
+
+
+def test_readings_do_not_wait_for_a_renewal() -> None:
+    def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-0")
+        say(connection, type="notice", code="TOKEN_EXPIRING", message="soon")
+        data(connection, 0, "aa-1")
+        wait(connection, request)
+
+    calls = []
+
+    async def give() -> str:
+        calls.append(1)
+        if len(calls) > 1:
+            await asyncio.Event().wait()
+        return "token"
+
+    with Script(scene) as script:
+        assert numbers(collect(Client(script.url, token=give), 1)) == [0]
+
+
+@pytest.mark.parametrize("situation", ["asking for a token", "connecting", "live", "waiting"])
+def test_close_ends_the_iteration_for_good(situation: str) -> None:
+    def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-0")
+        wait(connection, request)
+
+    async def never() -> str:
+        await asyncio.Event().wait()
+        return ""
+
+    async def main(client: Client) -> list[Message]:
+        reading = asyncio.create_task(_all(client))
+        wanted = "connecting" if situation == "asking for a token" else situation
+        while client.state != wanted:
+            await asyncio.sleep(0)
+        await client.close()
+        await client.close()
+        found = await reading
+        assert await _all(client) == []
+        assert client.state == "idle"
+        return found
+
+    async def _all(client: Client) -> list[Message]:
+        return [message async for message in client]
+
+    with Script(scene) as script, socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        urls = {
+            "connecting": f"ws://127.0.0.1:{deaf.getsockname()[1]}/",
+            "waiting": "ws://127.0.0.1:1/",
+        }
+        token = never if situation == "asking for a token" else None
+        client = Client(urls.get(situation, script.url), token=token)
+        assert asyncio.run(asyncio.wait_for(main(client), 20)) == []
+
+
+def test_another_loop_goes_on_where_the_first_was_left() -> None:
+    def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
+        first = int(request.get("resume", {"energy": "aa-0"})["energy"].removeprefix("aa-"))
+        subscribed(connection, f"aa-{first}", recovered=True, replayed=0)
+        for number in range(first, 10):
+            data(connection, number, f"aa-{number + 1}")
+        wait(connection, request)
+
+    async def main(client: Client) -> list[int]:
+        found = []
+        async with client:
+            for _ in range(3):
+                async for message in client:
+                    assert isinstance(message, Reading)
+                    found.append(message.data["n"])
+                    if len(found) % 3 == 0:
+                        break
+        return found
+
+    with Script(scene) as script:
+        assert asyncio.run(asyncio.wait_for(main(Client(script.url)), 20)) == [*range(9)]
+
+
+def test_callback_that_raises_tears_nothing_apart() -> None:
+    def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-0")
+        data(connection, 1, "aa-1")
+        wait(connection, request)
+
+    raised: list[object] = []
+
+    def on_state(state: State, why: str) -> None:
+        raise LookupError(state)
+
+    async def main() -> list[Message]:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: raised.append(context["exception"]))
+        async with Client(script.url, on_state=on_state) as client:
+            return [await anext(aiter(client))]
+
+    with Script(scene) as script:
+        assert numbers(asyncio.run(asyncio.wait_for(main(), 20))) == [1]
+    assert [str(each) for each in raised[:2]] == ["connecting", "live"]
+
+
+@pytest.mark.parametrize("token", ["CANARY with spaces", "CANARY\r\nX: y", "CANARY\n", "", "ä"])
+def test_token_that_is_none_is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(Refused, match="the token is not a JWT") as refused:
+        collect(Client("ws://127.0.0.1:1/", token=token), 1)
+    assert "CANARY" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:CANARY@127.0.0.1/ws/energy?token=CANARY",
+        "127.0.0.1:8080/ws/energy",
+        "ws://127.0.0.1:99999/",
+        "ws://127.0.0.1:port/",
+        "ws:///ws/energy",
+        "ws://[::1/",
+        "ws://127.0.0.1/#CANARY",
+        "ws://127.0.0.1/a b",
+        "ws://127.0.0.1/\r\nX: y",
+    ],
+)
+def test_url_that_is_none_is_refused_without_what_may_be_secret(url: str) -> None:
+    with pytest.raises(ValueError, match="not a WebSocket URL") as refused:
+        Client(url)
+    assert "CANARY" not in str(refused.value)
+    assert "\n" not in str(refused.value)

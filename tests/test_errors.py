@@ -127,6 +127,19 @@ def test_documented_error_codes_are_these() -> None:
     assert documented("Error codes") == expected
 
 
+def test_documented_notices_are_these() -> None:
+    named = [row[0].strip("`") for row in documented("Notices") if row[0].startswith("`")]
+
+    assert named == [error.code for error in ERROR_CODES if error.notice]
+
+
+@every_error
+def test_a_notice_ends_no_connection_for_good(error: ErrorCode) -> None:
+    if error.notice:
+        assert error.close is None or error.close.retry
+        assert error.status in (0, 503)
+
+
 def test_documented_close_codes_are_these() -> None:
     expected = [[str(close.code), close.reason, "yes" if close.retry else "no"] for close in CLOSES]
 

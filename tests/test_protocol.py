@@ -17,6 +17,8 @@ from energyws.errors import (
     BAD_JSON,
     BAD_MESSAGE,
     RATE_LIMITED,
+    SHUTTING_DOWN,
+    STREAM_UNAVAILABLE,
     UNAUTHORIZED,
     UNKNOWN_TYPE,
     ErrorCode,
@@ -516,6 +518,14 @@ REPLIES: dict[str, tuple[bytes, str]] = {
             '"code":"BAD_MESSAGE"}'
         ),
     ),
+    "notice": (
+        protocol.error(STREAM_UNAVAILABLE),
+        (
+            '{"type":"notice",'
+            '"message":"The topic cannot be read yet: the subscription waits for it",'
+            '"code":"STREAM_UNAVAILABLE"}'
+        ),
+    ),
     "unsubscribed": (
         protocol.unsubscribed(["energy", "water"]),
         '{"type":"unsubscribed","streams":["energy","water"]}',
@@ -565,6 +575,10 @@ def test_refusal_has_the_error_message_as_its_body() -> None:
     body = protocol.error_body(UNAUTHORIZED, "expired")
 
     assert frame.encode(frame.TEXT, body) == protocol.error(UNAUTHORIZED, "expired")
+
+
+def test_refusal_by_http_is_an_error_whatever_its_message_would_be() -> None:
+    assert orjson.loads(protocol.error_body(SHUTTING_DOWN))["type"] == "error"
 
 
 @pytest.mark.parametrize("on_lag", OnLag, ids=lambda on_lag: on_lag.value)

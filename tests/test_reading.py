@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import json
-from math import inf
 from typing import Any, get_args
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from energyws.reading import REASONS, BadRecord, Reason, decode, loads
+from energyws.reading import REASONS, BadRecord, Reason, decode
 
 LIMIT = 6000
 BOM = "\ufeff".encode()
@@ -203,23 +202,6 @@ def test_the_grammar_decides(value: bytes) -> None:
     else:
         assert passed == text
         assert is_object(text)
-
-
-@pytest.mark.parametrize("value", GOOD.values(), ids=GOOD.keys())
-def test_a_message_with_it_can_be_read(value: bytes) -> None:
-    message = loads(memoryview(b'{"type":"data","data":%b,"id":"1-2"}' % value))
-    assert message["id"] == "1-2"
-    assert type(message["data"]) is dict
-
-
-def test_what_the_quick_parser_cannot_represent_is_still_there() -> None:
-    message = loads(b'{"a":"x\\ud83d","b":-1e400,"c":%b,"d":%b}' % (b"1" * 400, b"1" * 5000))
-    assert message == {"a": "x\ud83d", "b": -inf, "c": int("1" * 400), "d": inf}
-
-
-def test_what_is_no_json_is_none() -> None:
-    with pytest.raises(ValueError, match="Expecting value"):
-        loads(b'{"a":}')
 
 
 @given(

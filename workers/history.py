@@ -130,13 +130,15 @@ class History(threading.Thread):
             return
         while True:
             try:
-                identity, body, whose = router.recv_multipart(zmq.NOBLOCK)
+                identity, body, *whose = router.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
             job = self._jobs.get(body)
             if job is None:
+                # While an upgrade is rolled out, a worker from before it does not say whose.
+                subject = (whose or [identity])[0].hex()
                 try:
-                    self._turns.join(whose.hex(), body, JOB_BYTES + BYTES_PER_BYTE * len(body))
+                    self._turns.join(subject, body, JOB_BYTES + BYTES_PER_BYTE * len(body))
                 except Full:
                     # The worker asks again if it still wants to know.
                     continue

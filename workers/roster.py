@@ -58,7 +58,7 @@ class Member(Closing, Protocol):
         """Send a ping, and clear `heard`."""
 
     def say(self, error: ErrorCode, detail: str = "") -> None:
-        """Send an error message."""
+        """Send an `error`, or the `notice` that this code is."""
 
     def close(self, close: Close) -> None:
         """Begin the closing handshake."""

@@ -224,7 +224,7 @@ class Session(WSListener):
             self.write(_PING)
 
     def say(self, error: ErrorCode, detail: str = "") -> None:
-        """Send an `error` message."""
+        """Send an `error`, or the `notice` that this code is."""
         self.write(protocol.error(error, detail))
 
     def reconnect(self, after_ms: int, close: Close) -> None:

@@ -12,7 +12,7 @@ import random
 import resource
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Final, cast, get_args
@@ -36,7 +36,7 @@ from energyws.control.fleet import Fleet
 from energyws.control.host import read_host
 from energyws.control.limits import Doubt, doubts
 from energyws.control.notify import manager
-from energyws.control.reload import Takes, plan
+from energyws.control.reload import Plan, Takes, plan
 from energyws.control.reloads import Reloads
 from energyws.control.rundir import RunDirectory
 from energyws.control.sockets import Listeners
@@ -114,6 +114,7 @@ class Supervisor:
                     "/workers": self._in_loop(self._scale),
                     "/rebalance": self._in_loop(self._rebalance),
                     "/roll": self._in_loop(self._roll),
+                    "/reload": self._in_loop(self._reload),
                     "/drain": self._in_loop(self._drain),
                     "/log": self._in_loop(self._log_level),
                 },
@@ -207,7 +208,7 @@ class Supervisor:
             self._fleet.replace()
             self._wake.set()
 
-    def _take(self, trigger: str, settings: Settings) -> None:
+    def _take(self, trigger: str, settings: Settings) -> Plan:
         change = plan(self._settings, settings)
         settings = change.settings
         if settings.server.workers != self._settings.server.workers:
@@ -227,6 +228,7 @@ class Supervisor:
         if change.consumer or change.workers:
             self._fleet.replace(consumer=change.consumer, workers=change.workers)
         self._wake.set()
+        return change
 
     def _look_after(self, now: float) -> None:
         """What is done every now and then, while the service is not on its way out."""
@@ -281,11 +283,14 @@ class Supervisor:
             case Halt():
                 self._halt = action
 
-    def _in_loop(self, act: Callable[[Any], tuple[int, Any]]) -> Callable[[Any], tuple[int, Any]]:
+    def _in_loop(
+        self, act: Callable[[Any], tuple[int, Any] | Awaitable[tuple[int, Any]]]
+    ) -> Callable[[Any], tuple[int, Any]]:
         """For the admin port's threads: what changes something runs in the loop."""
 
         async def acting(body: Any) -> tuple[int, Any]:
-            return act(body)
+            said = act(body)
+            return said if isinstance(said, tuple) else await said
 
         def call(body: Any) -> tuple[int, Any]:
             return asyncio.run_coroutine_threadsafe(acting(body), self._loop).result(ACT_SECONDS)
@@ -318,6 +323,16 @@ class Supervisor:
             return 409, {"error": "the service is draining"}
         self._replace()
         return 200, {"replacing": True}
+
+    async def _reload(self, body: Any) -> tuple[int, Any]:
+        if self._fleet.draining:
+            return 409, {"error": "the service is draining"}
+        # Shielded: another request may wait for the same reload.
+        outcome = await asyncio.shield(self._reloads.ask("POST /reload", self._load))
+        if outcome.problems:
+            problems = list(outcome.problems)
+            return 422, {"error": "refused: going on as before", "problems": problems}
+        return 200, {"changed": list(outcome.changed), "restart": list(outcome.restart)}
 
     def _drain(self, body: Any) -> tuple[int, Any]:
         if self._fleet.draining:

@@ -59,7 +59,8 @@ export interface Options {
   /**
    * The JWT, or a function that gives a fresh one. It is called for every connection, and whenever
    * the service says that a token expires soon. What it throws counts as a failed attempt and is
-   * tried again, unless it is a Refused: that ends the iteration.
+   * tried again, unless it is a Refused: that ends the iteration, or leaves a connection that is
+   * there with the token that it has.
    */
   token?: Token | (() => Token | Promise<Token>);
   /** Which streams; `['energy']` unless told. */
@@ -72,7 +73,10 @@ export interface Options {
   last?: number;
   /** What the service does when this client falls too far behind; `'skip'` unless told. */
   onLag?: 'skip' | 'latest' | 'disconnect';
-  /** Called at every change; `why` tells what a `waiting` client waits for, for people. */
+  /**
+   * Called at every change of state or cause; `why` tells people why a client is `waiting`, or still
+   * `connecting`.
+   */
   onState?: (state: State, why: string) => void;
   /** Where there is no global one (Node 20). */
   WebSocket?: new (url: string, protocols: string[]) => Socket;

@@ -210,7 +210,7 @@ export class EnergyClient {
    * @returns {boolean} whether it has a place in the order of the others
    */
   #arrived(connection, message) {
-    connection.error = message.type === 'error' ? message : null;
+    connection.remark = ['error', 'notice'].includes(message.type) ? message : null;
     switch (message.type) {
       case 'data':
       case 'lagged':
@@ -223,27 +223,56 @@ export class EnergyClient {
       case 'reconnect':
         connection.afterMs = message.after_ms;
         return false;
+      case 'authenticated':
+        connection.renewals = 0;
+        return false;
+      case 'notice':
       case 'error':
-        if (message.code === 'TOKEN_EXPIRING') {
-          void this.#renew(connection);
-        } else if (FATAL_ERRORS.has(message.code)) {
-          connection.end(NORMAL, message.message);
-        }
+        // A service of before there were notices sends errors for the same.
+        this.#remark(connection, message);
         return false;
       default:
         return false;
     }
   }
 
-  /** @param {Connection} connection */
-  async #renew(connection) {
-    if (typeof this.#options.token !== 'function') return;
-    try {
-      const token = await this.#freshToken();
-      if (typeof token === 'string') connection.send({ type: 'auth', token });
-    } catch {
-      // The service ends the connection when its token does; the next one asks for a token again.
+  /**
+   * @param {Connection} connection
+   * @param {any} message
+   */
+  #remark(connection, message) {
+    const { code } = message;
+    if (code === 'TOKEN_EXPIRING') {
+      void this.#renew(connection);
+    } else if (code === 'KEYS_UNAVAILABLE' && connection.asked) {
+      void this.#renew(connection, jitter(connection.renewals++));
+    } else if (code === 'STREAM_UNAVAILABLE') {
+      this.#enter(this.#state, inWords(message));
+    } else if (FATAL_ERRORS.has(code)) {
+      connection.end(NORMAL, inWords(message));
     }
+  }
+
+  /**
+   * @param {Connection} connection
+   * @param {number | null} afterMs
+   */
+  async #renew(connection, afterMs = null) {
+    if (typeof this.#options.token !== 'function' || connection.isRenewing) return;
+    connection.asked = connection.isRenewing = true;
+    for (let ms = afterMs; ; ms = jitter(connection.renewals++)) {
+      if (ms !== null) await connection.sleep(ms);
+      if (connection.ended) break;
+      try {
+        const token = await this.#freshToken();
+        if (typeof token === 'string') connection.send({ type: 'auth', token });
+        break;
+      } catch (error) {
+        // The service ends the connection with its token; the next one asks again.
+        if (error instanceof Refused) break;
+      }
+    }
+    connection.isRenewing = false;
   }
 
   /**
@@ -295,21 +324,19 @@ export class EnergyClient {
    * @param {Connection} connection
    * @returns {number} milliseconds until the next attempt; throws Refused where none would help
    */
-  #judge({ code, error, afterMs, overflowed, why }) {
+  #judge({ code, remark, afterMs, overflowed, why }) {
     // A function may give a token that is still good; twice refused, it does not.
     const renewable = typeof this.#options.token === 'function' && !this.#unauthorized;
     const unauthorized = UNAUTHORIZED.has(code);
     if (FATAL.has(code) || (unauthorized && !renewable)) {
-      throw new Refused(error ? `${error.code}: ${error.message}` : why, error?.code, code);
+      throw new Refused(why, remark?.code, code);
     }
-    if (FATAL_ERRORS.has(error?.code)) {
-      throw new Refused(`${error.code}: ${error.message}`, error.code);
-    }
+    if (FATAL_ERRORS.has(remark?.code)) throw new Refused(why, remark.code);
     this.#unauthorized = unauthorized;
     if (afterMs !== null) return afterMs;
-    const bound = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** this.#failures);
+    const ms = jitter(this.#failures);
     if (!overflowed) this.#failures += 1;
-    return Math.random() * bound;
+    return ms;
   }
 
   /**
@@ -371,11 +398,15 @@ class Connection {
    */
   afterMs = null;
   /**
-   * The service's last message, if that was an error.
+   * The service's last message, if that was an error or a notice: it gives the reason of a close.
    *
    * @type {any}
    */
-  error = null;
+  remark = null;
+  /** Whether the service has asked for a fresh token, and how often it could not be had since. */
+  asked = false;
+  isRenewing = false;
+  renewals = 0;
 
   #arrived;
   #onEnd;
@@ -385,8 +416,9 @@ class Connection {
   #queue = [];
   #characters = 0;
   #wake = () => {};
+  #interrupt = () => {};
   #heard = false;
-  #asked = false;
+  #pinged = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
@@ -425,7 +457,8 @@ class Connection {
       else this.end(Number(status), `HTTP ${status}`);
     });
     socket.addEventListener('close', ({ code, reason }) => {
-      this.end(code, reason ? `closed with ${code}: ${reason}` : `closed with ${code}`);
+      const why = reason ? `closed with ${code}: ${reason}` : `closed with ${code}`;
+      this.end(code, this.remark ? inWords(this.remark) : why);
     });
   }
 
@@ -438,6 +471,22 @@ class Connection {
     if (first === undefined) return null;
     this.#characters -= first.size;
     return first.message;
+  }
+
+  /**
+   * Until then, or until its end.
+   *
+   * @param {number} ms
+   * @returns {Promise<void>}
+   */
+  sleep(ms) {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#interrupt = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
   }
 
   /** @param {Record<string, unknown>} message */
@@ -460,6 +509,7 @@ class Connection {
     clearTimeout(this.#timer);
     this.#socket?.close();
     this.#onEnd();
+    this.#interrupt();
     this.#wake();
   }
 
@@ -493,11 +543,11 @@ class Connection {
 
   #look() {
     if (this.#heard) {
-      this.#heard = this.#asked = false;
-    } else if (this.#asked) {
+      this.#heard = this.#pinged = false;
+    } else if (this.#pinged) {
       this.end(ABNORMAL, 'silence');
     } else {
-      this.#asked = true;
+      this.#pinged = true;
       this.send({ type: 'ping' });
     }
   }
@@ -530,6 +580,21 @@ function merge(known, text) {
 function larger(a, b) {
   if (a.length !== b.length) return a.length > b.length ? a : b;
   return a > b ? a : b;
+}
+
+/**
+ * Full jitter, with a bound that doubles.
+ *
+ * @param {number} failures
+ * @returns {number} milliseconds
+ */
+function jitter(failures) {
+  return Math.random() * Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** failures);
+}
+
+/** @param {any} remark */
+function inWords({ code, message }) {
+  return `${code}: ${message}`;
 }
 
 /** @param {number[]} numbers */

@@ -209,6 +209,7 @@ def test_service_that_drains_takes_no_commands(run: Run) -> None:
     remote.post("/drain", None)
     for path, body in (
         *(("/drain", None), ("/roll", None), ("/rebalance", None), ("/workers", {"workers": 3})),
+        ("/reload", None),
     ):
         with pytest.raises(NotDone, match="409: the service is draining"):
             remote.post(path, body)

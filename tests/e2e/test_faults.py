@@ -295,7 +295,7 @@ def test_broker_that_comes_after_the_service(
             with open_peer(service) as peer:
                 assert peer.ask({"type": "ping"})["type"] == "pong"
                 peer.send({"type": "subscribe", "streams": ["energy"]})
-                assert peer.receive()["code"] == "STREAM_UNAVAILABLE"
+                assert peer.until("notice")["code"] == "STREAM_UNAVAILABLE"
                 status, answer = service.admin("/ready")
                 assert (status, answer["ready"]) == (503, False)
                 assert answer["reasons"]
@@ -316,7 +316,7 @@ def test_topic_that_comes_after_the_service(
     settings = config(broker.bootstrap, late, server={"workers": 1})
     with Service(tmp_path, settings) as service, open_peer(service) as peer:
         peer.send({"type": "subscribe", "streams": ["energy"]})
-        assert peer.receive()["code"] == "STREAM_UNAVAILABLE"
+        assert peer.until("notice")["code"] == "STREAM_UNAVAILABLE"
         service.wait_logged("topic cannot be read", f"topic={late}")
         status, answer = service.admin("/ready")
         assert status == 503
@@ -490,11 +490,11 @@ def test_token_that_expires_ends_the_connection_unless_renewed(serve: Serve) -> 
         return {"Authorization": f"Bearer {jwt.encode(claims, SECRET, algorithm='HS256')}"}
 
     with open_peer(service, additional_headers=short_lived()) as peer:
-        assert peer.receive()["code"] == "TOKEN_EXPIRING"
+        assert peer.until("notice")["code"] == "TOKEN_EXPIRING"
         assert peer.receive()["code"] == "TOKEN_EXPIRED"
         assert peer.closed() == (4401, "token expired")
     with open_peer(service, additional_headers=short_lived()) as peer:
-        assert peer.receive()["code"] == "TOKEN_EXPIRING"
+        assert peer.until("notice")["code"] == "TOKEN_EXPIRING"
         peer.send({"type": "auth", "token": token("somebody else")})
         assert peer.receive()["code"] == "UNAUTHORIZED"
         peer.send({"type": "auth", "token": token()})

@@ -4,10 +4,10 @@
  *     GET  /job     {"id", "url", "options", "renew", "rest"}, when there is another one
  *     POST /events  {"id", "events": […], "connects", "over"}: what happened since the last post;
  *                   answered by {"stop"}: whether to end it
- *     GET  /token   a fresh token, for jobs that renew
+ *     GET  /token   a fresh token, for jobs that renew; 403: nobody will give one, 500: not now
  */
 
-import { EnergyClient } from '../../energyws/web/energyws.js';
+import { EnergyClient, Refused } from '../../energyws/web/energyws.js';
 
 const base = globalThis.location?.origin ?? process.argv[2];
 const POST_EVERY_MS = 25;
@@ -17,7 +17,10 @@ function pause(ms) {
 }
 
 async function fetchToken() {
-  return (await fetch(`${base}/token`)).text();
+  const answer = await fetch(`${base}/token`);
+  if (answer.status === 403) throw new Refused('signed out');
+  if (!answer.ok) throw new Error('offline');
+  return answer.text();
 }
 
 async function consume(client, rest, events) {

@@ -168,8 +168,9 @@ class Agent:
     ) -> Job:
         """A client with these options.
 
-        renew: gives fresh tokens, to be asked for instead of options' own. rest: the application
-        pauses after every so many messages, for so many milliseconds.
+        renew: gives fresh tokens, to be asked for instead of options' own; raises ConnectionError
+        for one that cannot be had now, PermissionError for one that never can. rest: the
+        application pauses after every so many messages, for so many milliseconds.
         """
         if renew is not None:
             self.mint = renew
@@ -227,7 +228,7 @@ def _handler(agent: Agent) -> type[BaseHTTPRequestHandler]:
             elif path in _SERVED:
                 self._answer((ROOT / path).read_bytes(), "text/javascript")
             elif path == "token":
-                self._answer(agent.mint().encode(), "text/plain")
+                self._token()
             elif path == "job" and (job := agent.next_job()) is not None:
                 self._answer(json.dumps(job.request).encode(), "application/json")
             elif path == "job":
@@ -239,6 +240,14 @@ def _handler(agent: Agent) -> type[BaseHTTPRequestHandler]:
             told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             stop = agent.heard(told)
             self._answer(json.dumps({"stop": stop}).encode(), "application/json")
+
+        def _token(self) -> None:
+            try:
+                self._answer(agent.mint().encode(), "text/plain")
+            except PermissionError:
+                self._answer(b"", "text/plain", 403)
+            except ConnectionError:
+                self._answer(b"", "text/plain", 500)
 
         def _answer(self, body: bytes, kind: str, status: int = 200) -> None:
             self.send_response(status)

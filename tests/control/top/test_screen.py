@@ -71,7 +71,7 @@ def shown(picture: Picture, width: int, height: int) -> list[str]:
 
 
 def picture(of: View) -> Picture:
-    return Picture(of, "127.0.0.1:8081")
+    return Picture(of, "127.0.0.1:8490")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50), (60, 12), (40, 6), (10, 1)])
@@ -88,7 +88,7 @@ def test_screen_has_the_size_of_the_terminal(size: tuple[int, int], many: bool) 
 def test_screen_has_the_figures(size: tuple[int, int]) -> None:
     lines = shown(picture(service()), *size)
     text = "\n".join(lines)
-    assert lines[0] == "energyws 1.2.3 at 127.0.0.1:8081  ready"
+    assert lines[0] == "energyws 1.2.3 at 127.0.0.1:8490  ready"
     assert "workers 2 of 2 ready · clients 2,468 of 10,000 · lagging 6" in text
     assert "in 50/s · out 122k/s, 134 MiB/s · fan-out p99 2.5 ms" in text
     assert "history 4,096 frames, 1 m 22 s, 4.44 MiB · in workers ≥ 4,096, 1 m 22 s" in text
@@ -132,11 +132,11 @@ def test_the_worst_stay_when_not_all_have_room() -> None:
 
 def test_service_that_is_away_is_said_to_be() -> None:
     away = replace(
-        picture(service()), trouble="nobody answers on 127.0.0.1:8081: refused", age_seconds=12.3
+        picture(service()), trouble="nobody answers on 127.0.0.1:8490: refused", age_seconds=12.3
     )
     lines = shown(away, 80, 24)
     assert "no answer for 12 s, trying again" in lines[0]
-    assert lines[-2].startswith("nobody answers on 127.0.0.1:8081: refused")
+    assert lines[-2].startswith("nobody answers on 127.0.0.1:8490: refused")
 
 
 def test_question_comes_before_all_else() -> None:
