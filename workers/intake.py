@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from energyws.board import Field, Row
@@ -57,7 +58,10 @@ class _Warm:
 
 
 class Intake:
-    """One stream: records in, frames out; first what is read back, then what is live."""
+    """One stream: records in, frames out; first what is read back, then what is live.
+
+    on_bad is called with the partition of each record that is skipped.
+    """
 
     def __init__(
         self,
@@ -78,6 +82,7 @@ class Intake:
         self._max_bytes = settings.kafka.max_record_bytes
         self._row = row
         self._publisher = publisher
+        self.on_bad: Callable[[int], None] = lambda partition: None
         self._begin = list(found.begin)
         self._next = list(found.begin)
         self._live = list(found.live)
@@ -179,6 +184,7 @@ class Intake:
 
     def _skip(self, record: Record, bad: BadRecord) -> None:
         self._row.add(Field.BAD_RECORDS)
+        self.on_bad(record.partition)
         self._limited.warning(
             "record skipped",
             kind=bad.reason,

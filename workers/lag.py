@@ -57,3 +57,19 @@ class Progress:
             # The entry counts once it says whose it is.
             self._row[Field.PARTITIONS] = len(self._entries)
         return entry
+
+    def bad(self, stream: str, partition: int) -> None:
+        """A record was skipped."""
+        self._count(stream, partition, Place.BAD, 1)
+
+    def lost(self, stream: str, partition: int, count: int) -> None:
+        """Retention took so many before they were read."""
+        self._count(stream, partition, Place.LOST, count)
+
+    def _count(self, stream: str, partition: int, what: Place, count: int) -> None:
+        entry = self._entry(stream, partition)
+        if entry is None:
+            # What has no room of its own still counts for its stream.
+            listed = [at for key, at in self._entries.items() if key[0] == stream and key[1] >= 0]
+            entry = listed[0] if listed else 0
+        self._row.set_place(entry, what, self._row.place(entry, what) + count)
