@@ -6,10 +6,11 @@ WORKDIR /src
 COPY pyproject.toml setup.cfg README.md LICENSE ./
 COPY energyws energyws
 COPY workers workers
-# With the live view: its admin port is bound to loopback, so it is run in the container.
+# energyws/control has a link to it.
+COPY config/config.example.yaml config/
 # pip is of no use later, and would be one more thing to keep patched.
 RUN python3 -m venv /opt/energyws \
- && /opt/energyws/bin/pip install --no-cache-dir '.[top]' \
+ && /opt/energyws/bin/pip install --no-cache-dir . \
  && /opt/energyws/bin/pip uninstall --yes pip setuptools
 
 FROM ${BASE}

@@ -1,14 +1,18 @@
-# Every verb does its own set-up, from nothing but Python >= 3.11 and make.
+# Every verb does its own set-up, from nothing but make and Python 3.11 to 3.14.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check check-deploy e2e-kafka bench clean
+.PHONY: demo test test-pythons check check-deploy e2e-kafka bench clean
 
 demo: .venv/.runtime
 	@exec $(BIN)/energyws demo
 
 test: .venv/.dev
 	$(BIN)/pytest
+
+# The fast tests, and the demo once, with the other Pythons that this machine has.
+test-pythons: .venv/.dev
+	$(BIN)/python -m tests.pythons
 
 check: .venv/.dev
 	$(BIN)/ruff check
@@ -34,7 +38,7 @@ clean:
 
 # A stamp, not the interpreter in it: that stays behind when making the environment fails.
 .venv/.made:
-	@$(PYTHON) -c 'import sys; sys.exit("energyws needs Python 3.11 or later, this is " + sys.version.split()[0] + ": name one with PYTHON=…") if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] < (3, 15) else "energyws needs Python 3.11 to 3.14 (there are no wheels of its dependencies for later ones yet), this is " + sys.version.split()[0] + ": name one with PYTHON=python3.13")'
 	$(PYTHON) -m venv --clear .venv
 	@touch $@
 

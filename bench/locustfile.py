@@ -6,27 +6,38 @@
 
 Every user has a token and a subscription. A Dashboard stays for minutes and pings now and then; a
 Phone is put away and taken out again. Both drop their connection without a goodbye, and resume
-where they were. In Locust's statistics: `connect` and `resume`, until `subscribed` has come;
-`frame`, the delay from the record's own time, so the clocks should agree; `ping`. Failures are
-gaps, duplicates, what was not recovered, connections that broke by themselves, and no answer.
+where they were. In Locust's statistics, of type ws or wss as the host has it: `connect` and
+`resume`, until `subscribed` has come; `frame`, the delay from the record's own time, so the clocks
+should agree; `replay`, of a frame that was resumed, from `subscribe` on; `ping`. Failures are gaps,
+duplicates, what was not recovered, connections that broke by themselves, and no answer.
 
-It ends with status 1 when there was any failure, as Locust does.
+It ends with status 1 when there was any failure, as Locust does, and at once when the host is none
+or there is no token.
 """
 
 from __future__ import annotations
 
 import random
 import ssl
+import sys
 import time
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import gevent
 import orjson
 import websocket
 from gevent.event import Event
 from locust import User, between, events, task
+from locust.env import Environment
+from locust.runners import WorkerRunner
+
+# Locust makes the directory of this file importable, from which `bench` is not; nor is it from the
+# directory where Locust was started, unless that is the clone.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.track import Track
 from energyws.auth import mint
@@ -36,6 +47,7 @@ TOKEN_SECONDS: Final = 86_400
 # What a client that reconnects waits at most: the service is not to be met by all at once.
 BACKOFF_SECONDS: Final = 5.0
 STREAM: Final = "energy"
+ENDPOINT: Final = "/ws/energy"
 
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
@@ -66,6 +78,40 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--pace", type=float, default=1.0, help="users act so many times as often")
 
 
+def base_url(host: str) -> str:
+    """The host without the endpoint, which may have been given with it; raises ValueError."""
+    parts = urlsplit(host)
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise ValueError(f"--host {host}: use ws://HOST:PORT or, where there is TLS, wss://HOST")
+    return host.rstrip("/").removesuffix(ENDPOINT)
+
+
+def problem(host: str | None, options: Namespace) -> str | None:
+    """Why no user could connect; None if nothing is known to keep them from it."""
+    if not options.jwt and not options.jwt_secret:
+        return (
+            "no token: give --jwt-secret SECRET (or ENERGYWS_JWT_SECRET), "
+            "or --jwt TOKEN (or ENERGYWS_JWT)"
+        )
+    # Without a host it will be typed into the page.
+    if host is not None:
+        try:
+            base_url(host)
+        except ValueError as error:
+            return str(error)
+    return None
+
+
+@events.init.add_listener  # type: ignore[untyped-decorator]
+def check_options(environment: Environment, **others: Any) -> None:
+    """End before anything is started, if no user could connect; a worker has its master's word."""
+    assert environment.parsed_options is not None
+    if not isinstance(environment.runner, WorkerRunner) and (
+        wrong := problem(environment.host, environment.parsed_options)
+    ):
+        sys.exit(wrong)
+
+
 class StreamUser(User):
     """A connection, a greenlet that reads it, and what this user has received."""
 
@@ -77,11 +123,16 @@ class StreamUser(User):
         assert options is not None
         self._options = options
         self._pace: float = options.pace
+        self._kind = urlsplit(self.host or "").scheme
         self._track = Track(dense=options.dense)
         self._name = f"locust-{random.getrandbits(48):x}"
         self._connection: websocket.WebSocket | None = None
         self._reader: gevent.Greenlet[..., None] | None = None
         self._pong = Event()
+        # Of the newest connection: how many frames may be replayed, when it subscribed in Unix
+        # seconds, and by the clock that measures.
+        self._replayed = 0
+        self._subscribed_at = self._began = 0.0
         self._connect()
 
     def on_stop(self) -> None:
@@ -130,16 +181,18 @@ class StreamUser(User):
         began = time.perf_counter()
         try:
             connection = self._open()
-        except (OSError, websocket.WebSocketException) as error:
+        except (OSError, websocket.WebSocketException, ValueError) as error:
             self._tell(name, began, error=error)
             return
         try:
+            self._subscribed_at, self._began = time.time(), time.perf_counter()
             connection.send(orjson.dumps(self._subscription()).decode())
             told = self._subscribed(connection)
         except (OSError, websocket.WebSocketException, ValueError) as error:
             self._tell(name, began, error=error)
             _abandon(connection)
             return
+        self._replayed = told.get("replayed", 0)
         wrong = self._track.subscribed(told)
         self._tell(name, began, error=None if wrong is None else ValueError(wrong))
         self._connection = connection
@@ -152,7 +205,8 @@ class StreamUser(User):
             token = mint(options.jwt_secret, self._name, TOKEN_SECONDS, time.time())
         verify = {"ca_certs": options.ca} if options.ca else {}
         return websocket.create_connection(
-            f"{self.host}/ws/energy",
+            # The host may have been typed into the page, which shows what is wrong with it.
+            base_url(self.host or "") + ENDPOINT,
             header={"Authorization": f"Bearer {token}"},
             timeout=ANSWER_SECONDS,
             sslopt={"cert_reqs": ssl.CERT_REQUIRED, **verify},
@@ -198,8 +252,7 @@ class StreamUser(User):
         message = orjson.loads(raw)
         match message["type"]:
             case "data":
-                delay = time.time() - datetime.fromisoformat(message["timestamp"]).timestamp()
-                self._report("frame", delay, self._track.data(message["id"]), len(raw))
+                self._frame(message, len(raw))
             case "lagged":
                 self._report("frame", 0.0, self._track.lagged(message), len(raw))
             case "pong":
@@ -207,13 +260,24 @@ class StreamUser(User):
             case "error":
                 self._report("connection", 0.0, str(message.get("code")), len(raw))
 
+    def _frame(self, message: dict[str, Any], size: int) -> None:
+        written = datetime.fromisoformat(message["timestamp"]).timestamp()
+        wrong = self._track.data(message["id"])
+        # The service tells how many are replayed at most, and those were there before.
+        if self._replayed and written < self._subscribed_at:
+            self._replayed -= 1
+            self._report("replay", time.perf_counter() - self._began, wrong, size)
+        else:
+            self._replayed = 0
+            self._report("frame", time.time() - written, wrong, size)
+
     def _tell(self, name: str, began: float, *, error: Exception | None) -> None:
         problem = None if error is None else f"{type(error).__name__}: {error}"
         self._report(name, time.perf_counter() - began, problem, 0)
 
     def _report(self, name: str, seconds: float, problem: str | None, size: int) -> None:
         self.environment.events.request.fire(
-            request_type="wss",
+            request_type=self._kind,
             name=name,
             response_time=max(0.0, seconds * 1000),
             response_length=size,

@@ -1,4 +1,4 @@
-"""The `energyws` command: its verbs. Nothing but this and energyws.tail prints."""
+"""The `energyws` command and its verbs; those for a running service: energyws.control.commands."""
 
 from __future__ import annotations
 
@@ -10,18 +10,13 @@ import re
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, get_args
+from typing import Final
 
+from energyws.control.arguments import add_config, load
+from energyws.control.commands import add_commands
 from energyws.errors import ConfigError, EnergywsError, ExitCode
-from energyws.settings import Level, Settings
 from energyws.version import installed
 
-if TYPE_CHECKING:
-    from energyws.control.remote import Remote
-
-DEFAULT_CONFIG: Final = "config/config.yaml"
-STATUS_SECONDS: Final = 1.0
 _DURATION: Final = re.compile(r"([0-9]+)([smhd])")
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -30,6 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code of the process."""
     options = _parser().parse_args(arguments)
     try:
+        if options.linux_only and sys.platform != "linux":
+            raise EnergywsError(
+                f"the service runs on Linux only, and this is {sys.platform}; "
+                "its clients run anywhere: energyws.client, energyws tail, energyws status"
+            )
         code: int = options.run(options)
     except ConfigError as error:
         print("The configuration cannot be used:", file=sys.stderr)
@@ -53,42 +53,26 @@ def _parser() -> argparse.ArgumentParser:
         prog="energyws", description="Kafka or Redpanda topics to WebSocket clients."
     )
     parser.add_argument("--version", action="version", version=installed())
+    parser.set_defaults(linux_only=False)
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
     serve = verbs.add_parser("serve", help="run the service")
-    _add_config(serve)
-    serve.set_defaults(run=_serve)
+    add_config(serve)
+    serve.set_defaults(run=_serve, linux_only=True)
 
     check = verbs.add_parser("check-config", help="check the configuration and print it")
-    _add_config(check)
-    check.set_defaults(run=_check_config)
+    add_config(check)
+    check.set_defaults(run=_check_config, linux_only=True)
 
-    scale = verbs.add_parser("scale", help="have a running service use N workers")
-    scale.add_argument("workers", type=int, metavar="N")
-    _add_admin(scale)
-    scale.set_defaults(run=_scale)
-
-    rebalance = verbs.add_parser(
-        "rebalance", help="have workers with more than their share of clients shed some"
+    example = verbs.add_parser(
+        "example-config", help="print a configuration to begin with: every key, explained"
     )
-    _add_admin(rebalance)
-    rebalance.set_defaults(run=_rebalance)
+    example.set_defaults(run=_example_config)
 
-    top = verbs.add_parser("top", help="watch a running service, and steer it")
-    _add_admin(top)
-    top.set_defaults(run=_top)
-
-    status = verbs.add_parser("status", help="print what a running service shows of itself")
-    status.add_argument("--json", action="store_true", help="all of it, for scripts")
-    _add_admin(status)
-    status.set_defaults(run=_status)
-    log = verbs.add_parser("log", help="have all processes of a running service log at LEVEL")
-    log.add_argument("level", type=str.upper, choices=get_args(Level), metavar="LEVEL")
-    _add_admin(log)
-    log.set_defaults(run=_log)
+    add_commands(verbs)
 
     token = verbs.add_parser("token", help="mint a development token from auth.jwt_secret")
-    _add_config(token)
+    add_config(token)
     token.add_argument("--sub", required=True, metavar="SUBJECT", help="whose token it is")
     token.add_argument(
         "--ttl", type=_duration, default=3600, metavar="DURATION", help="30s, 15m, 1h, 7d (1h)"
@@ -105,34 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--workers", type=int, default=2, metavar="N", help="worker processes (2)")
     demo.add_argument("--port", type=int, default=8080, help="the WebSocket port (8080; 0: any)")
     demo.add_argument("--count", type=int, metavar="N", help="stop after N readings")
-    demo.set_defaults(run=_demo)
+    demo.set_defaults(run=_demo, linux_only=True)
     return parser
-
-
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=Path(os.environ.get("CONFIG_PATH") or DEFAULT_CONFIG),
-        help=f"the YAML file (default: $CONFIG_PATH, else {DEFAULT_CONFIG})",
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="overrides",
-        metavar="SECTION.KEY=VALUE",
-        help="override one key (repeatable)",
-    )
-
-
-def _add_admin(parser: argparse.ArgumentParser) -> None:
-    _add_config(parser)
-    parser.add_argument(
-        "--admin",
-        metavar="URL",
-        help="http://HOST:PORT of its admin port (default: as the configuration says)",
-    )
 
 
 def _add_tail(tail: argparse.ArgumentParser) -> None:
@@ -171,29 +129,22 @@ def _duration(text: str) -> int:
     return int(match[1]) * _UNIT_SECONDS[match[2]]
 
 
-# The control plane's libraries are imported where they are used: `energyws tail` needs none.
-def _load(options: argparse.Namespace) -> Settings:
-    from energyws.control.config import load
-
-    return load(options.config, env=os.environ, overrides=options.overrides)
-
-
 def _serve(options: argparse.Namespace) -> int:
     from energyws.control.config import check_files
     from energyws.control.supervisor import serve
     from energyws.log import configure
 
-    settings = _load(options)
+    settings = load(options)
     check_files(settings)
     configure(settings.log, "supervisor")
-    return serve(settings, lambda: _load(options))
+    return serve(settings, lambda: load(options))
 
 
 def _check_config(options: argparse.Namespace) -> int:
     from energyws.control.config import check_files, describe, warnings
     from energyws.control.trial import Trial
 
-    settings = _load(options)
+    settings = load(options)
     check_files(settings)
     asyncio.run(Trial().of(settings))
     print(describe(settings), end="")
@@ -202,69 +153,17 @@ def _check_config(options: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-def _remote(options: argparse.Namespace) -> Remote:
-    from energyws.control.remote import Remote
+def _example_config(options: argparse.Namespace) -> int:
+    from energyws.control.config import example
 
-    return Remote(_load(options).admin, options.admin)
-
-
-def _scale(options: argparse.Namespace) -> int:
-    said = _remote(options).post("/workers", {"workers": options.workers})
-    print(f"workers: {said['before']} before, {said['workers']} now")
-    return ExitCode.OK
-
-
-def _log(options: argparse.Namespace) -> int:
-    said = _remote(options).post("/log", {"level": options.level})
-    print(f"log level: {said['before']} before, {said['level']} now")
-    return ExitCode.OK
-
-
-def _rebalance(options: argparse.Namespace) -> int:
-    shed = _remote(options).post("/rebalance", None)["shed"]
-    for name, count in shed.items():
-        print(f"{name} sheds {count} clients")
-    if not shed:
-        print("no worker has more than its share")
-    return ExitCode.OK
-
-
-def _top(options: argparse.Namespace) -> int:
-    try:
-        from energyws.control.top.live import run
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != "rich":
-            raise
-        raise EnergywsError(
-            "energyws top needs rich: pip install 'energyws[top]'; "
-            "without it there is: energyws status"
-        ) from None
-    return run(_remote(options))
-
-
-def _status(options: argparse.Namespace) -> int:
-    from energyws.control.top.service import look
-
-    remote = _remote(options)
-    first = look(remote)
-    if options.json:
-        import orjson
-
-        print(orjson.dumps(first).decode())
-        return ExitCode.OK
-    from energyws.control.top.model import view
-    from energyws.control.top.summary import summary
-
-    # Rates are differences.
-    time.sleep(STATUS_SECONDS)
-    print(summary(view(look(remote), first)))
+    print(example(), end="")
     return ExitCode.OK
 
 
 def _token(options: argparse.Namespace) -> int:
     from energyws.auth import mint
 
-    auth = _load(options).auth
+    auth = load(options).auth
     if auth.jwt_secret is None:
         raise ConfigError(
             ["auth.jwt_secret is not set: only the issuer behind auth.jwks_url can mint tokens"]

@@ -18,8 +18,9 @@ class Limited:
 
     A kind is an event, or, of one that tells for example reasons apart, an event and `kind`: one
     of a few words of ours. `held_back` in a line is the number of those of its kind that were not
-    written since the line before. When the seconds are over and no other came, the newest one that
-    was held back is written (`tell_held_back`): the count does not wait for the next flood.
+    written since the line before, where there are any. When the seconds are over and no other
+    came, the newest one that was held back is written (`tell_held_back`): the count does not wait
+    for the next flood.
     """
 
     __slots__ = ("_clock", "_kinds", "_lock", "_log", "_seconds")
@@ -65,7 +66,7 @@ class Limited:
             for (event, _), each in self._kinds.items():
                 if each.held and (at_once or each.next <= now):
                     level, fields = each.newest
-                    due.append((level, event, {**fields, "held_back": each.held - 1}))
+                    due.append((level, event, {**fields, **_count(each.held - 1)}))
                     each.held = 0
                     each.next = now + self._seconds
             if not any(each.held for each in self._kinds.values()):
@@ -86,10 +87,14 @@ class Limited:
                 return
             held, each.held = each.held, 0
             each.next = now + self._seconds
-        fields["held_back"] = held
+        fields |= _count(held)
         if fault:
             fields["traceback"] = _where()
         self._log.emit(level, event, fields)
+
+
+def _count(held: int) -> dict[str, object]:
+    return {"held_back": held} if held else {}
 
 
 class _Kind:

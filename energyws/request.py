@@ -103,9 +103,11 @@ def head_size(data: bytes) -> int | None:
     line, whole, _ = data[:MAX_HEAD_BYTES].partition(b"\r\n")
     if len(line) > _LONGEST_METHOD + MAX_TARGET_BYTES:
         raise BadRequest(URI_TOO_LONG)
-    if len(data) >= MAX_HEAD_BYTES or data.count(b"\r\n") > MAX_FIELDS + 1:
+    if len(data) >= MAX_HEAD_BYTES:
         raise BadRequest(HEADERS_TOO_LARGE)
-    if data and not whole and not _BEGINNING.fullmatch(line):
+    if whole:
+        parse_line(data)
+    elif data and not _BEGINNING.fullmatch(line):
         # TLS, for example, or another protocol.
         raise BadRequest(BAD_REQUEST, "the request line is none")
     if data.count(b"\n") != data.count(b"\r\n"):
@@ -114,7 +116,10 @@ def head_size(data: bytes) -> int | None:
 
 
 def parse_line(head: bytes) -> tuple[str, str, str, int]:
-    """Method, path, query and minor version of a whole head; raises BadRequest."""
+    """Method, path, query and minor version of a head whose first line is whole.
+
+    Raises BadRequest, also for too many fields.
+    """
     line, _, fields = head.partition(b"\r\n")
     if len(line) > _LONGEST_METHOD + MAX_TARGET_BYTES:
         raise BadRequest(URI_TOO_LONG)

@@ -205,7 +205,7 @@ class Admin:
     __pydantic_config__ = _STRICT
 
     host: Text = "127.0.0.1"
-    port: Port = 8081
+    port: Port = 8490
     token: Text | None = field(default=None, repr=False)
 
 

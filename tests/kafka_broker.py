@@ -1,6 +1,8 @@
 """A real Apache Kafka for tests: one KRaft node, from Maven Central's jars, without Docker.
 
-    python tests/kafka_broker.py -- COMMAND ...    runs COMMAND with REDPANDA_BROKERS set
+    python tests/kafka_broker.py -- COMMAND ...    runs COMMAND with REDPANDA_BROKERS set;
+                                                   REDPANDA_SASL_BROKERS: the same for READER;
+                                                   REDPANDA_CONTROLLER: where another broker joins
     python tests/kafka_broker.py                   prints its address and runs until Ctrl-C
 
 Needs a JDK 17 and Maven (Debian: openjdk-17-jre-headless, maven). The jars are kept in
@@ -32,6 +34,10 @@ from confluent_kafka.admin import AdminClient
 VERSION: Final = "4.3.1"
 _LOG4J_VERSION: Final = "2.24.3"
 
+# Who comes by the SASL listener may do what ACLs allow; on the other one everybody may do all.
+READER: Final = "reader"
+READER_PASSWORD: Final = "reader-password"
+
 _START_TIMEOUT: Final = 60.0
 _STOP_TIMEOUT: Final = 20.0
 _LOG_TAIL: Final = 3000
@@ -59,16 +65,34 @@ _POM: Final = f"""\
 </project>
 """
 
+# The first node, and one that joins it.
+_FIRST: Final = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers={controller}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:{port},SASL://127.0.0.1:{sasl_port},CONTROLLER://{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL://127.0.0.1:{sasl_port},\
+CONTROLLER://{controller}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.name.sasl.sasl.enabled.mechanisms=PLAIN
+listener.name.sasl.plain.sasl.jaas.config=\
+org.apache.kafka.common.security.plain.PlainLoginModule required user_{reader}="{password}";
+"""
+_SECOND: Final = """\
+process.roles=broker
+node.id=2
+controller.quorum.bootstrap.servers={controller}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:{port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+"""
 # Topics are the tests' to create. Retention and compaction work within a second, and a killed
 # broker's registration lapses in one (by default a restart after a crash waits for 9).
 _PROPERTIES: Final = """\
-process.roles=broker,controller
-node.id=1
-controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}
-controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
 log.dirs={data}
 auto.create.topics.enable=false
 offsets.topic.num.partitions=1
@@ -105,9 +129,11 @@ class KafkaBroker:
     """A running broker with an empty log, on a port of 127.0.0.1 that stays the same.
 
     Start it from a thread that outlives it: on Linux it dies with the thread that started it.
+    joins: the controller and the id of a cluster that it is to be a second broker of.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, joins: tuple[str, str] | None = None) -> None:
+        self._joins = joins
         self._java = _tool("java", "openjdk-17-jre-headless")
         self._jars = fetch_jars()
         self._directory = Path(tempfile.mkdtemp(prefix="energyws-kafka-"))
@@ -134,6 +160,11 @@ class KafkaBroker:
     def bootstrap(self) -> str:
         """`127.0.0.1:PORT`."""
         return f"127.0.0.1:{self._port}"
+
+    @property
+    def sasl_bootstrap(self) -> str:
+        """`127.0.0.1:PORT` for READER (SASL_PLAINTEXT, PLAIN), who may do what ACLs allow."""
+        return f"127.0.0.1:{self._sasl_port}"
 
     @property
     def pid(self) -> int | None:
@@ -196,16 +227,28 @@ class KafkaBroker:
         return self._directory / "broker.log"
 
     def _format(self) -> None:
-        self._port, controller_port = _free_ports()
+        self._port, self._sasl_port, controller_port = _free_ports()
+        if self._joins is None:
+            self.controller = f"127.0.0.1:{controller_port}"
+            cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        else:
+            self.controller, cluster_id = self._joins
+        template = (_FIRST if self._joins is None else _SECOND) + _PROPERTIES
         self._properties.write_text(
-            _PROPERTIES.format(port=self._port, controller_port=controller_port, data=self.data)
+            template.format(
+                port=self._port,
+                sasl_port=self._sasl_port,
+                controller=self.controller,
+                reader=READER,
+                password=READER_PASSWORD,
+                data=self.data,
+            )
         )
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         command = [
             *self._command("-Xmx128M"),
             "kafka.tools.StorageTool",
             "format",
-            "--standalone",
+            "--standalone" if self._joins is None else "--no-initial-controllers",
             f"--cluster-id={cluster_id}",
             f"--config={self._properties}",
         ]
@@ -296,13 +339,14 @@ def _tool(name: str, package: str) -> str:
     return found
 
 
-def _free_ports() -> tuple[int, int]:
-    # Both are held at the same time, so they differ.
+def _free_ports() -> tuple[int, int, int]:
+    # All are held at the same time, so they differ.
     with (
         socket.create_server(("127.0.0.1", 0)) as one,
         socket.create_server(("127.0.0.1", 0)) as two,
+        socket.create_server(("127.0.0.1", 0)) as three,
     ):
-        return one.getsockname()[1], two.getsockname()[1]
+        return one.getsockname()[1], two.getsockname()[1], three.getsockname()[1]
 
 
 @contextlib.contextmanager
@@ -329,9 +373,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _ended_by_signals(), KafkaBroker() as broker:
             if not command:
-                print(broker.bootstrap, flush=True)
+                print(broker.bootstrap, broker.sasl_bootstrap, broker.controller, flush=True)
                 signal.pause()
-            environment = {**os.environ, "REDPANDA_BROKERS": broker.bootstrap}
+            environment = {
+                **os.environ,
+                "REDPANDA_BROKERS": broker.bootstrap,
+                "REDPANDA_SASL_BROKERS": broker.sasl_bootstrap,
+                "REDPANDA_CONTROLLER": broker.controller,
+            }
             return subprocess.run(command, env=environment, check=False).returncode
     except KafkaBrokerError as error:
         sys.stderr.write(f"kafka_broker: {error}\n")

@@ -9,6 +9,7 @@
 # It ends with status 0 when the unit, installed as its first lines say,
 #   - is started once the service is ready, as a user of its own and under all restrictions,
 #   - serves readings, with the secret that systemd hands over,
+#   - is looked at and reloaded from a shell that knows no secret,
 #   - reloads, and goes on as before when the new configuration is refused,
 #   - is restarted when the supervisor hangs, drains when it is stopped, and
 #   - is not restarted when its configuration cannot be used.
@@ -149,6 +150,14 @@ grep -E '^(Uid|CapEff|NoNewPrivs|Seccomp):' "/proc/$pid/status"
 say "readings"
 WS_TOKEN=$(energyws token --config $config --sub steps) \
     energyws tail ws://127.0.0.1:8080/ws/energy --count 3 | cut -c1-80
+
+say "a shell beside it, that has no secret and is nobody"
+first=$(setpriv --reuid=65534 --regid=65534 --clear-groups \
+    /opt/energyws/bin/energyws status --config $config | head -1)
+echo "$first"
+[[ $first == *': ready' ]]
+/opt/energyws/bin/energyws reload | grep '^reloaded; changed: nothing$'
+until_logged ' reloaded .*POST /reload'
 
 say "reload"
 systemctl reload energyws

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +20,13 @@ import yaml
 from tests.service import SECRET, Records, Service, eventually, token
 
 ROOT = Path(__file__).parent.parent
+# As the demo prints it.
+TOP = re.compile(r"energyws top --admin (http://127\.0\.0\.1:[0-9]+)$")
+# What only Linux or only POSIX has, and what the clients need not have installed.
+NOT_EVERYWHERE = [
+    *("fcntl", "grp", "pty", "pwd", "resource", "termios", "tty", "uvloop"),
+    *("confluent_kafka", "prometheus_client", "psutil", "pydantic", "rich", "yaml", "zmq"),
+]
 
 
 def energyws(
@@ -108,10 +117,71 @@ def test_option_that_librdkafka_does_not_know_is_found_by_the_check(directory: P
     assert 'No such configuration property: "secruity.protocol"' in done.stderr
 
 
+def test_example_is_printed_and_can_be_used(tmp_path: Path) -> None:
+    done = energyws("example-config", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout == (ROOT / "config" / "config.example.yaml").read_text()
+    (tmp_path / "new.yaml").write_text(done.stdout)
+    done = energyws("check-config", "--config=new.yaml", cwd=tmp_path, JWT_SECRET=SECRET)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_example_is_installed_with_the_package(tmp_path: Path) -> None:
+    source, installed = tmp_path / "source", tmp_path / "installed"
+    source.mkdir()
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "energyws", "workers"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, source / name)
+    subprocess.run(
+        [
+            *(sys.executable, "-c", "import setuptools; setuptools.setup()"),
+            *("--quiet", "build", f"--build-lib={installed}"),
+        ],
+        cwd=source,
+        check=True,
+        timeout=80,
+    )
+    done = energyws("example-config", cwd=tmp_path, PYTHONPATH=str(installed))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (ROOT / "config" / "config.example.yaml").read_text()
+
+
+def elsewhere(platform: str, program: str) -> subprocess.CompletedProcess[str]:
+    """Run a program as if on another system, where this one's modules are not."""
+    lines = [
+        # It has what every system has, under other names.
+        "import asyncio",
+        f"import sys; sys.platform = {platform!r}",
+        f"sys.modules.update(dict.fromkeys({NOT_EVERYWHERE!r}))",
+    ]
+    return subprocess.run(
+        [sys.executable, "-c", "\n".join([*lines, program])],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+@pytest.mark.parametrize("verb", ["serve", "demo", "check-config"])
+def test_service_elsewhere_than_on_linux_is_refused_in_one_line(verb: str, platform: str) -> None:
+    done = elsewhere(platform, f"from energyws.cli import main; sys.exit(main([{verb!r}]))")
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert f"runs on Linux only, and this is {platform}" in line
+
+
+def test_client_can_be_imported_anywhere() -> None:
+    done = elsewhere("win32", "import energyws.client; print(energyws.client.Client)")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_missing_configuration_says_how_to_make_one(tmp_path: Path) -> None:
     done = energyws("serve", cwd=tmp_path, CONFIG_PATH="")
     assert done.returncode == 2
-    assert "cp config/config.example.yaml config/config.yaml" in done.stderr
+    assert "energyws example-config > config/config.yaml" in done.stderr
 
 
 def test_previous_secret_that_is_a_key_pair_is_found_by_the_check(directory: Path) -> None:
@@ -212,7 +282,13 @@ def test_status_is_for_people_and_with_json_for_scripts(
     assert "let me" not in done.stderr
 
 
-@pytest.mark.parametrize("url", ["https://127.0.0.1:1", "127.0.0.1:1", "http://127.0.0.1:x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("https://127.0.0.1:1", "127.0.0.1:1", "http://127.0.0.1:x", "localhost:8490"),
+        *("http://", "http://[::1", "http://a b:1", "http://127.0.0.1:99999", ""),
+    ],
+)
 def test_admin_address_that_is_none_is_refused(url: str, directory: Path) -> None:
     done = energyws("status", "--admin", url, cwd=directory, JWT_SECRET=SECRET)
     assert (done.returncode, done.stderr) == (1, "energyws: --admin: use http://HOST:PORT\n")
@@ -226,6 +302,24 @@ def test_demo_shows_readings_and_leaves_no_process() -> None:
         len([line for line in done.stdout.splitlines() if line.endswith(" W") or " W  " in line])
         == 3
     )
+
+
+def test_demo_can_be_watched_from_another_terminal(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "energyws.cli", "demo", "--port=0", "--workers=1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+    ) as demo:
+        assert demo.stdout is not None
+        (url,) = next(found for line in demo.stdout if (found := TOP.findall(line)))
+        done = energyws("status", "--admin", url, cwd=tmp_path)
+        demo.send_signal(signal.SIGINT)
+        demo.stdout.read()
+        demo.wait(30)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energyws.settings import Auth, Issuer, Kafka, Settings, Stream, Tls, dumps, loads
+from energyws.settings import Admin, Auth, Issuer, Kafka, Settings, Stream, Tls, dumps, loads
 
 SECRET = "canary-of-more-than-thirty-two-bytes"
 
@@ -30,6 +30,32 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
     if kind == str | int | float | bool:
         return st.text() | st.integers() | st.floats(allow_nan=False) | st.booleans()
     return st.from_type(kind)
+
+
+# What runs beside it, by the ports that its own documents give: the brokers and what belongs to
+# them, what watches them, and what a smart home has.
+NEIGHBOURS = {
+    "Kafka": {9091, 9092, 9093, 9094, 19092, 29092},
+    "ZooKeeper": {2181, 2888, 3888},
+    "Redpanda": {8081, 8082, 8083, 9092, 9644, 18081, 18082, 19092, 19644, 33145, 8080, 4195},
+    "Confluent": {8081, 8082, 8083, 8088, 8090, 9021, 8085, 8086},
+    "Kafka's tools": {7071, 8000, 8080, 8081, 9000, 9020, 9090, 9308, 9404, 9999, 3030, 9991},
+    "Flink, Spark": {6123, 8081, 4040, 7077, 8080, 18080},
+    "Prometheus and its kin": {3000, 3100, 9090, 9091, 9093, 9094, 9100, 9115, 9121, 9187, 9464},
+    "VictoriaMetrics, InfluxDB": {8428, 8429, 8480, 8481, 8482, 8086, 8088, 8094, 8186},
+    "OpenTelemetry": {4317, 4318, 8888, 8889, 13133, 55679, 14268, 16686, 9411},
+    "proxies": {80, 443, 1936, 8080, 8404, 8443, 9901, 15000, 15020, 15021, 15090},
+    "Kubernetes": {6443, 8080, 8081, 8443, 9443, 10248, 10250, 10255, 10256, 2379, 2380},
+    "smart home": {1880, 1883, 7070, 8083, 8123, 8883, 9001, 18083},
+    "load generators": {8089, 5557},
+}
+
+
+@pytest.mark.parametrize("name", NEIGHBOURS)
+def test_default_admin_port_is_nobody_elses(name: str) -> None:
+    assert Admin().port not in NEIGHBOURS[name]
+    # Nor one that the kernel gives to outgoing connections (ip_local_port_range), nor root's.
+    assert 1024 <= Admin().port < 32768
 
 
 @settings(deadline=None)

@@ -10,6 +10,7 @@ side, `Past.load` reads some of them, and the partitions are merged as far as th
 
 from __future__ import annotations
 
+import sys
 import time
 from bisect import bisect_left
 from collections import OrderedDict
@@ -26,7 +27,7 @@ from energyws.history import Block, block_records, first_since
 from energyws.position import Position, start
 from energyws.settings import Settings
 from workers.blocks import BlockReader, Range, Taken, Unreadable, weight
-from workers.discovery import Topic, describe, list_offsets
+from workers.metadata import Topic, describe, list_offsets
 
 CACHE_BYTES: Final = 16 << 20
 # The cache is larger for topics of many partitions: one merge holds a block of each.
@@ -55,11 +56,11 @@ class View(NamedTuple):
 
 
 class NotYet(EnergywsError):
-    """The topic was made anew, and the live side has yet to notice."""
+    """The topic was made anew, and the live side has yet to notice; or a partition is away."""
 
 
 class Archive:
-    """The logs of all streams. Whatever it does may raise KafkaException or Unreadable."""
+    """The logs of all streams. Whatever it does may raise KafkaException, Unreadable or Unknown."""
 
     def __init__(self, settings: Settings, client: Mapping[str, Any], row: Row) -> None:
         self.settings = settings
@@ -82,7 +83,10 @@ class Archive:
         now = time.monotonic()
         past = self._pasts.get(stream)
         if past is None or past.epoch != view.epoch or now - past.seen_at >= LOWS_SECONDS:
-            topic = describe(self.admin, self.topic(stream))
+            # Of a topic that has outgrown positions, those are read that the live side reads.
+            topic = describe(
+                self.admin, self.topic(stream), known_epoch=view.topic_epoch, most=sys.maxsize
+            )
             if topic.epoch != view.topic_epoch or len(topic.ends) < len(view.head.offsets):
                 raise NotYet(stream)
             if past is None or past.epoch != view.epoch or past.size != _size(topic):
@@ -90,7 +94,14 @@ class Archive:
                     self._cached -= sum(map(_weight, past.blocks.values()))
                 past = self._pasts[stream] = Past(self, stream, view.epoch, _size(topic))
             past.seen_at = now
-            past.lows = start(view.epoch, (low for low, _ in topic.ends))
+            past.unreadable = frozenset(topic.waits)
+            past.lows = start(
+                view.epoch,
+                (
+                    view.head.next_offset(partition) if ends is None else ends[0]
+                    for partition, ends in enumerate(topic.ends[: len(view.head.offsets)])
+                ),
+            )
         past.head = view.head
         return past
 
@@ -154,6 +165,7 @@ class Past:
         self.size = size
         self.frames = DataFrames(stream)
         self.lows = self.head = start(epoch, [])
+        self.unreadable: frozenset[int] = frozenset()
         self.seen_at = 0.0
         # By partition and the multiple of its size where a block begins, or would but for the log.
         self.blocks: OrderedDict[_Key, Block] = OrderedDict()
@@ -188,6 +200,12 @@ class Past:
     def key(self, partition: int, offset: int) -> _Key:
         """Where a block that begins at an offset is kept, at the partition's present size."""
         return partition, offset - offset % self._sizes.get(partition, self.size)
+
+    def require(self, position: Position) -> None:
+        """Raises NotYet where what follows a position lies in a partition that is away."""
+        for partition in self.unreadable:
+            if position.next_offset(partition) < self.head.next_offset(partition):
+                raise NotYet(self.stream)
 
     def block(self, partition: int, offset: int) -> Block:
         """The block that holds an offset, read now if need be."""
@@ -253,13 +271,15 @@ class Past:
 
     def since(self, since_ms: int) -> Position:
         """The position before the first record of each partition that is not older."""
-        partitions = range(len(self.head.offsets))
+        readable = [p for p in range(len(self.head.offsets)) if p not in self.unreadable]
         name = self._archive.topic(self.stream)
         spec = OffsetSpec.for_timestamp(since_ms)
-        offsets = list_offsets(self._archive.admin, name, partitions, spec)
-        for partition, offset in enumerate(offsets):
+        offsets = list(self.head.offsets)
+        answers = list_offsets(self._archive.admin, name, readable, spec) if readable else []
+        for partition, offset in zip(readable, answers, strict=True):
             low, head = self.lows.next_offset(partition), self.head.offsets[partition]
             if 0 <= offset < head:
+                offsets[partition] = offset
                 continue
             # None: so it is, or the broker does not look it up (the embedded one does not).
             offsets[partition] = head

@@ -54,7 +54,7 @@ class Asker(Protocol):
 
     @property
     def subject(self) -> str:
-        """Whose token it came with."""
+        """The subject of its token."""
 
 
 Done = Callable[[Start | None], None]
@@ -67,8 +67,8 @@ _Place = tuple[str, Position]
 class _Question:
     """Something that clients wait for. Times are monotonic; None: it has not been asked yet.
 
-    waiting: who wants the answer, and for a Query what takes it, or None when there is none.
-    subject: whose turn it was asked in.
+    waiting: the clients that want the answer; for a Query with what takes it, or None when there
+    is none. subject: the one in whose turn it was asked.
     """
 
     inquiry: Query | Read

@@ -60,7 +60,6 @@ class BlockReader:
                 # What is fetched beyond a range is thrown away; `client` has the last word. A batch
                 # that is larger comes all the same (KIP-74).
                 "fetch.message.max.bytes": 512 * 1024,
-                "fetch.max.bytes": 8 * 1024 * 1024,
                 "queued.min.messages": RECORDS_PER_BATCH,
                 # The end of the log is reached now and then; there is nothing to wait for.
                 "fetch.wait.max.ms": 20,

@@ -42,6 +42,8 @@ from energyws.turns import Full, Turns
 from energyws.wire import Read, pack_chunks, pack_start, unpack_inquiry
 from workers.archive import Archive, NotYet, Past, View
 from workers.blocks import Unreadable
+from workers.metadata import Unanswered, Unknown
+from workers.runtime import vital
 
 CHUNK_BYTES: Final = 64 * 1024
 CHUNKS_PER_REPLY: Final = 4
@@ -107,6 +109,7 @@ class History(threading.Thread):
         """End the thread soon; it does not wait for that."""
         self._stopping = True
 
+    @vital
     def run(self) -> None:
         """The thread."""
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -127,13 +130,15 @@ class History(threading.Thread):
             return
         while True:
             try:
-                identity, body, whose = router.recv_multipart(zmq.NOBLOCK)
+                identity, body, *whose = router.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
             job = self._jobs.get(body)
             if job is None:
+                # While an upgrade is rolled out, a worker from before it does not say whose.
+                subject = (whose or [identity])[0].hex()
                 try:
-                    self._turns.join(whose.hex(), body, JOB_BYTES + BYTES_PER_BYTE * len(body))
+                    self._turns.join(subject, body, JOB_BYTES + BYTES_PER_BYTE * len(body))
                 except Full:
                     # The worker asks again if it still wants to know.
                     continue
@@ -194,7 +199,7 @@ class History(threading.Thread):
             return pack_chunks(chunks) if chunks else None
         except NotYet:
             return None
-        except (KafkaException, Unreadable) as trouble:
+        except (KafkaException, Unreadable, Unanswered, Unknown) as trouble:
             self._limited.warning(
                 "the log cannot be read back: trying again",
                 stream=inquiry.stream,
@@ -208,6 +213,7 @@ class History(threading.Thread):
         most = self._limits.max_messages
         oldest = past.oldest()
         if query.after is not None:
+            past.require(query.after)
             return resume_after(query.after, past.lows, oldest, past.head, most)
         if query.last is not None:
             earliest = past.lows.merge(oldest)
@@ -246,6 +252,7 @@ class History(threading.Thread):
 
         What retention has taken meanwhile is owned up to at the beginning of the first.
         """
+        past.require(read.after)
         begin = read.after.merge(past.lows)
         lost = gap_entries(read.stream, read.after, begin, Unrecovered.RETENTION.value)
         chunks: list[Chunk] = []

@@ -1,10 +1,11 @@
-"""What the consumer tells on the board of each partition: how far it is, and where the log ends."""
+"""What the consumer tells on the board of each partition: how far it is, its end, its wait."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 from energyws.board import MAX_PARTITIONS, Field, Place, Row
+from energyws.waits import WHOLE, Wait
 
 
 class Progress:
@@ -14,6 +15,7 @@ class Progress:
         self._row = row
         self._streams = {name: at for at, name in enumerate(sorted(streams))}
         self._entries: dict[tuple[str, int], int] = {}
+        self._waiting: set[tuple[str, int]] = set()
 
     def handed_on(self, stream: str, partition: int, offset: int, timestamp_ms: int | None) -> None:
         """Everything below `offset` was; the last of it has that timestamp, if it has one."""
@@ -30,12 +32,44 @@ class Progress:
             if entry is not None:
                 self._row.set_place(entry, Place.END, end)
 
+    def waits(self, waits: Mapping[tuple[str, int], Wait]) -> None:
+        """Everything that is waited for, by stream and partition (or WHOLE)."""
+        for gone in self._waiting - waits.keys():
+            self._set_wait(gone, Wait.NOTHING)
+        for key, wait in waits.items():
+            self._set_wait(key, wait)
+        self._waiting = set(waits)
+        self._row[Field.UNLISTED_WAITS] = len(self._waiting - self._entries.keys())
+
+    def _set_wait(self, key: tuple[str, int], wait: Wait) -> None:
+        entry = self._entry(*key)
+        if entry is not None:
+            self._row.set_place(entry, Place.WAIT, wait)
+
     def _entry(self, stream: str, partition: int) -> int | None:
         entry = self._entries.get((stream, partition))
-        if entry is None and len(self._entries) < MAX_PARTITIONS:
+        # There is always a place for what a stream as a whole waits for.
+        most = MAX_PARTITIONS if partition == WHOLE else MAX_PARTITIONS - len(self._streams)
+        if entry is None and len(self._entries) < most:
             entry = self._entries[stream, partition] = len(self._entries)
             self._row.set_place(entry, Place.STREAM, self._streams[stream])
             self._row.set_place(entry, Place.PARTITION, partition)
             # The entry counts once it says whose it is.
             self._row[Field.PARTITIONS] = len(self._entries)
         return entry
+
+    def bad(self, stream: str, partition: int) -> None:
+        """A record was skipped."""
+        self._count(stream, partition, Place.BAD, 1)
+
+    def lost(self, stream: str, partition: int, count: int) -> None:
+        """Retention took so many before they were read."""
+        self._count(stream, partition, Place.LOST, count)
+
+    def _count(self, stream: str, partition: int, what: Place, count: int) -> None:
+        entry = self._entry(stream, partition)
+        if entry is None:
+            # What has no room of its own still counts for its stream.
+            listed = [at for key, at in self._entries.items() if key[0] == stream and key[1] >= 0]
+            entry = listed[0] if listed else 0
+        self._row.set_place(entry, what, self._row.place(entry, what) + count)

@@ -7,6 +7,7 @@ import re
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
 from energyws.errors import BootError
 from energyws.flood import Limited
@@ -14,6 +15,9 @@ from energyws.log import Log
 from energyws.settings import Kafka
 
 _VALUE: Final = re.compile(r'(?<=Invalid value) ".*"(?= for)')
+
+# The facilities of lines whose facts reach error_cb, a message or an answer as well.
+_REPORTED: Final = ("FAIL ", "ERROR ", "REQTMOUT ", "OFFSET ")
 
 _log = Log("kafka")
 
@@ -68,8 +72,18 @@ def open_consumer(settings: dict[str, Any]) -> Consumer:
         raise BootError(f"kafka.options: librdkafka says: {text}") from None
 
 
+def open_admin(kafka: Kafka) -> AdminClient:
+    """For metadata and commits; it creates no topic by asking for one."""
+    settings = {**client_settings(kafka), "allow.auto.create.topics": False}
+    settings["logger"] = library_logger()
+    return AdminClient(settings)
+
+
 def library_logger() -> logging.Logger:
-    """Where librdkafka's own log goes: one line per ten seconds, the rest counted."""
+    """Where librdkafka's own log goes: one line per ten seconds, the rest counted.
+
+    What it says of connections and offsets is at DEBUG: it reports these to our callbacks too.
+    """
     logger = logging.Logger("librdkafka", logging.WARNING)
     logger.addHandler(_Relay())
     return logger
@@ -81,4 +95,8 @@ class _Relay(logging.Handler):
         self._limited = Limited(_log, 10.0)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._limited.warning("librdkafka reports", says=record.getMessage())
+        says = record.getMessage()
+        reported = says.startswith(_REPORTED)
+        level = self._limited.debug if reported else self._limited.warning
+        # Kinds of their own: what is not written must not hold back what is.
+        level("librdkafka reports", kind="reported" if reported else "", says=says)

@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from energyws.control.encoding import pem_fault
+from energyws.control.origins import NULL, NoOrigin, normalised
 from energyws.control.problems import REDACTED, KeyPath, Problems, dotted, is_secret, shown
+from energyws.control.secretfiles import secrets
 from energyws.errors import ConfigError
 from energyws.settings import Admin, Server, Settings
 
@@ -39,6 +42,7 @@ def cross_check(tree: dict[str, Any], problems: Problems) -> None:
     _check_streams(_section(tree, "kafka"), _section(tree, "streams"), problems)
     _check_options(_section(_section(tree, "kafka"), "options"), problems)
     _check_ports(_section(tree, "server"), _section(tree, "admin"), problems)
+    _check_origins(_section(tree, "server").get("allowed_origins"), problems)
 
 
 def warnings(settings: Settings) -> list[str]:
@@ -54,9 +58,12 @@ def check_files(settings: Settings) -> None:
     problems = []
     for key, name in (("cert", tls.cert), ("key", tls.key)):
         try:
-            Path(name).read_bytes()
+            fault = pem_fault(Path(name).read_bytes())
         except OSError as error:
             problems.append(f"server.tls.{key}: cannot read {shown(name)}: {error.strerror}")
+        else:
+            if fault is not None:
+                problems.append(f"server.tls.{key}: {shown(name)} {fault}")
     if not problems:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
@@ -172,6 +179,16 @@ def _check_ports(server: dict[str, Any], admin: dict[str, Any], problems: Proble
         )
 
 
+def _check_origins(listed: object, problems: Problems) -> None:
+    for index, text in enumerate(listed if isinstance(listed, list) else []):
+        path = ("server", "allowed_origins", index)
+        if isinstance(text, str) and not problems.wrong(path):
+            try:
+                normalised(text)
+            except NoOrigin as error:
+                problems.add(path, f"found {problems.found(path, text)}: {error}")
+
+
 def _overlap(one: str, other: str) -> bool:
     names = {one, other}
     # Bound to ::, a socket takes IPv4 too (IPV6_V6ONLY is off by default on Linux).
@@ -184,15 +201,26 @@ def _overlap(one: str, other: str) -> bool:
 
 def _warnings(settings: Settings) -> Iterator[str]:
     auth = settings.auth
-    for key, secret in (
-        ("jwt_secret", auth.jwt_secret),
-        ("jwt_secret_previous", auth.jwt_secret_previous),
-    ):
-        yield from _secret_warnings(f"auth.{key}", secret, bool(auth.issuers))
-    if auth.jwt_secret is not None and auth.jwt_secret == auth.jwt_secret_previous:
-        yield "auth.jwt_secret_previous: the same as auth.jwt_secret, so it adds nothing; remove it"
+    if auth.issuers:
+        # Of jwt_secret nothing is said: energy-ws had to have a placeholder there.
+        if auth.jwt_secret_previous is not None:
+            yield "auth.jwt_secret_previous: not used beside auth.issuers; remove it"
+    else:
+        for key, secret in secrets(auth).items():
+            if secret is not None:
+                yield from _secret_warnings(f"auth.{key}", secret)
+        if auth.jwt_secret is not None and auth.jwt_secret == auth.jwt_secret_previous:
+            yield (
+                "auth.jwt_secret_previous: the same as auth.jwt_secret, so it adds nothing; "
+                "remove it"
+            )
     if auth.scope_prefix is not None and auth.scope_prefix != auth.scope_prefix.strip():
         yield "auth.scope_prefix: begins or ends with white space, which no scope does"
+    if NULL in settings.server.allowed_origins:
+        yield (
+            "server.allowed_origins: null is what browsers send for files and sandboxed frames, "
+            "also for those of other sites"
+        )
     if auth.issuer is not None and auth.jwks_url is None:
         yield "auth.issuer: not used without auth.jwks_url; remove it"
     for each in auth.issuers:
@@ -202,13 +230,12 @@ def _warnings(settings: Settings) -> Iterator[str]:
                 f"auth.issuers: the keys of {shown(each.issuer)} come over http://, where anyone "
                 "on the way can replace them: use https://"
             )
+    token = settings.admin.token
+    if token is not None and (token != token.strip() or not token.isprintable()):
+        yield "admin.token: begins or ends with white space, or holds what no request can carry"
 
 
-def _secret_warnings(key: str, secret: str | None, issuers: bool) -> Iterator[str]:
-    if not secret:
-        return
-    if issuers:
-        yield f"{key}: not used: the keys of auth.issuers win over it; remove one"
+def _secret_warnings(key: str, secret: str) -> Iterator[str]:
     if len(secret.encode()) < _SECRET_BYTES:
         yield (
             f"{key}: shorter than {_SECRET_BYTES} bytes, so it can be guessed "
@@ -216,6 +243,8 @@ def _secret_warnings(key: str, secret: str | None, issuers: bool) -> Iterator[st
         )
     if secret != secret.strip():
         yield f"{key}: begins or ends with white space, which is part of the secret"
+    if secret.startswith("\ufeff"):
+        yield f"{key}: begins with a byte order mark, which is part of the secret"
 
 
 def is_loopback(host: str) -> bool:

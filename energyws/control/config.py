@@ -7,6 +7,7 @@ Only the supervisor runs this; it is also the only place that imports pydantic.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,23 +18,26 @@ from pydantic import TypeAdapter, ValidationError
 from energyws.control import schema, yamltree
 from energyws.control.checks import check_files, cross_check, warnings
 from energyws.control.interpolate import escape, interpolate
-from energyws.control.overrides import apply_environment, apply_flags, unknown_key
+from energyws.control.origins import ANY, normalised
+from energyws.control.overrides import PREFIX, apply_environment, apply_flags, unknown_key
 from energyws.control.problems import (
     REDACTED,
     KeyPath,
     Place,
     Problems,
     is_secret,
-    shown,
     without_user_info,
 )
+from energyws.control.secretfiles import secret_files, with_secret_file, without_secret_file
 from energyws.errors import ConfigError
-from energyws.settings import Auth, Issuer, Settings, Stream
+from energyws.settings import Admin, Issuer, Settings, Stream
 
 __all__ = [
     "check_files",
     "describe",
+    "example",
     "load",
+    "load_admin",
     "parse",
     "secret_files",
     "warnings",
@@ -46,20 +50,42 @@ _UNKNOWN_KEY: Final = "unexpected_keyword_argument"
 
 def load(path: Path, *, env: Mapping[str, str], overrides: Sequence[str] = ()) -> Settings:
     """The settings of the file at `path`; see `parse`. Raises ConfigError, for the file too."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        problem = (
-            "no such file: make one with `cp config/config.example.yaml config/config.yaml`, "
-            "or set CONFIG_PATH to the one to use"
-        )
-    except UnicodeDecodeError as error:
-        problem = f"byte {error.start} is not UTF-8: save the file as UTF-8"
-    except OSError as error:
-        problem = f"cannot be read: {error.strerror}"
-    else:
-        return with_secret_file(parse(text, str(path), env, overrides))
-    raise ConfigError([f"{path}: {problem}"])
+    return with_secret_file(parse(_text(path), str(path), env, overrides))
+
+
+def example() -> str:
+    """The example file: every key with its default and its meaning."""
+    # In a clone it is a link to config/config.example.yaml, in a wheel a copy.
+    return Path(__file__).with_name("config.example.yaml").read_text(encoding="utf-8")
+
+
+def load_admin(
+    path: Path | None, *, env: Mapping[str, str], overrides: Sequence[str] = (), token: bool
+) -> Admin:
+    """The section `admin` of the file at `path` (None: there is no file), and of what wins over it.
+
+    Whatever else is wrong with the configuration does not matter, so no secret need be set; nor
+    admin.token, unless `token` says that it is wanted: else it is None. Raises ConfigError.
+    """
+    name = str(path) if path is not None else "the configuration"
+    problems = Problems(name)
+    tree = _read(_text(path) if path is not None else "", name, problems, section="admin")
+    merged: dict[str, Any] = {k: v for k, v in (tree or {}).items() if k == "admin"}
+    ours = {k: v for k, v in env.items() if k.upper().startswith(f"{PREFIX}ADMIN")}
+    apply_environment(merged, ours, problems)
+    apply_flags(merged, overrides, problems)
+    admin = merged.get("admin")
+    if not token and isinstance(admin, dict):
+        admin = {key: value for key, value in admin.items() if key != "token"}
+    settings = None
+    if tree is not None:
+        # Only there so that the whole has all that must be there.
+        brokers = {"brokers": "none"}
+        resolved = _resolve((), {"admin": admin}, env, problems)
+        settings = _validate({"kafka": brokers, **resolved}, problems)
+    if settings is None or problems:
+        raise ConfigError(problems.lines())
+    return settings.admin
 
 
 def parse(
@@ -86,61 +112,35 @@ def parse(
     return _normalise(settings)
 
 
-def with_secret_file(settings: Settings) -> Settings:
-    """The settings with what the files of secrets hold now; raises ConfigError with each problem.
-
-    The previous secret's file may be empty: that ends the overlap of two.
-    """
-    held, problems = _secrets(settings.auth), []
-    for key, name in secret_files(settings).items():
-        try:
-            # Editors and `echo` end a file with a newline, which nobody means.
-            secret = Path(name).read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            problems.append(f"auth.{key}_file: cannot read {shown(name)}: {reason}")
-            continue
-        if not secret and key == "jwt_secret":
-            problems.append(f"auth.{key}_file: {shown(name)} is empty")
-        held[key] = secret or None
-    if problems:
-        raise ConfigError(problems, "secret")
-    return _holding(settings, held)
-
-
-def secret_files(settings: Settings) -> dict[str, str]:
-    """The paths of files with secrets, by the key of `auth` that has what they hold."""
-    auth = settings.auth
-    names = {
-        "jwt_secret": auth.jwt_secret_file,
-        "jwt_secret_previous": auth.jwt_secret_previous_file,
-    }
-    return {key: name for key, name in names.items() if name is not None}
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        there = path.parent.is_dir()
+        make = "" if there else f"mkdir -p {shlex.quote(str(path.parent))} && "
+        problem = (
+            f"no such file: make one with `{make}energyws example-config > "
+            f"{shlex.quote(str(path))}` and edit it, or set CONFIG_PATH to the one to use"
+        )
+    except UnicodeDecodeError as error:
+        problem = f"byte {error.start} is not UTF-8: save the file as UTF-8"
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+    raise ConfigError([f"{path}: {problem}"])
 
 
 def describe(settings: Settings) -> str:
     """The settings as YAML that `parse` takes, with `***` in place of every secret."""
-    files = secret_files(settings)
-    held = {key: None if key in files else text for key, text in _secrets(settings.auth).items()}
-    settings = _holding(settings, held)
-    return yamltree.write(_presentable((), asdict(settings)))
+    return yamltree.write(_presentable((), asdict(without_secret_file(settings))))
 
 
-def _secrets(auth: Auth) -> dict[str, str | None]:
-    return {"jwt_secret": auth.jwt_secret, "jwt_secret_previous": auth.jwt_secret_previous}
+def _read(
+    text: str, source_name: str, problems: Problems, section: str | None = None
+) -> dict[str, Any] | None:
+    """The file's values; None if there is no telling what they are.
 
-
-def _holding(settings: Settings, held: Mapping[str, str | None]) -> Settings:
-    auth = replace(
-        settings.auth,
-        jwt_secret=held["jwt_secret"],
-        jwt_secret_previous=held["jwt_secret_previous"],
-    )
-    return replace(settings, auth=auth)
-
-
-def _read(text: str, source_name: str, problems: Problems) -> dict[str, Any] | None:
-    """The file's values; None if there is no telling what they are."""
+    section: the only one whose faults matter, if not all do.
+    """
     document = yamltree.read(text)
 
     def place(line: int, written: str | None = None) -> Place:
@@ -150,6 +150,8 @@ def _read(text: str, source_name: str, problems: Problems) -> dict[str, Any] | N
         if path:
             problems.put(path, place(mark.line, mark.written))
     for fault in document.faults:
+        if section is not None and document.tree is not None and fault.path[:1] != (section,):
+            continue
         if fault.path:
             problems.add(fault.path, fault.text)
         else:
@@ -225,7 +227,13 @@ def _add_wrong(path: KeyPath, value: Any, problems: Problems) -> None:
 
 
 def _normalise(settings: Settings) -> Settings:
-    """The shorthands written out: `streams` and `auth.issuers` then tell it all."""
+    """The shorthands written out: `streams` and `auth.issuers` then tell it all.
+
+    Origins are as browsers send them.
+    """
+    origins = tuple(map(normalised, settings.server.allowed_origins))
+    origins = () if ANY in origins else origins
+    settings = replace(settings, server=replace(settings.server, allowed_origins=origins))
     kafka, auth = settings.kafka, settings.auth
     if not auth.jwt_secret_previous:
         auth = replace(auth, jwt_secret_previous=None)

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from energyws import waits
 from energyws.board import State
+from energyws.waits import Wait
 
 DRAINING: Final = "draining"
 NO_CONSUMER: Final = "the consumer is not running"
@@ -16,7 +18,9 @@ NO_WORKER: Final = "no worker is ready"
 NO_KEYS: Final = "no issuer's keys have been fetched yet"
 
 NO_ROOM: Final = "no worker has a file descriptor left for another client"
+UNLISTED: Final = "more partitions wait than can be listed"
 
+# What may be said of a stream or a partition comes after its name.
 REASONS: Final = (
     DRAINING,
     NO_CONSUMER,
@@ -25,6 +29,8 @@ REASONS: Final = (
     NO_WORKER,
     NO_KEYS,
     NO_ROOM,
+    UNLISTED,
+    *waits.WORDS.values(),
 )
 
 # A worker at its limit lets somebody in whenever somebody leaves; one that has let nobody in for so
@@ -36,6 +42,7 @@ FULL_SECONDS: Final = 10.0
 class Sight:
     """One child that has not ended. doomed: it hung or was overdue, and is being killed.
 
+    waits: what a consumer lists as not readable; unlisted_waits: how much it has no room for.
     keyless: a worker that has no key of any issuer yet, and so can check no token.
     full_seconds: how long it has accepted nobody because its descriptors have run out.
     """
@@ -44,6 +51,8 @@ class Sight:
     state: State
     broker_up: bool
     doomed: bool = False
+    waits: Sequence[tuple[str, int, Wait]] = ()
+    unlisted_waits: int = 0
     keyless: bool = False
     connections: int = 0
     full_seconds: float = 0.0
@@ -67,8 +76,8 @@ def unready(draining: bool, children: Sequence[Sight]) -> list[str]:
         reasons.append(NO_CONSUMER)
     elif not any(child.broker_up for child in consumers):
         reasons.append(NO_BROKER)
-    elif not any(child.works for child in consumers):
-        reasons.append(NOT_READ_BACK)
+    else:
+        reasons += _unread([child for child in consumers if not child.doomed])
     workers = [child for child in children if child.is_worker]
     working = [child for child in workers if child.works]
     if not working:
@@ -76,4 +85,15 @@ def unready(draining: bool, children: Sequence[Sight]) -> list[str]:
         reasons.append(NO_KEYS if keyless else NO_WORKER)
     elif not any(child.has_room for child in working):
         reasons.append(NO_ROOM)
+    return reasons
+
+
+def _unread(consumers: Sequence[Sight]) -> list[str]:
+    # While one replaces another: what is said of the one whose records clients get.
+    serving = [child for child in consumers if child.works]
+    reasons = [] if serving else [NOT_READ_BACK]
+    for child in serving or consumers:
+        reasons += [each for each in waits.reasons(child.waits) if each not in reasons]
+        if child.unlisted_waits and UNLISTED not in reasons:
+            reasons.append(UNLISTED)
     return reasons

@@ -14,7 +14,7 @@ from typing import Any, Final
 from energyws.control import schema, yamltree
 from energyws.control.problems import KeyPath, Place, Problems, dotted
 
-_PREFIX: Final = "ENERGYWS_"
+PREFIX: Final = "ENERGYWS_"
 _LEVEL: Final = "__"
 _ENVIRONMENT_RANK: Final = 1
 _FLAG_RANK: Final = 2
@@ -32,7 +32,7 @@ def apply_environment(tree: dict[str, Any], env: Mapping[str, str], problems: Pr
     seen: dict[KeyPath, str] = {}
     for number, name in enumerate(sorted(env)):
         text = env[name]
-        if not name.upper().startswith(_PREFIX) or _is_service_link(name, text):
+        if not name.upper().startswith(PREFIX) or _is_service_link(name, text):
             continue
         path = _environment_path(name)
         place = Place((_ENVIRONMENT_RANK, number), f"environment variable {name}", f'"{text}"')
@@ -79,7 +79,7 @@ def _is_service_link(name: str, text: str) -> bool:
 
 
 def _environment_path(name: str) -> KeyPath:
-    parts = name[len(_PREFIX) :].lower().split(_LEVEL)
+    parts = name[len(PREFIX) :].lower().split(_LEVEL)
     path = schema.locate(parts)
     if path[:2] == ("kafka", "options"):
         # Shells cannot export a name with dots, and no option of librdkafka that takes a text has
@@ -89,7 +89,7 @@ def _environment_path(name: str) -> KeyPath:
 
 
 def _environment_name(path: KeyPath) -> str:
-    return _PREFIX + _LEVEL.join(str(part) for part in path).upper()
+    return PREFIX + _LEVEL.join(str(part) for part in path).upper()
 
 
 def _name(path: KeyPath, place: Place) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from energyws.board import Field, Row
 from energyws.control.config import check_files, secret_files, with_secret_file
 from energyws.control.files import Watched
 from energyws.control.notify import Manager
+from energyws.control.reload import Plan, Takes
 from energyws.control.trial import Trial
 from energyws.errors import ConfigError
 from energyws.log import Log
@@ -22,6 +24,23 @@ LOOK_SECONDS: Final = 1.0
 _log = Log("supervisor")
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a reload.
+
+    changed: the keys that changed; restart: those of them that only a restart brings into force;
+    problems: why the new settings were refused, one line each, empty if they were not.
+    """
+
+    changed: tuple[str, ...] = ()
+    restart: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+_FAILED: Final = Outcome(problems=("the reload failed: the log has the reason",))
+_STOPPED: Final = Outcome(problems=("the service is draining",))
+
+
 class Reloads:
     """One after the other, in the loop that runs. `take` gets the trigger and what to use from now.
 
@@ -31,7 +50,7 @@ class Reloads:
     def __init__(
         self,
         current: Callable[[], Settings],
-        take: Callable[[str, Settings], None],
+        take: Callable[[str, Settings], Plan],
         manager: Manager,
         row: Row,
         trial: Trial,
@@ -44,7 +63,7 @@ class Reloads:
         self._files = Watched(_secret_files(current()))
         self._look_at = 0.0
         # By what has triggered it: once more while it waits is once.
-        self._asked: dict[str, Callable[[], Settings]] = {}
+        self._asked: dict[str, tuple[Callable[[], Settings], asyncio.Future[Outcome]]] = {}
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
 
@@ -53,13 +72,21 @@ class Reloads:
         """The processes that this has started and that still run."""
         return [] if self._trial.pid is None else [self._trial.pid]
 
-    def ask(self, trigger: str, load: Callable[[], Settings]) -> None:
-        """Use what `load` gives, or keep what is in force and say why; it may raise ConfigError."""
+    def ask(self, trigger: str, load: Callable[[], Settings]) -> asyncio.Future[Outcome]:
+        """Use what `load` gives, or keep what is in force and say why; it may raise ConfigError.
+
+        The future's result says what came of it; it has no other end.
+        """
         if self._stopped:
-            return
-        self._asked[trigger] = load
+            future = asyncio.get_running_loop().create_future()
+            future.set_result(_STOPPED)
+            return future
+        waiting = self._asked.get(trigger)
+        future = asyncio.get_running_loop().create_future() if waiting is None else waiting[1]
+        self._asked[trigger] = load, future
         if self._task is None:
             self._task = asyncio.create_task(self._run())
+        return future
 
     def look(self, now: float) -> None:
         """To be called often: files with certificates and secrets are read again when they change.
@@ -79,14 +106,21 @@ class Reloads:
         try:
             while self._asked:
                 trigger = next(iter(self._asked))
-                with self._manager.reloading():
-                    await self._reload(trigger, self._asked.pop(trigger))
-        except Exception:
-            _log.exception("reload failed")
+                load, future = self._asked.pop(trigger)
+                outcome = _FAILED
+                try:
+                    with self._manager.reloading():
+                        outcome = await self._reload(trigger, load)
+                except Exception:
+                    _log.exception("reload failed")
+                finally:
+                    # A request that waited for it may have been given up.
+                    if not future.done():
+                        future.set_result(outcome)
         finally:
             self._task = None
 
-    async def _reload(self, trigger: str, load: Callable[[], Settings]) -> None:
+    async def _reload(self, trigger: str, load: Callable[[], Settings]) -> Outcome:
         # Before they are read: what changes meanwhile is seen afterwards.
         self._files.follow(self._files.paths)
         tried = None
@@ -103,11 +137,13 @@ class Reloads:
             RELOAD_REFUSALS.count(self._row, error.faulty)
             for problem in error.problems:
                 _log.error("reload refused: going on as before", trigger=trigger, reason=problem)
-            return
-        if not self._stopped:
-            self._take(trigger, settings)
-            if (paths := _secret_files(settings)) != self._files.paths:
-                self._files.follow(paths)
+            return Outcome(problems=tuple(error.problems))
+        if self._stopped:
+            return _STOPPED
+        plan = self._take(trigger, settings)
+        if (paths := _secret_files(settings)) != self._files.paths:
+            self._files.follow(paths)
+        return Outcome(tuple(plan.keys), tuple(plan.taking(Takes.RESTART)))
 
 
 def _secret_files(settings: Settings) -> list[str]:

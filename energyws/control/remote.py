@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from http.client import HTTPConnection, HTTPException
+from collections.abc import Callable
+from http.client import HTTPConnection, HTTPException, InvalidURL
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -14,6 +15,8 @@ from energyws.settings import Admin
 COMMAND_SECONDS: Final = 30.0
 # What only reads answers at once, or something is wrong.
 LOOK_SECONDS: Final = 5.0
+_UNAUTHORIZED: Final = 401
+_HOW: Final = "--admin: use http://HOST:PORT"
 
 
 class NotDone(EnergywsError):
@@ -23,56 +26,120 @@ class NotDone(EnergywsError):
 class Remote:
     """The admin port at `url`, or where `admin` says that it is.
 
-    Raises NotDone if the URL is none, and from each call that brings no answer.
+    token: gives admin.token, or None, where `admin` has none; it is called only if the service
+    wants one, and may raise ConfigError.
+    Raises NotDone if there is no such address, and from each call that brings no answer.
     """
 
-    def __init__(self, admin: Admin, url: str | None = None) -> None:
-        parts = urlsplit(url or f"http://{_bracketed(admin.host)}:{admin.port}")
-        try:
-            port = parts.port or 80
-        except ValueError:
-            port = 0
-        if parts.scheme != "http" or parts.hostname is None or not port:
-            raise NotDone("--admin: use http://HOST:PORT")
-        self._host: Final = parts.hostname
+    def __init__(
+        self,
+        admin: Admin,
+        url: str | None = None,
+        token: Callable[[], str | None] | None = None,
+    ) -> None:
+        if url is None and not admin.port:
+            raise NotDone(
+                "admin.port is 0, a port that only the log line `admin listening` tells: "
+                "use --admin http://HOST:PORT"
+            )
+        if url is None:
+            url = f"http://{_bracketed(admin.host)}:{admin.port}"
+        host, port = _address(url)
+        self._host: Final = host
         self._port: Final = port
         self._token = admin.token
-        self.where: Final = f"{_bracketed(parts.hostname)}:{port}"
+        self._find_token = token
+        self.where: Final = f"{_bracketed(host)}:{port}"
 
     def get(self, path: str) -> Any:
         """What the service tells; needs no token."""
-        return self._ask("GET", path, None, {}, LOOK_SECONDS)
+        return self._said(*self._ask("GET", path, None, LOOK_SECONDS))
 
-    def post(self, path: str, body: object) -> Any:
-        """What the service answers to a command."""
-        headers = {"Content-Type": "application/json"}
-        if self._token is not None:
-            headers["Authorization"] = f"Bearer {self._token}"
-        return self._ask("POST", path, orjson.dumps(body), headers, COMMAND_SECONDS)
+    def post(self, path: str, body: object, *keys: str) -> Any:
+        """What the service answers to a command: an object with these keys, and maybe others."""
+        data = orjson.dumps(body)
+        status, said = self._ask("POST", path, data, COMMAND_SECONDS)
+        # Looked for only now: most services have no token, and its variable may not be set here.
+        if status == _UNAUTHORIZED and self._token is None and self._find_token is not None:
+            self._token = self._find_token()
+            if self._token is not None:
+                status, said = self._ask("POST", path, data, COMMAND_SECONDS)
+        answer = self._said(status, said)
+        if not isinstance(answer, dict) or not answer.keys() >= set(keys):
+            raise self.stranger()
+        return answer
 
-    def _ask(
-        self, method: str, path: str, body: bytes | None, headers: dict[str, str], seconds: float
-    ) -> Any:
+    def _said(self, status: int, said: Any) -> Any:
+        if status == 200:
+            return said
+        reason = said.get("error") if isinstance(said, dict) else None
+        if not isinstance(reason, str):
+            raise self.stranger()
+        if status == _UNAUTHORIZED and self._token is None:
+            raise NotDone(
+                f"{self.where} wants its admin.token: set ENERGYWS_ADMIN__TOKEN, "
+                "or name its configuration with --config FILE"
+            )
+        if status == _UNAUTHORIZED:
+            raise NotDone(f"{self.where} has another admin.token than the one that was sent")
+        problems = said.get("problems")
+        listed = problems if isinstance(problems, list) else []
+        raise NotDone(
+            "\n  ".join([f"{self.where} answers {status}: {reason}", *map(str, listed)]),
+        )
+
+    def _ask(self, method: str, path: str, body: bytes | None, seconds: float) -> tuple[int, Any]:
+        headers = {}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            if self._token is not None:
+                headers["Authorization"] = f"Bearer {self._token}"
         connection = HTTPConnection(self._host, self._port, timeout=seconds)
+        try:
+            connection.connect()
+        except TimeoutError:
+            raise NotDone(f"{self.where} does not answer within {seconds:g} s") from None
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "no such host"
+            raise NotDone(
+                f"nobody answers on {self.where}: {reason} "
+                "(is the service running, and is this its admin.port?)"
+            ) from None
         try:
             connection.request(method, path, body, headers)
             with connection.getresponse() as answer:
-                said = orjson.loads(answer.read())
-                if answer.status != 200:
-                    raise NotDone(f"{self.where} answers {answer.status}: {_reason(said)}")
-                return said
-        except (OSError, HTTPException) as error:
-            raise NotDone(
-                f"nobody answers on {self.where}: {error} (is this the service?)"
-            ) from None
-        except orjson.JSONDecodeError:
-            raise NotDone(f"what answers on {self.where} is not an energyws service") from None
+                return answer.status, orjson.loads(answer.read())
+        except TimeoutError:
+            raise NotDone(f"{self.where} does not answer within {seconds:g} s") from None
+        except (ConnectionError, HTTPException, orjson.JSONDecodeError):
+            # What speaks another protocol hangs up, or answers in that one.
+            raise self.stranger() from None
+        except ValueError:
+            raise NotDone("admin.token holds characters that no request can carry") from None
+        except OSError as error:
+            raise NotDone(f"{self.where} broke off: {error.strerror}") from None
         finally:
             connection.close()
 
+    def stranger(self) -> NotDone:
+        """What to raise when an answer is none that this service gives."""
+        return NotDone(
+            f"what answers on {self.where} is not the admin port of an energyws service: "
+            "its log line `admin listening` has the port"
+        )
 
-def _reason(said: Any) -> object:
-    return said.get("error") if isinstance(said, dict) else said
+
+def _address(url: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or 80
+        # It looks at every character of the host.
+        HTTPConnection(host, port)
+    except (ValueError, InvalidURL):
+        raise NotDone(_HOW) from None
+    if parts.scheme != "http" or not host:
+        raise NotDone(_HOW)
+    return host, port
 
 
 def _bracketed(host: str) -> str:

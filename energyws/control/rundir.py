@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from energyws.errors import BootError
+
 _PREFIX: Final = "energyws-"
 _LOCK: Final = ".lock"
+# Of a socket's path (unix(7): sun_path, without the null byte), and of what the bus puts below the
+# directory: /consumer- and a process id, or /current; then /frames (workers/meeting.py).
+MAX_PATH_BYTES: Final = 107
+BELOW_BYTES: Final = len("/consumer-4194304/frames")
+# mkstemp's random part has eight characters.
+_OWN_BYTES: Final = len(f"/{_PREFIX}12345678")
+# Where the usual places are too long, or cannot be written: all that a Linux has.
+_OTHERS: Final = ("/run", "/tmp", "/dev/shm", "/var/tmp")  # noqa: S108 - a new name, mode 0700
 
 
 class RunDirectory:
@@ -18,12 +30,16 @@ class RunDirectory:
 
     A lock beside it says that its supervisor lives; what a killed one has left is removed by
     whoever comes next. The lock is not in the directory, which may be removed and made again.
+    Raises BootError if there is no place for it.
     """
 
     def __init__(self, base: Path | None = None) -> None:
         base = base or _base()
         _sweep(base)
-        descriptor, name = tempfile.mkstemp(prefix=_PREFIX, suffix=_LOCK, dir=base)
+        try:
+            descriptor, name = tempfile.mkstemp(prefix=_PREFIX, suffix=_LOCK, dir=base)
+        except OSError as error:
+            raise BootError(f"cannot write in {base}: {error.strerror}") from None
         # Whoever sweeps in this very moment may win; then nothing is lost but the lock.
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         self._descriptor = descriptor
@@ -39,9 +55,25 @@ class RunDirectory:
 
 
 def _base() -> Path:
+    """The first place that can be written and leaves room for the paths of the bus's sockets."""
+    for place in _places():
+        length = len(os.fsencode(place)) + _OWN_BYTES + BELOW_BYTES
+        if length <= MAX_PATH_BYTES and os.access(place, os.W_OK | os.X_OK):
+            return Path(place)
+    most = MAX_PATH_BYTES - _OWN_BYTES - BELOW_BYTES
+    raise BootError(
+        "no directory for the sockets of the bus: set XDG_RUNTIME_DIR to one that can be written "
+        f"and whose path has at most {most} bytes"
+    )
+
+
+def _places() -> Iterator[str]:
     # The temporary directory may be cleaned under us; the runtime directory is not.
-    runtime = os.environ.get("XDG_RUNTIME_DIR") or "/run"
-    return Path(runtime if os.access(runtime, os.W_OK) else tempfile.gettempdir())
+    yield os.path.abspath(os.environ.get("XDG_RUNTIME_DIR") or "/run")
+    # FileNotFoundError: nothing can be written there.
+    with contextlib.suppress(FileNotFoundError):
+        yield os.path.abspath(tempfile.gettempdir())
+    yield from _OTHERS
 
 
 def _sweep(base: Path) -> None:

@@ -16,7 +16,7 @@ from energyws.control.admin import Answers, Pages
 from energyws.control.children import Children
 from energyws.control.fleet import Fleet
 from energyws.control.metrics import exposition
-from energyws.control.status import Status, keys_fetched, usage_of
+from energyws.control.status import Status, keys_fetched, usage_of, waits_of
 from energyws.log import Recent
 from energyws.version import installed
 
@@ -58,6 +58,8 @@ class View:
                 state=State(child.row[Field.STATE]),
                 broker_up=bool(child.row[Field.BROKER_UP]),
                 doomed=child.end is not None,
+                waits=waits_of(child.row, child.streams),
+                unlisted_waits=child.row[Field.UNLISTED_WAITS],
                 keyless=bool(child.row[Field.KEYLESS]),
                 connections=child.row[Field.CONNECTIONS],
                 full_seconds=_seconds_since(child.row[Field.FULL_SINCE_MS], now_ms),
@@ -83,6 +85,7 @@ class View:
             starts=sight.starts,
             exits=sight.exits,
             partitions=list(sight.partitions.values()),
+            records=sight.records,
             issuers=keys_fetched(
                 self._fleet.settings.auth.issuers,
                 [child.row for child in self._children if child.spec.slot is not None],

@@ -69,6 +69,9 @@ class _Library:
         self.cluster_destroy = self._function("mock_cluster_destroy", None, pointer)
         self.bootstraps = self._function("mock_cluster_bootstraps", text, pointer)
         self.set_controller_id = self._function("mock_set_controller_id", None, pointer, number)
+        self.coordinator_set = self._function(
+            "mock_coordinator_set", code, pointer, text, text, number
+        )
         self.topic_create = self._function("mock_topic_create", code, pointer, text, code, code)
         self.topic_delete = self._function("mock_topic_delete", code, pointer, text)
         self.delete_records = self._function(
@@ -105,7 +108,9 @@ class _Library:
 
 
 class EmbeddedBroker:
-    """One broker (id 1, the controller) in this process, on a free port of 127.0.0.1.
+    """Brokers 1 to N in this process, each on a free port of 127.0.0.1; 1 is the controller.
+
+    Partition P of a topic is led by broker P mod N + 1.
 
     Clients may create topics by asking for their metadata (always with 4 partitions) unless
     they set `allow.auto.create.topics` to false. `AdminClient.describe_topics` tells topic ids,
@@ -116,15 +121,15 @@ class EmbeddedBroker:
     Every method raises BrokerError when the broker refuses, or is closed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, brokers: int = 1) -> None:
         self._library = _Library()
         self._handle = self._new_handle()
-        self._cluster: int | None = self._library.cluster_new(self._handle, 1)
+        self._cluster: int | None = self._library.cluster_new(self._handle, brokers)
         if not self._cluster:
             self._library.destroy(self._handle)
             raise BrokerError("librdkafka could not create its mock cluster")
         # Unless the controller is a broker that exists, clients look for it until they time out.
-        self._library.set_controller_id(self._cluster, _BROKER)
+        self.set_controller(_BROKER)
         self._bootstrap = str(self._library.bootstraps(self._cluster).decode())
 
     def __enter__(self) -> Self:
@@ -140,7 +145,7 @@ class EmbeddedBroker:
 
     @property
     def bootstrap(self) -> str:
-        """`127.0.0.1:PORT`; neither `advertise` nor `set_down` changes it."""
+        """`127.0.0.1:PORT` of each; neither `advertise` nor `set_down` changes it."""
         return self._bootstrap
 
     def create_topic(self, name: str, partitions: int) -> None:
@@ -166,10 +171,19 @@ class EmbeddedBroker:
         code = self._library.delete_records(self._live, topic.encode(), partition, low_offset)
         _check(code, f"trim {topic!r} partition {partition} to offset {low_offset}")
 
-    def set_down(self, down: bool) -> None:
+    def set_down(self, down: bool, broker: int = _BROKER) -> None:
         """Close every connection and refuse new ones; or, with False, accept them again."""
         switch = self._library.set_down if down else self._library.set_up
-        _check(switch(self._live, _BROKER), "take the broker down" if down else "bring it up")
+        _check(switch(self._live, broker), "take the broker down" if down else "bring it up")
+
+    def set_coordinator(self, group: str, broker: int) -> None:
+        """Which broker keeps the offsets of a group."""
+        code = self._library.coordinator_set(self._live, b"group", group.encode(), broker)
+        _check(code, f"make broker {broker} the coordinator of group {group!r}")
+
+    def set_controller(self, broker: int) -> None:
+        """Which broker is the controller; one that does not exist: there is none."""
+        self._library.set_controller_id(self._live, broker)
 
     def set_rtt(self, ms: int) -> None:
         """Delay every answer by `ms` milliseconds.

@@ -7,6 +7,8 @@ import contextlib
 import os
 import re
 import secrets
+import shlex
+import socket
 import sys
 import tempfile
 import time
@@ -20,13 +22,15 @@ from energyws.auth import mint
 from energyws.client import Client, Gap, Message, Reading
 from energyws.demo.broker_process import BrokerProcess
 from energyws.errors import EnergywsError
+from energyws.settings import Admin
 
 TOPIC: Final = "homelab-energy-realtime"
 PARTITIONS: Final = 3
 TOKEN_SECONDS: Final = 86_400
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 10.0
-_LISTENING: Final = re.compile(r" listening .*\bport=([0-9]+)")
+# The log's lines `listening` and `admin listening`.
+_LISTENING: Final = re.compile(r"(admin )?listening .*\bport=([0-9]+)")
 # JSON is YAML. The embedded broker answers a waiting fetch only when its time is up, so that is
 # short here; a real one answers at once, and wants the default.
 _CONFIG: Final = {
@@ -36,7 +40,6 @@ _CONFIG: Final = {
     },
     "server": {"host": "127.0.0.1", "drain_seconds": 1},
     "auth": {"jwt_secret": "$(DEMO_JWT_SECRET)"},
-    "admin": {"port": 0},
 }
 
 
@@ -73,8 +76,9 @@ class Demo:
                     watch=True,
                 ) as service,
             ):
-                port = await asyncio.wait_for(service.port, START_SECONDS)
-                await self._show(port, count)
+                async with asyncio.timeout(START_SECONDS):
+                    port, admin_port = await service.port, await service.admin_port
+                await self._show(port, admin_port, count)
 
     def _simulator(self, brokers: str) -> list[str]:
         return ["--brokers", brokers, "--topic", TOPIC, "--meters", str(self._meters)]
@@ -84,16 +88,30 @@ class Demo:
             "kafka.brokers": brokers,
             "server.port": self._port,
             "server.workers": self._workers,
+            "admin.port": self._admin_port(),
         }
         flags = [f"--set={key}={value}" for key, value in overrides.items()]
         return ["--config", str(config), *flags]
 
-    async def _show(self, port: int, count: int | None) -> None:
+    def _admin_port(self) -> int:
+        """The one that operators' verbs expect, unless any is as good or somebody has it."""
+        admin = Admin()
+        if self._port == 0:
+            return 0
+        try:
+            with socket.create_server((admin.host, admin.port)):
+                return admin.port
+        except OSError:
+            return 0
+
+    async def _show(self, port: int, admin_port: int, count: int | None) -> None:
         token = mint(self._secret, "demo", TOKEN_SECONDS, time.time())
         url = f"ws://127.0.0.1:{port}/ws/energy"
         self._say("")
         self._say(f"  {url}?token={token}")
+        where = "" if admin_port == Admin().port else f" --admin http://127.0.0.1:{admin_port}"
         self._say("")
+        self._say(f"watch and steer it from another terminal: {_command()} top{where}")
         self._say(
             'connect with any WebSocket client and send {"type":"subscribe","streams":["energy"]};'
         )
@@ -105,6 +123,12 @@ class Demo:
                 readings += isinstance(message, Reading)
                 if readings == count:
                     return
+
+
+def _command() -> str:
+    # In a clone, make has installed it where no shell looks.
+    typed = Path(sys.argv[0])
+    return shlex.quote(str(typed)) if typed.name == "energyws" else "energyws"
 
 
 def _configuration(directory: Path) -> Path:
@@ -123,26 +147,32 @@ def _line(message: Message) -> str:
 
 
 class _Child:
-    """A process of the demo; `port` is known once it says where it listens."""
+    """A process of the demo; the ports are known once it says where it listens."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
-        self.port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.port: asyncio.Future[int] = loop.create_future()
+        self.admin_port: asyncio.Future[int] = loop.create_future()
 
     async def relay(self) -> None:
-        """Pass its log on, and look for the port in it."""
+        """Pass its log on, and look for the ports in it."""
         assert self.process.stderr is not None
         async for raw in self.process.stderr:
             line = raw.decode(errors="replace")
             sys.stderr.write(line)
             sys.stderr.flush()
-            found = _LISTENING.search(line)
-            if found is not None and "admin" not in line and not self.port.done():
-                self.port.set_result(int(found[1]))
-        if not self.port.done():
-            self.port.set_exception(
-                DemoError("the service did not start: see above (is the port taken? try --port 0)")
-            )
+            if (found := _LISTENING.search(line)) is not None:
+                port = self.admin_port if found[1] else self.port
+                if not port.done():
+                    port.set_result(int(found[2]))
+        for port in (self.port, self.admin_port):
+            if not port.done():
+                port.set_exception(
+                    DemoError(
+                        "the service did not start: see above (is the port taken? try --port 0)"
+                    )
+                )
 
 
 @contextlib.asynccontextmanager
@@ -171,9 +201,10 @@ async def _process(
         await _stop(child.process)
         if relay is not None:
             await relay
-            if child.port.done():
-                # Retrieved, or nobody waits for it any more.
-                child.port.exception()
+            for port in (child.port, child.admin_port):
+                if port.done():
+                    # Retrieved, or nobody waits for it any more.
+                    port.exception()
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,16 +20,21 @@ Finished = subprocess.CompletedProcess[str]
 
 def run(service: Service, *arguments: str, secret: str = SECRET) -> Finished:
     host = service.url.removesuffix("/ws/energy")
+    return locust(
+        *("--host", host, "--jwt-secret", secret, "--json", "--users", "6", "--spawn-rate", "6"),
+        *("--run-time", f"{SECONDS}s", "--stop-timeout", "5", *arguments),
+    )
+
+
+def locust(*arguments: str, cwd: Path = ROOT) -> Finished:
+    known = {k: v for k, v in os.environ.items() if not k.startswith("ENERGYWS_")}
     return subprocess.run(
-        [
-            *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--host", host),
-            *("--jwt-secret", secret, "--headless", "--json", "--users", "6", "--spawn-rate", "6"),
-            *("--run-time", f"{SECONDS}s", "--stop-timeout", "5", *arguments),
-        ],
-        cwd=ROOT,
+        [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", *arguments],
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=80,
+        env=known,
         check=False,
     )
 
@@ -56,9 +62,59 @@ def test_users_over_tls_get_everything_ping_and_resume(
     assert finished.returncode == 0, finished.stderr + finished.stdout
     rows = statistics(finished)
     assert rows["connect"]["num_requests"] == 6
-    for name in ("frame", "ping", "resume"):
+    for name in ("frame", "replay", "ping", "resume"):
         assert rows[name]["num_requests"] > 0, name
     assert all(row["num_failures"] == 0 for row in rows.values())
+    assert {row["method"] for row in rows.values()} == {"wss"}
+
+
+@pytest.mark.e2e
+def test_replayed_frames_are_no_live_ones_and_ws_is_no_wss(
+    serve: Callable[..., Service], records: Records, tmp_path: Path
+) -> None:
+    service = serve().ready()
+    with Traffic(records):
+        # The URL as clients have it, and from a directory that is no clone.
+        host = f"{service.url}/"
+        finished = locust(
+            *("--host", host, "--jwt-secret", SECRET, "--json", "--users", "3"),
+            *("--spawn-rate", "3", "--run-time", f"{SECONDS}s", "--stop-timeout", "5"),
+            *("--dense", "--pace", "100"),
+            cwd=tmp_path,
+        )
+    assert finished.returncode == 0, finished.stderr + finished.stdout
+    rows = statistics(finished)
+    assert {row["method"] for row in rows.values()} == {"ws"}
+    assert rows["replay"]["num_requests"] > 0
+    assert rows["frame"]["num_requests"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ["--host", "http://h.example", "--jwt", "x"],
+            "--host http://h.example: use ws://HOST:PORT or, where there is TLS, wss://HOST",
+        ),
+        (
+            ["--host", "h.example:8080", "--jwt", "x"],
+            "--host h.example:8080: use ws://HOST:PORT or, where there is TLS, wss://HOST",
+        ),
+        (
+            ["--host", "wss://h.example"],
+            "no token: give --jwt-secret SECRET (or ENERGYWS_JWT_SECRET), "
+            "or --jwt TOKEN (or ENERGYWS_JWT)",
+        ),
+    ],
+)
+def test_what_no_user_could_connect_with_ends_with_one_line(
+    arguments: list[str], line: str, tmp_path: Path
+) -> None:
+    finished = locust(*arguments, "--users", "1", "--run-time", "2s", cwd=tmp_path)
+    assert finished.returncode == 1
+    # Locust's own log has a time before each line.
+    said = [each for each in finished.stderr.splitlines() if not each.startswith("[")]
+    assert said == [line]
 
 
 @pytest.mark.e2e

@@ -447,9 +447,11 @@ LINES = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\x85\u2028\u2029@"), min_size=1
 )
 
+ORIGINS = st.integers(1, 65535).map(lambda port: f"HTTPS://a.example:{port}/")
+
 
 @settings(deadline=None)
-@given(LINES, LINES, st.lists(LINES), st.integers(1, 64) | st.just("auto"))
+@given(LINES, LINES, st.lists(ORIGINS), st.integers(1, 64) | st.just("auto"))
 def test_a_description_without_secrets_can_be_loaded_again(
     brokers: str, topic: str, origins: list[str], workers: int | str
 ) -> None:
@@ -524,9 +526,13 @@ def test_a_missing_file_tells_how_to_make_one(tmp_path: Path) -> None:
         config.load(path, env={})
 
     assert caught.value.problems == [
-        f"{path}: no such file: make one with "
-        "`cp config/config.example.yaml config/config.yaml`, or set CONFIG_PATH to the one to use"
+        f"{path}: no such file: make one with `energyws example-config > {path}` and edit it, "
+        "or set CONFIG_PATH to the one to use"
     ]
+    path = tmp_path / "my files" / "config.yaml"
+    with pytest.raises(ConfigError) as caught:
+        config.load(path, env={})
+    assert f"`mkdir -p '{path.parent}' && energyws example-config > '{path}'`" in str(caught.value)
 
 
 def test_a_folder_or_other_bytes_are_no_file(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from energyws.control.health import (
     NO_ROOM,
     NO_WORKER,
     NOT_READ_BACK,
+    UNLISTED,
     Sight,
     unready,
 )
+from energyws.waits import WHOLE, Wait
 
 CONSUMER = Sight(is_worker=False, state=State.READY, broker_up=True)
 READING = Sight(is_worker=False, state=State.STARTING, broker_up=True)
@@ -63,3 +65,38 @@ SHUT = replace(WORKER, full_seconds=0.001)
 def test_reasons_not_to_be_ready(children: list[Sight], reasons: list[str]) -> None:
     assert unready(False, children) == reasons
     assert unready(True, children) == [DRAINING, *reasons]
+
+
+def waiting(state: State, *waits: tuple[str, int, Wait], unlisted: int = 0) -> Sight:
+    return Sight(is_worker=False, state=state, broker_up=True, waits=waits, unlisted_waits=unlisted)
+
+
+def test_what_is_not_read_is_named_with_what_it_waits_for() -> None:
+    consumer = waiting(
+        State.READY,
+        *(("b", partition, Wait.NO_LEADER) for partition in range(10)),
+        ("b", 3, Wait.FAILS),
+        ("a", WHOLE, Wait.NOT_ALLOWED),
+        unlisted=2,
+    )
+    assert unready(False, [consumer, WORKER]) == [
+        "stream a: the service may not read the topic",
+        "stream b, partitions 0, 1, 2, 3, 4, 5, 6, 7 and 2 more: no broker leads it",
+        "stream b, partition 3: reading it fails",
+        UNLISTED,
+    ]
+
+
+def test_nothing_read_back_yet_and_why() -> None:
+    consumer = waiting(State.STARTING, ("a", WHOLE, Wait.NO_TOPIC))
+    assert unready(False, [consumer, WORKER]) == [
+        NOT_READ_BACK,
+        "stream a: the topic does not exist",
+    ]
+
+
+def test_of_two_consumers_the_one_that_serves_counts() -> None:
+    successor = waiting(State.STARTING, ("a", 0, Wait.NO_LEADER))
+    assert unready(False, [CONSUMER, successor, WORKER]) == []
+    doomed = Sight(False, State.READY, True, True, (("a", 0, Wait.NO_LEADER),))
+    assert unready(False, [doomed, READING, WORKER]) == [NOT_READ_BACK]

@@ -12,7 +12,8 @@ import pytest
 
 from energyws.board import Board, Field, Row
 from energyws.control.notify import Manager
-from energyws.control.reloads import Reloads
+from energyws.control.reload import Plan, plan
+from energyws.control.reloads import Outcome, Reloads
 from energyws.control.trial import Trial
 from energyws.errors import ConfigError
 from energyws.settings import Auth, Kafka, Settings
@@ -39,9 +40,10 @@ class Play:
     def make(self) -> Reloads:
         return Reloads(lambda: self.in_force, self._take, Manager(None), self.row, self._trial)
 
-    def _take(self, trigger: str, settings: Settings) -> None:
+    def _take(self, trigger: str, settings: Settings) -> Plan:
         self.taken.append((trigger, settings))
-        self.in_force = settings
+        before, self.in_force = self.in_force, settings
+        return plan(before, settings)
 
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(20):
@@ -160,12 +162,14 @@ def test_failure_of_one_does_not_end_the_others(
 
     async def run() -> None:
         reloads = play.make()
-        reloads.ask("SIGHUP", load)
-        await play.until(lambda: "reload failed" in caplog.text)
-        reloads.ask("SIGHUP", lambda: secret("2"))
-        await play.until(lambda: play.taken)
+        failed = reloads.ask("SIGHUP", load)
+        # Asked before the first one has failed.
+        taken = reloads.ask("POST /reload", lambda: secret("2"))
+        assert (await failed).problems == ("the reload failed: the log has the reason",)
+        assert (await taken).changed == ("auth.jwt_secret",)
 
     asyncio.run(run())
+    assert "reload failed" in caplog.text
 
 
 def test_changed_secret_file_is_read_again_by_itself(play: Play, tmp_path: Path) -> None:
@@ -184,3 +188,38 @@ def test_changed_secret_file_is_read_again_by_itself(play: Play, tmp_path: Path)
     ((trigger, settings),) = play.taken
     assert trigger == "a file has changed"
     assert settings.auth.jwt_secret == "2" * 40
+
+
+def test_whoever_asks_learns_what_came_of_it(play: Play) -> None:
+    server = replace(IN_FORCE.server, port=1, backlog=9)
+
+    def refuse() -> Settings:
+        raise ConfigError(["one", "two"])
+
+    async def run() -> list[Outcome]:
+        reloads = play.make()
+        outcomes = [
+            await reloads.ask("SIGHUP", load)
+            for load in (lambda: replace(IN_FORCE, server=server), refuse, lambda: play.in_force)
+        ]
+        first = reloads.ask("SIGHUP", lambda: secret("2"))
+        reloads.stop()
+        return [*outcomes, await first, await reloads.ask("SIGHUP", lambda: secret("2"))]
+
+    assert asyncio.run(run()) == [
+        Outcome(changed=("server.port", "server.backlog"), restart=("server.port",)),
+        Outcome(problems=("one", "two")),
+        Outcome(),
+        *[Outcome(problems=("the service is draining",))] * 2,
+    ]
+
+
+def test_asked_twice_before_it_begins_is_one_with_the_newer_settings(play: Play) -> None:
+    async def run() -> None:
+        reloads = play.make()
+        first = reloads.ask("POST /reload", lambda: secret("2"))
+        assert reloads.ask("POST /reload", lambda: secret("3")) is first
+        await first
+
+    asyncio.run(run())
+    assert play.taken == [("POST /reload", secret("3"))]

@@ -9,17 +9,20 @@ import configparser
 import re
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
 from energyws.control.config import load
 from energyws.control.metrics import DEFINITIONS
 from energyws.errors import ExitCode
-from energyws.settings import Server, Settings
+from energyws.settings import Admin, Server, Settings
 from tests.deploy.files import (
     ALERT_TESTS,
     BASE,
     COMPOSE,
+    CONFIG,
     PRODUCTION,
     PROMETHEUS_RULE,
     ROOT,
@@ -96,6 +99,27 @@ def test_ports_are_those_of_the_configuration(secret: Path) -> None:
     assert ports == {"websocket": read.server.port, "admin": read.admin.port}
 
 
+def test_whatever_looks_at_the_admin_port_looks_at_the_default() -> None:
+    port = Admin().port
+    services = (BASE / "service.yaml").read_text().split("---")
+    (named,) = [yaml.safe_load(each) for each in services if "energyws-admin" in each]
+    assert [each["port"] for each in named["spec"]["ports"]] == [port]
+    scraped = document(CONFIG / "prometheus" / "prometheus.yaml")["scrape_configs"]
+    assert [each["static_configs"][0]["targets"] for each in scraped] == [[f"127.0.0.1:{port}"]]
+    assert f"check port {port} " in (CONFIG / "proxies" / "haproxy.cfg").read_text()
+    routes = document(CONFIG / "proxies" / "traefik-routes.yaml")
+    (service,) = routes["http"]["services"].values()
+    assert service["loadBalancer"]["healthCheck"]["port"] == port
+
+
+def test_a_shell_in_a_pod_finds_the_configuration() -> None:
+    (container,) = pod()["containers"]
+    (path,) = [each["value"] for each in container["env"] if each["name"] == "CONFIG_PATH"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert path == f"{mounts['config']}/config.yaml"
+    assert container["args"] == ["serve"]
+
+
 def test_a_pod_has_time_to_drain(secret: Path) -> None:
     (container,) = pod()["containers"]
     before = float(container["lifecycle"]["preStop"]["exec"]["command"][1])
@@ -168,9 +192,18 @@ def test_every_alert_has_a_runbook_and_a_test() -> None:
         if case.get("exp_alerts")
     }
     for rule in alerts():
-        page, _, anchor = rule["annotations"]["runbook"].partition("#")
+        annotations = rule["annotations"]
+        page, _, anchor = annotations["runbook"].partition("#")
         assert page == "docs/operations.md"
         assert anchor in anchors
+        # What the templates of Alertmanager and Grafana show, the link as it is.
+        link = urlsplit(annotations["runbook_url"])
+        assert link.scheme == "https"
+        assert link.netloc
+        assert link.path.endswith("/operations.md")
+        assert link.fragment == anchor
+        assert annotations["description"].endswith(".")
+        assert len(annotations["description"]) > len(annotations["summary"])
         assert rule["alert"] in fired
         assert rule["labels"]["severity"] in {"critical", "warning"}
 

@@ -389,7 +389,7 @@ def test_nonsense_scales_nothing(shared: tuple[Service, Records], body: Any) -> 
 def test_page_in_a_browser_on_this_machine_scales_nothing(
     shared: tuple[Service, Records],
 ) -> None:
-    status, _ = post(shared[0], "/workers", {"workers": 1}, Origin="http://localhost:8081")
+    status, _ = post(shared[0], "/workers", {"workers": 1}, Origin="http://localhost:8490")
     assert status == 403
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from math import inf
 from typing import Any
 
 import orjson
 import pytest
 
+from energyws.client import Client, Reading
 from tests.clients import (
     bare_socket,
     close_code,
@@ -67,6 +72,43 @@ def test_data_comes_only_while_subscribed(service: Service, producer: Records) -
         producer.send(3)
         watcher.numbers(6)
         assert peer.ask({"type": "ping"})["type"] == "pong"
+
+
+def test_what_no_parser_can_represent_passes_untouched_by_every_road(
+    serve: Callable[..., Service], records: Records
+) -> None:
+    odd = [
+        b'{"n":0,"name":"kitchen \\ud83d"}',
+        b'{"n":1,"w":1e400}',
+        b'{"n":2,"w":%b}' % (b"9" * 400),
+    ]
+    service = serve(server={"workers": 1}, history={"max_frames": 1}).ready()
+    with open_peer(service) as peer:
+        position = peer.subscribe()["position"]
+        for value in odd:
+            records.raw(value)
+        records.flush()
+        for value in odd:
+            assert f'"data":{value.decode()},"id":"' in peer.connection.recv(timeout=30)
+    # From the log, too, and to the client that we publish.
+    client = Client(service.url, token=token(), resume={"energy": position})
+
+    async def three() -> list[object]:
+        found: list[object] = []
+        async with aclosing(client.messages()) as messages:
+            async for message in messages:
+                assert isinstance(message, Reading)
+                found.append(message.data)
+                if len(found) == len(odd):
+                    break
+        return found
+
+    assert asyncio.run(asyncio.wait_for(three(), 30)) == [
+        {"n": 0, "name": "kitchen \ud83d"},
+        {"n": 1, "w": inf},
+        {"n": 2, "w": int("9" * 400)},
+    ]
+    assert service.logged("record skipped") == []
 
 
 def test_last_brings_the_newest(service: Service, producer: Records) -> None:

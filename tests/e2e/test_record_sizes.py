@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 import pytest
 
 from energyws.client import Client, Reading
 from energyws.settings import MAX_RECORD_BYTES
-from tests.clients import bare_socket, first_frame, masked, open_peer, upgrade_request
+from tests.clients import bare_socket, masked, open_peer, upgrade_request
 from tests.conftest import new_topic
 from tests.service import (
     FAST_FETCH,
@@ -25,6 +25,7 @@ from tests.service import (
     config,
     token,
 )
+from tests.web.agent import Agent, chromium, node
 
 pytestmark = pytest.mark.e2e
 
@@ -85,6 +86,15 @@ def scene(broker: Broker, tmp_path: Path, request: pytest.FixtureRequest) -> Ite
 LARGE: dict[str, Any] = {"max_size": None}
 
 
+def payload_of(stream: BinaryIO) -> bytes:
+    """The payload of the next text frame that a server sent."""
+    first, size = stream.read(2)
+    if size >= 126:
+        size = int.from_bytes(stream.read(2 if size == 126 else 8), "big")
+    payload = stream.read(size)
+    return payload if first == 0x81 else payload_of(stream)
+
+
 @pytest.mark.parametrize("compression", [None, "deflate"])
 def test_live(scene: Scene, compression: str | None) -> None:
     service = scene.serve()
@@ -134,27 +144,21 @@ def test_missed_by_a_consumer_that_was_away(scene: Scene, history: dict[str, Any
 def test_client_that_fell_behind(scene: Scene) -> None:
     service = scene.serve(history=DEEP)
     with bare_socket(service) as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 256 * 1024)
         connection.sendall(upgrade_request(service, query="?subscribe=energy"))
         numbers: list[int] = []
         # More than the kernel takes, but for the smallest.
         for _ in range(3 if scene.size <= 1 << 20 else 1):
             numbers += scene.send_large()
         service.caught_up(scene.records)
-        data = b""
-        while b"\r\n\r\n" not in data:
-            data += connection.recv(1)
         got: list[int] = []
-        data = b""
-        while len(got) < len(numbers):
-            while (frame := first_frame(data)) is None:
-                piece = connection.recv(1 << 20)
-                assert piece, "the connection ended"
-                data += piece
-            payload, data = frame
-            message = orjson.loads(payload)
-            if message["type"] == "data":
-                got.append(message["data"]["n"])
+        with connection.makefile("rb") as stream:
+            while stream.readline() != b"\r\n":
+                pass
+            while len(got) < len(numbers):
+                message = orjson.loads(payload_of(stream))
+                if message["type"] == "data":
+                    got.append(message["data"]["n"])
         assert sorted(got) == numbers
         connection.sendall(masked(8, b""))
 
@@ -177,3 +181,17 @@ def test_client_in_python(scene: Scene) -> None:
         raise AssertionError("it ended")
 
     assert sorted(asyncio.run(asyncio.wait_for(main(), 60))) == numbers
+
+
+@pytest.mark.parametrize("runs", [node, chromium], ids=["node", "chromium"])
+def test_client_in_javascript(scene: Scene, runs: Callable[[], Agent]) -> None:
+    service = scene.serve(history=SHALLOW)
+    with open_peer(service) as peer:
+        begin = peer.subscribe()["position"]
+    numbers = [*scene.send_large(), *scene.records.send(PARTITIONS)]
+    service.caught_up(scene.records)
+    with runs() as agent:
+        job = agent.start(service.url, token=token(), streams=["energy"], resume={"energy": begin})
+        job.wait(lambda: len(job.numbers) >= len(numbers), "all records")
+        job.stop()
+        assert (job.gaps, sorted(job.numbers)) == ([], numbers)

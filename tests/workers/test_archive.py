@@ -17,9 +17,9 @@ from energyws.wire import Read, unpack_chunks, unpack_start
 from tests.service import FAST_FETCH, PARTITIONS, Broker, Records
 from workers import archive, history
 from workers.archive import View
-from workers.discovery import describe
 from workers.history import History
 from workers.librdkafka import client_settings
+from workers.metadata import describe
 
 pytestmark = pytest.mark.e2e
 

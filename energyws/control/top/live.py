@@ -152,7 +152,8 @@ class _Top:
             command = self._commands.get()
             try:
                 self._tell(carry_out(self._remote, command))
-            except NotDone as error:
+            except EnergywsError as error:
+                # Also of a configuration in which admin.token was looked for.
                 self._tell(f"{command.value}: {error}")
 
     def _tell(self, news: Document | NotDone | str) -> None:

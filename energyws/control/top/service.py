@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from energyws.control.remote import NotDone, Remote
+from energyws.control.remote import Remote
 from energyws.control.top.keys import Command
 from energyws.control.top.model import Document
 from energyws.settings import MAX_WORKERS
@@ -16,7 +16,7 @@ def look(remote: Remote) -> Document:
     """What the service shows of itself now; raises NotDone."""
     document = remote.get("/status")
     if not isinstance(document, dict) or "processes" not in document:
-        raise NotDone(f"what answers on {remote.where} is not an energyws service")
+        raise remote.stranger()
     return document
 
 
@@ -28,14 +28,14 @@ def carry_out(remote: Remote, command: Command) -> str:
         wanted = before + _BY[command]
         if not 1 <= wanted <= MAX_WORKERS:
             return f"workers: {before} stay, 1 to {MAX_WORKERS} are possible"
-        said = remote.post("/workers", {"workers": wanted})
+        said = remote.post("/workers", {"workers": wanted}, "before", "workers")
         return f"workers: {said['before']} before, {said['workers']} now"
     if command is Command.REBALANCE:
-        shed = remote.post("/rebalance", None)["shed"]
+        shed = remote.post("/rebalance", None, "shed")["shed"]
         told = ", ".join(f"{name} sheds {count}" for name, count in shed.items())
         return told or "no worker has more than its share"
     if command is Command.ROLL:
-        remote.post("/roll", None)
+        remote.post("/roll", None, "replacing")
         return "every process is being replaced, one at a time"
-    seconds = remote.post("/drain", None)["seconds"]
+    seconds = remote.post("/drain", None, "seconds")["seconds"]
     return f"clients are being sent away, within {seconds:g} s"

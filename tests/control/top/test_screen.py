@@ -46,7 +46,13 @@ def service(workers: int = 2, partitions: int = 3, events: int = 4) -> View:
                 ),
             ],
             partitions=[
-                Partition("energy", number, 7000 + 100 * times + number, 7300 + 2 * number, 0)
+                Partition(
+                    "energy",
+                    number,
+                    7000 + 100 * times + number,
+                    7300 + 2 * number,
+                    int((time - 12 - number) * 1000),
+                )
                 for number in range(partitions)
             ],
             events=[
@@ -71,7 +77,7 @@ def shown(picture: Picture, width: int, height: int) -> list[str]:
 
 
 def picture(of: View) -> Picture:
-    return Picture(of, "127.0.0.1:8081")
+    return Picture(of, "127.0.0.1:8490")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50), (60, 12), (40, 6), (10, 1)])
@@ -88,16 +94,17 @@ def test_screen_has_the_size_of_the_terminal(size: tuple[int, int], many: bool) 
 def test_screen_has_the_figures(size: tuple[int, int]) -> None:
     lines = shown(picture(service()), *size)
     text = "\n".join(lines)
-    assert lines[0] == "energyws 1.2.3 at 127.0.0.1:8081  ready"
+    assert lines[0] == "energyws 1.2.3 at 127.0.0.1:8490  ready"
     assert "workers 2 of 2 ready · clients 2,468 of 10,000 · lagging 6" in text
     assert "in 50/s · out 122k/s, 134 MiB/s · fan-out p99 2.5 ms" in text
     assert "history 4,096 frames, 1 m 22 s, 4.44 MiB · in workers ≥ 4,096, 1 m 22 s" in text
+    assert "newest record 12 s ago" in lines
     (row,) = [line for line in lines if line.startswith("worker-1")]
     assert row.split()[:6] == ["worker-1", "ready", "1,234", "61,000", "50%", "74.0"]
     assert " 1 ms " in row
     assert " 2.5 ms" in row
     (row,) = [line for line in lines if line.startswith("energy/2")]
-    assert row.split() == ["energy/2", "7,202", "100", "102", "–"]
+    assert row.split() == ["energy/2", "7,202", "100", "102", "14", "s", "14", "s"]
     assert any(line.startswith("01:02:03 INFO event-3 with many words") for line in lines)
 
 
@@ -125,18 +132,18 @@ def test_the_worst_stay_when_not_all_have_room() -> None:
     assert starts.index("worker-7") < starts.index("worker-63")
     assert "energy/400" in starts
     assert [line for line in lines if line.startswith("…")] == [
-        *("… and 61 more", "… and 510 more")
+        *("… and 62 more", "… and 510 more")
     ]
     assert any("event-49" in line for line in lines)
 
 
 def test_service_that_is_away_is_said_to_be() -> None:
     away = replace(
-        picture(service()), trouble="nobody answers on 127.0.0.1:8081: refused", age_seconds=12.3
+        picture(service()), trouble="nobody answers on 127.0.0.1:8490: refused", age_seconds=12.3
     )
     lines = shown(away, 80, 24)
     assert "no answer for 12 s, trying again" in lines[0]
-    assert lines[-2].startswith("nobody answers on 127.0.0.1:8081: refused")
+    assert lines[-2].startswith("nobody answers on 127.0.0.1:8490: refused")
 
 
 def test_question_comes_before_all_else() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
+
 import orjson
 import pytest
 
 from energyws.board import Board, Field, Row
+from energyws.position import start
 from energyws.replay import Entry, Ring
 from energyws.settings import History, Kafka, Settings, Stream
-from workers.consumer import Intake
-from workers.source import Found, Lost, Record
+from workers.events import Found, Lost, Record
+from workers.intake import STALLED_SECONDS, Intake, _Warm
 
 EPOCH = "abcd0123"
 
@@ -30,11 +33,17 @@ def row() -> Row:
     return Board.create().row(0)
 
 
-def intake(row: Row, bus: Bus, begin: tuple[int, ...], live: tuple[int, ...]) -> Intake:
+def intake(
+    row: Row,
+    bus: Bus,
+    begin: tuple[int, ...],
+    live: tuple[int, ...],
+    max_bytes: int = 16 << 20,
+) -> Intake:
     settings = Settings(
         kafka=Kafka(brokers="x", max_record_bytes=1024),
         streams={"energy": Stream(topic="t")},
-        history=History(),
+        history=History(max_bytes=max_bytes),
     )
     return Intake("energy", Found("energy", EPOCH, begin, live), EPOCH, settings, row, bus)
 
@@ -67,6 +76,39 @@ def test_empty_topic_is_live_at_once(row: Row) -> None:
     assert not taken.settle()
     assert [message(entry)["id"] for entry in bus.sent] == [f"{EPOCH}-0.1"]
     assert str(ring_of(taken).head) == f"{EPOCH}-0.1"
+
+
+@pytest.mark.parametrize("max_bytes", [1, 200, 1_000, 4_000, 1 << 20])
+def test_reading_back_holds_no_more_than_the_memory_it_is_for(row: Row, max_bytes: int) -> None:
+    rng = random.Random(max_bytes)
+    begin, live = (5, 0, 7), (65, 60, 7)
+    written = [
+        Record(
+            "energy",
+            partition,
+            offset,
+            10 * offset + rng.randrange(10),
+            b'{"x":"%s"}' % (b"x" * size),
+        )
+        for partition in range(2)
+        for offset in range(begin[partition], live[partition])
+        for size in (rng.choice([1, 40, 300]),)
+    ]
+    taken = intake(row, Bus(), begin, live, max_bytes)
+    for each in written:
+        taken.take(each)
+        held = [sum(len(data) for _, data in warm.records) for warm in taken._warm]
+        assert all(size <= max(max_bytes, 310) for size in held)
+    assert taken.settle()
+    # The same as if all of it had been held until the end.
+    everything = intake(row, Bus(), begin, live, max_bytes)
+    everything._warm = [_Warm(1 << 30) for _ in begin]
+    for each in written:
+        everything.take(each)
+    assert everything.settle()
+    assert entries(ring_of(taken)) == entries(ring_of(everything))
+    assert ring_of(taken).floor == ring_of(everything).floor
+    assert ring_of(taken).head == ring_of(everything).head
 
 
 def test_what_is_read_back_is_remembered_in_the_order_of_writing_and_not_sent(row: Row) -> None:
@@ -181,3 +223,48 @@ def test_time_that_cannot_be_written_is_now(row: Row, timestamp_ms: int | None) 
     taken.settle()
     taken.take(record(0, 0, timestamp_ms))
     assert str(message(bus.sent[0])["timestamp"]).startswith("20")
+
+
+def test_a_partition_that_stands_still_is_not_waited_for(row: Row) -> None:
+    bus = Bus()
+    taken = intake(row, bus, (5, 0), (7, 2))
+    taken.take(record(0, 5))
+    assert taken.skip_stalled(100.0) == []
+    for each in (record(1, 0), record(1, 1)):
+        taken.take(each)
+    assert not taken.settle()
+    # It counts from when it was last seen to move.
+    assert taken.skip_stalled(100.0 + STALLED_SECONDS - 1) == []
+    assert taken.skip_stalled(100.0 + STALLED_SECONDS) == [0]
+    assert taken.settle()
+    ring = ring_of(taken)
+    # What was not read back is behind the floor: it is had from the log, by those who ask.
+    assert str(ring.floor) == str(start(EPOCH, (7, 0)))
+    assert [(e.partition, e.offset) for e in entries(ring)] == [(1, 0), (1, 1)]
+    # And it is not live when it comes at last.
+    for each in (record(0, 6), record(0, 7)):
+        taken.take(each)
+    assert [(entry.partition, entry.offset) for entry in bus.sent] == [(0, 7)]
+
+
+def test_a_stream_that_stands_still_as_a_whole_is_waited_for(row: Row) -> None:
+    taken = intake(row, Bus(), (5, 0), (7, 2))
+    for now in (100.0, 200.0, 300.0):
+        assert taken.skip_stalled(now) == []
+    assert not taken.settle()
+
+
+def test_reading_back_that_goes_on_is_waited_for(row: Row) -> None:
+    taken = intake(row, Bus(), (0, 0), (9, 0))
+    for offset in range(8):
+        taken.take(record(0, offset))
+        assert taken.skip_stalled(100.0 + offset * STALLED_SECONDS) == []
+
+
+def test_what_is_left_out_of_a_partition_that_was_away_leaves_a_mark(row: Row) -> None:
+    bus = Bus()
+    taken = intake(row, bus, (3, 0), (3, 0))
+    taken.settle()
+    taken.lost(Lost("energy", 0, 3, 8, retention=False))
+    gap = message(bus.sent[0])
+    assert (gap["type"], gap["missed"], gap["reason"]) == ("lagged", 5, "HISTORY_EXCEEDED")

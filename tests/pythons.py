@@ -1,0 +1,115 @@
+"""Runs the fast tests, and the demo once, with every supported Python that this machine has.
+
+    python -m tests.pythons
+
+`make test-pythons` calls it. The Python of .venv has them in `make test` and is left out. The
+others are looked for on PATH and among pyenv's, and get an environment each in .venv/pythons. The
+fast tests are those of the modules that setup.cfg's import rules call pure, and of the
+configuration. It ends with status 1 when any of them fails, and says which Pythons are absent.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parent.parent
+ENVIRONMENTS: Final = ROOT / ".venv" / "pythons"
+PURE_CONTRACTS: Final = ("importlinter:contract:pure", "importlinter:contract:policy")
+CONFIGURATION: Final = ("checks", "config", "interpolate", "overrides", "problems", "schema")
+_BOUNDS: Final = re.compile(r">=3\.(\d+),<3\.(\d+)")
+
+
+def setup() -> configparser.ConfigParser:
+    """setup.cfg."""
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser
+
+
+def supported() -> range:
+    """The minor versions of Python 3 that pip installs this for."""
+    bounds = _BOUNDS.fullmatch(setup()["options"]["python_requires"])
+    assert bounds is not None
+    return range(int(bounds[1]), int(bounds[2]))
+
+
+def fast_tests() -> list[str]:
+    """Their files."""
+    modules = [
+        module.removeprefix("energyws.").replace(".", "/")
+        for contract in PURE_CONTRACTS
+        for module in setup()[contract]["source_modules"].split()
+    ]
+    paths = [Path("tests", module) for module in modules]
+    paths += [Path("tests", "control", name) for name in CONFIGURATION]
+    files = [path.with_name(f"test_{path.name}.py") for path in paths]
+    return [str(file) for file in files if (ROOT / file).exists()]
+
+
+def interpreter(minor: int) -> str | None:
+    """One of this version that can make an environment."""
+    check = f"import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, {minor}))"
+    for candidate in _candidates(minor):
+        # A shim of pyenv is there also for what is not installed.
+        done = subprocess.run([candidate, "-c", check], capture_output=True, check=False)
+        if done.returncode == 0:
+            return candidate
+    return None
+
+
+def _candidates(minor: int) -> Iterator[str]:
+    if on_path := shutil.which(f"python3.{minor}"):
+        yield on_path
+    for found in sorted((Path.home() / ".pyenv" / "versions").glob(f"3.{minor}.*/bin/python3")):
+        yield str(found)
+
+
+def environment(minor: int, python: str) -> str:
+    """The interpreter of an environment with everything in it, of today's setup.cfg."""
+    directory = ENVIRONMENTS / f"3.{minor}"
+    inside, stamp = directory / "bin" / "python", directory / ".made"
+    if not stamp.exists() or stamp.stat().st_mtime < (ROOT / "setup.cfg").stat().st_mtime:
+        subprocess.run([python, "-m", "venv", "--clear", str(directory)], check=True)
+        pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+        subprocess.run([str(inside), *pip, "--editable", ".[dev]"], cwd=ROOT, check=True)
+        stamp.touch()
+    return str(inside)
+
+
+def main() -> int:
+    """All of them; the exit code."""
+    failed = False
+    for minor in supported():
+        name = f"Python 3.{minor}"
+        if minor == sys.version_info[1]:
+            print(f"{name}: .venv's own, `make test` has it", flush=True)
+        elif (python := interpreter(minor)) is None:
+            print(f"{name}: none on this machine, not tested", flush=True)
+        else:
+            print(f"{name}: {python}", flush=True)
+            inside = environment(minor, python)
+            for command in (
+                ["pytest", "-q", "-p", "no:cacheprovider", *fast_tests()],
+                ["energyws.cli", "demo", "--port=0", "--workers=1", "--count=3"],
+            ):
+                failed = not _passes([inside, "-m", *command]) or failed
+    return int(failed)
+
+
+def _passes(command: list[str]) -> bool:
+    done = subprocess.run(
+        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    print(done.stdout if done.returncode else done.stdout.splitlines()[-1], flush=True)
+    return done.returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

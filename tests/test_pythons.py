@@ -1,0 +1,71 @@
+"""Which Pythons this runs on: setup.cfg says it, and make says it first."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import pythons
+
+ROOT = Path(__file__).parent.parent
+# A Python of another version, as far as the version goes.
+OTHER = """#!{python}
+import sys
+assert sys.argv[1] == "-c", sys.argv
+sys.version_info = (3, {minor}, 0, "final", 0)
+sys.version = "3.{minor}.0 (main)"
+exec(sys.argv[2])
+"""
+
+
+def make(directory: Path, minor: int) -> subprocess.CompletedProcess[str]:
+    shutil.copy(ROOT / "Makefile", directory)
+    python = directory / "python"
+    python.write_text(OTHER.format(python=sys.executable, minor=minor))
+    python.chmod(0o755)
+    return subprocess.run(
+        ["make", "--silent", ".venv/.made", f"PYTHON={python}"],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_classifiers_are_the_supported_versions() -> None:
+    prefix = "Programming Language :: Python :: 3."
+    classifiers = pythons.setup()["metadata"]["classifiers"].split("\n")
+    told = [int(each.removeprefix(prefix)) for each in classifiers if each.startswith(prefix)]
+    assert told == list(pythons.supported())
+    assert sys.version_info[1] in told
+
+
+@pytest.mark.parametrize("minor", [10, pythons.supported().stop])
+def test_make_refuses_another_python_before_it_installs_anything(
+    minor: int, tmp_path: Path
+) -> None:
+    done = make(tmp_path, minor)
+    assert done.returncode == 2
+    said, _ = done.stderr.splitlines()
+    first, last = pythons.supported()[0], pythons.supported()[-1]
+    assert said.startswith(f"energyws needs Python 3.{first} to 3.{last} ")
+    assert f"this is 3.{minor}.0" in said
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_make_goes_on_with_every_supported_python(tmp_path: Path) -> None:
+    for minor in pythons.supported():
+        # What comes next is to make an environment, which this one does not do.
+        assert "assert sys.argv[1] ==" in make(tmp_path, minor).stderr
+
+
+def test_fast_tests_are_those_of_the_pure_modules() -> None:
+    files = pythons.fast_tests()
+    assert {"tests/test_position.py", "tests/control/test_fleet.py"} < set(files)
+    assert "tests/test_cli.py" not in files
+    assert len(files) > 25
