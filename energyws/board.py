@@ -36,7 +36,8 @@ class Field(IntEnum):
     BEAT counts the child's event-loop heartbeats: what matters is that it moves. KEYLESS is 1 while
     tokens are checked with issuers' keys, and none of them has been fetched yet. FULL_SINCE_MS is
     when a worker stopped accepting because its descriptors ran out, in Unix milliseconds; 0 while
-    it accepts.
+    it accepts. CERTIFICATE_EXPIRES is when what a worker shows its clients expires, in Unix
+    seconds; 0 without a certificate.
     """
 
     PID = 0
@@ -66,6 +67,7 @@ class Field(IntEnum):
     FULL_SINCE_MS = 24
     UNLISTED_WAITS = 26
     KEYLESS = 30
+    CERTIFICATE_EXPIRES = 36
     HISTORY_QUESTIONS = 41
 
 
@@ -75,7 +77,8 @@ class Place(IntEnum):
     STREAM is an index into the sorted names of the streams. NEXT and END are offsets: the next one
     to be handed on, and the log's end. RECORD_MS is the timestamp of the newest record handed on,
     in Unix milliseconds; 0 before there is one. WAIT is a Wait of energyws.waits; where PARTITION
-    is its WHOLE, the entry is about the stream, and has nothing else.
+    is its WHOLE, the entry is about the stream, and has nothing else. BAD and LOST are counters: of
+    records that were skipped, and of those that retention took.
     """
 
     STREAM = 0
@@ -84,6 +87,8 @@ class Place(IntEnum):
     END = 3
     RECORD_MS = 4
     WAIT = 5
+    BAD = 6
+    LOST = 7
 
 
 ROWS: Final = 160

@@ -206,8 +206,8 @@ class _Unhurried(logging.Handler):
             self._hurry.clear()
             self._some.clear()
             lines = [self._lines.popleft() for _ in range(len(self._lines))]
-            # A full disk must not end the thread.
-            with contextlib.suppress(OSError, ValueError):
+            # Neither a full disk nor anything else must end the thread: the process would be mute.
+            with contextlib.suppress(Exception):
                 self._stream.write("".join(f"{line}\n" for line in lines))
                 self._stream.flush()
             self._written += sum(map(len, lines))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.control.supervised import Run, Supervised
 from tests.service import Broker, Records, Service, any_broker, config
 
 _names = itertools.count()
@@ -64,3 +65,20 @@ def serve(broker: Broker, topic: str, tmp_path: Path) -> Iterator[Callable[..., 
         service.kill()
         # pytest shows it where a test fails.
         print("\n".join(service.lines))
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    running: list[Supervised] = []
+
+    def start(
+        scripts: dict[str, str] | None = None,
+        host: dict[str, Any] | None = None,
+        **sections: dict[str, Any],
+    ) -> Supervised:
+        running.append(Supervised({"*": "steady", **(scripts or {})}, sections, host or {}))
+        return running[-1]
+
+    yield start
+    for supervised in running:
+        supervised.end()

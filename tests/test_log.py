@@ -387,22 +387,28 @@ def test_a_crowd_that_leaves_at_once_loses_no_line() -> None:
 
 
 class Full(Written):
-    """A disk that is full at first."""
+    """A disk that is full at first, or a stream with another trouble."""
 
-    def __init__(self) -> None:
+    def __init__(self, trouble: Exception) -> None:
         super().__init__()
         self.refusals = 3
+        self._trouble = trouble
 
     def write(self, text: str) -> int:
         if self.refusals:
             self.refusals -= 1
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise self._trouble
         return super().write(text)
 
 
-def test_a_log_on_a_full_disk_goes_on_when_there_is_room() -> None:
+@pytest.mark.parametrize(
+    "trouble",
+    [OSError(errno.ENOSPC, "No space left on device"), MemoryError(), RuntimeError("of its own")],
+    ids=["full disk", "no memory", "anything"],
+)
+def test_a_log_that_cannot_be_written_goes_on_when_it_can(trouble: Exception) -> None:
     before = logging.getLogger().handlers[:]
-    with redirect_stderr(Full()) as output:
+    with redirect_stderr(Full(trouble)) as output:
         configure(LogSettings(), "worker-0")
         (handler,) = logging.getLogger().handlers
         try:

@@ -100,6 +100,7 @@ class SocketReader:
         if self._handle is None:
             self._handle = self._loop.call_soon(self._rescheduled)
 
+    @vital
     def _rescheduled(self) -> None:
         self._handle = None
         self.drain()
@@ -159,6 +160,7 @@ class Publisher:
         partition, offset, timestamp_ms, frame = entry
         return BusMessage(FRAME, index, partition, self._run, sequence, offset, timestamp_ms, frame)
 
+    @vital
     def _beat(self) -> None:
         self._beat_now()
         self._heartbeat = self._loop.call_later(self._settings.heartbeat_seconds, self._beat)
@@ -305,6 +307,7 @@ class Subscriber:
             self._on_resync()
         self._request()
 
+    @vital
     def _request(self) -> None:
         if self._asking is not None:
             self._asking.cancel()

@@ -7,6 +7,7 @@ import contextlib
 import secrets
 import sys
 import time
+from functools import partial
 from typing import Final
 
 from energyws.board import Field
@@ -184,6 +185,8 @@ class ConsumerProcess:
             epoch = secrets.token_hex(4)
         child = self._child
         intake = Intake(found.stream, found, epoch, child.settings, child.row, self._publisher)
+        intake.on_bad = partial(self._progress.bad, found.stream)
+        intake.on_bad = partial(self._progress.bad, found.stream)
         self._intakes[found.stream] = intake
         self._waiting.found(found.stream, len(found.begin))
         for partition, offset in enumerate(found.begin):
@@ -227,6 +230,7 @@ class ConsumerProcess:
             last_offset=lost.end - 1,
         )
         self._child.row.add(Field.LOST_RECORDS, lost.end - lost.begin)
+        self._progress.lost(lost.stream, lost.partition, lost.end - lost.begin)
         self._intakes[lost.stream].lost(lost)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from energyws.board import MAX_PARTITIONS, Field, Place, Row
-from energyws.waits import Wait
+from energyws.waits import WHOLE, Wait
 
 
 class Progress:
@@ -48,10 +48,28 @@ class Progress:
 
     def _entry(self, stream: str, partition: int) -> int | None:
         entry = self._entries.get((stream, partition))
-        if entry is None and len(self._entries) < MAX_PARTITIONS:
+        # There is always a place for what a stream as a whole waits for.
+        most = MAX_PARTITIONS if partition == WHOLE else MAX_PARTITIONS - len(self._streams)
+        if entry is None and len(self._entries) < most:
             entry = self._entries[stream, partition] = len(self._entries)
             self._row.set_place(entry, Place.STREAM, self._streams[stream])
             self._row.set_place(entry, Place.PARTITION, partition)
             # The entry counts once it says whose it is.
             self._row[Field.PARTITIONS] = len(self._entries)
         return entry
+
+    def bad(self, stream: str, partition: int) -> None:
+        """A record was skipped."""
+        self._count(stream, partition, Place.BAD, 1)
+
+    def lost(self, stream: str, partition: int, count: int) -> None:
+        """Retention took so many before they were read."""
+        self._count(stream, partition, Place.LOST, count)
+
+    def _count(self, stream: str, partition: int, what: Place, count: int) -> None:
+        entry = self._entry(stream, partition)
+        if entry is None:
+            # What has no room of its own still counts for its stream.
+            listed = [at for key, at in self._entries.items() if key[0] == stream and key[1] >= 0]
+            entry = listed[0] if listed else 0
+        self._row.set_place(entry, what, self._row.place(entry, what) + count)

@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
+from workers.runtime import vital
+
 # With fewer a crowd takes longer, since each turn may have a round of live delivery, too; with more
 # the others wait longer, and it takes no less (measured by bench.storm).
 SERVED_PER_TURN: Final = 128
@@ -138,6 +140,7 @@ class Lobby(Generic[G]):
                     self.dismiss(guest)
                 raise
 
+    @vital
     def _close_late(self) -> None:
         late = self._clock() - self._patience
         # Who has spoken and waits for us is not late.

@@ -27,6 +27,7 @@ from energyws.errors import (
     ErrorCode,
 )
 from energyws.settings import Auth, Server
+from workers.runtime import vital
 
 TICK_SECONDS: Final = 0.5
 # Clients that are sent away come back after up to so long, on top of the spread of the drain.
@@ -81,6 +82,7 @@ class Roster:
         self._server = server
         self._auth = auth
         self._members: dict[Member, None] = {}
+        # Since when: of an unanswered ping, and of the closing handshake.
         self._pinged: dict[Member, float] = {}
         self._closing: dict[Closing, float] = {}
         # The expiry, its member's id as a tie-breaker, and whose it is: those that are to be
@@ -116,7 +118,7 @@ class Roster:
 
     def closing(self, connection: Closing) -> None:
         """Abort it unless it is gone within close_timeout_seconds."""
-        self._closing[connection] = self._time + self._server.close_timeout_seconds
+        self._closing[connection] = self._time
 
     def leave(self, connection: Closing) -> None:
         """A connection is gone."""
@@ -136,6 +138,8 @@ class Roster:
         """Use these from now on; who is here keeps the age that was meant for it."""
         self._server = server
         self._auth = auth
+        # The pause that has begun may be a long one of before.
+        self._next_round = min(self._next_round, self._time + server.ping_interval_seconds)
 
     async def drain(self, seconds: float) -> None:
         """Send everybody away, spread evenly over `seconds`; return when all are gone.
@@ -165,6 +169,7 @@ class Roster:
         """Stop the clock."""
         self._timer.cancel()
 
+    @vital
     def _on_tick(self) -> None:
         now = self._monotonic()
         # Not more than two ticks at once: what is beyond was our own absence.
@@ -178,8 +183,9 @@ class Roster:
         self._ping_some()
 
     def _abort_overdue(self) -> None:
-        for connection, deadline in list(self._closing.items()):
-            if deadline <= self._time:
+        begun = self._time - self._server.close_timeout_seconds
+        for connection, since in list(self._closing.items()):
+            if since <= begun:
                 del self._closing[connection]
                 connection.abort()
 
@@ -219,12 +225,13 @@ class Roster:
                 _send_on(member)
 
     def _drop_silent(self) -> None:
-        for member, deadline in list(self._pinged.items()):
+        pinged = self._time - self._server.pong_timeout_seconds
+        for member, since in list(self._pinged.items()):
             if member.heard or not member.writable:
                 # While it is paused we do not read it, so it cannot answer; the kernel's
                 # TCP_USER_TIMEOUT ends it if it takes nothing more.
                 del self._pinged[member]
-            elif deadline <= self._time:
+            elif since <= pinged:
                 del self._pinged[member]
                 member.close(NO_PONG)
 
@@ -239,7 +246,8 @@ class Roster:
         for member in self._round[-self._round_size :]:
             if member in self._members and member.writable:
                 member.ping()
-                self._pinged[member] = self._time + self._server.pong_timeout_seconds
+                # One that has not answered an earlier ping has no more time for that.
+                self._pinged.setdefault(member, self._time)
         del self._round[-self._round_size :]
 
 

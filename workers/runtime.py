@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
+import faulthandler
 import functools
 import logging
 import os
@@ -16,7 +17,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NoReturn, ParamSpec
@@ -114,6 +115,8 @@ def run(
     """
     options = _parser().parse_args(arguments)
     _end_with(options.parent)
+    # SIGABRT, by which the supervisor asks a child that hangs where it stands, and crashes in C.
+    faulthandler.enable(options.stacks_fd)
     settings = read_settings(options.settings_fd)
     log.configure(settings.log, options.name)
     board = Board(options.board_fd)
@@ -153,6 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--board-fd", type=int, required=True)
     parser.add_argument("--settings-fd", type=int, required=True)
     parser.add_argument("--orders-fd", type=int, required=True)
+    parser.add_argument("--stacks-fd", type=int, required=True)
     parser.add_argument("--bus", type=Path, required=True)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--slot", type=int)
@@ -204,6 +208,7 @@ def _watch(child: Child, orders: socket.socket) -> None:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
         signal.signal(number, signal.SIG_IGN)
 
+    @vital
     def beat(due: float) -> None:
         now = time.monotonic()
         child.row.add(Field.BEAT)
@@ -216,6 +221,46 @@ def _watch(child: Child, orders: socket.socket) -> None:
     beat(time.monotonic())
 
 
+def vital(callback: Callable[_Parameters, None]) -> Callable[_Parameters, None]:
+    """For what is called by a loop or a thread: an exception in it ends the process.
+
+    A callback that the event loop calls again and again, or the whole of a thread. An event loop
+    reports the exception and goes on, deaf, blind or over a gap, and a thread ends unseen; a
+    successor starts in order. `vital_task` is the same for coroutines.
+    """
+
+    @functools.wraps(callback)
+    def guarded(*arguments: _Parameters.args, **named: _Parameters.kwargs) -> None:
+        try:
+            callback(*arguments, **named)
+        except Exception:
+            _fail()
+
+    return guarded
+
+
+def vital_task(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """A task that ends the process when it ends with an exception; the caller holds it."""
+
+    async def guarded() -> None:
+        try:
+            await work
+        except Exception:
+            _fail()
+
+    return asyncio.get_running_loop().create_task(guarded())
+
+
+def _fail() -> NoReturn:
+    try:
+        _log.exception("failed")
+        logging.shutdown()
+    finally:
+        # Without memory even that may fail.
+        os._exit(ExitCode.FAILURE)
+
+
+@vital
 def _on_orders(child: Child, orders: socket.socket) -> None:
     try:
         data = orders.recv(_DATAGRAM_BYTES)
@@ -228,33 +273,12 @@ def _on_orders(child: Child, orders: socket.socket) -> None:
     child.obey(unpack(data))
 
 
+@vital
 def _on_terminate(child: Child) -> None:
     # Whoever asks a second time means at once; but the supervisor's order is no second time: a
     # process manager may have sent this signal to every process of the service.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _leave_now)
     child.depart(Departure.RETIRE)
-
-
-def vital(callback: Callable[_Parameters, None]) -> Callable[_Parameters, None]:
-    """For callbacks and threads that records need: an exception in one ends the process.
-
-    An event loop reports it and goes on, deaf or over a gap, and a thread is simply gone; a
-    successor starts in order.
-    """
-
-    @functools.wraps(callback)
-    def guarded(*arguments: _Parameters.args, **named: _Parameters.kwargs) -> None:
-        try:
-            callback(*arguments, **named)
-        except Exception:
-            try:
-                _log.exception("failed")
-                logging.shutdown()
-            finally:
-                # Without memory even that may fail.
-                os._exit(ExitCode.FAILURE)
-
-    return guarded
 
 
 def _leave_now() -> NoReturn:

@@ -17,12 +17,13 @@ from energyws.orders import Departure
 from energyws.settings import Settings, Tls
 from workers.backfill import Backfill
 from workers.bus import Subscriber
+from workers.certificate import expires_at
 from workers.handshake import Gate, max_descriptor
 from workers.hub import Hub
 from workers.listener import Listener
 from workers.meeting import current
 from workers.roster import Roster
-from workers.runtime import Child, run
+from workers.runtime import Child, run, vital, vital_task
 from workers.session import Context
 from workers.tokens import Tokens
 from workers.upkeep import Upkeep
@@ -68,6 +69,7 @@ class Worker:
         self._queue_not_ours = asyncio.Event()
         # Before anything that runs: it may be what cannot be used.
         tls = tls_context(settings.server.tls)
+        child.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
         self._tokens = Tokens(settings.auth, child.row, self._on_fetched)
         self._roster = Roster(settings.server, settings.auth)
         bus = current(child.bus_directory)
@@ -96,7 +98,7 @@ class Worker:
             lambda: child.row.add(Field.RESYNCS),
         )
         self._upkeep = Upkeep()
-        self._tasks = {asyncio.create_task(self._tick())}
+        self._tasks = {vital_task(self._tick())}
         child.on_departure = self._on_departure
         child.on_shed = self._on_shed
         child.on_adopt = self._on_adopt
@@ -159,7 +161,7 @@ class Worker:
     def _on_shed(self, count: int) -> None:
         _log.info("shedding clients", count=count, of=len(self._roster))
         seconds = self._child.settings.server.drain_seconds
-        task = asyncio.create_task(self._roster.shed(count, seconds))
+        task = vital_task(self._roster.shed(count, seconds))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -167,6 +169,7 @@ class Worker:
         tls = tls_context(settings.server.tls)
         verifier = Verifier(settings.auth)
         self._listener.adopt(settings.server, tls)
+        self._child.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
         self._roster.adopt(settings.server, settings.auth)
         self._tokens.adopt(settings.auth, verifier)
         self._gate.auth = settings.auth
@@ -178,6 +181,7 @@ class Worker:
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._show_keys)
 
+    @vital
     def _show_keys(self) -> None:
         if self._tokens.show():
             self._keys_there.set()

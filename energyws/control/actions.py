@@ -67,6 +67,13 @@ class Replaced:
 
 
 @dataclass(frozen=True, slots=True)
+class Crowded:
+    """`processes` run, the most there may be: the next start waits until one of them has ended."""
+
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Halt:
     """End the service with this exit code, and whatever still runs with it."""
 
@@ -74,11 +81,11 @@ class Halt:
     why: str
 
 
-Action = Start | Tell | Kill | Steer | Release | Replaced | Halt
+Action = Start | Tell | Kill | Steer | Release | Replaced | Crowded | Halt
 
 
-def describe(status: int) -> str:
-    """An exit status in words."""
+def describe(status: int, *, ours: bool = False) -> str:
+    """An exit status in words. ours: the signal that ended it was sent by us."""
     if status >= 0:
         try:
             return f"with exit code {status} ({ExitCode(status).name.lower()})"
@@ -88,5 +95,5 @@ def describe(status: int) -> str:
         name = signal.Signals(-status).name
     except ValueError:
         name = f"signal {-status}"
-    hint = " (out of memory?)" if -status == signal.SIGKILL else ""
+    hint = " (out of memory?)" if -status == signal.SIGKILL and not ours else ""
     return f"killed by {name}{hint}"

@@ -22,6 +22,8 @@ from energyws.settings import Admin
 REQUEST_SECONDS: Final = 5.0
 MAX_REQUESTS_AT_ONCE: Final = 32
 MAX_BODY_BYTES: Final = 4096
+# Between a failure of the thread that accepts and its next attempt.
+PAUSE_SECONDS: Final = 1.0
 
 _log = Log("admin")
 _limited = Limited(_log, 10.0)
@@ -32,6 +34,8 @@ Answers = dict[str, Callable[[], tuple[int, Any]]]
 Pages = dict[str, Callable[[str], tuple[str, bytes]]]
 # Path to status and JSON body for POST; it is given what the body holds.
 Commands = dict[str, Callable[[Any], tuple[int, Any]]]
+# Status, content type and body.
+Sent = tuple[int, str, bytes]
 
 
 class AdminServer:
@@ -54,16 +58,25 @@ class AdminServer:
                 f"{error.strerror}"
             ) from None
         self.port: Final[int] = self._server.server_address[1]
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, name="admin", daemon=True
-        )
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="admin", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop answering."""
+        self._closing.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def _serve(self) -> None:
+        while not self._closing.is_set():
+            try:
+                self._server.serve_forever()
+            except Exception:
+                # Without this thread probes fail, and operators are blind.
+                _log.exception("the admin port failed: going on")
+                self._closing.wait(PAUSE_SECONDS)
 
     def _refusal(self, headers: Message[str, str]) -> tuple[int, str] | None:
         """Why a POST with these headers is not answered: status and text."""
@@ -98,7 +111,12 @@ class _Server(ThreadingHTTPServer):
         if not self._room.acquire(blocking=False):
             self.shutdown_request(request)
             return
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            # No thread could be had for it.
+            self._room.release()
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
@@ -112,6 +130,10 @@ class _Server(ThreadingHTTPServer):
             _limited.fault("an admin request failed")
 
 
+def _as_json(status: int, body: Any) -> Sent:
+    return status, "application/json", orjson.dumps(body)
+
+
 def _handler(
     answers: Answers,
     pages: Pages,
@@ -122,42 +144,49 @@ def _handler(
         timeout = REQUEST_SECONDS
 
         def do_GET(self) -> None:
+            self._send_as(*self._answered(self._found))
+
+        def _found(self) -> Sent:
             path = self.path.partition("?")[0]
             if (page := pages.get(path)) is not None:
-                self._send_as(200, *page(self.headers.get("Accept", "")))
-            elif (answer := answers.get(path)) is not None:
-                self._send(*answer())
-            else:
-                paths = sorted([*answers, *pages])
-                self._send(404, {"error": "no such path", "paths": paths})
+                return 200, *page(self.headers.get("Accept", ""))
+            if (answer := answers.get(path)) is not None:
+                return _as_json(*answer())
+            return _as_json(404, {"error": "no such path", "paths": sorted([*answers, *pages])})
 
         do_HEAD = do_GET
 
         def do_POST(self) -> None:
-            status, body = self._command()
+            command = self._command()
             # What was not read of the request must not be taken for the next one.
             self.close_connection = True
-            self._send(status, body)
+            self._send_as(*self._answered(lambda: _as_json(*command())))
 
-        def _command(self) -> tuple[int, Any]:
+        def _command(self) -> Callable[[], tuple[int, Any]]:
+            """What the request wants; reads its body."""
             command = commands.get(self.path.partition("?")[0])
             if command is None:
-                return 404, {"error": "no such path for POST", "paths": sorted(commands)}
+                return lambda: (404, {"error": "no such path for POST", "paths": sorted(commands)})
             if (refused := refusal(self.headers)) is not None:
                 status, reason = refused
-                return status, {"error": reason}
+                return lambda: (status, {"error": reason})
             length = self.headers.get("Content-Length", "0")
             if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
-                return 413, {"error": f"send Content-Length, {MAX_BODY_BYTES} at most"}
+                return lambda: (413, {"error": f"send Content-Length, {MAX_BODY_BYTES} at most"})
             data = self.rfile.read(int(length))
             try:
                 body = orjson.loads(data) if data else None
             except orjson.JSONDecodeError:
-                return 400, {"error": "the body is not JSON"}
-            return command(body)
+                return lambda: (400, {"error": "the body is not JSON"})
+            return lambda: command(body)
 
-        def _send(self, status: int, body: Any) -> None:
-            self._send_as(status, "application/json", orjson.dumps(body))
+        def _answered(self, answer: Callable[[], Sent]) -> Sent:
+            try:
+                return answer()
+            except Exception:
+                # Here, and not in handle_error, which takes an OSError for the client's doing.
+                _limited.fault("an admin request failed")
+                return _as_json(500, {"error": "a fault of the service: see its log"})
 
         def _send_as(self, status: int, content_type: str, data: bytes) -> None:
             self.send_response(status)

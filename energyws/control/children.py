@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import psutil
 
 from energyws.board import COLUMNS, ROWS, Board, Field, Row, State
+from energyws.control import stacks
 from energyws.control.actions import Exit, Start, describe
+from energyws.control.child import Child
+from energyws.control.mailbox import Mailbox
 from energyws.control.sockets import Listeners
 from energyws.control.spawn import ChildSpec, Spawner
 from energyws.control.status import (
@@ -28,6 +28,7 @@ from energyws.control.status import (
     Ending,
     Partition,
     Process,
+    Records,
     Usage,
     partitions_of,
     usage_of,
@@ -35,7 +36,7 @@ from energyws.control.status import (
 from energyws.control.watch import Beat
 from energyws.errors import ExitCode
 from energyws.log import Log
-from energyws.orders import Adopt, Order, Write, pack
+from energyws.orders import Adopt, Order, Write
 from energyws.settings import Settings
 
 KILL_SECONDS: Final = 5.0
@@ -43,28 +44,6 @@ KILL_SECONDS: Final = 5.0
 SUPERVISOR_ROW: Final = ROWS - 1
 
 _log = Log("supervisor")
-
-
-@dataclass(slots=True)
-class Child:
-    """A running child process. leaving: it has been told to.
-
-    streams: those that it was started with, in the order of their names. end: why it ends, as far
-    as that is our doing. cpu_seconds: as last seen.
-    """
-
-    spec: ChildSpec
-    process: subprocess.Popen[bytes]
-    orders: socket.socket
-    row: Row
-    usage: psutil.Process
-    pidfd: int
-    starts: int
-    streams: list[str]
-    leaving: bool = False
-    end: Ending | None = None
-    cpu_seconds: float = 0.0
-    started_at: float = field(default_factory=time.monotonic)
 
 
 class Sightings(NamedTuple):
@@ -75,6 +54,7 @@ class Sightings(NamedTuple):
     starts: dict[str, int]
     exits: dict[tuple[str, Ending], int]
     partitions: dict[tuple[str, int], Partition]
+    records: dict[str, Records]
 
 
 class Children:
@@ -89,10 +69,14 @@ class Children:
         self._wake = wake
         self._running: dict[int, Child] = {}
         self._starts: Counter[str] = Counter()
+        # Those that have ended and are not buried yet; and what the fleet has not heard of.
+        self._gone: list[int] = []
         self._exits: list[Exit] = []
         # By name and reason; and what those had counted that have ended, by name.
         self._ends: Counter[tuple[str, Ending]] = Counter()
         self._ended: dict[str, Ended] = {}
+        # By stream: what became of the records of consumers that have ended.
+        self._records: dict[str, Records] = {}
         # What an ended child has counted must be seen once, here or there.
         self._moving = threading.Lock()
 
@@ -103,60 +87,69 @@ class Children:
     def start(self, action: Start) -> None:
         """Start one; it is running, not ready, when this returns."""
         name, slot = action.name, action.slot
-        listen_fd = None if slot is None else self._listeners.claim(slot)
         taken = {child.spec.row for child in self} | {SUPERVISOR_ROW}
+        # The fleet starts no more than there is room for.
         free = next(number for number in range(ROWS) if number not in taken)
-        spec = ChildSpec(name, free, slot, listen_fd, action.successor)
-        row = self._board.row(spec.row)
+        row = self._board.row(free)
         row.clear()
         self._starts[name] += 1
         try:
-            process, orders = self._spawner.start(spec)
+            listen_fd = None if slot is None else self._listeners.claim(slot)
+            spec = ChildSpec(name, free, slot, listen_fd, action.successor)
+            child = self._started(spec, row)
         except OSError as error:
-            # No memory, no process to be had: as if it had crashed, it is tried again later.
+            # No memory, no process, no descriptor to be had: as if it had crashed, it is tried
+            # again later.
             _log.error("child cannot be started", child=name, reason=error.strerror)
             self._exits.append(Exit(action.process, ExitCode.FAILURE))
             return
-        child = Child(
-            spec,
-            process,
-            orders,
-            row,
-            psutil.Process(process.pid),
-            os.pidfd_open(process.pid),
-            self._starts[name],
-            sorted(self._spawner.settings.streams),
-        )
         self._running[action.process] = child
         asyncio.get_running_loop().add_reader(child.pidfd, self._on_exit, action.process)
-        _log.info("child started", child=name, pid=process.pid, restarts=child.starts - 1)
+        _log.info("child started", child=name, pid=child.process.pid, restarts=child.starts - 1)
 
-    def tell(self, number: int, order: Order) -> None:
-        """Give an order to one that may have ended."""
-        child = self._running.get(number)
-        if child is None:
-            return
+    def _started(self, spec: ChildSpec, row: Row) -> Child:
+        process, orders, stacks_fd = self._spawner.start(spec)
         try:
-            child.orders.send(pack(order))
-        except OSError as error:
-            # It ends, or hangs: both are seen elsewhere.
-            _log.warning(
-                "order not delivered",
-                child=child.spec.name,
-                order=type(order).__name__,
-                reason=error.strerror,
-            )
+            pidfd = os.pidfd_open(process.pid)
+        except OSError:
+            # Its end would go unnoticed.
+            process.kill()
+            process.wait(KILL_SECONDS)
+            orders.close()
+            os.close(stacks_fd)
+            raise
+        return Child(
+            spec,
+            process,
+            Mailbox(spec.name, orders),
+            stacks_fd,
+            row,
+            psutil.Process(process.pid),
+            pidfd,
+            self._starts[spec.name],
+            sorted(self._spawner.settings.streams),
+        )
+
+    def tell(self, number: int, order: Order) -> bool:
+        """Give an order to one that may have ended; False: it can never be delivered."""
+        child = self._running.get(number)
+        return child is None or child.orders.put(order)
+
+    def look_after(self, now: float) -> None:
+        """To be called often, with the monotonic time: what each of them needs by and by."""
+        for child in self:
+            child.look_after(now)
 
     def leave(self, number: int) -> None:
         """Its end is no surprise from now on."""
         if (child := self._running.get(number)) is not None:
             child.leaving = True
 
-    def adopt(self, settings: Settings) -> None:
-        """Let all of them, and those to come, use these settings."""
+    def adopt(self, settings: Settings) -> bool:
+        """Let all of them, and those to come, use these settings; False: not all can be told."""
         self._spawner.settings = settings
-        for number in list(self._running):
-            self.tell(number, Adopt(settings))
+        told = [self.tell(number, Adopt(settings)) for number in list(self._running)]
+        return all(told)
 
     def write_log(self, settings: Settings) -> None:
         """Let all of them, and those to come, write the log as these settings say."""
@@ -165,13 +158,12 @@ class Children:
             self.tell(number, Write(settings.log))
 
     def kill(self, number: int, why: str, *, hung: bool) -> None:
-        """End one at once, because it hangs or is overdue."""
+        """End one, because it hangs or is overdue; one that hangs writes its stacks first."""
         child = self._running.get(number)
         if child is None:
             return
-        child.end = "hung" if hung else "overdue"
         _log.error("killing child", child=child.spec.name, pid=child.process.pid, reason=why)
-        child.process.kill()
+        child.kill(time.monotonic(), hung=hung)
 
     def beats(self) -> dict[int, Beat]:
         """What they show of themselves."""
@@ -197,7 +189,9 @@ class Children:
         """What is known of all of them; for any thread."""
         now = time.monotonic()
         with self._moving:
-            processes, partitions = [], {}
+            processes: list[Process] = []
+            partitions: dict[tuple[str, int], Partition] = {}
+            records = dict(self._records)
             for child in self:
                 try:
                     usage = usage_of(child.usage)
@@ -216,15 +210,27 @@ class Children:
                         child.row.columns(),
                     )
                 )
-                # Of two consumers, the newer one's.
-                for each in partitions_of(child.row, child.streams):
-                    partitions[each.stream, each.partition] = each
+                if child.spec.slot is None:
+                    found = list(partitions_of(child.row, child.streams))
+                    # Of two consumers, the newer one's.
+                    partitions |= {(each.stream, each.partition): each for each in found}
+                    # At 0 from the start: a rate needs that.
+                    _add(records, [(name, Records()) for name in child.streams])
+                    _add(records, [(each.stream, each.records) for each in found])
             return Sightings(
-                processes, dict(self._ended), dict(self._starts), dict(self._ends), partitions
+                processes,
+                dict(self._ended),
+                dict(self._starts),
+                dict(self._ends),
+                partitions,
+                records,
             )
 
     def ended(self) -> list[Exit]:
-        """Those that have ended since the last call."""
+        """Those that have ended since the last call, buried."""
+        gone, self._gone = self._gone, []
+        for number in gone:
+            self._on_end(number)
         exits, self._exits = self._exits, []
         return exits
 
@@ -234,8 +240,7 @@ class Children:
             child.process.kill()
         for child in self:
             child.process.wait(KILL_SECONDS)
-            os.close(child.pidfd)
-            child.orders.close()
+            child.close()
         self._running.clear()
 
     def reap_strangers(self, known: Sequence[int]) -> None:
@@ -256,21 +261,32 @@ class Children:
             os.waitpid(found.si_pid, 0)
 
     def _on_exit(self, number: int) -> None:
+        # The loop that calls this only reports what fails in it: all else is done in a step.
+        asyncio.get_running_loop().remove_reader(self._running[number].pidfd)
+        self._gone.append(number)
+        self._wake()
+
+    def _on_end(self, number: int) -> None:
         child = self._running[number]
-        asyncio.get_running_loop().remove_reader(child.pidfd)
-        os.close(child.pidfd)
-        child.orders.close()
         status = child.process.wait()
+        if told := stacks.read(child.stacks):
+            _log.error(
+                "where the child stood when it hung or crashed",
+                child=child.spec.name,
+                pid=child.process.pid,
+                at=stacks.where(told),
+                traceback=told,
+            )
+        child.close()
         self._bury(number, child, status)
         level = _log.info if child.leaving and status == 0 else _log.error
         level(
             "child ended",
             child=child.spec.name,
             pid=child.process.pid,
-            status=describe(status),
+            status=describe(status, ours=child.end is not None),
         )
         self._exits.append(Exit(number, status))
-        self._wake()
 
     def _bury(self, number: int, child: Child, status: int) -> None:
         """Keep what it has counted; its connections are gone, and count no longer."""
@@ -283,4 +299,11 @@ class Children:
             columns = list(map(int.__add__, known.columns, child.row.columns()))
             self._ended[name] = Ended(known.cpu_seconds + child.cpu_seconds, columns)
             self._ends[name, why] += 1
+            counted = partitions_of(child.row, child.streams)
+            _add(self._records, [(each.stream, each.records) for each in counted])
             child.row.clear()
+
+
+def _add(sums: dict[str, Records], counted: Iterable[tuple[str, Records]]) -> None:
+    for stream, records in counted:
+        sums[stream] = sums.get(stream, Records()) + records

@@ -10,7 +10,8 @@ Rules of this file:
    that does not become ready is given up, and the old one stays.
 5. A slot that is not needed any more gets no new connections first; its worker then leaves.
 6. Who leaves has a deadline.
-7. What was not seen because the supervisor itself was away is held against nobody.
+7. There are never more processes than `limit`: what is to be started waits until another has ended.
+8. What was not seen because the supervisor itself was away is held against nobody.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from energyws.board import State
+from energyws.board import ROWS, State
 from energyws.control.actions import (
     Action,
+    Crowded,
     Exit,
     Halt,
     Kill,
@@ -45,6 +47,8 @@ BACKOFF_FIRST_SECONDS: Final = 0.25
 LATE_SECONDS: Final = 1.0
 # On top of the drain and of one closing handshake.
 DRAIN_MARGIN_SECONDS: Final = 5.0
+# Each has a row of the board, and the supervisor has one.
+MAX_PROCESSES: Final = ROWS - 1
 # A successor has so long to become ready.
 WARM_SECONDS: Final = 60.0
 _FINAL_EXITS: Final = frozenset({ExitCode.CONFIG, ExitCode.BOOT})
@@ -56,9 +60,18 @@ class Fleet:
     Numbers of processes are given out here, and never again.
     """
 
-    def __init__(self, settings: Settings, workers: int, rng: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        workers: int,
+        rng: Callable[[], float],
+        limit: int = MAX_PROCESSES,
+    ) -> None:
         self.settings = settings
         self._rng = rng
+        self._limit = limit
+        # Whether something waits for another process to end.
+        self._full = False
         self._seats = {CONSUMER: Seat(CONSUMER, None)}
         self._started = 0
         self._stepped_at: float | None = None
@@ -78,13 +91,8 @@ class Fleet:
 
     @property
     def workers(self) -> int:
-        """How many workers there should be."""
-        return sum(seat.wanted for seat in self._seats.values()) - 1
-
-    @property
-    def replacing(self) -> bool:
-        """Whether children are being replaced."""
-        return self._replacing is not None or bool(self._to_replace)
+        """How many workers there should be; for any thread."""
+        return self._workers
 
     @property
     def drain_seconds(self) -> float:
@@ -99,6 +107,7 @@ class Fleet:
 
     def scale(self, workers: int) -> None:
         """Have so many workers; the highest slots are the ones that come and go."""
+        self._workers = workers
         for slot in range(workers):
             name = worker_name(slot)
             seat = self._seats.setdefault(name, Seat(name, slot))
@@ -157,9 +166,12 @@ class Fleet:
             return actions + self._drain(now)
         # Before anybody is told to leave.
         actions += self._steer(now)
+        was_full, self._full = self._full, False
         for seat in list(self._seats.values()):
             actions += self._tend(seat, now) if seat.wanted else self._retire(seat, now)
         actions += self._replace_next(now)
+        if self._full and not was_full:
+            actions.append(Crowded(self._limit))
         orders, self._orders = self._orders, []
         running = {process.number for _, process in self._processes()}
         actions += [order for order in orders if order.process in running]
@@ -187,6 +199,12 @@ class Fleet:
         process.killed = True
         return [Kill(process.number, why, hung=True)]
 
+    def _has_room(self) -> bool:
+        if sum(1 for _ in self._processes()) < self._limit:
+            return True
+        self._full = True
+        return False
+
     def _new(self, seat: Seat, now: float, *, successor: bool = False) -> tuple[Member, Start]:
         self._started += 1
         return (
@@ -206,7 +224,9 @@ class Fleet:
         if seat.current is None and seat.successor is not None:
             seat.current, seat.successor = seat.successor, None
         if seat.current is None:
-            if seat.start_at > now:
+            # The longest pause may be a shorter one by now.
+            latest = seat.ended_at + self.settings.supervision.backoff_max_seconds
+            if min(seat.start_at, latest) > now or not self._has_room():
                 return []
             seat.current, start = self._new(seat, now)
             return [start]
@@ -262,7 +282,7 @@ class Fleet:
                 f"{rules.crash_loop_seconds:g} s, last {describe(exit_.status)}: see its log"
             )
             return [Halt(ExitCode.CRASH_LOOP, why)]
-        seat.start_at = now + self._backoff(len(seat.crashes))
+        seat.ended_at, seat.start_at = now, now + self._backoff(len(seat.crashes))
         return []
 
     def _backoff(self, crashes: int) -> float:
@@ -315,7 +335,7 @@ class Fleet:
     def _replace_next(self, now: float) -> list[Action]:
         if self._replacing is not None:
             return self._go_on_replacing(*self._replacing, now)
-        if not self._to_replace:
+        if not self._to_replace or not self._has_room():
             return []
         seat = self._seats.get(self._to_replace.pop(0))
         if seat is None or not seat.wanted or seat.current is None:

@@ -43,12 +43,16 @@ class Member:
 
 @dataclass(slots=True)
 class Seat:
-    """A child by name: the process that does its work, its successor, and those that leave."""
+    """A child by name: the process that does its work, its successor, and those that leave.
+
+    ended_at: when its last process crashed; start_at: when the next one is started.
+    """
 
     name: str
     slot: int | None
     wanted: bool = True
     start_at: float = float("-inf")
+    ended_at: float = float("-inf")
     crashes: list[float] = field(default_factory=list)
     current: Member | None = None
     successor: Member | None = None

@@ -105,9 +105,13 @@ class Listeners:
 
     def _add(self) -> None:
         added = _socket(*self._kind, reuse_port=True)
+        try:
+            added.bind(self._address)
+            added.listen(self._backlog)
+        except OSError:
+            added.close()
+            raise
         self._sockets.append(added)
-        added.bind(self._address)
-        added.listen(self._backlog)
 
 
 def steering(slots: Sequence[int]) -> bytes:

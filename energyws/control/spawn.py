@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
+from energyws.control import stacks
 from energyws.settings import Settings, dumps
 
 
@@ -39,6 +41,17 @@ def module_command(spec: ChildSpec) -> list[str]:
 TRIAL_COMMAND: Final = (sys.executable, "-m", "workers.trial")
 
 
+class Started(NamedTuple):
+    """A child that runs. orders: takes orders for it, one a datagram; stacks: see that module.
+
+    The child ends when our end of `orders` is closed, by us or by the kernel.
+    """
+
+    process: subprocess.Popen[bytes]
+    orders: socket.socket
+    stacks: int
+
+
 class Spawner:
     """Starts children of one supervisor; `settings` are what the next one gets."""
 
@@ -50,43 +63,40 @@ class Spawner:
         self._bus_directory = bus_directory
         self._command = command
 
-    def start(self, spec: ChildSpec) -> tuple[subprocess.Popen[bytes], socket.socket]:
-        """Start a child; it is running, not ready, when this returns.
-
-        The socket takes orders for it, one a datagram. The child ends when our end is closed, by
-        us or by the kernel.
-        """
-        orders, held = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        orders.setblocking(False)
-        settings_fd = sealed_file(dumps(self.settings))
-        descriptors = [self._board_fd, settings_fd, held.fileno()]
-        arguments = [
-            f"--name={spec.name}",
-            f"--row={spec.row}",
-            f"--board-fd={self._board_fd}",
-            f"--settings-fd={settings_fd}",
-            f"--orders-fd={held.fileno()}",
-            f"--bus={self._bus_directory}",
-            f"--parent={os.getpid()}",
-        ]
-        if spec.slot is not None and spec.listen_fd is not None:
-            arguments += [f"--slot={spec.slot}", f"--listen-fd={spec.listen_fd}"]
-            descriptors.append(spec.listen_fd)
-        if spec.successor:
-            arguments.append("--successor")
-        try:
+    def start(self, spec: ChildSpec) -> Started:
+        """Start a child; it is running, not ready, when this returns. Raises OSError."""
+        with ExitStack() as ours, ExitStack() as its:
+            orders, held = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours.callback(orders.close)
+            its.callback(held.close)
+            orders.setblocking(False)
+            stacks_fd = stacks.memory()
+            ours.callback(os.close, stacks_fd)
+            settings_fd = sealed_file(dumps(self.settings))
+            its.callback(os.close, settings_fd)
+            descriptors = [self._board_fd, settings_fd, held.fileno(), stacks_fd]
+            arguments = [
+                f"--name={spec.name}",
+                f"--row={spec.row}",
+                f"--board-fd={self._board_fd}",
+                f"--settings-fd={settings_fd}",
+                f"--orders-fd={held.fileno()}",
+                f"--stacks-fd={stacks_fd}",
+                f"--bus={self._bus_directory}",
+                f"--parent={os.getpid()}",
+            ]
+            if spec.slot is not None and spec.listen_fd is not None:
+                arguments += [f"--slot={spec.slot}", f"--listen-fd={spec.listen_fd}"]
+                descriptors.append(spec.listen_fd)
+            if spec.successor:
+                arguments.append("--successor")
             process = subprocess.Popen(
                 [*self._command(spec), *arguments],
                 stdin=subprocess.DEVNULL,
                 pass_fds=descriptors,
             )
-        except OSError:
-            orders.close()
-            raise
-        finally:
-            held.close()
-            os.close(settings_fd)
-        return process, orders
+            ours.pop_all()
+        return Started(process, orders, stacks_fd)
 
 
 def sealed_file(data: bytes) -> int:

@@ -59,10 +59,22 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Records:
+    """What became of a stream's records; bad: skipped; lost: retention took them first."""
+
+    bad: int = 0
+    lost: int = 0
+
+    def __add__(self, other: Records) -> Records:
+        return Records(self.bad + other.bad, self.lost + other.lost)
+
+
+@dataclass(frozen=True, slots=True)
 class Partition:
     """How far one partition is. next_offset: the next record's; end_offset: the log's end.
 
     record_ms: the timestamp of the newest record handed on, in Unix milliseconds; 0: there is none.
+    records: what its consumer has counted since it was started.
     """
 
     stream: str
@@ -70,11 +82,17 @@ class Partition:
     next_offset: int
     end_offset: int
     record_ms: int
+    records: Records = Records()
 
     @property
     def lag_records(self) -> int:
         """How many records wait to be read."""
         return max(0, self.end_offset - self.next_offset)
+
+    @property
+    def newest_record(self) -> float | None:
+        """The timestamp of the newest record handed on, in Unix seconds; None: there is none."""
+        return self.record_ms / 1000 if self.record_ms else None
 
     def lag_seconds(self, wall: float) -> float | None:
         """How old the newest record handed on is while others wait, else 0; None: unknown.
@@ -91,7 +109,8 @@ class Status:
     """The service at `wall`, in Unix seconds. `events` are the supervisor's newest log lines.
 
     ended, starts: by the name of the child; exits: by its name and the reason. issuers: by the
-    issuer's name, when its keys were last fetched, in Unix seconds; 0: never.
+    issuer's name, when its keys were last fetched, in Unix seconds; 0: never. records: by stream,
+    of all consumers that have been.
     """
 
     wall: float
@@ -109,6 +128,7 @@ class Status:
     partitions: Sequence[Partition]
     events: Sequence[Mapping[str, object]]
     issuers: Mapping[str, float] = field(default_factory=dict)
+    records: Mapping[str, Records] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """For scripts; what is documented of it stays."""
@@ -132,6 +152,7 @@ class Status:
                     "end_offset": each.end_offset,
                     "lag_records": each.lag_records,
                     "lag_seconds": each.lag_seconds(self.wall),
+                    "newest_record": each.newest_record,
                 }
                 for each in self.partitions
             ],
@@ -158,6 +179,7 @@ def partitions_of(row: Row, streams: Sequence[str]) -> Iterable[Partition]:
             row.place(entry, Place.NEXT),
             row.place(entry, Place.END),
             row.place(entry, Place.RECORD_MS),
+            Records(row.place(entry, Place.BAD), row.place(entry, Place.LOST)),
         )
 
 

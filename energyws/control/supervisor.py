@@ -12,7 +12,7 @@ import random
 import resource
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Final, cast, get_args
@@ -20,6 +20,7 @@ from typing import Any, Final, cast, get_args
 from energyws.board import Board, Field
 from energyws.control.actions import (
     Action,
+    Crowded,
     Halt,
     Kill,
     Release,
@@ -34,6 +35,7 @@ from energyws.control.config import warnings
 from energyws.control.cores import usable_cores
 from energyws.control.fleet import Fleet
 from energyws.control.host import read_host
+from energyws.control.inloop import Act, in_loop
 from energyws.control.limits import Doubt, doubts
 from energyws.control.notify import manager
 from energyws.control.reload import Plan, Takes, plan
@@ -51,8 +53,6 @@ from energyws.orders import Leave
 from energyws.settings import MAX_WORKERS, Level, Settings
 
 STEP_SECONDS: Final = 0.25
-# What the admin port waits for the loop to act.
-ACT_SECONDS: Final = 30.0
 # What is shown of the log.
 RECENT_EVENTS: Final = 50
 
@@ -101,7 +101,7 @@ class Supervisor:
             self._reloads = Reloads(
                 lambda: self._settings, self._take, self._manager, self._row, Trial()
             )
-            self._rebalance_at = time.monotonic()
+            self._rebalanced_at = time.monotonic()
             spawner = Spawner(settings, board.descriptor, directory.path, self._command)
             self._children = Children(spawner, board, self._listeners, self._wake.set)
             self._view = View(self._fleet, self._children, self._row, self._recent)
@@ -131,13 +131,25 @@ class Supervisor:
 
     async def _until_halt(self) -> Halt:
         while self._halt is None:
-            self._step()
+            self._vital(self._step)
             self._wake.clear()
             try:
                 await asyncio.wait_for(self._wake.wait(), STEP_SECONDS)
             except TimeoutError:
                 continue
         return self._halt
+
+    def _vital(self, act: Callable[[], object]) -> None:
+        """Do something that must not be left half done: what it raises ends the service.
+
+        Otherwise the fleet's policy might count on children that were never started or buried.
+        """
+        try:
+            act()
+        except Exception:
+            _log.exception("failed")
+            self._halt = Halt(ExitCode.FAILURE, "a fault of the service: see its log")
+            self._wake.set()
 
     def _announce(self, admin_port: int) -> None:
         server = self._settings.server
@@ -177,7 +189,7 @@ class Supervisor:
             signal.SIGUSR2: self._replace,
         }
         for number, handler in handlers.items():
-            self._loop.add_signal_handler(number, handler)
+            self._loop.add_signal_handler(number, self._vital, handler)
 
     def _on_stop(self, number: signal.Signals) -> None:
         if self._fleet.draining:
@@ -224,8 +236,10 @@ class Supervisor:
         self._tell_doubts()
         if restart := change.taking(Takes.RESTART):
             _log.warning("only a restart brings this into force", keys=",".join(restart))
-        self._children.adopt(settings)
-        if change.consumer or change.workers:
+        if not self._children.adopt(settings):
+            # A child that such an order cannot reach gets them at its start.
+            self._fleet.replace()
+        elif change.consumer or change.workers:
             self._fleet.replace(consumer=change.consumer, workers=change.workers)
         self._wake.set()
         return change
@@ -234,8 +248,8 @@ class Supervisor:
         """What is done every now and then, while the service is not on its way out."""
         self._reloads.look(now)
         every = self._settings.supervision.rebalance_seconds
-        if every is not None and now >= self._rebalance_at:
-            self._rebalance_at = now + every
+        if every is not None and now >= self._rebalanced_at + every:
+            self._rebalanced_at = now
             if shed := self._fleet.rebalance(now):
                 _log.info("rebalancing", shed=sum(shed.values()), workers=len(shed))
 
@@ -255,6 +269,7 @@ class Supervisor:
         self._children.reap_strangers(self._reloads.pids)
         now = self._view.stepped_at = time.monotonic()
         tell_held_back()
+        self._children.look_after(now)
         if not self._fleet.draining:
             self._look_after(now)
         actions = self._fleet.step(now, self._children.beats(), self._children.ended())
@@ -280,22 +295,13 @@ class Supervisor:
                 _log.info("child replaced", child=name)
             case Replaced(name, why):
                 _log.error("child not replaced: the old one stays", child=name, reason=why)
+            case Crowded(processes):
+                _log.warning("a start waits for another process to end", processes=processes)
             case Halt():
                 self._halt = action
 
-    def _in_loop(
-        self, act: Callable[[Any], tuple[int, Any] | Awaitable[tuple[int, Any]]]
-    ) -> Callable[[Any], tuple[int, Any]]:
-        """For the admin port's threads: what changes something runs in the loop."""
-
-        async def acting(body: Any) -> tuple[int, Any]:
-            said = act(body)
-            return said if isinstance(said, tuple) else await said
-
-        def call(body: Any) -> tuple[int, Any]:
-            return asyncio.run_coroutine_threadsafe(acting(body), self._loop).result(ACT_SECONDS)
-
-        return call
+    def _in_loop(self, act: Act) -> Callable[[Any], tuple[int, Any]]:
+        return in_loop(self._loop, act)
 
     def _scale(self, body: Any) -> tuple[int, Any]:
         wanted = body.get("workers") if isinstance(body, dict) else None
@@ -312,7 +318,7 @@ class Supervisor:
         if self._fleet.draining:
             return 409, {"error": "the service is draining"}
         # With what is seen now, not with what was at the last step.
-        self._step()
+        self._vital(self._step)
         shed = self._fleet.rebalance(time.monotonic())
         _log.info("rebalancing", shed=sum(shed.values()), workers=len(shed))
         self._wake.set()

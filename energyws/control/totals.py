@@ -14,7 +14,7 @@ from typing import Final, get_args
 from energyws import tally
 from energyws.board import Field
 from energyws.control.seats import CONSUMER
-from energyws.control.status import Ending, Status
+from energyws.control.status import Ending, Records, Status
 
 Labels = tuple[str, ...]
 # The cumulative buckets and the sum.
@@ -165,6 +165,26 @@ def oldest_seconds(columns: Sequence[int], status: Status) -> float | None:
     """How old the oldest record in a process's memory is; None: it has none."""
     oldest_ms = columns[Field.RING_OLDEST_MS]
     return max(0.0, status.wall - oldest_ms / 1000) if oldest_ms else None
+
+
+def certificate_expires(columns: Sequence[int], status: Status) -> float | None:
+    """When a worker's certificate expires, in Unix seconds; None: it shows none."""
+    return columns[Field.CERTIFICATE_EXPIRES] or None
+
+
+def of_streams(value: Callable[[Records], float]) -> Read:
+    """A counter of each stream."""
+    return lambda totals: [
+        ((stream,), value(records)) for stream, records in totals.status.records.items()
+    ]
+
+
+def newest_records(totals: Totals) -> Iterable[tuple[Labels, float]]:
+    """By stream, in Unix seconds, for those of which a record was handed on."""
+    newest: dict[str, int] = {}
+    for each in totals.status.partitions:
+        newest[each.stream] = max(newest.get(each.stream, 0), each.record_ms)
+    return [((stream,), ms / 1000) for stream, ms in newest.items() if ms]
 
 
 def exits(totals: Totals) -> Iterable[tuple[Labels, float]]:

@@ -85,6 +85,7 @@ class View:
             starts=sight.starts,
             exits=sight.exits,
             partitions=list(sight.partitions.values()),
+            records=sight.records,
             issuers=keys_fetched(
                 self._fleet.settings.auth.issuers,
                 [child.row for child in self._children if child.spec.slot is not None],

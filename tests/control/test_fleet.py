@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import signal
+import sys
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from energyws.board import State
 from energyws.control.actions import (
     Action,
+    Crowded,
     Exit,
     Halt,
     Kill,
@@ -23,7 +27,7 @@ from energyws.control.actions import (
     Tell,
     describe,
 )
-from energyws.control.fleet import WARM_SECONDS, Fleet
+from energyws.control.fleet import MAX_PROCESSES, WARM_SECONDS, Fleet
 from energyws.control.seats import CONSUMER, worker_name
 from energyws.control.watch import Beat
 from energyws.errors import ExitCode
@@ -65,6 +69,8 @@ def said(actions: Sequence[Action], names: dict[int, str]) -> list[Said]:
                 short.append(("release", str(slot)))
             case Replaced(name, why):
                 short.append(("not replaced" if why else "replaced", name))
+            case Crowded(processes):
+                short.append(("crowded", str(processes)))
             case Halt(code, why):
                 short.append(("halt", code.name, why))
     return short
@@ -73,8 +79,8 @@ def said(actions: Sequence[Action], names: dict[int, str]) -> list[Said]:
 class Play:
     """A fleet whose children are ready at once and beat, in steps of a quarter of a second."""
 
-    def __init__(self, workers: int = 2, rng: float = 1.0) -> None:
-        self.fleet = Fleet(SETTINGS, workers, lambda: rng)
+    def __init__(self, workers: int = 2, rng: float = 1.0, limit: int = MAX_PROCESSES) -> None:
+        self.fleet = Fleet(SETTINGS, workers, lambda: rng, limit)
         self.now = 100.0
         self.names: dict[int, str] = {}
         self.states: dict[int, State] = {}
@@ -176,6 +182,23 @@ def test_backoff_never_exceeds_its_bound() -> None:
         while not play.running("worker-0"):
             play.pass_seconds(0.25)
         assert play.now - began <= RULES.backoff_max_seconds
+
+
+def test_shorter_backoff_counts_for_the_pause_that_has_begun() -> None:
+    play = Play(rng=1.0).started()
+    for _ in range(4):
+        play.crash("worker-0")
+        while not play.running("worker-0"):
+            play.pass_seconds(0.25)
+    play.fleet.settings = replace(
+        SETTINGS, supervision=replace(RULES, crash_loop_count=100, backoff_max_seconds=3600)
+    )
+    play.crash("worker-0")
+    assert play.pass_seconds(1) == []
+    play.fleet.settings = replace(
+        SETTINGS, supervision=replace(RULES, crash_loop_count=100, backoff_max_seconds=0.5)
+    )
+    assert ("start", "worker-0") in play.pass_seconds(0.25)
 
 
 def test_healthy_minute_clears_the_record() -> None:
@@ -373,6 +396,76 @@ def test_slot_that_is_needed_again_has_a_new_worker_while_the_old_one_leaves() -
     assert play.pass_seconds(60) == []
 
 
+def test_scaling_back_and_forth_has_no_more_processes_than_rows() -> None:
+    play = Play(64).started(64)
+    said = []
+    for workers in (1, 64) * 3:
+        play.fleet.scale(workers)
+        assert play.fleet.workers == workers
+        said += play.pass_seconds(2)
+        assert len(play.states) <= MAX_PROCESSES
+    assert ("crowded", str(MAX_PROCESSES)) in said
+    # Those that leave are killed when they are overdue, and then all are there that should be.
+    for _ in range(240):
+        play.pass_seconds(0.25)
+        killed = [each.process for each in play.actions if isinstance(each, Kill)]
+        play.step(*(Exit(number, -9) for number in killed if number in play.states))
+    assert sorted(play.names[number] for number in play.states) == sorted(
+        [CONSUMER, *map(worker_name, range(64))]
+    )
+
+
+def test_other_threads_may_look_while_it_is_scaled() -> None:
+    play = Play(64).started(64)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    ended = threading.Event()
+
+    def look() -> int:
+        looks = 0
+        while not ended.is_set():
+            assert play.fleet.workers in (1, 64)
+            assert not play.fleet.draining
+            looks += 1
+        return looks
+
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            looks = pool.submit(look)
+            for _ in range(100):
+                for workers in (1, 64):
+                    play.fleet.scale(workers)
+                    play.step()
+                    play.end(*(number for number in play.states if number > 65))
+            ended.set()
+            assert looks.result() > 0
+    finally:
+        ended.set()
+        sys.setswitchinterval(before)
+
+
+def test_crashed_consumer_comes_back_before_anything_that_waits_for_room() -> None:
+    play = Play(2, limit=4).started()
+    for workers in (1, 2, 1, 2):
+        play.fleet.scale(workers)
+        play.step()
+    assert len(play.states) == 4
+    assert ("start", CONSUMER) in play.crash(CONSUMER, -9)
+
+
+def test_successor_waits_for_room() -> None:
+    play = Play(2, limit=4).started()
+    play.fleet.scale(1)
+    play.step()
+    leaving = play.number("worker-1")
+    play.fleet.scale(2)
+    play.step()
+    play.fleet.replace(workers=False)
+    assert play.step() == [("steer", "0", "1"), ("leave", "worker-1", "handover"), ("crowded", "4")]
+    assert play.pass_seconds(5) == []
+    assert play.end(leaving) == [("start", CONSUMER, "successor")]
+
+
 def test_children_are_replaced_one_at_a_time() -> None:
     play = Play().started()
     play.fleet.replace()
@@ -495,11 +588,12 @@ def test_exit_status_in_words(status: int, words: str) -> None:
     ),
     st.booleans(),
     st.floats(0, 1, exclude_max=True),
+    st.sampled_from([6, 8, MAX_PROCESSES]),
 )
 def test_whatever_happens_every_child_is_there_once(
-    script: list[tuple[str, int]], slow: bool, rng: float
+    script: list[tuple[str, int]], slow: bool, rng: float, limit: int
 ) -> None:
-    play = Play(rng=rng).started()
+    play = Play(rng=rng, limit=limit).started()
     play.slow = slow
     leaving: set[int] = set()
 
@@ -519,6 +613,7 @@ def test_whatever_happens_every_child_is_there_once(
             staying = [n for n in play.states if play.names[n] == name and n not in leaving]
             # One, and its successor.
             assert len(staying) <= 2
+        assert len(play.states) <= limit
         return True
 
     for what, which in script:

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families as text_form
 from energyws import tally
 from energyws.board import COLUMNS, Board, Field, State, issuer_id
 from energyws.control.metrics import DEFINITIONS, exposition
-from energyws.control.status import Ended, Partition, Process, Status, Usage, keys_fetched
+from energyws.control.status import Ended, Partition, Process, Records, Status, Usage, keys_fetched
 from energyws.settings import Issuer
 
 USAGE = Usage(cpu_seconds=1.5, resident_bytes=1000, open_files=10, max_files=100)
@@ -90,11 +90,12 @@ def test_the_scraper_chooses_the_format(accept: str, content_type: str) -> None:
 
 
 def test_every_definition_is_exposed() -> None:
-    row = columns(STATE=State.READY, RING_OLDEST_MS=999_000)
+    row = columns(STATE=State.READY, RING_OLDEST_MS=999_000, CERTIFICATE_EXPIRES=2_000_000)
     shown = replace(
         status(process("consumer", row), process("worker-0", row, 0)),
         partitions=[Partition("energy", 0, 1, 2, 999_000)],
         issuers={"home": 999.0},
+        records={"energy": Records()},
     )
     names = {name for name, _ in samples(shown)}
     missing = [each.name for each in DEFINITIONS if not any(n.startswith(each.name) for n in names)]
@@ -177,6 +178,39 @@ def test_lag_in_seconds_is_not_made_up() -> None:
     assert not [name for name, _ in found if name == "energyws_consumer_lag_seconds"]
 
 
+def test_newest_record_of_a_stream_is_that_of_its_partitions() -> None:
+    partitions = [
+        *(Partition("energy", number, 5, 5, ms) for number, ms in enumerate((990_500, 0, 980_000))),
+        Partition("power", 0, 7, 7, 400_000),
+        Partition("empty", 0, 0, 0, 0),
+    ]
+    found = samples(replace(status(), partitions=partitions))
+    name = "energyws_newest_record_timestamp_seconds"
+    assert value(found, name, stream="energy") == 990.5
+    assert value(found, name, stream="power") == 400
+    # Nothing is made up where there never was a record.
+    assert (name, (("stream", "empty"),)) not in found
+
+
+def test_records_that_were_skipped_or_lost_are_counted_by_stream() -> None:
+    shown = replace(status(), records={"energy": Records(bad=3, lost=7), "power": Records()})
+    found = samples(shown)
+    assert value(found, "energyws_bad_records_total", stream="energy") == 3
+    assert value(found, "energyws_lost_records_total", stream="energy") == 7
+    # From the start, so that a rate sees the first one.
+    assert value(found, "energyws_bad_records_total", stream="power") == 0
+
+
+def test_certificate_of_each_worker_that_shows_one() -> None:
+    found = samples(
+        status(process("consumer", columns()), worker(CERTIFICATE_EXPIRES=5), worker("worker-1"))
+    )
+    name = "energyws_certificate_expiry_timestamp_seconds"
+    assert [(*labels, seen) for (n, labels), seen in found.items() if n == name] == [
+        (("worker", "worker-0"), 5)
+    ]
+
+
 def test_reloads_of_all_processes() -> None:
     found = samples(status(worker(RELOADS=2)))
     name = "energyws_config_reloads_total"
@@ -198,7 +232,8 @@ def test_how_many_series_there_are_does_not_depend_on_what_happened() -> None:
     quiet = [0] * COLUMNS
     busy = [7] * COLUMNS
     busy[Field.STATE] = quiet[Field.STATE] = State.READY
-    busy[Field.RING_OLDEST_MS] = quiet[Field.RING_OLDEST_MS] = 999_000
+    for field in (Field.RING_OLDEST_MS, Field.CERTIFICATE_EXPIRES):
+        busy[field] = quiet[field] = 999_000
     one, two = (
         samples(status(process("consumer", row), process("worker-0", row, 0)))
         for row in (quiet, busy)
@@ -206,10 +241,10 @@ def test_how_many_series_there_are_does_not_depend_on_what_happened() -> None:
     assert one.keys() == two.keys()
     more = samples(status(*(process(f"worker-{slot}", busy, slot) for slot in range(10))))
     fewer = samples(status(*(process(f"worker-{slot}", busy, slot) for slot in range(9))))
-    # docs/metrics.md: about 70 for a worker, some 100 for the rest.
+    # docs/metrics.md: about 70 for a worker, some 110 for the rest.
     of_a_worker = len(more) - len(fewer)
     assert 65 < of_a_worker < 75
-    assert 90 < len(one) - of_a_worker < 110
+    assert 100 < len(one) - of_a_worker < 120
 
 
 def test_age_of_keys_is_that_of_the_worker_with_the_oldest() -> None:

@@ -8,6 +8,7 @@ import json
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import urllib.parse
@@ -24,6 +25,7 @@ from tests.deploy.files import ALERTS, CONFIG, document
 from tests.deploy.tools import tool
 from tests.issuer import Issuer
 from tests.service import Records, Service, Traffic, any_broker, config, eventually
+from tests.tls_pairs import write_pair
 
 TOPIC: Final = "dashboard"
 CLIENTS: Final = 20
@@ -123,9 +125,10 @@ def _scrape(admin_port: int) -> Any:
 class Crowd:
     """Clients that stay, one that comes and goes and resumes, and one with a bad token."""
 
-    def __init__(self, url: str, issuer: Issuer) -> None:
+    def __init__(self, url: str, issuer: Issuer, context: ssl.SSLContext) -> None:
         self._url = url
         self._issuer = issuer
+        self._context = context
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run)
 
@@ -149,7 +152,7 @@ class Crowd:
         await self._all
 
     async def _stay(self) -> None:
-        client = Client(self._url, token=self._issuer.token())
+        client = Client(self._url, token=self._issuer.token(), ssl_context=self._context)
         async with contextlib.aclosing(client.messages()) as messages:
             async for _ in messages:
                 pass
@@ -157,7 +160,12 @@ class Crowd:
     async def _come_and_go(self) -> None:
         positions: dict[str, str] = {}
         while True:
-            client = Client(self._url, token=self._issuer.token(sub="visitor"), resume=positions)
+            client = Client(
+                self._url,
+                token=self._issuer.token(sub="visitor"),
+                resume=positions,
+                ssl_context=self._context,
+            )
             async with contextlib.aclosing(client.messages()) as messages:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_BETWEEN_SECONDS):
@@ -168,7 +176,7 @@ class Crowd:
 
     async def _knock(self) -> None:
         while True:
-            client = Client(self._url, token="no.token.atall")
+            client = Client(self._url, token="no.token.atall", ssl_context=self._context)
             with contextlib.suppress(Refused):
                 async with contextlib.aclosing(client.messages()) as messages:
                     await anext(messages)
@@ -183,12 +191,17 @@ def running(directory: Path) -> Iterator[tuple[Service, Prometheus]]:
         broker.create_topic(TOPIC)
         issuer = stack.enter_context(Issuer("home", "ES256"))
         trusted = {"name": issuer.kid, "issuer": issuer.name, "jwks_url": issuer.url}
-        settings = config(broker.bootstrap, TOPIC, auth={"issuers": [trusted]})
+        directory.mkdir(exist_ok=True)
+        pair = write_pair(directory, 90)
+        settings = config(
+            broker.bootstrap, TOPIC, auth={"issuers": [trusted]}, server={"tls": pair}
+        )
         service = stack.enter_context(Service(directory / "service", settings)).ready()
         records = Records(broker.bootstrap, TOPIC)
         prometheus = stack.enter_context(Prometheus(directory / "prometheus", service.admin_port))
         stack.enter_context(Traffic(records))
-        stack.enter_context(Crowd(service.url, issuer))
+        context = ssl.create_default_context(cafile=pair["cert"])
+        stack.enter_context(Crowd(service.url, issuer, context))
         up = "sum(energyws_connections) >= 20"
         eventually(lambda: prometheus.query(up), "all clients are connected")
         service.signal(signal.SIGHUP)

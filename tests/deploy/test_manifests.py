@@ -9,6 +9,7 @@ import configparser
 import re
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -191,9 +192,18 @@ def test_every_alert_has_a_runbook_and_a_test() -> None:
         if case.get("exp_alerts")
     }
     for rule in alerts():
-        page, _, anchor = rule["annotations"]["runbook"].partition("#")
+        annotations = rule["annotations"]
+        page, _, anchor = annotations["runbook"].partition("#")
         assert page == "docs/operations.md"
         assert anchor in anchors
+        # What the templates of Alertmanager and Grafana show, the link as it is.
+        link = urlsplit(annotations["runbook_url"])
+        assert link.scheme == "https"
+        assert link.netloc
+        assert link.path.endswith("/operations.md")
+        assert link.fragment == anchor
+        assert annotations["description"].endswith(".")
+        assert len(annotations["description"]) > len(annotations["summary"])
         assert rule["alert"] in fired
         assert rule["labels"]["severity"] in {"critical", "warning"}
 

@@ -18,6 +18,7 @@ from tests.deploy.files import (
     CONFIG,
     PRODUCTION,
     UNIT,
+    alerts,
     document,
 )
 from tests.deploy.tools import compose_schema, operator_definitions, run, said
@@ -147,6 +148,16 @@ def test_the_overlay_changes_what_it_says() -> None:
     )
     assert "ENERGYWS_KAFKA__TOPIC" in settings
     assert "redpanda-1" in settings["ENERGYWS_KAFKA__BROKERS"]
+
+
+def test_the_overlay_says_where_the_runbook_is_read() -> None:
+    rules = one(built(PRODUCTION), "PrometheusRule")["spec"]["groups"][0]["rules"]
+    assert [each["annotations"]["runbook_url"] for each in rules] == [
+        each["annotations"]["runbook"].replace("docs/", "https://wiki.example/energyws/")
+        for each in alerts()
+    ]
+    named = {each["metadata"]["name"] for each in built(PRODUCTION) if each["kind"] == "ConfigMap"}
+    assert not any("runbook" in name for name in named)
 
 
 def test_rules_are_what_prometheus_takes() -> None:

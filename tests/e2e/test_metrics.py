@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import urllib.request
 from collections.abc import Callable
 from typing import Final
@@ -62,8 +63,12 @@ def test_a_scrape_has_every_metric_with_type_and_help(
         for name, family in scrape.families.items()
         if family.samples
     }
-    # This service checks tokens with a secret, not with issuers' keys.
-    expected = [each for each in DEFINITIONS if "issuer" not in each.labels]
+    # This service checks tokens with a secret, not with issuers' keys, and has no certificate.
+    expected = [
+        each
+        for each in DEFINITIONS
+        if "issuer" not in each.labels and "certificate" not in each.name
+    ]
     assert found == {(each.name, each.kind, each.help) for each in expected}
 
 
@@ -132,3 +137,20 @@ def test_counters_outlive_the_process(serve: Serve, records: Records) -> None:
         records.send(2)
         peer.numbers(2)
         assert Scrape(service)["energyws_deliveries_total"] == 5
+
+
+def test_records_of_a_stream_outlive_their_consumer(serve: Serve, records: Records) -> None:
+    service = serve(server={"workers": 1}, history={"warm": 0}).ready()
+    name = "energyws_bad_records_total"
+    newest = "energyws_newest_record_timestamp_seconds"
+    assert Scrape(service).sum(name, stream="energy") == 0
+    assert not Scrape(service).sum(newest, stream="energy")
+    for partition in (0, 1, 1):
+        records.raw(b"no JSON", partition)
+    records.flush()
+    eventually(lambda: Scrape(service).sum(name, stream="energy") == 3, "they are counted")
+    assert time.time() - Scrape(service).sum(newest, stream="energy") < 60
+    service.children()["consumer"].kill()
+    service.wait_logged("child started", "child=consumer", "restarts=1")
+    service.ready()
+    assert Scrape(service).sum(name, stream="energy") == 3

@@ -99,6 +99,38 @@ def test_silent_client_is_pinged_then_closed() -> None:
     play(test)
 
 
+def test_silent_client_is_closed_although_it_is_pinged_more_often_than_it_may_be_silent() -> None:
+    async def test(clock: Clock) -> None:
+        roster = clock.roster(server=replace(SERVER, ping_interval_seconds=4))
+        dead, slow = FakeMember(), FakeMember()
+        roster.join(dead)
+        roster.join(slow)
+        for _ in range(40):
+            clock.pass_seconds(roster, 1)
+            slow.heard = slow.heard or slow.pings % 2 == 0
+        assert dead.closes == [NO_PONG]
+        assert dead.pings == pytest.approx(10 / 4, abs=1)
+        assert slow.closes == []
+        roster.close()
+
+    play(test)
+
+
+def test_shorter_ping_interval_does_not_wait_for_the_end_of_the_longer_one() -> None:
+    async def test(clock: Clock) -> None:
+        roster = clock.roster(server=replace(SERVER, ping_interval_seconds=3600))
+        member = FakeMember(answers=True)
+        roster.join(member)
+        clock.pass_seconds(roster, 5)
+        assert member.pings == 1
+        roster.adopt(SERVER, Auth())
+        clock.pass_seconds(roster, 60)
+        assert member.pings == 4
+        roster.close()
+
+    play(test)
+
+
 def test_our_own_absence_is_held_against_nobody() -> None:
     async def test(clock: Clock) -> None:
         roster = clock.roster()

@@ -137,6 +137,7 @@ PARTITIONS: Final[Sequence[Column[Partition]]] = (
     Column("records/s", 9, 4, lambda each: rate(each.records)),
     Column("lag", 8, 2, lambda each: count(each.lag_records)),
     Column("lag time", 10, 3, lambda each: duration(each.lag_seconds)),
+    Column("newest", 8, 5, lambda each: duration(_whole(each.newest_seconds))),
 )
 
 
@@ -163,6 +164,20 @@ def history(view: View) -> str:
         least = min(workers, key=lambda held: held.frames)
         told.append(f"in workers ≥ {count(least.frames)}, {duration(least.seconds)}")
     return f"history {' · '.join(told) or UNKNOWN}"
+
+
+def freshness(view: View) -> str:
+    """How long ago each stream had its newest record; the most silent one first."""
+    ages = view.newest()
+    told = ["none yet" if age is None else f"{duration(_whole(age))} ago" for age in ages.values()]
+    if len(told) > 1:
+        told = [f"{stream} {each}" for stream, each in zip(ages, told, strict=True)]
+    return f"newest record {' · '.join(told) or UNKNOWN}"
+
+
+def _whole(seconds: float | None) -> float | None:
+    # Milliseconds of it say nothing: they change with each look.
+    return None if seconds is None else float(int(seconds))
 
 
 def standing(view: View) -> str:

@@ -74,7 +74,10 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """How far the consumer is in one partition; records: handed on a second."""
+    """How far the consumer is in one partition; records: handed on a second.
+
+    newest_seconds: the age of the newest record handed on, by its timestamp; None: there is none.
+    """
 
     stream: str
     partition: int
@@ -82,6 +85,7 @@ class Partition:
     records: float | None
     lag_records: int
     lag_seconds: float | None
+    newest_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,22 @@ class View:
     processes: Sequence[Process]
     partitions: Sequence[Partition]
     events: Sequence[Event]
+
+    def newest(self) -> dict[str, float | None]:
+        """The age of each stream's newest record; the stream that was silent longest comes first.
+
+        None, and last: there is no record yet.
+        """
+        ages: dict[str, list[float]] = {each.stream: [] for each in self.partitions}
+        for each in self.partitions:
+            if each.newest_seconds is not None:
+                ages[each.stream].append(each.newest_seconds)
+        newest = {stream: min(found, default=None) for stream, found in ages.items()}
+        return dict(
+            sorted(
+                newest.items(), key=lambda item: -1 if item[1] is None else item[1], reverse=True
+            )
+        )
 
 
 def view(now: Document, before: Document | None = None) -> View:
@@ -292,9 +312,15 @@ def _partitions(now: Document, before: Document | None, seconds: float) -> list[
                 records=records,
                 lag_records=each["lag_records"],
                 lag_seconds=each["lag_seconds"],
+                newest_seconds=_age(now["time"], each.get("newest_record")),
             )
         )
     return sorted(found, key=lambda each: (each.stream, each.partition))
+
+
+def _age(now: float, then: float | None) -> float | None:
+    # A producer's clock may be ahead of ours.
+    return None if then is None else max(0.0, now - then)
 
 
 def _event(event: Document) -> Event:

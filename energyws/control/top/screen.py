@@ -15,6 +15,7 @@ from energyws.control.top.figures import (
     Column,
     duration,
     fitting,
+    freshness,
     history,
     standing,
     totals,
@@ -77,7 +78,7 @@ def _head(picture: Picture) -> list[Text]:
     title = Text.assemble(
         (f"energyws {view.version}", "bold"), f" at {picture.where}  ", _standing(picture)
     )
-    return [title, *map(Text, totals(view)), Text(history(view))]
+    return [title, *map(Text, [*totals(view), freshness(view), history(view)])]
 
 
 def _standing(picture: Picture) -> tuple[str, str]:

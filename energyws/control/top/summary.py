@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import shorten
 from typing import Final, TypeVar
 
 from energyws.control.top.figures import (
@@ -10,6 +11,7 @@ from energyws.control.top.figures import (
     PROCESSES,
     Column,
     fitting,
+    freshness,
     history,
     standing,
     totals,
@@ -26,7 +28,14 @@ Row = TypeVar("Row")
 def summary(view: View) -> str:
     """The service, its processes and its partitions; lines of `WIDTH` characters at most."""
     blocks = [
-        "\n".join([f"energyws {view.version}: {standing(view)}", *totals(view), history(view)]),
+        "\n".join(
+            [
+                f"energyws {view.version}: {standing(view)}",
+                *totals(view),
+                shorten(freshness(view), WIDTH, placeholder=" …"),
+                history(view),
+            ]
+        ),
         _table(PROCESSES, view.processes),
     ]
     if view.partitions:

@@ -7,6 +7,7 @@ import pytest
 from energyws import tally
 from energyws.board import Field, State
 from energyws.control.status import Partition
+from energyws.control.top.figures import freshness
 from energyws.control.top.model import Bound, Process, Traffic, View, view
 from tests.control.documents import Child, document
 
@@ -163,6 +164,33 @@ def test_partitions_have_their_rate_and_lag() -> None:
     assert [each.records for each in shown] == [10.0, None, None]
     assert [each.lag_records for each in shown] == [20, 0, 8]
     assert [each.lag_seconds for each in shown] == [12.0, 0.0, None]
+    assert [each.newest_seconds for each in shown] == [12.0, None, None]
+
+
+def test_streams_say_how_long_ago_the_newest_record_was() -> None:
+    now = document(
+        100.0,
+        [],
+        partitions=[
+            Partition("energy", 0, 10, 10, 40_000),
+            Partition("energy", 1, 10, 10, 97_500),
+            Partition("empty", 0, 0, 0, 0),
+            Partition("power", 0, 10, 10, 10_000),
+            # Its producer's clock is ahead of ours.
+            Partition("ahead", 0, 10, 10, 170_000),
+        ],
+    )
+    shown = view(now)
+    # The one that was silent for longest comes first.
+    assert list(shown.newest().items()) == [
+        *(("power", 90.0), ("energy", 2.5), ("ahead", 0.0), ("empty", None))
+    ]
+    assert freshness(shown) == (
+        "newest record power 1 m 30 s ago · energy 2 s ago · ahead 0 s ago · empty none yet"
+    )
+    alone = view(document(100.0, [], partitions=[Partition("energy", 0, 10, 10, 88_000)]))
+    assert freshness(alone) == "newest record 12 s ago"
+    assert freshness(view(document(100.0, []))) == "newest record –"
 
 
 def test_depth_is_of_children_only_and_has_an_age() -> None:

@@ -46,7 +46,13 @@ def service(workers: int = 2, partitions: int = 3, events: int = 4) -> View:
                 ),
             ],
             partitions=[
-                Partition("energy", number, 7000 + 100 * times + number, 7300 + 2 * number, 0)
+                Partition(
+                    "energy",
+                    number,
+                    7000 + 100 * times + number,
+                    7300 + 2 * number,
+                    int((time - 12 - number) * 1000),
+                )
                 for number in range(partitions)
             ],
             events=[
@@ -92,12 +98,13 @@ def test_screen_has_the_figures(size: tuple[int, int]) -> None:
     assert "workers 2 of 2 ready · clients 2,468 of 10,000 · lagging 6" in text
     assert "in 50/s · out 122k/s, 134 MiB/s · fan-out p99 2.5 ms" in text
     assert "history 4,096 frames, 1 m 22 s, 4.44 MiB · in workers ≥ 4,096, 1 m 22 s" in text
+    assert "newest record 12 s ago" in lines
     (row,) = [line for line in lines if line.startswith("worker-1")]
     assert row.split()[:6] == ["worker-1", "ready", "1,234", "61,000", "50%", "74.0"]
     assert " 1 ms " in row
     assert " 2.5 ms" in row
     (row,) = [line for line in lines if line.startswith("energy/2")]
-    assert row.split() == ["energy/2", "7,202", "100", "102", "–"]
+    assert row.split() == ["energy/2", "7,202", "100", "102", "14", "s", "14", "s"]
     assert any(line.startswith("01:02:03 INFO event-3 with many words") for line in lines)
 
 
@@ -125,7 +132,7 @@ def test_the_worst_stay_when_not_all_have_room() -> None:
     assert starts.index("worker-7") < starts.index("worker-63")
     assert "energy/400" in starts
     assert [line for line in lines if line.startswith("…")] == [
-        *("… and 61 more", "… and 510 more")
+        *("… and 62 more", "… and 510 more")
     ]
     assert any("event-49" in line for line in lines)
 

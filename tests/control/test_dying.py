@@ -1,0 +1,219 @@
+"""What fails or hangs in any process ends or heals it: real processes, killed part by part."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from energyws.control.remote import NotDone
+from tests.control.supervised import Run, Supervised
+from tests.service import eventually
+
+
+def nothing(supervised: Supervised) -> None:
+    pass
+
+
+def reload(supervised: Supervised) -> None:
+    wait_running(supervised)
+    supervised.signal(signal.SIGHUP)
+
+
+def terminate(supervised: Supervised) -> None:
+    wait_running(supervised)
+    supervised.child("worker-0").terminate()
+
+
+def wait_running(supervised: Supervised) -> None:
+    """Until the worker's event loop has its handlers."""
+
+    def beats() -> bool:
+        workers = supervised.admin("/workers")[1]
+        return any(each["name"] == "worker-0" and each["board"]["beat"] for each in workers)
+
+    eventually(beats, "the worker's loop runs")
+
+
+def state(supervised: Supervised, name: str) -> str | None:
+    return next(
+        (each["state"] for each in supervised.admin("/workers")[1] if each["name"] == name), None
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "provoke"),
+    [
+        ("worker-0", "tick", nothing),
+        ("worker-0", "roster", nothing),
+        ("worker-0", "heartbeat", nothing),
+        ("worker-0", "shed", nothing),
+        ("worker-0", "keys", nothing),
+        ("worker-0", "order", reload),
+        ("worker-0", "terminate", terminate),
+        ("consumer", "publisher", nothing),
+    ],
+)
+def test_child_of_which_a_part_fails_is_replaced(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    part: str,
+    provoke: Callable[[Supervised], None],
+) -> None:
+    monkeypatch.setenv("FAILING", part)
+    supervised = run({name: "failing"}, supervision={"crash_loop_count": 1000})
+    provoke(supervised)
+    supervised.wait_logged(f"ERROR {name} failed")
+    supervised.wait_logged("RuntimeError: broken on purpose")
+    supervised.wait_logged("child ended", f"child={name}", "with exit code 1 (failure)")
+    supervised.wait_logged("child started", f"child={name}", "restarts=1")
+
+
+@pytest.mark.parametrize(
+    "part", ["_carry_out", "_look_after", "_replace", "_scale_by", "_on_quit", "_begin_drain"]
+)
+def test_supervisor_of_which_a_part_fails_ends_in_order(run: Run, part: str) -> None:
+    supervised = run(host={"broken": part})
+    if part in ("_replace", "_scale_by", "_on_quit", "_begin_drain"):
+        supervised.ready()
+        children = supervised.children()
+        supervised.signal(
+            {
+                "_replace": signal.SIGUSR2,
+                "_scale_by": signal.SIGTTIN,
+                "_on_quit": signal.SIGQUIT,
+                "_begin_drain": signal.SIGTERM,
+            }[part]
+        )
+    else:
+        children = []
+    assert supervised.wait() == 1
+    assert supervised.logged("ERROR supervisor failed")
+    assert supervised.logged("RuntimeError: broken on purpose")
+    (line,) = supervised.logged("stopped")
+    assert "exit_code=1" in line
+    assert not any(child.is_running() for child in children)
+
+
+@pytest.mark.parametrize("script", ["hanging", "blocked"])
+def test_hung_child_leaves_its_stacks(run: Run, script: str) -> None:
+    supervised = run({"worker-0": script})
+    pid = supervised.child("worker-0").pid
+    supervised.wait_logged("killing child", "child=worker-0", "no heartbeat and no CPU time")
+    (line,) = supervised.wait_logged("where the child stood when it hung or crashed")
+    assert f"pid={pid}" in line
+    where = {"hanging": "hanging.py:", "blocked": "threading.py:"}[script]
+    assert where in line.partition(" at=")[2]
+    # All threads, and what called what.
+    stacks = supervised.lines[supervised.lines.index(line) + 1 :]
+    assert any(f'{script}.py", line' in each for each in stacks)
+    assert any("log.py" in each and " in _write" in each for each in stacks)
+    assert supervised.wait_logged("child ended", "child=worker-0", 'status="killed by SIGABRT"')
+    supervised.wait_logged("child started", "child=worker-0", "restarts=1")
+
+
+def test_stacks_are_one_line_of_json_and_hold_no_secret(run: Run) -> None:
+    supervised = run({"worker-0": "blocked"}, log={"format": "json"})
+    (line,) = supervised.wait_logged("where the child stood")
+    assert '"traceback":"Fatal Python error: Aborted' in line
+    assert all(each.startswith("{") for each in supervised.lines)
+    assert "x" * 40 not in line
+
+
+def test_child_that_crashes_in_c_leaves_its_stacks(run: Run) -> None:
+    supervised = run()
+    supervised.wait_logged("worker-0 ready")
+    supervised.child("worker-0").send_signal(signal.SIGSEGV)
+    supervised.wait_logged("where the child stood", "child=worker-0")
+    supervised.wait_logged("child ended", "child=worker-0", "killed by SIGSEGV")
+
+
+def test_stopped_child_is_killed_although_it_can_leave_no_stacks(run: Run) -> None:
+    supervised = run().ready()
+    supervised.child("worker-0").suspend()
+    (line,) = supervised.wait_logged("child ended", "child=worker-0")
+    # Our own signal is no sign of a shortage.
+    assert 'status="killed by SIGKILL"' in line
+
+
+def test_command_that_the_supervisor_does_not_come_to_is_never_carried_out(run: Run) -> None:
+    supervised = run(host={"act_seconds": 0.3, "block_seconds": 4}).ready()
+    remote = supervised.remote()
+    supervised.signal(signal.SIGHUP)
+    # Until the block begins they are carried out.
+    eventually(lambda: supervised.admin("/live")[1]["silent_seconds"] >= 0.5, "it is blocked")
+    with pytest.raises(NotDone, match=r"503: the supervisor has not come to it within 0\.3 s"):
+        remote.post("/workers", {"workers": 5})
+    supervised.wait_logged("reloaded")
+    assert remote.post("/workers", {"workers": 3}) == {"workers": 3, "before": 2}
+    assert not supervised.logged("scaling", "workers=5")
+
+
+def test_command_that_fails_is_answered_and_logged(run: Run) -> None:
+    supervised = run(host={"broken": "_set_workers"}).ready()
+    with pytest.raises(NotDone, match="500: a fault of the service: see its log"):
+        supervised.remote().post("/workers", {"workers": 5})
+    supervised.wait_logged("an admin request failed")
+    supervised.ready()
+
+
+def test_order_for_a_child_that_does_not_read_waits_for_it(run: Run) -> None:
+    supervised = run(supervision={"hang_seconds": 600}).ready()
+    worker = supervised.child("worker-0")
+    worker.suspend()
+    # Far more than its socket has room for.
+    for number in range(300):
+        level = ("DEBUG", "INFO")[number % 2]
+        supervised.remote().post("/log", {"level": level})
+    supervised.signal(signal.SIGHUP)
+    supervised.wait_logged("reloaded")
+    worker.resume()
+
+    def reloads() -> list[int]:
+        workers = supervised.admin("/workers")[1]
+        return [each["board"]["reloads"] for each in workers]
+
+    eventually(lambda: reloads() == [1, 1, 1], "everybody has the new settings")
+    assert not supervised.logged("order not delivered")
+
+
+def test_settings_too_large_for_an_order_lead_to_other_processes(run: Run) -> None:
+    supervised = run(host={"streams": 2500}).ready()
+    supervised.signal(signal.SIGHUP)
+    supervised.wait_logged("order not delivered", "order=Adopt", "Message too long")
+    supervised.wait_logged("child replaced", count=3)
+
+
+def test_scaling_back_and_forth_never_needs_more_rows_than_there_are(run: Run) -> None:
+    # Workers that do not leave, and room for five processes.
+    supervised = run(
+        {"*": "stubborn", "consumer": "steady"},
+        host={"rows": 6},
+        server={
+            "workers": 3,
+            "drain_seconds": 0.5,
+            "close_timeout_seconds": 0.1,
+            "handshake_timeout_seconds": 0.1,
+        },
+    )
+    supervised.wait_logged(" ready", count=4)
+    remote = supervised.remote()
+    for workers in (1, 3, 1, 3, 1, 3):
+        remote.post("/workers", {"workers": workers})
+        # Nothing that looks is disturbed, either.
+        assert supervised.admin("/status")[0] == 200
+        assert len(supervised.children()) <= 5
+    supervised.wait_logged("a start waits for another process to end", "processes=5")
+    eventually(
+        lambda: (
+            [state(supervised, f"worker-{n}") for n in range(3)] == ["ready"] * 3
+            and len(supervised.admin("/workers")[1]) == 4
+        ),
+        "three workers, once the others have been killed",
+        45,
+    )
+    psutil.Process(supervised.pid).terminate()
+    assert supervised.wait() == 0

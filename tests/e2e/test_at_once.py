@@ -1,0 +1,718 @@
+"""Every key that a reload changes at once: changed on a running service, and seen to count.
+
+A key of energyws.control.reload.TABLE that takes nothing else needs a probe here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from energyws.auth import mint
+from energyws.control.reload import TABLE, Takes
+from energyws.settings import Settings
+from tests.clients import bare_socket, masked, response_head, upgrade_request
+from tests.conftest import new_topic
+from tests.control.supervised import Run, Supervised
+from tests.issuer import Issuer
+from tests.service import SECRET, Broker, Records, Service, config, eventually, token
+from tests.tls_pairs import write_pair
+
+pytestmark = pytest.mark.e2e
+
+OTHER: Final = "another-secret-of-more-than-thirty-two-bytes"
+SECONDS: Final = 10.0
+TEXT, CLOSE, PING = 1, 8, 9
+# All that the probes below lower or raise is far away from what they set.
+BASE: Final[dict[str, dict[str, Any]]] = {
+    "server": {
+        "workers": 1,
+        "drain_seconds": 0.1,
+        "close_timeout_seconds": 60,
+        "handshake_timeout_seconds": 60,
+        "write_buffer_bytes": 16 << 20,
+    },
+    "auth": {"expiry_notice_seconds": 0},
+    "supervision": {"hang_seconds": 600},
+}
+
+
+def keys_at_once() -> set[str]:
+    """As section.key."""
+    found = set()
+    for name, takes in TABLE.items():
+        if takes is Takes.NOTHING:
+            section, _, key = name.partition(".")
+            kind = next(each for each in fields(Settings) if each.name == section).default_factory
+            assert callable(kind)
+            found |= {f"{section}.{each.name}" for each in fields(kind())} if not key else {name}
+    return found
+
+
+class Live:
+    """A running service whose configuration file is edited."""
+
+    def __init__(self, service: Service, records: Records, directory: Path) -> None:
+        self.service = service
+        self.records = records
+        self.directory = directory
+        self._base = json.loads(service.config_path.read_text())
+        self._now = copy.deepcopy(self._base)
+
+    def edit(self, key: str, value: Any) -> None:
+        """Change one key in the file."""
+        section, _, name = key.partition(".")
+        self._now = copy.deepcopy(self._now)
+        self._now.setdefault(section, {})[name] = value
+
+    def set(self, key: str, value: Any) -> None:
+        """Change one key, and return when every process has the new settings."""
+        self.edit(key, value)
+        self._take()
+
+    def reset(self) -> None:
+        """Back to where it began."""
+        if self._now != self._base:
+            self._now = self._base
+            self._take()
+        eventually(lambda: len(self.service.children()) == 2, "a consumer and a worker")
+
+    def board(self, name: str = "worker-0") -> dict[str, int]:
+        """What a child tells of itself."""
+        children = self.service.admin("/workers")[1]
+        board: dict[str, int] = next(c["board"] for c in children if c["name"] == name)
+        return board
+
+    def reload(self) -> None:
+        """Let the service read the file."""
+        self.service.config_path.write_text(json.dumps(self._now))
+        self.service.signal(signal.SIGHUP)
+
+    def _take(self) -> None:
+        before = {c["pid"]: c["board"]["reloads"] for c in self.service.admin("/workers")[1]}
+        reloaded = len(self.service.logged("reloaded", "changed"))
+        self.reload()
+        eventually(
+            lambda: len(self.service.logged("reloaded", "changed")) > reloaded, "it is reloaded"
+        )
+
+        def adopted() -> bool:
+            children = self.service.admin("/workers")[1]
+            return all(c["board"]["reloads"] > before.get(c["pid"], -1) for c in children)
+
+        eventually(adopted, "every process has the new settings")
+
+
+@pytest.fixture(scope="module")
+def started(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    topic = new_topic(broker)
+    directory = tmp_path_factory.mktemp("at-once")
+    with Service(directory / "service", config(broker.bootstrap, topic, **BASE)) as service:
+        yield Live(service.ready(), Records(broker.bootstrap, topic), directory)
+        # pytest shows it where a test fails.
+        print("\n".join(service.lines[-200:]))
+
+
+@pytest.fixture
+def live(started: Live) -> Iterator[Live]:
+    yield started
+    started.reset()
+
+
+# What clients see.
+
+
+@contextlib.contextmanager
+def raw(service: Service, *lines: str, context: ssl.SSLContext | None = None) -> Iterator[Any]:
+    """A client that does nothing by itself: a socket behind its handshake."""
+    with bare_socket(service, context) as connection:
+        connection.sendall(upgrade_request(service, *lines))
+        assert response_head(connection).startswith("HTTP/1.1 101 ")
+        connection.settimeout(SECONDS)
+        yield connection
+
+
+def bearer(value: str) -> str:
+    return f"Authorization: Bearer {value}"
+
+
+def status(service: Service, *lines: str) -> int:
+    """Of the answer to a handshake."""
+    with bare_socket(service) as connection:
+        connection.sendall(upgrade_request(service, *lines))
+        return int(response_head(connection).split(" ")[1])
+
+
+def good(service: Service, value: str) -> bool:
+    """Whether a token is let in."""
+    return status(service, bearer(value)) == 101
+
+
+def read_exactly(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        piece = connection.recv(size - len(data))
+        assert piece, "the connection has ended"
+        data += piece
+    return data
+
+
+def next_frame(connection: socket.socket) -> tuple[int, bytes]:
+    """Opcode and payload."""
+    first, size = read_exactly(connection, 2)
+    if size == 126:
+        size = int.from_bytes(read_exactly(connection, 2), "big")
+    elif size == 127:
+        size = int.from_bytes(read_exactly(connection, 8), "big")
+    return first & 0xF, read_exactly(connection, size)
+
+
+def until_code(connection: socket.socket, code: str) -> None:
+    """Read until a message has this code."""
+    while True:
+        opcode, payload = next_frame(connection)
+        if opcode == TEXT and json.loads(payload).get("code") == code:
+            return
+
+
+def closed_with(connection: socket.socket) -> int:
+    """Read to the close frame; its code."""
+    while True:
+        opcode, payload = next_frame(connection)
+        if opcode == CLOSE:
+            return int.from_bytes(payload[:2], "big")
+
+
+def ended_within(connection: socket.socket, seconds: float) -> bool:
+    """Whether the server ends the connection in that time, whatever it says before."""
+    connection.settimeout(seconds)
+    deadline = time.monotonic() + seconds
+    try:
+        while connection.recv(65536):
+            if time.monotonic() > deadline:
+                return False
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        pass
+    return True
+
+
+# The probes: each changes its key, and sees that it counts.
+
+
+def max_connections(live: Live) -> None:
+    with raw(live.service):
+        live.set("server.max_connections", 1)
+        assert status(live.service) == 503
+
+
+def workers(live: Live) -> None:
+    live.set("server.workers", 2)
+    eventually(lambda: len(live.service.children()) == 3, "another worker")
+
+
+def tls(live: Live) -> None:
+    pair = write_pair(live.directory, 30)
+    live.set("server.tls", pair)
+    trusted = ssl.create_default_context(cafile=pair["cert"])
+    with raw(live.service, context=trusted):
+        expires = live.board()["certificate_expires"]
+    assert abs(expires - time.time() - 30 * 86_400) < 600
+
+
+def backlog(live: Live) -> None:
+    live.set("server.backlog", 1)
+    worker = live.service.children()["worker-0"]
+    worker.suspend()
+    try:
+        with contextlib.ExitStack() as stack:
+            for _ in range(20):
+                each = stack.enter_context(socket.socket())
+                each.setblocking(False)
+                each.connect_ex(("127.0.0.1", live.service.port))
+                # Those that find a place have it at once.
+                _, connected, _ = select.select([], [each], [], 0.2)
+                if not connected:
+                    return
+        raise AssertionError("all of them find a place in the queue")
+    finally:
+        worker.resume()
+
+
+def allowed_origins(live: Live) -> None:
+    def refused(origin: str) -> bool:
+        with raw(live.service, f"Origin: {origin}") as connection:
+            connection.sendall(masked(TEXT, b'{"type":"ping"}'))
+            return json.loads(next_frame(connection)[1]).get("code") == "FORBIDDEN_ORIGIN"
+
+    assert not refused("https://b.example")
+    live.set("server.allowed_origins", ["https://a.example"])
+    assert refused("https://b.example")
+    assert not refused("https://a.example")
+
+
+def handshake_timeout(live: Live) -> None:
+    with bare_socket(live.service) as before:
+        live.set("server.handshake_timeout_seconds", 0.3)
+        for said in (b"", b"GET /ws/energy HTTP/1.1\r\n"):
+            with bare_socket(live.service) as connection:
+                connection.sendall(said)
+                assert ended_within(connection, SECONDS), said
+        # Who was waiting already is judged by what counts now.
+        assert ended_within(before, SECONDS)
+
+
+def ping_interval(live: Live) -> None:
+    with raw(live.service) as connection:
+        # The round that is under way, or has just ended, was one of twenty seconds.
+        live.set("server.ping_interval_seconds", 0.3)
+        assert next_frame(connection)[0] == PING
+
+
+def pong_timeout(live: Live) -> None:
+    live.set("server.ping_interval_seconds", 0.3)
+    with raw(live.service) as connection:
+        assert next_frame(connection)[0] == PING
+        live.set("server.pong_timeout_seconds", 0.3)
+        began = time.monotonic()
+        assert closed_with(connection) == 4000
+        # Also for the ping that it had not answered by then.
+        assert time.monotonic() - began < SECONDS
+
+
+def close_timeout(live: Live) -> None:
+    with raw(live.service) as before, raw(live.service) as after:
+        # They do not answer the close frame.
+        before.sendall(masked(TEXT, b"{}", reserved=7))
+        assert closed_with(before) == 1002
+        live.set("server.close_timeout_seconds", 0.3)
+        after.sendall(masked(TEXT, b"{}", reserved=7))
+        assert ended_within(after, SECONDS)
+        assert ended_within(before, SECONDS)
+
+
+def tcp_user_timeout(live: Live) -> None:
+    live.set("server.tcp_user_timeout_seconds", 7.0)
+    with raw(live.service) as connection:
+        ours = connection.getsockname()
+        pid = live.service.children()["worker-0"].pid
+        for theirs in sockets_of(pid):
+            with theirs:
+                if theirs.family == socket.AF_INET and peer_of(theirs) == ours:
+                    option = socket.TCP_USER_TIMEOUT
+                    assert theirs.getsockopt(socket.IPPROTO_TCP, option) == 7000
+                    return
+    raise AssertionError("the worker has no such connection")
+
+
+def sockets_of(pid: int) -> Iterator[socket.socket]:
+    """Copies of a process's sockets (pidfd_getfd(2), which has no function in Python)."""
+    pidfd = os.pidfd_open(pid)
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        for entry in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                if os.readlink(f"/proc/{pid}/fd/{entry}").startswith("socket:"):
+                    copied = libc.syscall(438, pidfd, int(entry), 0)
+                    assert copied >= 0, os.strerror(ctypes.get_errno())
+                    yield socket.socket(fileno=copied)
+    finally:
+        os.close(pidfd)
+
+
+def peer_of(each: socket.socket) -> Any:
+    try:
+        return each.getpeername()
+    except OSError:
+        return None
+
+
+def max_connection_age(live: Live) -> None:
+    live.set("server.max_connection_age_seconds", 0.3)
+    with raw(live.service) as connection:
+        assert closed_with(connection) == 1012
+
+
+def max_message_bytes(live: Live) -> None:
+    live.set("server.max_message_bytes", 256)
+    with raw(live.service) as connection:
+        connection.sendall(masked(TEXT, b" " * 300))
+        assert closed_with(connection) == 1009
+
+
+def messages_per_second(live: Live) -> None:
+    with raw(live.service) as connection:
+        live.set("server.messages_per_second", 1.0)
+        connection.sendall(masked(TEXT, b'{"type":"ping"}') * 20)
+        until_code(connection, "RATE_LIMITED")
+
+
+def write_buffer(live: Live) -> None:
+    @contextlib.contextmanager
+    def does_not_read() -> Iterator[None]:
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", live.service.port))
+            connection.sendall(upgrade_request(live.service, query="?subscribe=energy"))
+            assert response_head(connection).startswith("HTTP/1.1 101 ")
+            yield
+
+    def send_much() -> None:
+        # More than the kernel takes.
+        live.records.send(12, filling="x" * 700_000)
+
+    before = live.board()["deliveries"]
+    with does_not_read():
+        send_much()
+        eventually(lambda: live.board()["deliveries"] == before + 12, "the buffer takes it all")
+    live.set("server.write_buffer_bytes", 4096)
+    with does_not_read():
+        send_much()
+        eventually(lambda: live.board()["lagging"] == 1, "the buffer does not take it all")
+
+
+def log_level(live: Live) -> None:
+    live.set("log.level", "DEBUG")
+    with bare_socket(live.service) as connection:
+        connection.sendall(b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
+        response_head(connection)
+    live.service.wait_logged(" DEBUG worker-0 ")
+
+
+def log_format(live: Live) -> None:
+    live.set("log.format", "json")
+    with raw(live.service):
+        live.service.wait_logged('"process":"worker-0"', '"event":"WebSocket client connected"')
+    live.service.wait_logged('"process":"supervisor"')
+
+
+def admin_token(live: Live) -> None:
+    def post(**headers: str) -> int:
+        url = f"http://127.0.0.1:{live.service.admin_port}/rebalance"
+        request = urllib.request.Request(url, b"null", headers)
+        try:
+            with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                return refusal.code
+
+    live.set("admin.token", "let me in")
+    assert post() == 401
+    assert post(Authorization="Bearer let me in") == 200
+
+
+def of_other_secret(**claims: Any) -> str:
+    return mint(OTHER, "tester", 3600, time.time(), claims.get("streams"))
+
+
+def jwt_secret(live: Live) -> None:
+    live.set("auth.jwt_secret", OTHER)
+    assert good(live.service, of_other_secret())
+    assert not good(live.service, token())
+
+
+def jwt_secret_file(live: Live) -> None:
+    path = live.directory / "secret"
+    path.write_text(OTHER)
+    live.set("auth.jwt_secret_file", str(path))
+    assert good(live.service, of_other_secret())
+    assert not good(live.service, token())
+
+
+def jwt_secret_previous(live: Live) -> None:
+    assert not good(live.service, of_other_secret())
+    live.set("auth.jwt_secret_previous", OTHER)
+    assert good(live.service, of_other_secret())
+    assert good(live.service, token())
+
+
+def jwt_secret_previous_file(live: Live) -> None:
+    path = live.directory / "previous"
+    path.write_text(OTHER)
+    live.set("auth.jwt_secret_previous_file", str(path))
+    assert good(live.service, of_other_secret())
+
+
+def jwks(live: Live) -> None:
+    """The URL, and the issuer: each is changed alone once both are there."""
+    with Issuer("a", "ES256") as first, Issuer("b", "ES256") as second:
+        live.edit("auth.issuer", first.name)
+        live.set("auth.jwks_url", first.url)
+        eventually(lambda: good(live.service, first.token()), "the keys are fetched")
+        live.set("auth.jwks_url", second.url)
+        eventually(lambda: good(live.service, second.token(iss=first.name)), "those of the other")
+        assert not good(live.service, first.token())
+        live.set("auth.issuer", second.name)
+        eventually(lambda: good(live.service, second.token()), "the other issuer")
+        assert not good(live.service, second.token(iss=first.name))
+
+
+def issuers(live: Live) -> None:
+    with Issuer("a", "ES256") as issuer:
+        live.set("auth.issuers", [described(issuer)])
+        eventually(lambda: good(live.service, issuer.token()), "the keys are fetched")
+        assert not good(live.service, token())
+
+
+def described(issuer: Issuer) -> dict[str, str]:
+    return {"name": issuer.kid, "issuer": issuer.name, "jwks_url": issuer.url}
+
+
+def audience(live: Live) -> None:
+    with Issuer("a", "ES256") as issuer:
+        live.set("auth.issuers", [described(issuer)])
+        eventually(lambda: good(live.service, issuer.token()), "the keys are fetched")
+        live.set("auth.audience", "meters")
+        assert not good(live.service, issuer.token())
+        assert good(live.service, issuer.token(aud="meters"))
+
+
+def streams_claim(live: Live) -> None:
+    with Issuer("a", "ES256") as issuer:
+        live.set("auth.issuers", [described(issuer)])
+        eventually(lambda: good(live.service, issuer.token()), "the keys are fetched")
+        live.set("auth.streams_claim", "may")
+        with raw(live.service, bearer(issuer.token(may=["other"]))) as connection:
+            connection.sendall(masked(TEXT, b'{"type":"subscribe","streams":["energy"]}'))
+            until_code(connection, "FORBIDDEN_STREAM")
+
+
+def scope_prefix(live: Live) -> None:
+    with Issuer("a", "ES256") as issuer:
+        live.set("auth.issuers", [described(issuer)])
+        eventually(lambda: good(live.service, issuer.token()), "the keys are fetched")
+        live.set("auth.scope_prefix", "read:")
+        with raw(live.service, bearer(issuer.token(scope="read:other"))) as connection:
+            connection.sendall(masked(TEXT, b'{"type":"subscribe","streams":["energy"]}'))
+            until_code(connection, "FORBIDDEN_STREAM")
+
+
+def leeway(live: Live) -> None:
+    late = mint(SECRET, "tester", 10, time.time() - 110)
+    assert not good(live.service, late)
+    live.set("auth.leeway_seconds", 300)
+    assert good(live.service, late)
+
+
+def max_token_seconds(live: Live) -> None:
+    live.set("auth.max_token_seconds", 0.5)
+    with raw(live.service) as connection:
+        until_code(connection, "TOKEN_EXPIRED")
+
+
+def expiry_notice(live: Live) -> None:
+    with raw(live.service, bearer(token(seconds=200))) as connection:
+        live.set("auth.expiry_notice_seconds", 600)
+        until_code(connection, "TOKEN_EXPIRING")
+
+
+def jwks_refresh(live: Live) -> None:
+    with Issuer("a", "ES256") as issuer:
+        live.set("auth.issuers", [described(issuer)])
+        eventually(lambda: good(live.service, issuer.token()), "the keys are fetched")
+        live.set("auth.jwks_refresh_seconds", 1)
+        fetched = issuer.fetches
+        # The change itself makes them be fetched once.
+        eventually(lambda: issuer.fetches >= fetched + 3, "they are fetched every second")
+
+
+def jwks_timeout(live: Live) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        live.set("auth.jwks_timeout_seconds", 0.2)
+        began = time.monotonic()
+        live.set("auth.issuers", [{"name": "silent", "issuer": "silent", "jwks_url": url}])
+        live.service.wait_logged("keys cannot be fetched", "issuer=silent")
+        # The default is five seconds.
+        assert time.monotonic() - began < 4
+
+
+def reject(live: Live) -> None:
+    assert status(live.service, bearer("no.good.token")) == 401
+    live.set("auth.reject", "message")
+    with raw(live.service, bearer("no.good.token")) as connection:
+        until_code(connection, "UNAUTHORIZED")
+
+
+def hang_seconds(live: Live) -> None:
+    live.service.children()["worker-0"].suspend()
+    live.edit("supervision.hang_seconds", 0.5)
+    # It cannot take over anything itself.
+    live.reload()
+    live.service.wait_logged("killing child", "child=worker-0", "no heartbeat and no CPU time")
+    live.service.ready()
+
+
+LIVE: Final[dict[str, Callable[[Live], None]]] = {
+    "server.max_connections": max_connections,
+    "server.workers": workers,
+    "server.tls": tls,
+    "server.backlog": backlog,
+    "server.allowed_origins": allowed_origins,
+    "server.handshake_timeout_seconds": handshake_timeout,
+    "server.ping_interval_seconds": ping_interval,
+    "server.pong_timeout_seconds": pong_timeout,
+    "server.close_timeout_seconds": close_timeout,
+    "server.tcp_user_timeout_seconds": tcp_user_timeout,
+    "server.max_connection_age_seconds": max_connection_age,
+    "server.max_message_bytes": max_message_bytes,
+    "server.messages_per_second": messages_per_second,
+    "server.write_buffer_bytes": write_buffer,
+    "log.level": log_level,
+    "log.format": log_format,
+    "admin.token": admin_token,
+    "auth.jwt_secret": jwt_secret,
+    "auth.jwt_secret_file": jwt_secret_file,
+    "auth.jwt_secret_previous": jwt_secret_previous,
+    "auth.jwt_secret_previous_file": jwt_secret_previous_file,
+    "auth.jwks_url": jwks,
+    "auth.issuer": jwks,
+    "auth.issuers": issuers,
+    "auth.audience": audience,
+    "auth.streams_claim": streams_claim,
+    "auth.scope_prefix": scope_prefix,
+    "auth.leeway_seconds": leeway,
+    "auth.max_token_seconds": max_token_seconds,
+    "auth.expiry_notice_seconds": expiry_notice,
+    "auth.jwks_refresh_seconds": jwks_refresh,
+    "auth.jwks_timeout_seconds": jwks_timeout,
+    "auth.reject": reject,
+    "supervision.hang_seconds": hang_seconds,
+}
+
+
+# Those that end the service, each with one of its own.
+
+
+def drain_delay(live: Live) -> None:
+    live.set("server.drain_delay_seconds", 3.0)
+    began = time.monotonic()
+    live.service.signal(signal.SIGTERM)
+    live.service.wait_logged("draining", "delay=3")
+    eventually(lambda: "draining" in live.service.admin("/ready")[1]["reasons"], "it says so")
+    # Newcomers are let in as before.
+    assert status(live.service) == 101
+    assert live.service.wait() == 0
+    assert time.monotonic() - began >= 3
+
+
+def drain_seconds(live: Live) -> None:
+    live.set("server.drain_seconds", 3600.0)
+    with raw(live.service), raw(live.service) as second:
+        live.set("server.drain_seconds", 0.1)
+        live.service.signal(signal.SIGTERM)
+        # An hour would be half over before it is the second one's turn.
+        assert closed_with(second) == 1012
+    assert live.service.wait() == 0
+
+
+ENDING: Final = {
+    "server.drain_delay_seconds": drain_delay,
+    "server.drain_seconds": drain_seconds,
+}
+
+
+# Those that take children that behave in a certain way.
+
+
+def reloaded(run: Run, key: str, before: Any, after: Any, **children: str) -> Supervised:
+    """A supervisor that finds the key changed when it is told to reload, which this does not."""
+    section, _, name = key.partition(".")
+    sections: dict[str, Any] = {"supervision": {"crash_loop_count": 1000, "hang_seconds": 600}}
+    sections[section][name] = before
+    return run(children, host={"reload": {section: {name: after}}}, **sections)
+
+
+def starved_seconds(run: Run) -> None:
+    supervised = reloaded(run, "supervision.starved_seconds", 600, 0.5, **{"worker-0": "computing"})
+    supervised.wait_logged("worker-0 ready")
+    supervised.signal(signal.SIGHUP)
+    supervised.wait_logged("killing child", "child=worker-0", "although it computes")
+
+
+def crash_loop_count(run: Run) -> None:
+    supervised = reloaded(run, "supervision.crash_loop_count", 1000, 2, **{"worker-0": "crashing"})
+    supervised.wait_logged("child started", "child=worker-0", "restarts=2")
+    supervised.signal(signal.SIGHUP)
+    assert supervised.wait() == 4
+
+
+def crash_loop_seconds(run: Run) -> None:
+    supervised = run(
+        {"worker-0": "crashing"},
+        host={"reload": {"supervision": {"crash_loop_seconds": 600}}},
+        supervision={"crash_loop_count": 3, "crash_loop_seconds": 0.01},
+    )
+    supervised.wait_logged("child started", "child=worker-0", "restarts=4")
+    supervised.signal(signal.SIGHUP)
+    assert supervised.wait() == 4
+
+
+def backoff_max(run: Run) -> None:
+    supervised = reloaded(
+        run, "supervision.backoff_max_seconds", 600, 0.05, **{"worker-0": "crashing"}
+    )
+    supervised.wait_logged("child ended", "child=worker-0", count=7)
+    # From here on it would be eight seconds at least, then sixteen, then thirty-two.
+    supervised.signal(signal.SIGHUP)
+    began = time.monotonic()
+    supervised.wait_logged("child started", "child=worker-0", "restarts=9")
+    assert time.monotonic() - began < 4
+
+
+def rebalance_seconds(run: Run) -> None:
+    supervised = reloaded(
+        run, "supervision.rebalance_seconds", 3600, 0.2, **{"worker-0": "crowded"}
+    )
+    supervised.wait_logged(" ready", count=3)
+    supervised.signal(signal.SIGHUP)
+    supervised.wait_logged("rebalancing", "workers=1")
+
+
+SUPERVISED: Final = {
+    "supervision.starved_seconds": starved_seconds,
+    "supervision.crash_loop_count": crash_loop_count,
+    "supervision.crash_loop_seconds": crash_loop_seconds,
+    "supervision.backoff_max_seconds": backoff_max,
+    "supervision.rebalance_seconds": rebalance_seconds,
+}
+
+
+def test_every_key_that_counts_at_once_has_a_probe() -> None:
+    assert keys_at_once() - {*LIVE, *ENDING, *SUPERVISED} == set()
+
+
+@pytest.mark.parametrize("key", sorted(LIVE.keys() & keys_at_once()))
+def test_changed_key_counts_at_once(live: Live, key: str) -> None:
+    LIVE[key](live)
+
+
+@pytest.mark.parametrize("key", sorted(ENDING))
+def test_changed_key_of_the_drain_counts_at_once(
+    broker: Broker, topic: str, tmp_path: Path, key: str
+) -> None:
+    with Service(tmp_path, config(broker.bootstrap, topic, **BASE)) as service:
+        ENDING[key](Live(service.ready(), Records(broker.bootstrap, topic), tmp_path))
+
+
+@pytest.mark.parametrize("key", sorted(SUPERVISED))
+def test_changed_key_of_the_supervision_counts_at_once(run: Run, key: str) -> None:
+    SUPERVISED[key](run)

@@ -1,0 +1,99 @@
+"""What the code takes of its dependencies that they do not promise, by the version it was read in.
+
+Where one of these fails after an upgrade, the file that is named has to be read beside the new
+version before the bound in setup.cfg is raised.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import io
+from collections.abc import Callable
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import Final
+
+import aiofastnet
+import pytest
+import yaml
+from jwt.algorithms import HMACAlgorithm
+from picows import WSUpgradeRequest, WSUpgradeResponse
+from picows.picows import WSProtocol  # type: ignore[attr-defined]
+
+ROOT: Final = Path(__file__).parent.parent
+
+
+def picows_protocol() -> None:
+    with pytest.raises(TypeError, match="exactly 15 positional arguments"):
+        WSProtocol()
+
+
+def picows_request() -> None:
+    # What a request holds can be taken out of it.
+    for name in ("headers", "method", "path", "version"):
+        assert hasattr(WSUpgradeRequest, name)
+
+
+def picows_response() -> None:
+    response = WSUpgradeResponse.create_101_response()
+    response.headers["Sec-WebSocket-Accept"] = "x"
+    assert b"Sec-WebSocket-Accept: x" in response.to_bytes()
+
+
+def aiofastnet_transport() -> None:
+    from aiofastnet.selector_transport import SelectorSocketTransport
+
+    with pytest.raises(TypeError, match="at least 3 positional arguments"):
+        SelectorSocketTransport()
+
+
+def aiofastnet_socket_bio() -> None:
+    directory = Path(aiofastnet.__file__).parent
+    assert "_aiofastnet_force_socket_bio" in (directory / "ssl_engine_direct.pyx").read_text()
+
+
+def http_response() -> None:
+    assert "fp" in inspect.getsource(HTTPResponse.__init__)
+    assert hasattr(io.BufferedReader, "detach")
+
+
+def yaml_composer() -> None:
+    assert list(inspect.signature(yaml.SafeLoader.compose_node).parameters) == [
+        *("self", "parent", "index")
+    ]
+    assert "tag:yaml.org,2002:bool" in {
+        tag for each in yaml.SafeLoader.yaml_implicit_resolvers.values() for tag, _ in each
+    }
+
+
+def jwt_hmac() -> None:
+    assert list(inspect.signature(HMACAlgorithm.prepare_key).parameters) == ["self", "key"]
+    assert list(inspect.signature(HMACAlgorithm.check_key_length).parameters) == ["self", "key"]
+
+
+# The package and the version, as far as it matters; what is taken, and by which file.
+TAKEN: Final[dict[Callable[[], None], tuple[str, str, str]]] = {
+    picows_protocol: ("picows", "2.3.", "workers/listener.py"),
+    picows_request: ("picows", "2.3.", "workers/upgrade.py"),
+    picows_response: ("picows", "2.3.", "workers/upgrade.py"),
+    aiofastnet_transport: ("aiofastnet", "1.2.", "workers/listener.py"),
+    aiofastnet_socket_bio: ("aiofastnet", "1.2.", "workers/websocket.py"),
+    yaml_composer: ("PyYAML", "6.", "energyws/control/yamltree.py"),
+    jwt_hmac: ("PyJWT", "2.", "energyws/auth.py"),
+}
+
+
+@pytest.mark.parametrize("taken", [*TAKEN, http_response], ids=lambda taken: taken.__name__)
+def test_what_is_not_promised_is_as_it_was_read(taken: Callable[[], None]) -> None:
+    if taken in TAKEN:
+        package, version, file = TAKEN[taken]
+        installed = importlib.metadata.version(package)
+        assert installed.startswith(version), f"{package} {installed}: read {file} beside it"
+        assert (ROOT / file).exists()
+    taken()
+
+
+def test_embedded_broker_is_of_the_very_version_of_its_library() -> None:
+    installed = importlib.metadata.version("confluent-kafka")
+    assert f"confluent-kafka=={installed}" in (ROOT / "setup.cfg").read_text()
