@@ -34,6 +34,7 @@ from energyws.client_connection import Connection
 from energyws.client_messages import Gap, Message, Reader, Reading
 from energyws.client_trouble import Trouble
 from energyws.errors import (
+    BAD_MESSAGE,
     CLOSES,
     ERROR_CODES,
     KEYS_UNAVAILABLE,
@@ -108,7 +109,7 @@ class Client:
     resume: positions from an earlier run (`positions`); since: an RFC 3339 time; last: a count of
     frames. At most one of the three; the latter two matter to the first connection only.
     on_state: called from the event loop at every change of `state`, and where its cause changes;
-    the cause is for people, and empty where there is none.
+    the cause is for people, and empty where there is none. `trouble` has more of it.
     Raises ValueError for a URL that is none. Iterating raises Refused when the service refuses for
     good, and ends after `close`.
     """
@@ -143,6 +144,7 @@ class Client:
         self._connection: Connection | None = None
         self._working: asyncio.Task[Any] | None = None
         self._closed = False
+        self._runs = 0
         self.state: State = "idle"
         self.trouble: Trouble | None = None
         self.connects = 0
@@ -176,6 +178,8 @@ class Client:
 
     async def messages(self) -> AsyncGenerator[Message, None]:
         """The same as iterating; a generator that can be closed early."""
+        self._runs += 1
+        run = self._runs
         connection: Connection | None = None
         try:
             while not self._closed:
@@ -187,7 +191,7 @@ class Client:
                     trouble = self._explain(error)
                     self._enter("waiting", trouble)
                 else:
-                    if connection is None:
+                    if connection is None or self._closed:
                         return
                     self._connection = connection
                     while (message := await connection.next()) is not None and not self._closed:
@@ -202,7 +206,9 @@ class Client:
         finally:
             if connection is not None:
                 await connection.close()
-            self._enter("idle")
+            # A loop that was left may end after the next one has begun.
+            if run == self._runs:
+                self._enter("idle")
 
     async def _unless_closed(self, work: Coroutine[Any, Any, _Result]) -> _Result | None:
         """What it gives; None once this client is closed."""
@@ -314,6 +320,7 @@ class Client:
                 connection.after_seconds = message["after_ms"] / 1000
             case "authenticated":
                 self._renewals.reset()
+                connection.awaits_auth = False
             case "notice" | "error":
                 # A service of before there were notices sends errors for the same.
                 self._on_remark(connection, message)
@@ -328,6 +335,9 @@ class Client:
             self._renew(connection, self._renewals.next_seconds())
         elif code == STREAM_UNAVAILABLE.code:
             self._enter(self.state, Trouble("stream", text, code=code))
+        elif code == BAD_MESSAGE.code and connection.awaits_auth:
+            # The fresh token allows other streams than this connection's.
+            connection.end(Trouble("closed", text, NORMAL.code))
         elif code in _FATAL_ERRORS:
             connection.end(Trouble("closed", text, NORMAL.code, code))
 
@@ -349,6 +359,7 @@ class Client:
                 continue
             if token is not None:
                 connection.send({"type": "auth", "token": token})
+                connection.awaits_auth = True
             return
 
     def _ended(self, connection: Connection) -> None:

@@ -39,7 +39,9 @@ class Connection(WSListener):
     ) -> None:
         self.trouble: Trouble | None = None
         self.after_seconds: float | None = None
+        # What sends a fresh token, and whether that has no answer yet.
         self.renewal: asyncio.Task[None] | None = None
+        self.awaits_auth = False
         # The last message, where that was an error or a notice: it gives the reason of a close.
         self._remark: Message | None = None
         self._arrived = arrived

@@ -1,7 +1,8 @@
 """A real Apache Kafka for tests: one KRaft node, from Maven Central's jars, without Docker.
 
-    python tests/kafka_broker.py -- COMMAND ...    runs COMMAND with REDPANDA_BROKERS set, and
-                                                   REDPANDA_SASL_BROKERS: the same for READER
+    python tests/kafka_broker.py -- COMMAND ...    runs COMMAND with REDPANDA_BROKERS set;
+                                                   REDPANDA_SASL_BROKERS: the same for READER;
+                                                   REDPANDA_CONTROLLER: where another broker joins
     python tests/kafka_broker.py                   prints its address and runs until Ctrl-C
 
 Needs a JDK 17 and Maven (Debian: openjdk-17-jre-headless, maven). The jars are kept in
@@ -64,21 +65,32 @@ _POM: Final = f"""\
 </project>
 """
 
-# Topics are the tests' to create. Retention and compaction work within a second, and a killed
-# broker's registration lapses in one (by default a restart after a crash waits for 9).
-_PROPERTIES: Final = """\
+# The first node, and one that joins it.
+_FIRST: Final = """\
 process.roles=broker,controller
 node.id=1
-controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}
+controller.quorum.bootstrap.servers={controller}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{port},SASL://127.0.0.1:{sasl_port},\
-CONTROLLER://127.0.0.1:{controller_port}
+listeners=PLAINTEXT://127.0.0.1:{port},SASL://127.0.0.1:{sasl_port},CONTROLLER://{controller}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL://127.0.0.1:{sasl_port},\
-CONTROLLER://127.0.0.1:{controller_port}
+CONTROLLER://{controller}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
 listener.name.sasl.sasl.enabled.mechanisms=PLAIN
 listener.name.sasl.plain.sasl.jaas.config=\
 org.apache.kafka.common.security.plain.PlainLoginModule required user_{reader}="{password}";
+"""
+_SECOND: Final = """\
+process.roles=broker
+node.id=2
+controller.quorum.bootstrap.servers={controller}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:{port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+"""
+# Topics are the tests' to create. Retention and compaction work within a second, and a killed
+# broker's registration lapses in one (by default a restart after a crash waits for 9).
+_PROPERTIES: Final = """\
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
 log.dirs={data}
@@ -117,9 +129,11 @@ class KafkaBroker:
     """A running broker with an empty log, on a port of 127.0.0.1 that stays the same.
 
     Start it from a thread that outlives it: on Linux it dies with the thread that started it.
+    joins: the controller and the id of a cluster that it is to be a second broker of.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, joins: tuple[str, str] | None = None) -> None:
+        self._joins = joins
         self._java = _tool("java", "openjdk-17-jre-headless")
         self._jars = fetch_jars()
         self._directory = Path(tempfile.mkdtemp(prefix="energyws-kafka-"))
@@ -214,22 +228,27 @@ class KafkaBroker:
 
     def _format(self) -> None:
         self._port, self._sasl_port, controller_port = _free_ports()
+        if self._joins is None:
+            self.controller = f"127.0.0.1:{controller_port}"
+            cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        else:
+            self.controller, cluster_id = self._joins
+        template = (_FIRST if self._joins is None else _SECOND) + _PROPERTIES
         self._properties.write_text(
-            _PROPERTIES.format(
+            template.format(
                 port=self._port,
                 sasl_port=self._sasl_port,
-                controller_port=controller_port,
+                controller=self.controller,
                 reader=READER,
                 password=READER_PASSWORD,
                 data=self.data,
             )
         )
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         command = [
             *self._command("-Xmx128M"),
             "kafka.tools.StorageTool",
             "format",
-            "--standalone",
+            "--standalone" if self._joins is None else "--no-initial-controllers",
             f"--cluster-id={cluster_id}",
             f"--config={self._properties}",
         ]
@@ -354,12 +373,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _ended_by_signals(), KafkaBroker() as broker:
             if not command:
-                print(broker.bootstrap, broker.sasl_bootstrap, flush=True)
+                print(broker.bootstrap, broker.sasl_bootstrap, broker.controller, flush=True)
                 signal.pause()
             environment = {
                 **os.environ,
                 "REDPANDA_BROKERS": broker.bootstrap,
                 "REDPANDA_SASL_BROKERS": broker.sasl_bootstrap,
+                "REDPANDA_CONTROLLER": broker.controller,
             }
             return subprocess.run(command, env=environment, check=False).returncode
     except KafkaBrokerError as error:

@@ -10,6 +10,7 @@ side, `Past.load` reads some of them, and the partitions are merged as far as th
 
 from __future__ import annotations
 
+import sys
 import time
 from bisect import bisect_left
 from collections import OrderedDict
@@ -82,7 +83,10 @@ class Archive:
         now = time.monotonic()
         past = self._pasts.get(stream)
         if past is None or past.epoch != view.epoch or now - past.seen_at >= LOWS_SECONDS:
-            topic = describe(self.admin, self.topic(stream), known_epoch=view.topic_epoch)
+            # Of a topic that has outgrown positions, those are read that the live side reads.
+            topic = describe(
+                self.admin, self.topic(stream), known_epoch=view.topic_epoch, most=sys.maxsize
+            )
             if topic.epoch != view.topic_epoch or len(topic.ends) < len(view.head.offsets):
                 raise NotYet(stream)
             if past is None or past.epoch != view.epoch or past.size != _size(topic):
@@ -95,7 +99,7 @@ class Archive:
                 view.epoch,
                 (
                     view.head.next_offset(partition) if ends is None else ends[0]
-                    for partition, ends in enumerate(topic.ends)
+                    for partition, ends in enumerate(topic.ends[: len(view.head.offsets)])
                 ),
             )
         past.head = view.head

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -29,6 +30,31 @@ class Sender(Protocol):
 
     def publish(self, stream: str, entry: Entry) -> None:
         """Send one frame to every worker."""
+
+
+class _Warm:
+    """What is read back of one partition: the newest records that a ring of max_bytes can hold."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.records: deque[tuple[Record, bytes]] = deque()
+        self._max_bytes = max_bytes
+        self._bytes = 0
+
+    def append(self, record: Record, data: bytes) -> int | None:
+        """Add the next one; the offset of the newest that was let go of for it, if any was."""
+        self.records.append((record, data))
+        self._bytes += len(data)
+        dropped = None
+        while self._bytes > self._max_bytes and len(self.records) > 1:
+            gone, old = self.records.popleft()
+            self._bytes -= len(old)
+            dropped = gone.offset
+        return dropped
+
+    def clear(self) -> None:
+        """Let go of all."""
+        self.records.clear()
+        self._bytes = 0
 
 
 class Intake:
@@ -61,7 +87,7 @@ class Intake:
         self._next = list(found.begin)
         self._live = list(found.live)
         # What is read back, per partition, until all of them have reached their end.
-        self._warm: list[list[tuple[Record, bytes]]] = [[] for _ in found.begin]
+        self._warm = [_Warm(settings.history.max_bytes) for _ in found.begin]
         # Until then: how far each partition was when it was last seen to move, and when.
         self._moved: dict[int, tuple[int, float]] = {}
         self._limited = Limited(_log, 1.0)
@@ -78,7 +104,9 @@ class Intake:
             self._skip(record, bad)
             return
         if self.ring is None:
-            self._warm[partition].append((record, data))
+            dropped = self._warm[partition].append(record, data)
+            if dropped is not None:
+                self._begin[partition] = dropped + 1
         else:
             self._send(self.ring, self._entry(record, data))
 
@@ -105,7 +133,7 @@ class Intake:
         self._begin.append(begin)
         self._next.append(begin)
         self._live.append(begin)
-        self._warm.append([])
+        self._warm.append(_Warm(self._history.max_bytes))
 
     def skip_stalled(self, now: float) -> list[int]:
         """Stop waiting for partitions whose reading back stands still while others are done.
@@ -144,7 +172,8 @@ class Intake:
         reached, self._next = self._next, self._begin
         ring = Ring(self._history, start(self.epoch, self._begin))
         # Partitions were read one after another; clients want them as they were written.
-        merged = heapq.merge(*self._warm, key=lambda item: item[0].timestamp_ms or 0)
+        records = [warm.records for warm in self._warm]
+        merged = heapq.merge(*records, key=lambda item: item[0].timestamp_ms or 0)
         for record, data in merged:
             self._next[record.partition] = record.offset + 1
             self._remember(ring, self._entry(record, data))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from energyws.board import MAX_PARTITIONS, Field, Place, Row
-from energyws.waits import Wait
+from energyws.waits import WHOLE, Wait
 
 
 class Progress:
@@ -48,7 +48,9 @@ class Progress:
 
     def _entry(self, stream: str, partition: int) -> int | None:
         entry = self._entries.get((stream, partition))
-        if entry is None and len(self._entries) < MAX_PARTITIONS:
+        # There is always a place for what a stream as a whole waits for.
+        most = MAX_PARTITIONS if partition == WHOLE else MAX_PARTITIONS - len(self._streams)
+        if entry is None and len(self._entries) < most:
             entry = self._entries[stream, partition] = len(self._entries)
             self._row.set_place(entry, Place.STREAM, self._streams[stream])
             self._row.set_place(entry, Place.PARTITION, partition)

@@ -101,8 +101,8 @@ class Listener:
         self._limited = Limited(_log, 10.0)
         self._lobby: Lobby[_Visitor] = Lobby(self._serve, settings.handshake_timeout_seconds)
         self._leaving: Lobby[_Visitor] = Lobby(self._drop, LINGER_SECONDS)
-        # Where bytes go that nobody reads.
-        self._nowhere = bytearray(MAX_HEAD_BYTES)
+        # Whatever is read is copied at once, or forgotten, so one is enough for all.
+        self._buffer = memoryview(bytearray(MAX_HEAD_BYTES))
         # Those on their way from the lobby to a session. asyncio holds tasks weakly.
         self._entering: set[Any] = set()
         self._nobody_enters = asyncio.Event()
@@ -205,16 +205,20 @@ class Listener:
         if visitor.tls is not None:
             self._greet(visitor)
             return
-        try:
-            data = visitor.connection.recv(MAX_HEAD_BYTES)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            data = b""
-        if not data:
+        size = self._read(visitor)
+        if size:
+            self._follow(visitor, visitor.exchange.take(bytes(self._buffer[:size])))
+        elif size == 0:
             self._lobby.dismiss(visitor)
-            return
-        self._follow(visitor, visitor.exchange.take(data))
+
+    def _read(self, visitor: _Visitor) -> int | None:
+        """How many bytes were read; 0: it has ended; None: none are there yet."""
+        try:
+            return visitor.connection.recv_into(self._buffer)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:
+            return 0
 
     def _follow(self, visitor: _Visitor, step: Step) -> None:
         if not self._sent(visitor, step.out):
@@ -252,14 +256,9 @@ class Listener:
             self._leaving.wait(visitor)
 
     def _drop(self, visitor: _Visitor) -> None:
-        try:
-            size = visitor.connection.recv_into(self._nowhere)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            size = 0
-        visitor.left -= size
-        if not size or visitor.left < 0:
+        size = self._read(visitor)
+        visitor.left -= size or 0
+        if size == 0 or visitor.left < 0:
             self._leaving.dismiss(visitor)
 
     def _enter(self, accepted: socket.socket, upgrade: Upgrade, rest: bytes) -> None:

@@ -78,11 +78,12 @@ def describe(
     name: str,
     level: IsolationLevel = IsolationLevel.READ_COMMITTED,
     known_epoch: str | None = None,
+    most: int = MAX_PARTITIONS,
 ) -> Topic:
     """Ask the brokers for a topic; raises Unanswered or Unknown.
 
     known_epoch: taken where the topic's id cannot be had now; a topic cannot be made again
-    without the controller, which tells the id.
+    without the controller, which tells the id. most: of more partitions it is Unknown.
     """
     try:
         # Also what keeps the controller that describe_topics asks up to date.
@@ -98,10 +99,10 @@ def describe(
     if not partitions or partitions != list(range(len(partitions))):
         # Seen for a moment while a topic is made or deleted.
         raise Unknown(Wait.NO_TOPIC, f"its partitions are {partitions}")
-    if len(partitions) > MAX_PARTITIONS:
+    if len(partitions) > most:
         raise Unknown(
             Wait.TOO_MANY_PARTITIONS,
-            f"it has {len(partitions)} partitions, more than {MAX_PARTITIONS}",
+            f"it has {len(partitions)} partitions, more than {most}",
         )
     ends, waits = _ends(admin, name, topic.partitions, level)
     try:

@@ -241,6 +241,9 @@ class Session(WSListener):
         transport = self._transport
         if self.closing or transport is None:
             return
+        if isinstance(self.sink, _Gathered):
+            # Closed by what it was told first: the 101 and that go before the close frame.
+            self._flush(self.sink)
         self._ends(by, close.code)
         upgrade.send_close(transport, close)
         # A paused client could not tell us that it closes too.
@@ -291,8 +294,15 @@ class Session(WSListener):
         try:
             self._begin()
         finally:
-            self.sink = under
-            self.write(b"".join(gathered.pieces))
+            self._flush(gathered)
+            if not self.closing:
+                self.sink = under
+
+    def _flush(self, gathered: _Gathered) -> None:
+        assert self._transport is not None
+        if gathered.pieces:
+            self._transport.underlying_transport.write(b"".join(gathered.pieces))
+            gathered.pieces.clear()
 
     def _begin(self) -> None:
         self._context.roster.join(self)

@@ -225,6 +225,7 @@ export class EnergyClient {
         return false;
       case 'authenticated':
         connection.renewals = 0;
+        connection.awaitsAuth = false;
         return false;
       case 'notice':
       case 'error':
@@ -248,6 +249,10 @@ export class EnergyClient {
       void this.#renew(connection, jitter(connection.renewals++));
     } else if (code === 'STREAM_UNAVAILABLE') {
       this.#enter(this.#state, inWords(message));
+    } else if (code === 'BAD_MESSAGE' && connection.awaitsAuth) {
+      // The fresh token allows other streams than this connection's.
+      connection.remark = null;
+      connection.end(NORMAL, inWords(message));
     } else if (FATAL_ERRORS.has(code)) {
       connection.end(NORMAL, inWords(message));
     }
@@ -265,7 +270,10 @@ export class EnergyClient {
       if (connection.ended) break;
       try {
         const token = await this.#freshToken();
-        if (typeof token === 'string') connection.send({ type: 'auth', token });
+        if (typeof token === 'string') {
+          connection.send({ type: 'auth', token });
+          connection.awaitsAuth = true;
+        }
         break;
       } catch (error) {
         // The service ends the connection with its token; the next one asks again.
@@ -407,6 +415,8 @@ class Connection {
   asked = false;
   isRenewing = false;
   renewals = 0;
+  /** Whether a fresh token has no answer yet. */
+  awaitsAuth = false;
 
   #arrived;
   #onEnd;

@@ -318,7 +318,9 @@ def test_topic_that_comes_after_the_service(
         peer.send({"type": "subscribe", "streams": ["energy"]})
         assert peer.until("notice")["code"] == "STREAM_UNAVAILABLE"
         service.wait_logged("topic cannot be read", f"topic={late}")
-        assert service.admin("/ready")[0] == 503
+        status, answer = service.admin("/ready")
+        assert status == 503
+        assert "stream energy: the topic does not exist" in answer["reasons"]
         broker.create_topic(late)
         assert peer.until("subscribed")["streams"] == ["energy"]
         numbers = Records(broker.bootstrap, late).send(3)

@@ -121,6 +121,35 @@ def test_what_came_while_nobody_could_read_it_is_delivered_once(
                 assert peer.numbers(1) == [4]
 
 
+def test_a_replay_that_needs_the_partition_waits_for_it_and_holds_nobody_up(
+    cluster: Cluster, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    with Service(tmp_path / "one", settings) as service:
+        service.ready()
+        with open_peer(service) as peer:
+            position = peer.subscribe()["position"]
+            cluster.send(1, 1, 2)
+            assert peer.numbers(2) == [1, 2]
+        assert service.stop() == 0
+    cluster.broker.set_down(True, cluster.far)
+    with Service(tmp_path / "two", settings) as service:
+        eventually(lambda: reasons(service) == [AWAY], "that partition is all that is missing")
+        with open_peer(service) as old, open_peer(service) as new:
+            new.subscribe()
+            resume = {"type": "subscribe", "streams": ["energy"], "resume": {"energy": position}}
+            old.send(resume)
+            cluster.send(0, 3)
+            assert new.numbers(1) == [3]
+            # History of what can be read is there all the while.
+            with open_peer(service) as third:
+                assert third.subscribe(last=10)["replayed"] == 1
+                assert third.numbers(1) == [3]
+            cluster.broker.set_down(False, cluster.far)
+            told = old.until("subscribed")["positions"]["energy"]
+            assert (told["recovered"], told["replayed"]) == (True, 3)
+            assert sorted(old.numbers(3)) == [1, 2, 3]
+
+
 def test_consumer_that_is_replaced_without_a_partition_serves_the_others(
     cluster: Cluster, settings: dict[str, Any], tmp_path: Path
 ) -> None:

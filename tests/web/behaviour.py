@@ -394,6 +394,19 @@ def _rows() -> Iterator[Row]:
         token=(GIVES,),
         calls=3,
     )
+    row = "`BAD_MESSAGE` after a renewal"
+    bad = errors.BAD_MESSAGE
+    yield _row(
+        row,
+        "the fresh token allows other streams",
+        (subscribed, data(1), code(expiring), auth, code(bad), wait),
+        GOOD,
+        token=(GIVES,),
+        waits=(words(bad),),
+        calls=3,
+        numbers=(1, LAST),
+        resumes=(None, "aa-1.0"),
+    )
 
 
 ROWS: Final = tuple(_rows())

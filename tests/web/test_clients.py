@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from energyws.auth import mint
+from tests.issuer import Issuer
 from tests.service import PARTITIONS, Records, Service, Traffic, eventually, token
 from tests.web.agent import Agent, Job, chromium, node
 
@@ -123,6 +124,22 @@ def test_token_is_renewed_before_it_expires(serve: Serve, records: Records, agen
     records.send(3)
     assert_once_and_in_order(job, 3)
     assert job.connects == 1
+
+
+def test_rotation_of_the_issuer_s_keys_only_delays(
+    serve: Serve, records: Records, agent: Agent
+) -> None:
+    with Issuer("home", "ES256") as issuer:
+        trusted = {"name": "home", "issuer": issuer.name, "jwks_url": issuer.url}
+        service = serve(auth={"issuers": [trusted]}).ready()
+        agent.start(service.url, renew=issuer.token).live().stop()
+        issuer.rotate()
+        job = agent.start(service.url, renew=issuer.token).live()
+        records.send(3)
+        assert_once_and_in_order(job, 3)
+    assert "waiting" in job.states
+    causes = {event["why"] for event in job.events if event.get("state") == "waiting"}
+    assert causes == {"KEYS_UNAVAILABLE: Tokens cannot be checked yet: try again"}
 
 
 def test_bad_token_is_refused(serve: Serve, agent: Agent) -> None:

@@ -7,10 +7,13 @@ import pkgutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from confluent_kafka import IsolationLevel, Producer
+from confluent_kafka import IsolationLevel, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 import workers
@@ -91,6 +94,38 @@ def test_without_a_controller_the_id_that_is_known_counts(
     with pytest.raises(Unknown) as unknown:
         describe(admin, "t", LEVEL)
     assert unknown.value.wait is Wait.NO_TOPIC_ID
+
+
+def offsets(partitions: Mapping[TopicPartition, object], **_: object) -> dict[Any, Future[Any]]:
+    """Every partition's answer is offset 7."""
+    answers: dict[Any, Future[Any]] = {each: Future() for each in partitions}
+    for answer in answers.values():
+        answer.set_result(SimpleNamespace(offset=7))
+    return answers
+
+
+def test_a_partition_without_a_leader_is_not_even_asked() -> None:
+    # The embedded broker cannot take a leader away.
+    partitions = {0: SimpleNamespace(leader=1), 1: SimpleNamespace(leader=-1)}
+    topic = SimpleNamespace(error=None, partitions=partitions)
+    told: Future[Any] = Future()
+    told.set_result(SimpleNamespace(topic_id="an-id"))
+    asked: list[TopicPartition] = []
+    admin: Any = SimpleNamespace(
+        list_topics=lambda name, timeout: SimpleNamespace(topics={"t": topic}, cluster_id="c"),
+        list_offsets=lambda wanted, **more: asked.extend(wanted) or offsets(wanted, **more),
+        describe_topics=lambda topics, request_timeout: {"t": told},
+    )
+    found = describe(admin, "t", LEVEL)
+    assert (found.ends, found.waits) == (((7, 7), None), {1: Wait.NO_LEADER})
+    assert {each.partition for each in asked} == {0}
+    # Of which nothing can be read, the topic cannot.
+    partitions[0].leader = -1
+    with pytest.raises(Unknown, match="no broker leads it") as unknown:
+        describe(admin, "t", LEVEL)
+    assert unknown.value.wait is Wait.NO_LEADER
+    # Unless it is read already.
+    assert describe(admin, "t", LEVEL, found.epoch).ends == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import orjson
 import pytest
 
@@ -10,7 +12,7 @@ from energyws.position import start
 from energyws.replay import Entry, Ring
 from energyws.settings import History, Kafka, Settings, Stream
 from workers.events import Found, Lost, Record
-from workers.intake import STALLED_SECONDS, Intake
+from workers.intake import STALLED_SECONDS, Intake, _Warm
 
 EPOCH = "abcd0123"
 
@@ -31,11 +33,17 @@ def row() -> Row:
     return Board.create().row(0)
 
 
-def intake(row: Row, bus: Bus, begin: tuple[int, ...], live: tuple[int, ...]) -> Intake:
+def intake(
+    row: Row,
+    bus: Bus,
+    begin: tuple[int, ...],
+    live: tuple[int, ...],
+    max_bytes: int = 16 << 20,
+) -> Intake:
     settings = Settings(
         kafka=Kafka(brokers="x", max_record_bytes=1024),
         streams={"energy": Stream(topic="t")},
-        history=History(),
+        history=History(max_bytes=max_bytes),
     )
     return Intake("energy", Found("energy", EPOCH, begin, live), EPOCH, settings, row, bus)
 
@@ -68,6 +76,39 @@ def test_empty_topic_is_live_at_once(row: Row) -> None:
     assert not taken.settle()
     assert [message(entry)["id"] for entry in bus.sent] == [f"{EPOCH}-0.1"]
     assert str(ring_of(taken).head) == f"{EPOCH}-0.1"
+
+
+@pytest.mark.parametrize("max_bytes", [1, 200, 1_000, 4_000, 1 << 20])
+def test_reading_back_holds_no_more_than_the_memory_it_is_for(row: Row, max_bytes: int) -> None:
+    rng = random.Random(max_bytes)
+    begin, live = (5, 0, 7), (65, 60, 7)
+    written = [
+        Record(
+            "energy",
+            partition,
+            offset,
+            10 * offset + rng.randrange(10),
+            b'{"x":"%s"}' % (b"x" * size),
+        )
+        for partition in range(2)
+        for offset in range(begin[partition], live[partition])
+        for size in (rng.choice([1, 40, 300]),)
+    ]
+    taken = intake(row, Bus(), begin, live, max_bytes)
+    for each in written:
+        taken.take(each)
+        held = [sum(len(data) for _, data in warm.records) for warm in taken._warm]
+        assert all(size <= max(max_bytes, 310) for size in held)
+    assert taken.settle()
+    # The same as if all of it had been held until the end.
+    everything = intake(row, Bus(), begin, live, max_bytes)
+    everything._warm = [_Warm(1 << 30) for _ in begin]
+    for each in written:
+        everything.take(each)
+    assert everything.settle()
+    assert entries(ring_of(taken)) == entries(ring_of(everything))
+    assert ring_of(taken).floor == ring_of(everything).floor
+    assert ring_of(taken).head == ring_of(everything).head
 
 
 def test_what_is_read_back_is_remembered_in_the_order_of_writing_and_not_sent(row: Row) -> None:

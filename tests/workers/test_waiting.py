@@ -104,6 +104,18 @@ def test_what_is_said_of_a_stream_leaves_the_others_alone(stage: Stage) -> None:
     ]
 
 
+def test_what_a_stream_as_a_whole_waits_for_is_always_listed(stage: Stage) -> None:
+    for partition in range(MAX_PARTITIONS):
+        stage.progress.handed_on("a", partition, 1, None)
+    stage.waiting.looked("a", {WHOLE: Wait.TOO_MANY_PARTITIONS})
+    stage.waiting.looked("b", {WHOLE: Wait.NO_TOPIC})
+    assert stage.told() == [
+        ("a", WHOLE, Wait.TOO_MANY_PARTITIONS),
+        ("b", WHOLE, Wait.NO_TOPIC),
+    ]
+    assert stage.row[Field.UNLISTED_WAITS] == 0
+
+
 def test_waits_beyond_what_the_board_lists_are_counted(stage: Stage) -> None:
     for partition in range(MAX_PARTITIONS):
         stage.progress.handed_on("a", partition, 1, None)

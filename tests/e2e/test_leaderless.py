@@ -1,0 +1,109 @@
+"""A partition whose only broker has gone (needs a real Kafka, and a second broker beside it)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+from tests.clients import open_peer
+from tests.kafka_broker import KafkaBroker
+from tests.service import Broker, Service, config, eventually
+
+pytestmark = pytest.mark.e2e
+
+LEADERLESS = "stream energy, partition 1: no broker leads it"
+
+
+class TwoBrokers:
+    """A topic whose partition 0 is on the first broker, and 1 on the second."""
+
+    def __init__(self, first: str, second: KafkaBroker, admin: AdminClient) -> None:
+        self.second = second
+        self.topic = f"two-{os.getpid()}"
+        self._admin = admin
+        eventually(lambda: 2 in admin.list_topics(timeout=5).brokers, "the second has joined")
+        made = NewTopic(self.topic, num_partitions=2, replica_assignment=[[1], [2]])
+        admin.create_topics([made])[self.topic].result(30)
+        eventually(
+            lambda: len(admin.list_topics(self.topic, timeout=5).topics[self.topic].partitions),
+            "the topic is there",
+        )
+        self._producer = Producer({"bootstrap.servers": first, "linger.ms": 0, "log_level": 0})
+
+    def send(self, partition: int, number: int) -> None:
+        self._producer.produce(self.topic, orjson.dumps({"n": number}), partition=partition)
+        assert self._producer.flush(30) == 0
+
+    def committed(self, group: str) -> list[int]:
+        reader = Consumer({"bootstrap.servers": self.second.bootstrap, "group.id": group})
+        places = [TopicPartition(self.topic, partition) for partition in range(2)]
+        try:
+            return [place.offset for place in reader.committed(places, timeout=10)]
+        finally:
+            reader.close()
+
+    def close(self) -> None:
+        self._admin.delete_topics([self.topic])[self.topic].result(30)
+
+
+@pytest.fixture
+def two(broker: Broker) -> Iterator[TwoBrokers]:
+    controller = os.environ.get("REDPANDA_CONTROLLER")
+    if controller is None:
+        pytest.skip("needs the broker of tests/kafka_broker.py")
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+    # What keeps everybody's offsets must not come to lie on the broker that is about to go.
+    reader = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "any"})
+    eventually(lambda: reader.committed([TopicPartition("any", 0)], timeout=10), "offsets' topic")
+    reader.close()
+    cluster = admin.list_topics(timeout=10).cluster_id
+    assert cluster is not None
+    with KafkaBroker((controller, cluster)) as second:
+        running = TwoBrokers(broker.bootstrap, second, admin)
+        yield running
+        running.close()
+
+
+def reasons(service: Service) -> list[str]:
+    """What /ready says."""
+    found: list[str] = service.admin("/ready")[1]["reasons"]
+    return found
+
+
+def test_it_is_named_and_holds_nobody_up(two: TwoBrokers, broker: Broker, tmp_path: Path) -> None:
+    kafka: dict[str, Any] = {"group_id": two.topic, "commit_interval_seconds": 0.2}
+    settings = config(broker.bootstrap, two.topic, server={"workers": 1}, kafka=kafka)
+    with Service(tmp_path / "one", settings) as service:
+        service.ready()
+        with open_peer(service) as peer:
+            peer.subscribe()
+            two.send(0, 0)
+            two.send(1, 1)
+            assert sorted(peer.numbers(2)) == [0, 1]
+            position = peer.subscribe()["position"]
+            eventually(lambda: two.committed(two.topic) == [1, 1], "what was published")
+            two.second.stop()
+            eventually(lambda: reasons(service) == [LEADERLESS], "it is named")
+            service.children()["consumer"].kill()
+            eventually(lambda: len(service.logged("consumer ready")) == 2, "its successor is ready")
+            two.send(0, 2)
+            assert peer.numbers(1) == [2]
+        assert service.stop() == 0
+    with Service(tmp_path / "two", settings) as service:
+        eventually(lambda: reasons(service) == [LEADERLESS], "nothing else is missing")
+        with open_peer(service) as peer:
+            told = peer.subscribe(resume={"energy": position})
+            assert (told["recovered"], told["replayed"]) == (True, 1)
+            assert peer.numbers(1) == [2]
+            two.second.start()
+            service.ready()
+            two.send(1, 3)
+            two.send(0, 4)
+            assert sorted(peer.numbers(2)) == [3, 4]
