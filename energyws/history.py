@@ -165,7 +165,7 @@ def newest(count: int, lows: Position, head: Position, blocks: Blocks) -> tuple[
 
 
 def newest_about(count: int, lows: Position, head: Position) -> tuple[Position, int]:
-    """The same without reading: of so many, each partition gives its share of all that there is."""
+    """The same without reading: each partition gives its share of the count, by its length."""
     position = _newest_share(lows, head, count)
     pairs = zip(head.offsets, position.offsets, strict=True)
     return position, sum(max(0, end - begin) for end, begin in pairs)

@@ -28,7 +28,7 @@ def _everybody(subject: str) -> bool:
 
 
 class Turns(Generic[Entry]):
-    """Who waits, and who is next. capacity: bytes. An entry belongs to one subject."""
+    """Entries that wait, in turns. capacity: bytes. An entry belongs to one subject."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity

@@ -47,7 +47,7 @@ from workers.runtime import vital
 
 CHUNK_BYTES: Final = 64 * 1024
 CHUNKS_PER_REPLY: Final = 4
-# A reply ends at so many bytes; a chunk is larger where one record is.
+# A reply ends here, in bytes; a chunk is larger where one record is.
 REPLY_BYTES: Final = CHUNKS_PER_REPLY * CHUNK_BYTES
 # How often the log is read for one reply, and how often for one in the order of time.
 LOADS_PER_REPLY: Final = 64
@@ -237,7 +237,7 @@ class History(threading.Thread):
         return found_at
 
     def _bounded(self, blocks: Blocks, most: int) -> Blocks:
-        """The same, but it raises _TooMuch once so many bytes were read."""
+        """The same, but it raises _TooMuch once `most` bytes were read."""
         until = self._archive.bytes_read + most
 
         def block(partition: int, offset: int) -> Block:

@@ -209,12 +209,13 @@ class Hub:
         pending = self._pending.get(client)
         if pending is None:
             return
+        left: deque[Pending] = deque()
         for each in pending:
-            if not gone.isdisjoint(each.request.streams):
-                for name in each.wanted & gone:
-                    self._log.withdraw(client, name)
+            for name in each.wanted & gone:
+                self._log.withdraw(client, name)
+            if not gone.issuperset(each.request.streams):
                 each.drop(gone)
-        left = deque(each for each in pending if each.request.streams)
+                left.append(each)
         if left:
             self._pending[client] = left
         else:

@@ -56,6 +56,8 @@ class Pending:
     def drop(self, gone: set[str]) -> None:
         """These streams are of no interest any more."""
         request = self.request
+        if gone.isdisjoint(request.streams):
+            return
         self.request = replace(
             request,
             streams=tuple(name for name in request.streams if name not in gone),

@@ -37,7 +37,7 @@ DEEP = {"max_frames": 100, "max_bytes": 256 << 20}
 
 
 class Scene:
-    """A topic, what was written to it, and a service with records of so many bytes."""
+    """A topic, what was written to it, and a service with records of one size in bytes."""
 
     def __init__(self, broker: Broker, topic: str, size: int, directory: Path) -> None:
         self.size = size

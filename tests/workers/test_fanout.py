@@ -474,7 +474,7 @@ def test_worker_that_missed_too_much_replays_everybody_from_the_log() -> None:
     assert late.numbers == list(range(6, 41))
 
 
-def test_question_to_the_log_is_withdrawn_by_who_leaves_and_by_who_pauses() -> None:
+def test_question_to_the_log_is_withdrawn_when_its_client_leaves_or_pauses() -> None:
     bench = Bench(max_frames=4)
     bench.records(40)
     resume = {"energy": f"{EPOCH}-0.0"}

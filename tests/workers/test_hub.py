@@ -307,7 +307,7 @@ def test_plain_subscribe_after_the_topic_was_made_anew_gets_no_old_readings() ->
         hub.append("a", Entry(0, 3, 0, b"new"))
         await until(lambda: bool(client.frames))
         await turns(hub)
-        # To who had subscribed before, all of the new topic is news.
+        # To a client that had subscribed before, all of the new topic is news.
         assert b"".join(here.frames).endswith(b"oldoldoldnew")
         assert [told["a"].position for told in client.told] == ["beef-3"]
         assert client.frames == [b"new"]
