@@ -34,7 +34,7 @@ from confluent_kafka.admin import AdminClient
 VERSION: Final = "4.3.1"
 _LOG4J_VERSION: Final = "2.24.3"
 
-# Who comes by the SASL listener may do what ACLs allow; on the other one everybody may do all.
+# On the SASL listener READER may do what ACLs allow; on the plain one every client may do all.
 READER: Final = "reader"
 READER_PASSWORD: Final = "reader-password"
 

@@ -211,9 +211,15 @@ def test_unknown_host_is_told() -> None:
 
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
 def test_wrong_port_is_told_once_and_tried_again(scheme: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        place = f"127.0.0.1:{server.getsockname()[1]}"
-    with Tail(f"{scheme}://{place}/ws/energy") as tail:
+    with socket.socket() as taken:
+        # Nobody else has the port, and nothing listens there.
+        taken.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        check_wrong_port(f"{scheme}://{place}/ws/energy", place)
+
+
+def check_wrong_port(url: str, place: str) -> None:
+    with Tail(url) as tail:
         text = f"nothing listens at {place} (is the service running, and is this its port?)"
         tail.says(f"{text}; trying again")
         # Past the silence that it would tell, had it told nothing.

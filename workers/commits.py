@@ -1,9 +1,9 @@
 """Offsets, committed so that lag shows.
 
-A commit that finds no coordinator stays in the client library until it does, and close() waits for
-it: without a right on the group, for ever. So there is one under way at most, and who ends waits
-for it no longer than he likes. (An admin client's requests would end by themselves; but librdkafka
-2.16 may abort the process when a coordinator comes back: its issue 4605.)
+A commit that finds no coordinator stays in the client library until there is one, and close() waits
+for it: for ever, if the service has no right on the group. So at most one commit is under way, and
+`finish` waits for it for a limited time. (An admin client's requests would time out by themselves,
+but librdkafka 2.16 may abort the process when the coordinator comes back: its issue 4605.)
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Commits:
             self.on_commit(refused.args[0], [])
 
     def finish(self, consumer: Consumer, published: _Offsets, seconds: float) -> None:
-        """Commit for the last time, and wait for it until then; what else comes is dropped."""
+        """Commit for the last time and wait up to `seconds`; records that arrive are dropped."""
         deadline = time.monotonic() + seconds
         if not self._told:
             self._wait(consumer, deadline)

@@ -47,6 +47,11 @@ class _Counting(Client):
         self.connected_at.append(time.monotonic())
         return connection
 
+    async def bounce(self) -> None:
+        """End the connection, not the iteration."""
+        if self._connection is not None:
+            await self._connection.close()
+
 
 class _Watcher:
     """One client and its ledger."""
@@ -171,7 +176,7 @@ class _Clients:
     async def bounce(self, clients: list[int]) -> dict[str, Any]:
         """Have these end their connections, and come back by themselves."""
         mine = [self._watchers[n - self._first] for n in clients if self._mine(n)]
-        await asyncio.gather(*(watcher.client.close() for watcher in mine))
+        await asyncio.gather(*(watcher.client.bounce() for watcher in mine))
         return {}
 
     async def renew(self, clients: list[int]) -> dict[str, Any]:

@@ -69,6 +69,8 @@ def two(broker: Broker) -> Iterator[TwoBrokers]:
         running = TwoBrokers(broker.bootstrap, second, admin)
         yield running
         running.close()
+    # Before that, another test's topic could come to lie on it.
+    eventually(lambda: 2 not in admin.list_topics(timeout=5).brokers, "the second is forgotten")
 
 
 def reasons(service: Service) -> list[str]:

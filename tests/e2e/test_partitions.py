@@ -150,6 +150,24 @@ def test_a_replay_that_needs_the_partition_waits_for_it_and_holds_nobody_up(
             assert sorted(old.numbers(3)) == [1, 2, 3]
 
 
+def test_a_topic_of_too_many_partitions_is_refused_and_the_other_stream_is_served(
+    cluster: Cluster, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    cluster.broker.create_topic("wide", 1025)
+    del settings["kafka"]["topic"]
+    settings["streams"] = {"energy": {"topic": TOPIC}, "wide": {"topic": "wide"}}
+    with Service(tmp_path, settings) as service:
+        named = "stream wide: the topic has too many partitions"
+        eventually(lambda: named in reasons(service), "it is named")
+        line = service.wait_logged("topic cannot be read")
+        assert "1025 partitions, more than 1024" in line
+        with open_peer(service) as peer:
+            peer.subscribe()
+            cluster.send(0, 1)
+            assert peer.numbers(1) == [1]
+        assert service.logged(" ERROR ") == []
+
+
 def test_consumer_that_is_replaced_without_a_partition_serves_the_others(
     cluster: Cluster, settings: dict[str, Any], tmp_path: Path
 ) -> None:
