@@ -32,7 +32,7 @@ from workers.metadata import Topic, describe, list_offsets
 CACHE_BYTES: Final = 16 << 20
 # The cache is larger for topics of many partitions: one merge holds a block of each.
 PARTITION_BYTES: Final = 64 << 10
-# How many blocks are read in one go: who asks for one will want the next.
+# How many blocks are read in one go where one follows another that was read.
 BLOCKS_AHEAD: Final = 4
 # How long a topic's low watermarks, and the offsets of an age, are taken to be what they were.
 LOWS_SECONDS: Final = 1.0
@@ -217,7 +217,7 @@ class Past:
         return block
 
     def load(self, places: Iterable[tuple[int, int]]) -> bool:
-        """Read the blocks that hold these (partition, offset), and some that follow.
+        """Read the blocks that hold these (partition, offset), and maybe some that follow.
 
         False: not all of them fit into memory. One of them at least is there then.
         """
@@ -251,7 +251,9 @@ class Past:
         low, head = self.lows.next_offset(partition), self.head.next_offset(partition)
         first = offset - offset % size
         last = first + size
-        while last < first + size * BLOCKS_AHEAD and (partition, last) not in self.blocks:
+        # Ahead only where somebody has come from before: a question about any place reads one.
+        ahead = BLOCKS_AHEAD if self.known(partition, first - 1) else 1
+        while last < first + size * ahead and (partition, last) not in self.blocks:
             last += size
         begin, needed, stop = max(low, first), min(head, first + size), min(head, last)
         if not begin <= offset < stop:
