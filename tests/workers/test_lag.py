@@ -38,7 +38,8 @@ def test_skipped_and_lost_records_are_counted_where_they_were() -> None:
 def test_partition_that_has_no_room_counts_for_its_stream() -> None:
     board = Board.create()
     progress = Progress(board.row(0), ["energy", "power"])
-    for number in range(MAX_PARTITIONS - 1):
+    # One place is left for `power`, and one for what each stream as a whole may wait for.
+    for number in range(MAX_PARTITIONS - 3):
         progress.handed_on("energy", number, 1, None)
     progress.handed_on("power", 0, 1, None)
     progress.lost("power", 9, 3)
