@@ -77,8 +77,9 @@ class Place(IntEnum):
     STREAM is an index into the sorted names of the streams. NEXT and END are offsets: the next one
     to be handed on, and the log's end. RECORD_MS is the timestamp of the newest record handed on,
     in Unix milliseconds; 0 before there is one. WAIT is a Wait of energyws.waits; where PARTITION
-    is its WHOLE, the entry is about the stream, and has nothing else. BAD and LOST are counters: of
-    records that were skipped, and of those that retention took.
+    is its WHOLE, the entry is about the stream, and has no offsets. BAD and LOST are counters: of
+    records that were skipped, and of those that retention took; of partitions that are not listed
+    in the entry of their stream.
     """
 
     STREAM = 0

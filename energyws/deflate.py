@@ -89,7 +89,7 @@ def _answer(parameters: _Parameters) -> str | None:
     given = dict(parameters)
     if len(given) < len(parameters):
         return None
-    # Section 7.1.1.2 allows to ask a client for it that has not offered it; but some then give up.
+    # Section 7.1.1.2 allows this answer to clients that have not offered it; some then give up.
     answer = f"{_ACCEPTED}; {_NO_TAKEOVER}" if _NO_TAKEOVER in given else _ACCEPTED
     for name, value in given.items():
         match name:

@@ -17,18 +17,18 @@ from energyws.errors import BAD_REQUEST
 from energyws.request import BadRequest, Request, head_size, judged, parse_line
 from workers.upgrade import Upgrade
 
-# Whoever keeps asking is cut off after so many, and may connect anew.
+# A connection ends after this many; the client may open another.
 MAX_REQUESTS: Final = 100
 
 
 class Gate(Protocol):
-    """Who decides about requests."""
+    """Decides about requests."""
 
     def answer(self, request: Request, peer: str) -> Answer | Upgrade:
         """What a request gets; never raises."""
 
     def refuse(self, bad: BadRequest, peer: str) -> Answer:
-        """What a request gets that is none."""
+        """The answer to what is no request."""
 
     @property
     def leaving(self) -> bool:

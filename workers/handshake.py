@@ -109,7 +109,7 @@ class Gate:
             return _error(INTERNAL_ERROR)
 
     def refuse(self, bad: BadRequest, peer: str) -> Answer:
-        """What a request gets that is none."""
+        """The answer to what is no request."""
         self._refused(bad.error, bad.error.code.lower(), peer)
         return _error(bad.error, bad.detail)
 

@@ -22,7 +22,7 @@ from energyws.settings import History
 from energyws.turns import Full
 from workers.depth import tell_depth
 from workers.fanout import Client, Fanout
-from workers.pending import MAX_TEXT, Backlog, Pending, Told
+from workers.pending import MAX_TEXT, Backlog, Pace, Pending, Told
 from workers.runtime import vital
 
 WRITES_PER_TURN: Final = 1_000
@@ -68,10 +68,15 @@ class Hub:
         self._syncing = False
         # In order; only the first one of each client is worked on.
         self._pending: dict[Client, deque[Pending]] = {}
+        # Clients that have asked the log too often wait here until they may ask again.
+        self._pace = Pace()
+        self._later: dict[Client, asyncio.TimerHandle] = {}
 
     def close(self) -> None:
         """Ask nothing more, and send nothing more."""
         self._log.close()
+        for timer in self._later.values():
+            timer.cancel()
         if self._resting is not None:
             self._resting.cancel()
 
@@ -161,6 +166,9 @@ class Hub:
         """Forget a client."""
         for fanout in self._order:
             fanout.leave(client)
+        self._pace.forget(client)
+        if (timer := self._later.pop(client, None)) is not None:
+            timer.cancel()
         for pending in self._pending.pop(client, ()):
             for name in pending.wanted:
                 self._log.withdraw(client, name)
@@ -230,8 +238,10 @@ class Hub:
             request = first.request
             if not self._fanouts.keys() >= set(request.streams):
                 return
-            if not first.asked and not self._ask(client, first):
+            if not first.asked and not self._ask(client, first, now):
                 client.unavailable()
+                return
+            if not first.asked:
                 return
             if first.wanted:
                 return
@@ -248,22 +258,33 @@ class Hub:
         if not pending:
             self._pending.pop(client, None)
 
-    def _ask(self, client: Client, pending: Pending) -> bool:
-        """Ask the log what the rings do not have; False: it is asked for too much already."""
+    def _ask(self, client: Client, pending: Pending, now: float) -> bool:
+        """Ask the log what the rings do not have, or later; False: it is asked for too much."""
+        queries = {
+            name: query
+            for name in pending.request.streams
+            if (query := question(name, self._fanouts[name].ring, pending.request)) is not None
+        }
+        for name in queries:
+            # Until it is answered it has no subscription: the old one must not run on.
+            self._fanout(name, client).leave(client)
+        if queries and (wait := self._pace.ask(client, queries, now)) > 0:
+            if client not in self._later:
+                self._later[client] = self._loop.call_later(wait, self._ask_later, client)
+            return True
         pending.asked = True
-        pending.wanted.clear()
-        for name in pending.request.streams:
-            query = question(name, self._fanouts[name].ring, pending.request)
-            if query is not None:
-                # Until it is answered it has no subscription: the old one must not run on.
-                self._fanout(name, client).leave(client)
-                pending.wanted.add(name)
-                done = partial(self._on_found, client, pending, name)
-                try:
-                    self._log.find(client, query, done)
-                except Full:
-                    return False
+        pending.wanted = set(queries)
+        for name, query in queries.items():
+            try:
+                self._log.find(client, query, partial(self._on_found, client, pending, name))
+            except Full:
+                return False
         return True
+
+    @vital
+    def _ask_later(self, client: Client) -> None:
+        del self._later[client]
+        self._proceed(client)
 
     def _on_found(self, client: Client, pending: Pending, name: str, found: Start | None) -> None:
         requests = self._pending.get(client)

@@ -69,7 +69,7 @@ class Progress:
     def _count(self, stream: str, partition: int, what: Place, count: int) -> None:
         entry = self._entry(stream, partition)
         if entry is None:
-            # What has no room of its own still counts for its stream.
-            listed = [at for key, at in self._entries.items() if key[0] == stream and key[1] >= 0]
-            entry = listed[0] if listed else 0
+            # What has no place of its own still counts for its stream.
+            entry = self._entry(stream, WHOLE)
+            assert entry is not None
         self._row.set_place(entry, what, self._row.place(entry, what) + count)

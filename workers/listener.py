@@ -133,7 +133,7 @@ class Listener:
             greeting.close_if_idle()
 
     def close(self) -> None:
-        """Accept no more, and close whoever is no client yet."""
+        """Accept no more, and close every connection that is no client yet."""
         self.stop()
         self._lobby.close()
         self._leaving.close()

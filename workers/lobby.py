@@ -5,8 +5,8 @@ event loop when it is accepted, that moment would be one turn of it: libuv takes
 events one after the other (uv__io_poll looks for more up to 48 times) before anything else has
 its turn, and with a handshake behind each, records and pongs would wait for half a second. Here
 they wait in an epoll instance of their own, which the event loop sees as one descriptor, and so
-many of those that can be read are served at a time. Whoever says nothing, or never all of it,
-costs a descriptor and what it has said; who resets its connection is noticed at once.
+many of those that can be read are served at a time. A client that says nothing, or never the
+whole of it, costs a descriptor and what it has said; a reset is noticed at once.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
@@ -14,6 +14,12 @@ from workers.fanout import Chunks, Client
 
 # What one client's requests that wait may hold of positions, in characters: twice the longest.
 MAX_TEXT: Final = 2 * MAX_TEXT_LENGTH
+
+
+# How often a client may have the log asked where to begin in a stream, and how many times at once.
+# An honest client asks once a connection; an answer costs the consumer far more than a message.
+SECONDS_PER_QUESTION: Final = 1.0
+BURST_OF_QUESTIONS: Final = 3
 
 
 class Backlog(Chunks, Protocol):
@@ -68,3 +74,27 @@ class Pending:
     def text(self) -> int:
         """How many characters of positions it holds."""
         return sum(map(len, self.request.resume.values()))
+
+
+class Pace:
+    """How soon clients may have the log asked again: a leaky bucket for each client and stream.
+
+    It keeps one number: until when the questions so far take, at SECONDS_PER_QUESTION each.
+    """
+
+    def __init__(self) -> None:
+        self._until: dict[Client, dict[str, float]] = {}
+
+    def ask(self, client: Client, streams: Iterable[str], now: float) -> float:
+        """0: the client asks now; else in how many seconds it may. now: monotonic seconds."""
+        before = self._until.setdefault(client, {})
+        after = {name: max(before.get(name, now), now) + SECONDS_PER_QUESTION for name in streams}
+        wait = max(after.values()) - now - BURST_OF_QUESTIONS * SECONDS_PER_QUESTION
+        if wait > 0:
+            return wait
+        before |= after
+        return 0.0
+
+    def forget(self, client: Client) -> None:
+        """The client has left."""
+        self._until.pop(client, None)

@@ -31,7 +31,7 @@ AFTER_CLOSE_BYTES: Final = 64 * 1024
 # picows closes 10 ms after a violation that it finds.
 ABORT_SECONDS: Final = 0.005
 
-# Where bytes go that nobody reads: everybody's.
+# Bytes that nobody reads go here; one buffer serves all connections.
 _nowhere: Final = memoryview(bytearray(16 * 1024))
 
 if TYPE_CHECKING:
@@ -163,8 +163,7 @@ def end(transport: WSTransport) -> None:
     if not transport.is_secure:
         under.close()
     elif under.get_write_buffer_size():
-        # Closing would read on until all is written. Whoever waits for the deadlines of closing
-        # connections ends it.
+        # Closing would read on until all is written. The roster aborts it at its deadline.
         wire.drop()
     else:
         end_tls(under, wire.connection)
@@ -173,7 +172,7 @@ def end(transport: WSTransport) -> None:
 def end_tls(transport: aiofastnet.Transport, connection: socket.socket) -> None:
     """Send close_notify (RFC 8446 section 6.1), and close without waiting for the client's.
 
-    Closing reads and forgets for as long as something comes: so not much more can.
+    aiofastnet reads and forgets for as long as more comes; with the smallest window little can.
     """
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
     transport.close()

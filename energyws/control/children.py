@@ -31,6 +31,7 @@ from energyws.control.status import (
     Records,
     Usage,
     partitions_of,
+    records_of,
     usage_of,
 )
 from energyws.control.watch import Beat
@@ -211,12 +212,12 @@ class Children:
                     )
                 )
                 if child.spec.slot is None:
-                    found = list(partitions_of(child.row, child.streams))
                     # Of two consumers, the newer one's.
-                    partitions |= {(each.stream, each.partition): each for each in found}
+                    for each in partitions_of(child.row, child.streams):
+                        partitions[each.stream, each.partition] = each
                     # At 0 from the start: a rate needs that.
                     _add(records, [(name, Records()) for name in child.streams])
-                    _add(records, [(each.stream, each.records) for each in found])
+                    _add(records, records_of(child.row, child.streams))
             return Sightings(
                 processes,
                 dict(self._ended),
@@ -299,8 +300,7 @@ class Children:
             columns = list(map(int.__add__, known.columns, child.row.columns()))
             self._ended[name] = Ended(known.cpu_seconds + child.cpu_seconds, columns)
             self._ends[name, why] += 1
-            counted = partitions_of(child.row, child.streams)
-            _add(self._records, [(each.stream, each.records) for each in counted])
+            _add(self._records, records_of(child.row, child.streams))
             child.row.clear()
 
 

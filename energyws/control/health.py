@@ -59,7 +59,7 @@ class Sight:
 
     @property
     def has_room(self) -> bool:
-        """Whether it lets somebody in, or may soon: who has no client can wait for none to go."""
+        """Whether it accepts a client, or will when one leaves: without clients none will."""
         return self.full_seconds <= (FULL_SECONDS if self.connections else 0.0)
 
     @property

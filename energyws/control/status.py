@@ -74,7 +74,6 @@ class Partition:
     """How far one partition is. next_offset: the next record's; end_offset: the log's end.
 
     record_ms: the timestamp of the newest record handed on, in Unix milliseconds; 0: there is none.
-    records: what its consumer has counted since it was started.
     """
 
     stream: str
@@ -82,7 +81,6 @@ class Partition:
     next_offset: int
     end_offset: int
     record_ms: int
-    records: Records = Records()
 
     @property
     def lag_records(self) -> int:
@@ -179,8 +177,14 @@ def partitions_of(row: Row, streams: Sequence[str]) -> Iterable[Partition]:
             row.place(entry, Place.NEXT),
             row.place(entry, Place.END),
             row.place(entry, Place.RECORD_MS),
-            Records(row.place(entry, Place.BAD), row.place(entry, Place.LOST)),
         )
+
+
+def records_of(row: Row, streams: Sequence[str]) -> Iterable[tuple[str, Records]]:
+    """What a consumer's row has counted, by stream; several for one are to be added."""
+    for entry in range(min(row[Field.PARTITIONS], MAX_PARTITIONS)):
+        counted = Records(row.place(entry, Place.BAD), row.place(entry, Place.LOST))
+        yield streams[row.place(entry, Place.STREAM)], counted
 
 
 def waits_of(row: Row, streams: Sequence[str]) -> list[tuple[str, int, Wait]]:

@@ -352,7 +352,7 @@ def test_long_token_in_the_query_is_let_in(door: Door) -> None:
 
 
 @pytest.mark.parametrize("said", [b"", b"GET /health HT", GOOD + b"GET"])
-def test_who_never_asks_is_closed_in_its_time(door: Door, said: bytes) -> None:
+def test_unfinished_request_is_closed_in_its_time(door: Door, said: bytes) -> None:
     with door.connect() as client:
         start = time.monotonic()
         client.sendall(said)

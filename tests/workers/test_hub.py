@@ -17,6 +17,7 @@ from energyws.protocol import BadClientMessage, OnLag, Subscribe, Subscribed, Un
 from energyws.replay import Entry
 from energyws.settings import History
 from energyws.turns import Full
+from workers import pending
 from workers.fanout import Client
 from workers.hub import Hub
 from workers.pending import MAX_TEXT
@@ -253,6 +254,42 @@ def test_question_is_withdrawn_from_the_log(how: str) -> None:
         else:
             hub.subscribe(client, ask("a"))
         assert log.withdrawn == ["a"]
+
+    run(test)
+
+
+def test_client_that_asks_on_and_on_is_asked_for_by_the_second_and_gets_its_last_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pending, "SECONDS_PER_QUESTION", 0.05)
+
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a")
+        for offset in (0, 1, 2, 3) * 10:
+            hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-{offset}"}))
+            hub.unsubscribe(client, ("a",))
+        assert len(log.asked) == pending.BURST_OF_QUESTIONS
+        hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-4"}))
+        assert len(log.asked) == pending.BURST_OF_QUESTIONS
+        while len(log.asked) == pending.BURST_OF_QUESTIONS:
+            await asyncio.sleep(0)
+        query, done = log.asked[-1]
+        assert query.after == at(4)
+        done(Start(at(4), at(0)))
+        (told,) = client.told
+        assert told["a"].recovered
+
+    run(test)
+
+
+def test_question_that_waits_for_its_time_goes_with_its_client() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a")
+        for offset in range(pending.BURST_OF_QUESTIONS + 1):
+            hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-{offset}"}))
+        assert client in hub._later
+        hub.leave(client)
+        assert hub._later == {}
 
     run(test)
 

@@ -1,50 +1,45 @@
-"""What the consumer tells of partitions on the board."""
+"""What the consumer tells of streams and partitions on the board."""
 
 from __future__ import annotations
 
 from energyws.board import MAX_PARTITIONS, Board
-from energyws.control.status import Records, partitions_of
+from energyws.control.status import Records, partitions_of, records_of
 from workers.lag import Progress
 
-
-def counted(board: Board, streams: list[str]) -> dict[tuple[str, int], Records]:
-    return {
-        (each.stream, each.partition): each.records
-        for each in partitions_of(board.row(0), streams)
-        if each.records != Records()
-    }
+STREAMS = ["energy", "power"]
 
 
-def test_skipped_and_lost_records_are_counted_where_they_were() -> None:
+def counted(board: Board) -> dict[str, Records]:
+    sums = dict.fromkeys(STREAMS, Records())
+    for stream, records in records_of(board.row(0), STREAMS):
+        sums[stream] += records
+    return sums
+
+
+def test_skipped_and_lost_records_are_counted_by_stream() -> None:
     board = Board.create()
-    progress = Progress(board.row(0), ["energy", "power"])
+    progress = Progress(board.row(0), STREAMS)
     progress.handed_on("energy", 1, 10, 1_000)
     for _ in range(3):
         progress.bad("energy", 0)
+    progress.bad("energy", 1)
     progress.lost("power", 5, 40)
     progress.lost("power", 5, 2)
     progress.handed_on("energy", 0, 7, None)
-    assert counted(board, ["energy", "power"]) == {
-        ("energy", 0): Records(bad=3),
-        ("power", 5): Records(lost=42),
-    }
-    # Nobody else's cells have been written.
-    assert [each.next_offset for each in partitions_of(board.row(0), ["energy", "power"])] == [
-        *(10, 7, 0)
-    ]
-    assert not list(partitions_of(board.row(1), ["energy", "power"]))
+    assert counted(board) == {"energy": Records(bad=4), "power": Records(lost=42)}
+    # Nothing else has been written.
+    assert [each.next_offset for each in partitions_of(board.row(0), STREAMS)] == [10, 7, 0]
+    assert not list(records_of(board.row(1), STREAMS))
 
 
-def test_partition_that_has_no_room_counts_for_its_stream() -> None:
+def test_partitions_that_are_not_listed_count_for_their_stream() -> None:
     board = Board.create()
-    progress = Progress(board.row(0), ["energy", "power"])
-    # One place is left for `power`, and one for what each stream as a whole may wait for.
-    for number in range(MAX_PARTITIONS - 3):
+    progress = Progress(board.row(0), STREAMS)
+    for number in range(MAX_PARTITIONS):
         progress.handed_on("energy", number, 1, None)
-    progress.handed_on("power", 0, 1, None)
+    listed = list(partitions_of(board.row(0), STREAMS))
     progress.lost("power", 9, 3)
     progress.bad("energy", MAX_PARTITIONS + 7)
-    assert counted(board, ["energy", "power"]) == {
-        ("energy", 0): Records(bad=1),
-        ("power", 0): Records(lost=3),
-    }
+    progress.bad("energy", 0)
+    assert counted(board) == {"energy": Records(bad=2), "power": Records(lost=3)}
+    assert list(partitions_of(board.row(0), STREAMS)) == listed

@@ -181,7 +181,7 @@ def test_emptied_waits_until_the_last_was_served_or_closed() -> None:
     uvloop.run(test())
 
 
-def test_who_drips_is_closed_in_its_time_and_may_not_begin_anew() -> None:
+def test_dripping_client_is_closed_in_its_time() -> None:
     async def test() -> None:
         async with hall(patience=0.3) as here:
             here.stay = True
