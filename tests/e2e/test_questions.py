@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -62,14 +61,12 @@ def test_made_up_positions_leave_nothing_behind_and_hold_up_nobody(
             each.sendall(made_up(epoch, partitions))
         if partitions == 3:
             eventually(lambda: questions(service) >= 20, "one question of each client waits")
-        began = time.monotonic()
         with open_peer(service) as peer:
             # Asked for in the middle of it: not behind what forty clients have asked for.
             resume = {"energy": f"{epoch}-490.490.490"}
             assert peer.subscribe(resume=resume)["recovered"]
             assert sorted(peer.numbers(30)) == sent[-30:]
-        assert time.monotonic() - began < 8
-        assert questions(service) <= 40
+        eventually(lambda: questions(service) <= len(greedy), "nobody has more than one")
     eventually(lambda: questions(service) == 0, "nothing is left of clients that are gone")
 
 
