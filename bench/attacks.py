@@ -16,6 +16,7 @@ closed          the same by a client with a good token, which sends too many mes
 questions       250 connections of one token. Each unsubscribes and subscribes again, 25 times a
                 second, always with another made-up position, within the message rate
 wide-questions  100 such connections, whose positions name 1,003 partitions
+chatter         for comparison: 250 connections of one token that send as many pings, which they may
 
 Attackers share the machine's cores with the service, so a part of what they cost the others is
 their own use of the CPU.
@@ -54,8 +55,8 @@ FRAME_BYTES: Final = 1138
 OLD_RECORDS: Final = 6_000
 RING_FRAMES: Final = 300
 PATIENCE_SECONDS: Final = 30.0
-ATTACKS: Final = ("refused", "closed", "questions", "wide-questions")
-CONNECTIONS: Final = {"refused": 1, "closed": 1, "questions": 250, "wide-questions": 100}
+ATTACKS: Final = ("refused", "closed", "questions", "wide-questions", "chatter")
+CONNECTIONS: Final = {"questions": 250, "wide-questions": 100, "chatter": 250}
 # A masked ping without a payload, and a masked text message that is no JSON object.
 _PINGS: Final = bytes((0x89, 0x80, 1, 2, 3, 4)) * 10_000
 _WORDS: Final = bytes((0x81, 0x81, 0, 0, 0, 0)) + b"x"
@@ -225,7 +226,19 @@ def attack(name: str, port: int, epoch: str, seconds: float) -> None:
                 _flood(port, name == "refused", until)
         return
     partitions = 1_003 if name == "wide-questions" else 3
-    _ask_on_and_on(port, epoch, CONNECTIONS[name], partitions, until)
+    chooser = random.Random(1)
+
+    def question() -> bytes:
+        offsets = ".".join(str(chooser.randrange(500)) for _ in range(partitions))
+        message = {
+            "type": "subscribe",
+            "streams": ["energy"],
+            "resume": {"energy": f"{epoch}-{offsets}"},
+        }
+        return _UNSUBSCRIBE + _masked(orjson.dumps(message))
+
+    said = question if name != "chatter" else lambda: _PING * 2
+    _talk_on_and_on(port, CONNECTIONS[name], said, until)
 
 
 def _opened(port: int, headers: str) -> socket.socket:
@@ -262,13 +275,11 @@ def _flood(port: int, refused: bool, until: float) -> None:
                     return
 
 
-def _ask_on_and_on(port: int, epoch: str, count: int, partitions: int, until: float) -> None:
+def _talk_on_and_on(port: int, count: int, said: Callable[[], bytes], until: float) -> None:
+    """Keep `count` connections, and send two messages on each, as often as the rate allows."""
     headers = f"Authorization: Bearer {os.environ['WS_TOKEN']}\r\n"
     connections: list[socket.socket] = []
-    chooser = random.Random(1)
-    # Both messages count, so half of them are questions.
     pause = 2 / MESSAGES_PER_SECOND
-    leave = _masked(b'{"type":"unsubscribe","streams":["energy"]}')
     while time.monotonic() < until:
         began = time.monotonic()
         while len(connections) < count and time.monotonic() < min(until, began + pause):
@@ -277,16 +288,8 @@ def _ask_on_and_on(port: int, epoch: str, count: int, partitions: int, until: fl
                 connections.append(_opened(port, headers))
                 connections[-1].setblocking(False)
         for connection in list(connections):
-            offsets = ".".join(str(chooser.randrange(500)) for _ in range(partitions))
-            ask = orjson.dumps(
-                {
-                    "type": "subscribe",
-                    "streams": ["energy"],
-                    "resume": {"energy": f"{epoch}-{offsets}"},
-                }
-            )
             try:
-                connection.send(leave + _masked(ask))
+                connection.send(said())
                 while True:
                     if not connection.recv(1 << 18):
                         raise ConnectionResetError
@@ -305,6 +308,10 @@ def _masked(payload: bytes) -> bytes:
     size = len(payload)
     length = bytes((0x80 | size,)) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
     return b"\x81" + length + bytes(4) + payload
+
+
+_UNSUBSCRIBE: Final = _masked(b'{"type":"unsubscribe","streams":["energy"]}')
+_PING: Final = _masked(b'{"type":"ping"}')
 
 
 if __name__ == "__main__":

@@ -120,8 +120,10 @@ class Wire(WSProtocol):  # type: ignore[misc]
         if transport.is_close_frame_sent:
             self._left -= size
             if self._left < 0:
-                self.drop()
-                transport.underlying_transport.pause_reading()
+                # No honest client had sent so much before it could know. Waiting for the end of
+                # such a flood would keep a descriptor for each that begins anew.
+                self._dropping = True
+                transport.underlying_transport.abort()
         if self._dropping:
             return
         _ear.alarmed = False
