@@ -92,6 +92,11 @@ class Subscribe:
     on_lag: OnLag
     since_ms: int | None = None
 
+    @property
+    def wants_history(self) -> bool:
+        """Whether it asks for more than live frames."""
+        return bool(self.resume) or self.last is not None or self.since_ms is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:

@@ -260,17 +260,18 @@ class Hub:
 
     def _ask(self, client: Client, pending: Pending, now: float) -> bool:
         """Ask the log what the rings do not have, or later; False: it is asked for too much."""
+        if client in self._later and pending.request.wants_history:
+            # It has asked too often: not even its position is looked at before its time.
+            self._suspend(client, pending.request.streams)
+            return True
         queries = {
             name: query
             for name in pending.request.streams
             if (query := question(name, self._fanouts[name].ring, pending.request)) is not None
         }
-        for name in queries:
-            # Until it is answered it has no subscription: the old one must not run on.
-            self._fanout(name, client).leave(client)
+        self._suspend(client, queries)
         if queries and (wait := self._pace.ask(client, queries, now)) > 0:
-            if client not in self._later:
-                self._later[client] = self._loop.call_later(wait, self._ask_later, client)
+            self._later[client] = self._loop.call_later(wait, self._ask_later, client)
             return True
         pending.asked = True
         pending.wanted = set(queries)
@@ -280,6 +281,11 @@ class Hub:
             except Full:
                 return False
         return True
+
+    def _suspend(self, client: Client, streams: Iterable[str]) -> None:
+        """Until the log has answered it has no subscription: the old one must not run on."""
+        for name in streams:
+            self._fanout(name, client).leave(client)
 
     @vital
     def _ask_later(self, client: Client) -> None:
