@@ -185,8 +185,12 @@ def test_consumer_that_is_replaced_without_a_partition_serves_the_others(
             eventually(lambda: len(service.logged("consumer ready")) == 2, "its successor is ready")
             cluster.send(0, 2)
             assert peer.numbers(1) == [2]
-            service.signal(signal.SIGUSR2)
-            service.wait_logged("child replaced", "child=consumer")
+        service.signal(signal.SIGUSR2)
+        for child in ("consumer", "worker-0"):
+            service.wait_logged("child replaced", f"child={child}")
+        # The worker's successor has no client of before.
+        with open_peer(service) as peer:
+            peer.subscribe()
             cluster.send(0, 3)
             assert peer.numbers(1) == [3]
             cluster.broker.set_down(False, cluster.far)
