@@ -186,7 +186,6 @@ class ConsumerProcess:
         child = self._child
         intake = Intake(found.stream, found, epoch, child.settings, child.row, self._publisher)
         intake.on_bad = partial(self._progress.bad, found.stream)
-        intake.on_bad = partial(self._progress.bad, found.stream)
         self._intakes[found.stream] = intake
         self._waiting.found(found.stream, len(found.begin))
         for partition, offset in enumerate(found.begin):

@@ -12,7 +12,7 @@ import aiofastnet
 from energyws.request import MAX_HEAD_BYTES
 from energyws.settings import Server
 from workers.exchange import Exchange, Step, Then
-from workers.wire import Wire, end_tls
+from workers.framing import Framing, end_tls
 
 # After an answer that ends a connection, with TLS or without: what still comes is read for as long
 # and as much, and forgotten. A reset would overtake the answer.
@@ -104,10 +104,10 @@ class Greeting(asyncio.BufferedProtocol):
             case Then.UPGRADE:
                 assert step.upgrade is not None
                 self._leave()
-                wire = Wire(step.upgrade, self._settings, self._connection)
-                transport.set_protocol(wire)
-                wire.connection_made(transport)
-                wire.begin(step.rest)
+                framing = Framing(step.upgrade, self._settings, self._connection)
+                transport.set_protocol(framing)
+                framing.connection_made(transport)
+                framing.begin(step.rest)
 
     def _end(self) -> None:
         if self._transport is not None:

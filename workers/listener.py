@@ -27,11 +27,11 @@ from energyws.log import Log
 from energyws.request import MAX_HEAD_BYTES
 from energyws.settings import Server
 from workers.exchange import Exchange, Gate, Step, Then
+from workers.framing import Framing
 from workers.greeting import LINGER_BYTES, LINGER_SECONDS, Greeting
 from workers.lobby import Guest, Lobby
 from workers.runtime import vital
 from workers.upgrade import Upgrade
-from workers.wire import Wire
 
 # With fewer a crowd overflows the kernel's queue (docs/architecture.md, measured by bench.storm).
 ACCEPTS_PER_TURN: Final = 64
@@ -263,17 +263,17 @@ class Listener:
 
     def _enter(self, accepted: socket.socket, upgrade: Upgrade, rest: bytes) -> None:
         connection = self._connection(accepted)
-        wire = Wire(upgrade, self._settings, connection)
+        framing = Framing(upgrade, self._settings, connection)
         # All that connect_accepted_socket does then, but for a task and a future that wait
         # for what happens in the next turn anyway. The loop's selector holds it.
-        SelectorSocketTransport(self._loop, connection, wire)
-        self._entering.add(wire)
+        SelectorSocketTransport(self._loop, connection, framing)
+        self._entering.add(framing)
         # The transport has put its own beginning before that.
-        self._loop.call_soon(self._begin, wire, rest)
+        self._loop.call_soon(self._begin, framing, rest)
 
-    def _begin(self, wire: Wire, rest: bytes) -> None:
-        self._entered(wire)
-        wire.begin(rest)
+    def _begin(self, framing: Framing, rest: bytes) -> None:
+        self._entered(framing)
+        framing.begin(rest)
 
     def _connection(self, accepted: socket.socket) -> _Connection:
         kind = accepted.family, accepted.type, accepted.proto

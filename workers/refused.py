@@ -8,7 +8,7 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
 from energyws import protocol
 from energyws.errors import INTERNAL, ErrorCode
-from workers import upgrade, wire
+from workers import framing, upgrade
 from workers.roster import Roster
 
 # What a client may have sent before it knows that it is refused: no more frames are looked at.
@@ -42,9 +42,9 @@ class Refused(WSListener):
         """picows: only the answer to our close matters."""
         self._frames += 1
         if received.msg_type == WSMsgType.CLOSE:
-            wire.end(transport)
+            framing.end(transport)
         elif self._frames > MOST_FRAMES:
-            wire.drop(transport)
+            framing.drop(transport)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """picows: it is gone."""
@@ -52,7 +52,7 @@ class Refused(WSListener):
         self._roster.leave(self)
 
     def failed(self) -> None:
-        """Wire: it is closing already."""
+        """Framing: it is closing already."""
 
     def pause_writing(self) -> None:
         """picows: nothing more is written anyway."""

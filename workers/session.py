@@ -47,7 +47,7 @@ from energyws.protocol import (
 )
 from energyws.settings import Server
 from energyws.tally import CLOSED
-from workers import says, upgrade, wire
+from workers import framing, says, upgrade
 from workers.batch import Sink
 from workers.hub import Hub
 from workers.roster import Roster
@@ -250,7 +250,7 @@ class Session(WSListener):
         transport.underlying_transport.resume_reading()
 
     def failed(self) -> None:
-        """Wire: picows found a violation, and has sent the close frame for it."""
+        """Framing: picows found a violation, and has sent the close frame for it."""
         transport = self._transport
         if not self.closing and transport is not None:
             sent = transport.close_handshake.sent
@@ -278,9 +278,9 @@ class Session(WSListener):
         # Frames that stand before what picows found wrong come after its close frame.
         self.failed()
         if received.msg_type == WSMsgType.CLOSE:
-            wire.end(transport)
+            framing.end(transport)
         elif not self._within_rate():
-            wire.drop(transport)
+            framing.drop(transport)
 
     def _enter(self, transport: WSTransport) -> None:
         upgrade.forget(transport.request)
@@ -343,7 +343,7 @@ class Session(WSListener):
             self.close(Close(code, "", False), by="client")
         except Violation as violation:
             self.close(violation.close)
-        wire.end(transport)
+        framing.end(transport)
 
     def _on_message(self, payload: bytes) -> None:
         try:

@@ -17,10 +17,10 @@ from energyws.errors import HISTORY_UNAVAILABLE
 from energyws.protocol import Subscribe, parse_query
 from energyws.settings import Auth, Server
 from tests.clients import first_frame, masked
+from workers.framing import Framing
 from workers.roster import Roster
 from workers.session import Context, Session
 from workers.upgrade import Upgrade, switching
-from workers.wire import Wire
 
 PATIENCE_SECONDS = 10.0
 
@@ -67,9 +67,9 @@ def test_client_that_is_closed_by_its_first_request_is_upgraded_first() -> None:
         first = parse_query("subscribe=energy&last=5")
         principal = Principal("tester", 2e9, None, None)
         session = Session(context, principal, "127.0.0.1", first, None)
-        wire = Wire(Upgrade(session, switching(None, None), "key"), Server(), connection)
-        SelectorSocketTransport(loop, connection, wire)
-        loop.call_soon(wire.begin, b"")
+        framing = Framing(Upgrade(session, switching(None, None), "key"), Server(), connection)
+        SelectorSocketTransport(loop, connection, framing)
+        loop.call_soon(framing.begin, b"")
         client.setblocking(False)
         head, _, data = (await everything(client)).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 ")

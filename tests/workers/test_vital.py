@@ -25,7 +25,7 @@ EXCEPTIONS: Final = {
     ("workers/listener.py", "self._accept"): "called again for the next connection",
     ("workers/greeting.py", "self.abort"): "one connection's",
     ("workers/listener.py", "self._begin"): "one connection's",
-    ("workers/wire.py", "under.abort"): "one connection's",
+    ("workers/framing.py", "under.abort"): "one connection's",
     ("workers/listener.py", "create_task"): "its end is looked at",
     ("workers/lobby.py", "self._serve_some"): "called again while somebody waits",
     ("workers/runtime.py", "_leave_now"): "ends the process",

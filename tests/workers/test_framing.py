@@ -17,8 +17,8 @@ from picows.picows import WSProtocol
 from energyws.settings import Server
 from tests.clients import masked
 from workers import upgrade
+from workers.framing import Framing
 from workers.upgrade import Upgrade, switching
-from workers.wire import Wire
 
 PATIENCE_SECONDS = 10.0
 
@@ -46,30 +46,30 @@ class Counting(WSListener):
 
 
 @asynccontextmanager
-async def upgraded() -> AsyncIterator[tuple[socket.socket, Wire, Counting]]:
+async def upgraded() -> AsyncIterator[tuple[socket.socket, Framing, Counting]]:
     """A client, and the other end of its connection."""
     counting = Counting()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         client = socket.create_connection(listening.getsockname())
         connection, _ = listening.accept()
     loop = asyncio.get_running_loop()
-    wire = Wire(Upgrade(counting, switching(None, None), "key"), Server(), connection)
-    transport = SelectorSocketTransport(loop, connection, wire)
-    loop.call_soon(wire.begin, b"")
+    framing = Framing(Upgrade(counting, switching(None, None), "key"), Server(), connection)
+    transport = SelectorSocketTransport(loop, connection, framing)
+    loop.call_soon(framing.begin, b"")
     client.setblocking(False)
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             assert b" 101 " in await loop.sock_recv(client, 1000)
-        yield client, wire, counting
+        yield client, framing, counting
     finally:
         client.close()
         transport.abort()
         await asyncio.wait_for(counting.over.wait(), PATIENCE_SECONDS)
 
 
-def room(wire: Wire) -> int:
+def room(framing: Framing) -> int:
     """The bytes that picows' read buffer has free."""
-    return len(WSProtocol.get_buffer(wire, -1))
+    return len(WSProtocol.get_buffer(framing, -1))
 
 
 @pytest.mark.parametrize(
@@ -77,14 +77,14 @@ def room(wire: Wire) -> int:
 )
 def test_read_buffer_grows_to_one_message_only(size: int, count: int, most: int) -> None:
     async def test() -> None:
-        async with upgraded() as (client, wire, counting):
+        async with upgraded() as (client, framing, counting):
             loop = asyncio.get_running_loop()
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await loop.sock_sendall(client, masked(2, bytes(size)) * count)
                 while counting.frames < count:
                     await asyncio.sleep(0.001)
             assert counting.bytes == size * count
-            assert room(wire) <= most
+            assert room(framing) <= most
 
     uvloop.run(test())
 

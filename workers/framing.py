@@ -61,7 +61,7 @@ class _Ear(_Adapter):
 _ear: Final = _Ear(logging.getLogger("picows.server"))
 
 
-class Listener(Protocol):
+class Listened(Protocol):
     """What a connection's frames and its end are told to: a WSListener, and this."""
 
     closing: bool
@@ -70,7 +70,7 @@ class Listener(Protocol):
         """picows found a violation, and has sent the close frame for it."""
 
 
-class Wire(WSProtocol):  # type: ignore[misc]
+class Framing(WSProtocol):  # type: ignore[misc]
     """A connection's protocol, from the upgrade to the end. connection: its socket."""
 
     __slots__ = ("_dropping", "_left", "connection")
@@ -130,7 +130,7 @@ class Wire(WSProtocol):  # type: ignore[misc]
         WSProtocol.buffer_updated(self, size)
         if _ear.alarmed and not self._dropping:
             # The parser stands in the middle of what it could not take.
-            cast(Listener, self.listener).failed()
+            cast(Listened, self.listener).failed()
             self.drop()
             if transport.is_secure:
                 # picows will close, and closing TLS reads on without a bound.
@@ -155,20 +155,20 @@ class Wire(WSProtocol):  # type: ignore[misc]
 def drop(transport: WSTransport) -> None:
     """Parse nothing more of what this client sends: our close frame is on its way."""
     under = cast(aiofastnet.Transport, transport.underlying_transport)
-    cast(Wire, under.get_protocol()).drop()
+    cast(Framing, under.get_protocol()).drop()
 
 
 def end(transport: WSTransport) -> None:
     """Close a connection whose close frames have gone both ways, and read nothing more of it."""
     under = cast(aiofastnet.Transport, transport.underlying_transport)
-    wire = cast(Wire, under.get_protocol())
+    framing = cast(Framing, under.get_protocol())
     if not transport.is_secure:
         under.close()
     elif under.get_write_buffer_size():
         # Closing would read on until all is written. The roster aborts it at its deadline.
-        wire.drop()
+        framing.drop()
     else:
-        end_tls(under, wire.connection)
+        end_tls(under, framing.connection)
 
 
 def end_tls(transport: aiofastnet.Transport, connection: socket.socket) -> None:
