@@ -23,7 +23,7 @@ from tests.clients import (
 from tests.conftest import new_topic
 from tests.service import Broker, Records, Service, config
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.edge]
 
 CLOSE_TIMEOUT_SECONDS = 3.0
 # Long before that, however busy the machine is.

@@ -34,7 +34,7 @@ from tests.issuer import Issuer
 from tests.service import SECRET, Broker, Records, Service, config, eventually, token
 from tests.tls_pairs import write_pair
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.edge]
 
 OTHER: Final = "another-secret-of-more-than-thirty-two-bytes"
 SECONDS: Final = 10.0

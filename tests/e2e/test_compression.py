@@ -24,7 +24,7 @@ from tests.clients import (
 )
 from tests.service import Records, Service
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.edge]
 
 Serve = Callable[..., Service]
 

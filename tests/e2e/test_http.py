@@ -29,7 +29,7 @@ from tests.clients import (
 from tests.conftest import new_topic
 from tests.service import Broker, Service, config, eventually, token
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.edge]
 
 HANDSHAKE_SECONDS = 3.0
 # Long before that.

@@ -22,7 +22,7 @@ import yaml
 from tests.clients import Peer
 from tests.service import PATIENCE_SECONDS, Records, Service, eventually, token
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.edge, pytest.mark.timeout(120)]
 
 PROXIES = Path(__file__).parents[2] / "config" / "proxies"
 # In place of the files' 75 seconds.

@@ -21,7 +21,7 @@ from tests.clients import Peer, open_peer
 from tests.issuer import Issuer
 from tests.service import PATIENCE_SECONDS, SECRET, Records, Service, eventually
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.edge]
 Serve = Callable[..., Service]
 PREVIOUS = "the-secret-of-yesterday-of-more-than-thirty-two-bytes"
 
