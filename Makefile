@@ -1,6 +1,8 @@
 # Every verb does its own set-up, from nothing but make and Python 3.11 to 3.14.
 PYTHON ?= python3
 BIN := .venv/bin
+# Two files of tests side by side: most of the time a test waits.
+AT_ONCE := -n 2 --dist loadfile
 
 .PHONY: demo test test-pythons check check-deploy e2e-kafka bench clean
 
@@ -8,7 +10,7 @@ demo: .venv/.runtime
 	@exec $(BIN)/energyws demo
 
 test: .venv/.dev
-	$(BIN)/pytest
+	$(BIN)/pytest $(AT_ONCE)
 
 # The fast tests, and the demo once, with the other Pythons that this machine has.
 test-pythons: .venv/.dev
@@ -26,7 +28,7 @@ check-deploy: .venv/.deploy
 
 # The end-to-end tests once more, against a real Apache Kafka (needs a JDK 17 and Maven).
 e2e-kafka: .venv/.dev
-	$(BIN)/python tests/kafka_broker.py -- $(BIN)/pytest -m "e2e and not edge"
+	$(BIN)/python tests/kafka_broker.py -- $(BIN)/pytest $(AT_ONCE) -m "e2e and not edge"
 
 bench: .venv/.dev
 	$(BIN)/python -m bench.idle
