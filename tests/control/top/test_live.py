@@ -38,13 +38,15 @@ class Terminal:
         self.resize(width, height)
         self.before = termios.tcgetattr(self._slave)
         self._output = ""
+        # A size in there wins over the terminal's.
+        inherited = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "energyws.cli", "top", *arguments],
             stdin=self._slave,
             stdout=self._slave,
             stderr=self._slave,
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color"},
+            env={**inherited, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color"},
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
