@@ -100,6 +100,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("other", type=Path, help="the other working tree, with its .venv")
+    parser.add_argument("--only", choices=("consumer", "worker"))
     parser.add_argument("--clients", type=int, default=2_000)
     parser.add_argument("--load", type=float, default=40_000, help="deliveries a second")
     parser.add_argument("--rate", type=float, default=2_000, help="records a second, no clients")
@@ -110,6 +111,8 @@ def main() -> int:
     measures = {"consumer": consumers, "worker": workers}
     results = {}
     for name, measure in measures.items():
+        if options.only not in (None, name):
+            continue
         pairs = measure(options)
         ratios = [this / other for this, other in pairs]
         results[name] = {
