@@ -92,10 +92,9 @@ class Subscribe:
     on_lag: OnLag
     since_ms: int | None = None
 
-    @property
-    def wants_history(self) -> bool:
-        """Whether it asks for more than live frames."""
-        return bool(self.resume) or self.last is not None or self.since_ms is not None
+    def wants_history(self, stream: str) -> bool:
+        """Whether it asks for more than the live frames of this stream."""
+        return stream in self.resume or self.last is not None or self.since_ms is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -260,14 +260,16 @@ class Hub:
 
     def _ask(self, client: Client, pending: Pending, now: float) -> bool:
         """Ask the log what the rings do not have, or later; False: it is asked for too much."""
-        if client in self._later and pending.request.wants_history:
+        request = pending.request
+        back = [name for name in request.streams if request.wants_history(name)]
+        if back and client in self._later:
             # It has asked too often: not even its position is looked at before its time.
-            self._suspend(client, pending.request.streams)
+            self._suspend(client, back)
             return True
         queries = {
             name: query
-            for name in pending.request.streams
-            if (query := question(name, self._fanouts[name].ring, pending.request)) is not None
+            for name in back
+            if (query := question(name, self._fanouts[name].ring, request)) is not None
         }
         self._suspend(client, queries)
         if queries and (wait := self._pace.ask(client, queries, now)) > 0:

@@ -282,6 +282,22 @@ def test_client_that_asks_on_and_on_is_asked_for_by_the_second_and_gets_its_last
     run(test)
 
 
+def test_live_stream_goes_on_beside_one_whose_question_waits_for_its_time() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a", "b")
+        hub.subscribe(client, ask("b"))
+        await turns(hub)
+        for offset in (0, 1, 2, 3, 4):
+            hub.subscribe(client, ask("a", "b", resume={"a": f"{EPOCH}-{offset}"}))
+        assert client in hub._later
+        client.frames.clear()
+        hub.append("b", Entry(0, 6, 0, b"live"))
+        await turns(hub)
+        assert client.frames == [b"live"]
+
+    run(test)
+
+
 def test_question_that_waits_for_its_time_goes_with_its_client() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
