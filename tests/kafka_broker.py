@@ -1,8 +1,7 @@
 """A real Apache Kafka for tests: one KRaft node, from Maven Central's jars, without Docker.
 
     python tests/kafka_broker.py -- COMMAND ...    runs COMMAND with REDPANDA_BROKERS set;
-                                                   REDPANDA_SASL_BROKERS: the same for READER;
-                                                   REDPANDA_CONTROLLER: where another broker joins
+                                                   REDPANDA_SASL_BROKERS: the same for READER
     python tests/kafka_broker.py                   prints its address and runs until Ctrl-C
 
 Needs a JDK 17 and Maven (Debian: openjdk-17-jre-headless, maven). The jars are kept in
@@ -373,13 +372,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _ended_by_signals(), KafkaBroker() as broker:
             if not command:
-                print(broker.bootstrap, broker.sasl_bootstrap, broker.controller, flush=True)
+                print(broker.bootstrap, broker.sasl_bootstrap, flush=True)
                 signal.pause()
             environment = {
                 **os.environ,
                 "REDPANDA_BROKERS": broker.bootstrap,
                 "REDPANDA_SASL_BROKERS": broker.sasl_bootstrap,
-                "REDPANDA_CONTROLLER": broker.controller,
             }
             return subprocess.run(command, env=environment, check=False).returncode
     except KafkaBrokerError as error:

@@ -9,12 +9,12 @@ from typing import Any
 
 import orjson
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from tests.clients import open_peer
 from tests.kafka_broker import KafkaBroker
-from tests.service import Broker, Service, config, eventually
+from tests.service import Service, config, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -25,9 +25,9 @@ class TwoBrokers:
     """A topic whose partition 0 is on the first broker, and 1 on the second."""
 
     def __init__(self, first: str, second: KafkaBroker, admin: AdminClient) -> None:
+        self.first = first
         self.second = second
         self.topic = f"two-{os.getpid()}"
-        self._admin = admin
         eventually(lambda: 2 in admin.list_topics(timeout=5).brokers, "the second has joined")
         made = NewTopic(self.topic, num_partitions=2, replica_assignment=[[1], [2]])
         admin.create_topics([made])[self.topic].result(30)
@@ -49,28 +49,33 @@ class TwoBrokers:
         finally:
             reader.close()
 
-    def close(self) -> None:
-        self._admin.delete_topics([self.topic])[self.topic].result(30)
+
+def keeps_offsets(bootstrap: str) -> bool:
+    """Whether the topic of committed offsets has been made."""
+    reader = Consumer({"bootstrap.servers": bootstrap, "group.id": "any", "log_level": 0})
+    try:
+        reader.committed([TopicPartition("any", 0)], timeout=10)
+    except KafkaException:  # a new broker says for a while that it does not coordinate groups
+        return False
+    finally:
+        reader.close()
+    return True
 
 
 @pytest.fixture
-def two(broker: Broker) -> Iterator[TwoBrokers]:
-    controller = os.environ.get("REDPANDA_CONTROLLER")
-    if controller is None:
+def two() -> Iterator[TwoBrokers]:
+    if "REDPANDA_SASL_BROKERS" not in os.environ:
         pytest.skip("needs the broker of tests/kafka_broker.py")
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
-    # What keeps everybody's offsets must not come to lie on the broker that is about to go.
-    reader = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "any"})
-    eventually(lambda: reader.committed([TopicPartition("any", 0)], timeout=10), "offsets' topic")
-    reader.close()
-    cluster = admin.list_topics(timeout=10).cluster_id
-    assert cluster is not None
-    with KafkaBroker((controller, cluster)) as second:
-        running = TwoBrokers(broker.bootstrap, second, admin)
-        yield running
-        running.close()
-    # Before that, another test's topic could come to lie on it.
-    eventually(lambda: 2 not in admin.list_topics(timeout=5).brokers, "the second is forgotten")
+    # A cluster of its own: in a shared one, a topic of a test beside this one could come to lie on
+    # the broker that goes.
+    with KafkaBroker() as first:
+        admin = AdminClient({"bootstrap.servers": first.bootstrap, "log_level": 0})
+        # What keeps the offsets must not come to lie on that broker either.
+        eventually(lambda: keeps_offsets(first.bootstrap), "the first broker keeps offsets")
+        cluster = admin.list_topics(timeout=10).cluster_id
+        assert cluster is not None
+        with KafkaBroker((first.controller, cluster)) as second:
+            yield TwoBrokers(first.bootstrap, second, admin)
 
 
 def reasons(service: Service) -> list[str]:
@@ -79,9 +84,9 @@ def reasons(service: Service) -> list[str]:
     return found
 
 
-def test_it_is_named_and_holds_nobody_up(two: TwoBrokers, broker: Broker, tmp_path: Path) -> None:
+def test_it_is_named_and_holds_nobody_up(two: TwoBrokers, tmp_path: Path) -> None:
     kafka: dict[str, Any] = {"group_id": two.topic, "commit_interval_seconds": 0.2}
-    settings = config(broker.bootstrap, two.topic, server={"workers": 1}, kafka=kafka)
+    settings = config(two.first, two.topic, server={"workers": 1}, kafka=kafka)
     with Service(tmp_path / "one", settings) as service:
         service.ready()
         with open_peer(service) as peer:
