@@ -28,7 +28,7 @@ check-deploy: .venv/.deploy
 
 # The end-to-end tests once more, against a real Apache Kafka (needs a JDK 17 and Maven).
 e2e-kafka: .venv/.dev
-	$(BIN)/python tests/kafka_broker.py -- $(BIN)/pytest $(AT_ONCE) -m "e2e and not edge"
+	$(BIN)/python -m energyws.testing.kafka_broker -- $(BIN)/pytest $(AT_ONCE) -m "e2e and not edge"
 
 bench: .venv/.dev
 	$(BIN)/python -m bench.idle

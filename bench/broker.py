@@ -1,7 +1,7 @@
 """The broker of a measurement: embedded, or a real Kafka.
 
 A real one is the one that REDPANDA_BROKERS names, else an Apache Kafka that is started here, which
-needs a JDK and Maven (tests/kafka_broker.py).
+needs a JDK and Maven (energyws/testing/kafka_broker.py).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from energyws.demo.broker_process import BrokerProcess
-from tests.kafka_broker import KafkaBroker
+from energyws.testing.broker_process import BrokerProcess
+from energyws.testing.kafka_broker import KafkaBroker
 
 KINDS: Final = ("embedded", "kafka")
 _ANSWER_SECONDS: Final = 30.0

@@ -27,9 +27,9 @@ import psutil
 from bench.record import PARTITIONS, padded
 from bench.service import Service, Usage, Writer, report
 from bench.tally import Tally
-from energyws.deflate import deflate
 from energyws.demo.meter import Meter
-from energyws.frame import DataFrames
+from energyws.protocol.deflate import deflate
+from energyws.protocol.frame import DataFrames
 
 # So many readings of each meter before they begin again: far more than any window holds.
 READINGS: Final = 500

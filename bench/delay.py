@@ -32,7 +32,7 @@ from bench.observer import Observers
 from bench.record import PARTITIONS, RealRecords
 from bench.service import Service, Usage, Writer, percentile, report
 
-# What is tried instead of what workers.source sets; see librdkafka's CONFIGURATION.md.
+# What is tried instead of what workers.consumer.source sets; see librdkafka's CONFIGURATION.md.
 SETTINGS: Final[dict[str, dict[str, Any]]] = {
     "as shipped": {},
     "fetch.wait.max.ms 100": {"fetch.wait.max.ms": 100},

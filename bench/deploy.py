@@ -47,10 +47,10 @@ from bench.faults.producer import Producer
 from bench.faults.service import Service, free_port
 from bench.record import PARTITIONS
 from bench.service import percentile, report
-from energyws.auth import mint
-from energyws.control.remote import Remote
+from energyws.auth.verifier import mint
+from energyws.control.admin.client import AdminClient
 from energyws.settings import Admin
-from tests.service import config as service_config
+from energyws.testing.service import config as service_config
 
 PATIENCE_SECONDS: Final = 60.0
 RECORD_BYTES: Final = 440
@@ -237,7 +237,7 @@ def one_service(stack: ExitStack, options: argparse.Namespace, directory: Path) 
     service = service_of(
         stack, directory / "one", broker.bootstrap, topic, {"workers": 1, "tls": tls, **drain}
     )
-    remote = Remote(Admin(port=service.config["admin"]["port"]))
+    remote = AdminClient(Admin(port=service.config["admin"]["port"]))
     crowd = stack.enter_context(Crowd(service.url, options.clients, token(SECRETS[0])))
     crowd.ready()
     trust = ssl.create_default_context(cafile=str(bundle))

@@ -16,7 +16,7 @@ import time
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 
 from bench.deflate import SIZES, builds
-from energyws.frame import DataFrames
+from energyws.protocol.frame import DataFrames
 
 
 async def main() -> None:

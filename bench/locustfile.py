@@ -40,7 +40,7 @@ from locust.runners import WorkerRunner
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.track import Track
-from energyws.auth import mint
+from energyws.auth.verifier import mint
 
 ANSWER_SECONDS: Final = 10.0
 TOKEN_SECONDS: Final = 86_400

@@ -18,8 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from energyws import reading
 from energyws.demo.meter import Meter
+from energyws.stream import record
 
 ROUNDS: Final = 15
 ROUND_BYTES: Final = 2_000_000
@@ -56,7 +56,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.reading", description=__doc__)
     parser.add_argument("--against", type=Path, metavar="DIR")
     options = parser.parse_args()
-    rivals = {"now": _decode(reading)}
+    rivals = {"now": _decode(record)}
     if options.against is not None:
         rivals["then"] = _decode(_load(options.against / "energyws" / "reading.py"))
     for name, value in samples().items():

@@ -22,12 +22,12 @@ from rich.console import Console
 
 from bench.record import RealRecords
 from bench.service import Service, Writer
-from energyws.control.remote import Remote
+from energyws.control.admin.client import AdminClient
+from energyws.control.status.live import WINDOW_SECONDS
+from energyws.control.status.model import ServiceView, view
+from energyws.control.status.screen import Picture, screen
+from energyws.control.status.service import look
 from energyws.control.supervisor import STEP_SECONDS
-from energyws.control.top.live import WINDOW_SECONDS
-from energyws.control.top.model import View, view
-from energyws.control.top.screen import Picture, screen
-from energyws.control.top.service import look
 from energyws.settings import Admin
 
 SETTLE_SECONDS: Final = 3.0
@@ -50,7 +50,7 @@ def svg(picture: Picture, width: int, height: int) -> str:
     return _OUTSIDE.sub("", made).replace("Fira Code", "ui-monospace")
 
 
-def busy(remote: Remote, service: Service, rate: float) -> View:
+def busy(remote: AdminClient, service: Service, rate: float) -> ServiceView:
     """The service at so many records a second."""
     writer = Writer(service.brokers, RealRecords().build)
     seconds = SETTLE_SECONDS + WINDOW_SECONDS + 1.0
@@ -76,7 +76,7 @@ def main() -> int:
     options = parser.parse_args()
     limit = {"max_connections": 2 * options.clients}
     with Service(options.workers - 1, server=limit) as service:
-        remote = Remote(Admin(port=service.admin_port))
+        remote = AdminClient(Admin(port=service.admin_port))
         remote.post("/workers", {"workers": options.workers})
         while view(look(remote)).workers_ready < options.workers:
             time.sleep(STEP_SECONDS)

@@ -31,8 +31,8 @@ from cryptography.x509.oid import NameOID
 
 from bench.load import Load
 from bench.record import PARTITIONS
-from energyws.auth import mint
-from energyws.demo.broker_process import BrokerProcess
+from energyws.auth.verifier import mint
+from energyws.testing.broker_process import BrokerProcess
 
 TOPIC: Final = "bench"
 PATIENCE_SECONDS: Final = 120.0

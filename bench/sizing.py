@@ -13,8 +13,8 @@ from typing import Any, Final
 from bench.advice import BUSIEST_SHARE, cores_used, disagreements, estimate
 from bench.sections import figure, table
 from bench.tune import trial
-from energyws.control.limits import OTHER_DESCRIPTORS, fullest
-from energyws.control.memory import needed
+from energyws.control.host.memory import needed
+from energyws.control.host.shortages import OTHER_DESCRIPTORS, fullest
 from energyws.settings import MIB, Kafka, Server, Settings, Tls
 
 Documents = Mapping[str, Mapping[str, Mapping[str, Any]]]

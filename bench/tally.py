@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 
 import orjson
 
-from energyws.deflate import inflate
+from energyws.protocol.deflate import inflate
 
 OFFER: Final = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
 CHECK_EVERY: Final = 997

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from energyws.position import Position, parse
+from energyws.protocol.position import Position, parse
 
 
 class Track:

@@ -14,12 +14,12 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from energyws import log
-from energyws.board import Field, Row
-from energyws.control.config import load
-from energyws.control.spawn import ChildSpec, module_command
+from energyws.control.children.spawn import ChildSpec, module_command
+from energyws.control.config.load import load
 from energyws.control.supervisor import serve
-from energyws.tally import Family, Histogram
+from energyws.logs import events
+from energyws.process.board import Field, Row
+from energyws.process.counters import Family, Histogram
 
 _CHILD: Final = "--child"
 
@@ -57,7 +57,7 @@ def main() -> int:
     parser.add_argument("--config", type=Path, required=True)
     options = parser.parse_args()
     settings = load(options.config, env=os.environ)
-    log.configure(settings.log, "supervisor")
+    events.configure(settings.log, "supervisor")
     return serve(settings, lambda: settings, _command)
 
 

@@ -15,13 +15,13 @@ class EnergywsError(Exception):
 
 
 # What is at fault where a configuration cannot be used: itself, or a file that it names.
-Faulty = Literal["configuration", "certificate", "secret"]
+FaultKind = Literal["configuration", "certificate", "secret"]
 
 
 class ConfigError(EnergywsError):
     """A configuration that cannot be run; `problems` holds every fault found, one line each."""
 
-    def __init__(self, problems: list[str], faulty: Faulty = "configuration") -> None:
+    def __init__(self, problems: list[str], faulty: FaultKind = "configuration") -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
         self.faulty: Final = faulty

@@ -210,7 +210,7 @@ class Admin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Log:
+class Logging:
     """How much is logged, and in which form."""
 
     __pydantic_config__ = _STRICT
@@ -233,7 +233,7 @@ class Settings:
     bus: Bus = field(default_factory=Bus)
     supervision: Supervision = field(default_factory=Supervision)
     admin: Admin = field(default_factory=Admin)
-    log: Log = field(default_factory=Log)
+    log: Logging = field(default_factory=Logging)
 
 
 def dumps(settings: Settings) -> bytes:

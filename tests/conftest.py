@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from energyws.testing.embedded_broker import EmbeddedBroker
+from energyws.testing.service import Broker, Records, Service, any_broker, config
 from tests.control.supervised import Run, Supervised
-from tests.service import Broker, Records, Service, any_broker, config
+from tests.testing.readers import Readers
 
 _names = itertools.count()
 # A shell without job control starts what it puts into the background with this signal ignored, and
@@ -82,3 +84,19 @@ def run() -> Iterator[Run]:
     yield start
     for supervised in running:
         supervised.end()
+
+
+@pytest.fixture
+def readers() -> Iterator[Readers]:
+    """Consumers for one test."""
+    readers = Readers()
+    yield readers
+    readers.close()
+
+
+@pytest.fixture
+def embedded() -> Iterator[EmbeddedBroker]:
+    """A broker with the topic `energy` of three partitions."""
+    with EmbeddedBroker() as broker:
+        broker.create_topic("energy", 3)
+        yield broker

@@ -73,7 +73,7 @@ run --name demo --no-healthcheck "$image" demo --port 0 --count 3
 say "the service"
 # The broker ends at the end of its input: --interactive keeps that open.
 run --detach --interactive --name broker --no-healthcheck --entrypoint python3 "$image" \
-    -m energyws.demo.broker --topic readings:3
+    -m energyws.testing.embedded_broker --topic readings:3
 address() { engine logs broker 2>&1 | grep -o '127\.0\.0\.1:[0-9]*'; }
 until_true 20 "the broker prints its address" address
 mkdir "$work/config"

@@ -60,8 +60,8 @@ class _Module:
         for node in ast.walk(self._tree):
             if not isinstance(node, ast.Call):
                 continue
-            if _last_name(node.func) == "Doubt":
-                yield self._doubt(node)
+            if _last_name(node.func) == "Shortage":
+                yield self._shortage(node)
             elif (methods := list(self._methods(node.func))) and not _passes_on(node):
                 yield self._call(node, methods)
 
@@ -77,11 +77,11 @@ class _Module:
                 self._loggers[name] = found
 
     def _made(self, node: ast.Call) -> tuple[str, bool] | None:
-        """The logger that Log("name") or Limited(log, seconds) makes."""
+        """The logger that Log("name") or RateLimitedLog(log, seconds) makes."""
         kind = _last_name(node.func)
         if kind == "Log" and node.args and isinstance(node.args[0], ast.Constant):
             return str(node.args[0].value), False
-        if kind == "Limited":
+        if kind == "RateLimitedLog":
             return self._loggers[_last_name(node.args[0]) or ""][0], True
         return None
 
@@ -100,8 +100,8 @@ class _Module:
             if logger is not None:
                 yield function.attr, logger
 
-    def _doubt(self, node: ast.Call) -> Call:
-        """energyws.control.limits: made there, and written by the supervisor as it is."""
+    def _shortage(self, node: ast.Call) -> Call:
+        """energyws.control.host.shortages: made there, and written by the supervisor as it is."""
         event, fields = (ast.literal_eval(_names_only(each)) for each in node.args[:2])
         where = f"{self._path.relative_to(ROOT)}:{node.lineno}"
         return Call(where, "supervisor", event, frozenset({"WARNING"}), (*fields, "hint"))
@@ -125,7 +125,7 @@ class _Module:
 
 
 def _last_name(node: ast.expr) -> str | None:
-    """`flood` of self.flood and of flood."""
+    """`_log` of self._log and of _log."""
     match node:
         case ast.Name(id=name) | ast.Attribute(attr=name):
             return name
@@ -134,7 +134,7 @@ def _last_name(node: ast.expr) -> str | None:
 
 
 def _passes_on(node: ast.Call) -> bool:
-    """Whether it writes a Doubt."""
+    """Whether it writes a Shortage."""
     return _last_name(node.args[0]) == "event"
 
 

@@ -4,7 +4,7 @@
 
 `make test-pythons` calls it. The Python of .venv has them in `make test` and is left out. The
 others are looked for on PATH and among pyenv's, and get an environment each in .venv/pythons. The
-fast tests are those of the modules that setup.cfg's import rules call pure, and of the
+fast tests are those of the packages that setup.cfg's import rules call pure, and of the
 configuration. It ends with status 1 when any of them fails, and says which Pythons are absent.
 """
 
@@ -22,7 +22,6 @@ from typing import Final
 ROOT: Final = Path(__file__).parent.parent
 ENVIRONMENTS: Final = ROOT / ".venv" / "pythons"
 PURE_CONTRACTS: Final = ("importlinter:contract:pure", "importlinter:contract:policy")
-CONFIGURATION: Final = ("checks", "config", "interpolate", "overrides", "problems", "schema")
 _BOUNDS: Final = re.compile(r">=3\.(\d+),<3\.(\d+)")
 
 
@@ -42,15 +41,16 @@ def supported() -> range:
 
 def fast_tests() -> list[str]:
     """Their files."""
-    modules = [
-        module.removeprefix("energyws.").replace(".", "/")
+    packages = [
+        Path("tests", *package.split(".")[1:])
         for contract in PURE_CONTRACTS
-        for module in setup()[contract]["source_modules"].split()
+        for package in setup()[contract]["source_modules"].split()
     ]
-    paths = [Path("tests", module) for module in modules]
-    paths += [Path("tests", "control", name) for name in CONFIGURATION]
-    files = [path.with_name(f"test_{path.name}.py") for path in paths]
-    return [str(file) for file in files if (ROOT / file).exists()]
+    files: list[Path] = []
+    for path in (*packages, Path("tests", "control", "config")):
+        files += sorted(ROOT.joinpath(path).glob("test_*.py"))
+        files += [file for file in [ROOT / path.with_name(f"test_{path.name}.py")] if file.exists()]
+    return [str(file.relative_to(ROOT)) for file in files]
 
 
 def interpreter(minor: int) -> str | None:

@@ -98,7 +98,7 @@ set -euo pipefail
 ip link set lo up
 python=/opt/energyws/bin/python
 # A broker and meters beside systemd.
-(sleep infinity | $python -m energyws.demo.broker --topic readings:3 >/run/broker 2>/dev/null) &
+(sleep infinity | $python -m energyws.testing.embedded_broker --topic readings:3 >/run/broker 2>/dev/null) &
 until grep -q bootstrap /run/broker 2>/dev/null; do sleep 0.1; done
 brokers=$(grep -o '127\.0\.0\.1:[0-9]*' /run/broker)
 $python -m energyws.demo.simulator --brokers "$brokers" --topic readings --meters 3 2>/dev/null &

@@ -13,16 +13,16 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from energyws.claims import streams
-from energyws.control.health import REASONS
-from energyws.control.host import Host
-from energyws.control.limits import doubts
-from energyws.control.metrics import DEFINITIONS
-from energyws.control.reload import TABLE, Takes
-from energyws.control.status import Ending, Partition
-from energyws.control.top.keys import KEYS
-from energyws.errors import ExitCode, Faulty, TokenClaim, TokenReason
-from energyws.protocol import Unrecovered
+from energyws.auth.claims import streams
+from energyws.control.admin.metrics import DEFINITIONS
+from energyws.control.children.status import Ending, PartitionStatus
+from energyws.control.host.facts import Host
+from energyws.control.host.shortages import shortages
+from energyws.control.policy.readiness import REASONS
+from energyws.control.reload.plan import TABLE, Takes
+from energyws.control.status.keys import KEYS
+from energyws.errors import ExitCode, FaultKind, TokenClaim, TokenReason
+from energyws.protocol.messages import Unrecovered
 from energyws.settings import Auth, Kafka, Settings
 from tests.control.documents import Child, document
 
@@ -101,7 +101,7 @@ def test_status_has_the_fields_that_are_documented() -> None:
                 return {name for each in told for name in names(each, f"{path}[]")}
         return {path}
 
-    partitions = [Partition("energy", 0, 1, 1, 1)]
+    partitions = [PartitionStatus("energy", 0, 1, 1, 1)]
     told = document(1.0, [Child("consumer"), Child("worker-0")], partitions=partitions)
     rows = table(OPERATIONS.split("More fields may come", 1)[1], "")
     documented = [name for cells in rows for name in re.findall(r"`([^`]+)`", cells[0])]
@@ -150,7 +150,7 @@ def test_labels_of_metrics_are_documented() -> None:
     named = {label for labels, _ in rows for label in re.findall("`([a-z]+)`", labels)}
     assert named == {"le", *(label for each in DEFINITIONS for label in each.labels)}
     reasons = next(meaning for labels, meaning in rows if labels == "`reason`")
-    assert {*re.findall("`([a-z]+)`", reasons)} == {*get_args(Ending), *get_args(Faulty)}
+    assert {*re.findall("`([a-z]+)`", reasons)} == {*get_args(Ending), *get_args(FaultKind)}
 
 
 def test_reasons_of_refused_tokens_are_documented() -> None:
@@ -207,7 +207,7 @@ def test_every_shortage_that_is_warned_of_is_documented() -> None:
         memory_bytes=1,
     )
     rows = table(OPERATIONS, "## Limits of machine and container")
-    found = doubts(Settings(kafka=Kafka(brokers="b")), 2, poor)
+    found = shortages(Settings(kafka=Kafka(brokers="b")), 2, poor)
     assert {f"`{doubt.event}`" for doubt in found} == {warning for _, warning, _ in rows}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from websockets.frames import EXTERNAL_CLOSE_CODES
 
-from energyws import errors, frame
+from energyws import errors
 from energyws.errors import (
     CLOSES,
     ERROR_CODES,
@@ -19,6 +19,7 @@ from energyws.errors import (
     ErrorCode,
     ExitCode,
 )
+from energyws.protocol import frame
 
 PROTOCOL_PAGE = Path(__file__).parent.parent / "docs" / "protocol.md"
 

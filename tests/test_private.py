@@ -74,13 +74,13 @@ def jwt_hmac() -> None:
 
 # The package and the version, as far as it matters; what is taken, and by which file.
 TAKEN: Final[dict[Callable[[], None], tuple[str, str, str]]] = {
-    picows_protocol: ("picows", "2.3.", "workers/listener.py"),
-    picows_request: ("picows", "2.3.", "workers/upgrade.py"),
-    picows_response: ("picows", "2.3.", "workers/upgrade.py"),
-    aiofastnet_transport: ("aiofastnet", "1.2.", "workers/listener.py"),
-    aiofastnet_socket_bio: ("aiofastnet", "1.2.", "workers/websocket.py"),
-    yaml_composer: ("PyYAML", "6.", "energyws/control/yamltree.py"),
-    jwt_hmac: ("PyJWT", "2.", "energyws/auth.py"),
+    picows_protocol: ("picows", "2.3.", "workers/websocket/accept/listener.py"),
+    picows_request: ("picows", "2.3.", "workers/websocket/connection/upgrade.py"),
+    picows_response: ("picows", "2.3.", "workers/websocket/connection/upgrade.py"),
+    aiofastnet_transport: ("aiofastnet", "1.2.", "workers/websocket/accept/listener.py"),
+    aiofastnet_socket_bio: ("aiofastnet", "1.2.", "workers/websocket/process.py"),
+    yaml_composer: ("PyYAML", "6.", "energyws/control/config/yaml_tree.py"),
+    jwt_hmac: ("PyJWT", "2.", "energyws/auth/verifier.py"),
 }
 
 

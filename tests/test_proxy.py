@@ -13,8 +13,8 @@ from contextlib import contextmanager
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from energyws.demo.broker import EmbeddedBroker
-from tests.proxy import TcpProxy
+from energyws.testing.embedded_broker import EmbeddedBroker
+from energyws.testing.proxy import TcpProxy
 
 DEADLINE = 5.0
 # Long enough for loopback to deliver what nothing holds back.

@@ -66,6 +66,6 @@ def test_make_goes_on_with_every_supported_python(tmp_path: Path) -> None:
 
 def test_fast_tests_are_those_of_the_pure_modules() -> None:
     files = pythons.fast_tests()
-    assert {"tests/test_position.py", "tests/control/test_fleet.py"} < set(files)
-    assert "tests/test_cli.py" not in files
+    assert {"tests/protocol/test_position.py", "tests/control/policy/test_fleet.py"} < set(files)
+    assert "tests/cli/test_main.py" not in files
     assert len(files) > 25

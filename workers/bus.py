@@ -1,8 +1,8 @@
 """The ZeroMQ link: one publisher in the consumer, one subscriber in each worker.
 
-The pattern is Clone (zguide chapter 5); energyws.wire has the layout and the rules. PUB drops for
-a subscriber whose queue is full, and says nothing: the dense sequence tells the subscriber, and
-where no further frame comes, the heartbeat does.
+The pattern is Clone (zguide chapter 5); energyws.stream.bus_messages has the layout and the rules.
+PUB drops for a subscriber whose queue is full, and says nothing: the dense sequence tells the
+subscriber, and where no further frame comes, the heartbeat does.
 
 ZeroMQ's descriptor is edge-triggered (zmq_getsockopt ZMQ_FD): once readable, a socket must be read
 until EAGAIN, or the reader must come back by itself; a bounded number per turn keeps the loop fair.
@@ -19,12 +19,11 @@ from typing import Final, Protocol
 
 import zmq
 
-from energyws.flood import Limited
-from energyws.log import Log
-from energyws.position import Position
-from energyws.replay import Entry, Ring
+from energyws.logs.events import Log
+from energyws.logs.rate_limit import RateLimitedLog
+from energyws.protocol.position import Position
 from energyws.settings import Bus
-from energyws.wire import (
+from energyws.stream.bus_messages import (
     FRAME,
     HEARTBEAT,
     BadMessage,
@@ -39,7 +38,8 @@ from energyws.wire import (
     unpack_reply,
     unpack_request,
 )
-from workers.runtime import vital
+from energyws.stream.ring import Entry, Ring
+from workers.runtime import crash_on_error
 
 MESSAGES_PER_TURN: Final = 256
 REPLY_BYTES: Final = 1 << 20
@@ -75,7 +75,7 @@ class SocketReader:
         # What came before the reader was attached makes no further edge.
         self._again()
 
-    @vital
+    @crash_on_error
     def drain(self) -> None:
         """Read up to MESSAGES_PER_TURN messages; come back if there may be more."""
         for _ in range(MESSAGES_PER_TURN):
@@ -100,7 +100,7 @@ class SocketReader:
         if self._handle is None:
             self._handle = self._loop.call_soon(self._rescheduled)
 
-    @vital
+    @crash_on_error
     def _rescheduled(self) -> None:
         self._handle = None
         self.drain()
@@ -160,7 +160,7 @@ class Publisher:
         partition, offset, timestamp_ms, frame = entry
         return BusMessage(FRAME, index, partition, self._run, sequence, offset, timestamp_ms, frame)
 
-    @vital
+    @crash_on_error
     def _beat(self) -> None:
         self._beat_now()
         self._heartbeat = self._loop.call_later(self._settings.heartbeat_seconds, self._beat)
@@ -200,7 +200,7 @@ class Publisher:
         return [reply.pack(), *frames]
 
 
-class Sink(Protocol):
+class BusSink(Protocol):
     """Where a subscriber puts what it receives: the worker's hub."""
 
     def have(self) -> dict[str, Position | None]:
@@ -227,7 +227,7 @@ class Subscriber:
         directory: Path,
         settings: Bus,
         streams: Sequence[str],
-        sink: Sink,
+        sink: BusSink,
         on_resync: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -242,7 +242,7 @@ class Subscriber:
         # afterwards, and is asked for again.
         self._waiting: deque[BusMessage] = deque()
         self._most_waiting = settings.high_watermark_frames
-        self._limited = Limited(_log, 10.0)
+        self._limited = RateLimitedLog(_log, 10.0)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._sub = self._context.socket(zmq.SUB)
         self._dealer = self._context.socket(zmq.DEALER)
@@ -307,7 +307,7 @@ class Subscriber:
             self._on_resync()
         self._request()
 
-    @vital
+    @crash_on_error
     def _request(self) -> None:
         if self._asking is not None:
             self._asking.cancel()

@@ -24,25 +24,33 @@ from typing import Any, Final, NoReturn, ParamSpec
 
 import uvloop
 
-from energyws import flood, log
-from energyws.board import Board, Field, Row, State
 from energyws.errors import BootError, ExitCode
-from energyws.orders import Adopt, Departure, Leave, Order, Shed, Write, unpack
+from energyws.logs import events, rate_limit
+from energyws.process.board import Board, Field, Row, State
+from energyws.process.control_messages import (
+    Adopt,
+    ControlMessage,
+    Leave,
+    Shed,
+    ShutdownMode,
+    Write,
+    unpack,
+)
+from energyws.process.counters import LOOP_DELAY
 from energyws.settings import Settings, loads
-from energyws.tally import LOOP_DELAY
 
 BEAT_SECONDS: Final = 0.25
 _PR_SET_PDEATHSIG: Final = 1
 _DATAGRAM_BYTES: Final = 1 << 20
-_URGENCY: Final = (Departure.RETIRE, Departure.HANDOVER, Departure.STOP)
+_URGENCY: Final = (ShutdownMode.RETIRE, ShutdownMode.HANDOVER, ShutdownMode.STOP)
 _Parameters = ParamSpec("_Parameters")
 
-_log = log.Log("process")
-_limited = flood.Limited(_log, 10.0)
+_log = events.Log("process")
+_limited = rate_limit.RateLimitedLog(_log, 10.0)
 
 
 @dataclass(slots=True)
-class Child:
+class Runtime:
     """What a child process has been given, and what it is told while it runs.
 
     drain: set once it is to leave, by the supervisor or by a SIGTERM; departure says how, and may
@@ -61,8 +69,8 @@ class Child:
     listen_fd: int | None
     successor: bool = False
     drain: asyncio.Event = field(default_factory=asyncio.Event)
-    departure: Departure | None = None
-    on_departure: Callable[[Departure], None] = field(default=lambda how: None)
+    departure: ShutdownMode | None = None
+    on_departure: Callable[[ShutdownMode], None] = field(default=lambda how: None)
     on_shed: Callable[[int], None] = field(default=lambda count: None)
     on_adopt: Callable[[Settings], None] = field(default=lambda settings: None)
 
@@ -72,7 +80,7 @@ class Child:
             self.row[Field.STATE] = State.READY
             _log.info("ready")
 
-    def depart(self, how: Departure) -> None:
+    def depart(self, how: ShutdownMode) -> None:
         """Be told to leave; what was more urgent before stays so."""
         if self.departure is None or _URGENCY.index(how) > _URGENCY.index(self.departure):
             self.departure = how
@@ -80,7 +88,7 @@ class Child:
             self.on_departure(how)
             self.drain.set()
 
-    def obey(self, order: Order) -> None:
+    def obey(self, order: ControlMessage) -> None:
         """Do what the supervisor says."""
         match order:
             case Leave(how):
@@ -90,7 +98,7 @@ class Child:
             case Adopt(settings):
                 self._adopt(settings)
             case Write(form):
-                log.adjust(form, self.name)
+                events.adjust(form, self.name)
                 self.settings = replace(self.settings, log=form)
 
     def _adopt(self, settings: Settings) -> None:
@@ -100,13 +108,13 @@ class Child:
             self.row.add(Field.RELOADS_REFUSED)
             _log.error("reload refused: going on as before", reason=error)
             return
-        log.adjust(settings.log, self.name)
+        events.adjust(settings.log, self.name)
         self.settings = settings
         self.row.add(Field.RELOADS)
 
 
 def run(
-    main: Callable[[Child], Awaitable[None]], arguments: Sequence[str] | None = None
+    main: Callable[[Runtime], Awaitable[None]], arguments: Sequence[str] | None = None
 ) -> NoReturn:
     """Be a child process: run `main` until it returns, and exit with an ExitCode.
 
@@ -118,14 +126,14 @@ def run(
     # SIGABRT, by which the supervisor asks a child that hangs where it stands, and crashes in C.
     faulthandler.enable(options.stacks_fd)
     settings = read_settings(options.settings_fd)
-    log.configure(settings.log, options.name)
+    events.configure(settings.log, options.name)
     board = Board(options.board_fd)
     row = board.row(options.row)
     row[Field.PID] = os.getpid()
     row[Field.STATE] = State.STARTING
 
     async def supervised() -> None:
-        child = Child(
+        child = Runtime(
             settings,
             board,
             row,
@@ -196,7 +204,7 @@ def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     )
 
 
-def _watch(child: Child, orders: socket.socket) -> None:
+def _watch(child: Runtime, orders: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_report)
     orders.setblocking(False)
@@ -208,25 +216,25 @@ def _watch(child: Child, orders: socket.socket) -> None:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
         signal.signal(number, signal.SIG_IGN)
 
-    @vital
+    @crash_on_error
     def beat(due: float) -> None:
         now = time.monotonic()
         child.row.add(Field.BEAT)
         late = max(0.0, now - due)
         child.row[Field.LOOP_DELAY_US] = int(late * 1e6)
         LOOP_DELAY.observe(child.row, late)
-        flood.tell_held_back()
+        rate_limit.flush_suppressed()
         loop.call_later(BEAT_SECONDS, beat, now + BEAT_SECONDS)
 
     beat(time.monotonic())
 
 
-def vital(callback: Callable[_Parameters, None]) -> Callable[_Parameters, None]:
+def crash_on_error(callback: Callable[_Parameters, None]) -> Callable[_Parameters, None]:
     """For what is called by a loop or a thread: an exception in it ends the process.
 
     A callback that the event loop calls again and again, or the whole of a thread. An event loop
     reports the exception and goes on, deaf, blind or over a gap, and a thread ends unseen; a
-    successor starts in order. `vital_task` is the same for coroutines.
+    successor starts in order. `crash_on_error_task` is the same for coroutines.
     """
 
     @functools.wraps(callback)
@@ -239,7 +247,7 @@ def vital(callback: Callable[_Parameters, None]) -> Callable[_Parameters, None]:
     return guarded
 
 
-def vital_task(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+def crash_on_error_task(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     """A task that ends the process when it ends with an exception; the caller holds it."""
 
     async def guarded() -> None:
@@ -260,8 +268,8 @@ def _fail() -> NoReturn:
         os._exit(ExitCode.FAILURE)
 
 
-@vital
-def _on_orders(child: Child, orders: socket.socket) -> None:
+@crash_on_error
+def _on_orders(child: Runtime, orders: socket.socket) -> None:
     try:
         data = orders.recv(_DATAGRAM_BYTES)
     except (BlockingIOError, InterruptedError):
@@ -273,12 +281,12 @@ def _on_orders(child: Child, orders: socket.socket) -> None:
     child.obey(unpack(data))
 
 
-@vital
-def _on_terminate(child: Child) -> None:
+@crash_on_error
+def _on_terminate(child: Runtime) -> None:
     # Whoever asks a second time means at once; but the supervisor's order is no second time: a
     # process manager may have sent this signal to every process of the service.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _leave_now)
-    child.depart(Departure.RETIRE)
+    child.depart(ShutdownMode.RETIRE)
 
 
 def _leave_now() -> NoReturn:

@@ -15,7 +15,7 @@ from bench.faults.process_faults import connects_of, stays
 from bench.faults.strangers import request
 from bench.faults.world import World
 from bench.record import PARTITIONS
-from tests.proxy import TcpProxy
+from energyws.testing.proxy import TcpProxy
 
 _EMBEDDED: Final = frozenset({"embedded"})
 _KAFKA: Final = frozenset({"kafka"})

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.record import PARTITIONS
-from energyws.demo.broker_process import BrokerProcess
-from tests.kafka_broker import KafkaBroker
-from tests.proxy import TcpProxy
-from tests.service import Embedded, Real
+from energyws.testing.broker_process import BrokerProcess
+from energyws.testing.kafka_broker import KafkaBroker
+from energyws.testing.proxy import TcpProxy
+from energyws.testing.service import Embedded, Real
 
 _SETTLE_SECONDS: Final = 30.0
 

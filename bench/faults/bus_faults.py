@@ -14,7 +14,7 @@ from bench.faults.fault import fault
 from bench.faults.process_faults import buses_of, connects_of, stays
 from bench.faults.service import Service, free_port
 from bench.faults.world import World
-from energyws.wire import HEARTBEAT, BusMessage, pack, pack_heads
+from energyws.stream.bus_messages import HEARTBEAT, BusMessage, pack, pack_heads
 
 # How many records are more than a stopped worker's share of the bus.
 _OVERFLOW: Final = 600

@@ -23,7 +23,7 @@ from bench.faults.ledger import Ledger
 from bench.faults.record import check
 from bench.record import PARTITIONS
 from energyws.client import Client, Gap, Message
-from energyws.position import BadPosition, parse
+from energyws.protocol.position import BadPosition, parse
 
 CLIENTS_PER_PROCESS: Final = 250
 READY_SECONDS: Final = 60.0

@@ -10,7 +10,7 @@ from typing import Any, Final
 from bench.faults.fault import fault
 from bench.faults.strangers import Knocking
 from bench.faults.world import World
-from energyws.control.remote import Remote
+from energyws.control.admin.client import AdminClient
 from energyws.settings import Admin
 
 _ORDERS: Final = 8
@@ -31,7 +31,7 @@ def _at_once(world: World, rng: random.Random, others: list[Callable[[], object]
 
     Ends when every order has been carried out.
     """
-    remote = Remote(Admin(port=world.service.config["admin"]["port"]))
+    remote = AdminClient(Admin(port=world.service.config["admin"]["port"]))
     signals = (signal.SIGUSR2, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
     orders = [
         lambda: remote.post("/workers", {"workers": rng.randint(1, _MOST_WORKERS)}),

@@ -18,7 +18,7 @@ from bench.load import Load
 from bench.peers.catalogue import Peer
 from bench.record import PARTITIONS
 from bench.service import certificate, measured, paced, percentile
-from energyws.frame import DataFrames
+from energyws.protocol.frame import DataFrames
 
 # How long nothing may come, in seconds, before what is missing counts as lost.
 _SILENCE: Final = 3.0

@@ -17,39 +17,39 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Final, cast, get_args
 
-from energyws.board import Board, Field
-from energyws.control.actions import (
+from energyws.control.admin.handlers import Handlers
+from energyws.control.admin.in_loop import Act, in_loop
+from energyws.control.admin.server import AdminServer
+from energyws.control.children.children import SUPERVISOR_ROW, Children
+from energyws.control.children.listeners import Listeners
+from energyws.control.children.run_directory import RunDirectory
+from energyws.control.children.spawn import Command, Spawner, module_command
+from energyws.control.config.load import warnings
+from energyws.control.host.cores import usable_cores
+from energyws.control.host.facts import read_host
+from energyws.control.host.shortages import Shortage, shortages
+from energyws.control.policy.actions import (
     Action,
     Crowded,
     Halt,
     Kill,
     Release,
     Replaced,
+    Send,
     Start,
     Steer,
-    Tell,
 )
-from energyws.control.admin import AdminServer
-from energyws.control.children import SUPERVISOR_ROW, Children
-from energyws.control.config import warnings
-from energyws.control.cores import usable_cores
-from energyws.control.fleet import Fleet
-from energyws.control.host import read_host
-from energyws.control.inloop import Act, in_loop
-from energyws.control.limits import Doubt, doubts
-from energyws.control.notify import manager
-from energyws.control.reload import Plan, Takes, plan
-from energyws.control.reloads import Reloads
-from energyws.control.rundir import RunDirectory
-from energyws.control.sockets import Listeners
-from energyws.control.spawn import Command, Spawner, module_command
+from energyws.control.policy.fleet import Fleet
+from energyws.control.reload.plan import Plan, Takes, plan
+from energyws.control.reload.preflight import Preflight
+from energyws.control.reload.reloader import Reloader
+from energyws.control.sd_notify import manager
 from energyws.control.terminal import Terminal
-from energyws.control.trial import Trial
-from energyws.control.view import View
 from energyws.errors import BootError, ExitCode
-from energyws.flood import tell_held_back
-from energyws.log import Log, Recent, adjust
-from energyws.orders import Leave
+from energyws.logs.events import Log, Recent, adjust
+from energyws.logs.rate_limit import flush_suppressed
+from energyws.process.board import Board, Field
+from energyws.process.control_messages import Leave
 from energyws.settings import MAX_WORKERS, Level, Settings
 
 STEP_SECONDS: Final = 0.25
@@ -79,7 +79,7 @@ class Supervisor:
         self._wake = asyncio.Event()
         self._halt: Halt | None = None
         self._recent = Recent("supervisor", RECENT_EVENTS)
-        self._doubts: list[Doubt] = []
+        self._doubts: list[Shortage] = []
 
     async def run(self) -> int:
         """Until the service ends; its exit code. Raises BootError before the first child runs."""
@@ -98,13 +98,13 @@ class Supervisor:
             stack.callback(terminal.close)
             board = Board.create()
             self._row = board.row(SUPERVISOR_ROW)
-            self._reloads = Reloads(
-                lambda: self._settings, self._take, self._manager, self._row, Trial()
+            self._reloads = Reloader(
+                lambda: self._settings, self._take, self._manager, self._row, Preflight()
             )
             self._rebalanced_at = time.monotonic()
             spawner = Spawner(settings, board.descriptor, directory.path, self._command)
             self._children = Children(spawner, board, self._listeners, self._wake.set)
-            self._view = View(self._fleet, self._children, self._row, self._recent)
+            self._view = Handlers(self._fleet, self._children, self._row, self._recent)
             # From here on it may be asked.
             self._admin = AdminServer(
                 settings.admin,
@@ -131,7 +131,7 @@ class Supervisor:
 
     async def _until_halt(self) -> Halt:
         while self._halt is None:
-            self._vital(self._step)
+            self._crash_on_error(self._step)
             self._wake.clear()
             try:
                 await asyncio.wait_for(self._wake.wait(), STEP_SECONDS)
@@ -139,7 +139,7 @@ class Supervisor:
                 continue
         return self._halt
 
-    def _vital(self, act: Callable[[], object]) -> None:
+    def _crash_on_error(self, act: Callable[[], object]) -> None:
         """Do something that must not be left half done: what it raises ends the service.
 
         Otherwise the fleet's policy might count on children that were never started or buried.
@@ -166,7 +166,7 @@ class Supervisor:
 
     def _tell_doubts(self) -> None:
         """What the machine may be short of, where that was not so before."""
-        found = doubts(self._settings, self._fleet.workers, read_host())
+        found = shortages(self._settings, self._fleet.workers, read_host())
         for doubt in found:
             if doubt not in self._doubts:
                 _log.warning(doubt.event, **dict(doubt.fields), hint=doubt.hint)
@@ -189,7 +189,7 @@ class Supervisor:
             signal.SIGUSR2: self._replace,
         }
         for number, handler in handlers.items():
-            self._loop.add_signal_handler(number, self._vital, handler)
+            self._loop.add_signal_handler(number, self._crash_on_error, handler)
 
     def _on_stop(self, number: signal.Signals) -> None:
         if self._fleet.draining:
@@ -268,7 +268,7 @@ class Supervisor:
     def _step(self) -> None:
         self._children.reap_strangers(self._reloads.pids)
         now = self._view.stepped_at = time.monotonic()
-        tell_held_back()
+        flush_suppressed()
         self._children.look_after(now)
         if not self._fleet.draining:
             self._look_after(now)
@@ -281,7 +281,7 @@ class Supervisor:
         match action:
             case Start():
                 self._children.start(action)
-            case Tell(process, order):
+            case Send(process, order):
                 if isinstance(order, Leave):
                     self._children.leave(process)
                 self._children.tell(process, order)
@@ -318,7 +318,7 @@ class Supervisor:
         if self._fleet.draining:
             return 409, {"error": "the service is draining"}
         # With what is seen now, not with what was at the last step.
-        self._vital(self._step)
+        self._crash_on_error(self._step)
         shed = self._fleet.rebalance(time.monotonic())
         _log.info("rebalancing", shed=sum(shed.values()), workers=len(shed))
         self._wake.set()

@@ -43,7 +43,7 @@ Triple = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class MeterReading:
     """What the reader tells at one moment, in the units of the module's docstring."""
 
     serial: str
@@ -124,7 +124,7 @@ class Meter:
         self._mains = self._chance.uniform(233, 238)
         self._read_ns: int | None = None
 
-    def read(self, now_ns: int) -> Reading:
+    def read(self, now_ns: int) -> MeterReading:
         """The reading at a Unix time in nanoseconds (`time.time_ns()`).
 
         The energy registers go on from the previous reading; a clock set back adds nothing.
@@ -145,7 +145,7 @@ class Meter:
         var = round(sum(demand.var))
         consumed, produced = max(var, 0), max(-var, 0)
         self._integrate(now_ns, total, consumed, produced)
-        return Reading(
+        return MeterReading(
             serial=self.serial,
             timestamp=local.isoformat(),
             ts=_utc(seconds, nanoseconds),

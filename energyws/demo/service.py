@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from energyws.demo.child import end_with_parent
+from energyws.testing.parent import end_with_parent
 
 if __name__ == "__main__":
     end_with_parent()

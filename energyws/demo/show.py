@@ -18,11 +18,11 @@ from typing import Final
 
 import orjson
 
-from energyws.auth import mint
+from energyws.auth.verifier import mint
 from energyws.client import Client, Gap, Message, Reading
-from energyws.demo.broker_process import BrokerProcess
 from energyws.errors import EnergywsError
 from energyws.settings import Admin
+from energyws.testing.broker_process import BrokerProcess
 
 TOPIC: Final = "homelab-energy-realtime"
 PARTITIONS: Final = 3

@@ -22,12 +22,12 @@ from typing import Final, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from energyws.demo.child import end_with_parent
 from energyws.demo.meter import Meter
 from energyws.errors import ExitCode
-from energyws.flood import Limited, tell_held_back
-from energyws.log import Log, configure
-from energyws.settings import Log as LogSettings
+from energyws.logs.events import Log, configure
+from energyws.logs.rate_limit import RateLimitedLog, flush_suppressed
+from energyws.settings import Logging as LogSettings
+from energyws.testing.parent import end_with_parent
 
 # Seconds.
 _METADATA_TIMEOUT: Final = 1.0
@@ -49,7 +49,7 @@ class Output:
         self._topic = topic
         self._partitions = 0
         self._look_at = 0.0
-        self._limited = Limited(_log, _LOG_INTERVAL)
+        self._limited = RateLimitedLog(_log, _LOG_INTERVAL)
         self._producer = Producer(
             {
                 "bootstrap.servers": brokers,
@@ -89,7 +89,7 @@ class Output:
     def serve(self) -> None:
         """Handle what librdkafka has to tell, and tell of it."""
         self._producer.poll(0)
-        tell_held_back()
+        flush_suppressed()
 
     def close(self) -> None:
         """Send what is waiting, within a bound."""

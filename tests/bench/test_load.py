@@ -13,7 +13,7 @@ import pytest
 
 from bench.load import Load
 from bench.record import padded
-from energyws.frame import DataFrames
+from energyws.protocol.frame import DataFrames
 
 
 def _can_be_built() -> bool:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bench.reading import LIMIT, samples
-from energyws.reading import BadRecord, decode
+from energyws.stream.record import BadRecord, decode
 
 SAMPLES = samples()
 

@@ -8,7 +8,7 @@ import pytest
 
 from bench import report, sizing
 from bench.advice import BUSIEST_SHARE
-from energyws.control.limits import OTHER_DESCRIPTORS
+from energyws.control.host.shortages import OTHER_DESCRIPTORS
 
 OPERATIONS = next(path for path in report.PAGES if path.name == "operations.md").read_text()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from energyws.control import config
+from energyws.control.config import load
 from energyws.errors import ConfigError
 
 SECRET: Final = "a-secret-of-more-than-thirty-two-bytes"
@@ -20,7 +20,7 @@ def problems_of(
 ) -> list[str]:
     """What `parse` refuses the configuration for; nothing if it does not."""
     try:
-        config.parse(text, "c.yaml", env or {}, flags)
+        load.parse(text, "c.yaml", env or {}, flags)
     except ConfigError as error:
         return error.problems
     return []

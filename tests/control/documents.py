@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from energyws import tally
-from energyws.board import COLUMNS, Field, State
-from energyws.control.status import Partition, Process, Status, Usage
+from energyws.control.children.status import PartitionStatus, ProcessStatus, Status, Usage
+from energyws.process import counters
+from energyws.process.board import COLUMNS, Field, State
 
 MIB = 1 << 20
 
@@ -24,9 +24,9 @@ class Child:
     uptime_seconds: float = 1000.0
     restarts: int = 0
     fields: Mapping[Field, int] = field(default_factory=dict)
-    observed: Mapping[tally.Histogram, Sequence[float]] = field(default_factory=dict)
+    observed: Mapping[counters.Histogram, Sequence[float]] = field(default_factory=dict)
 
-    def process(self) -> Process:
+    def process(self) -> ProcessStatus:
         columns = [0] * COLUMNS
         columns[Field.STATE] = State.READY
         for each, value in self.fields.items():
@@ -37,7 +37,7 @@ class Child:
                 columns[histogram.first + at if at >= 0 else histogram.end - 2] += 1
         slot = int(self.name.rpartition("-")[2]) if self.name.startswith("worker") else None
         usage = Usage(self.cpu_seconds, self.resident_mib * MIB, 20, 1024)
-        return Process(
+        return ProcessStatus(
             self.name, slot, self.pid, self.restarts, self.uptime_seconds, usage, columns
         )
 
@@ -46,7 +46,7 @@ def document(
     time: float,
     children: Sequence[Child],
     *,
-    partitions: Sequence[Partition] = (),
+    partitions: Sequence[PartitionStatus] = (),
     events: Sequence[Mapping[str, object]] = (),
     reasons: Sequence[str] = (),
     wanted: int = 2,

@@ -17,11 +17,11 @@ from typing import Any, Final
 
 import psutil
 
-from energyws.control.remote import Remote
+from energyws.control.admin.client import AdminClient
 from energyws.settings import Admin
-from tests.service import eventually
+from energyws.testing.service import eventually
 
-HOST: Final = Path(__file__).parent / "children" / "host.py"
+HOST: Final = Path(__file__).parent / "child_scripts" / "host.py"
 ROOT: Final = Path(__file__).parent.parent.parent
 
 
@@ -89,9 +89,9 @@ class Supervised:
             with refusal:
                 return refusal.code, json.load(refusal)
 
-    def remote(self) -> Remote:
+    def remote(self) -> AdminClient:
         (port,) = re.findall(r"port=(\d+)", self.wait_logged("admin listening")[0])
-        return Remote(Admin(port=int(port)))
+        return AdminClient(Admin(port=int(port)))
 
     def ready(self) -> Supervised:
         eventually(lambda: self.admin("/ready")[0] == 200, "ready")

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from energyws.control.remote import NotDone
+from energyws.control.admin.client import AdminRequestFailed
+from energyws.testing.service import eventually
 from tests.control.supervised import Run, Supervised
-from tests.service import eventually
 
 
 def nothing(supervised: Supervised) -> None:
@@ -110,7 +110,7 @@ def test_hung_child_leaves_its_stacks(run: Run, script: str) -> None:
     # All threads, and what called what.
     stacks = supervised.lines[supervised.lines.index(line) + 1 :]
     assert any(f'{script}.py", line' in each for each in stacks)
-    assert any("log.py" in each and " in _write" in each for each in stacks)
+    assert any("events.py" in each and " in _write" in each for each in stacks)
     assert supervised.wait_logged("child ended", "child=worker-0", 'status="killed by SIGABRT"')
     supervised.wait_logged("child started", "child=worker-0", "restarts=1")
 
@@ -145,7 +145,9 @@ def test_command_that_the_supervisor_does_not_come_to_is_never_carried_out(run: 
     supervised.signal(signal.SIGHUP)
     # Until the block begins they are carried out.
     eventually(lambda: supervised.admin("/live")[1]["silent_seconds"] >= 0.5, "it is blocked")
-    with pytest.raises(NotDone, match=r"503: the supervisor has not come to it within 0\.3 s"):
+    with pytest.raises(
+        AdminRequestFailed, match=r"503: the supervisor has not come to it within 0\.3 s"
+    ):
         remote.post("/workers", {"workers": 5})
     supervised.wait_logged("reloaded")
     assert remote.post("/workers", {"workers": 3}) == {"workers": 3, "before": 2}
@@ -154,7 +156,7 @@ def test_command_that_the_supervisor_does_not_come_to_is_never_carried_out(run: 
 
 def test_command_that_fails_is_answered_and_logged(run: Run) -> None:
     supervised = run(host={"broken": "_set_workers"}).ready()
-    with pytest.raises(NotDone, match="500: a fault of the service: see its log"):
+    with pytest.raises(AdminRequestFailed, match="500: a fault of the service: see its log"):
         supervised.remote().post("/workers", {"workers": 5})
     supervised.wait_logged("an admin request failed")
     supervised.ready()

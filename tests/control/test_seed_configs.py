@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from energyws.control import config
-from energyws.control.checks import warnings
+from energyws.control.config import load
+from energyws.control.config.rules import warnings
 from energyws.settings import Issuer
 
 COMMON = """\
@@ -57,7 +57,7 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 def test_configuration_of_energy_ws_loads_without_a_warning(shape: str) -> None:
     auth, env, issuers = SHAPES[shape]
-    settings = config.parse(COMMON + auth, "config.yaml", env)
+    settings = load.parse(COMMON + auth, "config.yaml", env)
     assert warnings(settings) == []
     assert [each.name for each in settings.auth.issuers] == issuers
     assert all(isinstance(each, Issuer) for each in settings.auth.issuers)

@@ -9,10 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from energyws.control.cores import usable_cores
-from energyws.control.remote import NotDone
+from energyws.control.admin.client import AdminRequestFailed
+from energyws.control.host.cores import usable_cores
+from energyws.testing.service import eventually
 from tests.control.supervised import Run
-from tests.service import eventually
 
 
 def gone(process: psutil.Process) -> bool:
@@ -95,7 +95,7 @@ def test_service_that_drains_takes_no_commands(run: Run) -> None:
         *(("/drain", None), ("/roll", None), ("/rebalance", None), ("/workers", {"workers": 3})),
         ("/reload", None),
     ):
-        with pytest.raises(NotDone, match="409: the service is draining"):
+        with pytest.raises(AdminRequestFailed, match="409: the service is draining"):
             remote.post(path, body)
     supervised.wait_logged("child ended", count=1)
     assert supervised.logged("told to stop at once") == []

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energyws.demo.meter import POISON, Meter, Reading
-from energyws.reading import BadRecord, decode
+from energyws.demo.meter import POISON, Meter, MeterReading
+from energyws.stream.record import BadRecord, decode
 
 # A captured reading as it leaves the bridge: 1,047 bytes.
 SAMPLE = (
@@ -46,8 +46,8 @@ def shape(value: object) -> object:
     return type(value)
 
 
-def sample_reading() -> Reading:
-    return Reading(
+def sample_reading() -> MeterReading:
+    return MeterReading(
         serial="9MANZWNG",
         timestamp="2025-12-02T20:17:48",
         ts="2025-12-02T20:17:48.88864083Z",

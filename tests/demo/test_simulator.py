@@ -14,12 +14,12 @@ from typing import Any
 import orjson
 import pytest
 
-from energyws.demo.broker import EmbeddedBroker
 from energyws.demo.meter import POISON
 from energyws.demo.simulator import main
-from energyws.reading import BadRecord, decode
-from tests.demo.processes import wait_until_ended
-from tests.demo.readers import DEADLINE, Readers
+from energyws.stream.record import BadRecord, decode
+from energyws.testing.embedded_broker import EmbeddedBroker
+from tests.testing.processes import wait_until_ended
+from tests.testing.readers import DEADLINE, Readers
 
 # Starts a simulator, says which process that is, and waits to be killed.
 PARENT = """

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import yaml
 
-from energyws.control.metrics import DEFINITIONS
+from energyws.control.admin.metrics import DEFINITIONS
 
 ROOT: Final = Path(__file__).parent.parent.parent
 CONFIG: Final = ROOT / "config"

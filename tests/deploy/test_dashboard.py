@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from energyws.control.metrics import DEFINITIONS
+from energyws.control.admin.metrics import DEFINITIONS
 from tests.deploy.files import dashboard, metrics_in, panels, queries, series_names
 
 

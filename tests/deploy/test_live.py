@@ -8,10 +8,10 @@ from typing import Final
 
 import pytest
 
+from energyws.testing.service import Service, eventually
 from tests.deploy.files import alerts, metrics_in, queries
 from tests.deploy.live import CLIENTS, Prometheus, line_name, running
 from tests.deploy.tools import run, said
-from tests.service import Service, eventually
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(180)]
 # Rates want some scrapes.

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from energyws.control.config import load
-from energyws.control.metrics import DEFINITIONS
+from energyws.control.admin.metrics import DEFINITIONS
+from energyws.control.config.load import load
 from energyws.errors import ExitCode
 from energyws.settings import Admin, Server, Settings
 from tests.deploy.files import (
@@ -34,7 +34,7 @@ from tests.deploy.files import (
 )
 from tests.deploy.prometheus_rule import rendered
 
-# Until what is left of a drain is killed: energyws.control.fleet, docs/operations.md.
+# Until what is left of a drain is killed: energyws.control.policy.fleet, docs/operations.md.
 KILL_SECONDS: Final = 5
 MARGIN_SECONDS: Final = 5
 

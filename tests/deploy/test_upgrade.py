@@ -8,9 +8,9 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from energyws.control import config, schema
-from energyws.control.config import warnings
-from energyws.control.memory import needed
+from energyws.control.config import load, schema
+from energyws.control.config.load import warnings
+from energyws.control.host.memory import needed
 from energyws.errors import CLOSES, ERROR_CODES
 from energyws.settings import MIB, Admin, Level, Server
 from tests.control.configs import GOOD
@@ -60,7 +60,7 @@ def test_the_deployment_can_be_used_as_it_stands() -> None:
     ports = {port["name"]: port["containerPort"] for port in container()["ports"]}
     assert ports == {"http": Server().port, "admin": Admin().port}
     env = {each["name"]: each["value"] for each in container()["env"]}
-    settings = config.parse(GOOD, "config.yaml", env)
+    settings = load.parse(GOOD, "config.yaml", env)
     assert settings.admin.host == "0.0.0.0"
     assert warnings(settings) == []
     for probe, path in (("livenessProbe", "/live"), ("readinessProbe", "/ready")):
@@ -73,19 +73,19 @@ def test_figures_are_the_defaults() -> None:
     assert f"pinged after {server.ping_interval_seconds:g} seconds" in PAGE
     assert f"{server.messages_per_second:g} messages a second" in PAGE
     assert f"{server.max_message_bytes // 1024} KiB a message" in PAGE
-    auth = config.parse(GOOD, "config.yaml", {}).auth
+    auth = load.parse(GOOD, "config.yaml", {}).auth
     assert f"`TOKEN_EXPIRING` {auth.expiry_notice_seconds:g} seconds before" in PAGE
     assert f"again every {auth.jwks_refresh_seconds:g} seconds" in PAGE
-    # The rest of a drain is killed after 5 s more: energyws.control.fleet, docs/operations.md.
+    # The rest of a drain is killed after 5 s more: energyws.control.policy.fleet.
     stop = server.drain_delay_seconds + server.drain_seconds + server.close_timeout_seconds + 5
     assert stop < GRACE_SECONDS
 
 
 def test_old_memory_limit_is_enough() -> None:
-    settings = config.parse(GOOD, "config.yaml", {}, ["server.max_connections=1000"])
+    settings = load.parse(GOOD, "config.yaml", {}, ["server.max_connections=1000"])
     assert needed(settings, 1).total <= 256 * MIB
 
 
 @pytest.mark.parametrize("level", get_args(Level))
 def test_level_can_be_set_as_told(level: str) -> None:
-    assert config.parse(GOOD, "c.yaml", {"ENERGYWS_LOG__LEVEL": level}).log.level == level
+    assert load.parse(GOOD, "c.yaml", {"ENERGYWS_LOG__LEVEL": level}).log.level == level

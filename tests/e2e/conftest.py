@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from energyws.testing.service import Broker, Records, Service, config
 from tests.conftest import new_topic
-from tests.service import Broker, Records, Service, config
 
 
 @pytest.fixture(scope="module")

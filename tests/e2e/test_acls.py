@@ -20,9 +20,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
+from energyws.testing.kafka_broker import READER, READER_PASSWORD
+from energyws.testing.service import FAST_FETCH, PARTITIONS, Broker, Records, Service, eventually
 from tests.clients import open_peer
-from tests.kafka_broker import READER, READER_PASSWORD
-from tests.service import FAST_FETCH, PARTITIONS, Broker, Records, Service, eventually
 
 pytestmark = pytest.mark.e2e
 Serve = Callable[..., Service]
@@ -65,7 +65,7 @@ class Access:
 @pytest.fixture
 def access(broker: Broker, topic: str) -> Access:
     if "REDPANDA_SASL_BROKERS" not in os.environ:
-        pytest.skip("needs the broker of tests/kafka_broker.py")
+        pytest.skip("needs the broker of energyws/testing/kafka_broker.py")
     return Access(broker, topic)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from energyws.testing.service import Broker, Records, Service, config
 from tests.certificates import self_signed, trusting
 from tests.clients import (
     PATIENCE_SECONDS,
@@ -21,7 +22,6 @@ from tests.clients import (
     upgrade_request,
 )
 from tests.conftest import new_topic
-from tests.service import Broker, Records, Service, config
 
 pytestmark = [pytest.mark.e2e, pytest.mark.edge]
 

@@ -24,14 +24,14 @@ from typing import Any, Final
 
 import pytest
 
-from energyws.auth import mint
-from energyws.control.reload import TABLE, Takes
+from energyws.auth.verifier import mint
+from energyws.control.reload.plan import TABLE, Takes
 from energyws.settings import Settings
+from energyws.testing.issuer import Issuer
+from energyws.testing.service import SECRET, Broker, Records, Service, config, eventually, token
 from tests.clients import bare_socket, masked, response_head, upgrade_request
 from tests.conftest import new_topic
 from tests.control.supervised import Run, Supervised
-from tests.issuer import Issuer
-from tests.service import SECRET, Broker, Records, Service, config, eventually, token
 from tests.tls_pairs import write_pair
 
 pytestmark = [pytest.mark.e2e, pytest.mark.edge]

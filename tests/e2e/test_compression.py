@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from energyws.deflate import deflate
+from energyws.protocol.deflate import deflate
+from energyws.testing.service import Records, Service
 from tests.clients import (
     PATIENCE_SECONDS,
     Peer,
@@ -22,7 +23,6 @@ from tests.clients import (
     response_head,
     upgrade_request,
 )
-from tests.service import Records, Service
 
 pytestmark = [pytest.mark.e2e, pytest.mark.edge]
 

@@ -22,9 +22,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from energyws.auth import mint
-from tests.clients import open_peer
-from tests.service import (
+from energyws.auth.verifier import mint
+from energyws.testing.service import (
     PATIENCE_SECONDS,
     SECRET,
     Broker,
@@ -35,6 +34,7 @@ from tests.service import (
     eventually,
     token,
 )
+from tests.clients import open_peer
 from tests.watchers import Watchers
 
 pytestmark = pytest.mark.e2e

@@ -21,21 +21,10 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
-from energyws.control.health import NO_ROOM
-from tests.clients import (
-    PATIENCE_SECONDS,
-    Peer,
-    bare_socket,
-    close_code,
-    first_frame,
-    masked,
-    open_peer,
-    response_head,
-    upgrade_request,
-)
-from tests.issuer import Issuer
-from tests.proxy import TcpProxy
-from tests.service import (
+from energyws.control.policy.readiness import NO_ROOM
+from energyws.testing.issuer import Issuer
+from energyws.testing.proxy import TcpProxy
+from energyws.testing.service import (
     PARTITIONS,
     SECRET,
     Broker,
@@ -46,6 +35,17 @@ from tests.service import (
     config,
     eventually,
     token,
+)
+from tests.clients import (
+    PATIENCE_SECONDS,
+    Peer,
+    bare_socket,
+    close_code,
+    first_frame,
+    masked,
+    open_peer,
+    response_head,
+    upgrade_request,
 )
 from tests.watchers import Watchers
 

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from energyws.control.health import (
+from energyws.control.policy.readiness import (
     DRAINING,
     NO_BROKER,
     NO_CONSUMER,
     NO_WORKER,
     NOT_READ_BACK,
 )
+from energyws.testing.proxy import TcpProxy
+from energyws.testing.service import Broker, Records, Service, config, eventually
 from tests.clients import open_peer
-from tests.proxy import TcpProxy
-from tests.service import Broker, Records, Service, config, eventually
 
 pytestmark = pytest.mark.e2e
 Serve = Callable[..., Service]

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from energyws.testing.service import PARTITIONS, Broker, Records, Service, eventually, token
 from tests.clients import open_peer
-from tests.service import PARTITIONS, Broker, Records, Service, eventually, token
 
 pytestmark = pytest.mark.e2e
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from energyws.testing.service import Broker, Service, config, eventually, token
 from tests.certificates import self_signed, trusting
 from tests.clients import (
     PATIENCE_SECONDS,
@@ -27,7 +28,6 @@ from tests.clients import (
     upgrade_request,
 )
 from tests.conftest import new_topic
-from tests.service import Broker, Service, config, eventually, token
 
 pytestmark = [pytest.mark.e2e, pytest.mark.edge]
 

@@ -12,9 +12,9 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from energyws.testing.kafka_broker import KafkaBroker
+from energyws.testing.service import Service, config, eventually
 from tests.clients import open_peer
-from tests.kafka_broker import KafkaBroker
-from tests.service import Service, config, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -65,7 +65,7 @@ def keeps_offsets(bootstrap: str) -> bool:
 @pytest.fixture
 def two() -> Iterator[TwoBrokers]:
     if "REDPANDA_SASL_BROKERS" not in os.environ:
-        pytest.skip("needs the broker of tests/kafka_broker.py")
+        pytest.skip("needs the broker of energyws/testing/kafka_broker.py")
     # A cluster of its own: in a shared one, a topic of a test beside this one could come to lie on
     # the broker that goes.
     with KafkaBroker() as first:

@@ -21,7 +21,8 @@ import orjson
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from energyws.auth import mint
+from energyws.auth.verifier import mint
+from energyws.testing.service import SECRET, Records, Service, eventually, token
 from tests.clients import (
     bare_socket,
     masked,
@@ -29,7 +30,6 @@ from tests.clients import (
     response_head,
     upgrade_request,
 )
-from tests.service import SECRET, Records, Service, eventually, token
 
 pytestmark = pytest.mark.e2e
 

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from energyws.client import Client, Reading
+from energyws.testing.service import Records, Service, token
 from tests.clients import (
     bare_socket,
     close_code,
@@ -20,7 +21,6 @@ from tests.clients import (
     response_head,
     upgrade_request,
 )
-from tests.service import Records, Service, token
 
 pytestmark = pytest.mark.e2e
 

@@ -12,9 +12,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as text_format
 from websockets.exceptions import InvalidStatus
 
-from energyws.control.metrics import DEFINITIONS
+from energyws.control.admin.metrics import DEFINITIONS
+from energyws.testing.service import PARTITIONS, Records, Service, eventually, token
 from tests.clients import open_peer
-from tests.service import PARTITIONS, Records, Service, eventually, token
 
 pytestmark = pytest.mark.e2e
 Serve = Callable[..., Service]

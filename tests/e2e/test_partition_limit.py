@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
-from energyws.position import MAX_PARTITIONS
+from energyws.protocol.position import MAX_PARTITIONS
+from energyws.testing.service import Broker, Real, Records, Service, eventually
 from tests.clients import Peer, open_peer
-from tests.service import Broker, Real, Records, Service, eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -12,9 +12,9 @@ import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from energyws.demo.broker import EmbeddedBroker
+from energyws.testing.embedded_broker import EmbeddedBroker
+from energyws.testing.service import Service, config, eventually
 from tests.clients import open_peer
-from tests.service import Service, config, eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 import yaml
 
+from energyws.testing.service import PATIENCE_SECONDS, Records, Service, eventually, token
 from tests.clients import Peer
-from tests.service import PATIENCE_SECONDS, Records, Service, eventually, token
 
 pytestmark = [pytest.mark.e2e, pytest.mark.edge, pytest.mark.timeout(120)]
 

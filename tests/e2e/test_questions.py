@@ -10,9 +10,9 @@ from pathlib import Path
 import orjson
 import pytest
 
+from energyws.testing.proxy import TcpProxy
+from energyws.testing.service import Broker, Records, Service, config, eventually, token
 from tests.clients import bare_socket, masked, open_peer, response_head, upgrade_request
-from tests.proxy import TcpProxy
-from tests.service import Broker, Records, Service, config, eventually, token
 
 pytestmark = pytest.mark.e2e
 

@@ -13,9 +13,7 @@ import pytest
 
 from energyws.client import Client, Reading
 from energyws.settings import MAX_RECORD_BYTES
-from tests.clients import bare_socket, masked, open_peer, upgrade_request
-from tests.conftest import new_topic
-from tests.service import (
+from energyws.testing.service import (
     FAST_FETCH,
     PARTITIONS,
     Broker,
@@ -25,6 +23,8 @@ from tests.service import (
     config,
     token,
 )
+from tests.clients import bare_socket, masked, open_peer, upgrade_request
+from tests.conftest import new_topic
 from tests.web.agent import Agent, chromium, node
 
 pytestmark = pytest.mark.e2e

@@ -14,8 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.clients import open_peer
-from tests.service import (
+from energyws.testing.service import (
     PARTITIONS,
     PATIENCE_SECONDS,
     Broker,
@@ -25,6 +24,7 @@ from tests.service import (
     config,
     eventually,
 )
+from tests.clients import open_peer
 from tests.watchers import Watchers
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]

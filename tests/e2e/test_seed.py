@@ -11,8 +11,8 @@ import orjson
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from energyws.testing.service import SECRET, Records, Service, token
 from tests.clients import open_peer
-from tests.service import SECRET, Records, Service, token
 
 pytestmark = pytest.mark.e2e
 

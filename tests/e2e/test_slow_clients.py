@@ -15,7 +15,8 @@ from typing import Any
 import orjson
 import pytest
 
-from energyws.position import Position, parse
+from energyws.protocol.position import Position, parse
+from energyws.testing.service import PARTITIONS, Records, Service, eventually
 from tests.clients import (
     PATIENCE_SECONDS,
     bare_socket,
@@ -24,7 +25,6 @@ from tests.clients import (
     response_head,
     upgrade_request,
 )
-from tests.service import PARTITIONS, Records, Service, eventually
 
 pytestmark = pytest.mark.e2e
 

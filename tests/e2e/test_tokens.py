@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from energyws.auth import mint
+from energyws.auth.verifier import mint
 from energyws.client import Client, Reading, Refused
-from energyws.control.health import NO_KEYS
+from energyws.control.policy.readiness import NO_KEYS
+from energyws.testing.issuer import Issuer
+from energyws.testing.service import PATIENCE_SECONDS, SECRET, Records, Service, eventually
 from tests.clients import Peer, open_peer
-from tests.issuer import Issuer
-from tests.service import PATIENCE_SECONDS, SECRET, Records, Service, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.edge]
 Serve = Callable[..., Service]

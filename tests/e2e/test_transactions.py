@@ -10,9 +10,9 @@ import orjson
 import pytest
 from confluent_kafka import Producer
 
+from energyws.testing.service import Broker, Real, Records, Service, config, eventually
 from tests.clients import open_peer
 from tests.conftest import new_topic
-from tests.service import Broker, Real, Records, Service, config, eventually
 
 pytestmark = pytest.mark.e2e
 Serve = Callable[..., Service]

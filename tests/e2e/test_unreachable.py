@@ -12,10 +12,10 @@ import orjson
 import pytest
 from confluent_kafka import Producer
 
-from energyws.control.health import NO_BROKER
-from energyws.demo.broker import EmbeddedBroker
+from energyws.control.policy.readiness import NO_BROKER
+from energyws.testing.embedded_broker import EmbeddedBroker
+from energyws.testing.service import Service, config, eventually
 from tests.clients import open_peer
-from tests.service import Service, config, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -130,7 +130,7 @@ def test_a_password_that_is_wrong_is_one_line_with_the_brokers_word(tmp_path: Pa
 
 
 def sasl_brokers() -> str:
-    """Where the broker of tests/kafka_broker.py asks for a password."""
+    """Where the broker of energyws/testing/kafka_broker.py asks for a password."""
     if address := os.environ.get("REDPANDA_SASL_BROKERS"):
         return address
-    pytest.skip("needs the broker of tests/kafka_broker.py")
+    pytest.skip("needs the broker of energyws/testing/kafka_broker.py")

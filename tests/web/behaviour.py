@@ -13,10 +13,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
-from energyws import errors, protocol
+from energyws import errors
 from energyws.errors import Close, ErrorCode
+from energyws.protocol import messages
+from energyws.testing.service import eventually
 from tests.clients import first_frame
-from tests.service import eventually
 
 # The reading after which a row is over, and where a client stands that has no other.
 LAST: Final = 99
@@ -86,7 +87,7 @@ def in_pieces(n: int) -> Step:
 
 def code(one: ErrorCode) -> Step:
     """As this service says it: an error, or a notice."""
-    return framed(protocol.error(one))
+    return framed(messages.error(one))
 
 
 def framed(frame: bytes) -> Step:
@@ -98,7 +99,7 @@ def framed(frame: bytes) -> Step:
 
 def old_error(one: ErrorCode) -> Step:
     """As a service of before there were notices says it."""
-    return lambda playing: playing.say(protocol.error_body(one))
+    return lambda playing: playing.say(messages.error_body(one))
 
 
 def close(one: Close) -> Step:
@@ -366,7 +367,7 @@ def _rows() -> Iterator[Row]:
 
     row = "`TOKEN_EXPIRING`, and `token` is a function"
     expiring = errors.TOKEN_EXPIRING
-    renewed = (auth, framed(protocol.authenticated(0)), data(LAST), wait)
+    renewed = (auth, framed(messages.authenticated(0)), data(LAST), wait)
     for name, say in (("notice", code(expiring)), ("error of an old service", old_error(expiring))):
         yield _row(row, f"expiring, {name}", (subscribed, say, *renewed), token=(GIVES,), calls=2)
     row = "`TOKEN_EXPIRING`, and `token` is a text"
@@ -463,7 +464,7 @@ class Stage:
         if not isinstance(scene, Refusal) or "Authorization" not in request.headers:
             return None
         self._next()
-        body = protocol.error_body(scene.error)
+        body = messages.error_body(scene.error)
         response = connection.respond(HTTPStatus(scene.error.status), "")
         del response.headers["Content-Length"]
         response.headers["Content-Length"] = str(len(body))

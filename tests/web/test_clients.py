@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from energyws.auth import mint
-from tests.issuer import Issuer
-from tests.service import PARTITIONS, Records, Service, Traffic, eventually, token
+from energyws.auth.verifier import mint
+from energyws.testing.issuer import Issuer
+from energyws.testing.service import PARTITIONS, Records, Service, Traffic, eventually, token
 from tests.web.agent import Agent, Job, chromium, node
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]

@@ -9,7 +9,7 @@ import subprocess
 from typing import Final
 
 from energyws.errors import CLOSES, ERROR_CODES, NORMAL, NOT_FOUND
-from energyws.protocol import Unrecovered
+from energyws.protocol.messages import Unrecovered
 from tests.web.agent import ROOT, program
 
 WEB: Final = ROOT / "energyws" / "web"

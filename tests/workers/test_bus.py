@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from energyws.position import Position, start
-from energyws.replay import Entry, Ring
+from energyws.protocol.position import Position, from_offsets
 from energyws.settings import Bus, History
+from energyws.stream.ring import Entry, Ring
 from workers.bus import Publisher, Subscriber
 
 EPOCH = "abcd0123"
@@ -70,7 +70,7 @@ class Feed:
     """A publisher with its ring, and offsets that count up."""
 
     def __init__(self, directory: Path, settings: Bus, history: History | None = None) -> None:
-        self.ring = Ring(history or History(), start(EPOCH, [0]))
+        self.ring = Ring(history or History(), from_offsets(EPOCH, [0]))
         self.rings: dict[str, Ring] = {STREAM: self.ring}
         self.publisher = Publisher(directory, settings, [STREAM], self.rings)
         self.sent = 0
@@ -248,7 +248,7 @@ def test_another_epoch_starts_over(tmp_path: Path) -> None:
             await until(lambda: sink.syncs == 1)
             feed.send(5)
             await until(lambda: len(sink.offsets) == 5)
-            feed.ring = feed.rings[STREAM] = Ring(History(), start("beef", [0]))
+            feed.ring = feed.rings[STREAM] = Ring(History(), from_offsets("beef", [0]))
             feed.sent = 0
             feed.publisher.break_run()
             feed.send(2)

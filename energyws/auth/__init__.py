@@ -1,0 +1,1 @@
+"""Tokens: verification, issuers' keys and the cache of verified tokens. No I/O."""

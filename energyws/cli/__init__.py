@@ -1,0 +1,1 @@
+"""The command line: `energyws` and its verbs."""

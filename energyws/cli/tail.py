@@ -1,0 +1,288 @@
+"""`energyws tail`: readings to standard output, and everything else in a line each to the other.
+
+A mistake that no waiting mends ends it, unless there was a connection before: then it is the
+service that has changed, and may change back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import re
+import ssl
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+import orjson
+
+from energyws.client import Client, Gap, Reading, Refused, State
+from energyws.client.failure import Failure, Kind, place, without_secrets
+from energyws.errors import EnergywsError, ExitCode
+from energyws.protocol.position import BadPosition
+
+SILENCE_SECONDS: Final = 5.0
+PROBE_SECONDS: Final = 3.0
+PATH: Final = "/ws/energy"
+_HOPELESS: Final = frozenset[Kind]({"host", "tls", "certificate", "websocket"})
+# Statuses that say "not now" (RFC 9110 section 15.5.9, RFC 6585 section 4); with 500 and more.
+_PASSING: Final = frozenset({408, 425, 429})
+
+
+class BadArgument(EnergywsError):
+    """A command line that cannot be used as it is."""
+
+
+class Hopeless(EnergywsError):
+    """An address where no such service is."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print readings until there were enough of them; the exit code. Raises EnergywsError."""
+    # What libraries have to say is said here in other words.
+    logging.getLogger().addHandler(logging.NullHandler())
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_tail(options))
+    except BadArgument as error:
+        _say(str(error))
+        return ExitCode.CONFIG
+    return ExitCode.OK
+
+
+async def _tail(options: argparse.Namespace) -> None:
+    await _Tail(options, os.environ).run()
+
+
+class _Tail:
+    """One run. `_told`: the causes that were printed since the last subscription."""
+
+    def __init__(self, options: argparse.Namespace, env: Mapping[str, str]) -> None:
+        self._url = _usable(options.url)
+        self._place = place(self._url)
+        self._is_plain = self._url.startswith("ws:")
+        self._count: int | None = options.count
+        token = (options.token or env.get("WS_TOKEN") or "").strip() or None
+        self._has_token = bool(token or parse_qs(urlsplit(self._url).query).get("token"))
+        try:
+            self._client = Client(
+                self._url,
+                token=token,
+                streams=options.stream or ["energy"],
+                resume=_resume(options.resume or ()),
+                since=options.since,
+                last=options.last,
+                on_state=self._on_state,
+                ssl_context=_trust(options.cacert) if options.cacert else None,
+            )
+        except BadPosition as error:
+            raise BadArgument(f"--resume: {error}") from None
+        self._loop = asyncio.get_running_loop()
+        self._heard_at = self._loop.time()
+        self._cause: str | None = None
+        self._told: set[str] = set()
+        self._verdict: str | None = None
+        self._ending: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Until there were enough readings; raises Refused or Hopeless."""
+        silence = self._loop.create_task(self._watch_silence())
+        try:
+            await self._print()
+        except Refused as refused:
+            raise Refused(self._explained(refused), refused.code, refused.close) from None
+        finally:
+            silence.cancel()
+            await self._client.close()
+        if self._verdict is not None:
+            raise Hopeless(self._verdict)
+
+    async def _print(self) -> None:
+        readings = 0
+        async for message in self._client:
+            if isinstance(message, Gap):
+                missed = message.missed or "some"
+                _say(f"{message.stream}: {missed} readings are missing ({message.reason})")
+                continue
+            self._heard_at = self._loop.time()
+            print(_line(message), flush=True)
+            readings += 1
+            if readings == self._count:
+                return
+
+    def _explained(self, refused: Refused) -> str:
+        """What is missing, where that can be known."""
+        text = str(refused)
+        if refused.close in (401, 4401) and not self._has_token:
+            return f"{text}: there is none; put it into WS_TOKEN, or into the URL as ?token="
+        if refused.close == 404:
+            return f"{text}; the service answers at {PATH}"
+        return text
+
+    def _on_state(self, state: State, why: str) -> None:
+        if state == "live":
+            if self._told:
+                _say("subscribed")
+            self._told.clear()
+            self._cause = None
+        elif (trouble := self._client.trouble) is not None and why:
+            self._on_trouble(trouble)
+
+    def _on_trouble(self, trouble: Failure) -> None:
+        self._cause = trouble.text
+        if trouble.kind in ("closed", "silence", "stream"):
+            # All of these pass by themselves, and mostly soon.
+            return
+        is_new = self._client.connects == 0
+        if is_new and (trouble.kind in _HOPELESS or _is_final(trouble)):
+            self._end(_advice(trouble))
+        elif is_new and self._is_plain and trouble.kind in ("cut", "status") and not self._told:
+            self._ending = self._loop.create_task(self._probe(trouble))
+        else:
+            self._tell(trouble)
+
+    async def _probe(self, trouble: Failure) -> None:
+        """Look whether a port that does not like plain HTTP speaks TLS."""
+        if await _speaks_tls(self._place):
+            self._end(f"{self._place} speaks TLS; write wss:// instead of ws://")
+        elif trouble.status == 400:
+            self._end(f"{_advice(trouble)}, and no WebSocket (is this the service's port?)")
+        else:
+            self._tell(trouble)
+
+    def _tell(self, trouble: Failure) -> None:
+        if trouble.text not in self._told:
+            self._told.add(trouble.text)
+            _say(f"{_advice(trouble)}; trying again")
+
+    def _end(self, verdict: str) -> None:
+        if self._verdict is None:
+            self._verdict = verdict
+            self._ending = self._loop.create_task(self._client.close())
+
+    async def _watch_silence(self) -> None:
+        said: str | None = None
+        while True:
+            quiet = self._loop.time() - self._heard_at
+            if quiet < SILENCE_SECONDS:
+                said = None
+                await asyncio.sleep(SILENCE_SECONDS - quiet)
+                continue
+            why = self._why_silent()
+            if why is not None and why != said:
+                said = why
+                _say(why)
+            await asyncio.sleep(1)
+
+    def _why_silent(self) -> str | None:
+        """None where it was said."""
+        if self._client.state == "live":
+            return f"subscribed, but no reading has come for {SILENCE_SECONDS:g} s"
+        if self._cause is None:
+            return f"{self._place} has not answered yet"
+        return None if self._cause in self._told else f"no readings: {self._cause}"
+
+
+def _usable(url: str) -> str:
+    """The URL; raises BadArgument with the one that was meant, as far as can be known."""
+    scheme, separator, rest = url.partition("://")
+    shown = without_secrets(rest if separator else url)
+    if not separator:
+        is_address = re.match(r"(?!wss?:)[\w.\[\]:-]+(/|$)", shown)
+        meant = _with_path(shown) if is_address else f"HOST:PORT{PATH}"
+        raise BadArgument(f"URL: no scheme: write ws://{meant}")
+    if scheme.lower() in ("http", "https"):
+        meant = f"{scheme.lower().replace('http', 'ws')}://{_with_path(_bare(shown))}"
+        raise BadArgument(f"URL: {scheme}:// is no WebSocket: write {meant}")
+    if scheme not in ("ws", "wss"):
+        raise BadArgument(f"URL: {without_secrets(scheme)}:// is no WebSocket: use ws:// or wss://")
+    try:
+        place(url)
+    except ValueError:
+        raise BadArgument(f"URL: cannot be used: write {scheme}://HOST:PORT{PATH}") from None
+    if not urlsplit(url).path:
+        raise BadArgument(f"URL: no path: write {scheme}://{_with_path(_bare(shown))}")
+    return url
+
+
+def _bare(shown: str) -> str:
+    return shown.rpartition("@")[2]
+
+
+def _with_path(shown: str) -> str:
+    host, slash, path = shown.partition("/")
+    return shown if slash and path else f"{host}{PATH}"
+
+
+def _resume(texts: tuple[str, ...] | list[str]) -> dict[str, str]:
+    resume = {}
+    for text in texts:
+        stream, colon, position = text.rpartition(":")
+        resume[stream if colon else "energy"] = position
+    return resume
+
+
+def _trust(file: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=file)
+    except ssl.SSLError:
+        raise BadArgument(f"--cacert: {file} holds no certificate in PEM") from None
+    except OSError as error:
+        raise BadArgument(f"--cacert: {file}: {error.strerror}") from None
+
+
+def _is_final(trouble: Failure) -> bool:
+    status = trouble.status
+    return trouble.kind == "status" and status < 500 and status not in _PASSING and status != 400
+
+
+def _advice(trouble: Failure) -> str:
+    """What it is, and what to do about it."""
+    text = trouble.text
+    match trouble.kind:
+        case "connection":
+            return f"{text} (is the service running, and is this its port?)"
+        case "websocket" | "cut":
+            return f"{text} (is this the service's port?)"
+        case "certificate" if "host" in text.rpartition(":")[2]:
+            return f"{text}; use the name that it is for"
+        case "certificate":
+            return f"{text}; name its authority with --cacert FILE"
+        case "tls":
+            return f"{text}; a port without TLS takes ws://"
+        case "status" if _is_final(trouble):
+            return f"{text}, and no WebSocket; the service answers at {PATH}"
+    return text
+
+
+async def _speaks_tls(place: str) -> bool:
+    host, _, port = place.rpartition(":")
+    # Only whether it does: nothing is sent over it.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=context)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
+def _line(reading: Reading) -> str:
+    try:
+        return orjson.dumps(reading).decode()
+    except TypeError:
+        # Half of a surrogate pair, or an integer of more than 64 bits: RFC 8259 allows both.
+        return json.dumps(asdict(reading), separators=(",", ":"))
+
+
+def _say(text: str) -> None:
+    print(f"energyws: {text}", file=sys.stderr, flush=True)

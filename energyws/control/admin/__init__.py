@@ -1,0 +1,1 @@
+"""The admin port: its server, what it answers, metrics, and the client of it."""

@@ -1,0 +1,1 @@
+"""Child processes and their listening sockets: started, watched, sent messages, ended."""

@@ -1,0 +1,108 @@
+"""Starting a child by exec: what it needs goes along in descriptors, never in a fork of ours."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from energyws.control.children import stacks
+from energyws.settings import Settings, dumps
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """One child to start; slot and listen_fd are a worker's. A successor takes over when ready."""
+
+    name: str
+    row: int
+    slot: int | None
+    listen_fd: int | None
+    successor: bool = False
+
+
+Command = Callable[[ChildSpec], list[str]]
+
+
+def module_command(spec: ChildSpec) -> list[str]:
+    """The interpreter and the module that a child runs."""
+    module = "workers.consumer" if spec.slot is None else "workers.websocket"
+    return [sys.executable, "-m", module]
+
+
+# Tries settings that no process has yet, see workers/preflight.py.
+PREFLIGHT_COMMAND: Final = (sys.executable, "-m", "workers.preflight")
+
+
+class Started(NamedTuple):
+    """A child that runs. orders: takes orders for it, one a datagram; stacks: see that module.
+
+    The child ends when our end of `orders` is closed, by us or by the kernel.
+    """
+
+    process: subprocess.Popen[bytes]
+    orders: socket.socket
+    stacks: int
+
+
+class Spawner:
+    """Starts children of one supervisor; `settings` are what the next one gets."""
+
+    def __init__(
+        self, settings: Settings, board_fd: int, bus_directory: Path, command: Command
+    ) -> None:
+        self.settings = settings
+        self._board_fd = board_fd
+        self._bus_directory = bus_directory
+        self._command = command
+
+    def start(self, spec: ChildSpec) -> Started:
+        """Start a child; it is running, not ready, when this returns. Raises OSError."""
+        with ExitStack() as ours, ExitStack() as its:
+            orders, held = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours.callback(orders.close)
+            its.callback(held.close)
+            orders.setblocking(False)
+            stacks_fd = stacks.memory()
+            ours.callback(os.close, stacks_fd)
+            settings_fd = sealed_file(dumps(self.settings))
+            its.callback(os.close, settings_fd)
+            descriptors = [self._board_fd, settings_fd, held.fileno(), stacks_fd]
+            arguments = [
+                f"--name={spec.name}",
+                f"--row={spec.row}",
+                f"--board-fd={self._board_fd}",
+                f"--settings-fd={settings_fd}",
+                f"--orders-fd={held.fileno()}",
+                f"--stacks-fd={stacks_fd}",
+                f"--bus={self._bus_directory}",
+                f"--parent={os.getpid()}",
+            ]
+            if spec.slot is not None and spec.listen_fd is not None:
+                arguments += [f"--slot={spec.slot}", f"--listen-fd={spec.listen_fd}"]
+                descriptors.append(spec.listen_fd)
+            if spec.successor:
+                arguments.append("--successor")
+            process = subprocess.Popen(
+                [*self._command(spec), *arguments],
+                stdin=subprocess.DEVNULL,
+                pass_fds=descriptors,
+            )
+            ours.pop_all()
+        return Started(process, orders, stacks_fd)
+
+
+def sealed_file(data: bytes) -> int:
+    """Memory that holds secrets: in no directory, and nobody can change it (memfd_create(2))."""
+    descriptor = os.memfd_create("energyws-settings", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.write(descriptor, data)
+    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    return descriptor

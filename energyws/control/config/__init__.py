@@ -1,0 +1,1 @@
+"""The configuration: file, environment and flags to validated settings, or every problem found."""

@@ -1,0 +1,255 @@
+"""What no single key can tell: keys that need, exclude or doubt one another.
+
+`cross_check` works on the raw tree, so that it speaks up even while other keys are wrong;
+`warnings` and `check_files` on settings that are otherwise sound.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from energyws.control.config.encoding import pem_fault
+from energyws.control.config.origins import NULL, NoOrigin, normalised
+from energyws.control.config.problems import REDACTED, KeyPath, Problems, dotted, is_secret, shown
+from energyws.control.config.secret_files import secrets
+from energyws.errors import ConfigError
+from energyws.settings import Admin, Server, Settings
+
+_STREAM: Final = re.compile(r"[a-z0-9_.-]{1,64}")
+# RFC 7518 section 3.2: a key for HS256 has the size of the hash output, or more.
+_SECRET_BYTES: Final = 32
+_OWNED_OPTIONS: Final = {
+    "bootstrap.servers": "use kafka.brokers",
+    "metadata.broker.list": "use kafka.brokers",
+    "group.id": "use kafka.group_id",
+    "auto.offset.reset": "use kafka.auto_offset_reset",
+    "enable.auto.commit": "use kafka.commit_interval_seconds",
+    "auto.commit.enable": "use kafka.commit_interval_seconds",
+    "enable.auto.offset.store": "leave it out",
+}
+
+
+def cross_check(tree: dict[str, Any], problems: Problems) -> None:
+    """Add what is wrong between keys; keeps quiet where a problem found already explains it."""
+    _check_issuers(_section(tree, "auth"), problems)
+    _check_auth(_section(tree, "auth"), problems)
+    _check_streams(_section(tree, "kafka"), _section(tree, "streams"), problems)
+    _check_options(_section(_section(tree, "kafka"), "options"), problems)
+    _check_ports(_section(tree, "server"), _section(tree, "admin"), problems)
+    _check_origins(_section(tree, "server").get("allowed_origins"), problems)
+
+
+def warnings(settings: Settings) -> list[str]:
+    """What runs, but should be looked at: one line each."""
+    return list(_warnings(settings))
+
+
+def check_files(settings: Settings) -> None:
+    """Raise ConfigError unless the files that the settings name can be used."""
+    tls = settings.server.tls
+    if tls is None:
+        return
+    problems = []
+    for key, name in (("cert", tls.cert), ("key", tls.key)):
+        try:
+            fault = pem_fault(Path(name).read_bytes())
+        except OSError as error:
+            problems.append(f"server.tls.{key}: cannot read {shown(name)}: {error.strerror}")
+        else:
+            if fault is not None:
+                problems.append(f"server.tls.{key}: {shown(name)} {fault}")
+    if not problems:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            # A password must be given, or OpenSSL asks the terminal for it.
+            context.load_cert_chain(tls.cert, tls.key, password="")
+        except (ssl.SSLError, ValueError):
+            problems.append(
+                f"server.tls: {shown(tls.cert)} and {shown(tls.key)} do not go together: use a PEM "
+                "certificate chain, and its private key in PEM without a passphrase"
+            )
+    if problems:
+        raise ConfigError(problems, "certificate")
+
+
+def _section(tree: dict[str, Any], name: str) -> dict[str, Any]:
+    section = tree.get(name)
+    return section if isinstance(section, dict) else {}
+
+
+def _check_auth(auth: dict[str, Any], problems: Problems) -> None:
+    def has(key: str) -> bool:
+        return auth.get(key) not in (None, []) or problems.explain_absence(("auth", key))
+
+    if not any(map(has, ("jwt_secret", "jwt_secret_file", "jwks_url", "issuer", "issuers"))):
+        problems.add(
+            ("auth",), "lets nobody in: set jwt_secret, or jwks_url and issuer, or issuers"
+        )
+    if has("jwks_url") and not has("issuer"):
+        problems.add(("auth", "jwks_url"), "needs auth.issuer too: whose tokens these keys check")
+    if has("issuer") and not has("jwks_url") and not has("issuers"):
+        problems.add(("auth", "issuer"), "needs auth.jwks_url too: where the issuer's keys are")
+    for key in ("jwt_secret", "jwt_secret_previous"):
+        _check_redacted(("auth", key), auth.get(key), problems)
+
+
+def _check_issuers(auth: dict[str, Any], problems: Problems) -> None:
+    first_of: dict[str, tuple[KeyPath, object]] = {}
+    for path, issuer, url in _issuers(auth):
+        url_path, issuer_path = (*path, "jwks_url"), (*path, "issuer")
+        if isinstance(url, str) and not problems.wrong(url_path) and not _is_http(url):
+            found = problems.found(url_path, url)
+            problems.add(url_path, f"found {found}: use an http or https URL without a user name")
+        if not isinstance(issuer, str) or problems.wrong(issuer_path):
+            continue
+        first, first_url = first_of.setdefault(issuer, (path, url))
+        # The shorthand may repeat one of the list: that is how settings look once loaded.
+        if first != path and not (first == ("auth",) and first_url == url):
+            problems.add(issuer_path, f"{dotted(first)}.issuer is the same: name each issuer once")
+
+
+def _issuers(auth: dict[str, Any]) -> Iterator[tuple[KeyPath, object, object]]:
+    yield ("auth",), auth.get("issuer"), auth.get("jwks_url")
+    listed = auth.get("issuers")
+    for index, each in enumerate(listed if isinstance(listed, list) else []):
+        if isinstance(each, dict):
+            yield ("auth", "issuers", index), each.get("issuer"), each.get("jwks_url")
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
+        )
+    except ValueError:
+        return False
+
+
+def _check_streams(kafka: dict[str, Any], streams: dict[str, Any], problems: Problems) -> None:
+    short, long = ("kafka", "topic"), ("streams", "energy", "topic")
+    explained = any(map(problems.explain_absence, (short, ("streams",))))
+    if kafka.get("topic") is None and not streams and not explained:
+        problems.add(short, "missing: give the topic to read (or streams, if there are more)")
+    topics = kafka.get("topic"), _section(streams, "energy").get("topic")
+    sound = not any(map(problems.wrong, (short, long)))
+    if sound and None not in topics and topics[0] != topics[1]:
+        problems.add(
+            short,
+            f"found {problems.found(short, topics[0])}, but it is short for streams.energy.topic, "
+            f"which has {problems.found(long, topics[1])}: keep one",
+        )
+    for name in streams:
+        if not _STREAM.fullmatch(name):
+            problems.add(
+                ("streams", name), "no name for a stream: use 1 to 64 of a-z, 0-9, _, . and -"
+            )
+
+
+def _check_options(options: dict[str, Any], problems: Problems) -> None:
+    for name, value in options.items():
+        _check_redacted(("kafka", "options", name), value, problems)
+        if advice := _OWNED_OPTIONS.get(name):
+            problems.add(("kafka", "options", name), f"energyws sets this one itself: {advice}")
+
+
+def _check_redacted(path: KeyPath, value: object, problems: Problems) -> None:
+    # Else the output of `check-config`, saved as a file, would make *** the secret.
+    if value == REDACTED and is_secret(path):
+        problems.add(path, f"{REDACTED} stands for a secret left out: put in the real one")
+
+
+def _check_ports(server: dict[str, Any], admin: dict[str, Any], problems: Problems) -> None:
+    try:
+        ports = {int(server.get("port", Server().port)), int(admin.get("port", Admin().port))}
+    except (TypeError, ValueError):
+        return
+    hosts = str(server.get("host", Server().host)), str(admin.get("host", Admin().host))
+    if len(ports) == 1 and ports != {0} and _overlap(*hosts):
+        path = ("admin", "port") if ("admin", "port") in problems.places else ("server", "port")
+        problems.add(
+            path,
+            f"server.port and admin.port are both {ports.pop()} on the same host: change one",
+        )
+
+
+def _check_origins(listed: object, problems: Problems) -> None:
+    for index, text in enumerate(listed if isinstance(listed, list) else []):
+        path = ("server", "allowed_origins", index)
+        if isinstance(text, str) and not problems.wrong(path):
+            try:
+                normalised(text)
+            except NoOrigin as error:
+                problems.add(path, f"found {problems.found(path, text)}: {error}")
+
+
+def _overlap(one: str, other: str) -> bool:
+    names = {one, other}
+    # Bound to ::, a socket takes IPv4 too (IPV6_V6ONLY is off by default on Linux).
+    if len(names) == 1 or "::" in names:
+        return True
+    if "0.0.0.0" in names:
+        return not any(":" in name for name in names)
+    return names in ({"localhost", "127.0.0.1"}, {"localhost", "::1"})
+
+
+def _warnings(settings: Settings) -> Iterator[str]:
+    auth = settings.auth
+    if auth.issuers:
+        # Of jwt_secret nothing is said: energy-ws had to have a placeholder there.
+        if auth.jwt_secret_previous is not None:
+            yield "auth.jwt_secret_previous: not used beside auth.issuers; remove it"
+    else:
+        for key, secret in secrets(auth).items():
+            if secret is not None:
+                yield from _secret_warnings(f"auth.{key}", secret)
+        if auth.jwt_secret is not None and auth.jwt_secret == auth.jwt_secret_previous:
+            yield (
+                "auth.jwt_secret_previous: the same as auth.jwt_secret, so it adds nothing; "
+                "remove it"
+            )
+    if auth.scope_prefix is not None and auth.scope_prefix != auth.scope_prefix.strip():
+        yield "auth.scope_prefix: begins or ends with white space, which no scope does"
+    if NULL in settings.server.allowed_origins:
+        yield (
+            "server.allowed_origins: null is what browsers send for files and sandboxed frames, "
+            "also for those of other sites"
+        )
+    if auth.issuer is not None and auth.jwks_url is None:
+        yield "auth.issuer: not used without auth.jwks_url; remove it"
+    for each in auth.issuers:
+        parts = urlsplit(each.jwks_url)
+        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+            yield (
+                f"auth.issuers: the keys of {shown(each.issuer)} come over http://, where anyone "
+                "on the way can replace them: use https://"
+            )
+    token = settings.admin.token
+    if token is not None and (token != token.strip() or not token.isprintable()):
+        yield "admin.token: begins or ends with white space, or holds what no request can carry"
+
+
+def _secret_warnings(key: str, secret: str) -> Iterator[str]:
+    if len(secret.encode()) < _SECRET_BYTES:
+        yield (
+            f"{key}: shorter than {_SECRET_BYTES} bytes, so it can be guessed "
+            "(RFC 7518, section 3.2): make one with `openssl rand -base64 32`"
+        )
+    if secret != secret.strip():
+        yield f"{key}: begins or ends with white space, which is part of the secret"
+    if secret.startswith("\ufeff"):
+        yield f"{key}: begins with a byte order mark, which is part of the secret"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

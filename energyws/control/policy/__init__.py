@@ -1,0 +1,1 @@
+"""What to do about the children, decided from what was seen of them. No I/O, no clock."""

@@ -1,0 +1,55 @@
+"""Whether a running child hangs; no I/O, no clock.
+
+A child counts as hung when its heartbeat stands still and so does its CPU time; one that computes
+but does not beat is starved or stuck, and gets much longer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from energyws.process.board import State
+from energyws.settings import Supervision
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a running child shows: its state, its heartbeat counter, CPU seconds it has used.
+
+    full: it accepts nobody, because its descriptors have run out.
+    """
+
+    state: State
+    beat: int
+    cpu_seconds: float
+    connections: int = 0
+    full: bool = False
+
+
+class Heartbeat:
+    """Looks at one child's beats. Times are monotonic seconds."""
+
+    def __init__(self, now: float) -> None:
+        self._beat = -1
+        self._beat_at = now
+        self._cpu_seconds = 0.0
+        self._cpu_at = now
+
+    def forgive(self, seconds: float) -> None:
+        """Nobody has looked for so long."""
+        self._beat_at += seconds
+        self._cpu_at += seconds
+
+    def look(self, beat: Beat, now: float, rules: Supervision) -> str | None:
+        """Why this child must be killed; None: it lives."""
+        if beat.beat != self._beat:
+            self._beat, self._beat_at = beat.beat, now
+        if beat.cpu_seconds != self._cpu_seconds:
+            self._cpu_seconds, self._cpu_at = beat.cpu_seconds, now
+        silent = now - self._beat_at
+        idle = now - self._cpu_at
+        if min(silent, idle) >= rules.hang_seconds:
+            return f"no heartbeat and no CPU time for {silent:.1f} s"
+        if silent >= rules.starved_seconds:
+            return f"no heartbeat for {silent:.1f} s, although it computes"
+        return None

@@ -1,0 +1,62 @@
+"""Settings that are tried by a process of their own before running ones are given them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import Final
+
+import orjson
+
+from energyws.control.children.spawn import PREFLIGHT_COMMAND, sealed_file
+from energyws.errors import ConfigError
+from energyws.settings import Settings, dumps
+
+PREFLIGHT_SECONDS: Final = 20.0
+
+
+class Preflight:
+    """One after the other; pid: of the process that tries, while there is one."""
+
+    def __init__(self, command: Sequence[str] = PREFLIGHT_COMMAND) -> None:
+        self._command = command
+        self.pid: int | None = None
+
+    async def of(self, settings: Settings) -> None:
+        """Raises ConfigError if children could not use these, or nobody can tell."""
+        said = await self._run(settings)
+        try:
+            faults = orjson.loads(said)
+        except orjson.JSONDecodeError:
+            raise ConfigError(["the settings could not be tried: see the log"]) from None
+        if faults:
+            faulty, _ = faults[0]
+            raise ConfigError([problem for _, problem in faults], faulty)
+
+    async def _run(self, settings: Settings) -> bytes:
+        descriptor = sealed_file(dumps(settings))
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                f"--settings-fd={descriptor}",
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                pass_fds=[descriptor],
+            )
+        except OSError as error:
+            raise ConfigError([f"the settings could not be tried: {error.strerror}"]) from None
+        finally:
+            os.close(descriptor)
+        self.pid = process.pid
+        try:
+            async with asyncio.timeout(PREFLIGHT_SECONDS):
+                said, _ = await process.communicate()
+                return said
+        except TimeoutError:
+            raise ConfigError([f"not tried within {PREFLIGHT_SECONDS:g} s: try again"]) from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            self.pid = None

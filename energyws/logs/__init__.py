@@ -1,0 +1,1 @@
+"""Log events, their formats, the thread that writes them, and rate limits."""

@@ -1,0 +1,1 @@
+"""What crosses a client's connection: HTTP, WebSocket frames, messages, positions. No I/O."""

@@ -1,0 +1,212 @@
+"""Compression that is shared: permessage-deflate (RFC 7692) without a context of the server's.
+
+With `server_no_context_takeover` a message's compressed form depends on nothing that the connection
+has seen. So it is made once and is the same for every client, as the frame itself is. What clients
+compress may refer to their earlier messages: what is kept for that is the end of those, as text.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from energyws.errors import EnergywsError
+from energyws.protocol.frame import TEXT, encode
+
+# RFC 7692 section 6: of a compressed message's first frame.
+RSV1: Final = 0x40
+# 4 KiB: all of an ordinary record, and clients that ask for less than zlib's 32 KiB can be served.
+WINDOW_BITS: Final = 12
+_LEVEL: Final = 6
+# Enough for the window; zlib's default would clear 128 KiB for every record.
+_MEMORY_LEVEL: Final = 5
+# RFC 7692 section 7.2.1: an empty block that each message ends with, and that is not sent.
+_TAIL: Final = b"\x00\x00\xff\xff"
+# The same as a last block: an inflater that does not come to its end has met half a message.
+_END: Final = b"\x01\x00\x00\xff\xff"
+# A message may have several last blocks (section 7.2.3.4). An honest sender makes one per flush.
+_MAX_STREAMS: Final = 64
+# How far back deflate data may refer (RFC 1951 section 2).
+_WINDOW_BYTES: Final = 1 << 15
+
+_NAME: Final = "permessage-deflate"
+_NO_TAKEOVER: Final = "client_no_context_takeover"
+_ACCEPTED: Final = f"{_NAME}; server_no_context_takeover"
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
+# Section 7.1.2: 8 to 15, without leading zeros.
+_BITS: Final = re.compile(r"[89]|1[0-5]", re.ASCII)
+_Parameters = list[tuple[str, str | None]]
+
+
+class BadOffer(EnergywsError):
+    """A Sec-WebSocket-Extensions header that is none."""
+
+
+class BadDeflate(EnergywsError):
+    """Bytes that are no compressed message."""
+
+
+class TooLong(EnergywsError):
+    """A message that is longer than it may be."""
+
+
+def negotiate(headers: Iterable[str]) -> str | None:
+    """The answer to a handshake's Sec-WebSocket-Extensions headers; None: no compression.
+
+    The first offer that can be accepted is (RFC 7692 section 7.1); raises BadOffer for what RFC
+    6455 section 9.1 does not allow.
+    """
+    offers = [_offer(text) for header in headers for text in header.split(",") if text.strip()]
+    answers = (_answer(parameters) for name, parameters in offers if name == _NAME)
+    return next((answer for answer in answers if answer is not None), None)
+
+
+def _offer(text: str) -> tuple[str, _Parameters]:
+    # A quoted value must be a token once it is unquoted, so it has no comma and no semicolon.
+    name, *parameters = (part.strip(" \t") for part in text.split(";"))
+    return _token(name), [_parameter(part) for part in parameters]
+
+
+def _parameter(text: str) -> tuple[str, str | None]:
+    name, equals, value = (part.strip(" \t") for part in text.partition("="))
+    if not equals:
+        return _token(name), None
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        value = re.sub(r"\\(.)", r"\1", value[1:-1])
+    return _token(name), _token(value)
+
+
+def _token(text: str) -> str:
+    if not _TOKEN.fullmatch(text):
+        raise BadOffer(f"Sec-WebSocket-Extensions: {text[:64]!r} is no token")
+    return text
+
+
+def _answer(parameters: _Parameters) -> str | None:
+    """What accepts one offer; None declines it."""
+    given = dict(parameters)
+    if len(given) < len(parameters):
+        return None
+    # Section 7.1.1.2 allows this answer to clients that have not offered it; some then give up.
+    answer = f"{_ACCEPTED}; {_NO_TAKEOVER}" if _NO_TAKEOVER in given else _ACCEPTED
+    for name, value in given.items():
+        match name:
+            case "server_no_context_takeover" | "client_no_context_takeover":
+                valid = value is None
+            case "server_max_window_bits":
+                valid = _bits(value) >= WINDOW_BITS
+                answer = f"{answer}; {name}={WINDOW_BITS}"
+            case "client_max_window_bits":
+                # Any will do: what comes is inflated with the largest window.
+                valid = value is None or _bits(value) > 0
+            case _:
+                valid = False
+        if not valid:
+            return None
+    return answer
+
+
+def _bits(value: str | None) -> int:
+    """The size of a window; 0 for what is none."""
+    return int(value) if value is not None and _BITS.fullmatch(value) else 0
+
+
+def deflate(payload: bytes) -> bytes:
+    """The payload of the compressed message (RFC 7692 section 7.2.1)."""
+    compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, -WINDOW_BITS, _MEMORY_LEVEL)
+    data = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    return data.removesuffix(_TAIL)
+
+
+def takes_over(answer: str | None) -> bool:
+    """Whether a client that got this answer may refer to its earlier messages (section 7.1.1.2)."""
+    return answer is not None and _NO_TAKEOVER not in answer
+
+
+def window_after(window: bytes, message: bytes) -> bytes:
+    """What the next message may refer to."""
+    return (window + message)[-_WINDOW_BYTES:]
+
+
+def inflate(data: bytes, max_bytes: int, window: bytes = b"") -> bytes:
+    """The message in a compressed message's payload (RFC 7692 section 7.2.2).
+
+    window: what it may refer to. Never makes more than max_bytes + 1 bytes of it; raises TooLong
+    and BadDeflate.
+    """
+    parts: list[bytes] = []
+    room = max_bytes + 1
+    left = data + _TAIL + _END
+    for _ in range(_MAX_STREAMS):
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS, zdict=window)
+        try:
+            part = inflater.decompress(left, room)
+        except zlib.error:
+            raise BadDeflate("no deflate data") from None
+        room -= len(part)
+        if room <= 0:
+            raise TooLong(f"more than {max_bytes} bytes")
+        parts.append(part)
+        left = inflater.unused_data
+        if not inflater.eof:
+            raise BadDeflate("deflate data that has no end")
+        if not left:
+            return b"".join(parts)
+        # The next stream may refer to what this one said.
+        window = window_after(window, part)
+    raise BadDeflate(f"more than {_MAX_STREAMS} streams")
+
+
+def shrink(frames: bytes) -> bytes:
+    """The same whole frames, each text compressed that is the smaller for it."""
+    return b"".join(_shrunk(whole, payload) for whole, payload in _split(frames))
+
+
+def _shrunk(whole: bytes, payload: bytes) -> bytes:
+    if whole[0] != 0x80 | TEXT:
+        return whole
+    small = deflate(payload)
+    return encode(RSV1 | TEXT, small) if len(small) < len(payload) else whole
+
+
+def _split(frames: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Each frame and its payload; they are a server's, so without masks."""
+    at = 0
+    while at < len(frames):
+        size, begin = frames[at + 1], at + 2
+        if size >= 126:
+            begin += 2 if size == 126 else 8
+            size = int.from_bytes(frames[at + 2 : begin], "big")
+        end = begin + size
+        yield frames[at:end], frames[begin:end]
+        at = end
+
+
+class Shrinker:
+    """`shrink`, remembering what it made last: clients that catch up ask for the same again.
+
+    max_bytes: of all that is remembered, both forms of it. What it could not remember stays as it
+    is: compressing it for one client after the other would cost more than it saves.
+    """
+
+    __slots__ = ("_bytes", "_known", "_max_bytes")
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._known: dict[bytes, bytes] = {}
+
+    def __call__(self, frames: bytes) -> bytes:
+        """The compressed form of these whole frames, or themselves where they are too large."""
+        if 2 * len(frames) > self._max_bytes:
+            return frames
+        small = self._known.get(frames)
+        if small is None:
+            small = self._known[frames] = shrink(frames)
+            self._bytes += len(frames) + len(small)
+            while self._bytes > self._max_bytes:
+                oldest = next(iter(self._known))
+                self._bytes -= len(oldest) + len(self._known.pop(oldest))
+        return small

@@ -1,0 +1,172 @@
+"""The head of an HTTP request, judged: RFC 9112 (sections 2 to 6), RFC 9110 and RFC 6455.
+
+What comes is cut into heads here, within limits, and the request line is read here. The caller has
+httptools read the fields: it knows no limits of its own, and takes some of what these sections
+forbid. A body is never read.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from multidict import CIMultiDict
+
+from energyws.errors import (
+    BAD_REQUEST,
+    HEADERS_TOO_LARGE,
+    NOT_IMPLEMENTED,
+    URI_TOO_LONG,
+    VERSION_NOT_SUPPORTED,
+    EnergywsError,
+    ErrorCode,
+)
+
+MAX_HEAD_BYTES: Final = 16 * 1024
+# A token of MAX_TOKEN_BYTES in the query, and positions beside it.
+MAX_TARGET_BYTES: Final = 12 * 1024
+MAX_FIELDS: Final = 100
+
+# RFC 9110 section 9.1, and PATCH (RFC 5789).
+_METHODS: Final = frozenset(
+    ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+)
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+# RFC 9112 section 3: one blank each; a target has no controls, no blanks, and ASCII only.
+_LINE: Final = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
+# What has come so far of a method, or of what follows it.
+_BEGINNING: Final = re.compile(rb"\r|" + _TOKEN + rb"(?: [^\r\n]*\r?)?")
+_LONGEST_METHOD: Final = 32
+# RFC 9112 section 3.2.2.
+_ABSOLUTE: Final = re.compile(r"(?:https?|wss?)://[^/?]+(?=[/?]|\Z)", re.IGNORECASE)
+# RFC 3986 section 3.2.2, and a port; empty where the target has no authority.
+_HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]*)(?::[0-9]*)?")
+# RFC 6455 section 11.3, RFC 6454 section 7.3: of two, which one counts depends on whom one asks.
+_SINGLE: Final = ("Sec-WebSocket-Key", "Sec-WebSocket-Version", "Origin")
+
+
+class BadRequest(EnergywsError):
+    """A request that is answered with `error`, and ends its connection."""
+
+    def __init__(self, error: ErrorCode, detail: str = "") -> None:
+        super().__init__(error.code)
+        self.error = error
+        self.detail = detail
+
+
+@dataclass(slots=True)
+class Request:
+    """A request's head. minor: of its version, HTTP/1.x. path: `*` for the asterisk-form, empty
+    for the authority-form."""
+
+    method: str
+    path: str
+    query: str
+    minor: int
+    headers: CIMultiDict[str]
+
+    @property
+    def persists(self) -> bool:
+        """Whether the client can send another request (RFC 9112 section 9.3).
+
+        A client of HTTP/1.0 that asks for it does without.
+        """
+        return self.minor > 0 and not self.has_body and "close" not in self.options()
+
+    @property
+    def has_body(self) -> bool:
+        """Whether there is more of it than its head (RFC 9112 section 6)."""
+        return (
+            "Transfer-Encoding" in self.headers
+            or self.headers.get("Content-Length", "0").strip("0") != ""
+        )
+
+    def options(self) -> set[str]:
+        """The options of Connection, in lower case."""
+        return self.tokens("Connection")
+
+    def tokens(self, name: str) -> set[str]:
+        """The members of a field that is a list of tokens, in lower case."""
+        values = ",".join(self.headers.getall(name, ()))
+        return {token.strip().lower() for token in values.split(",")}
+
+
+def head_size(data: bytes) -> int | None:
+    """The bytes of the head that `data` begins with; None while it is not whole.
+
+    Raises BadRequest for a beginning that no more bytes can make good.
+    """
+    end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
+    if end >= 0:
+        return end + 4
+    line, whole, _ = data[:MAX_HEAD_BYTES].partition(b"\r\n")
+    if len(line) > _LONGEST_METHOD + MAX_TARGET_BYTES:
+        raise BadRequest(URI_TOO_LONG)
+    if len(data) >= MAX_HEAD_BYTES:
+        raise BadRequest(HEADERS_TOO_LARGE)
+    if whole:
+        parse_line(data)
+    elif data and not _BEGINNING.fullmatch(line):
+        # TLS, for example, or another protocol.
+        raise BadRequest(BAD_REQUEST, "the request line is none")
+    if data.count(b"\n") != data.count(b"\r\n"):
+        raise BadRequest(BAD_REQUEST, "lines end with CR LF")
+    return None
+
+
+def parse_line(head: bytes) -> tuple[str, str, str, int]:
+    """Method, path, query and minor version of a head whose first line is whole.
+
+    Raises BadRequest, also for too many fields.
+    """
+    line, _, fields = head.partition(b"\r\n")
+    if len(line) > _LONGEST_METHOD + MAX_TARGET_BYTES:
+        raise BadRequest(URI_TOO_LONG)
+    # The blank line is two bytes more.
+    if fields.count(b"\r\n") - 1 > MAX_FIELDS:
+        raise BadRequest(HEADERS_TOO_LARGE)
+    found = _LINE.fullmatch(line)
+    if found is None:
+        raise BadRequest(BAD_REQUEST, "the request line is none")
+    method, target, major, minor = (part.decode("ascii") for part in found.groups())
+    if (major, minor) not in {("1", "1"), ("1", "0")}:
+        raise BadRequest(VERSION_NOT_SUPPORTED)
+    if method not in _METHODS:
+        raise BadRequest(NOT_IMPLEMENTED)
+    if len(target) > MAX_TARGET_BYTES:
+        raise BadRequest(URI_TOO_LONG)
+    path, query = _path(method, target)
+    return method, path, query, int(minor)
+
+
+def _path(method: str, target: str) -> tuple[str, str]:
+    """Path and query, whichever form the target has (RFC 9112 section 3.2)."""
+    if "#" in target:
+        raise BadRequest(BAD_REQUEST, "a target has no fragment")
+    if not target.startswith("/"):
+        if method == "CONNECT":
+            return "", ""
+        if method == "OPTIONS" and target == "*":
+            return target, ""
+        authority = _ABSOLUTE.match(target)
+        if authority is None:
+            raise BadRequest(BAD_REQUEST, "the target is none")
+        target = target[authority.end() :]
+    path, _, query = target.partition("?")
+    return path or "/", query
+
+
+def judged(request: Request) -> Request:
+    """The same request; raises BadRequest for fields that the parser takes and that may not be."""
+    headers = request.headers
+    hosts = headers.getall("Host", ())
+    # RFC 9112 section 3.2: HTTP/1.0 may do without.
+    if len(hosts) != 1 and (hosts or request.minor):
+        raise BadRequest(BAD_REQUEST, "exactly one Host header is needed")
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        raise BadRequest(BAD_REQUEST, "Host names no host")
+    for name in _SINGLE:
+        if len(headers.getall(name, ())) > 1:
+            raise BadRequest(BAD_REQUEST, f"{name} may come once")
+    return request

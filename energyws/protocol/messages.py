@@ -1,0 +1,314 @@
+"""The client protocol: bytes to typed messages, replies to frames. No I/O, no state.
+
+Client to server, JSON in text or binary frames; fields that are not named here are ignored:
+
+    {"type":"subscribe","streams":["energy"]}
+        "resume": {"energy": "<id>"}    everything after this position
+        "since": "2025-12-26T12:34:56Z" everything since this time (RFC 3339)
+        "last": 10                      the newest 10 frames first
+        "on_lag": "skip"                or "latest" or "disconnect": see OnLag
+    {"type":"unsubscribe","streams":["energy"]}
+    {"type":"ping"}
+    {"type":"auth","token":"<JWT>"}
+
+The first line of each is the seed's protocol and never changes; docs/protocol.md has the replies.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import orjson
+
+from energyws.errors import (
+    BAD_JSON,
+    BAD_MESSAGE,
+    UNKNOWN_TYPE,
+    EnergywsError,
+    ErrorCode,
+)
+from energyws.protocol import frame
+
+# Far more than any configuration has streams; bounds the work of one message.
+MAX_STREAMS: Final = 64
+MAX_LAST: Final = 1_000_000
+MAX_TOKEN_BYTES: Final = 8 * 1024
+# RFC 3339 section 5.6; datetime alone would take much else.
+_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_RFC3339: Final = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+_SPACE_FOR_PLUS: Final = re.compile(r"(?<=\d) (?=\d\d:\d\d\Z)", re.ASCII)
+
+
+class OnLag(Enum):
+    """What happens to a subscription that falls further behind than the ring reaches.
+
+    SKIP: a `lagged` message with the count and both positions, then live.
+    LATEST: the same, but whenever it falls behind at all: only the newest frame counts.
+    DISCONNECT: close 4008; the client resumes.
+    """
+
+    SKIP = "skip"
+    LATEST = "latest"
+    DISCONNECT = "disconnect"
+
+
+class Unrecovered(Enum):
+    """Why a `subscribed` reply says `recovered: false`."""
+
+    BAD_POSITION = "BAD_POSITION"
+    EPOCH_CHANGED = "EPOCH_CHANGED"
+    POSITION_AHEAD = "POSITION_AHEAD"
+    HISTORY_EXCEEDED = "HISTORY_EXCEEDED"
+    RETENTION = "RETENTION"
+
+
+class BadClientMessage(EnergywsError):
+    """A message that gets an `error` reply; the connection is kept."""
+
+    def __init__(self, error: ErrorCode, detail: str = "") -> None:
+        super().__init__(detail or error.message)
+        self.error = error
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """`resume`: a position's text per stream, not yet looked at; `last`: None or a count.
+
+    since_ms: None or milliseconds since the Unix epoch. At most one of the three is given.
+    """
+
+    streams: tuple[str, ...]
+    resume: dict[str, str]
+    last: int | None
+    on_lag: OnLag
+    since_ms: int | None = None
+
+    def wants_history(self, stream: str) -> bool:
+        """Whether it asks for more than the live frames of this stream."""
+        return stream in self.resume or self.last is not None or self.since_ms is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """Ends the subscriptions to these streams."""
+
+    streams: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Asks for a `pong`."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Renew:
+    """A fresh token for a connection whose own expires."""
+
+    token: str
+
+
+ClientMessage = Subscribe | Unsubscribe | Ping | Renew
+
+
+def parse(payload: bytes) -> ClientMessage:
+    """The message in a client's payload; raises BadClientMessage."""
+    try:
+        message = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise BadClientMessage(BAD_JSON, error.msg) from None
+    if type(message) is not dict:
+        raise BadClientMessage(BAD_JSON, f"a JSON {type(message).__name__}, not an object")
+    match message.get("type"):
+        case "ping":
+            return Ping()
+        case "subscribe":
+            return _subscribe(message)
+        case "unsubscribe":
+            return Unsubscribe(_streams(message))
+        case "auth":
+            return Renew(_token(message))
+        case str(other):
+            raise BadClientMessage(
+                UNKNOWN_TYPE,
+                f"{other[:40]!r}; known are subscribe, unsubscribe, ping and auth",
+            )
+        case _:
+            raise BadClientMessage(BAD_MESSAGE, "`type` must be a string")
+
+
+def parse_query(query: str) -> Subscribe | None:
+    """What the query string asks for: `subscribe=energy&resume=<id>`, `since=…` or `last=10`.
+
+    With several streams (`subscribe=a,b`) each resume names its own: `resume=a:<id>&resume=b:<id>`.
+    None where it asks for nothing; raises BadClientMessage.
+    """
+    pairs = parse_qsl(query, keep_blank_values=True)
+    values: dict[str, list[str]] = {}
+    for key, value in pairs:
+        values.setdefault(key, []).append(value)
+    named = [name for value in values.get("subscribe", []) for name in value.split(",") if name]
+    streams = list(dict.fromkeys(named))
+    if not streams:
+        return None
+    message: dict[str, Any] = {"streams": streams}
+    if "resume" in values:
+        message["resume"] = dict(_query_resume(value, streams) for value in values["resume"])
+    if "last" in values:
+        text = values["last"][-1]
+        # Bounded, because int() itself refuses thousands of digits.
+        digits = text.isascii() and text.isdigit() and len(text) < 20
+        message["last"] = int(text) if digits else text
+    if "since" in values:
+        # A plus that was not escaped reads as a space; before a zone it can be nothing else.
+        message["since"] = _SPACE_FOR_PLUS.sub("+", values["since"][-1])
+    if "on_lag" in values:
+        message["on_lag"] = values["on_lag"][-1]
+    return _subscribe(message)
+
+
+def _query_resume(value: str, streams: list[str]) -> tuple[str, str]:
+    stream, colon, position = value.rpartition(":")
+    if colon:
+        return stream, position
+    if len(streams) == 1:
+        return streams[0], value
+    raise BadClientMessage(BAD_MESSAGE, "`resume` must be `stream:id` where streams are several")
+
+
+def _subscribe(message: dict[str, Any]) -> Subscribe:
+    streams = _streams(message)
+    resume = message.get("resume")
+    if resume is None:
+        resume = {}
+    if type(resume) is not dict or not all(type(text) is str for text in resume.values()):
+        raise BadClientMessage(BAD_MESSAGE, "`resume` must be an object of stream: id")
+    if stray := [name for name in resume if name not in streams]:
+        raise BadClientMessage(
+            BAD_MESSAGE, f"`resume` names {stray[0][:64]!r}, which `streams` does not"
+        )
+    last = message.get("last")
+    if last is not None and not (type(last) is int and 0 <= last <= MAX_LAST):
+        raise BadClientMessage(BAD_MESSAGE, f"`last` must be an integer from 0 to {MAX_LAST}")
+    since = message.get("since")
+    if bool(resume) + (last is not None) + (since is not None) > 1:
+        raise BadClientMessage(BAD_MESSAGE, "`resume`, `since` and `last` exclude each other")
+    on_lag = message.get("on_lag")
+    try:
+        on_lag = OnLag.SKIP if on_lag is None else OnLag(on_lag)
+    except ValueError:
+        raise BadClientMessage(BAD_MESSAGE, "`on_lag` must be skip, latest or disconnect") from None
+    return Subscribe(streams, resume, last, on_lag, None if since is None else _since(since))
+
+
+def _since(text: object) -> int:
+    if type(text) is str and _RFC3339.fullmatch(text):
+        try:
+            moment = datetime.fromisoformat(text.upper())
+            # Rounded down: a record's time has no more than milliseconds, and one that was cut
+            # to the same millisecond may be later. Before the epoch is the same as at it.
+            return max(0, (moment - _UNIX_EPOCH) // timedelta(milliseconds=1))
+        except ValueError:
+            pass
+    raise BadClientMessage(
+        BAD_MESSAGE, "`since` must be an RFC 3339 time such as 2025-12-26T12:34:56Z"
+    )
+
+
+def _streams(message: dict[str, Any]) -> tuple[str, ...]:
+    streams = message.get("streams")
+    if (
+        type(streams) is not list
+        or not 0 < len(streams) <= MAX_STREAMS
+        or not all(type(name) is str for name in streams)
+    ):
+        raise BadClientMessage(
+            BAD_MESSAGE, f"`streams` must be a list of 1 to {MAX_STREAMS} stream names"
+        )
+    return tuple(dict.fromkeys(streams))
+
+
+def _token(message: dict[str, Any]) -> str:
+    token = message.get("token")
+    if type(token) is not str or not 0 < len(token) <= MAX_TOKEN_BYTES:
+        raise BadClientMessage(
+            BAD_MESSAGE, f"`token` must be a string of at most {MAX_TOKEN_BYTES} characters"
+        )
+    return token
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """What a `subscribed` reply tells of one stream.
+
+    position: where delivery begins.
+    recovered: None where nothing was asked back; replayed: how many frames, at most, come before
+    live ones. missing: how many records of each partition, at most; None where nobody can tell.
+    """
+
+    position: str
+    recovered: bool | None = None
+    replayed: int = 0
+    reason: Unrecovered | None = None
+    earliest: str | None = None
+    missing: tuple[int, ...] | None = None
+
+
+def subscribed(streams: dict[str, Subscribed]) -> bytes:
+    """The frame that answers `subscribe`."""
+    positions: dict[str, dict[str, object]] = {}
+    for name, state in streams.items():
+        told: dict[str, object] = {"position": state.position}
+        if state.recovered is not None:
+            told |= {"recovered": state.recovered, "replayed": state.replayed}
+        if state.reason is not None:
+            told |= {
+                "reason": state.reason.value,
+                "earliest": state.earliest,
+                "missing": state.missing,
+            }
+        positions[name] = told
+    return frame.text({"type": "subscribed", "streams": list(streams), "positions": positions})
+
+
+def unsubscribed(streams: Iterable[str]) -> bytes:
+    """The frame that answers `unsubscribe`."""
+    return frame.text({"type": "unsubscribed", "streams": list(streams)})
+
+
+def pong(timestamp_ms: int) -> bytes:
+    """The frame that answers `ping`."""
+    return frame.text({"type": "pong", "timestamp": frame.rfc3339(timestamp_ms)})
+
+
+def authenticated(expires_at_ms: int) -> bytes:
+    """The frame that answers `auth`."""
+    return frame.text({"type": "authenticated", "expires": frame.rfc3339(expires_at_ms)})
+
+
+def error_body(error: ErrorCode, detail: str = "") -> bytes:
+    """The error object as JSON: the body of an HTTP refusal."""
+    return _coded("error", error, detail)
+
+
+def error(code: ErrorCode, detail: str = "") -> bytes:
+    """The frame that carries a code: an `error`, or a `notice` where the table of codes says so."""
+    return frame.encode(frame.TEXT, _coded("notice" if code.notice else "error", code, detail))
+
+
+def _coded(kind: str, code: ErrorCode, detail: str) -> bytes:
+    message = f"{code.message}: {detail}" if detail else code.message
+    return orjson.dumps({"type": kind, "message": message, "code": code.code})
+
+
+def reconnect(after_ms: int) -> bytes:
+    """The frame that asks a client to come back after `after_ms` milliseconds."""
+    return frame.text({"type": "reconnect", "after_ms": after_ms})

@@ -1,0 +1,130 @@
+"""The embedded broker as a child process, seen from its parent."""
+
+from __future__ import annotations
+
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Final, Self
+
+import orjson
+
+from energyws.testing.embedded_broker import BrokerError
+
+# Seconds: a start takes 0.1 on an idle machine, a command less than a millisecond.
+_START_TIMEOUT: Final = 20.0
+_CALL_TIMEOUT: Final = 10.0
+_CLOSE_TIMEOUT: Final = 5.0
+
+
+class BrokerProcess:
+    """`python -m energyws.testing.embedded_broker` with these topics (name → partitions).
+
+    It is ready when built.
+
+    It runs in a session of its own, so Ctrl-C at a terminal reaches its parent only, which
+    closes it when nothing needs it any more. Raises BrokerError when it does not start.
+    """
+
+    def __init__(self, topics: Mapping[str, int]) -> None:
+        command = [sys.executable, "-m", "energyws.testing.embedded_broker"]
+        for name, partitions in topics.items():
+            command += ["--topic", f"{name}:{partitions}"]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+        )
+        try:
+            self._bootstrap = str(self._answer(_START_TIMEOUT)["bootstrap"])
+        except BaseException:
+            self.kill()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def bootstrap(self) -> str:
+        """`127.0.0.1:PORT`."""
+        return self._bootstrap
+
+    @property
+    def pid(self) -> int:
+        """The process id of the broker."""
+        return self._process.pid
+
+    def call(self, op: str, **arguments: Any) -> None:
+        """Have the broker do one thing: the name and arguments of a method of EmbeddedBroker.
+
+        Raises BrokerError when the broker refuses, has ended or does not answer.
+        """
+        assert self._process.stdin is not None
+        if self._process.stdin.closed:
+            raise BrokerError("the embedded broker is closed")
+        try:
+            self._process.stdin.write(orjson.dumps({"op": op, **arguments}) + b"\n")
+        except BrokenPipeError:
+            raise self._ended() from None
+        answer = self._answer(_CALL_TIMEOUT)
+        if not answer["ok"]:
+            raise BrokerError(str(answer["error"]))
+
+    def close(self) -> None:
+        """End the broker and wait for it, with SIGKILL if need be; again is fine."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(_CLOSE_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._reap()
+
+    def kill(self) -> None:
+        """End the broker with SIGKILL, as a crash would."""
+        self._process.kill()
+        self._reap()
+
+    def _reap(self) -> None:
+        self._process.wait()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.stdout.close()
+
+    def _answer(self, timeout: float) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + timeout
+        line = b""
+        while not line.endswith(b"\n"):
+            left = max(0.0, deadline - time.monotonic())
+            if not select.select([self._process.stdout], [], [], left)[0]:
+                raise BrokerError(f"the embedded broker did not answer within {timeout:g} s")
+            piece = self._process.stdout.read(65536)
+            if not piece:
+                raise self._ended()
+            line += piece
+        answer: dict[str, Any] = orjson.loads(line)
+        return answer
+
+    def _ended(self) -> BrokerError:
+        try:
+            status = self._process.wait(_CLOSE_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            return BrokerError("the embedded broker closed its standard output")
+        return BrokerError(
+            f"the embedded broker has ended with status {status}: see its standard error"
+        )

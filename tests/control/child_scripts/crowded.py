@@ -1,0 +1,16 @@
+"""A child that says that it has more clients than its share."""
+
+from __future__ import annotations
+
+from energyws.process.board import Field
+from workers.runtime import Runtime, run
+
+
+async def main(child: Runtime) -> None:
+    child.row[Field.CONNECTIONS] = 100
+    child.ready()
+    await child.drain.wait()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,14 @@
+"""A child that cannot start, and says so."""
+
+from __future__ import annotations
+
+from energyws.errors import BootError
+from workers.runtime import Runtime, run
+
+
+async def main(child: Runtime) -> None:
+    raise BootError("the moon is in the wrong phase")
+
+
+if __name__ == "__main__":
+    run(main)

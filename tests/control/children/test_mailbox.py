@@ -1,0 +1,102 @@
+"""Orders to a child that does not read: none is lost, none comes twice, none out of order."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from energyws.control.children.mailbox import Mailbox
+from energyws.process.control_messages import (
+    Adopt,
+    ControlMessage,
+    Leave,
+    Shed,
+    ShutdownMode,
+    unpack,
+)
+from energyws.settings import Kafka, Settings, Stream
+
+SETTINGS = Settings(kafka=Kafka(brokers="b", topic="t"))
+
+
+class Child:
+    """The other end; it reads when it is told to."""
+
+    def __init__(self) -> None:
+        ours, self.socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        self.socket.setblocking(False)
+        self.mailbox = Mailbox("worker-0", ours)
+
+    def read(self) -> list[ControlMessage]:
+        """All that is there by now."""
+        found = []
+        while True:
+            try:
+                data = self.socket.recv(1 << 20)
+            except BlockingIOError:
+                return found
+            found.append(unpack(data))
+
+    def fill(self) -> list[ControlMessage]:
+        """Send until nothing further has room; what was sent."""
+        sent: list[ControlMessage] = []
+        while not self.mailbox._waiting:
+            sent.append(Shed(len(sent)))
+            assert self.mailbox.put(sent[-1])
+        return sent
+
+
+@pytest.fixture
+def child() -> Iterator[Child]:
+    made = Child()
+    yield made
+    made.mailbox.close()
+    made.socket.close()
+
+
+def test_order_is_sent_at_once(child: Child) -> None:
+    assert child.mailbox.put(Leave(ShutdownMode.STOP))
+    assert child.read() == [Leave(ShutdownMode.STOP)]
+
+
+def test_what_has_no_room_is_sent_later_and_in_order(child: Child) -> None:
+    sent = child.fill()
+    wanted = [Adopt(SETTINGS), Leave(ShutdownMode.RETIRE)]
+    for order in wanted:
+        assert child.mailbox.put(order)
+    assert child.read() == sent[:-1]
+    assert child.mailbox.flush() == set()
+    assert child.read() == [sent[-1], *wanted]
+    child.mailbox.flush()
+    assert child.read() == []
+
+
+def test_newer_order_of_a_kind_replaces_one_that_waits(child: Child) -> None:
+    sent = child.fill()
+    other = Settings(kafka=Kafka(brokers="c", topic="t"))
+    for order in (Adopt(SETTINGS), Leave(ShutdownMode.RETIRE), Adopt(other)):
+        child.mailbox.put(order)
+    assert child.read() == sent[:-1]
+    child.mailbox.flush()
+    assert child.read() == [sent[-1], Leave(ShutdownMode.RETIRE), Adopt(other)]
+
+
+def test_order_larger_than_any_datagram_is_refused(
+    child: Child, caplog: pytest.LogCaptureFixture
+) -> None:
+    streams = {f"stream-{number}": Stream(topic="t" * 200) for number in range(3000)}
+    with caplog.at_level(logging.WARNING):
+        assert not child.mailbox.put(Adopt(Settings(kafka=Kafka(brokers="b"), streams=streams)))
+        assert child.mailbox.put(Leave(ShutdownMode.STOP))
+    assert child.read() == [Leave(ShutdownMode.STOP)]
+    assert [record.getMessage() for record in caplog.records] == ["order not delivered"]
+
+
+def test_child_that_has_ended_is_no_reason_for_another(child: Child) -> None:
+    child.socket.close()
+    assert child.mailbox.put(Adopt(SETTINGS))
+    assert child.mailbox.flush() == set()

@@ -1,0 +1,660 @@
+"""The fleet's policy, by tables and properties; time is a number here."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from energyws.control.policy.actions import (
+    Action,
+    Crowded,
+    Exit,
+    Halt,
+    Kill,
+    Release,
+    Replaced,
+    Send,
+    Start,
+    Steer,
+    describe,
+)
+from energyws.control.policy.fleet import MAX_PROCESSES, WARM_SECONDS, Fleet
+from energyws.control.policy.heartbeat import Beat
+from energyws.control.policy.slots import CONSUMER, worker_name
+from energyws.errors import ExitCode
+from energyws.process.board import State
+from energyws.process.control_messages import Leave, Shed, ShutdownMode
+from energyws.settings import Kafka, Server, Settings, Supervision
+
+NAMES = ("consumer", "worker-0", "worker-1")
+RULES = Supervision(
+    hang_seconds=5,
+    starved_seconds=60,
+    crash_loop_count=5,
+    crash_loop_seconds=30,
+    backoff_max_seconds=4,
+)
+SETTINGS = Settings(
+    kafka=Kafka(brokers="b", topic="t"),
+    server=Server(drain_seconds=10, close_timeout_seconds=1, handshake_timeout_seconds=1),
+    supervision=RULES,
+)
+Said = tuple[str, ...]
+
+
+def said(actions: Sequence[Action], names: dict[int, str]) -> list[Said]:
+    """Actions in short, with names in place of numbers."""
+    short: list[Said] = []
+    for action in actions:
+        match action:
+            case Start(_, name, _, successor):
+                short.append(("start", name, *(["successor"] if successor else [])))
+            case Send(process, Leave(how)):
+                short.append(("leave", names[process], how.value))
+            case Send(process, Shed(count)):
+                short.append(("shed", names[process], str(count)))
+            case Kill(process, _):
+                short.append(("kill", names[process]))
+            case Steer(slots):
+                short.append(("steer", *map(str, slots)))
+            case Release(slot):
+                short.append(("release", str(slot)))
+            case Replaced(name, why):
+                short.append(("not replaced" if why else "replaced", name))
+            case Crowded(processes):
+                short.append(("crowded", str(processes)))
+            case Halt(code, why):
+                short.append(("halt", code.name, why))
+    return short
+
+
+class Play:
+    """A fleet whose children are ready at once and beat, in steps of a quarter of a second."""
+
+    def __init__(self, workers: int = 2, rng: float = 1.0, limit: int = MAX_PROCESSES) -> None:
+        self.fleet = Fleet(SETTINGS, workers, lambda: rng, limit)
+        self.now = 100.0
+        self.names: dict[int, str] = {}
+        self.states: dict[int, State] = {}
+        self.beats: dict[int, int] = {}
+        self.cpu: dict[int, float] = {}
+        self.loads: dict[str, int] = {}
+        self.full: set[str] = set()
+        self.slow = False
+        self.actions: list[Action] = []
+
+    def step(self, *exits: Exit) -> list[Said]:
+        for each in exits:
+            del self.states[each.process]
+        seen = {
+            number: Beat(
+                state,
+                self.beats[number],
+                self.cpu[number],
+                self.loads.get(self.names[number], 0),
+                self.names[number] in self.full,
+            )
+            for number, state in self.states.items()
+        }
+        self.actions = self.fleet.step(self.now, seen, exits)
+        for action in self.actions:
+            if isinstance(action, Start):
+                number = action.process
+                self.names[number] = action.name
+                self.states[number] = State.STARTING if self.slow else State.READY
+                self.beats[number], self.cpu[number] = 0, 0.0
+        return said(self.actions, self.names)
+
+    def started(self, workers: int = 2) -> Play:
+        """Everybody runs, and connections go to all."""
+        self.step()
+        self.step()
+        return self
+
+    def pass_seconds(
+        self, seconds: float, *, silent: Sequence[str] = (), idle: Sequence[str] = ()
+    ) -> list[Said]:
+        actions = []
+        for _ in range(round(seconds * 4)):
+            self.now += 0.25
+            for number in self.states:
+                self.beats[number] += self.names[number] not in silent
+                self.cpu[number] += 0.01 * (self.names[number] not in idle)
+            actions += self.step()
+        return actions
+
+    def number(self, name: str) -> int:
+        """The newest process of that name."""
+        return max(number for number, each in self.names.items() if each == name)
+
+    def running(self, name: str) -> bool:
+        return any(self.names[number] == name for number in self.states)
+
+    def crash(self, name: str, status: int = -signal.SIGKILL) -> list[Said]:
+        return self.step(Exit(self.number(name), status))
+
+    def end(self, *numbers: int) -> list[Said]:
+        return self.step(*(Exit(number, 0) for number in numbers))
+
+
+def test_everything_is_started_in_order() -> None:
+    assert Play().step() == [("steer", "0", "1"), *(("start", name) for name in NAMES)]
+
+
+def test_steady_children_are_left_alone() -> None:
+    assert Play().started().pass_seconds(600) == []
+
+
+def test_first_crash_is_answered_at_once() -> None:
+    play = Play().started()
+    play.pass_seconds(5)
+    assert play.crash("worker-0") == [("steer", "1"), ("start", "worker-0")]
+    assert play.step() == [("steer", "0", "1")]
+
+
+def test_further_crashes_are_answered_later_and_later() -> None:
+    play = Play().started()
+    waits = []
+    for _ in range(3):
+        play.crash("worker-0")
+        began = play.now
+        while not play.running("worker-0"):
+            play.pass_seconds(0.25)
+        waits.append(play.now - began)
+    assert waits == [0.0, 0.25, 0.5]
+
+
+def test_backoff_never_exceeds_its_bound() -> None:
+    play = Play().started()
+    for _ in range(12):
+        # Far enough apart to be no loop, close enough to be remembered.
+        play.pass_seconds(12)
+        play.crash("worker-0")
+        began = play.now
+        while not play.running("worker-0"):
+            play.pass_seconds(0.25)
+        assert play.now - began <= RULES.backoff_max_seconds
+
+
+def test_shorter_backoff_counts_for_the_pause_that_has_begun() -> None:
+    play = Play(rng=1.0).started()
+    for _ in range(4):
+        play.crash("worker-0")
+        while not play.running("worker-0"):
+            play.pass_seconds(0.25)
+    play.fleet.settings = replace(
+        SETTINGS, supervision=replace(RULES, crash_loop_count=100, backoff_max_seconds=3600)
+    )
+    play.crash("worker-0")
+    assert play.pass_seconds(1) == []
+    play.fleet.settings = replace(
+        SETTINGS, supervision=replace(RULES, crash_loop_count=100, backoff_max_seconds=0.5)
+    )
+    assert ("start", "worker-0") in play.pass_seconds(0.25)
+
+
+def test_healthy_minute_clears_the_record() -> None:
+    play = Play().started()
+    play.crash("worker-0")
+    play.crash("worker-0")
+    play.pass_seconds(70)
+    assert ("start", "worker-0") in play.crash("worker-0")
+
+
+def test_crash_loop_ends_the_service_and_says_why() -> None:
+    play = Play(rng=0.0).started()
+    for _ in range(RULES.crash_loop_count):
+        play.crash("worker-1")
+        actions = play.actions
+        if not play.running("worker-1"):
+            play.pass_seconds(2.5)
+    (halt,) = [action for action in actions if isinstance(action, Halt)]
+    assert halt.code is ExitCode.CRASH_LOOP
+    assert halt.why == (
+        "worker-1 ended 5 times within 30 s, last killed by SIGKILL (out of memory?): see its log"
+    )
+
+
+def test_crashes_of_different_children_are_no_loop() -> None:
+    play = Play(8).started()
+    for n in range(8):
+        assert ("start", f"worker-{n}") in play.crash(f"worker-{n}")
+
+
+@pytest.mark.parametrize("code", [ExitCode.BOOT, ExitCode.CONFIG])
+def test_child_that_cannot_start_ends_the_service_with_its_code(code: ExitCode) -> None:
+    play = Play().started()
+    play.crash("consumer", code)
+    (halt,) = play.actions
+    assert isinstance(halt, Halt)
+    assert halt.code is code
+    assert halt.why.startswith("consumer cannot start")
+
+
+def test_hung_child_is_killed_once() -> None:
+    play = Play().started()
+    play.pass_seconds(3)
+    actions = play.pass_seconds(30, silent=["worker-0"], idle=["worker-0"])
+    # Nobody new is sent to it from then on.
+    assert actions == [("kill", "worker-0"), ("steer", "1")]
+    assert play.crash("worker-0") == [("start", "worker-0")]
+
+
+def test_child_that_computes_without_a_beat_gets_much_longer() -> None:
+    play = Play().started()
+    assert play.pass_seconds(59, silent=["worker-0"]) == []
+    assert ("kill", "worker-0") in play.pass_seconds(2, silent=["worker-0"])
+
+
+def test_idle_child_that_beats_is_healthy() -> None:
+    assert Play().started().pass_seconds(120, idle=NAMES) == []
+
+
+@pytest.mark.parametrize("absence", [2.0, 10.0, 3600.0])
+def test_absence_of_the_supervisor_is_held_against_nobody(absence: float) -> None:
+    play = Play().started()
+    play.pass_seconds(4, silent=NAMES, idle=NAMES)
+    # The machine was suspended, or so starved that nothing of it ran.
+    play.now += absence
+    assert play.step() == []
+    assert play.pass_seconds(0.5, silent=NAMES, idle=NAMES) == []
+    killed = [each for each in play.pass_seconds(2, silent=NAMES, idle=NAMES) if each[0] == "kill"]
+    assert len(killed) == len(NAMES)
+
+
+def test_drain_ends_the_workers_first_and_the_consumer_last() -> None:
+    play = Play().started()
+    play.fleet.drain(play.now)
+    assert play.step() == [("leave", "worker-0", "stop"), ("leave", "worker-1", "stop")]
+    assert play.crash("worker-0", 0) == []
+    assert play.crash("worker-1", 0) == [("leave", "consumer", "stop")]
+    assert play.crash("consumer", 0) == [("halt", "OK", "drained")]
+
+
+def test_drain_kills_what_outlives_its_deadline() -> None:
+    play = Play().started()
+    play.fleet.drain(play.now)
+    play.step()
+    assert play.pass_seconds(play.fleet.drain_seconds - 1) == []
+    actions = play.pass_seconds(30)
+    assert sorted(actions) == [("kill", name) for name in NAMES]
+    halt = play.step(*(Exit(play.number(name), -9) for name in NAMES))
+    assert halt == [("halt", "OK", "drained")]
+
+
+def delayed(seconds: float) -> Play:
+    """A fleet that has just been told to drain, and waits before it does."""
+    play = Play().started()
+    play.fleet.settings = replace(
+        SETTINGS, server=replace(SETTINGS.server, drain_delay_seconds=seconds)
+    )
+    play.fleet.drain(play.now)
+    assert play.fleet.draining
+    return play
+
+
+def test_drain_begins_after_its_delay_and_has_all_of_its_time() -> None:
+    play = delayed(5)
+    assert play.pass_seconds(4.75) == []
+    assert play.pass_seconds(0.25) == [("leave", "worker-0", "stop"), ("leave", "worker-1", "stop")]
+    assert play.pass_seconds(play.fleet.drain_seconds - 0.25) == []
+    assert sorted(play.pass_seconds(0.25)) == [("kill", name) for name in NAMES]
+
+
+def test_child_that_crashes_before_the_drain_begins_is_started_again() -> None:
+    play = delayed(5)
+    assert ("start", "worker-0") in play.crash("worker-0")
+    assert ("start", "consumer") in play.crash("consumer")
+
+
+def test_nobody_is_replaced_any_more_before_the_drain_begins() -> None:
+    play = Play().started()
+    play.fleet.replace()
+    assert play.step() == [("start", "consumer", "successor")]
+    old = min(number for number, name in play.names.items() if name == CONSUMER)
+    play.fleet.settings = replace(SETTINGS, server=replace(SETTINGS.server, drain_delay_seconds=60))
+    play.fleet.drain(play.now)
+    # What has begun is ended in order, and no worker follows.
+    assert play.step() == [("replaced", "consumer"), ("leave", "consumer", "handover")]
+    assert play.end(old) == []
+    assert play.pass_seconds(10) == []
+
+
+def test_drain_starts_nobody_again() -> None:
+    play = Play().started()
+    play.crash("worker-0")
+    play.crash("worker-0")
+    assert not play.running("worker-0")
+    play.fleet.drain(play.now)
+    assert play.step() == [("leave", "worker-1", "stop")]
+    assert play.crash("worker-1") == [("leave", "consumer", "stop")]
+    assert play.crash("consumer", 1) == [("halt", "OK", "drained")]
+
+
+def test_drain_reaches_those_that_leave_already() -> None:
+    play = Play().started()
+    play.fleet.scale(1)
+    play.step()
+    play.fleet.drain(play.now)
+    assert play.step() == [("leave", "worker-0", "stop"), ("leave", "worker-1", "stop")]
+
+
+def test_new_worker_gets_connections_when_it_is_ready() -> None:
+    play = Play().started()
+    play.slow = True
+    play.fleet.scale(4)
+    assert play.fleet.workers == 4
+    assert play.step() == [("start", "worker-2"), ("start", "worker-3")]
+    assert play.pass_seconds(2) == []
+    play.states[play.number("worker-3")] = State.READY
+    assert play.step() == [("steer", "0", "1", "3")]
+    play.states[play.number("worker-2")] = State.READY
+    assert play.step() == [("steer", "0", "1", "2", "3")]
+
+
+def test_worker_without_need_gets_no_connections_before_it_leaves() -> None:
+    play = Play(4).started()
+    play.fleet.scale(2)
+    assert play.step() == [
+        ("steer", "0", "1"),
+        ("leave", "worker-2", "retire"),
+        ("leave", "worker-3", "retire"),
+    ]
+    assert play.pass_seconds(5) == []
+    assert play.crash("worker-2", 0) == [("release", "2")]
+    assert play.crash("worker-3", 0) == [("release", "3")]
+    assert play.pass_seconds(60) == []
+
+
+def test_worker_that_does_not_leave_is_killed_at_its_deadline() -> None:
+    play = Play().started()
+    play.fleet.scale(1)
+    play.step()
+    assert play.pass_seconds(play.fleet.leave_seconds - 1) == []
+    assert play.pass_seconds(5) == [("kill", "worker-1")]
+
+
+def test_slot_that_is_needed_again_has_a_new_worker_while_the_old_one_leaves() -> None:
+    play = Play().started()
+    play.fleet.scale(1)
+    play.step()
+    old = play.number("worker-1")
+    play.fleet.scale(2)
+    assert play.step() == [("start", "worker-1")]
+    # From here on its queue is the new one's alone.
+    assert play.step() == [("steer", "0", "1"), ("leave", "worker-1", "handover")]
+    assert play.actions[1] == Send(old, Leave(ShutdownMode.HANDOVER))
+    assert play.end(old) == []
+    assert play.pass_seconds(60) == []
+
+
+def test_scaling_back_and_forth_has_no_more_processes_than_rows() -> None:
+    play = Play(64).started(64)
+    said = []
+    for workers in (1, 64) * 3:
+        play.fleet.scale(workers)
+        assert play.fleet.workers == workers
+        said += play.pass_seconds(2)
+        assert len(play.states) <= MAX_PROCESSES
+    assert ("crowded", str(MAX_PROCESSES)) in said
+    # Those that leave are killed when they are overdue, and then all are there that should be.
+    for _ in range(240):
+        play.pass_seconds(0.25)
+        killed = [each.process for each in play.actions if isinstance(each, Kill)]
+        play.step(*(Exit(number, -9) for number in killed if number in play.states))
+    assert sorted(play.names[number] for number in play.states) == sorted(
+        [CONSUMER, *map(worker_name, range(64))]
+    )
+
+
+def test_other_threads_may_look_while_it_is_scaled() -> None:
+    play = Play(64).started(64)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    ended = threading.Event()
+
+    def look() -> int:
+        looks = 0
+        while not ended.is_set():
+            assert play.fleet.workers in (1, 64)
+            assert not play.fleet.draining
+            looks += 1
+        return looks
+
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            looks = pool.submit(look)
+            for _ in range(100):
+                for workers in (1, 64):
+                    play.fleet.scale(workers)
+                    play.step()
+                    play.end(*(number for number in play.states if number > 65))
+            ended.set()
+            assert looks.result() > 0
+    finally:
+        ended.set()
+        sys.setswitchinterval(before)
+
+
+def test_crashed_consumer_comes_back_before_anything_that_waits_for_room() -> None:
+    play = Play(2, limit=4).started()
+    for workers in (1, 2, 1, 2):
+        play.fleet.scale(workers)
+        play.step()
+    assert len(play.states) == 4
+    assert ("start", CONSUMER) in play.crash(CONSUMER, -9)
+
+
+def test_successor_waits_for_room() -> None:
+    play = Play(2, limit=4).started()
+    play.fleet.scale(1)
+    play.step()
+    leaving = play.number("worker-1")
+    play.fleet.scale(2)
+    play.step()
+    play.fleet.replace(workers=False)
+    assert play.step() == [("steer", "0", "1"), ("leave", "worker-1", "handover"), ("crowded", "4")]
+    assert play.pass_seconds(5) == []
+    assert play.end(leaving) == [("start", CONSUMER, "successor")]
+
+
+def test_children_are_replaced_one_at_a_time() -> None:
+    play = Play().started()
+    play.fleet.replace()
+    for name in NAMES:
+        old = play.number(name)
+        assert play.step() == [("start", name, "successor")]
+        assert play.step() == [("replaced", name), ("leave", name, "handover")]
+        assert play.actions[1] == Send(old, Leave(ShutdownMode.HANDOVER))
+        # Its clients leave slowly; the next one waits for that.
+        assert play.pass_seconds(5) == []
+        assert play.end(old) == []
+    assert play.pass_seconds(60) == []
+
+
+def test_successor_that_is_never_ready_is_given_up() -> None:
+    play = Play().started()
+    play.slow = True
+    play.fleet.replace()
+    assert play.step() == [("start", "consumer", "successor")]
+    assert play.pass_seconds(WARM_SECONDS - 1) == []
+    assert play.pass_seconds(2) == [("kill", "consumer")]
+    assert play.crash("consumer") == [("not replaced", "consumer")]
+    assert play.pass_seconds(300) == []
+
+
+@pytest.mark.parametrize("status", [1, -9, ExitCode.BOOT])
+def test_successor_that_ends_is_given_up_and_nobody_else_is_replaced(status: int) -> None:
+    play = Play().started()
+    play.slow = True
+    play.fleet.replace()
+    play.step()
+    assert play.crash("consumer", status) == [("not replaced", "consumer")]
+    assert play.pass_seconds(300) == []
+    assert play.running("consumer")
+
+
+def test_successor_takes_the_place_of_one_that_crashes() -> None:
+    play = Play().started()
+    play.fleet.replace(workers=False)
+    old = play.number("consumer")
+    play.slow = True
+    play.step()
+    assert play.step(Exit(old, -9)) == []
+    play.states[play.number("consumer")] = State.READY
+    assert play.pass_seconds(60) == []
+
+
+def test_child_that_is_not_ready_is_replaced_without_a_handover() -> None:
+    play = Play()
+    play.slow = True
+    play.step()
+    play.fleet.replace(workers=False)
+    assert play.step() == [("leave", "consumer", "handover")]
+    assert play.step() == [("start", "consumer")]
+
+
+def test_child_that_somebody_else_terminates_has_a_successor_at_once() -> None:
+    play = Play().started()
+    old = play.number("worker-1")
+    play.states[old] = State.DRAINING
+    assert play.step() == [("steer", "0"), ("start", "worker-1")]
+    assert play.step() == [("steer", "0", "1"), ("leave", "worker-1", "handover")]
+    assert play.actions[1] == Send(old, Leave(ShutdownMode.HANDOVER))
+    assert play.end(old) == []
+
+
+def test_rebalancing_sheds_what_is_above_the_share_and_sends_it_elsewhere() -> None:
+    play = Play(4).started()
+    play.loads = {"worker-0": 100, "worker-1": 20, "worker-2": 40, "worker-3": 40}
+    play.step()
+    assert play.fleet.rebalance(play.now) == {"worker-0": 50}
+    assert play.step() == [("steer", "1", "2", "3"), ("shed", "worker-0", "50")]
+    assert play.pass_seconds(1) == []
+    play.loads = dict.fromkeys(map(worker_name, range(4)), 50)
+    assert play.step() == [("steer", "0", "1", "2", "3")]
+
+
+def test_rebalancing_that_does_not_come_about_ends() -> None:
+    play = Play().started()
+    play.loads = {"worker-0": 100, "worker-1": 0}
+    play.step()
+    play.fleet.rebalance(play.now)
+    play.step()
+    assert play.pass_seconds(play.fleet.leave_seconds + 1) == [("steer", "0", "1")]
+
+
+@pytest.mark.parametrize(
+    "loads", [{}, {"worker-0": 50, "worker-1": 50}, {"worker-0": 52, "worker-1": 48}]
+)
+def test_rebalancing_leaves_alone_what_is_fair(loads: dict[str, int]) -> None:
+    play = Play().started()
+    play.loads = loads
+    play.step()
+    assert play.fleet.rebalance(play.now) == {}
+    assert play.step() == []
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (0, "with exit code 0 (ok)"),
+        (3, "with exit code 3 (boot)"),
+        (77, "with exit code 77"),
+        (-15, "killed by SIGTERM"),
+        (-9, "killed by SIGKILL (out of memory?)"),
+        (-99, "killed by signal 99"),
+    ],
+)
+def test_exit_status_in_words(status: int, words: str) -> None:
+    assert describe(status) == words
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["crash", "pass", "absent", "replace", "scale", "end", "ready"]),
+            st.integers(0, 3),
+        ),
+        max_size=60,
+    ),
+    st.booleans(),
+    st.floats(0, 1, exclude_max=True),
+    st.sampled_from([6, 8, MAX_PROCESSES]),
+)
+def test_whatever_happens_every_child_is_there_once(
+    script: list[tuple[str, int]], slow: bool, rng: float, limit: int
+) -> None:
+    play = Play(rng=rng, limit=limit).started()
+    play.slow = slow
+    leaving: set[int] = set()
+
+    def note(actions: Sequence[Action]) -> bool:
+        for action in actions:
+            match action:
+                case Send(process, Leave()):
+                    leaving.add(process)
+                case Release(slot):
+                    assert not play.running(worker_name(slot))
+                case Steer(slots):
+                    assert slots
+                    assert max(slots) < play.fleet.workers
+                case Halt():
+                    return False
+        for name in (CONSUMER, *map(worker_name, range(play.fleet.workers))):
+            staying = [n for n in play.states if play.names[n] == name and n not in leaving]
+            # One, and its successor.
+            assert len(staying) <= 2
+        assert len(play.states) <= limit
+        return True
+
+    for what, which in script:
+        running = sorted(play.states)
+        some = running[which % len(running)] if running else None
+        if what == "crash" and some is not None:
+            play.step(Exit(some, 1))
+        elif what == "end" and leaving & play.states.keys():
+            play.end(min(leaving & play.states.keys()))
+        elif what == "ready" and some is not None:
+            play.states[some] = State.READY
+            play.step()
+        elif what == "pass":
+            for _ in range(4 * which):
+                play.pass_seconds(0.25)
+                if not note(play.actions):
+                    return
+            continue
+        elif what == "absent":
+            play.now += 10.0 * which
+            play.step()
+        elif what == "replace":
+            play.fleet.replace()
+            play.step()
+        elif what == "scale":
+            play.fleet.scale(1 + which)
+            play.step()
+        if not note(play.actions):
+            return
+
+
+def test_full_workers_get_nobody_while_others_have_room() -> None:
+    play = Play(workers=3).started()
+    play.full = {"worker-1"}
+    assert play.step() == [("steer", "0", "2")]
+    play.full = {"worker-0", "worker-1"}
+    assert play.step() == [("steer", "2")]
+    # Newcomers wait where somebody may leave first.
+    play.full = {"worker-0", "worker-1", "worker-2"}
+    assert play.step() == [("steer", "0", "1", "2")]
+    play.full = {"worker-0"}
+    assert play.step() == [("steer", "1", "2")]
+    play.full.clear()
+    assert play.step() == [("steer", "0", "1", "2")]

@@ -1,0 +1,76 @@
+"""What a change of the settings takes."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import pytest
+
+from energyws.control.reload.plan import TABLE, Takes, plan, takes
+from energyws.settings import Kafka, Settings, Stream, Tls
+
+OLD = Settings(kafka=Kafka(brokers="b", topic="t"), streams={"energy": Stream(topic="t")})
+
+
+def changed(section: str, **values: Any) -> Settings:
+    return replace(OLD, **{section: replace(getattr(OLD, section), **values)})
+
+
+def test_nothing_changed_takes_nothing() -> None:
+    found = plan(OLD, OLD)
+    assert (found.settings, found.keys) == (OLD, {})
+    assert not found.consumer
+    assert not found.workers
+
+
+@pytest.mark.parametrize(
+    ("new", "consumer", "workers"),
+    [
+        (changed("server", max_connections=5), False, False),
+        (changed("server", tls=Tls(cert="c", key="k")), False, False),
+        (changed("server", workers=3), False, False),
+        (changed("auth", jwt_secret="s"), False, False),
+        (changed("log", level="DEBUG"), False, False),
+        (changed("supervision", hang_seconds=9.0), False, False),
+        (changed("admin", token="t"), False, False),
+        (changed("kafka", brokers="c"), True, False),
+        (changed("history", warm=5), True, True),
+        (changed("bus", heartbeat_seconds=1.0), True, True),
+        (replace(OLD, streams={"energy": Stream(topic="u")}), True, True),
+    ],
+)
+def test_what_must_be_replaced(new: Settings, consumer: bool, workers: bool) -> None:
+    found = plan(OLD, new)
+    assert found.settings == new
+    assert (found.consumer, found.workers) == (consumer, workers)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("server", "host", "::"),
+        ("server", "port", 1),
+        ("admin", "host", "::"),
+        ("admin", "port", 1),
+    ],
+)
+def test_what_takes_a_restart_stays_as_it_was(section: str, key: str, value: object) -> None:
+    new = replace(changed(section, **{key: value}), log=replace(OLD.log, level="DEBUG"))
+    found = plan(OLD, new)
+    assert found.taking(Takes.RESTART) == [f"{section}.{key}"]
+    assert found.settings == replace(OLD, log=new.log)
+    assert not found.workers
+
+
+def test_key_that_nobody_thought_of_takes_new_workers() -> None:
+    assert takes("server.of_tomorrow") is Takes.WORKERS
+
+
+def test_table_names_keys_that_exist() -> None:
+    known = {section.name for section in fields(Settings)}
+    for section in fields(Settings):
+        value = getattr(OLD, section.name)
+        if is_dataclass(value):
+            known |= {f"{section.name}.{each.name}" for each in fields(value)}
+    assert TABLE.keys() <= known

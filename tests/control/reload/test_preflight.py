@@ -1,0 +1,105 @@
+"""Settings are tried by a process of their own: what it says, and what if it says nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import psutil
+import pytest
+
+from energyws.control.children.spawn import PREFLIGHT_COMMAND
+from energyws.control.reload.preflight import Preflight
+from energyws.errors import ConfigError
+from energyws.settings import Auth, Kafka, Settings
+from energyws.testing.service import eventually
+
+GOOD = Settings(kafka=Kafka(brokers="127.0.0.1:1", topic="t"), auth=Auth(jwt_secret="s" * 40))
+KEY = "-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----"
+
+
+def script(text: str) -> list[str]:
+    return [sys.executable, "-c", text]
+
+
+def refused(settings: Settings, *command: str) -> ConfigError:
+    with pytest.raises(ConfigError) as told:
+        asyncio.run(Preflight(command or PREFLIGHT_COMMAND).of(settings))
+    return told.value
+
+
+def test_good_settings_pass_and_leave_nothing() -> None:
+    trial = Preflight()
+    asyncio.run(trial.of(GOOD))
+    assert trial.pid is None
+
+
+def test_everything_at_fault_is_told_without_a_value() -> None:
+    error = refused(
+        Settings(
+            kafka=Kafka(brokers="b", topic="t", options={"security.protocol": "hunter2"}),
+            auth=Auth(jwt_secret=KEY),
+        )
+    )
+    assert error.faulty == "secret"
+    secret, options = error.problems
+    assert secret.startswith("auth.jwt_secret cannot be used")
+    assert options == (
+        "kafka.options: librdkafka says: "
+        'Invalid value for configuration property "security.protocol"'
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"no.such.property": "x"},
+        {"socket.timeout.ms": "-5"},
+        {"ssl.ca.location": "/no/such/file", "security.protocol": "ssl"},
+        {"sasl.mechanism": "PLAIN", "security.protocol": "sasl_plaintext"},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_options_that_librdkafka_refuses_are_the_configurations_fault(
+    options: dict[str, str],
+) -> None:
+    kafka = Kafka(brokers="b", topic="t", options=options)
+    error = refused(Settings(kafka=kafka, auth=GOOD.auth))
+    assert error.faulty == "configuration"
+    (problem,) = error.problems
+    assert problem.startswith("kafka.options: librdkafka says: ")
+
+
+@pytest.mark.parametrize("text", ["", "print('['", "raise SystemExit(1)"])
+def test_process_that_cannot_tell_is_no_pass(text: str) -> None:
+    assert refused(GOOD, *script(text)).problems == ["the settings could not be tried: see the log"]
+
+
+def test_process_that_cannot_be_started_is_no_pass() -> None:
+    error = refused(GOOD, "/no/such/program")
+    assert error.problems == ["the settings could not be tried: No such file or directory"]
+
+
+def test_process_that_never_tells_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("energyws.control.reload.preflight.PREFLIGHT_SECONDS", 0.2)
+    others = psutil.Process().children()
+    error = refused(GOOD, *script("import time; time.sleep(600)"))
+    assert error.problems == ["not tried within 0.2 s: try again"]
+    assert set(psutil.Process().children()) <= set(others)
+
+
+def test_process_ends_with_whoever_started_it() -> None:
+    trial = Preflight(script("import time; time.sleep(600)"))
+
+    async def give_up() -> psutil.Process:
+        task = asyncio.create_task(trial.of(GOOD))
+        while trial.pid is None:
+            await asyncio.sleep(0.01)
+        process = psutil.Process(trial.pid)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return process
+
+    process = asyncio.run(give_up())
+    eventually(lambda: not process.is_running(), "it is gone")

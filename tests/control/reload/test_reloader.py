@@ -1,0 +1,227 @@
+"""What becomes of new settings: taken, refused, or asked for again while they are tried."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from energyws.control.reload.plan import Plan, plan
+from energyws.control.reload.preflight import Preflight
+from energyws.control.reload.reloader import Outcome, Reloader
+from energyws.control.sd_notify import ServiceManager
+from energyws.errors import ConfigError
+from energyws.process.board import Board, Field, Row
+from energyws.process.counters import RELOAD_REFUSALS
+from energyws.settings import Auth, Kafka, Settings
+
+IN_FORCE = Settings(kafka=Kafka(brokers="b", topic="t"), auth=Auth(jwt_secret="1" * 40))
+
+
+def secret(text: str) -> Settings:
+    return replace(IN_FORCE, auth=Auth(jwt_secret=text * 40))
+
+
+class Play:
+    """Reloads in a loop of their own; a trial takes as long as the file `hold` is there."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.hold = tmp_path / "hold"
+        self.taken: list[tuple[str, Settings]] = []
+        self.row: Row = Board.create().row(0)
+        self.in_force = IN_FORCE
+        wait = f"import os, time\nwhile os.path.exists({str(self.hold)!r}): time.sleep(0.01)\n"
+        self._trial = Preflight([sys.executable, "-c", f"{wait}print('[]')"])
+
+    def make(self) -> Reloader:
+        return Reloader(
+            lambda: self.in_force, self._take, ServiceManager(None), self.row, self._trial
+        )
+
+    def _take(self, trigger: str, settings: Settings) -> Plan:
+        self.taken.append((trigger, settings))
+        before, self.in_force = self.in_force, settings
+        return plan(before, settings)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(20):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+    async def trying(self) -> None:
+        await self.until(lambda: self._trial.pid is not None)
+
+    @property
+    def refusals(self) -> dict[str, int]:
+        return {reason: n for (reason,), n in RELOAD_REFUSALS.read(self.row.columns()).items() if n}
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Play:
+    return Play(tmp_path)
+
+
+def test_new_settings_are_tried_and_taken(play: Play) -> None:
+    async def run() -> None:
+        play.make().ask("SIGHUP", lambda: secret("2"))
+        await play.until(lambda: play.taken)
+
+    asyncio.run(run())
+    assert play.taken == [("SIGHUP", secret("2"))]
+    assert play.refusals == {}
+
+
+def test_what_children_need_not_try_is_taken_without(play: Play) -> None:
+    play.hold.touch()
+    settings = replace(IN_FORCE, server=replace(IN_FORCE.server, max_connections=5))
+
+    async def run() -> None:
+        play.make().ask("SIGHUP", lambda: settings)
+        await play.until(lambda: play.taken)
+
+    asyncio.run(run())
+    assert play.taken == [("SIGHUP", settings)]
+
+
+def test_what_changes_while_it_is_tried_is_tried_again(play: Play) -> None:
+    play.hold.touch()
+    there = [secret("2")]
+
+    async def run() -> None:
+        play.make().ask("SIGHUP", lambda: there[-1])
+        await play.trying()
+        there.append(secret("3"))
+        play.hold.unlink()
+        await play.until(lambda: play.taken)
+
+    asyncio.run(run())
+    assert play.taken == [("SIGHUP", secret("3"))]
+
+
+def test_asked_again_and_again_while_one_is_tried_is_once_more(play: Play) -> None:
+    play.hold.touch()
+    loads = []
+
+    def load() -> Settings:
+        loads.append(1)
+        return secret("2")
+
+    async def run() -> None:
+        reloads = play.make()
+        reloads.ask("SIGHUP", load)
+        await play.trying()
+        for _ in range(5):
+            reloads.ask("SIGHUP", load)
+        play.hold.unlink()
+        await play.until(lambda: len(play.taken) == 2)
+        await play.until(lambda: not reloads.pids)
+
+    asyncio.run(run())
+    # Twice each: once more when it has been tried.
+    assert len(loads) == 4
+
+
+def test_nothing_is_taken_once_the_service_is_on_its_way_out(play: Play) -> None:
+    play.hold.touch()
+
+    async def run() -> None:
+        reloads = play.make()
+        reloads.ask("SIGHUP", lambda: secret("2"))
+        await play.trying()
+        reloads.stop()
+        play.hold.unlink()
+        await play.until(lambda: not reloads.pids)
+        reloads.ask("SIGHUP", lambda: replace(IN_FORCE, streams={}))
+        await asyncio.sleep(0)
+
+    asyncio.run(run())
+    assert play.taken == []
+
+
+@pytest.mark.parametrize("faulty", ["configuration", "certificate", "secret"])
+def test_refusal_is_counted_by_what_is_at_fault(play: Play, faulty: str) -> None:
+    def load() -> Settings:
+        raise ConfigError(["one", "two"], faulty)  # type: ignore[arg-type]
+
+    async def run() -> None:
+        play.make().ask("SIGHUP", load)
+        await play.until(lambda: play.row[Field.RELOADS_REFUSED])
+
+    asyncio.run(run())
+    assert play.refusals == {faulty: 1}
+    assert play.taken == []
+
+
+def test_failure_of_one_does_not_end_the_others(
+    play: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    def load() -> Settings:
+        raise RuntimeError("unforeseen")
+
+    async def run() -> None:
+        reloads = play.make()
+        failed = reloads.ask("SIGHUP", load)
+        # Asked before the first one has failed.
+        taken = reloads.ask("POST /reload", lambda: secret("2"))
+        assert (await failed).problems == ("the reload failed: the log has the reason",)
+        assert (await taken).changed == ("auth.jwt_secret",)
+
+    asyncio.run(run())
+    assert "reload failed" in caplog.text
+
+
+def test_changed_secret_file_is_read_again_by_itself(play: Play, tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("1" * 40)
+    play.in_force = replace(IN_FORCE, auth=Auth(jwt_secret="1" * 40, jwt_secret_file=str(path)))
+
+    async def run() -> None:
+        reloads = play.make()
+        path.write_text("2" * 40 + "\n")
+        for second in range(3):
+            reloads.look(float(second))
+        await play.until(lambda: play.taken)
+
+    asyncio.run(run())
+    ((trigger, settings),) = play.taken
+    assert trigger == "a file has changed"
+    assert settings.auth.jwt_secret == "2" * 40
+
+
+def test_whoever_asks_learns_what_came_of_it(play: Play) -> None:
+    server = replace(IN_FORCE.server, port=1, backlog=9)
+
+    def refuse() -> Settings:
+        raise ConfigError(["one", "two"])
+
+    async def run() -> list[Outcome]:
+        reloads = play.make()
+        outcomes = [
+            await reloads.ask("SIGHUP", load)
+            for load in (lambda: replace(IN_FORCE, server=server), refuse, lambda: play.in_force)
+        ]
+        first = reloads.ask("SIGHUP", lambda: secret("2"))
+        reloads.stop()
+        return [*outcomes, await first, await reloads.ask("SIGHUP", lambda: secret("2"))]
+
+    assert asyncio.run(run()) == [
+        Outcome(changed=("server.port", "server.backlog"), restart=("server.port",)),
+        Outcome(problems=("one", "two")),
+        Outcome(),
+        *[Outcome(problems=("the service is draining",))] * 2,
+    ]
+
+
+def test_asked_twice_before_it_begins_is_one_with_the_newer_settings(play: Play) -> None:
+    async def run() -> None:
+        reloads = play.make()
+        first = reloads.ask("POST /reload", lambda: secret("2"))
+        assert reloads.ask("POST /reload", lambda: secret("3")) is first
+        await first
+
+    asyncio.run(run())
+    assert play.taken == [("POST /reload", secret("3"))]

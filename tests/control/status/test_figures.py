@@ -1,0 +1,119 @@
+"""Figures as text, and which columns have room."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from energyws.control.status.figures import (
+    PARTITIONS,
+    PROCESSES,
+    bound,
+    count,
+    duration,
+    fitting,
+    percent,
+    rate,
+    size,
+)
+from energyws.control.status.model import UpperBound
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (0, "0"),
+        (1234, "1,234"),
+        (99_999, "99,999"),
+        (100_000, "100k"),
+        (999_499, "999k"),
+        (999_500, "1.00M"),
+        (1_234_567, "1.23M"),
+        (45_600_000_000, "45.6G"),
+    ],
+)
+def test_count(value: float | None, text: str) -> None:
+    assert count(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (0.0, "0"), (0.04, "0.0"), (9.9, "9.9"), (9.96, "10"), (1234.4, "1,234")],
+)
+def test_rate(value: float | None, text: str) -> None:
+    assert rate(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (999, "999 B"),
+        (1000, "0.98 KiB"),
+        (1536, "1.50 KiB"),
+        (77_800_000, "74.2 MiB"),
+        (1 << 30, "1.00 GiB"),
+    ],
+)
+def test_size(value: float | None, text: str) -> None:
+    assert size(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "–"),
+        (0.0, "0 s"),
+        (0.00025, "250 µs"),
+        (0.0025, "2.5 ms"),
+        (0.1, "100 ms"),
+        (0.0009995, "1 ms"),
+        (0.9996, "1 s"),
+        (1.5, "1.5 s"),
+        (59.96, "60 s"),
+        (250.0, "4 m 10 s"),
+        (11_220.0, "3 h 7 m"),
+        (1_048_000.0, "12 d 3 h"),
+    ],
+)
+def test_duration(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_bound_and_percent() -> None:
+    assert [bound(None), bound(UpperBound(0.01)), bound(UpperBound(1.0, beyond=True))] == [
+        *("–", "10 ms", ">1 s")
+    ]
+    assert [percent(None), percent(0.004), percent(1.5)] == ["–", "0%", "150%"]
+
+
+@given(st.floats(min_value=0, max_value=1e15))
+def test_figures_keep_to_their_columns(value: float) -> None:
+    assert len(count(value)) <= 6
+    assert len(rate(value)) <= 6
+    assert len(size(value)) <= 8
+
+
+@given(st.floats(min_value=0, max_value=86_400 * 1000 - 1))
+def test_durations_keep_to_their_columns(seconds: float) -> None:
+    assert len(duration(seconds)) <= 10
+    if seconds < 60:
+        assert len(duration(seconds)) <= 7
+
+
+@given(st.integers(min_value=0, max_value=300))
+def test_columns_fit(width: int) -> None:
+    kept = fitting(PROCESSES, width, 2)
+    assert sum(column.width for column in kept) + 2 * (len(kept) - 1) <= width
+    assert [each.title for each in PROCESSES if each in kept] == [each.title for each in kept]
+
+
+def test_what_issue_and_operators_ask_for_first_is_there_in_80_columns() -> None:
+    titles = [column.title for column in fitting(PROCESSES, 80, 2)]
+    assert titles == [
+        *("process", "state", "conns", "deliv/s", "CPU", "RSS", "loop", "lagging", "fan-out"),
+    ]
+    assert len(fitting(PARTITIONS, 80, 2)) == len(PARTITIONS)
+    assert len(fitting(PROCESSES, 160, 2)) == len(PROCESSES)

@@ -1,0 +1,296 @@
+"""The live view in a terminal of its own, on the real service."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from energyws.testing.service import SECRET, Records, Service, eventually
+from energyws.version import installed
+
+ROOT = Path(__file__).parent.parent.parent.parent
+HOME = "\x1b[H"
+LEAVE = "\x1b[?1049l"
+TOKEN = "what-operators-know"
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\].*?\x07")
+
+
+class Terminal:
+    """A terminal with `energyws top` in it, and somebody who reads and types."""
+
+    def __init__(self, arguments: list[str], width: int, height: int) -> None:
+        self._master, self._slave = pty.openpty()
+        self.resize(width, height)
+        self.before = termios.tcgetattr(self._slave)
+        self._output = ""
+        # A size in there wins over the terminal's.
+        inherited = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "energyws.cli", "top", *arguments],
+            stdin=self._slave,
+            stdout=self._slave,
+            stderr=self._slave,
+            start_new_session=True,
+            env={**inherited, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color"},
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        try:
+            while data := os.read(self._master, 65536):
+                self._output += data.decode(errors="replace")
+        except OSError:
+            # Closed.
+            pass
+
+    def resize(self, width: int, height: int) -> None:
+        size = struct.pack("HHHH", height, width, 0, 0)
+        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, size)
+
+    def lines(self) -> list[str]:
+        """The newest screen that is complete, or is all there is."""
+        parts = self._output.split(HOME)
+        text = parts[-2] if len(parts) > 2 else parts[-1]
+        return [line.rstrip() for line in _ESCAPES.sub("", text).split("\r\n")]
+
+    def shows(self, text: str) -> list[str]:
+        """Wait until it does."""
+        lines: list[str] = eventually(
+            lambda: (seen := self.lines()) and any(text in line for line in seen) and seen,
+            f"{text!r} on the screen",
+        )
+        return lines
+
+    def type(self, keys: str) -> None:
+        os.write(self._master, keys.encode())
+
+    @property
+    def output(self) -> str:
+        return self._output
+
+    @property
+    def restored(self) -> bool:
+        """Keys are echoed and come in lines again, as before."""
+        return termios.tcgetattr(self._slave) == self.before
+
+    def vanish(self) -> None:
+        """As when a connection by ssh breaks."""
+        os.close(self._slave)
+        os.close(self._master)
+        self._slave = self._master = -1
+
+    def ended(self) -> int:
+        """The exit code; the screen is the shell's again."""
+        code = self.process.wait(30)
+        assert self.restored
+        eventually(lambda: LEAVE in self._output, "the screen of before")
+        assert "\x1b[?25h" in self._output.rsplit(HOME, 1)[-1]
+        assert "Traceback" not in self._output
+        return code
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for descriptor in (self._slave, self._master):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+Open = Callable[..., Terminal]
+
+
+@pytest.fixture
+def top(serve: Callable[..., Service]) -> Iterator[Open]:
+    """Opens a terminal on a service."""
+    opened: list[Terminal] = []
+
+    def start(service: Service, width: int = 80, height: int = 24) -> Terminal:
+        opened.append(Terminal(asking(service), width, height))
+        return opened[-1]
+
+    yield start
+    for terminal in opened:
+        terminal.close()
+
+
+def asking(service: Service) -> list[str]:
+    config = f"--config={service.config_path}"
+    return [config, f"--admin=http://127.0.0.1:{service.admin_port}"]
+
+
+@pytest.mark.e2e
+def test_keys_scale_rebalance_and_quit(
+    serve: Callable[..., Service], top: Open, records: Records
+) -> None:
+    service = serve(server={"workers": 1}, admin={"token": TOKEN}).ready()
+    records.send(30)
+    terminal = top(service)
+    lines = terminal.shows("workers 1 of 1 ready")
+    assert len(lines) == 24
+    assert max(map(len, lines)) <= 80
+    assert lines[0] == f"energyws {installed()} at 127.0.0.1:{service.admin_port}  ready"
+    terminal.shows("energy/2")
+    terminal.shows("history 30 frames")
+    # Two at once: neither is lost, whatever the screen shows meanwhile.
+    terminal.type("++")
+    terminal.shows("workers: 2 before, 3 now")
+    terminal.shows("workers 3 of 3 ready")
+    terminal.shows("worker-2")
+    terminal.shows("INFO child started child=worker-2")
+    terminal.type("b")
+    terminal.shows("no worker has more than its share")
+    terminal.type("---")
+    terminal.shows("workers: 1 stay, 1 to 64 are possible")
+    eventually(lambda: set(service.children()) == {"consumer", "worker-0"}, "one worker")
+    terminal.type("q")
+    assert terminal.ended() == 0
+    assert TOKEN not in terminal.output + " ".join(psutil.Process().cmdline())
+
+
+@pytest.mark.e2e
+def test_roll_and_drain_are_asked_for_and_a_service_that_is_gone_is_waited_for(
+    serve: Callable[..., Service], top: Open
+) -> None:
+    service = serve(server={"workers": 1}).ready()
+    terminal = top(service)
+    terminal.shows("workers 1 of 1 ready")
+    terminal.type("r")
+    terminal.shows("Replace the consumer and every worker, one at a time? y/n")
+    terminal.type("y")
+    terminal.shows("every process is being replaced, one at a time")
+    service.wait_logged("child replaced", "child=worker-0")
+    terminal.type("d")
+    terminal.shows("Send every client away and end the service? y/n")
+    terminal.type("n")
+    eventually(lambda: not any("y/n" in line for line in terminal.lines()), "no question")
+    # What was typed before the question could be read is no answer.
+    terminal.type("dy")
+    terminal.shows("Send every client away and end the service? y/n")
+    assert service.logged("draining") == []
+    terminal.type("y")
+    service.wait_logged("draining", 'trigger="POST /drain"')
+    assert service.wait() == 0
+    lines = terminal.shows("trying again")
+    assert any(line.startswith("nobody answers on 127.0.0.1:") for line in terminal.lines())
+    # What was last seen is still there.
+    assert any(line.startswith("process ") for line in lines)
+    terminal.type("q")
+    assert terminal.ended() == 0
+
+
+@pytest.mark.e2e
+def test_every_way_out_gives_the_terminal_back(serve: Callable[..., Service], top: Open) -> None:
+    service = serve(server={"workers": 1}).ready()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        terminal = top(service)
+        terminal.shows("workers 1 of 1")
+        assert not terminal.restored
+        terminal.process.send_signal(number)
+        assert terminal.ended() == 128 + number
+    terminal = top(service)
+    terminal.shows("workers 1 of 1")
+    terminal.vanish()
+    assert terminal.process.wait(30) == 128 + signal.SIGHUP
+
+
+@pytest.mark.e2e
+def test_suspended_view_gives_the_terminal_back_for_so_long(
+    serve: Callable[..., Service], top: Open
+) -> None:
+    terminal = top(serve(server={"workers": 1}).ready())
+    terminal.shows("workers 1 of 1")
+    terminal.process.send_signal(signal.SIGTSTP)
+    suspended = psutil.Process(terminal.process.pid)
+    eventually(lambda: suspended.status() == psutil.STATUS_STOPPED, "suspended")
+    assert terminal.restored
+    assert LEAVE in terminal.output
+    terminal.process.send_signal(signal.SIGCONT)
+    eventually(lambda: not terminal.restored, "the view again")
+    terminal.type("q")
+    assert terminal.ended() == 0
+
+
+@pytest.mark.e2e
+def test_token_that_cannot_be_found_is_told_and_the_view_goes_on(
+    serve: Callable[..., Service], top: Open
+) -> None:
+    service = serve(server={"workers": 1}, admin={"token": TOKEN}).ready()
+    good = service.config_path.read_text()
+    config = json.loads(good)
+    config["admin"]["token"] = "$(NOT_SET_ANYWHERE)"
+    service.config_path.write_text(json.dumps(config))
+    terminal = top(service, 240)
+    terminal.shows("workers 1 of 1")
+    terminal.type("b")
+    terminal.shows("the environment variable NOT_SET_ANYWHERE is not set")
+    service.config_path.write_text(good)
+    terminal.type("b")
+    terminal.shows("no worker has more than its share")
+    terminal.type("q")
+    assert terminal.ended() == 0
+
+
+@pytest.mark.e2e
+def test_screen_follows_the_size_of_the_terminal(serve: Callable[..., Service], top: Open) -> None:
+    terminal = top(serve(server={"workers": 1}).ready())
+    assert len(terminal.shows("workers 1 of 1")) == 24
+    terminal.resize(160, 50)
+    terminal.process.send_signal(signal.SIGWINCH)
+    lines = terminal.shows("frames/s")
+    assert len(lines) == 50
+    assert 80 < max(map(len, lines)) <= 160
+
+
+def run(directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    config: dict[str, Any] = {
+        "kafka": {"brokers": "127.0.0.1:1", "topic": "t"},
+        "auth": {"jwt_secret": SECRET},
+        "admin": {"token": TOKEN},
+    }
+    path = directory / "config.yaml"
+    path.write_text(json.dumps(config))
+    return subprocess.run(
+        [sys.executable, "-m", "energyws.cli", "top", f"--config={path}", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        check=False,
+    )
+
+
+def test_output_that_is_no_terminal_is_refused(tmp_path: Path) -> None:
+    done = run(tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "energyws: energyws top needs a terminal; for scripts there is: energyws status --json\n"
+    )
+
+
+def test_nobody_there_is_an_error_and_no_empty_screen(tmp_path: Path) -> None:
+    run(tmp_path)
+    arguments = [f"--config={tmp_path / 'config.yaml'}", "--admin=http://127.0.0.1:1"]
+    terminal = Terminal(arguments, 80, 24)
+    try:
+        assert terminal.process.wait(30) == 1
+        eventually(lambda: "nobody answers on 127.0.0.1:1" in terminal.output, "the reason")
+        assert HOME not in terminal.output
+        assert TOKEN not in terminal.output
+    finally:
+        terminal.close()

@@ -1,0 +1,214 @@
+"""What others can cause is written at a limited rate, and all of it is counted."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from energyws.logs.events import Log
+from energyws.logs.rate_limit import RateLimitedLog, flush_suppressed
+
+log = Log("flood")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Kept(logging.Handler):
+    """The lines: level, event and fields."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[tuple[str, str, dict[str, Any]]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = record.energyws_fields  # type: ignore[attr-defined]
+        self.lines.append((record.levelname, record.getMessage(), fields))
+
+    def take(self) -> list[tuple[str, str, dict[str, Any]]]:
+        """Those since the last call."""
+        lines, self.lines = self.lines, []
+        return lines
+
+
+@pytest.fixture
+def kept() -> Iterator[Kept]:
+    handler = Kept()
+    logger = logging.getLogger("energyws.logs.rate_limit")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield handler
+    logger.removeHandler(handler)
+    logger.setLevel(logging.NOTSET)
+    flush_suppressed(at_once=True)
+
+
+def test_a_line_that_stands_for_itself_counts_nothing(kept: Kept) -> None:
+    limited = RateLimitedLog(log, 10.0, clock := Clock())
+    limited.warning("refused", number=0)
+    limited.warning("refused", number=1)
+    clock.now += 10.0
+    # The only one that was held back is written itself.
+    flush_suppressed()
+    assert kept.take() == [
+        ("WARNING", "refused", {"number": 0}),
+        ("WARNING", "refused", {"number": 1}),
+    ]
+
+
+def test_first_is_written_and_the_others_are_counted(kept: Kept) -> None:
+    clock = Clock()
+    limited = RateLimitedLog(log, 10.0, clock)
+    for at in (100.0, 100.0, 105.0, 109.9, 110.0, 110.1, 120.0, 500.0):
+        clock.now = at
+        limited.warning("refused", at=at)
+
+    assert kept.take() == [
+        ("WARNING", "refused", {"at": at} | ({"held_back": held} if held else {}))
+        for at, held in ((100.0, 0), (110.0, 3), (120.0, 1), (500.0, 0))
+    ]
+
+
+def test_newest_is_written_when_the_flood_is_over(kept: Kept) -> None:
+    clock = Clock()
+    limited = RateLimitedLog(log, 10.0, clock)
+    for number in range(5):
+        limited.warning("refused", number=number)
+    kept.take()
+
+    clock.now = 109.9
+    flush_suppressed()
+    assert kept.take() == []
+    clock.now = 110.0
+    flush_suppressed()
+    assert kept.take() == [("WARNING", "refused", {"number": 4, "held_back": 3})]
+    clock.now = 1000.0
+    flush_suppressed()
+    assert kept.take() == []
+
+
+def test_what_is_told_late_keeps_its_distance_too(kept: Kept) -> None:
+    clock = Clock()
+    limited = RateLimitedLog(log, 10.0, clock)
+    for _ in range(2):
+        limited.warning("refused")
+    clock.now = 115.0
+    flush_suppressed()
+    kept.take()
+
+    clock.now = 116.0
+    limited.warning("refused")
+    assert kept.take() == []
+
+
+def test_kinds_do_not_hide_one_another(kept: Kept) -> None:
+    limited = RateLimitedLog(log, 10.0, Clock())
+    for _ in range(3):
+        limited.warning("refused", kind="signature", reason="signature")
+        limited.warning("refused", kind="full", reason="full")
+        limited.info("lags")
+
+    assert [(event, fields.get("reason")) for _, event, fields in kept.take()] == [
+        ("refused", "signature"),
+        ("refused", "full"),
+        ("lags", None),
+    ]
+
+
+def test_level_that_is_not_shown_is_not_shown_late_either(kept: Kept) -> None:
+    clock = Clock()
+    limited = RateLimitedLog(log, 10.0, clock)
+    for _ in range(3):
+        limited.debug("refused")
+    clock.now = 200.0
+    flush_suppressed()
+    assert kept.take() == []
+
+
+def test_fault_says_where_but_not_what_was_sent(kept: Kept) -> None:
+    limited = RateLimitedLog(log, 10.0, Clock())
+    for _ in range(2):
+        try:
+            int("a-token-of-a-client")
+        except ValueError:
+            limited.fault("request could not be handled", peer="127.0.0.1")
+
+    ((level, _, fields),) = kept.take()
+    assert level == "ERROR"
+    assert fields["traceback"].startswith("Traceback (most recent call last):\n")
+    assert fields["traceback"].endswith("\nValueError")
+    assert "test_fault_says_where" in fields["traceback"]
+    limited.tell(at_once=True)
+    assert kept.take() == [("ERROR", "request could not be handled", {"peer": "127.0.0.1"})]
+
+
+@given(st.lists(st.tuples(st.floats(0, 15), st.booleans()), max_size=40))
+def test_every_one_is_accounted_for_at_a_bounded_rate(steps: list[tuple[float, bool]]) -> None:
+    clock = Clock()
+    limited = RateLimitedLog(log, 10.0, clock)
+    handler = Kept()
+    logger = logging.getLogger("energyws.logs.rate_limit")
+    logger.addHandler(handler)
+    caused, written = 0, []
+    try:
+        for pause, is_event in [*steps, (10.0, False)]:
+            clock.now += pause
+            if is_event:
+                caused += 1
+                limited.error("refused")
+            else:
+                limited.tell()
+            written += [clock.now] * (len(handler.lines) - len(written))
+    finally:
+        logger.removeHandler(handler)
+
+    assert sum(fields.get("held_back", 0) + 1 for _, _, fields in handler.lines) == caused
+    assert all(later >= earlier + 10.0 for earlier, later in pairwise(written))
+
+
+def test_threads_lose_no_count(kept: Kept) -> None:
+    limited = RateLimitedLog(log, 0.001)
+    many = 2_000
+
+    def flood() -> None:
+        for _ in range(many):
+            limited.warning("refused")
+            flush_suppressed()
+
+    threads = [threading.Thread(target=flood) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    flush_suppressed(at_once=True)
+    assert sum(fields.get("held_back", 0) + 1 for _, _, fields in kept.take()) == 4 * many
+
+
+def test_end_of_the_process_tells_what_is_held_back() -> None:
+    script = (
+        "from energyws import settings\n"
+        "from energyws.logs import events, rate_limit\n"
+        "events.configure(settings.Logging(), 'worker-0')\n"
+        "limited = rate_limit.RateLimitedLog(events.Log('x'), 3600.0)\n"
+        "for number in range(7): limited.warning('refused', number=number)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30
+    )
+    first, last = ended.stderr.splitlines()
+    assert first.endswith(" refused number=0")
+    assert last.endswith(" refused number=6 held_back=5")

@@ -1,0 +1,37 @@
+"""Orders arrive as they were given."""
+
+from __future__ import annotations
+
+import pytest
+
+from energyws.process.control_messages import (
+    Adopt,
+    ControlMessage,
+    Leave,
+    Shed,
+    ShutdownMode,
+    Write,
+    pack,
+    unpack,
+)
+from energyws.settings import Kafka, Logging, Server, Settings, Stream, Tls
+
+SETTINGS = Settings(
+    kafka=Kafka(brokers="b", topic="t"),
+    streams={"energy": Stream(topic="t")},
+    server=Server(tls=Tls(cert="c", key="k")),
+)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        *map(Leave, ShutdownMode),
+        Shed(7),
+        Adopt(SETTINGS),
+        Write(Logging(level="DEBUG", format="json")),
+    ],
+    ids=str,
+)
+def test_what_is_packed_is_unpacked(order: ControlMessage) -> None:
+    assert unpack(pack(order)) == order

@@ -1,0 +1,145 @@
+"""Heads of requests, cut and judged."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from energyws.errors import (
+    BAD_REQUEST,
+    HEADERS_TOO_LARGE,
+    NOT_IMPLEMENTED,
+    URI_TOO_LONG,
+    VERSION_NOT_SUPPORTED,
+    ErrorCode,
+)
+from energyws.protocol.http_request import (
+    MAX_FIELDS,
+    MAX_HEAD_BYTES,
+    MAX_TARGET_BYTES,
+    BadRequest,
+    Request,
+    head_size,
+    judged,
+    parse_line,
+)
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def refusal(data: bytes) -> ErrorCode | None:
+    """What the beginning of a request is refused with, if it is."""
+    try:
+        if head_size(data) is not None:
+            parse_line(data)
+    except BadRequest as bad:
+        return bad.error
+    return None
+
+
+@given(st.integers(0, len(GET) - 1), st.binary(max_size=20))
+def test_head_is_whole_with_its_last_byte(cut: int, behind: bytes) -> None:
+    assert head_size(GET[:cut]) is None
+    assert head_size(GET + behind) == len(GET)
+
+
+@pytest.mark.parametrize(
+    ("beginning", "error"),
+    [
+        (b"", None),
+        (b"\r", None),
+        (b"G", None),
+        (b"GET", None),
+        (b"GET ", None),
+        (b"GET / HTTP/1.1\r", None),
+        (b"GET / HTTP/1.1\r\n", None),
+        (b"GET / HTTP/1.1\r\nA: b\r", None),
+        (b"\x16", BAD_REQUEST),
+        (b"\n", BAD_REQUEST),
+        (b" GET", BAD_REQUEST),
+        (b"G\x00", BAD_REQUEST),
+        (b"GET / HTTP/1.1\n", BAD_REQUEST),
+        (b"GET / HTTP/1.1\r\nA: b\n", BAD_REQUEST),
+        (b"BREW / HTTP/1.1\r\n", NOT_IMPLEMENTED),
+        (b"GET / HTTP/2.0\r\n", VERSION_NOT_SUPPORTED),
+    ],
+)
+def test_beginnings_are_refused_as_soon_as_they_can_be(
+    beginning: bytes, error: ErrorCode | None
+) -> None:
+    assert refusal(beginning) == error
+
+
+def line(target: bytes) -> bytes:
+    return b"GET %b HTTP/1.1\r\nHost: x\r\n" % target
+
+
+@pytest.mark.parametrize(
+    ("head", "error"),
+    [
+        (line(b"/" * MAX_TARGET_BYTES) + b"\r\n", None),
+        (line(b"/" * (MAX_TARGET_BYTES + 1)) + b"\r\n", URI_TOO_LONG),
+        (b"GET " + b"/" * MAX_HEAD_BYTES, URI_TOO_LONG),
+        (line(b"/") + b"A: b\r\n" * (MAX_FIELDS - 1) + b"\r\n", None),
+        (line(b"/") + b"A: b\r\n" * MAX_FIELDS + b"\r\n", HEADERS_TOO_LARGE),
+        (line(b"/") + b"A: " + b"b" * (MAX_HEAD_BYTES - len(line(b"/")) - 7) + b"\r\n\r\n", None),
+        (
+            line(b"/") + b"A: " + b"b" * (MAX_HEAD_BYTES - len(line(b"/")) - 6) + b"\r\n\r\n",
+            HEADERS_TOO_LARGE,
+        ),
+    ],
+)
+def test_limits_are_inclusive(head: bytes, error: ErrorCode | None) -> None:
+    assert refusal(head) == error
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("GET /a?b=c?d HTTP/1.1", ("GET", "/a", "b=c?d", 1)),
+        ("GET /a HTTP/1.0", ("GET", "/a", "", 0)),
+        ("GET //a/../b HTTP/1.1", ("GET", "//a/../b", "", 1)),
+        ("GET http://h:1/a?b HTTP/1.1", ("GET", "/a", "b", 1)),
+        ("GET HTTPS://h?b HTTP/1.1", ("GET", "/", "b", 1)),
+        ("GET http://h HTTP/1.1", ("GET", "/", "", 1)),
+        ("GET ws://h/ws/energy HTTP/1.1", ("GET", "/ws/energy", "", 1)),
+        ("OPTIONS * HTTP/1.1", ("OPTIONS", "*", "", 1)),
+        ("CONNECT h:443 HTTP/1.1", ("CONNECT", "", "", 1)),
+    ],
+)
+def test_every_form_of_a_target_is_read(text: str, expected: tuple[str, str, str, int]) -> None:
+    assert parse_line(text.encode() + b"\r\n\r\n") == expected
+
+
+def request(*fields: tuple[str, str], minor: int = 1) -> Request:
+    return Request("GET", "/", "", minor, CIMultiDict([("Host", "x"), *fields]))
+
+
+@pytest.mark.parametrize(
+    ("one", "persists", "has_body"),
+    [
+        (request(), True, False),
+        (request(minor=0), False, False),
+        (request(("Connection", "keep-alive"), minor=0), False, False),
+        (request(("Connection", "foo, Close")), False, False),
+        (request(("Content-Length", "0")), True, False),
+        (request(("Content-Length", "10")), False, True),
+        (request(("Transfer-Encoding", "chunked")), False, True),
+    ],
+)
+def test_what_becomes_of_its_connection(one: Request, persists: bool, has_body: bool) -> None:
+    assert (one.persists, one.has_body) == (persists, has_body)
+
+
+@pytest.mark.parametrize("host", ["", "x", "x:80", "192.0.2.1", "[::1]", "[::1]:8080", "a_b.c-d"])
+def test_hosts(host: str) -> None:
+    one = Request("GET", "/", "", 1, CIMultiDict([("Host", host)]))
+    assert judged(one) is one
+
+
+@pytest.mark.parametrize("host", ["a/b", "a b", "a@b", "[::1", "a:b", "a?", "é"])
+def test_what_is_no_host(host: str) -> None:
+    with pytest.raises(BadRequest, match="BAD_REQUEST"):
+        judged(Request("GET", "/", "", 1, CIMultiDict([("Host", host)])))

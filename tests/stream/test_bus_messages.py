@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from energyws.protocol.messages import Unrecovered
+from energyws.protocol.position import Position
+from energyws.stream.bus_messages import (
+    FRAME,
+    HEADER_SIZE,
+    HEARTBEAT,
+    VERSION,
+    BadMessage,
+    BusMessage,
+    ReadChunks,
+    StreamState,
+    SyncReply,
+    SyncRequest,
+    pack,
+    pack_chunks,
+    pack_heads,
+    pack_history_request,
+    pack_start,
+    unpack,
+    unpack_chunks,
+    unpack_heads,
+    unpack_history_request,
+    unpack_reply,
+    unpack_request,
+    unpack_start,
+)
+from energyws.stream.history import Chunk, FindStart, StartPoint
+
+MESSAGE = BusMessage(
+    kind=FRAME,
+    stream=0x0102,
+    partition=0x03040506,
+    run=0x0708090A0B0C0D0E,
+    sequence=0x1112131415161718,
+    offset=0x2122232425262728,
+    timestamp_ms=-2,
+    frame=b"\x81\x02{}",
+)
+
+u16, u32, u64 = (st.integers(0, 2**bits - 1) for bits in (16, 32, 64))
+i64 = st.integers(-(2**63), 2**63 - 1)
+messages = st.builds(
+    BusMessage, st.sampled_from([FRAME, HEARTBEAT]), u16, u32, u64, u64, u64, i64, st.binary()
+)
+positions = st.builds(
+    Position,
+    st.text("0123456789abcdef", min_size=1, max_size=16),
+    st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=4).map(tuple),
+)
+names = st.text(min_size=1, max_size=10)
+requests = st.builds(SyncRequest, u64, st.dictionaries(names, st.none() | positions, max_size=4))
+replies = st.builds(
+    SyncReply,
+    ask=u64,
+    run=u64,
+    sequence=u64,
+    more=st.booleans(),
+    streams=st.dictionaries(names, st.builds(StreamState, positions, positions), max_size=4),
+)
+
+FIELDS = {
+    "kind": (0, 1, 1),
+    "version": (1, 2, VERSION),
+    "stream": (2, 4, 0x0102),
+    "partition": (4, 8, 0x03040506),
+    "run": (8, 16, 0x0708090A0B0C0D0E),
+    "sequence": (16, 24, 0x1112131415161718),
+    "offset": (24, 32, 0x2122232425262728),
+    "timestamp": (32, 40, 2**64 - 2),
+}
+
+
+@pytest.mark.parametrize(("begin", "end", "value"), FIELDS.values(), ids=FIELDS.keys())
+def test_header_field_lies_where_the_layout_says(begin: int, end: int, value: int) -> None:
+    assert int.from_bytes(pack(MESSAGE)[begin:end], "little") == value
+
+
+def test_frame_follows_the_header() -> None:
+    assert HEADER_SIZE == 40
+    assert pack(MESSAGE)[40:] == MESSAGE.frame
+
+
+@given(messages)
+def test_message_comes_back_as_it_was(message: BusMessage) -> None:
+    assert unpack(pack(message)) == message
+
+
+GARBLED = {
+    "nothing": b"",
+    "header cut off": pack(MESSAGE)[:39],
+    "older version": bytes([FRAME, VERSION - 1]) + bytes(38),
+    "newer version": bytes([FRAME, VERSION + 1]) + bytes(38),
+    "unknown kind": bytes([3, VERSION]) + bytes(38),
+    "zeros": bytes(40),
+}
+
+
+@pytest.mark.parametrize("data", GARBLED.values(), ids=GARBLED.keys())
+def test_what_is_not_spoken_is_refused(data: bytes) -> None:
+    with pytest.raises(BadMessage, match="bus message of"):
+        unpack(data)
+
+
+@given(st.binary(max_size=60) | st.binary(max_size=60).map(lambda b: bytes([FRAME, VERSION]) + b))
+def test_arbitrary_bytes_are_a_message_or_refused(data: bytes) -> None:
+    try:
+        message = unpack(data)
+    except BadMessage:
+        return
+    assert pack(message) == data
+
+
+def test_a_field_that_does_not_fit_is_never_cut_short() -> None:
+    with pytest.raises(struct.error):
+        pack(MESSAGE._replace(stream=2**16))
+
+
+@given(requests)
+def test_request_comes_back_as_it_was(request: SyncRequest) -> None:
+    assert unpack_request(request.pack()) == request
+
+
+@given(replies)
+def test_reply_comes_back_as_it_was(reply: SyncReply) -> None:
+    assert unpack_reply(reply.pack()) == reply
+
+
+@given(st.dictionaries(names, positions, max_size=4))
+def test_heads_come_back_as_they_were(heads: dict[str, Position]) -> None:
+    assert unpack_heads(pack_heads(heads)) == heads
+
+
+def test_stream_without_a_position_is_null_in_a_request() -> None:
+    request = SyncRequest(7, {"energy": Position("7f", (1, 2)), "water": None})
+
+    assert request.pack() == b'{"ask":7,"have":{"energy":"7f-1.2","water":null}}'
+
+
+def test_run_is_text_in_a_reply() -> None:
+    state = StreamState(Position("7f", (1,)), Position("7f", (9,)))
+    reply = SyncReply(ask=7, run=2**64 - 1, sequence=3, more=False, streams={"energy": state})
+
+    assert reply.pack() == (
+        b'{"ask":7,"run":"18446744073709551615","sequence":3,"more":false,'
+        b'"streams":{"energy":["7f-1","7f-9"]}}'
+    )
+
+
+@given(
+    st.one_of(
+        st.builds(ReadChunks, names, positions),
+        st.builds(FindStart, names, st.text("0123456789abcdef", min_size=1), after=positions),
+        st.builds(FindStart, names, st.text("0123456789abcdef", min_size=1), since_ms=u32),
+        st.builds(FindStart, names, st.text("0123456789abcdef", min_size=1), last=u32),
+    )
+)
+def test_inquiry_comes_back_as_it_was(inquiry: FindStart | ReadChunks) -> None:
+    assert unpack_history_request(pack_history_request(inquiry)) == inquiry
+
+
+@given(
+    positions,
+    positions,
+    st.none() | st.sampled_from(Unrecovered),
+    st.none() | st.lists(u32, max_size=4).map(tuple),
+)
+def test_start_comes_back_as_it_was(
+    position: Position,
+    earliest: Position,
+    reason: Unrecovered | None,
+    missing: tuple[int, ...] | None,
+) -> None:
+    found = StartPoint(position, earliest, reason, missing)
+    assert unpack_start(pack_start(found)) == found
+
+
+@given(positions, st.lists(st.tuples(positions, u32, st.binary()), max_size=4))
+def test_chunks_come_back_as_a_chain(
+    begin: Position, parts: list[tuple[Position, int, bytes]]
+) -> None:
+    chunks = []
+    last = begin
+    for end, frames, data in parts:
+        chunks.append(Chunk(last, end, frames, data))
+        last = end
+    assert unpack_chunks(begin, pack_chunks(chunks)) == chunks

@@ -1,0 +1,175 @@
+"""Where a subscription begins, by tables."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+
+from energyws.protocol.messages import OnLag, Subscribe, Subscribed, Unrecovered
+from energyws.protocol.position import Position, from_offsets
+from energyws.settings import History
+from energyws.stream.history import FindStart, StartPoint
+from energyws.stream.recovery import history_request, resume_from, start_point
+from energyws.stream.ring import Cursor, Entry, Ring
+
+EPOCH: Final = "abcd0123"
+
+
+def at(*offsets: int) -> Position:
+    return from_offsets(EPOCH, offsets)
+
+
+def ring(first: int = 0, end: int = 10) -> Ring:
+    """Two partitions, each with the offsets from `first` up to `end`."""
+    made = Ring(History(), at(first, first))
+    for offset in range(first, end):
+        for partition in range(2):
+            made.append(Entry(partition, offset, 0, b"frame"), 0.0)
+    return made
+
+
+def request(**fields: Any) -> Subscribe:
+    asked: dict[str, Any] = {"resume": {}, "last": None, "on_lag": OnLag.SKIP, **fields}
+    return Subscribe(streams=("energy",), **asked)
+
+
+def resume(text: str) -> Subscribe:
+    return request(resume={"energy": text})
+
+
+@pytest.mark.parametrize(
+    ("first", "asked", "expected"),
+    [
+        pytest.param(4, request(), None, id="nothing"),
+        pytest.param(4, resume(f"{EPOCH}-4.4"), None, id="the ring reaches as far"),
+        pytest.param(4, resume(f"{EPOCH}-99.99"), None, id="ahead"),
+        pytest.param(4, resume("garbage"), None, id="no position"),
+        pytest.param(
+            4, resume(f"{EPOCH}-4.3"), FindStart("energy", EPOCH, after=at(4, 3)), id="further back"
+        ),
+        pytest.param(
+            4, resume("beef-7.7"), FindStart("energy", EPOCH, after=at(0, 0)), id="another epoch"
+        ),
+        pytest.param(0, resume("beef-7.7"), None, id="another epoch, the ring has it all"),
+        pytest.param(
+            4,
+            resume(f"{EPOCH}-{'.'.join(['1'] * 72)}"),
+            FindStart("energy", EPOCH, after=at(*[1] * 72)),
+            id="partitions that were added",
+        ),
+        pytest.param(4, resume(f"{EPOCH}-{'.'.join(['1'] * 73)}"), None, id="far too many"),
+        pytest.param(
+            4,
+            resume(f"beef-{'.'.join(['1'] * 1003)}"),
+            FindStart("energy", EPOCH, after=at(0, 0)),
+            id="another epoch, with more partitions",
+        ),
+        pytest.param(
+            0,
+            request(since_ms=5),
+            FindStart("energy", EPOCH, since_ms=5),
+            id="since is for the log",
+        ),
+        pytest.param(4, request(last=12), None, id="last in the ring"),
+        pytest.param(4, request(last=13), FindStart("energy", EPOCH, last=13), id="last beyond it"),
+        pytest.param(0, request(last=99), None, id="last, and the ring has all there ever was"),
+    ],
+)
+def test_the_log_is_asked(first: int, asked: Subscribe, expected: FindStart | None) -> None:
+    assert history_request("energy", ring(first), asked) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "found", "told", "place"),
+    [
+        pytest.param(request(), None, Subscribed(str(at(10, 10))), None, id="live"),
+        pytest.param(
+            resume(f"{EPOCH}-9.8"), None, Subscribed(f"{EPOCH}-9.8", True, 3), 9, id="in the ring"
+        ),
+        pytest.param(
+            resume("garbage"),
+            None,
+            Subscribed(str(at(10, 10)), False, 0, Unrecovered.BAD_POSITION, str(at(4, 4))),
+            None,
+            id="no position",
+        ),
+        pytest.param(
+            resume(f"{EPOCH}-{'.'.join(['1'] * 1003)}"),
+            None,
+            Subscribed(str(at(10, 10)), False, 0, Unrecovered.BAD_POSITION, str(at(4, 4))),
+            None,
+            id="far more partitions than there are",
+        ),
+        pytest.param(
+            resume(f"beef-{'.'.join(['1'] * 1003)}"),
+            StartPoint(at(0, 0), at(0, 0)),
+            Subscribed(f"{EPOCH}-0.0", False, 20, Unrecovered.EPOCH_CHANGED, f"{EPOCH}-0.0"),
+            at(0, 0),
+            id="another epoch, and fewer partitions",
+        ),
+        pytest.param(
+            resume(f"{EPOCH}-1.2"),
+            StartPoint(at(1, 2), at(0, 0)),
+            Subscribed(f"{EPOCH}-1.2", True, 17),
+            at(1, 2),
+            id="in the log",
+        ),
+        pytest.param(
+            resume(f"{EPOCH}-1.2"),
+            StartPoint(at(3, 3), at(3, 3), Unrecovered.RETENTION, (2, 1)),
+            Subscribed(f"{EPOCH}-3.3", False, 14, Unrecovered.RETENTION, f"{EPOCH}-3.3", (2, 1)),
+            at(3, 3),
+            id="not all of it",
+        ),
+        pytest.param(
+            resume("beef-1.2"),
+            StartPoint(at(3, 3), at(3, 3), Unrecovered.RETENTION, (3, 3)),
+            Subscribed(f"{EPOCH}-3.3", False, 14, Unrecovered.EPOCH_CHANGED, f"{EPOCH}-3.3"),
+            at(3, 3),
+            id="another epoch, and the log has been trimmed",
+        ),
+        pytest.param(
+            resume("beef-1.2"),
+            StartPoint(at(0, 0), at(0, 0)),
+            Subscribed(f"{EPOCH}-0.0", False, 20, Unrecovered.EPOCH_CHANGED, f"{EPOCH}-0.0"),
+            at(0, 0),
+            id="another epoch",
+        ),
+        pytest.param(
+            request(since_ms=1),
+            StartPoint(at(6, 6), at(0, 0)),
+            Subscribed(f"{EPOCH}-6.6", True, 8),
+            4,
+            id="since, and the ring reaches as far",
+        ),
+        pytest.param(request(last=3), None, Subscribed(f"{EPOCH}-9.8", True, 3), 9, id="last"),
+    ],
+)
+def test_it_begins(
+    asked: Subscribe, found: StartPoint | None, told: Subscribed, place: int | Position | None
+) -> None:
+    """place: an index into the ring, a position in the log, or live."""
+    told_now, place_now = start_point("energy", ring(4), at(10, 10), asked, found, 0.0)
+    assert told_now == told
+    assert (place_now.index if isinstance(place_now, Cursor) else place_now) == place
+
+
+def test_all_of_a_log_that_is_in_the_ring_is_replayed_to_who_knew_another_epoch() -> None:
+    told, place = start_point("energy", ring(), at(10, 10), resume("beef-1.2"), None, 0.0)
+    assert told == Subscribed(f"{EPOCH}-0.0", False, 20, Unrecovered.EPOCH_CHANGED, f"{EPOCH}-0.0")
+    assert isinstance(place, Cursor)
+
+
+def test_less_than_last_is_told() -> None:
+    told, _ = start_point("energy", ring(), at(10, 10), request(last=50), None, 0.0)
+    assert told == Subscribed(
+        f"{EPOCH}-0.0", False, 20, Unrecovered.HISTORY_EXCEEDED, f"{EPOCH}-0.0"
+    )
+
+
+def test_a_replay_goes_on_in_the_ring_as_soon_as_that_reaches() -> None:
+    assert resume_from(ring(4), at(4, 3), OnLag.SKIP, 0.0) == (at(4, 3), 13)
+    place, replayed = resume_from(ring(4), at(4, 5), OnLag.SKIP, 0.0)
+    assert isinstance(place, Cursor)
+    assert (place.index, place.skip, replayed) == (0, at(4, 5), 11)

@@ -1,0 +1,98 @@
+"""The embedded broker as a process: readiness, commands, and every way to end."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from energyws.testing.broker_process import BrokerProcess
+from energyws.testing.embedded_broker import BrokerError
+from tests.testing.processes import wait_until_ended
+from tests.testing.readers import DEADLINE
+
+# Starts a broker, says which process that is, and waits to be killed.
+PARENT = """
+import signal
+from energyws.testing.broker_process import BrokerProcess
+with BrokerProcess({"energy": 1}) as broker:
+    print(broker.pid, flush=True)
+    signal.pause()
+"""
+
+
+@pytest.fixture
+def process() -> Iterator[BrokerProcess]:
+    with BrokerProcess({"energy": 3, "other": 1}) as process:
+        yield process
+
+
+def topics(bootstrap: str) -> dict[str, int]:
+    client = AdminClient(
+        {"bootstrap.servers": bootstrap, "allow.auto.create.topics": False, "log_level": 0}
+    )
+    found = client.list_topics(timeout=DEADLINE).topics
+    return {name: len(topic.partitions) for name, topic in found.items()}
+
+
+def test_topics_are_there_when_it_is_ready(process: BrokerProcess) -> None:
+    assert topics(process.bootstrap) == {"energy": 3, "other": 1}
+
+
+def test_commands_are_carried_out_and_refusals_raised(process: BrokerProcess) -> None:
+    process.call("create_topic", name="late", partitions=2)
+    assert topics(process.bootstrap)["late"] == 2
+    with pytest.raises(BrokerError, match="TOPIC_ALREADY_EXISTS"):
+        process.call("create_topic", name="late", partitions=2)
+    process.call("delete_topic", name="late")
+    assert "late" not in topics(process.bootstrap)
+
+
+def test_it_ends_when_its_input_ends(process: BrokerProcess) -> None:
+    child = psutil.Process(process.pid)
+    process.close()
+    assert not child.is_running()
+    with pytest.raises(BrokerError, match="closed"):
+        process.call("set_rtt", ms=0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_with_status_0_on_a_signal(process: BrokerProcess, number: signal.Signals) -> None:
+    child = psutil.Process(process.pid)
+    child.send_signal(number)
+    # BrokerProcess reaps its child: the status shows in its error.
+    with pytest.raises(BrokerError, match="ended with status 0"):
+        while True:
+            process.call("set_rtt", ms=0)
+
+
+def test_kill_is_noticed_by_the_next_call(process: BrokerProcess) -> None:
+    psutil.Process(process.pid).kill()
+    with pytest.raises(BrokerError, match=f"ended with status -{int(signal.SIGKILL)}"):
+        while True:
+            process.call("set_rtt", ms=0)
+
+
+def test_failure_to_start_is_an_error_and_leaves_no_process(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    before = psutil.Process().children()
+    with pytest.raises(BrokerError, match="ended with status 1"):
+        BrokerProcess({"not a name": 1})
+    assert "a name has 1 to 249" in capfd.readouterr().err
+    assert psutil.Process().children() == before
+
+
+def test_it_dies_with_its_parent() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as parent:
+        try:
+            assert parent.stdout is not None
+            child = int(parent.stdout.readline())
+        finally:
+            parent.kill()
+    wait_until_ended(child)

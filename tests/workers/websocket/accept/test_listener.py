@@ -1,0 +1,144 @@
+"""What a connection holds once its handshake is done."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import uvloop
+from picows import WSListener, WSTransport
+
+from energyws.process.board import Board
+from energyws.protocol.http_request import BadRequest, Request
+from energyws.protocol.http_response import Answer
+from energyws.settings import Server, Tls
+from tests.certificates import self_signed, trusting
+from workers.websocket.accept.handshake import _switching
+from workers.websocket.accept.listener import Listener
+from workers.websocket.connection import upgrade
+from workers.websocket.connection.upgrade import Upgrade
+from workers.websocket.process import tls_context
+
+ROW = Board.create().row(0)
+REQUEST = (
+    b"GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n%b\r\n"
+)
+# RFC 6455 section 1.3, and another.
+KEYS = {
+    b"dGhlIHNhbXBsZSBub25jZQ==": b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
+    b"AAAAAAAAAAAAAAAAAAAAAA==": b"ICX+Yqv66kxgM0FcWaLWlFLwTAI=",
+}
+
+
+class Recorder(WSListener):
+    """Keeps its transport."""
+
+    def __init__(self) -> None:
+        self.transport: WSTransport | None = None
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self.transport = transport
+        transport.underlying_transport.write(upgrade.head(transport))
+
+
+class Gate:
+    """Lets everybody in, with one listener."""
+
+    leaving = False
+
+    def __init__(self) -> None:
+        self.recorder = Recorder()
+
+    def answer(self, request: Request, peer: str) -> Answer | Upgrade:
+        assert peer == "127.0.0.1"
+        return _switching(self.recorder, request)
+
+    def refuse(self, bad: BadRequest, peer: str) -> Answer:
+        raise AssertionError(bad)
+
+
+async def _connect(
+    tls: ssl.SSLContext | None, trust: ssl.SSLContext | None, key: bytes, header: bytes = b""
+) -> tuple[bytes, Recorder]:
+    gate = Gate()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listener = Listener(listening, Server(), tls, gate, 1_000, ROW)
+        listener.start()
+        reader, writer = await asyncio.open_connection(*listening.getsockname(), ssl=trust)
+        writer.write(REQUEST % (key, header))
+        head = await reader.readuntil(b"\r\n\r\n")
+        listener.close()
+    assert gate.recorder.transport is not None
+    writer.close()
+    return head, gate.recorder
+
+
+@pytest.mark.parametrize("header", [b"", b"Sec-WebSocket-Protocol: energyws, bearer.x\r\n"])
+def test_responses_that_share_an_object_are_each_client_s_own(header: bytes) -> None:
+    async def test() -> None:
+        for key, accept in KEYS.items():
+            head, _ = await _connect(None, None, key, header)
+            assert head.count(b"Sec-WebSocket-Accept:") == 1
+            assert b"Sec-WebSocket-Accept: " + accept + b"\r\n" in head
+            assert (b"Sec-WebSocket-Protocol: energyws\r\n" in head) is bool(header)
+            assert b"bearer" not in head
+
+    uvloop.run(test())
+
+
+def test_tls_connection_has_no_buffers_of_its_own_beside_openssl_s(tmp_path: Path) -> None:
+    cert, key = self_signed(tmp_path)
+
+    async def test() -> None:
+        tls = tls_context(Tls(cert=str(cert), key=str(key)))
+        head, recorder = await _connect(tls, trusting(cert), next(iter(KEYS)))
+        assert head.startswith(b"HTTP/1.1 101 ")
+        assert recorder.transport is not None
+        told = recorder.transport.underlying_transport.get_extra_info
+        assert told("ssl_incoming_use_membio") is False
+        assert told("ssl_outgoing_use_membio") is False
+
+    uvloop.run(test())
+
+
+def test_who_was_accepted_before_the_stop_is_let_in_after_it() -> None:
+    async def test() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            listener = Listener(listening, Server(), None, Gate(), 1_000, ROW)
+            listener.start()
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            while not listener.waiting:
+                await asyncio.sleep(0)
+            listener.stop()
+            settled = asyncio.ensure_future(listener.settled())
+            await asyncio.sleep(0)
+            assert not settled.done()
+            writer.write(REQUEST % (next(iter(KEYS)), b""))
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+            await settled
+            listener.close()
+        writer.close()
+
+    uvloop.run(test())
+
+
+def test_changed_patience_counts_at_once() -> None:
+    async def test() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            patient = Server(handshake_timeout_seconds=60)
+            listener = Listener(listening, patient, None, Gate(), 1_000, ROW)
+            listener.start()
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            while not listener.waiting:
+                await asyncio.sleep(0)
+            listener.adopt(replace(patient, handshake_timeout_seconds=0.1), None)
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+            listener.close()
+        writer.close()
+
+    uvloop.run(test())

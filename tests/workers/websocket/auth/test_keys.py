@@ -1,0 +1,559 @@
+"""Key fetching against a real HTTP server that can be down, slow, hostile or rotating."""
+
+from __future__ import annotations
+
+import json
+import logging
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import IPv4Address
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from jwt.algorithms import OKPAlgorithm
+
+from energyws.auth.jwks import MAX_JWKS_BYTES
+from energyws.settings import Auth, Issuer
+from workers.websocket.auth import keys as module
+from workers.websocket.auth.keys import KeyStore
+
+DEADLINE_SECONDS = 20.0
+NEVER = 3600.0
+
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something to become true."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.002)
+
+
+def jwks(*kids: str) -> bytes:
+    entries = [
+        OKPAlgorithm.to_jwk(Ed25519PrivateKey.generate().public_key(), as_dict=True) | {"kid": kid}
+        for kid in kids
+    ]
+    return json.dumps({"keys": entries}).encode()
+
+
+def body(data: bytes, status: int = 200, **headers: str) -> Answer:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(status)
+        request.send_header("Content-Length", str(len(data)))
+        for name, value in headers.items():
+            request.send_header(name, value)
+        request.end_headers()
+        request.wfile.write(data)
+
+    return answer
+
+
+class Endpoint:
+    """A JWKS endpoint on a port of its own; refuses connections until it is `up`."""
+
+    def __init__(self, answer: Answer, *, up: bool = True) -> None:
+        self.answer = answer
+        self.hits: list[float] = []
+        self.paths: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        # Set at the end of a test, for answers that wait.
+        self.ended = threading.Event()
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                endpoint.hits.append(time.monotonic())
+                endpoint.paths.append(self.path)
+                endpoint.headers.append(dict(self.headers.items()))
+                try:
+                    endpoint.answer(self)
+                except (ConnectionError, TimeoutError):
+                    self.close_connection = True
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
+        self.server.server_bind()
+        self.port = self.server.server_address[1]
+        self._serving: threading.Thread | None = None
+        if up:
+            self.up()
+
+    def up(self) -> None:
+        self.server.server_activate()
+        self._serving = threading.Thread(target=self.server.serve_forever, args=(0.01,))
+        self._serving.start()
+
+    def down(self) -> None:
+        self.ended.set()
+        if self._serving is not None:
+            self.server.shutdown()
+            self._serving.join()
+            self._serving = None
+        self.server.server_close()
+
+    def url(self, path: str = "/jwks") -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    endpoint = Endpoint(body(jwks("1")))
+    yield endpoint
+    endpoint.down()
+
+
+@pytest.fixture(autouse=True)
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, "energyws.keys")
+    return caplog
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY_FIRST_SECONDS", 0.02)
+    monkeypatch.setattr(module, "RETRY_MAX_SECONDS", 0.1)
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "keys"]
+
+
+@contextmanager
+def store(*urls: str, refresh: float = NEVER, timeout: float = 5.0) -> Iterator[KeyStore]:
+    """A store of issuers "0", "1", …; its thread is gone afterwards."""
+    issuers = tuple(
+        Issuer(name=f"name-{number}", issuer=str(number), jwks_url=url)
+        for number, url in enumerate(urls)
+    )
+    keys = KeyStore(
+        Auth(issuers=issuers, jwks_refresh_seconds=refresh, jwks_timeout_seconds=timeout)
+    )
+    try:
+        yield keys
+    finally:
+        keys.close()
+        until(lambda: not threads())
+
+
+def kids(keys: KeyStore, issuer: str = "0") -> list[str | None]:
+    return [key.kid for key in keys.keys.get(issuer, ())]
+
+
+def events(log: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in log.records]
+
+
+def logged(log: pytest.LogCaptureFixture) -> str:
+    """Everything that was logged, fields included."""
+    return " ".join(repr(vars(record)) for record in log.records)
+
+
+FETCHED, FAILED = "keys fetched", "keys cannot be fetched: trying again"
+
+
+def test_keys_of_every_issuer_are_fetched(
+    endpoint: Endpoint, log: pytest.LogCaptureFixture
+) -> None:
+    other = Endpoint(body(jwks("2", "3")))
+    try:
+        with store(endpoint.url(), other.url("/a/b?tenant=1")) as keys:
+            until(lambda: len(keys.keys) == 2)
+            assert (kids(keys, "0"), kids(keys, "1")) == (["1"], ["2", "3"])
+            assert [thread.daemon for thread in threads()] == [True, True]
+    finally:
+        other.down()
+    assert (endpoint.paths, other.paths) == (["/jwks"], ["/a/b?tenant=1"])
+    assert endpoint.headers[0]["Accept"] == "application/json"
+    assert events(log) == [FETCHED, FETCHED]
+
+
+def test_without_issuers_there_is_no_thread() -> None:
+    with store() as keys:
+        assert threads() == []
+        assert keys.keys == {}
+        keys.refresh_soon("0")
+
+
+def test_endpoint_down_at_start_is_tried_until_it_is_up(log: pytest.LogCaptureFixture) -> None:
+    late = Endpoint(body(jwks("1")), up=False)
+    try:
+        with store(late.url()) as keys:
+            until(lambda: FAILED in events(log))
+            assert keys.keys == {}
+            late.up()
+            until(lambda: kids(keys) == ["1"])
+    finally:
+        late.down()
+    # However many tries it took.
+    assert events(log) == [FAILED, FETCHED]
+
+
+def test_endpoint_down_later_keeps_the_last_good_keys(
+    endpoint: Endpoint, log: pytest.LogCaptureFixture
+) -> None:
+    up, down = endpoint.answer, body(b"gone", 500)
+    with store(endpoint.url(), refresh=0.02) as keys:
+        until(lambda: kids(keys) == ["1"])
+        for lines in (2, 4):
+            endpoint.answer = down
+            tries = len(endpoint.hits)
+            until(lambda tries=tries: len(endpoint.hits) > tries + 5)  # type: ignore[misc]
+            assert kids(keys) == ["1"]
+            assert len(events(log)) == lines
+            endpoint.answer = up
+            until(lambda lines=lines: len(events(log)) > lines)  # type: ignore[misc]
+    # One line per change of state, not per try.
+    assert events(log) == [FETCHED, FAILED, FETCHED, FAILED, FETCHED]
+
+
+def test_retries_come_ever_slower(monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint) -> None:
+    monkeypatch.setattr(module, "RETRY_FIRST_SECONDS", 0.05)
+    monkeypatch.setattr(module, "RETRY_MAX_SECONDS", 0.4)
+    endpoint.answer = body(b"", 503)
+    with store(endpoint.url()):
+        until(lambda: len(endpoint.hits) >= 6)
+    pauses = [later - earlier for earlier, later in pairwise(endpoint.hits)]
+    for pause, nominal in zip(pauses[:5], (0.05, 0.1, 0.2, 0.4, 0.4), strict=True):
+        # It may be late on a busy machine, never early.
+        assert pause > nominal * (1 - module.JITTER) - 0.02
+
+
+def test_silent_endpoint_delays_neither_caller_nor_other_issuers(
+    endpoint: Endpoint, log: pytest.LogCaptureFixture
+) -> None:
+    def silence(request: BaseHTTPRequestHandler) -> None:
+        silent.ended.wait()
+
+    silent = Endpoint(silence)
+    try:
+        with store(silent.url(), endpoint.url(), timeout=3.0) as keys:
+            until(lambda: bool(silent.hits))
+            for _ in range(1000):
+                keys.refresh_soon("0")
+                assert kids(keys, "0") == []
+            until(lambda: kids(keys, "1") == ["1"])
+            # The fetch is still under way: nobody waited for it.
+            assert FAILED not in events(log)
+            until(lambda: FAILED in events(log))
+            assert kids(keys, "0") == []
+    finally:
+        silent.down()
+    assert "timed out" in logged(log)
+
+
+@pytest.mark.parametrize("where", ["headers", "body"])
+def test_dripping_endpoint_has_one_deadline_for_its_whole_answer(
+    endpoint: Endpoint, log: pytest.LogCaptureFixture, where: str
+) -> None:
+    def drip(request: BaseHTTPRequestHandler) -> None:
+        request.wfile.write(b"HTTP/1.0 200 OK\r\nA: " + b"\r\n\r\n" * (where == "body"))
+        # Often enough that a timeout that starts anew at every byte never ends.
+        while not dripping.ended.wait(0.02):
+            request.wfile.write(b" ")
+
+    dripping = Endpoint(drip)
+    try:
+        with store(dripping.url(), endpoint.url(), timeout=0.3) as keys:
+            until(lambda: kids(keys, "1") == ["1"])
+            assert kids(keys, "0") == []
+    finally:
+        dripping.down()
+    assert "timed out" in logged(log) or "not complete within 0.3 s" in logged(log)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirect_is_not_followed(
+    endpoint: Endpoint, log: pytest.LogCaptureFixture, status: int
+) -> None:
+    redirecting = Endpoint(body(b"", status, Location=endpoint.url()))
+    try:
+        with store(redirecting.url()) as keys:
+            until(lambda: len(redirecting.hits) > 1)
+            assert keys.keys == {}
+    finally:
+        redirecting.down()
+    assert endpoint.hits == []
+    assert f"HTTP status {status}: redirects are not followed" in logged(log)
+
+
+@pytest.mark.parametrize("length", [True, False], ids=["with a length", "without end"])
+def test_huge_document_is_not_read_to_its_end(
+    endpoint: Endpoint, log: pytest.LogCaptureFixture, length: bool
+) -> None:
+    written = 0
+
+    def huge(request: BaseHTTPRequestHandler) -> None:
+        nonlocal written
+        request.send_response(200)
+        if length:
+            request.send_header("Content-Length", str(1 << 40))
+        request.end_headers()
+        written = 0
+        while not endpoint.ended.is_set():
+            written += request.wfile.write(b" " * 65536)
+
+    endpoint.answer = huge
+    with store(endpoint.url()) as keys:
+        until(lambda: FAILED in events(log))
+        assert keys.keys == {}
+    assert f"more than {MAX_JWKS_BYTES} bytes" in logged(log)
+    # What the kernel takes on top of it is some megabytes.
+    assert written < 64 << 20
+
+
+BAD = {
+    "not found": (body(b"", 404), "HTTP status 404"),
+    "no content": (body(b"", 204), "HTTP status 204"),
+    "HTML": (body(b"<html>"), "not a JWKS"),
+    "no usable key": (body(b'{"keys":[{"kty":"oct","k":"AAAA"}]}'), "no RS256, ES256 or EdDSA"),
+    "cut short": (body(jwks("1")[:-20]), "not a JWKS"),
+    "not HTTP": (lambda request: None, "closed connection without"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_answer_is_told_and_tried_again(
+    endpoint: Endpoint, log: pytest.LogCaptureFixture, name: str
+) -> None:
+    endpoint.answer, said = BAD[name]
+    with store(endpoint.url()) as keys:
+        until(lambda: len(endpoint.hits) > 2)
+        assert keys.keys == {}
+        endpoint.answer = body(jwks("1"))
+        until(lambda: kids(keys) == ["1"])
+        until(lambda: len(events(log)) == 2)
+    assert said in logged(log)
+    assert events(log) == [FAILED, FETCHED]
+
+
+def test_regular_refresh_finds_new_keys_and_drops_old_ones(
+    endpoint: Endpoint, log: pytest.LogCaptureFixture
+) -> None:
+    both, new = jwks("old", "new"), jwks("new")
+    endpoint.answer = body(both)
+    with store(endpoint.url(), refresh=0.02) as keys:
+        until(lambda: kids(keys) == ["old", "new"])
+        unchanged = len(endpoint.hits)
+        until(lambda: len(endpoint.hits) > unchanged + 3)
+        endpoint.answer = body(new)
+        until(lambda: kids(keys) == ["new"])
+    # Not for each of the fetches that changed nothing.
+    assert events(log) == [FETCHED, FETCHED]
+
+
+def test_unknown_key_is_looked_up_before_the_regular_refresh(
+    monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint
+) -> None:
+    monkeypatch.setattr(module, "REFRESH_LIMIT_SECONDS", 0.05)
+    with store(endpoint.url()) as keys:
+        until(lambda: kids(keys) == ["1"])
+        endpoint.answer = body(jwks("1", "2"))
+        keys.refresh_soon("0")
+        until(lambda: kids(keys) == ["1", "2"])
+
+
+def test_fifty_unknown_keys_are_one_fetch(
+    monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint
+) -> None:
+    monkeypatch.setattr(module, "REFRESH_LIMIT_SECONDS", 1.0)
+    with store(endpoint.url()) as keys:
+        until(lambda: kids(keys) == ["1"])
+        endpoint.answer = body(jwks("2"))
+        for _ in range(50):
+            keys.refresh_soon("0")
+        until(lambda: kids(keys) == ["2"])
+        # A look-up that was still wanted would be the next thing the thread does.
+        endpoint.answer = body(jwks("3"))
+        until(lambda: time.monotonic() > endpoint.hits[1] + 1.2)
+        assert kids(keys) == ["2"]
+    assert len(endpoint.hits) == 2
+    assert endpoint.hits[1] - endpoint.hits[0] > 0.9
+
+
+def test_flood_of_unknown_keys_keeps_to_the_limit(
+    monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint
+) -> None:
+    monkeypatch.setattr(module, "REFRESH_LIMIT_SECONDS", 0.3)
+    with store(endpoint.url()) as keys:
+
+        def flooded() -> bool:
+            keys.refresh_soon("0")
+            return len(endpoint.hits) >= 4
+
+        began = time.monotonic()
+        until(flooded)
+    # From before the first: when the endpoint notices each of them depends on the machine.
+    assert time.monotonic() - began >= 3 * 0.3
+
+
+def test_unknown_key_during_a_fetch_is_not_forgotten(
+    monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint
+) -> None:
+    monkeypatch.setattr(module, "REFRESH_LIMIT_SECONDS", 0.0)
+    release = threading.Event()
+
+    def wait(request: BaseHTTPRequestHandler) -> None:
+        release.wait(DEADLINE_SECONDS)
+        body(jwks("1"))(request)
+
+    endpoint.answer = wait
+    with store(endpoint.url(), timeout=DEADLINE_SECONDS) as keys:
+        until(lambda: len(endpoint.hits) == 1)
+        keys.refresh_soon("0")
+        endpoint.answer = body(jwks("2"))
+        release.set()
+        until(lambda: kids(keys) == ["2"])
+
+
+def test_unknown_key_that_must_wait_burns_no_cpu(
+    monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint
+) -> None:
+    monkeypatch.setattr(module, "REFRESH_LIMIT_SECONDS", NEVER)
+    with store(endpoint.url()) as keys:
+        until(lambda: kids(keys) == ["1"])
+        keys.refresh_soon("0")
+        began = time.process_time()
+        endpoint.ended.wait(0.5)
+        assert time.process_time() - began < 0.25
+
+
+def test_keys_are_replaced_and_never_changed(endpoint: Endpoint) -> None:
+    with store(endpoint.url(), refresh=0.02) as keys:
+        until(lambda: kids(keys) == ["1"])
+        seen = keys.keys
+        endpoint.answer = body(jwks("2"))
+        until(lambda: kids(keys) == ["2"])
+        assert [key.kid for key in seen["0"]] == ["1"]
+        with pytest.raises(TypeError):
+            seen["0"] = ()  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:1/jwks?api_key=canary",
+        "http://user:canary@127.0.0.1:1/jwks",
+        "http://127.0.0.1:1/a b?api_key=canary",
+        "http://127.0.0.1:1/é?api_key=canary",
+        "http://127.0.0.1:99999/jwks?api_key=canary",
+        "file:///dev/null?canary",
+        "ftp://127.0.0.1:1/jwks?canary",
+        "data:application/json,{}",
+    ],
+)
+def test_url_that_cannot_be_fetched_is_told_without_its_secrets(
+    log: pytest.LogCaptureFixture, url: str
+) -> None:
+    with store(url) as keys:
+        until(lambda: FAILED in events(log))
+        assert keys.keys == {}
+    assert "canary" not in logged(log)
+
+
+def test_log_names_the_issuer_and_where_its_keys_should_be(
+    log: pytest.LogCaptureFixture,
+) -> None:
+    with store("http://user:canary@127.0.0.1:1/jwks?api_key=canary"):
+        until(lambda: FAILED in events(log))
+    fields = vars(log.records[0])["energyws_fields"]
+    assert fields["issuer"] == "name-0"
+    assert fields["url"] == "http://127.0.0.1:1/jwks"
+    assert "refused" in fields["reason"]
+    assert fields["keys_kept"] == 0
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_https_needs_a_trusted_certificate(
+    log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trusted: bool
+) -> None:
+    pair = self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair)
+    monkeypatch.setenv("SSL_CERT_FILE", str(pair if trusted else tmp_path / "none"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    secure = Endpoint(body(jwks("1")), up=False)
+    secure.server.socket = context.wrap_socket(secure.server.socket, server_side=True)
+    secure.up()
+    try:
+        with store(secure.url().replace("http://", "https://")) as keys:
+            if trusted:
+                until(lambda: kids(keys) == ["1"])
+            else:
+                until(lambda: FAILED in events(log))
+                assert keys.keys == {}
+                assert "CERTIFICATE_VERIFY_FAILED" in logged(log)
+    finally:
+        secure.down()
+
+
+def self_signed(directory: Path) -> Path:
+    """A file with a key and a certificate for 127.0.0.1."""
+    key = Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "energyws test")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, None)
+    )
+    file = directory / "pair.pem"
+    file.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        + certificate.public_bytes(Encoding.PEM)
+    )
+    return file
+
+
+@pytest.mark.parametrize("fetched", [True, False])
+def test_close_ends_the_thread_whenever_it_comes(endpoint: Endpoint, fetched: bool) -> None:
+    for _ in range(25):
+        # Leaving it waits for the end of the thread.
+        with store(endpoint.url()) as keys:
+            until(lambda keys=keys: not fetched or kids(keys) == ["1"])  # type: ignore[misc]
+
+
+def test_adopted_issuers_keep_keys_that_are_still_good(endpoint: Endpoint) -> None:
+    with store(endpoint.url()) as keys:
+        until(lambda: kids(keys) == ["1"])
+        endpoint.answer = body(jwks("2"))
+        same = Issuer(name="name-0", issuer="0", jwks_url=endpoint.url())
+        keys.adopt(Auth(issuers=(same,), jwks_refresh_seconds=NEVER))
+        assert kids(keys)
+        until(lambda: kids(keys) == ["2"])
+        # Nothing of the old place is trusted where the issuer has moved.
+        endpoint.answer = body({})
+        keys.adopt(Auth(issuers=(replace(same, jwks_url=endpoint.url("/other")),)))
+        assert kids(keys) == []
+
+
+def test_issuers_that_come_later_are_fetched(endpoint: Endpoint) -> None:
+    with store() as keys:
+        one = Issuer(name="one", issuer="one", jwks_url=endpoint.url())
+        keys.adopt(Auth(issuers=(one,), jwks_refresh_seconds=NEVER))
+        until(lambda: kids(keys, "one") == ["1"])
+        keys.adopt(Auth())
+        assert keys.keys == {}

@@ -1,0 +1,74 @@
+"""The requests of one connection, however their bytes come."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from energyws.protocol.http_request import BadRequest, Request
+from energyws.protocol.http_response import Answer
+from workers.websocket.connection.http_exchange import MAX_REQUESTS, Exchange, Step, Then
+
+GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+PIECES = [GET, b"\r\n", b"\n", b"\0", b" ", b":", b"GET", b"Content-Length: 3\r\n", b"HTTP/1.1"]
+
+
+class Gate:
+    """Answers everything."""
+
+    leaving = False
+
+    def __init__(self) -> None:
+        self.seen: list[Request] = []
+
+    def answer(self, request: Request, peer: str) -> Answer:
+        self.seen.append(request)
+        return Answer(200, b"OK")
+
+    def refuse(self, bad: BadRequest, peer: str) -> Answer:
+        return Answer(bad.error.status, b"")
+
+
+def fed(data: bytes, cuts: list[int]) -> tuple[list[bytes], Then]:
+    """The statuses of the answers to bytes that are cut here, and what became of the connection."""
+    exchange = Exchange(Gate(), "127.0.0.1")
+    out, step = b"", Step(b"", Then.WAIT)
+    places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
+    for begin, end in pairwise(places):
+        if step.then not in (Then.WAIT, Then.NEXT):
+            break
+        step = exchange.take(data[begin:end])
+        out += step.out
+    return re.findall(rb"HTTP/1\.1 (\d+) ", out), step.then
+
+
+@given(st.integers(0, MAX_REQUESTS - 1), st.lists(st.integers(0, 10_000), max_size=20))
+def test_requests_are_answered_in_order_however_they_are_cut(count: int, cuts: list[int]) -> None:
+    assert fed(GET * count, cuts) == ([b"200"] * count, Then.NEXT if count else Then.WAIT)
+
+
+@given(
+    st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=10)), max_size=8).map(b"".join),
+    st.lists(st.integers(0, 500), max_size=8),
+)
+def test_any_bytes_have_the_same_answers_however_they_are_cut(data: bytes, cuts: list[int]) -> None:
+    assert fed(data, cuts)[0] == fed(data, [])[0]
+
+
+def test_connection_ends_after_its_answer_when_the_worker_leaves() -> None:
+    gate = Gate()
+    exchange = Exchange(gate, "127.0.0.1")
+    assert exchange.take(GET).then is Then.NEXT
+    gate.leaving = True
+    step = exchange.take(GET)
+    assert step.then is Then.CLOSE
+    assert b"\r\nConnection: close\r\n" in step.out
+
+
+def test_values_lose_the_blanks_around_them_and_nothing_else() -> None:
+    gate = Gate()
+    Exchange(gate, "127.0.0.1").take(b"GET / HTTP/1.1\r\nHost:\t x \t\r\nA:b\tc\xff\r\n\r\n")
+    assert dict(gate.seen[0].headers) == {"Host": "x", "A": "b\tc\xff"}

@@ -1,0 +1,481 @@
+"""Requests that cannot be answered at once: topics that are not found yet, a log that is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from energyws.process.board import Board
+from energyws.protocol.deflate import shrink
+from energyws.protocol.frame import TEXT, encode
+from energyws.protocol.messages import BadClientMessage, OnLag, Subscribe, Subscribed, Unrecovered
+from energyws.protocol.position import Position, from_offsets
+from energyws.settings import History
+from energyws.stream.fair_queue import QueueFull
+from energyws.stream.history import Chunk, FindStart, StartPoint
+from energyws.stream.ring import Entry
+from workers.websocket.fanout import requests
+from workers.websocket.fanout.fanout import FanoutClient
+from workers.websocket.fanout.hub import Hub
+from workers.websocket.fanout.requests import MAX_TEXT
+
+EPOCH = "abcd0123"
+
+
+def at(*offsets: int, epoch: str = EPOCH) -> Position:
+    return from_offsets(epoch, offsets)
+
+
+def ask(*streams: str, **fields: Any) -> Subscribe:
+    asked: dict[str, Any] = {"resume": {}, "last": None, "on_lag": OnLag.SKIP, **fields}
+    return Subscribe(streams=streams, **asked)
+
+
+class FakeClient:
+    writable = True
+
+    def __init__(self, compressed: bool = False) -> None:
+        self.compressed = compressed
+        self.on_write: Callable[[], None] | None = None
+        self.told: list[dict[str, Subscribed]] = []
+        self.frames: list[bytes] = []
+        self.gone = False
+        self.subject = "tester"
+
+    @property
+    def sink(self) -> FakeClient:
+        return self
+
+    def write_nocheck(self, data: bytes) -> None:
+        self.write(data)
+
+    def write(self, data: bytes) -> None:
+        self.frames.append(data)
+        if self.on_write is not None:
+            self.on_write()
+
+    def subscribed(self, streams: dict[str, Subscribed]) -> None:
+        self.told.append(streams)
+
+    def too_slow(self) -> None:
+        self.gone = True
+
+    def unavailable(self) -> None:
+        self.gone = True
+
+    def lags(self, stream: str) -> None:
+        """Only for the log."""
+
+    def skipped(self, stream: str, frames: int, by_choice: bool) -> None:
+        """Only for the log."""
+
+
+class ScriptedLog:
+    """In the place of the hub's HistoryClient: answers when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[FindStart, Callable[[StartPoint | None], None]]] = []
+        self.forgotten: list[str] = []
+        self.wanted: list[Position] = []
+        self.chunks: dict[Position, Chunk] = {}
+        self.withdrawn: list[str] = []
+        self.waiting = 0
+        self.full = False
+
+    def find(
+        self, asker: FanoutClient, query: FindStart, done: Callable[[StartPoint | None], None]
+    ) -> None:
+        if self.full:
+            raise QueueFull("no room")
+        self.asked.append((query, done))
+
+    def withdraw(self, asker: FanoutClient, stream: str) -> None:
+        self.withdrawn.append(stream)
+
+    def chunk(self, asker: FanoutClient, stream: str, position: Position) -> Chunk | None:
+        if position not in self.chunks:
+            self.wanted.append(position)
+        return self.chunks.get(position)
+
+    def forget(self, stream: str) -> None:
+        self.forgotten.append(stream)
+
+    def tick(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def run(test: Callable[[Hub, ScriptedLog, FakeClient], Coroutine[Any, Any, None]]) -> None:
+    """Run a test with a hub of the streams a and b; the log of `a` begins before the ring."""
+
+    async def main() -> None:
+        board = Board.create()
+        row = board.row(0)
+        log = ScriptedLog()
+        hub = Hub(("a", "b"), History(), lambda on_chunk, on_failure: log, row, lambda: None)
+        await test(hub, log, FakeClient())
+        hub.close()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
+async def turns(hub: Hub) -> None:
+    """Wait until there is nothing left to do."""
+    while hub._scheduled or hub._resting is not None:
+        await asyncio.sleep(0)
+
+
+def found(hub: Hub, *streams: str) -> None:
+    """The topics of these streams are found; the ring of each begins at offset 5."""
+    for name in streams:
+        hub.begin(name, at(5))
+        hub.append(name, Entry(0, 5, 0, b"frame"))
+    hub.synced()
+
+
+def test_request_waits_until_all_its_topics_are_found() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        assert not hub.subscribe(client, ask("a", "b"))
+        found(hub, "a")
+        assert client.told == []
+        found(hub, "b")
+        assert [list(told) for told in client.told] == [["a", "b"]]
+
+    run(test)
+
+
+def test_unsubscribing_from_one_of_those_that_wait_leaves_the_others() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        hub.subscribe(client, ask("a", "b", resume={"a": f"{EPOCH}-5", "b": f"{EPOCH}-5"}))
+        hub.subscribe(client, ask("a"))
+        hub.unsubscribe(client, ("a",))
+        found(hub, "a", "b")
+        assert [list(told) for told in client.told] == [["b"]]
+
+    run(test)
+
+
+def test_the_log_is_asked_what_the_ring_lacks_and_requests_stay_in_order() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a", "b")
+        assert hub.subscribe(client, ask("a", "b", resume={"a": f"{EPOCH}-2"}))
+        hub.subscribe(client, ask("b"))
+        ((query, done),) = log.asked
+        assert query == FindStart("a", EPOCH, after=at(2))
+        assert client.told == []
+        done(StartPoint(at(3), at(3), Unrecovered.RETENTION, (1,)))
+        first, second = client.told
+        assert (first["a"].position, first["a"].missing) == (f"{EPOCH}-3", (1,))
+        assert list(second) == ["b"]
+
+    run(test)
+
+
+def test_answer_for_a_client_that_has_left_is_dropped() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a")
+        hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-2"}))
+        hub.leave(client)
+        hub.subscribe(client, ask("a"))
+        log.asked[0][1](StartPoint(at(2), at(0)))
+        assert [told["a"].recovered for told in client.told] == [None]
+
+    run(test)
+
+
+def test_client_whose_question_has_no_answer_is_sent_away() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a")
+        hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-2"}))
+        log.asked[0][1](None)
+        assert client.gone
+
+    run(test)
+
+
+def test_question_is_asked_anew_when_the_topic_was_made_anew() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a")
+        hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-2"}))
+        hub.begin("a", at(3, epoch="beef"))
+        hub.synced()
+        assert log.forgotten == ["a"]
+        (query, done) = log.asked[1]
+        assert query == FindStart("a", "beef", after=at(0, epoch="beef"))
+        done(StartPoint(at(1, epoch="beef"), at(1, epoch="beef"), Unrecovered.RETENTION, (1,)))
+        (told,) = client.told
+        assert told["a"].reason is Unrecovered.EPOCH_CHANGED
+        assert told["a"].position == "beef-1"
+
+    run(test)
+
+
+def test_what_a_client_asks_takes_the_place_of_what_it_asked_before() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        for offset in range(1000):
+            hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-{offset}"}))
+        found(hub, "a")
+        hub.subscribe(client, ask("a", "b", resume={"a": f"{EPOCH}-2"}))
+        hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-3"}))
+        found(hub, "b")
+        # Of the first two, `b` alone is left.
+        assert [list(told) for told in client.told] == [["a"], ["b"]]
+        assert (client.told[0]["a"].position, len(log.asked)) == (f"{EPOCH}-999", 1)
+        log.asked[0][1](StartPoint(at(3), at(3)))
+        assert client.told[2]["a"].position == f"{EPOCH}-3"
+
+    run(test)
+
+
+def test_positions_of_requests_that_wait_are_bounded() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        hub.subscribe(client, ask("a", resume={"a": "0" * MAX_TEXT}))
+        with pytest.raises(BadClientMessage, match="wait for their answers"):
+            hub.subscribe(client, ask("b", resume={"b": "0"}))
+        found(hub, "a", "b")
+        assert [told["a"].reason for told in client.told] == [Unrecovered.BAD_POSITION]
+
+    run(test)
+
+
+@pytest.mark.parametrize("how", ["leave", "unsubscribe", "subscribe"])
+def test_question_is_withdrawn_from_the_log(how: str) -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a")
+        hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-2"}))
+        log.withdrawn.clear()
+        if how == "leave":
+            hub.leave(client)
+        elif how == "unsubscribe":
+            hub.unsubscribe(client, ("a",))
+        else:
+            hub.subscribe(client, ask("a"))
+        assert log.withdrawn == ["a"]
+
+    run(test)
+
+
+def test_client_that_asks_on_and_on_is_asked_for_by_the_second_and_gets_its_last_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(requests, "SECONDS_PER_QUESTION", 0.05)
+
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a")
+        for offset in (0, 1, 2, 3) * 10:
+            hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-{offset}"}))
+            hub.unsubscribe(client, ("a",))
+        assert len(log.asked) == requests.BURST_OF_QUESTIONS
+        hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-4"}))
+        assert len(log.asked) == requests.BURST_OF_QUESTIONS
+        while len(log.asked) == requests.BURST_OF_QUESTIONS:
+            await asyncio.sleep(0)
+        query, done = log.asked[-1]
+        assert query.after == at(4)
+        done(StartPoint(at(4), at(0)))
+        (told,) = client.told
+        assert told["a"].recovered
+
+    run(test)
+
+
+def test_live_stream_goes_on_beside_one_whose_question_waits_for_its_time() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a", "b")
+        hub.subscribe(client, ask("b"))
+        await turns(hub)
+        for offset in (0, 1, 2, 3, 4):
+            hub.subscribe(client, ask("a", "b", resume={"a": f"{EPOCH}-{offset}"}))
+        assert client in hub._later
+        client.frames.clear()
+        hub.append("b", Entry(0, 6, 0, b"live"))
+        await turns(hub)
+        assert client.frames == [b"live"]
+
+    run(test)
+
+
+def test_question_that_waits_for_its_time_goes_with_its_client() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a")
+        for offset in range(requests.BURST_OF_QUESTIONS + 1):
+            hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-{offset}"}))
+        assert client in hub._later
+        hub.leave(client)
+        assert hub._later == {}
+
+    run(test)
+
+
+def test_client_is_sent_away_when_the_log_is_asked_for_too_much() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a")
+        log.full = True
+        hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-2"}))
+        assert client.gone
+
+    run(test)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_plain_subscribe_that_waited_for_its_topic_gets_no_old_readings(compressed: bool) -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        client.compressed = compressed
+        hub.subscribe(client, ask("a"))
+        hub.begin("a", at(0))
+        for offset in range(60):
+            hub.append("a", Entry(0, offset, 0, b"old"))
+        # What else the consumer has comes with its next answer; this one is early, too.
+        early = FakeClient(compressed)
+        hub.subscribe(early, ask("a"))
+        for offset in range(60, 90):
+            hub.append("a", Entry(0, offset, 0, b"old"))
+        hub.synced()
+        late = FakeClient(compressed)
+        hub.subscribe(late, ask("a"))
+        hub.append("a", Entry(0, 90, 0, b"new"))
+        await until(lambda: bool(client.frames and early.frames and late.frames))
+        await turns(hub)
+        for each in (client, early, late):
+            assert [told["a"].position for told in each.told] == [f"{EPOCH}-90"]
+            assert each.frames == [b"new"]
+
+    run(test)
+
+
+def test_plain_subscribe_after_the_topic_was_made_anew_gets_no_old_readings() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a")
+        here = FakeClient()
+        hub.subscribe(here, ask("a"))
+        hub.begin("a", at(0, epoch="beef"))
+        hub.subscribe(client, ask("a"))
+        for offset in range(3):
+            hub.append("a", Entry(0, offset, 0, b"old"))
+        hub.synced()
+        await until(lambda: len(here.frames) > 1)
+        hub.append("a", Entry(0, 3, 0, b"new"))
+        await until(lambda: bool(client.frames))
+        await turns(hub)
+        # To a client that had subscribed before, all of the new topic is news.
+        assert b"".join(here.frames).endswith(b"oldoldoldnew")
+        assert [told["a"].position for told in client.told] == ["beef-3"]
+        assert client.frames == [b"new"]
+
+    run(test)
+
+
+def test_plain_subscribe_begins_behind_what_the_others_have_yet_to_get() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a")
+        here = FakeClient()
+        hub.subscribe(here, ask("a"))
+        await turns(hub)
+        hub.append("a", Entry(0, 6, 0, b"6"))
+        hub.subscribe(client, ask("a"))
+        hub.append("a", Entry(0, 7, 0, b"7"))
+        await turns(hub)
+        hub.append("a", Entry(0, 8, 0, b"8"))
+        await turns(hub)
+        assert [told["a"].position for told in client.told] == [f"{EPOCH}-7"]
+        assert (b"".join(here.frames), b"".join(client.frames)) == (b"678", b"78")
+
+    run(test)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def long_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.websocket.fanout.hub.REST_SHARE", 1e9)
+
+
+@pytest.mark.usefixtures("long_rests")
+def test_frames_that_come_soon_after_a_fan_out_share_the_next_one() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a", "b")
+        hub.subscribe(client, ask("a", last=1))
+        await until(lambda: client.frames == [b"frame"])
+        hub.append("a", Entry(0, 6, 0, b"6"))
+        await asyncio.sleep(0)
+        hub.append("a", Entry(0, 7, 0, b"7"))
+        await until(lambda: len(client.frames) == 2)
+        assert client.frames == [b"frame", b"67"]
+
+    run(test)
+
+
+@pytest.mark.usefixtures("long_rests")
+def test_whoever_subscribes_does_not_wait_for_the_end_of_a_rest() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a", "b")
+        hub.subscribe(client, ask("a", last=1))
+        await until(lambda: client.frames == [b"frame"])
+        hub.append("a", Entry(0, 6, 0, b"6"))
+        assert hub._resting is not None
+        late = FakeClient()
+        hub.subscribe(late, ask("a", last=2))
+        assert hub._resting is None
+        await until(lambda: late.frames == [b"frame6"])
+
+    run(test)
+
+
+def test_plain_and_compressed_clients_share_a_stream() -> None:
+    record = encode(TEXT, b"[" + b"123," * 100 + b"4]")
+
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        small = FakeClient(compressed=True)
+        found(hub, "a")
+        await turns(hub)
+        for each in (client, small):
+            hub.subscribe(each, ask("a"))
+        hub.append("a", Entry(0, 6, 0, record))
+        await turns(hub)
+        assert client.frames == [record]
+        assert small.frames == [shrink(record)]
+        hub.leave(small)
+        hub.append("a", Entry(0, 7, 0, record))
+        await turns(hub)
+        assert (len(client.frames), len(small.frames)) == (2, 1)
+
+    run(test)
+
+
+def test_compressed_clients_follow_a_stream_into_its_new_rings() -> None:
+    record = encode(TEXT, b"[" + b"123," * 100 + b"4]")
+
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        small = FakeClient(compressed=True)
+        found(hub, "a")
+        hub.subscribe(small, ask("a"))
+        hub.begin("a", at(0, epoch="beef"))
+        hub.append("a", Entry(0, 0, 0, record))
+        await turns(hub)
+        told, first = small.frames
+        assert b"EPOCH_CHANGED" in told
+        assert first == shrink(record)
+        # More was missed than the consumer has: the log is asked for what follows.
+        hub.begin("a", at(50, epoch="beef"))
+        await turns(hub)
+        assert log.wanted == [at(1, epoch="beef")]
+        log.chunks[at(1, epoch="beef")] = Chunk(
+            at(1, epoch="beef"), at(50, epoch="beef"), 2, record * 2
+        )
+        hub._on_chunk("a", at(1, epoch="beef"))
+        hub.tick()
+        await turns(hub)
+        assert small.frames[2:] == [shrink(record * 2)]
+        hub.append("a", Entry(0, 50, 0, record))
+        await turns(hub)
+        assert small.frames[3:] == [shrink(record)]
+
+    run(test)

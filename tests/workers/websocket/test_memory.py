@@ -1,0 +1,80 @@
+"""When connections are frozen, and when memory is given back."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from workers.websocket import memory
+from workers.websocket.memory import FREEZE_AFTER, TRIM_AFTER, MemoryUpkeep
+
+
+@pytest.fixture
+def trims(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Grows by one with each trim. The collector is as before afterwards."""
+    seen: list[int] = []
+    thresholds = gc.get_threshold()
+    monkeypatch.setattr(memory, "trim", lambda: seen.append(1))
+    yield seen
+    gc.unfreeze()
+    gc.set_threshold(*thresholds)
+
+
+def test_crowd_is_frozen_as_it_comes(trims: list[int]) -> None:
+    keeper = MemoryUpkeep()
+    keeper.begin()
+    frozen = gc.get_freeze_count()
+    held = [[] for _ in range(100)]  # type: list[list[int]]
+    keeper.tick(FREEZE_AFTER - 1)
+    assert gc.get_freeze_count() == frozen
+    keeper.tick(FREEZE_AFTER)
+    assert gc.get_freeze_count() >= frozen + len(held)
+
+
+def test_crowd_that_comes_back_is_frozen_again(trims: list[int]) -> None:
+    keeper = MemoryUpkeep()
+    for connections in (FREEZE_AFTER, 0):
+        keeper.tick(connections)
+    frozen = gc.get_freeze_count()
+    held = [[] for _ in range(100)]  # type: list[list[int]]
+    keeper.tick(FREEZE_AFTER)
+    assert gc.get_freeze_count() >= frozen + len(held)
+
+
+def test_memory_is_given_back_once_a_crowd_has_left(trims: list[int]) -> None:
+    keeper = MemoryUpkeep()
+    for connections in (2 * TRIM_AFTER, TRIM_AFTER, TRIM_AFTER // 2):
+        keeper.tick(connections)
+        assert not trims, "they are still leaving"
+    keeper.tick(TRIM_AFTER // 2)
+    keeper.tick(TRIM_AFTER // 2)
+    assert len(trims) == 1
+
+
+def test_few_that_leave_change_nothing(trims: list[int]) -> None:
+    keeper = MemoryUpkeep()
+    for connections in (TRIM_AFTER, 1, 1, 1):
+        keeper.tick(connections)
+    assert not trims
+
+
+def test_what_was_frozen_is_looked_at_once_more_when_few_are_left(trims: list[int]) -> None:
+    class Knot:
+        """Refers to itself."""
+
+    keeper = MemoryUpkeep()
+    knot = Knot()
+    knot.self = knot  # type: ignore[attr-defined]
+    keeper.tick(2 * TRIM_AFTER)
+    del knot
+    for _ in range(2):
+        keeper.tick(0)
+    assert not [each for each in gc.get_objects() if isinstance(each, Knot)]
+    gc.unfreeze()
+    assert not [each for each in gc.get_objects() if isinstance(each, Knot)]
+
+
+def test_trim_is_harmless() -> None:
+    memory.trim()

@@ -1,0 +1,1 @@
+"""The consumer process: Kafka to frames, once for every client."""

@@ -1,0 +1,1 @@
+"""A worker process: frames from the bus to the clients of one slot."""

@@ -1,0 +1,1 @@
+"""From an accepted socket to a client: the listener, pending connections and the handshake."""

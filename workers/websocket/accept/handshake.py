@@ -1,0 +1,282 @@
+"""The HTTP side of a connection: who is let in, and what everybody else is told.
+
+The HTTP exchange calls the gate with each request that can be understood, and with what is wrong
+with the others. What belongs to a path is a method of the gate, in its table of paths; the rules of
+the upgrade are those of RFC 6455 section 4.2.1.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import random
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import parse_qsl
+
+from picows import WSListener
+
+from energyws.auth.claims import TokenRefused
+from energyws.auth.verifier import Principal
+from energyws.errors import (
+    BAD_REQUEST,
+    FORBIDDEN_ORIGIN,
+    INTERNAL_ERROR,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    SHUTTING_DOWN,
+    TOO_MANY_CONNECTIONS,
+    UPGRADE_REQUIRED,
+    ErrorCode,
+)
+from energyws.logs.events import Log
+from energyws.logs.rate_limit import RateLimitedLog
+from energyws.process.board import Board, Field
+from energyws.process.counters import HANDSHAKES
+from energyws.protocol import messages
+from energyws.protocol.deflate import BadOffer, negotiate
+from energyws.protocol.http_request import BadRequest, Request
+from energyws.protocol.http_response import ALLOWED, Answer
+from energyws.protocol.messages import BadClientMessage, Subscribe
+from energyws.settings import Auth
+from workers.websocket.clients.refusal import RefusedClient
+from workers.websocket.clients.session import Context, Session
+from workers.websocket.connection.upgrade import Upgrade, switching
+
+PATH: Final = "/ws/energy"
+HEALTH_PATH: Final = "/health"
+SUBPROTOCOL: Final = "energyws"
+_TOKEN_SUBPROTOCOL: Final = "bearer."  # noqa: S105  (a prefix)
+# RFC 6455 section 4.1: 16 random bytes in base64.
+_KEY_BYTES: Final = 16
+# A full or restarting service is tried again after 1 to 5 seconds, not by everybody at once.
+_RETRY_AFTER_SECONDS: Final = (1, 5)
+# Descriptors that are not connections: libraries, logs, the bus, the board.
+_RESERVED_DESCRIPTORS: Final = 64
+# Between two lines of the log about the same kind of refusal.
+FLOOD_SECONDS: Final = 1.0
+
+_log = Log("handshake")
+
+
+class Refusal(Exception):
+    """A request that is answered with an error.
+
+    reason, claim, subject: for the log, not for the client; the claim is the one that is wrong, the
+    subject only that of a token that was signed with one of our keys.
+    """
+
+    def __init__(
+        self,
+        error: ErrorCode,
+        detail: str = "",
+        reason: str = "",
+        claim: str | None = None,
+        subject: str | None = None,
+    ) -> None:
+        super().__init__(error.code)
+        self.error = error
+        self.detail = detail
+        self.reason = reason or error.code.lower()
+        self.claim = claim
+        self.subject = subject
+
+
+@dataclass(slots=True)
+class Gate:
+    """Decides for every request of a worker.
+
+    leaving: this worker does. draining: so does the service, and newcomers are refused.
+    """
+
+    context: Context
+    auth: Auth
+    board: Board
+    leaving: bool = False
+    draining: bool = False
+    _limited: RateLimitedLog = field(default_factory=lambda: RateLimitedLog(_log, FLOOD_SECONDS))
+
+    def answer(self, request: Request, peer: str) -> Answer | Upgrade:
+        """What a request gets; never raises."""
+        try:
+            return self._answer(request, peer)
+        except Exception:
+            # Neither the request nor the exception's text: both may hold a token.
+            self._limited.fault("a request could not be handled", peer=peer)
+            self._count(INTERNAL_ERROR)
+            return _error(INTERNAL_ERROR)
+
+    def refuse(self, bad: BadRequest, peer: str) -> Answer:
+        """The answer to what is no request."""
+        self._refused(bad.error, bad.error.code.lower(), peer)
+        return _error(bad.error, bad.detail)
+
+    def _answer(self, request: Request, peer: str) -> Answer | Upgrade:
+        try:
+            path = _PATHS.get(request.path)
+            if request.method not in ALLOWED and (path or not request.path.startswith("/")):
+                raise Refusal(METHOD_NOT_ALLOWED)
+            if path is None:
+                raise Refusal(NOT_FOUND)
+            return path(self, request, peer)
+        except Refusal as refusal:
+            self._refused(refusal.error, refusal.reason, peer)
+            return _error(refusal.error, refusal.detail)
+
+    def _health(self, request: Request, peer: str) -> Answer:
+        return Answer(200, b"OK", {"Content-Type": "text/plain; charset=utf-8"})
+
+    def _websocket(self, request: Request, peer: str) -> Answer | Upgrade:
+        _check_upgrade(request)
+        extension = self._extension(request)
+        context = self.context
+        context.row.add(Field.HANDSHAKES)
+        try:
+            return self._admit(request, request.query, peer, extension)
+        except Refusal as refusal:
+            context.row.add(Field.REFUSALS)
+            self._count(refusal.error)
+            self._log_refusal(refusal, peer)
+            if self._speaks_http(request):
+                return _error(refusal.error, refusal.detail)
+            listener = RefusedClient(context.roster, refusal.error, refusal.detail)
+            return _switching(listener, request)
+
+    def _refused(self, error: ErrorCode, reason: str, peer: str) -> None:
+        self._count(error)
+        # Of whoever knocks at any port: browsers, scanners, probes that are set up wrongly.
+        self._limited.debug("request refused", kind=reason, peer=peer, reason=reason)
+
+    def _admit(self, request: Request, query: str, peer: str, extension: str | None) -> Upgrade:
+        context = self.context
+        settings = context.settings
+        if self.draining:
+            raise Refusal(SHUTTING_DOWN)
+        origin, allowed = request.headers.get("Origin"), settings.allowed_origins
+        if allowed and origin is not None and origin not in allowed:
+            raise Refusal(FORBIDDEN_ORIGIN)
+        if self.board.total(Field.CONNECTIONS) >= settings.max_connections:
+            raise Refusal(TOO_MANY_CONNECTIONS)
+        principal = self._authenticate(request, query)
+        first: Subscribe | BadClientMessage | None
+        try:
+            first = messages.parse_query(query)
+        except BadClientMessage as bad:
+            # Told once the connection is there: it is still good for other messages.
+            first = bad
+        HANDSHAKES.count(context.row, "accepted")
+        session = Session(context, principal, peer, first, extension)
+        return _switching(session, request, extension)
+
+    def _extension(self, request: Request) -> str | None:
+        """What is answered to the extensions that the client offers."""
+        if not self.context.settings.compression:
+            return None
+        try:
+            return negotiate(request.headers.getall("Sec-WebSocket-Extensions", []))
+        except BadOffer as bad:
+            raise Refusal(BAD_REQUEST, str(bad)) from None
+
+    def _authenticate(self, request: Request, query: str) -> Principal:
+        try:
+            return self.context.tokens.check(_token(request, query))
+        except TokenRefused as refused:
+            raise Refusal(
+                refused.error,
+                reason=refused.reason,
+                claim=refused.claim,
+                subject=refused.subject,
+            ) from None
+
+    def _count(self, error: ErrorCode) -> None:
+        HANDSHAKES.count(self.context.row, error.code.lower())
+
+    def _speaks_http(self, request: Request) -> bool:
+        if self.auth.reject == "auto":
+            # Only browsers send an Origin. They hide an HTTP refusal from the page, as does every
+            # other implementation of their WebSocket interface (Node's sends no Origin); and
+            # only that has nowhere but the subprotocols to put a token.
+            offered = _subprotocols(request)
+            by_browser = any(name.startswith(_TOKEN_SUBPROTOCOL) for name in offered)
+            return not by_browser and "Origin" not in request.headers
+        return self.auth.reject == "http"
+
+    def _log_refusal(self, refusal: Refusal, peer: str) -> None:
+        # One kind for each reason: a crowd with bad tokens must not hide that the service is full.
+        self._limited.warning(
+            "connection refused",
+            kind=f"{refusal.reason} {refusal.claim or ''}",
+            peer=peer,
+            subject=refusal.subject,
+            reason=refusal.reason,
+            claim=refusal.claim,
+        )
+
+
+def max_descriptor() -> int:
+    """The highest descriptor that a connection may have; beyond it the worker is full."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft - _RESERVED_DESCRIPTORS
+
+
+def _check_upgrade(request: Request) -> None:
+    headers = request.headers
+    upgrades = "upgrade" in request.options() and "websocket" in request.tokens("Upgrade")
+    # RFC 6455 section 4.1: GET, and HTTP/1.1 or higher.
+    if not upgrades or request.method != "GET" or request.minor < 1:
+        raise Refusal(UPGRADE_REQUIRED)
+    if request.has_body:
+        raise Refusal(BAD_REQUEST, "a handshake has no body")
+    if headers.get("Sec-WebSocket-Version") != "13":
+        raise Refusal(UPGRADE_REQUIRED)
+    try:
+        key = base64.b64decode(headers.get("Sec-WebSocket-Key", ""), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != _KEY_BYTES:
+        raise Refusal(BAD_REQUEST, "Sec-WebSocket-Key must be 16 bytes in base64")
+
+
+def _token(request: Request, query: str) -> str:
+    """The token, wherever it is; empty where there is none."""
+    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip()
+    for offered in _subprotocols(request):
+        if offered.startswith(_TOKEN_SUBPROTOCOL):
+            return offered.removeprefix(_TOKEN_SUBPROTOCOL)
+    return next((value for key, value in parse_qsl(query) if key == "token"), "")
+
+
+def _subprotocols(request: Request) -> list[str]:
+    offered = ",".join(request.headers.getall("Sec-WebSocket-Protocol", []))
+    return [name.strip() for name in offered.split(",")]
+
+
+def _switching(listener: WSListener, request: Request, extension: str | None = None) -> Upgrade:
+    # RFC 6455 section 4.2.2: one that was offered, or none. Never the one with the token.
+    subprotocol = SUBPROTOCOL if SUBPROTOCOL in _subprotocols(request) else None
+    response = switching(subprotocol, extension)
+    return Upgrade(listener, response, request.headers["Sec-WebSocket-Key"])
+
+
+def _error(error: ErrorCode, detail: str = "") -> Answer:
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+    match error.status:
+        case 401:
+            headers["WWW-Authenticate"] = 'Bearer realm="energyws"'
+        case 405:
+            headers["Allow"] = ", ".join(ALLOWED)
+        case 426:
+            headers |= {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+        case 503:
+            headers["Retry-After"] = str(random.randint(*_RETRY_AFTER_SECONDS))
+    return Answer(error.status, messages.error_body(error, detail), headers)
+
+
+_PATHS: Final[dict[str, Callable[[Gate, Request, str], Answer | Upgrade]]] = {
+    HEALTH_PATH: Gate._health,
+    PATH: Gate._websocket,
+}

@@ -1,0 +1,65 @@
+"""Checking the tokens of a worker's clients, at a handshake and at a renewal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from energyws.auth.claims import TokenRefused
+from energyws.auth.unknown_keys import UnknownKeys
+from energyws.auth.verifier import Principal, Verifier
+from energyws.process.board import Field, Row, issuer_id
+from energyws.process.counters import TOKEN_REFUSALS
+from energyws.settings import Auth
+from workers.websocket.auth.keys import KeyStore
+
+
+class Tokens:
+    """Checks them with what has been fetched, and has keys fetched that are missing.
+
+    fetched: called in another thread whenever an issuer's keys have been fetched. row: where tokens
+    are counted. Raises BootError for a secret that cannot be used.
+    """
+
+    def __init__(self, settings: Auth, row: Row, fetched: Callable[[], None]) -> None:
+        self._settings = settings
+        self._verifier = Verifier(settings)
+        self._row = row
+        self._doubts = UnknownKeys()
+        self._keys = KeyStore(settings, fetched)
+
+    def adopt(self, settings: Auth, verifier: Verifier) -> None:
+        """Check by these settings from now on; the verifier was made of them."""
+        self._settings, self._verifier = settings, verifier
+        self._keys.adopt(settings)
+
+    def close(self) -> None:
+        """Fetch no further keys."""
+        self._keys.close()
+
+    def show(self) -> bool:
+        """Put on the board how old the keys are; whether any token can be checked."""
+        issuers, fetches = self._settings.issuers, self._keys.known.fetches
+        self._row.set_issuers(
+            (issuer_id(name), int(fetches[name].ended * 1000) if name in fetches else 0)
+            for name in (each.issuer for each in issuers)
+        )
+        able = not issuers or bool(fetches)
+        self._row[Field.KEYLESS] = int(not able)
+        return able
+
+    def check(self, token: str) -> Principal:
+        """The token's principal, or TokenRefused: `unsettled` if it may be good all the same."""
+        known = self._keys.known
+        try:
+            return self._verifier.verify(token, known.keys, now=time.time())
+        except TokenRefused as refused:
+            if refused.issuer is not None and refused.doubt is not None:
+                fetch = known.fetches.get(refused.issuer)
+                began = None if fetch is None else fetch.began
+                now = time.monotonic()
+                refused.unsettled = not self._doubts.settled(refused.doubt, began, now)
+                # After the doubt was noted: a fetch that begins from now on counts for it.
+                self._keys.refresh_soon(refused.issuer)
+            TOKEN_REFUSALS.count(self._row, refused.reason, refused.claim or "")
+            raise

@@ -1,0 +1,1 @@
+"""Clients with a WebSocket: sessions, their registry and their log."""

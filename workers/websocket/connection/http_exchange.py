@@ -1,0 +1,151 @@
+"""The HTTP requests of one connection, one after the other, until one becomes a WebSocket.
+
+httptools (llhttp) reads the fields of a head; `energyws.protocol.http_request` has
+the limits and the rules.
+"""
+
+from __future__ import annotations
+
+import time
+from enum import Enum, auto
+from typing import Final, NamedTuple, Protocol
+
+import httptools
+from multidict import CIMultiDict
+
+from energyws.errors import BAD_REQUEST
+from energyws.protocol.http_request import BadRequest, Request, head_size, judged, parse_line
+from energyws.protocol.http_response import Answer
+from workers.websocket.connection.upgrade import Upgrade
+
+# A connection ends after this many; the client may open another.
+MAX_REQUESTS: Final = 100
+
+
+class Gate(Protocol):
+    """Decides about requests."""
+
+    def answer(self, request: Request, peer: str) -> Answer | Upgrade:
+        """What a request gets; never raises."""
+
+    def refuse(self, bad: BadRequest, peer: str) -> Answer:
+        """The answer to what is no request."""
+
+    @property
+    def leaving(self) -> bool:
+        """Whether each connection ends after its answer."""
+
+
+class Then(Enum):
+    """What becomes of the connection.
+
+    WAIT: there is more of a request to come. NEXT: what came was answered, and more may come.
+    CLOSE: it ends, and nothing that came was left unread. LINGER: it ends, but something is to come
+    that nobody reads. UPGRADE: it is a WebSocket.
+    """
+
+    WAIT = auto()
+    NEXT = auto()
+    CLOSE = auto()
+    LINGER = auto()
+    UPGRADE = auto()
+
+
+class Step(NamedTuple):
+    """What is sent, and what becomes of the connection. rest: what came behind the handshake."""
+
+    out: bytes
+    then: Then
+    upgrade: Upgrade | None = None
+    rest: bytes = b""
+
+
+class Exchange:
+    """The requests of one connection; `take` what it sends."""
+
+    __slots__ = ("_data", "_gate", "_left", "peer")
+
+    def __init__(self, gate: Gate, peer: str) -> None:
+        self.peer = peer
+        self._gate = gate
+        self._data = b""
+        self._left = MAX_REQUESTS
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is between two requests."""
+        return self._left < MAX_REQUESTS and not self._data
+
+    def take(self, data: bytes) -> Step:
+        """What follows from these bytes."""
+        self._data += data
+        out = b""
+        while True:
+            # RFC 9112 section 2.2: an empty line before a request is to be overlooked.
+            data = self._data = self._data.removeprefix(b"\r\n")
+            try:
+                size = head_size(data)
+                if size is None:
+                    return Step(out, Then.NEXT if out else Then.WAIT)
+                request = parse(data[:size])
+            except BadRequest as bad:
+                self._data = b""
+                answer = self._gate.refuse(bad, self.peer)
+                return Step(out + self._encoded(answer, True, False), Then.LINGER)
+            rest = data[size:]
+            self._data = b""
+            answered = self._gate.answer(request, self.peer)
+            if isinstance(answered, Upgrade):
+                return Step(out, Then.UPGRADE, answered, rest)
+            self._left -= 1
+            closes = (
+                answered.is_error or not request.persists or not self._left or self._gate.leaving
+            )
+            out += self._encoded(answered, closes, request.method == "HEAD")
+            if closes:
+                return Step(out, Then.LINGER if rest or request.has_body else Then.CLOSE)
+            self._data = rest
+
+    @staticmethod
+    def _encoded(answer: Answer, closes: bool, head_only: bool) -> bytes:
+        return answer.encode(now=time.time(), closes=closes, head_only=head_only)
+
+
+class _Fields:
+    """What httptools calls."""
+
+    __slots__ = ("headers", "whole")
+
+    def __init__(self) -> None:
+        self.headers: CIMultiDict[str] = CIMultiDict()
+        self.whole = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One field; no blanks are before its value."""
+        self.headers.add(name.decode("ascii"), value.decode("latin-1").rstrip(" \t"))
+
+    def on_headers_complete(self) -> None:
+        """That was the last one."""
+        self.whole = True
+
+
+# Before the fields, in place of a request line that has been read already.
+_LINE: Final = b"GET / HTTP/1.1"
+
+
+def parse(head: bytes) -> Request:
+    """A whole head; raises BadRequest."""
+    method, path, query, minor = parse_line(head)
+    fields = _Fields()
+    parser = httptools.HttpRequestParser(fields)
+    try:
+        parser.feed_data(_LINE + head[head.index(b"\r\n") :])
+    except httptools.HttpParserUpgrade:
+        # Of any protocol; whether it is ours is not its to say.
+        pass
+    except httptools.HttpParserError as error:
+        # Its words, of a fixed list, repeat nothing of the request.
+        raise BadRequest(BAD_REQUEST, str(error)) from None
+    if not fields.whole:
+        raise BadRequest(BAD_REQUEST, "the header fields are none")
+    return judged(Request(method, path, query, minor, fields.headers))

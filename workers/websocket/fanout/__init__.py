@@ -1,0 +1,1 @@
+"""Fan-out: the hub, live batches, catching up, and requests for history."""
