@@ -28,6 +28,8 @@ from tests.control.documents import Child, document
 
 ROOT = Path(__file__).parent.parent
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+SIZING = (ROOT / "docs" / "sizing.md").read_text()
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
 TOKENS = (ROOT / "docs" / "tokens.md").read_text()
 METRICS = (ROOT / "docs" / "metrics.md").read_text()
@@ -169,9 +171,10 @@ def test_tokens_allow_the_streams_that_the_page_says() -> None:
         assert streams(json.loads(token.strip("`")), settings) == allowed[says]
 
 
-def test_metrics_of_the_operators_page_exist() -> None:
+def test_metrics_of_the_operators_pages_exist() -> None:
     known = exposed()
-    named = re.findall(r"\b(energyws_[a-z_]+)(?:\{([a-z]+)=)?", OPERATIONS)
+    pages = OPERATIONS + SIZING + RUNBOOK
+    named = re.findall(r"\b(energyws_[a-z_]+)(?:\{([a-z]+)=)?", pages)
     assert len(named) > 20
     assert [name for name, _ in named if name not in known] == []
     assert [name for name, label in named if label and label not in known[name]] == []
@@ -187,7 +190,10 @@ def keys_of(kind: Any, prefix: str = "") -> Iterator[str]:
                 yield from keys_of(inner, f"{prefix}{each.name}.")
 
 
-@pytest.mark.parametrize(("page", "least"), [("operations", 20), ("tokens", 10)])
+@pytest.mark.parametrize(
+    ("page", "least"),
+    [("operations", 20), ("sizing", 5), ("runbook", 20), ("tokens", 10)],
+)
 def test_configuration_keys_of_the_pages_exist(page: str, least: int) -> None:
     known = set(keys_of(Settings))
     sections = "|".join(each.name for each in fields(Settings))
@@ -206,13 +212,13 @@ def test_every_shortage_that_is_warned_of_is_documented() -> None:
         tcp_wmem=(1, 1, 1),
         memory_bytes=1,
     )
-    rows = table(OPERATIONS, "## Limits of machine and container")
+    rows = table(SIZING, "## Limits of machine and container")
     found = doubts(Settings(kafka=Kafka(brokers="b")), 2, poor)
     assert {f"`{doubt.event}`" for doubt in found} == {warning for _, warning, _ in rows}
 
 
 def test_every_reason_not_to_be_ready_is_in_the_runbook() -> None:
-    rows = table(OPERATIONS, "### Not ready")
+    rows = table(RUNBOOK, "## Not ready")
     assert {name for names, *_ in rows for name in re.findall(r"`([^`]+)`", names)} == {*REASONS}
 
 
