@@ -33,6 +33,10 @@ RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
 TOKENS = (ROOT / "docs" / "tokens.md").read_text()
 METRICS = (ROOT / "docs" / "metrics.md").read_text()
+INDEX = ROOT / "docs" / "README.md"
+MEASURED = ("performance", "reliability")
+MARKED = r"<!-- ([a-z_ ]+): begin -->\n(.*?)<!-- \1: end -->"
+LINKED = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), *ROOT.glob("[bc]*/README.md")])
 METRICS_TABLES = (
     "## Service",
     "## Clients",
@@ -222,9 +226,35 @@ def test_every_reason_not_to_be_ready_is_in_the_runbook() -> None:
     assert {name for names, *_ in rows for name in re.findall(r"`([^`]+)`", names)} == {*REASONS}
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def links(page: Path) -> list[str]:
+    return re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+
+
+def test_index_has_every_page() -> None:
+    found = {(ROOT / "docs" / link.partition("#")[0]).resolve() for link in links(INDEX)}
+    assert {*(ROOT / "docs").rglob("*.md")} - found == {INDEX}
+
+
+def test_numbers_of_the_readme_are_measured() -> None:
+    readme = (ROOT / "README.md").read_text()
+    pages = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in MEASURED)
+    blocks = [block for _, block in re.findall(MARKED, pages, re.DOTALL)]
+    rows = table(readme, "## Three numbers")
+    assert len(rows) == 3
+    for result, command in rows:
+        (block,) = [each for each in blocks if f"    {command.split('`')[1]}\n" in each]
+        numbers = re.findall(r"(?<!\w)\d+(?:[,.]\d+)*", result)
+        assert [each for each in numbers if not re.search(rf"\b{re.escape(each)}\b", block)] == []
+    ratios = re.findall(r"`?(\w+)`? (?:needs )?([\d.]+) times", table(readme, "## Why")[-1][-1])
+    assert len(ratios) == 2
+    for server, ratio in ratios:
+        row = rf"^\| {server.lower()} \| 40,000 \|.*\| {re.escape(ratio)} \|"
+        assert re.search(row, pages, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+    for target in links(page):
         path, _, anchor = target.partition("#")
         if "://" in target:
             continue
