@@ -36,7 +36,10 @@ METRICS = (ROOT / "docs" / "metrics.md").read_text()
 INDEX = ROOT / "docs" / "README.md"
 MEASURED = ("performance", "reliability")
 MARKED = r"<!-- ([a-z_ ]+): begin -->\n(.*?)<!-- \1: end -->"
-LINKED = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), *ROOT.glob("[bc]*/README.md")])
+LINKED = [
+    *sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]),
+    *(ROOT / directory / "README.md" for directory in ("bench", "config")),
+]
 METRICS_TABLES = (
     "## Service",
     "## Clients",
@@ -74,10 +77,10 @@ def test_reload_table_says_what_a_changed_key_takes() -> None:
             what
             for what, words in (
                 (Takes.NOTHING, "at once"),
-                (Takes.ALL, "a new consumer and new workers"),
-                (Takes.CONSUMER, "a new consumer"),
-                (Takes.WORKERS, "new workers"),
-                (Takes.RESTART, "a restart"),
+                (Takes.ALL, "with a new consumer and new workers"),
+                (Takes.CONSUMER, "with a new consumer"),
+                (Takes.WORKERS, "with new workers"),
+                (Takes.RESTART, "after a restart"),
             )
             if effect.startswith(words)
         ]
