@@ -1,6 +1,6 @@
 """What the configuration asks for, against what machine and container allow: pure.
 
-Each doubt comes with the command that mends it. docs/operations.md lists what is looked at.
+Each doubt comes with the command that mends it. docs/sizing.md lists what is checked.
 """
 
 from __future__ import annotations
