@@ -221,7 +221,7 @@ DEFINITIONS: Final = (
         "energyws_skipped_frames",
         "counter",
         WORKER,
-        "Frames that slow clients missed and were told about.",
+        "Frames that slow clients missed, as reported to them in `lagged`.",
         of_workers(Field.SKIPPED),
     ),
     Definition(
