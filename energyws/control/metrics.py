@@ -361,7 +361,7 @@ DEFINITIONS: Final = (
         "energyws_certificate_expiry_timestamp_seconds",
         "gauge",
         WORKER,
-        "When a worker's certificate, or the first one in its chain, expires, in Unix seconds.",
+        "Earliest expiry of a worker's certificate and its chain, in Unix seconds.",
         of_each(certificate_expires),
     ),
     Definition(
