@@ -66,7 +66,7 @@ def test_reasons_are_documented(reason: Unrecovered) -> None:
 
 
 def test_exit_codes_are_documented() -> None:
-    rows = table((ROOT / "docs" / "architecture.md").read_text(), "## Processes")
+    rows = table((ROOT / "docs" / "architecture.md").read_text(), "## Exit codes")
     assert [int(code) for code, _ in rows] == [code.value for code in ExitCode]
 
 

@@ -60,7 +60,5 @@ def test_every_package_is_installed() -> None:
 
 @pytest.mark.parametrize("page", CURRENT, ids=lambda page: str(page.relative_to(ROOT)))
 def test_files_that_a_page_names_exist(page: Path) -> None:
-    named = re.findall(
-        r"`((?:energyws|workers|tests|docs)/[\w./-]+)`", page.read_text()
-    )
+    named = re.findall(r"`((?:energyws|workers|tests|docs)/[\w./-]+)`", page.read_text())
     assert [name for name in named if not (ROOT / name).exists()] == []

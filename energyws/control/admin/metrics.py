@@ -1,6 +1,6 @@
-"""The metrics of docs/metrics.md, made from a Status when somebody scrapes.
+"""The metrics of docs/metrics.md, made from a Status at each scrape.
 
-How many series there are is bounded by the configuration: nothing that clients send is a label.
+The configuration bounds the number of series: no client input becomes a label.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Definition:
     read: Read
 
     def family(self, totals: Totals) -> Metric:
-        """With its samples."""
+        """The metric as prometheus_client has it, with its samples."""
         if self.kind == "histogram":
             histogram = HistogramMetricFamily(self.name, self.help, labels=self.labels)
             for labels, value in self.read(totals):
@@ -84,7 +84,7 @@ DEFINITIONS: Final = (
         "energyws_draining",
         "gauge",
         (),
-        "1 while the service is on its way out.",
+        "1 while the service drains.",
         single(lambda status: status.draining),
     ),
     Definition(
@@ -98,14 +98,14 @@ DEFINITIONS: Final = (
         "energyws_workers_wanted",
         "gauge",
         (),
-        "How many workers there should be.",
+        "Configured or scaled number of workers.",
         single(lambda status: status.workers_wanted),
     ),
     Definition(
         "energyws_workers_ready",
         "gauge",
         (),
-        "How many workers are ready.",
+        "Workers that are ready.",
         single(
             lambda status: sum(
                 each.slot is not None and each.state == "ready" for each in status.processes
@@ -123,21 +123,21 @@ DEFINITIONS: Final = (
         "energyws_connections",
         "gauge",
         WORKER,
-        "Clients that are connected.",
+        "Connected clients.",
         levels_of_workers(Field.CONNECTIONS),
     ),
     Definition(
         "energyws_handshakes",
         "counter",
         ("result",),
-        "Requests to connect: accepted, or the error code that refused them.",
+        "Handshakes: accepted, or the error code that refused them.",
         labelled(counters.HANDSHAKES),
     ),
     Definition(
         "energyws_token_refusals",
         "counter",
         ("reason", "claim"),
-        "Tokens that let nobody in, at a handshake or a renewal.",
+        "Tokens refused, at a handshake or a renewal.",
         labelled(counters.TOKEN_REFUSALS),
     ),
     Definition(
@@ -151,49 +151,49 @@ DEFINITIONS: Final = (
         "energyws_closes",
         "counter",
         ("by", "code"),
-        "Connections that ended: who closed them, and the close code.",
+        "Connections that ended: the side that closed first, and the close code.",
         labelled(counters.CLOSED),
     ),
     Definition(
         "energyws_resumes",
         "counter",
         ("depth", "result"),
-        "Subscriptions that asked something back: where it was found, and whether all of it was.",
+        "Subscriptions that requested history: where it began, and whether all of it was there.",
         labelled(counters.RESUMES),
     ),
     Definition(
         "energyws_frames_published",
         "counter",
         (),
-        "Frames that the consumer made of records.",
+        "Frames that the consumer published.",
         of_consumer(Field.FRAMES),
     ),
     Definition(
         "energyws_frames_received",
         "counter",
         WORKER,
-        "Frames that a worker had from the bus.",
+        "Frames that a worker received from the bus.",
         of_workers(Field.FRAMES),
     ),
     Definition(
         "energyws_deliveries",
         "counter",
         WORKER,
-        "Frames handed to clients' sockets, each client counted.",
+        "Frames written to clients' sockets, counted per client.",
         of_workers(Field.DELIVERIES),
     ),
     Definition(
         "energyws_writes",
         "counter",
         WORKER,
-        "Writes to clients' sockets; frames that wait share one.",
+        "Writes to clients' sockets; waiting frames share one.",
         of_workers(Field.WRITES),
     ),
     Definition(
         "energyws_sent_bytes",
         "counter",
         WORKER,
-        "Bytes of frames handed to clients' sockets, before TLS.",
+        "Bytes of frames written to clients' sockets, before TLS.",
         of_workers(Field.BYTES),
     ),
     Definition(
@@ -214,28 +214,28 @@ DEFINITIONS: Final = (
         "energyws_lagging_clients",
         "gauge",
         WORKER,
-        "Subscriptions that are not live: behind, or being replayed.",
+        "Subscriptions that are not live: behind, or in a replay.",
         levels_of_workers(Field.LAGGING),
     ),
     Definition(
         "energyws_skipped_frames",
         "counter",
         WORKER,
-        "Frames that clients were told they missed, since they were too slow.",
+        "Frames that slow clients missed, as reported to them in `lagged`.",
         of_workers(Field.SKIPPED),
     ),
     Definition(
         "energyws_bus_resyncs",
         "counter",
         WORKER,
-        "Times that a worker missed something on the bus, and fetched it.",
+        "How often a worker missed something on the bus and fetched it.",
         of_workers(Field.RESYNCS),
     ),
     Definition(
         "energyws_loop_delay_seconds",
         "histogram",
         PROCESS,
-        "How late the event loop comes to a heartbeat, four times a second.",
+        "How late the event loop runs its heartbeat, four times a second.",
         histogram(counters.LOOP_DELAY, workers=False),
     ),
     Definition(
@@ -263,7 +263,7 @@ DEFINITIONS: Final = (
         "energyws_process_max_fds",
         "gauge",
         PROCESS,
-        "File descriptors that may be open.",
+        "Limit of open file descriptors.",
         by_name(lambda totals: totals.max_files),
     ),
     Definition(
@@ -277,7 +277,7 @@ DEFINITIONS: Final = (
         "energyws_process_exits",
         "counter",
         ("process", "reason"),
-        "Ends of a child: told, failed, killed, hung or overdue.",
+        "Exits of a child: told, failed, killed, hung or overdue.",
         exits,
     ),
     Definition(
@@ -291,42 +291,42 @@ DEFINITIONS: Final = (
         "energyws_consumer_lag_records",
         "gauge",
         ("stream", "partition"),
-        "Records of a partition that were not handed on yet.",
+        "Records of a partition that the consumer has not passed on yet.",
         lag_records,
     ),
     Definition(
         "energyws_consumer_lag_seconds",
         "gauge",
         ("stream", "partition"),
-        "Age of the newest record handed on while others wait; 0 while none does.",
+        "Age of the newest record passed on, while others wait; 0 while none waits.",
         lag_seconds,
     ),
     Definition(
         "energyws_newest_record_timestamp_seconds",
         "gauge",
         ("stream",),
-        "Timestamp of a stream's newest record that was read, in Unix time.",
+        "Timestamp of a stream's newest record that was read, in Unix seconds.",
         newest_records,
     ),
     Definition(
         "energyws_bad_records",
         "counter",
         ("stream",),
-        "Records that are no JSON object or too large, and were left out.",
+        "Records skipped because they are not a JSON object, or too large.",
         of_streams(lambda records: records.bad),
     ),
     Definition(
         "energyws_lost_records",
         "counter",
         ("stream",),
-        "Records that retention took before they were read.",
+        "Records that retention removed before they were read.",
         of_streams(lambda records: records.lost),
     ),
     Definition(
         "energyws_read_back_records",
         "counter",
         (),
-        "Records read once more for clients that asked back.",
+        "Records read again for clients that requested history.",
         of_consumer(Field.READ_BACK),
     ),
     Definition(
@@ -354,28 +354,28 @@ DEFINITIONS: Final = (
         "energyws_history_questions",
         "gauge",
         WORKER,
-        "Subscriptions that wait for an answer from Kafka's log.",
+        "Subscriptions that wait for history from Kafka's log.",
         levels_of_workers(Field.HISTORY_QUESTIONS),
     ),
     Definition(
         "energyws_certificate_expiry_timestamp_seconds",
         "gauge",
         WORKER,
-        "When the certificate that a worker shows expires, or one of its chain, in Unix time.",
+        "Earliest expiry of a worker's certificate and its chain, in Unix seconds.",
         of_each(certificate_expires),
     ),
     Definition(
         "energyws_config_reloads",
         "counter",
         ("process", "result"),
-        "Configurations that a process was given while it ran: taken or refused.",
+        "Configurations given to a running process: taken or refused.",
         reloads,
     ),
     Definition(
         "energyws_reload_refusals",
         "counter",
         ("reason",),
-        "Configurations that were refused while the service ran: what was at fault.",
+        "Configurations that the supervisor refused, by what was wrong.",
         labelled(counters.RELOAD_REFUSALS),
     ),
 )
