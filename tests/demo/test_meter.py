@@ -1,4 +1,4 @@
-"""The records: byte for byte the real shape, and values that agree with each other."""
+"""The records have the shape of the real ones, and values that agree with each other."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ TIMES = st.integers(946_771_200 * SECOND, 4_102_444_800 * SECOND)
 
 
 def shape(value: object) -> object:
-    """The keys in their order, all the way down, with the types at the leaves."""
+    """The keys in their order, at every level, with the types at the leaves."""
     if isinstance(value, dict):
         return [(key, shape(inner)) for key, inner in value.items()]
     return type(value)
