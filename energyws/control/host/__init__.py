@@ -1,1 +1,1 @@
-"""What the machine and its container allow, beside what the configuration asks for."""
+"""What the machine and its container allow, compared with what the configuration needs."""
