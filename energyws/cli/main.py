@@ -127,7 +127,7 @@ def _duration(text: str) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from energyws.control.config.rules import check_files
+    from energyws.control.config.files import check_files
     from energyws.control.supervisor import serve
     from energyws.logs.events import configure
 
@@ -138,8 +138,9 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _check_config(options: argparse.Namespace) -> int:
+    from energyws.control.config.files import check_files
     from energyws.control.config.load import describe
-    from energyws.control.config.rules import check_files, warnings
+    from energyws.control.config.rules import warnings
     from energyws.control.reload.preflight import Preflight
 
     settings = load(options)

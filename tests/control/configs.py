@@ -1,11 +1,12 @@
-"""Configurations to start from, and what is said of the bad ones."""
+"""Configurations to start from, and the problems of bad ones."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
-from energyws.control.config import load
+from energyws.control.config import load, yaml_tree
+from energyws.control.config.problems import Problems
 from energyws.errors import ConfigError
 
 SECRET: Final = "a-secret-of-more-than-thirty-two-bytes"
@@ -18,9 +19,14 @@ GOOD: Final = KAFKA + AUTH
 def problems_of(
     text: str, env: Mapping[str, str] | None = None, flags: Sequence[str] = ()
 ) -> list[str]:
-    """What `parse` refuses the configuration for; nothing if it does not."""
+    """The problems for which `parse` refuses the configuration; empty if it does not."""
     try:
         load.parse(text, "c.yaml", env or {}, flags)
     except ConfigError as error:
         return error.problems
     return []
+
+
+def yaml(text: str) -> Any:
+    """The values of a YAML text."""
+    return yaml_tree.read(text, Problems(""))
