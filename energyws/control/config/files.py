@@ -18,7 +18,7 @@ _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class NotText(ValueError):
-    """A file that is not UTF-8; the message tells why."""
+    """A file that is not UTF-8; the message has the reason."""
 
 
 def secrets(auth: Auth) -> dict[str, str | None]:
@@ -101,7 +101,7 @@ def check_files(settings: Settings) -> None:
 
 
 def pem_fault(data: bytes) -> str | None:
-    """What keeps OpenSSL from reading a whole PEM file; None if nothing is known to."""
+    """The fault that keeps OpenSSL from reading all of a PEM file; None if none is found."""
     if data.startswith(_UTF16) or b"\0" in data:
         return "is UTF-16 or binary: PEM is plain text"
     if (at := data.find(codecs.BOM_UTF8)) >= 0:

@@ -23,7 +23,7 @@ _OF_PAGES: Final = {"ws": "http", "wss": "https"}
 
 
 class NoOrigin(ValueError):
-    """No page has this origin; the message tells what to write, without quoting the entry."""
+    """No page has this origin; the message has the remedy, and does not quote the entry."""
 
 
 def normalised(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What the types of `Settings` say about a key: its name, and the values that it takes."""
+"""The keys of `Settings`, and the values that their types allow."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the machine and its container allow, compared with what the configuration needs."""
+"""The limits of the machine and its container, compared with the needs of the configuration."""

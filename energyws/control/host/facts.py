@@ -1,4 +1,4 @@
-"""What the machine and the container allow (proc(5), cgroups(7)); shortages.py judges it."""
+"""The limits of the machine and its container (proc(5), cgroups(7)), for shortages.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the configuration needs that machine and container do not allow: pure.
+"""Resources that the configuration needs, and machine or container do not allow: pure.
 
 Each shortage comes with the command that ends it. docs/operations.md lists what is checked.
 """
@@ -38,7 +38,7 @@ def fullest(connections: int, workers: int) -> int:
 
 
 def shortages(settings: Settings, workers: int, host: Host) -> list[Shortage]:
-    """What is short once server.max_connections clients are connected."""
+    """The resources that run short once server.max_connections clients are connected."""
     found = (
         _descriptors(settings, workers, host),
         _accept_queue(settings, host),

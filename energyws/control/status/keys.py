@@ -38,7 +38,7 @@ _SEQUENCE: Final = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|O.|)")
 
 
 def characters(typed: str) -> str:
-    """What a terminal has sent, without arrows and function keys."""
+    """The characters that a terminal has sent, without arrows and function keys."""
     return _SEQUENCE.sub("", typed)
 
 

@@ -119,7 +119,7 @@ class _Top:
                 self._outcome = f"{command.value} …"
                 self._commands.put(command)
             if self._dialog.asked is not None:
-                # What was typed or pasted before the question was visible does not answer it.
+                # Keys typed or pasted before the question was visible do not answer it.
                 break
         return False
 

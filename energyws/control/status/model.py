@@ -178,7 +178,7 @@ def printable(value: object) -> str:
 
 
 class _Change:
-    """What a process counted between two documents."""
+    """The counts of one process between two documents."""
 
     def __init__(self, now: Document, before: Document | None, seconds: float) -> None:
         self.now = now

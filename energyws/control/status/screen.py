@@ -24,7 +24,7 @@ _CLOCK: Final = slice(11, 19)
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What the screen shows. where: the service's host and port. outcome: of the last command.
+    """The contents of the screen. where: the service's host and port. outcome: of the last command.
 
     failure: why the view is `age_seconds` old. question: what the operator has to confirm.
     """
@@ -97,7 +97,7 @@ def _allot(room: int, processes: int, partitions: int, events: int) -> tuple[int
 
 
 def _worst(rows: Sequence[Row], count: int, bad: Callable[[Row], float]) -> list[Row]:
-    """All rows, or the worst `count` - 1 of them in their order: a line stands for the rest."""
+    """All rows; or the worst `count` - 1 in their order, and one line is left for the others."""
     if len(rows) <= count:
         return list(rows)
     worst = sorted(range(len(rows)), key=lambda at: bad(rows[at]), reverse=True)

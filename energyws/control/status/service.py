@@ -1,4 +1,4 @@
-"""What operators ask of the running service; each function raises AdminRequestFailed."""
+"""Requests of operators to the running service; each function raises AdminRequestFailed."""
 
 from __future__ import annotations
 

@@ -73,9 +73,7 @@ def test_rates_are_differences_over_the_time_between() -> None:
         (10, 2.0, 20.0),
     ],
 )
-def test_new_process_counts_from_its_start(
-    pid: int, uptime: float, rate: float
-) -> None:
+def test_new_process_counts_from_its_start(pid: int, uptime: float, rate: float) -> None:
     old = {Field.BEAT: 5000, Field.DELIVERIES: 1_000_000}
     new = {Field.BEAT: 8, Field.DELIVERIES: 40}
     before = document(100.0, [Child("worker-0", 10, 50.0, fields=old)])
