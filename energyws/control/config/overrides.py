@@ -34,9 +34,8 @@ def apply_environment(tree: dict[str, Any], env: Mapping[str, str], problems: Pr
         if not name.upper().startswith(PREFIX) or _is_service_link(name, text):
             continue
         path = _environment_path(name)
-        location = Location(
-            (_ENVIRONMENT_RANK, number), f"environment variable {name}", f'"{text}"'
-        )
+        where = f"environment variable {name}"
+        location = Location((_ENVIRONMENT_RANK, number), where, f'"{text}"')
         if path in seen:
             problems.add_text(f"sets {dotted(path)}, as {seen[path]} does: remove one", location)
             continue
@@ -51,10 +50,8 @@ def apply_flags(tree: dict[str, Any], flags: Sequence[str], problems: Problems) 
         location = Location((_FLAG_RANK, number), "--set", f'"{text}"')
         if not equals:
             # The text is not shown: it may be a secret.
-            problems.add_text(
-                f"number {number + 1} has no =: write section.key=value, such as server.port=9000",
-                location,
-            )
+            text = f"number {number + 1} has no =: write section.key=value, as in server.port=9000"
+            problems.add_text(text, location)
             continue
         _apply(tree, schema.locate(name.strip().split(".")), text, location, problems)
 
@@ -67,16 +64,14 @@ def unknown_key(path: KeyPath, location: Location, problems: Problems) -> str:
     if meant:
         return f"unknown key: did you mean {' or '.join(_name(each, location) for each in meant)}?"
     section = path[:-1]
-    names = ", ".join(schema.keys(schema.at(section)))
+    kind = schema.at(section)
+    names = ", ".join(schema.keys(kind)) or f"no keys: set it to {schema.allowed(kind)}"
     return f"unknown key: {dotted(section) or 'the top level'} has {names}"
 
 
 def _is_service_link(name: str, text: str) -> bool:
-    if _LEVEL in name:
-        return False
-    if name.endswith("_PORT") and _SERVICE_URL.fullmatch(text):
-        return True
-    return _SERVICE_LINK.fullmatch(name) is not None
+    is_url = name.endswith("_PORT") and _SERVICE_URL.fullmatch(text)
+    return _LEVEL not in name and bool(is_url or _SERVICE_LINK.fullmatch(name))
 
 
 def _environment_path(name: str) -> KeyPath:
@@ -89,31 +84,30 @@ def _environment_path(name: str) -> KeyPath:
     return path
 
 
-def _environment_name(path: KeyPath) -> str:
-    return PREFIX + _LEVEL.join(str(part) for part in path).upper()
-
-
 def _name(path: KeyPath, location: Location) -> str:
-    return _environment_name(path) if location.rank[0] == _ENVIRONMENT_RANK else dotted(path)
+    """The key as it is written at such a location."""
+    if location.rank[0] == _ENVIRONMENT_RANK:
+        return PREFIX + _LEVEL.join(map(str, path)).upper()
+    return dotted(path)
 
 
 def _apply(
-    tree: dict[str, Any], path: KeyPath, text: str, location: Location, problems: Problems
+    tree: dict[str, Any], path: KeyPath, value: Any, location: Location, problems: Problems
 ) -> None:
     kind = schema.at(path)
-    value: Any = text
     if kind is None:
-        problems.add_text(_no_such_key(path, location, problems), location)
+        unknown = path[: len(schema.longest_known(path)) + 1]
+        text = f"{dotted(unknown)}: {unknown_key(unknown, location, problems)}"
+        problems.add_text(text, location)
         return
     if schema.is_mapping(kind):
         example = _name(schema.first_key(path), location)
-        problems.add_text(
-            f"{dotted(path)}: is a section: set its keys, such as {example}", location
-        )
+        text = f"{dotted(path)}: is a section: set its keys, such as {example}"
+        problems.add_text(text, location)
         return
     if schema.is_list(kind):
         faults = Problems("")
-        value = yaml_tree.read(text, faults)
+        value = yaml_tree.read(value, faults)
         if faults:
             problems.put(path, location)
             problems.add(path, f"cannot be read: use {schema.allowed(kind)}, as in [a, b]")
@@ -128,12 +122,3 @@ def _apply(
             return
     section[path[-1]] = value
     problems.put(path, location)
-
-
-def _no_such_key(path: KeyPath, location: Location, problems: Problems) -> str:
-    known = schema.longest_known(path)
-    kind = schema.at(known)
-    if not schema.is_mapping(kind):
-        return f"{dotted(path)}: {dotted(known)} has no keys: set it to {schema.allowed(kind)}"
-    unknown = path[: len(known) + 1]
-    return f"{dotted(unknown)}: {unknown_key(unknown, location, problems)}"

@@ -244,7 +244,7 @@ admin: {host: $(NO)}
         "environment variable ENERGYWS_X: x: unknown key: the top level has "
         "kafka, streams, server, auth, history, bus, supervision, admin, log",
         '--set: log.level: found "x": use DEBUG, INFO, WARNING or ERROR',
-        "--set: number 2 has no =: write section.key=value, such as server.port=9000",
+        "--set: number 2 has no =: write section.key=value, as in server.port=9000",
     ]
 
 

@@ -176,7 +176,7 @@ def test_service_variables_of_kubernetes_are_ignored(name: str, text: str) -> No
         (
             "AUTH__ISSUERS__0__NAME",
             "x",
-            f"auth.issuers.0.name: auth.issuers has no keys: set it to {ISSUERS}",
+            f"auth.issuers.0: unknown key: auth.issuers has no keys: set it to {ISSUERS}",
         ),
         (
             "SERVER__PORT__X",
@@ -227,7 +227,7 @@ def test_two_variables_for_one_key_are_refused() -> None:
 @pytest.mark.parametrize(
     ("flag", "problem"),
     [
-        ("server", "number 1 has no =: write section.key=value, such as server.port=9000"),
+        ("server", "number 1 has no =: write section.key=value, as in server.port=9000"),
         ("server.prot=1", "server.prot: unknown key: did you mean server.port?"),
         ("=", f": unknown key: {TOP_LEVEL}"),
         (
