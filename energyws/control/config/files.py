@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import codecs
 import ssl
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from energyws.control.config.problems import shown
 from energyws.errors import ConfigError
@@ -37,7 +36,7 @@ def with_secret_files(settings: Settings) -> Settings:
 
     The file of the previous secret may be empty: then there is no previous secret.
     """
-    found: dict[str, str | None] = {}
+    found: dict[str, Any] = {}
     problems = []
     for key, path in secret_files(settings).items():
         try:
@@ -50,12 +49,13 @@ def with_secret_files(settings: Settings) -> Settings:
                 problems.append(f"auth.{key}_file: {shown(path)} is empty")
     if problems:
         raise ConfigError(problems, "secret")
-    return _with(settings, found)
+    return replace(settings, auth=replace(settings.auth, **found))
 
 
 def without_secret_files(settings: Settings) -> Settings:
     """The settings without the secrets that come from files."""
-    return _with(settings, dict.fromkeys(secret_files(settings)))
+    left_out: dict[str, Any] = dict.fromkeys(secret_files(settings))
+    return replace(settings, auth=replace(settings.auth, **left_out))
 
 
 def text_of(data: bytes) -> str:
@@ -109,8 +109,3 @@ def pem_fault(data: bytes) -> str | None:
         line = data.count(b"\n", 0, at) + 1
         return f"has a byte order mark on line {line}, which hides the block after it: remove it"
     return None
-
-
-def _with(settings: Settings, secrets: Mapping[str, str | None]) -> Settings:
-    auth: Auth = replace(settings.auth, **secrets)  # type: ignore[arg-type]
-    return replace(settings, auth=auth)

@@ -181,7 +181,8 @@ def test_service_variables_of_kubernetes_are_ignored(name: str, text: str) -> No
         (
             "SERVER__PORT__X",
             "1",
-            "server.port.x: server.port has no keys: set it to a whole number from 0 to 65535",
+            "server.port.x: unknown key: server.port has no keys: "
+            "set it to a whole number from 0 to 65535",
         ),
         ("SERVER__PORT", "many", 'server.port: found "many": use a whole number'),
         ("SERVER__PORT", "true", 'server.port: found "true": use a whole number'),
