@@ -35,7 +35,7 @@ def table(
 ) -> list[list[Cell]]:
     """A line of titles and a line per row, of those columns that fit into `width`.
 
-    cut: texts that are wider than their column end with an ellipsis, instead of making it wider.
+    cut: texts wider than their column end with an ellipsis; else they make the line longer.
     """
     kept = fitting(columns, width)
     lines = [[(column.title, "bold") for column in kept]]
@@ -44,7 +44,7 @@ def table(
 
 
 def fitting(columns: Sequence[Column[Row]], width: int) -> list[Column[Row]]:
-    """The columns that fit side by side, in their order; the one of the lowest rank always does."""
+    """The columns that fit side by side, in their order."""
     left = width
     kept = set()
     for column in sorted(columns, key=lambda column: column.rank):
