@@ -15,6 +15,25 @@ AUTH: Final = f"auth: {{jwt_secret: {SECRET}}}\n"
 # Two lines: what a test adds begins on line 3.
 GOOD: Final = KAFKA + AUTH
 
+# From the README of the predecessor.
+SEED: Final = """\
+kafka:
+  brokers: "redpanda-v2.redpanda-v2.svc.cluster.local:9092"
+  topic: "homelab-energy-realtime"
+  group_id: "energy-ws"
+  auto_offset_reset: "latest"
+
+server:
+  host: "0.0.0.0"
+  port: 8080
+  max_connections: 1000
+
+auth:
+  jwt_secret: "$(JWT_SECRET)"  # From environment
+"""
+# A secret that no message may show.
+CANARY: Final = "hunter2-hunter2"
+
 
 def problems_of(
     text: str, env: Mapping[str, str] | None = None, flags: Sequence[str] = ()

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energyws.control.config import load, schema, yaml_tree
-from energyws.control.config.problems import KeyPath, Problems
-from energyws.control.config.rules import warnings
 from energyws.errors import ConfigError
 from energyws.settings import Auth, Kafka, Server, Settings, Stream
-from tests.control.configs import AUTH, GOOD, KAFKA, SECRET, problems_of, yaml
+from tests.control.configs import AUTH, CANARY, GOOD, KAFKA, SECRET, SEED, problems_of
 
-CANARY = "hunter2-hunter2"
-EXAMPLE = Path(__file__).parents[3] / "config" / "config.example.yaml"
-# What the predecessor's README tells its users to write.
-SEED = """\
-kafka:
-  brokers: "redpanda-v2.redpanda-v2.svc.cluster.local:9092"
-  topic: "homelab-energy-realtime"
-  group_id: "energy-ws"
-  auto_offset_reset: "latest"
-
-server:
-  host: "0.0.0.0"
-  port: 8080
-  max_connections: 1000
-
-auth:
-  jwt_secret: "$(JWT_SECRET)"  # From environment
-"""
 UNSET = (
     "the environment variable JWT_SECRET is not set: give it a value, as in "
     "`export JWT_SECRET=…`, or write $$(JWT_SECRET) for the text itself"
@@ -309,168 +287,6 @@ def test_any_values_give_settings_or_problems(tree: dict[str, Any], env: dict[st
         assert re.match(r"c\.yaml(:[0-9]+)?: [^\n]+$", problem)
 
 
-def _whole_error(text: str, env: Mapping[str, str], flags: Sequence[str] = ()) -> str:
-    with pytest.raises(ConfigError) as caught:
-        load.parse(text, "c.yaml", env, flags)
-    return repr(caught.value) + "".join(traceback.format_exception(caught.value))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        f"auth: {{jwt_secret: {CANARY}}}",
-        f"auth: {{jwt_secret: [{CANARY}]}}",
-        f"auth: {{jwt_secret: {{{CANARY}: {CANARY}}}}}",
-        f"auth: {{jwt_secrt: {CANARY}}}",
-        f"auth: {{jwt_secret: {CANARY}, jwt_secret: {CANARY}}}",
-        f"auth: {CANARY}",
-        f"auth: [{CANARY}]",
-        f"auth: {{issuers: {CANARY}}}",
-        f"kafka: {CANARY}",
-        f"kafka: {{options: {CANARY}}}",
-        f"kafka: {{options: {{sasl.password: [{CANARY}]}}}}",
-        f"kafka: {{options: {{ssl.key.password: {{a: {CANARY}}}}}}}",
-        f"kafka: {{brokers: 5, options: {{sasl.password: {CANARY}}}}}",
-        f"auth: {{jwks_url: 'ftp://me:{CANARY}@h/', issuer: i}}",
-        CANARY,
-        f"- {CANARY}",
-        *[f"auth:\n  jwt_secret: {mark}{CANARY}" for mark in "*&!@`%'\"[{|>"],
-        f"auth:\n  jwt_secret: !<{CANARY}> x",
-        f"auth:\n  jwt_secret: !{CANARY}!x x",
-        f"auth:\n  jwt_secret: a: {CANARY}",
-        f"auth:\n  jwt_secret: {CANARY}: a",
-        f"auth:\n\tjwt_secret: {CANARY}",
-        f"%{CANARY} x\n---\na: b",
-    ],
-)
-def test_no_error_shows_a_secret_of_the_file(text: str) -> None:
-    assert CANARY not in _whole_error(text, {})
-
-
-@settings(deadline=None)
-@given(
-    st.text(alphabet="*&!@`%'\"[]{}|>#:,?-<= \\\n\tx$()"),
-    st.text(alphabet="*&!@`%'\"[]{}|>#:,?-<= \\\n\tx$()"),
-)
-def test_no_error_shows_a_secret_whatever_is_around_it(before: str, after: str) -> None:
-    text = f"log: {{level: 5}}\nauth:\n  jwt_secret: {before}{CANARY}{after}"
-
-    # Skip texts that make the secret a key.
-    if re.search(rf"\n.*{CANARY}", before + CANARY):
-        return
-    assert CANARY not in _whole_error(text, {})
-
-
-@pytest.mark.parametrize(
-    "path", [p for p in schema.known_keys() if not schema.keys(schema.at(p))], ids=str
-)
-def test_no_error_shows_the_value_of_a_variable(path: KeyPath) -> None:
-    tree: dict[str, Any] = {"log": {"format": 5}}
-    section = tree
-    for part in path[:-1]:
-        section = section.setdefault(str(part), {})
-    section[str(path[-1])] = "$(X)"
-
-    assert CANARY not in _whole_error(yaml_tree.write(tree), {"X": CANARY})
-
-
-@pytest.mark.parametrize(
-    ("env", "flags"),
-    [
-        ({"ENERGYWS_AUTH__JWT_SECRT": CANARY}, []),
-        ({"ENERGYWS_AUTH": CANARY}, []),
-        ({"ENERGYWS_AUTH__JWT_SECRET__X": CANARY}, []),
-        ({"ENERGYWS_AUTH__ISSUERS": CANARY}, []),
-        ({"ENERGYWS_AUTH__ISSUERS": f"[{CANARY}"}, []),
-        ({"ENERGYWS_AUTH__JWT_SECRET": CANARY + "\udcff"}, []),
-        ({"ENERGYWS_KAFKA__OPTIONS__SASL_PASSWORD": CANARY + "\udcff"}, []),
-        ({}, ["auth.jwt_secrt=" + CANARY]),
-        ({}, [CANARY]),
-        ({}, ["auth=" + CANARY]),
-    ],
-)
-def test_no_error_shows_a_secret_of_an_override(env: dict[str, str], flags: list[str]) -> None:
-    assert CANARY not in _whole_error(GOOD, env, flags)
-
-
-SECRETS = f"""\
-kafka:
-  brokers: b
-  topic: t
-  options:
-    sasl.password: {CANARY}
-    sasl.username: me
-    ssl.key.pem: {CANARY}
-    sasl.oauthbearer.client.secret: {CANARY}
-    sasl.oauthbearer.config: {CANARY}
-    some.token: {CANARY}
-auth:
-  jwt_secret: {CANARY}
-  jwt_secret_previous: {CANARY}
-  audience: $$(X)
-"""
-
-
-def test_the_description_shows_everything_but_secrets() -> None:
-    settings = load.parse(SECRETS, "c.yaml", {})
-
-    text = load.describe(settings)
-
-    assert CANARY not in text + repr(settings) + "".join(warnings(settings))
-    tree = yaml(text)
-    assert list(tree) == [each.name for each in fields(Settings)]
-    assert tree["auth"]["jwt_secret"] == tree["auth"]["jwt_secret_previous"] == "***"
-    assert tree["auth"]["audience"] == "$$(X)"
-    assert tree["kafka"]["options"]["sasl.username"] == "me"
-    assert list(tree["kafka"]["options"].values()).count("***") == 5
-    assert tree["server"]["port"] == 8080
-    assert tree["streams"] == {"energy": {"topic": "t"}}
-
-
-def test_the_description_shows_no_password_inside_a_url() -> None:
-    flag = f"auth.issuers=[{{name: n, issuer: 'https://me:{CANARY}@h/', jwks_url: 'https://h/'}}]"
-
-    text = load.describe(load.parse(GOOD, "c.yaml", {}, [flag]))
-
-    assert yaml(text)["auth"]["issuers"][0]["issuer"] == "https://***@h/"
-
-
-def test_the_description_shows_that_there_is_no_secret() -> None:
-    text = KAFKA + "auth: {issuer: i, jwks_url: 'https://i.example/'}\n"
-
-    tree = yaml(load.describe(load.parse(text, "c.yaml", {})))
-
-    assert tree["auth"]["jwt_secret"] is None
-
-
-LINES = st.text(
-    st.characters(exclude_categories=["Cs"], exclude_characters="\x85\u2028\u2029@"), min_size=1
-)
-
-ORIGINS = st.integers(1, 65535).map(lambda port: f"HTTPS://a.example:{port}/")
-
-
-@settings(deadline=None)
-@given(LINES, LINES, st.lists(ORIGINS), st.integers(1, 64) | st.just("auto"))
-def test_a_description_without_secrets_can_be_loaded_again(
-    brokers: str, topic: str, origins: list[str], workers: int | str
-) -> None:
-    tree = {
-        "kafka": {"brokers": brokers, "topic": topic, "options": {"debug": topic, "x": True}},
-        "server": {
-            "workers": workers,
-            "allowed_origins": origins,
-            "tls": {"cert": topic, "key": "k"},
-        },
-        "auth": {"issuer": "i", "jwks_url": "https://i.example/", "jwt_secret": None},
-    }
-    text = yaml_tree.write(tree).replace("$(", "$$(")
-    settings = load.parse(text, "c.yaml", {})
-
-    assert settings.kafka.brokers == brokers
-    assert load.parse(load.describe(settings), "again.yaml", {}) == settings
-
-
 def test_a_file_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(SEED, encoding="utf-8")
@@ -518,64 +334,3 @@ def test_a_folder_or_a_file_in_latin_1_is_refused(tmp_path: Path) -> None:
     assert folder.value.problems == [f"{tmp_path}: cannot be read: Is a directory"]
     assert latin.value.problems == [f"{path}: byte 7 is not UTF-8: save the file as UTF-8"]
     assert CANARY not in "".join(traceback.format_exception(latin.value))
-
-
-def _uncommented() -> tuple[str, Problems]:
-    """The example with every key uncommented, and the locations of its values."""
-    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
-    text = "\n".join(re.sub(r"^( *)#(?=\S)", r"\1", line) for line in lines)
-    locations = Problems("example")
-    yaml_tree.read(text, locations)
-    return text, locations
-
-
-def test_the_example_is_the_predecessors_config_and_comments() -> None:
-    active = yaml(EXAMPLE.read_text(encoding="utf-8"))
-
-    assert {key: value for key, value in active.items() if value} == yaml(SEED)
-    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
-    assert [line for line in SEED.splitlines() if line not in lines] == []
-
-
-def test_the_example_loads_as_it_is() -> None:
-    settings = load.load(EXAMPLE, env={"JWT_SECRET": "test-secret"})
-
-    assert settings == load.parse(SEED, "c.yaml", {"JWT_SECRET": "test-secret"})
-
-
-def test_the_example_with_every_key_uncommented_loads() -> None:
-    text, _ = _uncommented()
-
-    secrets = ("JWT_SECRET", "JWT_SECRET_PREVIOUS", "SASL_PASSWORD", "ADMIN_TOKEN")
-    assert problems_of(text, dict.fromkeys(secrets, "s")) == []
-
-
-def _defaults() -> dict[KeyPath, Any]:
-    settings = Settings(kafka=Kafka(brokers="b"))
-    return {
-        (section.name, key.name): getattr(getattr(settings, section.name), key.name)
-        for section in fields(Settings)
-        if section.name != "streams"
-        for key in fields(getattr(settings, section.name))
-    }
-
-
-@pytest.mark.parametrize(("path", "default"), [(("streams",), {}), *_defaults().items()], ids=str)
-def test_the_example_has_every_key_with_its_default(path: KeyPath, default: Any) -> None:
-    text, locations = _uncommented()
-    value: Any = yaml(text)
-    for part in path:
-        value = value[part]
-
-    given_by_seed = yaml(SEED).get(path[0], {})
-    if path[-1] in given_by_seed:
-        return
-    number = locations.location(path).rank[1]
-    line = EXAMPLE.read_text(encoding="utf-8").splitlines()[number - 1]
-    assert line.lstrip().startswith(f"#{path[-1]}: ")
-    assert re.search(r"  # \S", line)
-    if default in (None, (), {}):
-        assert "  # not set: " in line
-    else:
-        assert value == default
-        assert "not set" not in line
