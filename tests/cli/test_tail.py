@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import signal
 import socket
 import ssl
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from websockets.sync.server import ServerConnection
 
 from energyws.testing.proxy import TcpProxy
 from energyws.testing.service import Broker, Records, Service, config, eventually, token
-from tests.cli.command import ROOT, energyws
+from tests.cli.command import Tail, energyws
+from tests.cli.ports import answering
 from tests.client.script import Script, subscribed, wait
 
 pytestmark = pytest.mark.timeout(120)
@@ -30,95 +26,11 @@ Serve = Callable[..., Service]
 AUTHORITY = "; name its authority with --cacert FILE"
 
 
-class Tail:
-    """A running `energyws tail`, until the block ends."""
-
-    def __init__(self, *arguments: str, **environment: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "energyws.cli", "tail", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "WS_TOKEN": "", **environment},
-        )
-        self.readings: list[Any] = []
-        self.messages: list[str] = []
-        self._threads = [
-            threading.Thread(target=self._read, args=each)
-            for each in (
-                (self._process.stdout, lambda line: self.readings.append(json.loads(line))),
-                (self._process.stderr, self.messages.append),
-            )
-        ]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        for thread in self._threads:
-            thread.join()
-
-    def says(self, text: str) -> None:
-        """Wait until it has printed exactly this."""
-        line = f"energyws: {text}"
-        eventually(lambda: line in self.messages, f"{line!r}, not {self.messages}")
-
-    def interrupt(self) -> int:
-        """Ctrl-C, and the exit code."""
-        self._process.send_signal(signal.SIGINT)
-        return self._process.wait(20)
-
-    @staticmethod
-    def _read(stream: Any, take: Callable[[str], object]) -> None:
-        with stream:
-            for line in stream:
-                take(line.rstrip("\n"))
-
-
 def ends(code: int, text: str, *arguments: str, **environment: str) -> None:
     """Run it to its end; expect this exit code and this line only."""
     done = energyws("tail", *arguments, **{"WS_TOKEN": "", **environment})
     assert (done.stdout, done.stderr) == ("", f"energyws: {text}\n")
     assert done.returncode == code
-
-
-@contextmanager
-def answering(answer: bytes | None, context: ssl.SSLContext | None = None) -> Iterator[str]:
-    """A port that sends this answer to any request and disconnects; its HOST:PORT.
-
-    None: it disconnects at once.
-    """
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                try:
-                    connection.settimeout(10)
-                    if context is not None:
-                        connection = context.wrap_socket(connection, server_side=True)
-                    if answer is not None and connection.recv(4096):
-                        connection.sendall(answer)
-                except OSError:
-                    pass
-                finally:
-                    connection.close()
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.getsockname()[1]}"
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            thread.join()
 
 
 @pytest.fixture(scope="module")
