@@ -24,9 +24,8 @@ from energyws.control.children.children import SUPERVISOR_ROW, Children
 from energyws.control.children.listeners import Listeners
 from energyws.control.children.run_directory import RunDirectory
 from energyws.control.children.spawn import Command, Spawner, module_command
-from energyws.control.config.load import warnings
-from energyws.control.host.cores import usable_cores
-from energyws.control.host.facts import read_host
+from energyws.control.config.rules import warnings
+from energyws.control.host.facts import read_host, usable_cores
 from energyws.control.host.shortages import Shortage, shortages
 from energyws.control.policy.actions import (
     Action,

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from energyws.control.admin.client import AdminRequestFailed
-from energyws.control.host.cores import usable_cores
+from energyws.control.host.facts import usable_cores
 from energyws.testing.service import eventually
 from tests.control.supervised import Run
 

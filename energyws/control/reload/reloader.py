@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from energyws.control.config.load import check_files, secret_files, with_secret_file
+from energyws.control.config.files import check_files, secret_files, with_secret_files
 from energyws.control.reload.file_watch import WatchedFiles
 from energyws.control.reload.plan import Plan, Takes
 from energyws.control.reload.preflight import Preflight
@@ -96,7 +96,7 @@ class Reloader:
         if now >= self._look_at:
             self._look_at = now + LOOK_SECONDS
             if self._files.changed():
-                self.ask("a file has changed", lambda: with_secret_file(self._current()))
+                self.ask("a file has changed", lambda: with_secret_files(self._current()))
 
     def stop(self) -> None:
         """Take nothing any more."""
