@@ -78,10 +78,10 @@ def test_terminate_drains_and_ends_with_zero(run: Run) -> None:
 
 def test_admin_rolls_and_drains(run: Run) -> None:
     supervised = run(server={"drain_seconds": 3600}).ready()
-    remote = supervised.remote()
-    assert remote.post("/roll", None) == {"replacing": True}
+    admin = supervised.client()
+    assert admin.post("/roll", None) == {"replacing": True}
     supervised.wait_logged("child replaced", count=3)
-    assert remote.post("/drain", None) == {"seconds": 3600}
+    assert admin.post("/drain", None) == {"seconds": 3600}
     assert supervised.wait() == 0
     assert supervised.logged("draining", 'trigger="POST /drain"')
 
@@ -89,14 +89,14 @@ def test_admin_rolls_and_drains(run: Run) -> None:
 def test_service_that_drains_takes_no_commands(run: Run) -> None:
     supervised = run({"worker-0": "stubborn"}, server={"drain_seconds": 3600})
     supervised.wait_logged(" ready", count=3)
-    remote = supervised.remote()
-    remote.post("/drain", None)
+    admin = supervised.client()
+    admin.post("/drain", None)
     for path, body in (
         *(("/drain", None), ("/roll", None), ("/rebalance", None), ("/workers", {"workers": 3})),
         ("/reload", None),
     ):
         with pytest.raises(AdminRequestFailed, match="409: the service is draining"):
-            remote.post(path, body)
+            admin.post(path, body)
     supervised.wait_logged("child ended", count=1)
     assert supervised.logged("told to stop at once") == []
 

@@ -1,4 +1,7 @@
-"""What a loop or a thread calls is guarded; tests/control/test_dying.py lets it fail."""
+"""A child's runtime, and that all code which a loop or a thread calls is guarded.
+
+tests/control/test_dying.py lets guarded code fail.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parent.parent.parent
-# What has somebody call it later: the method, and which of its arguments is called.
+# Functions that have a callback called later, and the index of that argument.
 CALLERS: Final = {
     "call_later": 1,
     "call_at": 1,
@@ -18,37 +21,29 @@ CALLERS: Final = {
     "add_signal_handler": 1,
 }
 GUARDS: Final = ("crash_on_error", "crash_on_error_task", "self._crash_on_error")
-# The rest, by file and what is called, with why a failure of it leaves no process blind.
+# Unguarded callbacks by file, with the reason why an exception in them does no lasting harm.
 EXCEPTIONS: Final = {
     ("workers/consumer/process.py", "create_task"): "waits for an event only",
     ("workers/consumer/process.py", "to_thread"): "awaited",
-    (
-        "workers/websocket/accept/listener.py",
-        "self._accept",
-    ): "called again for the next connection",
-    ("workers/websocket/connection/tls_exchange.py", "self.abort"): "one connection's",
+    ("workers/websocket/accept/listener.py", "self._accept"): "called for the next connection, too",
     ("workers/websocket/accept/listener.py", "self._begin"): "one connection's",
-    ("workers/websocket/connection/framing.py", "under.abort"): "one connection's",
     ("workers/websocket/accept/listener.py", "create_task"): "its end is looked at",
-    (
-        "workers/websocket/accept/pending.py",
-        "self._serve_some",
-    ): "called again while somebody waits",
-    ("workers/runtime.py", "_leave_now"): "ends the process",
-    ("workers/runtime.py", "create_task"): "is the guard",
+    ("workers/websocket/accept/pending.py", "self._serve_some"): "called while connections wait",
+    ("workers/websocket/connection/framing.py", "under.abort"): "one connection's",
+    ("workers/websocket/connection/tls_exchange.py", "self.abort"): "one connection's",
     ("workers/websocket/process.py", "create_task"): "waits for an event only",
-    ("energyws/logs/events.py", "self._write"): "goes on whatever happens",
-    ("energyws/control/admin/server.py", "self._serve"): "goes on whatever happens",
+    ("workers/runtime.py", "_exit_now"): "ends the process",
+    ("workers/runtime.py", "create_task"): "is the guard",
+    ("energyws/logs/events.py", "self._write"): "catches everything",
+    ("energyws/control/admin/in_loop.py", "carry_out"): "the waiting thread gets the exception",
     (
-        "energyws/control/children/children.py",
-        "self._on_exit",
-    ): "notes a number; a step does the rest",
-    ("energyws/control/admin/in_loop.py", "carry_out"): "whoever waits gets the exception",
-    ("energyws/control/admin/in_loop.py", "create_task"): "whoever waits gets the exception",
-    (
-        "energyws/control/reload/reloader.py",
+        "energyws/control/admin/in_loop.py",
         "create_task",
-    ): "logs it, and goes on with the next one",
+    ): "the waiting thread gets the exception",
+    ("energyws/control/admin/server.py", "self._serve"): "catches everything",
+    ("energyws/control/children/children.py", "self._on_exit"): "notes an id; a step does the rest",
+    ("energyws/control/reload/reloader.py", "create_task"): "logs it, and begins the next reload",
+    ("energyws/control/signals.py", "self._note"): "notes a signal; the loop does the rest",
 }
 
 
@@ -57,7 +52,7 @@ def is_guard(node: ast.expr) -> bool:
 
 
 def later(path: Path) -> Iterator[tuple[str, bool]]:
-    """What in a file is called by a loop or a thread: its name, and whether it is guarded."""
+    """The names of what a loop or a thread calls in a file, and whether each is guarded."""
     tree = ast.parse(path.read_text())
     guarded = {
         node.name
@@ -96,11 +91,17 @@ def later(path: Path) -> Iterator[tuple[str, bool]]:
             yield name, is_guard(target) or name in guarded
 
 
+def sources() -> Iterator[Path]:
+    """The code of the service's processes; `energyws top` is a process of its own."""
+    yield ROOT / "energyws" / "logs" / "events.py"
+    for tree in ("workers", "energyws/control"):
+        yield from (path for path in (ROOT / tree).rglob("*.py") if path.parent.name != "status")
+
+
 def test_whatever_a_loop_or_a_thread_calls_is_guarded() -> None:
     unguarded = {
         (str(path.relative_to(ROOT)), name)
-        for pattern in ("workers/*.py", "energyws/logs/events.py", "energyws/control/*.py")
-        for path in sorted(ROOT.glob(pattern))
+        for path in sources()
         for name, guarded in later(path)
         if not guarded
     }

@@ -1,24 +1,16 @@
-"""The metrics of docs/metrics.md, made from a Status when somebody scrapes.
+"""The table of all metrics (docs/metrics.md), each made from a Status when Prometheus scrapes.
 
-How many series there are is bounded by the configuration: nothing that clients send is a label.
+The configuration bounds the number of series: nothing that clients send is a label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
-
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 
 from energyws.control.admin.samples import (
     Labels,
     Read,
-    Totals,
     broker_up,
     by_name,
     certificate_expires,
@@ -37,37 +29,19 @@ from energyws.control.admin.samples import (
     reloads,
     single,
 )
-from energyws.control.children.status import Status
 from energyws.process import counters
 from energyws.process.board import Field
-
-Kind = Literal["counter", "gauge", "histogram"]
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One metric: what it is called, what it means, and how it is read from a Totals."""
+    """One metric. read: its samples."""
 
     name: str
-    kind: Kind
+    kind: Literal["counter", "gauge", "histogram"]
     labels: Labels
     help: str
     read: Read
-
-    def family(self, totals: Totals) -> Metric:
-        """With its samples."""
-        if self.kind == "histogram":
-            histogram = HistogramMetricFamily(self.name, self.help, labels=self.labels)
-            for labels, value in self.read(totals):
-                assert isinstance(value, tuple)
-                histogram.add_metric(labels, *value)
-            return histogram
-        make = CounterMetricFamily if self.kind == "counter" else GaugeMetricFamily
-        family = make(self.name, self.help, labels=self.labels)
-        for labels, value in self.read(totals):
-            assert not isinstance(value, tuple)
-            family.add_metric(labels, value)
-        return family
 
 
 WORKER: Final = ("worker",)
@@ -84,7 +58,7 @@ DEFINITIONS: Final = (
         "energyws_draining",
         "gauge",
         (),
-        "1 while the service is on its way out.",
+        "1 while the service shuts down.",
         single(lambda status: status.draining),
     ),
     Definition(
@@ -123,21 +97,21 @@ DEFINITIONS: Final = (
         "energyws_connections",
         "gauge",
         WORKER,
-        "Clients that are connected.",
+        "Connected clients.",
         levels_of_workers(Field.CONNECTIONS),
     ),
     Definition(
         "energyws_handshakes",
         "counter",
         ("result",),
-        "Requests to connect: accepted, or the error code that refused them.",
+        "Handshakes: accepted, or refused with an error code.",
         labelled(counters.HANDSHAKES),
     ),
     Definition(
         "energyws_token_refusals",
         "counter",
         ("reason", "claim"),
-        "Tokens that let nobody in, at a handshake or a renewal.",
+        "Refused tokens, at a handshake or a renewal.",
         labelled(counters.TOKEN_REFUSALS),
     ),
     Definition(
@@ -151,28 +125,28 @@ DEFINITIONS: Final = (
         "energyws_closes",
         "counter",
         ("by", "code"),
-        "Connections that ended: who closed them, and the close code.",
+        "Connections that ended: which side closed them, and the close code.",
         labelled(counters.CLOSED),
     ),
     Definition(
         "energyws_resumes",
         "counter",
         ("depth", "result"),
-        "Subscriptions that asked something back: where it was found, and whether all of it was.",
+        "Subscriptions that requested history: where it was found, and whether all of it was.",
         labelled(counters.RESUMES),
     ),
     Definition(
         "energyws_frames_published",
         "counter",
         (),
-        "Frames that the consumer made of records.",
+        "Frames that the consumer has published.",
         of_consumer(Field.FRAMES),
     ),
     Definition(
         "energyws_frames_received",
         "counter",
         WORKER,
-        "Frames that a worker had from the bus.",
+        "Frames that a worker has received from the bus.",
         of_workers(Field.FRAMES),
     ),
     Definition(
@@ -221,21 +195,21 @@ DEFINITIONS: Final = (
         "energyws_skipped_frames",
         "counter",
         WORKER,
-        "Frames that clients were told they missed, since they were too slow.",
+        "Frames that clients missed because they were too slow; they were told.",
         of_workers(Field.SKIPPED),
     ),
     Definition(
         "energyws_bus_resyncs",
         "counter",
         WORKER,
-        "Times that a worker missed something on the bus, and fetched it.",
+        "Times that a worker missed messages on the bus and fetched them.",
         of_workers(Field.RESYNCS),
     ),
     Definition(
         "energyws_loop_delay_seconds",
         "histogram",
         PROCESS,
-        "How late the event loop comes to a heartbeat, four times a second.",
+        "How late the event loop's heartbeat is, four times a second.",
         histogram(counters.LOOP_DELAY, workers=False),
     ),
     Definition(
@@ -291,14 +265,14 @@ DEFINITIONS: Final = (
         "energyws_consumer_lag_records",
         "gauge",
         ("stream", "partition"),
-        "Records of a partition that were not handed on yet.",
+        "Records of a partition that are not published yet.",
         lag_records,
     ),
     Definition(
         "energyws_consumer_lag_seconds",
         "gauge",
         ("stream", "partition"),
-        "Age of the newest record handed on while others wait; 0 while none does.",
+        "Age of the newest record published while others wait; 0 while none does.",
         lag_seconds,
     ),
     Definition(
@@ -312,21 +286,21 @@ DEFINITIONS: Final = (
         "energyws_bad_records",
         "counter",
         ("stream",),
-        "Records that are no JSON object or too large, and were left out.",
+        "Records that were skipped: not a JSON object, or too large.",
         of_streams(lambda records: records.bad),
     ),
     Definition(
         "energyws_lost_records",
         "counter",
         ("stream",),
-        "Records that retention took before they were read.",
+        "Records that retention deleted before they were read.",
         of_streams(lambda records: records.lost),
     ),
     Definition(
         "energyws_read_back_records",
         "counter",
         (),
-        "Records read once more for clients that asked back.",
+        "Records read again for clients that requested history.",
         of_consumer(Field.READ_BACK),
     ),
     Definition(
@@ -361,37 +335,21 @@ DEFINITIONS: Final = (
         "energyws_certificate_expiry_timestamp_seconds",
         "gauge",
         WORKER,
-        "When the certificate that a worker shows expires, or one of its chain, in Unix time.",
+        "When the certificate that a worker serves, or one in its chain, expires, in Unix time.",
         of_each(certificate_expires),
     ),
     Definition(
         "energyws_config_reloads",
         "counter",
         ("process", "result"),
-        "Configurations that a process was given while it ran: taken or refused.",
+        "Reloads of the configuration by process: taken or refused.",
         reloads,
     ),
     Definition(
         "energyws_reload_refusals",
         "counter",
         ("reason",),
-        "Configurations that were refused while the service ran: what was at fault.",
+        "Refused reloads of the configuration: what was at fault.",
         labelled(counters.RELOAD_REFUSALS),
     ),
 )
-
-
-class _Scrape(Collector):
-    def __init__(self, status: Status) -> None:
-        self._totals = Totals(status)
-
-    def collect(self) -> Iterable[Metric]:
-        return [definition.family(self._totals) for definition in DEFINITIONS]
-
-
-def exposition(status: Status, accept: str) -> tuple[str, bytes]:
-    """The content type and the text that an Accept header asks for (Prometheus or OpenMetrics)."""
-    encoder, content_type = choose_encoder(accept)
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Scrape(status))
-    return content_type, encoder(registry)

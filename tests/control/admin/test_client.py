@@ -108,7 +108,7 @@ def test_host_that_does_not_exist_is_told(host: str) -> None:
 
 
 def test_answer_that_does_not_come_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_module, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(remote_module, "GET_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with pytest.raises(AdminRequestFailed, match=r"does not answer within 0\.1 s"):

@@ -7,7 +7,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as text_format
 
-from energyws.control.admin.metrics import DEFINITIONS, exposition
+from energyws.control.admin.exposition import exposition
+from energyws.control.admin.metrics import DEFINITIONS
 from energyws.control.children.status import (
     Ended,
     PartitionStatus,

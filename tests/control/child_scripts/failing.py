@@ -29,17 +29,17 @@ async def main(child: Runtime) -> None:
     match os.environ["FAILING"]:
         case "tick":
             Hub.tick = broken  # type: ignore[method-assign]
-        case "roster":
+        case "pings":
             ConnectionRegistry._ping_some = broken  # type: ignore[method-assign]
         case "heartbeat":
             rate_limit.flush_suppressed = broken
         case "shed":
             ConnectionRegistry.shed = broken_task  # type: ignore[method-assign,assignment]
             asyncio.get_running_loop().call_later(0.1, child.obey, Shed(1))
-        case "order":
+        case "message":
             Runtime.obey = broken  # type: ignore[method-assign]
         case "terminate":
-            Runtime.depart = broken  # type: ignore[method-assign]
+            Runtime.shut_down = broken  # type: ignore[method-assign]
         case "keys":
             KeyStore._fetch = broken  # type: ignore[assignment,method-assign]
             issuer = Issuer(name="i", issuer="i", jwks_url="http://127.0.0.1:1/")

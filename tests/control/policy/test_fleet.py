@@ -24,14 +24,13 @@ from energyws.control.policy.actions import (
     Send,
     Start,
     Steer,
-    describe,
 )
 from energyws.control.policy.fleet import MAX_PROCESSES, WARM_SECONDS, Fleet
 from energyws.control.policy.heartbeat import Beat
 from energyws.control.policy.slots import CONSUMER, worker_name
 from energyws.errors import ExitCode
 from energyws.process.board import State
-from energyws.process.control_messages import Leave, Shed, ShutdownMode
+from energyws.process.control_messages import Shed, ShutDown, ShutdownMode
 from energyws.settings import Kafka, Server, Settings, Supervision
 
 NAMES = ("consumer", "worker-0", "worker-1")
@@ -57,8 +56,8 @@ def said(actions: Sequence[Action], names: dict[int, str]) -> list[Said]:
         match action:
             case Start(_, name, _, successor):
                 short.append(("start", name, *(["successor"] if successor else [])))
-            case Send(process, Leave(how)):
-                short.append(("leave", names[process], how.value))
+            case Send(process, ShutDown(mode)):
+                short.append(("leave", names[process], mode.value))
             case Send(process, Shed(count)):
                 short.append(("shed", names[process], str(count)))
             case Kill(process, _):
@@ -391,7 +390,7 @@ def test_slot_that_is_needed_again_has_a_new_worker_while_the_old_one_leaves() -
     assert play.step() == [("start", "worker-1")]
     # From here on its queue is the new one's alone.
     assert play.step() == [("steer", "0", "1"), ("leave", "worker-1", "handover")]
-    assert play.actions[1] == Send(old, Leave(ShutdownMode.HANDOVER))
+    assert play.actions[1] == Send(old, ShutDown(ShutdownMode.HANDOVER))
     assert play.end(old) == []
     assert play.pass_seconds(60) == []
 
@@ -473,7 +472,7 @@ def test_children_are_replaced_one_at_a_time() -> None:
         old = play.number(name)
         assert play.step() == [("start", name, "successor")]
         assert play.step() == [("replaced", name), ("leave", name, "handover")]
-        assert play.actions[1] == Send(old, Leave(ShutdownMode.HANDOVER))
+        assert play.actions[1] == Send(old, ShutDown(ShutdownMode.HANDOVER))
         # Its clients leave slowly; the next one waits for that.
         assert play.pass_seconds(5) == []
         assert play.end(old) == []
@@ -528,7 +527,7 @@ def test_child_that_somebody_else_terminates_has_a_successor_at_once() -> None:
     play.states[old] = State.DRAINING
     assert play.step() == [("steer", "0"), ("start", "worker-1")]
     assert play.step() == [("steer", "0", "1"), ("leave", "worker-1", "handover")]
-    assert play.actions[1] == Send(old, Leave(ShutdownMode.HANDOVER))
+    assert play.actions[1] == Send(old, ShutDown(ShutdownMode.HANDOVER))
     assert play.end(old) == []
 
 
@@ -563,21 +562,6 @@ def test_rebalancing_leaves_alone_what_is_fair(loads: dict[str, int]) -> None:
     assert play.step() == []
 
 
-@pytest.mark.parametrize(
-    ("status", "words"),
-    [
-        (0, "with exit code 0 (ok)"),
-        (3, "with exit code 3 (boot)"),
-        (77, "with exit code 77"),
-        (-15, "killed by SIGTERM"),
-        (-9, "killed by SIGKILL (out of memory?)"),
-        (-99, "killed by signal 99"),
-    ],
-)
-def test_exit_status_in_words(status: int, words: str) -> None:
-    assert describe(status) == words
-
-
 @given(
     st.lists(
         st.tuples(
@@ -600,7 +584,7 @@ def test_whatever_happens_every_child_is_there_once(
     def note(actions: Sequence[Action]) -> bool:
         for action in actions:
             match action:
-                case Send(process, Leave()):
+                case Send(process, ShutDown()):
                     leaving.add(process)
                 case Release(slot):
                     assert not play.running(worker_name(slot))

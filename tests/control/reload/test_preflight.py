@@ -24,14 +24,14 @@ def script(text: str) -> list[str]:
 
 def refused(settings: Settings, *command: str) -> ConfigError:
     with pytest.raises(ConfigError) as told:
-        asyncio.run(Preflight(command or PREFLIGHT_COMMAND).of(settings))
+        asyncio.run(Preflight(command or PREFLIGHT_COMMAND).check(settings))
     return told.value
 
 
 def test_good_settings_pass_and_leave_nothing() -> None:
-    trial = Preflight()
-    asyncio.run(trial.of(GOOD))
-    assert trial.pid is None
+    preflight = Preflight()
+    asyncio.run(preflight.check(GOOD))
+    assert preflight.pid is None
 
 
 def test_everything_at_fault_is_told_without_a_value() -> None:
@@ -89,13 +89,13 @@ def test_process_that_never_tells_is_ended(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_process_ends_with_whoever_started_it() -> None:
-    trial = Preflight(script("import time; time.sleep(600)"))
+    preflight = Preflight(script("import time; time.sleep(600)"))
 
     async def give_up() -> psutil.Process:
-        task = asyncio.create_task(trial.of(GOOD))
-        while trial.pid is None:
+        task = asyncio.create_task(preflight.check(GOOD))
+        while preflight.pid is None:
             await asyncio.sleep(0.01)
-        process = psutil.Process(trial.pid)
+        process = psutil.Process(preflight.pid)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from energyws.control.reload.plan import Plan, plan
+from energyws.control.reload.plan import Outcome, Plan, plan
 from energyws.control.reload.preflight import Preflight
-from energyws.control.reload.reloader import Outcome, Reloader
+from energyws.control.reload.reloader import Reloader
 from energyws.control.sd_notify import ServiceManager
 from energyws.errors import ConfigError
 from energyws.process.board import Board, Field, Row
@@ -27,7 +27,7 @@ def secret(text: str) -> Settings:
 
 
 class Play:
-    """Reloads in a loop of their own; a trial takes as long as the file `hold` is there."""
+    """A reloader in a loop of their own; a preflight takes as long as the file `hold` is there."""
 
     def __init__(self, tmp_path: Path) -> None:
         self.hold = tmp_path / "hold"
@@ -35,14 +35,14 @@ class Play:
         self.row: Row = Board.create().row(0)
         self.in_force = IN_FORCE
         wait = f"import os, time\nwhile os.path.exists({str(self.hold)!r}): time.sleep(0.01)\n"
-        self._trial = Preflight([sys.executable, "-c", f"{wait}print('[]')"])
+        self._preflight = Preflight([sys.executable, "-c", f"{wait}print('[]')"])
 
     def make(self) -> Reloader:
         return Reloader(
-            lambda: self.in_force, self._take, ServiceManager(None), self.row, self._trial
+            lambda: self.in_force, self._apply, ServiceManager(None), self.row, self._preflight
         )
 
-    def _take(self, trigger: str, settings: Settings) -> Plan:
+    def _apply(self, trigger: str, settings: Settings) -> Plan:
         self.taken.append((trigger, settings))
         before, self.in_force = self.in_force, settings
         return plan(before, settings)
@@ -53,7 +53,7 @@ class Play:
                 await asyncio.sleep(0.01)
 
     async def trying(self) -> None:
-        await self.until(lambda: self._trial.pid is not None)
+        await self.until(lambda: self._preflight.pid is not None)
 
     @property
     def refusals(self) -> dict[str, int]:
@@ -67,7 +67,7 @@ def play(tmp_path: Path) -> Play:
 
 def test_new_settings_are_tried_and_taken(play: Play) -> None:
     async def run() -> None:
-        play.make().ask("SIGHUP", lambda: secret("2"))
+        play.make().request("SIGHUP", lambda: secret("2"))
         await play.until(lambda: play.taken)
 
     asyncio.run(run())
@@ -80,7 +80,7 @@ def test_what_children_need_not_try_is_taken_without(play: Play) -> None:
     settings = replace(IN_FORCE, server=replace(IN_FORCE.server, max_connections=5))
 
     async def run() -> None:
-        play.make().ask("SIGHUP", lambda: settings)
+        play.make().request("SIGHUP", lambda: settings)
         await play.until(lambda: play.taken)
 
     asyncio.run(run())
@@ -92,7 +92,7 @@ def test_what_changes_while_it_is_tried_is_tried_again(play: Play) -> None:
     there = [secret("2")]
 
     async def run() -> None:
-        play.make().ask("SIGHUP", lambda: there[-1])
+        play.make().request("SIGHUP", lambda: there[-1])
         await play.trying()
         there.append(secret("3"))
         play.hold.unlink()
@@ -111,14 +111,14 @@ def test_asked_again_and_again_while_one_is_tried_is_once_more(play: Play) -> No
         return secret("2")
 
     async def run() -> None:
-        reloads = play.make()
-        reloads.ask("SIGHUP", load)
+        reloader = play.make()
+        reloader.request("SIGHUP", load)
         await play.trying()
         for _ in range(5):
-            reloads.ask("SIGHUP", load)
+            reloader.request("SIGHUP", load)
         play.hold.unlink()
         await play.until(lambda: len(play.taken) == 2)
-        await play.until(lambda: not reloads.pids)
+        await play.until(lambda: not reloader.pids)
 
     asyncio.run(run())
     # Twice each: once more when it has been tried.
@@ -129,13 +129,13 @@ def test_nothing_is_taken_once_the_service_is_on_its_way_out(play: Play) -> None
     play.hold.touch()
 
     async def run() -> None:
-        reloads = play.make()
-        reloads.ask("SIGHUP", lambda: secret("2"))
+        reloader = play.make()
+        reloader.request("SIGHUP", lambda: secret("2"))
         await play.trying()
-        reloads.stop()
+        reloader.stop()
         play.hold.unlink()
-        await play.until(lambda: not reloads.pids)
-        reloads.ask("SIGHUP", lambda: replace(IN_FORCE, streams={}))
+        await play.until(lambda: not reloader.pids)
+        reloader.request("SIGHUP", lambda: replace(IN_FORCE, streams={}))
         await asyncio.sleep(0)
 
     asyncio.run(run())
@@ -148,7 +148,7 @@ def test_refusal_is_counted_by_what_is_at_fault(play: Play, faulty: str) -> None
         raise ConfigError(["one", "two"], faulty)  # type: ignore[arg-type]
 
     async def run() -> None:
-        play.make().ask("SIGHUP", load)
+        play.make().request("SIGHUP", load)
         await play.until(lambda: play.row[Field.RELOADS_REFUSED])
 
     asyncio.run(run())
@@ -163,10 +163,10 @@ def test_failure_of_one_does_not_end_the_others(
         raise RuntimeError("unforeseen")
 
     async def run() -> None:
-        reloads = play.make()
-        failed = reloads.ask("SIGHUP", load)
+        reloader = play.make()
+        failed = reloader.request("SIGHUP", load)
         # Asked before the first one has failed.
-        taken = reloads.ask("POST /reload", lambda: secret("2"))
+        taken = reloader.request("POST /reload", lambda: secret("2"))
         assert (await failed).problems == ("the reload failed: the log has the reason",)
         assert (await taken).changed == ("auth.jwt_secret",)
 
@@ -180,10 +180,10 @@ def test_changed_secret_file_is_read_again_by_itself(play: Play, tmp_path: Path)
     play.in_force = replace(IN_FORCE, auth=Auth(jwt_secret="1" * 40, jwt_secret_file=str(path)))
 
     async def run() -> None:
-        reloads = play.make()
+        reloader = play.make()
         path.write_text("2" * 40 + "\n")
         for second in range(3):
-            reloads.look(float(second))
+            reloader.look(float(second))
         await play.until(lambda: play.taken)
 
     asyncio.run(run())
@@ -199,14 +199,14 @@ def test_whoever_asks_learns_what_came_of_it(play: Play) -> None:
         raise ConfigError(["one", "two"])
 
     async def run() -> list[Outcome]:
-        reloads = play.make()
+        reloader = play.make()
         outcomes = [
-            await reloads.ask("SIGHUP", load)
+            await reloader.request("SIGHUP", load)
             for load in (lambda: replace(IN_FORCE, server=server), refuse, lambda: play.in_force)
         ]
-        first = reloads.ask("SIGHUP", lambda: secret("2"))
-        reloads.stop()
-        return [*outcomes, await first, await reloads.ask("SIGHUP", lambda: secret("2"))]
+        first = reloader.request("SIGHUP", lambda: secret("2"))
+        reloader.stop()
+        return [*outcomes, await first, await reloader.request("SIGHUP", lambda: secret("2"))]
 
     assert asyncio.run(run()) == [
         Outcome(changed=("server.port", "server.backlog"), restart=("server.port",)),
@@ -218,9 +218,9 @@ def test_whoever_asks_learns_what_came_of_it(play: Play) -> None:
 
 def test_asked_twice_before_it_begins_is_one_with_the_newer_settings(play: Play) -> None:
     async def run() -> None:
-        reloads = play.make()
-        first = reloads.ask("POST /reload", lambda: secret("2"))
-        assert reloads.ask("POST /reload", lambda: secret("3")) is first
+        reloader = play.make()
+        first = reloader.request("POST /reload", lambda: secret("2"))
+        assert reloader.request("POST /reload", lambda: secret("3")) is first
         await first
 
     asyncio.run(run())
