@@ -1,4 +1,4 @@
-"""What fails or hangs in any process ends or heals it: real processes, killed part by part."""
+"""Real processes of which a part fails or hangs: they end and are replaced, or recover."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def terminate(supervised: Supervised) -> None:
 
 
 def wait_running(supervised: Supervised) -> None:
-    """Until the worker's event loop has its handlers."""
+    """Wait until the worker's event loop has its handlers."""
 
     def beats() -> bool:
         workers = supervised.admin("/workers")[1]
@@ -56,7 +56,7 @@ def state(supervised: Supervised, name: str) -> str | None:
         ("consumer", "publisher", nothing),
     ],
 )
-def test_child_of_which_a_part_fails_is_replaced(
+def test_child_with_a_part_that_fails_is_replaced(
     run: Run,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
@@ -84,7 +84,7 @@ def test_child_of_which_a_part_fails_is_replaced(
         ("drain", signal.SIGTERM),
     ],
 )
-def test_supervisor_of_which_a_part_fails_ends_in_order(
+def test_supervisor_with_a_part_that_fails_ends_in_order(
     run: Run, part: str, number: signal.Signals | None
 ) -> None:
     supervised = run(host={"broken": part})
@@ -109,7 +109,7 @@ def test_hung_child_leaves_its_stacks(run: Run, script: str) -> None:
     assert f"pid={pid}" in line
     where = {"hanging": "hanging.py:", "blocked": "threading.py:"}[script]
     assert where in line.partition(" at=")[2]
-    # All threads, and what called what.
+    # All threads, each with its callers.
     stacks = supervised.lines[supervised.lines.index(line) + 1 :]
     assert any(f'{script}.py", line' in each for each in stacks)
     assert any("events.py" in each and " in _write" in each for each in stacks)
@@ -133,22 +133,22 @@ def test_child_that_crashes_in_c_leaves_its_stacks(run: Run) -> None:
     supervised.wait_logged("child ended", "child=worker-0", "killed by SIGSEGV")
 
 
-def test_stopped_child_is_killed_although_it_can_leave_no_stacks(run: Run) -> None:
+def test_stopped_child_is_killed_though_it_cannot_leave_its_stacks(run: Run) -> None:
     supervised = run().ready()
     supervised.child("worker-0").suspend()
     (line,) = supervised.wait_logged("child ended", "child=worker-0")
-    # Our own signal is no sign of a shortage.
+    # Without "(out of memory?)": the signal was ours.
     assert 'status="killed by SIGKILL"' in line
 
 
-def test_command_that_the_supervisor_does_not_come_to_is_never_carried_out(run: Run) -> None:
+def test_command_that_is_not_begun_in_time_is_never_carried_out(run: Run) -> None:
     supervised = run(host={"act_seconds": 0.3, "block_seconds": 4}).ready()
     admin = supervised.client()
     supervised.signal(signal.SIGHUP)
-    # Until the block begins they are carried out.
+    # Commands are still carried out until the block begins.
     eventually(lambda: supervised.admin("/live")[1]["silent_seconds"] >= 0.5, "it is blocked")
     with pytest.raises(
-        AdminRequestFailed, match=r"503: the supervisor has not come to it within 0\.3 s"
+        AdminRequestFailed, match=r"503: the supervisor has not begun within 0\.3 s"
     ):
         admin.post("/workers", {"workers": 5})
     supervised.wait_logged("reloaded")
@@ -168,7 +168,7 @@ def test_message_to_a_child_that_does_not_read_waits_for_it(run: Run) -> None:
     supervised = run(supervision={"hang_seconds": 600}).ready()
     worker = supervised.child("worker-0")
     worker.suspend()
-    # Far more than its socket has room for.
+    # Far more messages than its socket has room for.
     for number in range(300):
         level = ("DEBUG", "INFO")[number % 2]
         supervised.client().post("/log", {"level": level})
@@ -180,7 +180,7 @@ def test_message_to_a_child_that_does_not_read_waits_for_it(run: Run) -> None:
         workers = supervised.admin("/workers")[1]
         return [each["board"]["reloads"] for each in workers]
 
-    eventually(lambda: reloads() == [1, 1, 1], "everybody has the new settings")
+    eventually(lambda: reloads() == [1, 1, 1], "all children have the new settings")
     assert not supervised.logged("order not delivered")
 
 
@@ -192,7 +192,7 @@ def test_settings_too_large_for_a_message_lead_to_new_processes(run: Run) -> Non
 
 
 def test_scaling_back_and_forth_never_needs_more_rows_than_there_are(run: Run) -> None:
-    # Workers that do not leave, and room for five processes.
+    # Workers that do not leave, and a board with room for five processes.
     supervised = run(
         {"*": "stubborn", "consumer": "steady"},
         host={"rows": 6},
@@ -207,7 +207,7 @@ def test_scaling_back_and_forth_never_needs_more_rows_than_there_are(run: Run) -
     admin = supervised.client()
     for workers in (1, 3, 1, 3, 1, 3):
         admin.post("/workers", {"workers": workers})
-        # Nothing that looks is disturbed, either.
+        # The admin port still answers.
         assert supervised.admin("/status")[0] == 200
         assert len(supervised.children()) <= 5
     supervised.wait_logged("a start waits for another process to end", "processes=5")

@@ -1,4 +1,4 @@
-"""Orders arrive as they were given."""
+"""Control messages survive their datagram."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class AdminClient:
     ) -> None:
         if url is None and not admin.port:
             raise AdminRequestFailed(
-                "admin.port is 0, a port that only the log line `admin listening` tells: "
+                "admin.port is 0, so only the log line `admin listening` has the port: "
                 "use --admin http://HOST:PORT"
             )
         if url is None:
@@ -77,13 +77,11 @@ class AdminClient:
             raise self.stranger()
         if status == _UNAUTHORIZED and self._token is None:
             raise AdminRequestFailed(
-                f"{self.where} wants its admin.token: set ENERGYWS_ADMIN__TOKEN, "
+                f"{self.where} requires admin.token: set ENERGYWS_ADMIN__TOKEN, "
                 "or name its configuration with --config FILE"
             )
         if status == _UNAUTHORIZED:
-            raise AdminRequestFailed(
-                f"{self.where} has another admin.token than the one that was sent"
-            )
+            raise AdminRequestFailed(f"{self.where} does not accept this admin.token")
         problems = answer.get("problems")
         listed = problems if isinstance(problems, list) else []
         raise AdminRequestFailed(
@@ -106,7 +104,7 @@ class AdminClient:
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or "no such host"
             raise AdminRequestFailed(
-                f"nobody answers on {self.where}: {reason} "
+                f"cannot connect to {self.where}: {reason} "
                 "(is the service running, and is this its admin.port?)"
             ) from None
         try:
@@ -120,17 +118,19 @@ class AdminClient:
             raise self.stranger() from None
         except ValueError:
             raise AdminRequestFailed(
-                "admin.token holds characters that no request can carry"
+                "admin.token has characters that no HTTP header can have"
             ) from None
         except OSError as error:
-            raise AdminRequestFailed(f"{self.where} broke off: {error.strerror}") from None
+            raise AdminRequestFailed(
+                f"the connection to {self.where} failed: {error.strerror}"
+            ) from None
         finally:
             connection.close()
 
     def stranger(self) -> AdminRequestFailed:
         """The error for an answer that no energyws service gives."""
         return AdminRequestFailed(
-            f"what answers on {self.where} is not the admin port of an energyws service: "
+            f"{self.where} is not the admin port of an energyws service: "
             "its log line `admin listening` has the port"
         )
 

@@ -12,8 +12,10 @@ ACT_SECONDS: Final = 25.0
 
 Answer = tuple[int, Any]
 Act = Callable[[Any], Answer | Awaitable[Answer]]
-_STUCK: Final = "the supervisor has not come to it within {:g} s: nothing was done"
-_SLOW: Final = "the supervisor has begun it and not finished within {:g} s: look before you repeat"
+_NOT_BEGUN: Final = "the supervisor has not begun within {:g} s: nothing was done"
+_NOT_FINISHED: Final = (
+    "the supervisor has begun, but not finished within {:g} s: check before you repeat"
+)
 _GONE: Final = "the service has ended"
 # asyncio holds tasks weakly.
 _begun: Final[set[asyncio.Task[None]]] = set()
@@ -59,8 +61,8 @@ def in_loop(
             return 503, {"error": _GONE}
         if not concurrent.futures.wait([done], patience).done:
             # Fails if `set_running_or_notify_cancel` was first.
-            stuck = done.cancel()
-            return 503, {"error": (_STUCK if stuck else _SLOW).format(patience)}
+            cancelled = done.cancel()
+            return 503, {"error": (_NOT_BEGUN if cancelled else _NOT_FINISHED).format(patience)}
         return done.result()
 
     return call

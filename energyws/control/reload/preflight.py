@@ -29,7 +29,7 @@ class Preflight:
         try:
             faults = orjson.loads(output)
         except orjson.JSONDecodeError:
-            raise ConfigError(["the settings could not be tried: see the log"]) from None
+            raise ConfigError(["the settings could not be checked: see the log"]) from None
         if faults:
             faulty, _ = faults[0]
             raise ConfigError([problem for _, problem in faults], faulty)
@@ -45,7 +45,7 @@ class Preflight:
                 pass_fds=[descriptor],
             )
         except OSError as error:
-            raise ConfigError([f"the settings could not be tried: {error.strerror}"]) from None
+            raise ConfigError([f"the settings could not be checked: {error.strerror}"]) from None
         finally:
             os.close(descriptor)
         self.pid = process.pid
@@ -54,7 +54,7 @@ class Preflight:
                 output, _ = await process.communicate()
                 return output
         except TimeoutError:
-            raise ConfigError([f"not tried within {PREFLIGHT_SECONDS:g} s: try again"]) from None
+            raise ConfigError([f"not checked within {PREFLIGHT_SECONDS:g} s: try again"]) from None
         finally:
             if process.returncode is None:
                 process.kill()

@@ -6,7 +6,7 @@ from energyws.control.admin.exposition import exposition
 from tests.control.admin.scrapes import columns, process, samples, status, value, worker
 
 
-def test_both_formats_say_the_same() -> None:
+def test_both_formats_have_the_same_samples() -> None:
     shown = status(process("consumer", columns(FRAMES=4)), worker(DELIVERIES=9))
     ours = samples(shown)
     assert samples(shown, "text/plain;version=0.0.4") == ours == samples(shown, "")
@@ -23,6 +23,6 @@ def test_both_formats_say_the_same() -> None:
     ],
 )
 def test_the_scraper_chooses_the_format(accept: str, content_type: str) -> None:
-    told, data = exposition(status(), accept)
-    assert told.startswith(content_type)
-    assert data.endswith(b"# EOF\n") == told.startswith("application/openmetrics")
+    found, data = exposition(status(), accept)
+    assert found.startswith(content_type)
+    assert data.endswith(b"# EOF\n") == found.startswith("application/openmetrics")

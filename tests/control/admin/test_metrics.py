@@ -23,7 +23,7 @@ def test_every_definition_is_exposed() -> None:
     assert missing == []
 
 
-def test_how_many_series_there_are_does_not_depend_on_what_happened() -> None:
+def test_number_of_series_does_not_depend_on_events() -> None:
     quiet = [0] * COLUMNS
     busy = [7] * COLUMNS
     busy[Field.STATE] = quiet[Field.STATE] = State.READY

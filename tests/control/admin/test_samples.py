@@ -1,4 +1,4 @@
-"""How samples are made of what the processes have counted."""
+"""Samples made of the columns of all processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from energyws.settings import Issuer
 from tests.control.admin.scrapes import columns, process, samples, status, value, worker
 
 
-def test_a_restart_takes_nothing_from_counters_and_everything_from_levels() -> None:
+def test_a_restart_keeps_counters_and_resets_levels() -> None:
     before = Ended(7.0, columns(DELIVERIES=100))
     found = samples(status(worker(DELIVERIES=5, CONNECTIONS=2), ended={"worker-0": before}))
     assert value(found, "energyws_deliveries_total", worker="worker-0") == 105
@@ -21,7 +21,7 @@ def test_a_restart_takes_nothing_from_counters_and_everything_from_levels() -> N
     assert value(found, "energyws_connections", worker="worker-0") == 2
 
 
-def test_a_worker_that_is_gone_keeps_its_counters() -> None:
+def test_a_worker_that_has_ended_keeps_its_counters() -> None:
     found = samples(status(ended={"worker-3": Ended(7.0, columns(DELIVERIES=100))}))
     assert value(found, "energyws_deliveries_total", worker="worker-3") == 100
     assert ("energyws_connections", (("worker", "worker-3"),)) not in found
@@ -33,7 +33,7 @@ def test_two_of_a_name_are_added_while_one_replaces_the_other() -> None:
     )
     assert value(found, "energyws_connections", worker="worker-0") == 7
     assert value(found, "energyws_process_open_fds", process="worker-0") == 20
-    # Of what both remember of the same stream: the newer one's.
+    # The ring of the newer one.
     assert value(found, "energyws_history_frames", process="worker-0") == 20
 
 
@@ -72,7 +72,7 @@ def test_histograms_are_cumulative() -> None:
         (PartitionStatus("energy", 1, 10, 25, 990_000), 15, 10),
         # Its clock is ahead of ours.
         (PartitionStatus("energy", 1, 10, 25, 1_990_000), 15, 0),
-        # The log's end was asked for before the newest record came.
+        # The log's end was read before the newest record came.
         (PartitionStatus("energy", 1, 30, 25, 990_000), 0, 0),
     ],
 )
@@ -83,7 +83,7 @@ def test_lag(partition: PartitionStatus, records: float, seconds: float) -> None
     assert value(found, "energyws_consumer_lag_seconds", **where) == seconds
 
 
-def test_lag_in_seconds_is_not_made_up() -> None:
+def test_lag_in_seconds_is_left_out_where_it_is_unknown() -> None:
     found = samples(replace(status(), partitions=[PartitionStatus("energy", 0, 0, 25, 0)]))
     assert value(found, "energyws_consumer_lag_records", stream="energy", partition="0") == 25
     assert not [name for name, _ in found if name == "energyws_consumer_lag_seconds"]
@@ -102,7 +102,7 @@ def test_newest_record_of_a_stream_is_that_of_its_partitions() -> None:
     name = "energyws_newest_record_timestamp_seconds"
     assert value(found, name, stream="energy") == 990.5
     assert value(found, name, stream="power") == 400
-    # Nothing is made up where there never was a record.
+    # There is no sample before the first record.
     assert (name, (("stream", "empty"),)) not in found
 
 
@@ -115,7 +115,7 @@ def test_records_that_were_skipped_or_lost_are_counted_by_stream() -> None:
     assert value(found, "energyws_bad_records_total", stream="power") == 0
 
 
-def test_certificate_of_each_worker_that_shows_one() -> None:
+def test_certificate_of_each_worker_that_has_one() -> None:
     found = samples(
         status(process("consumer", columns()), worker(CERTIFICATE_EXPIRES=5), worker("worker-1"))
     )
@@ -150,7 +150,7 @@ def test_age_of_keys_is_that_of_the_worker_with_the_oldest() -> None:
     a, b, c, d = (issuer_id(each.issuer) for each in issuers)
     board = Board.create()
     board.row(0).set_issuers([(a, 5_000), (b, 7_000), (c, 6_000), (d, 0)])
-    # It has yet to say anything of the others.
+    # It has not written the others yet.
     board.row(1).set_issuers([(a, 4_500)])
 
     found = keys_fetched(issuers, [board.row(0), board.row(1), board.row(2)])
@@ -161,7 +161,7 @@ def test_age_of_keys_is_that_of_the_worker_with_the_oldest() -> None:
     board.close()
 
 
-def test_refused_tokens_are_told_by_reason_and_claim() -> None:
+def test_refused_tokens_are_counted_by_reason_and_claim() -> None:
     board = Board.create()
     row = board.row(0)
     counters.TOKEN_REFUSALS.count(row, "claims", "sub")

@@ -1,4 +1,4 @@
-"""A child that says that it has more clients than its share."""
+"""A child that claims more clients than its share."""
 
 from __future__ import annotations
 

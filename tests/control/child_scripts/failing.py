@@ -1,4 +1,4 @@
-"""A real worker, or consumer, of which one part fails once it runs; FAILING names the part."""
+"""A real worker or consumer, of which the part that FAILING names fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A child that is told to drain and does not."""
+"""A child that does not leave when it is asked to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A child that cannot start, and says so."""
+"""A child that cannot start, and logs why."""
 
 from __future__ import annotations
 

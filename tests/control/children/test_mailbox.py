@@ -1,4 +1,4 @@
-"""Orders to a child that does not read: none is lost, none comes twice, none out of order."""
+"""Messages to a child that does not read are not lost, doubled or reordered."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SETTINGS = Settings(kafka=Kafka(brokers="b", topic="t"))
 
 
 class Child:
-    """The other end; it reads when it is told to."""
+    """The other end; it reads when `read` is called."""
 
     def __init__(self) -> None:
         ours, self.socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -32,7 +32,7 @@ class Child:
         self.mailbox = Mailbox("worker-0", ours)
 
     def read(self) -> list[ControlMessage]:
-        """All that is there by now."""
+        """The messages that have arrived."""
         found = []
         while True:
             try:
@@ -42,7 +42,7 @@ class Child:
             found.append(unpack(data))
 
     def fill(self) -> list[ControlMessage]:
-        """Send until nothing further has room; what was sent."""
+        """Send until there is no room; what was sent."""
         sent: list[ControlMessage] = []
         while not self.mailbox._waiting:
             sent.append(Shed(len(sent)))
@@ -63,7 +63,7 @@ def test_message_is_sent_at_once(child: Child) -> None:
     assert child.read() == [ShutDown(ShutdownMode.STOP)]
 
 
-def test_what_has_no_room_is_sent_later_and_in_order(child: Child) -> None:
+def test_message_without_room_is_sent_later_and_in_order(child: Child) -> None:
     sent = child.fill()
     wanted = [UseSettings(SETTINGS), ShutDown(ShutdownMode.RETIRE)]
     for message in wanted:
@@ -98,7 +98,7 @@ def test_message_larger_than_any_datagram_is_refused(
     assert [record.getMessage() for record in caplog.records] == ["order not delivered"]
 
 
-def test_child_that_has_ended_is_no_reason_for_another(child: Child) -> None:
+def test_message_to_a_child_that_has_ended_is_not_too_large(child: Child) -> None:
     child.socket.close()
     assert child.mailbox.put(UseSettings(SETTINGS))
     assert child.mailbox.flush() == set()

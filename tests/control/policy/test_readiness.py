@@ -40,7 +40,7 @@ SHUT = replace(WORKER, full_seconds=0.001)
     ("children", "reasons"),
     [
         pytest.param([CONSUMER, WORKER], [], id="running"),
-        pytest.param([], [NO_CONSUMER, NO_WORKER], id="nobody"),
+        pytest.param([], [NO_CONSUMER, NO_WORKER], id="no children"),
         pytest.param([AWAY, WORKER], [NO_BROKER], id="broker away"),
         pytest.param([READING, WORKER], [NOT_READ_BACK], id="reading back"),
         pytest.param([WORKER], [NO_CONSUMER], id="consumer dead"),
@@ -55,7 +55,7 @@ SHUT = replace(WORKER, full_seconds=0.001)
         pytest.param([CONSUMER, WAITING, WORKER], [], id="one of two without keys"),
         pytest.param([CONSUMER, CROWDED], [], id="at its limit"),
         pytest.param([CONSUMER, FULL], [NO_ROOM], id="at its limit for long"),
-        pytest.param([CONSUMER, SHUT], [NO_ROOM], id="nobody can come in"),
+        pytest.param([CONSUMER, SHUT], [NO_ROOM], id="no client can connect"),
         pytest.param([CONSUMER, FULL, CROWDED], [], id="one of two at its limit for long"),
         pytest.param([CONSUMER, FULL, STARTING], [NO_ROOM], id="the other one starting"),
         pytest.param([CONSUMER, READING, WORKER], [], id="consumer being replaced"),

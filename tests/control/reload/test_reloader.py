@@ -1,4 +1,4 @@
-"""What becomes of new settings: taken, refused, or asked for again while they are tried."""
+"""New settings are applied or refused, also when they change during the check."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def secret(text: str) -> Settings:
 
 
 class Play:
-    """A reloader in a loop of their own; a preflight takes as long as the file `hold` is there."""
+    """A reloader whose preflight takes as long as the file `hold` exists."""
 
     def __init__(self, tmp_path: Path) -> None:
         self.hold = tmp_path / "hold"
-        self.taken: list[tuple[str, Settings]] = []
+        self.applied: list[tuple[str, Settings]] = []
         self.row: Row = Board.create().row(0)
         self.in_force = IN_FORCE
         wait = f"import os, time\nwhile os.path.exists({str(self.hold)!r}): time.sleep(0.01)\n"
@@ -43,7 +43,7 @@ class Play:
         )
 
     def _apply(self, trigger: str, settings: Settings) -> Plan:
-        self.taken.append((trigger, settings))
+        self.applied.append((trigger, settings))
         before, self.in_force = self.in_force, settings
         return plan(before, settings)
 
@@ -52,7 +52,7 @@ class Play:
             while not condition():
                 await asyncio.sleep(0.01)
 
-    async def trying(self) -> None:
+    async def checking(self) -> None:
         await self.until(lambda: self._preflight.pid is not None)
 
     @property
@@ -65,44 +65,44 @@ def play(tmp_path: Path) -> Play:
     return Play(tmp_path)
 
 
-def test_new_settings_are_tried_and_taken(play: Play) -> None:
+def test_new_settings_are_checked_and_applied(play: Play) -> None:
     async def run() -> None:
         play.make().request("SIGHUP", lambda: secret("2"))
-        await play.until(lambda: play.taken)
+        await play.until(lambda: play.applied)
 
     asyncio.run(run())
-    assert play.taken == [("SIGHUP", secret("2"))]
+    assert play.applied == [("SIGHUP", secret("2"))]
     assert play.refusals == {}
 
 
-def test_what_children_need_not_try_is_taken_without(play: Play) -> None:
+def test_settings_that_children_can_always_use_need_no_preflight(play: Play) -> None:
     play.hold.touch()
     settings = replace(IN_FORCE, server=replace(IN_FORCE.server, max_connections=5))
 
     async def run() -> None:
         play.make().request("SIGHUP", lambda: settings)
-        await play.until(lambda: play.taken)
+        await play.until(lambda: play.applied)
 
     asyncio.run(run())
-    assert play.taken == [("SIGHUP", settings)]
+    assert play.applied == [("SIGHUP", settings)]
 
 
-def test_what_changes_while_it_is_tried_is_tried_again(play: Play) -> None:
+def test_settings_that_change_during_the_check_are_checked_again(play: Play) -> None:
     play.hold.touch()
     there = [secret("2")]
 
     async def run() -> None:
         play.make().request("SIGHUP", lambda: there[-1])
-        await play.trying()
+        await play.checking()
         there.append(secret("3"))
         play.hold.unlink()
-        await play.until(lambda: play.taken)
+        await play.until(lambda: play.applied)
 
     asyncio.run(run())
-    assert play.taken == [("SIGHUP", secret("3"))]
+    assert play.applied == [("SIGHUP", secret("3"))]
 
 
-def test_asked_again_and_again_while_one_is_tried_is_once_more(play: Play) -> None:
+def test_several_requests_during_a_check_are_one_further_reload(play: Play) -> None:
     play.hold.touch()
     loads = []
 
@@ -113,25 +113,25 @@ def test_asked_again_and_again_while_one_is_tried_is_once_more(play: Play) -> No
     async def run() -> None:
         reloader = play.make()
         reloader.request("SIGHUP", load)
-        await play.trying()
+        await play.checking()
         for _ in range(5):
             reloader.request("SIGHUP", load)
         play.hold.unlink()
-        await play.until(lambda: len(play.taken) == 2)
+        await play.until(lambda: len(play.applied) == 2)
         await play.until(lambda: not reloader.pids)
 
     asyncio.run(run())
-    # Twice each: once more when it has been tried.
+    # Twice each: before the check and after it.
     assert len(loads) == 4
 
 
-def test_nothing_is_taken_once_the_service_is_on_its_way_out(play: Play) -> None:
+def test_nothing_is_applied_once_the_service_drains(play: Play) -> None:
     play.hold.touch()
 
     async def run() -> None:
         reloader = play.make()
         reloader.request("SIGHUP", lambda: secret("2"))
-        await play.trying()
+        await play.checking()
         reloader.stop()
         play.hold.unlink()
         await play.until(lambda: not reloader.pids)
@@ -139,11 +139,11 @@ def test_nothing_is_taken_once_the_service_is_on_its_way_out(play: Play) -> None
         await asyncio.sleep(0)
 
     asyncio.run(run())
-    assert play.taken == []
+    assert play.applied == []
 
 
 @pytest.mark.parametrize("faulty", ["configuration", "certificate", "secret"])
-def test_refusal_is_counted_by_what_is_at_fault(play: Play, faulty: str) -> None:
+def test_refusal_is_counted_by_the_kind_of_fault(play: Play, faulty: str) -> None:
     def load() -> Settings:
         raise ConfigError(["one", "two"], faulty)  # type: ignore[arg-type]
 
@@ -153,7 +153,7 @@ def test_refusal_is_counted_by_what_is_at_fault(play: Play, faulty: str) -> None
 
     asyncio.run(run())
     assert play.refusals == {faulty: 1}
-    assert play.taken == []
+    assert play.applied == []
 
 
 def test_failure_of_one_does_not_end_the_others(
@@ -165,7 +165,7 @@ def test_failure_of_one_does_not_end_the_others(
     async def run() -> None:
         reloader = play.make()
         failed = reloader.request("SIGHUP", load)
-        # Asked before the first one has failed.
+        # Requested before the first one has failed.
         taken = reloader.request("POST /reload", lambda: secret("2"))
         assert (await failed).problems == ("the reload failed: the log has the reason",)
         assert (await taken).changed == ("auth.jwt_secret",)
@@ -174,7 +174,7 @@ def test_failure_of_one_does_not_end_the_others(
     assert "reload failed" in caplog.text
 
 
-def test_changed_secret_file_is_read_again_by_itself(play: Play, tmp_path: Path) -> None:
+def test_changed_secret_file_is_read_again_without_a_signal(play: Play, tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text("1" * 40)
     play.in_force = replace(IN_FORCE, auth=Auth(jwt_secret="1" * 40, jwt_secret_file=str(path)))
@@ -184,15 +184,15 @@ def test_changed_secret_file_is_read_again_by_itself(play: Play, tmp_path: Path)
         path.write_text("2" * 40 + "\n")
         for second in range(3):
             reloader.look(float(second))
-        await play.until(lambda: play.taken)
+        await play.until(lambda: play.applied)
 
     asyncio.run(run())
-    ((trigger, settings),) = play.taken
+    ((trigger, settings),) = play.applied
     assert trigger == "a file has changed"
     assert settings.auth.jwt_secret == "2" * 40
 
 
-def test_whoever_asks_learns_what_came_of_it(play: Play) -> None:
+def test_request_ends_with_its_outcome(play: Play) -> None:
     server = replace(IN_FORCE.server, port=1, backlog=9)
 
     def refuse() -> Settings:
@@ -216,7 +216,7 @@ def test_whoever_asks_learns_what_came_of_it(play: Play) -> None:
     ]
 
 
-def test_asked_twice_before_it_begins_is_one_with_the_newer_settings(play: Play) -> None:
+def test_two_requests_before_a_reload_begins_are_one_with_the_newer_settings(play: Play) -> None:
     async def run() -> None:
         reloader = play.make()
         first = reloader.request("POST /reload", lambda: secret("2"))
@@ -224,4 +224,4 @@ def test_asked_twice_before_it_begins_is_one_with_the_newer_settings(play: Play)
         await first
 
     asyncio.run(run())
-    assert play.taken == [("POST /reload", secret("3"))]
+    assert play.applied == [("POST /reload", secret("3"))]
