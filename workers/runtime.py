@@ -133,7 +133,7 @@ def run(
     row[Field.STATE] = State.STARTING
 
     async def supervised() -> None:
-        child = Runtime(
+        runtime = Runtime(
             settings,
             board,
             row,
@@ -143,8 +143,8 @@ def run(
             options.listen_fd,
             options.successor,
         )
-        _attach(child, socket.socket(fileno=options.control_fd))
-        await main(child)
+        _attach(runtime, socket.socket(fileno=options.control_fd))
+        await main(runtime)
 
     try:
         uvloop.run(supervised())
@@ -203,13 +203,13 @@ def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     )
 
 
-def _attach(child: Runtime, control: socket.socket) -> None:
+def _attach(runtime: Runtime, control: socket.socket) -> None:
     """Let the loop receive control messages and signals, and beat."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_report)
     control.setblocking(False)
-    loop.add_reader(control.fileno(), _on_control_message, child, control)
-    loop.add_signal_handler(signal.SIGTERM, _on_terminate, child)
+    loop.add_reader(control.fileno(), _on_control_message, runtime, control)
+    loop.add_signal_handler(signal.SIGTERM, _on_terminate, runtime)
     loop.add_signal_handler(signal.SIGQUIT, _exit_now)
     # Ctrl-C, or a terminal that is closed, signals the whole process group: only the supervisor
     # reacts to it.
@@ -219,10 +219,10 @@ def _attach(child: Runtime, control: socket.socket) -> None:
     @crash_on_error
     def beat(due: float) -> None:
         now = time.monotonic()
-        child.row.add(Field.BEAT)
+        runtime.row.add(Field.BEAT)
         late = max(0.0, now - due)
-        child.row[Field.LOOP_DELAY_US] = int(late * 1e6)
-        LOOP_DELAY.observe(child.row, late)
+        runtime.row[Field.LOOP_DELAY_US] = int(late * 1e6)
+        LOOP_DELAY.observe(runtime.row, late)
         rate_limit.flush_suppressed()
         loop.call_later(BEAT_SECONDS, beat, now + BEAT_SECONDS)
 
@@ -269,7 +269,7 @@ def _fail() -> NoReturn:
 
 
 @crash_on_error
-def _on_control_message(child: Runtime, control: socket.socket) -> None:
+def _on_control_message(runtime: Runtime, control: socket.socket) -> None:
     try:
         data = control.recv(_DATAGRAM_BYTES)
     except (BlockingIOError, InterruptedError):
@@ -278,15 +278,15 @@ def _on_control_message(child: Runtime, control: socket.socket) -> None:
         # In case the parent-death signal was lost: however the supervisor ends, the kernel closes
         # its end.
         os._exit(ExitCode.ORPHANED)
-    child.obey(unpack(data))
+    runtime.obey(unpack(data))
 
 
 @crash_on_error
-def _on_terminate(child: Runtime) -> None:
+def _on_terminate(runtime: Runtime) -> None:
     # A second SIGTERM ends the child at once. A SIGTERM after the supervisor's control message does
     # not: a process manager may have sent it to every process of the service.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _exit_now)
-    child.shut_down(ShutdownMode.RETIRE)
+    runtime.shut_down(ShutdownMode.RETIRE)
 
 
 def _exit_now() -> NoReturn:

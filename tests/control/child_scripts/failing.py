@@ -25,7 +25,7 @@ async def broken_task(*_: object) -> None:
     broken()
 
 
-async def main(child: Runtime) -> None:
+async def main(runtime: Runtime) -> None:
     match os.environ["FAILING"]:
         case "tick":
             Hub.tick = broken  # type: ignore[method-assign]
@@ -35,7 +35,7 @@ async def main(child: Runtime) -> None:
             rate_limit.flush_suppressed = broken
         case "shed":
             ConnectionRegistry.shed = broken_task  # type: ignore[method-assign,assignment]
-            asyncio.get_running_loop().call_later(0.1, child.obey, Shed(1))
+            asyncio.get_running_loop().call_later(0.1, runtime.obey, Shed(1))
         case "message":
             Runtime.obey = broken  # type: ignore[method-assign]
         case "terminate":
@@ -48,7 +48,7 @@ async def main(child: Runtime) -> None:
             )
         case "publisher":
             Publisher._beat_now = broken  # type: ignore[method-assign]
-    await (consume(child) if child.slot is None else serve(child))
+    await (consume(runtime) if runtime.slot is None else serve(runtime))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ import asyncio
 from workers.runtime import Runtime, run
 
 
-async def main(child: Runtime) -> None:
-    child.ready()
+async def main(runtime: Runtime) -> None:
+    runtime.ready()
     await asyncio.Event().wait()
 
 

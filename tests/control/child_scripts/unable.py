@@ -6,7 +6,7 @@ from energyws.errors import BootError
 from workers.runtime import Runtime, run
 
 
-async def main(child: Runtime) -> None:
+async def main(runtime: Runtime) -> None:
     raise BootError("the moon is in the wrong phase")
 
 
