@@ -32,25 +32,14 @@ _DRAINING: Final[Answer] = (409, {"error": "the service is draining"})
 
 
 class Operations(Protocol):
-    """What the supervisor does for operators; not for threads."""
+    """What the supervisor does for operators; only in its loop."""
 
-    def scale(self, workers: int) -> None:
-        """Have this many workers."""
-
-    def rebalance(self) -> dict[str, int]:
-        """Let workers with too many connections shed some; how many each, by name."""
-
-    def replace(self) -> None:
-        """Replace all children, one at a time."""
-
-    def reload(self, trigger: str) -> asyncio.Future[Outcome]:
-        """Read the settings again."""
-
-    def drain(self, trigger: str) -> None:
-        """Begin to shut down."""
-
-    def set_log_level(self, trigger: str, level: Level) -> None:
-        """Write the log from this level on."""
+    def scale(self, workers: int) -> None: ...
+    def rebalance(self) -> dict[str, int]: ...
+    def replace(self) -> None: ...
+    def reload(self, trigger: str) -> asyncio.Future[Outcome]: ...
+    def drain(self, trigger: str) -> None: ...
+    def set_log_level(self, trigger: str, level: Level) -> None: ...
 
 
 class Handlers:
@@ -119,7 +108,6 @@ class Handlers:
 
     def status(self) -> Status:
         """The state of the service now."""
-        seen = self._children.seen()
         return Status(
             wall=time.time(),
             version=self._version,
@@ -129,17 +117,12 @@ class Handlers:
             max_connections=self._fleet.settings.server.max_connections,
             supervisor=usage_of(self._usage),
             supervisor_columns=self._row.columns(),
-            processes=seen.processes,
-            ended=seen.ended,
-            starts=seen.starts,
-            exits=seen.exits,
-            partitions=list(seen.partitions.values()),
-            records=seen.records,
             issuers=keys_fetched(
                 self._fleet.settings.auth.issuers,
                 [child.row for child in self._children if child.spec.slot is not None],
             ),
             events=self._recent.events(),
+            **self._children.seen()._asdict(),
         )
 
     # GET.

@@ -54,7 +54,7 @@ class ChildrenSeen(NamedTuple):
     ended: dict[str, Ended]
     starts: dict[str, int]
     exits: dict[tuple[str, Ending], int]
-    partitions: dict[tuple[str, int], PartitionStatus]
+    partitions: list[PartitionStatus]
     records: dict[str, Records]
 
 
@@ -224,7 +224,7 @@ class Children:
                 dict(self._ended),
                 dict(self._starts),
                 dict(self._ends),
-                partitions,
+                list(partitions.values()),
                 records,
             )
 

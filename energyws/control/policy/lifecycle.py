@@ -1,8 +1,7 @@
 """A child process's life as a table: in each stage, what each event makes of it.
 
-`slot.current`, `slot.successor` and `slot.leaving` follow from the stage, and so do all questions
-about a process (does it serve, was it killed, was it asked to leave). docs/architecture.md shows
-the same table; a test holds the two together.
+A slot's current, successor and leaving processes follow from their stages. docs/architecture.md
+shows the same table; a test holds the two together.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class Stage(Enum):
     HANDING_OVER = "handing over"
     STOPPING = "stopping"
     OVERDUE = "overdue"
-
+    # Reaped.
     ENDED = "ended"
 
 
@@ -50,13 +49,13 @@ class Event(Enum):
     HAND_OVER = "hand over"
     STOP = "stop"
     KILL = "kill"
-
+    # Reported by the supervisor.
     EXIT = "exit"
 
 
 CURRENT: Final = frozenset({Stage.STARTING, Stage.SERVING, Stage.QUITTING, Stage.KILLED})
 SUCCESSOR: Final = frozenset({Stage.WARMING, Stage.WARM, Stage.WITHDRAWING, Stage.GIVEN_UP})
-# A kill is final: such a process is told nothing and is not killed again.
+# A kill is final: these are not killed again.
 CONDEMNED: Final = frozenset({Stage.KILLED, Stage.GIVEN_UP, Stage.OVERDUE})
 
 ASKED_TO: Final = {
@@ -65,93 +64,58 @@ ASKED_TO: Final = {
     ShutdownMode.STOP: Event.STOP,
 }
 
-_ASKED: Final = {
-    Event.RETIRE: Stage.RETIRING,
-    Event.HAND_OVER: Stage.HANDING_OVER,
-    Event.STOP: Stage.STOPPING,
+_RETIRE: Final = {Event.RETIRE: Stage.RETIRING}
+_HAND_OVER: Final = {Event.HAND_OVER: Stage.HANDING_OVER}
+_STOP: Final = {Event.STOP: Stage.STOPPING}
+_KILL_CURRENT: Final = {Event.KILL: Stage.KILLED}
+_KILL_SUCCESSOR: Final = {Event.KILL: Stage.GIVEN_UP}
+_KILL_LEAVING: Final = {Event.KILL: Stage.OVERDUE}
+
+_MOVES: Final[Mapping[Stage, Mapping[Event, Stage]]] = {
+    Stage.STARTING: {
+        Event.READY: Stage.SERVING,
+        Event.DRAINS: Stage.QUITTING,
+        **(_RETIRE | _HAND_OVER | _STOP | _KILL_CURRENT),
+    },
+    Stage.SERVING: {
+        Event.DRAINS: Stage.QUITTING,
+        **(_RETIRE | _HAND_OVER | _STOP | _KILL_CURRENT),
+    },
+    # A SIGTERM from elsewhere, or the like: the fleet has not asked it to leave.
+    Stage.QUITTING: {Event.SET_ASIDE: Stage.LEAVING, **(_RETIRE | _STOP | _KILL_CURRENT)},
+    Stage.KILLED: dict.fromkeys(ASKED_TO.values(), Stage.OVERDUE),
+    Stage.WARMING: {
+        Event.READY: Stage.WARM,
+        Event.DRAINS: Stage.WITHDRAWING,
+        Event.PROMOTE: Stage.STARTING,
+        **(_RETIRE | _STOP | _KILL_SUCCESSOR),
+    },
+    Stage.WARM: {
+        Event.DRAINS: Stage.WITHDRAWING,
+        Event.PROMOTE: Stage.SERVING,
+        **(_RETIRE | _STOP | _KILL_SUCCESSOR),
+    },
+    Stage.WITHDRAWING: {Event.PROMOTE: Stage.QUITTING, **(_RETIRE | _STOP | _KILL_SUCCESSOR)},
+    Stage.GIVEN_UP: {
+        Event.PROMOTE: Stage.KILLED,
+        **dict.fromkeys((Event.RETIRE, Event.STOP), Stage.OVERDUE),
+    },
+    Stage.LEAVING: _HAND_OVER | _STOP | _KILL_LEAVING,
+    Stage.RETIRING: _HAND_OVER | _STOP | _KILL_LEAVING,
+    Stage.HANDING_OVER: _STOP | _KILL_LEAVING,
+    Stage.STOPPING: _KILL_LEAVING,
+    Stage.OVERDUE: {},
 }
-_SEEN: Final = (Event.READY, Event.DRAINS)
-
-
-def _stage(stage: Stage, moves: Mapping[Event, Stage]) -> dict[Event, Stage]:
-    """The row of a process that runs: what the board shows changes nothing unless `moves` says so.
-
-    A child may still show that it is ready when it has been asked to leave, and draining says
-    nothing new of one that leaves.
-    """
-    return {**dict.fromkeys(_SEEN, stage), **moves, Event.EXIT: Stage.ENDED}
-
-
+# What the board shows changes nothing unless a row says so: a child may still show that it is ready
+# when it has been asked to leave.
 TABLE: Final[Mapping[Stage, Mapping[Event, Stage]]] = {
-    stage: _stage(stage, moves)
-    for stage, moves in {
-        Stage.STARTING: {
-            Event.READY: Stage.SERVING,
-            Event.DRAINS: Stage.QUITTING,
-            **_ASKED,
-            Event.KILL: Stage.KILLED,
-        },
-        Stage.SERVING: {
-            Event.DRAINS: Stage.QUITTING,
-            **_ASKED,
-            Event.KILL: Stage.KILLED,
-        },
-        # Somebody else has sent it a SIGTERM.
-        Stage.QUITTING: {
-            Event.SET_ASIDE: Stage.LEAVING,
-            Event.RETIRE: Stage.RETIRING,
-            Event.STOP: Stage.STOPPING,
-            Event.KILL: Stage.KILLED,
-        },
-        Stage.KILLED: dict.fromkeys(_ASKED, Stage.OVERDUE),
-        Stage.WARMING: {
-            Event.READY: Stage.WARM,
-            Event.DRAINS: Stage.WITHDRAWING,
-            Event.PROMOTE: Stage.STARTING,
-            Event.RETIRE: Stage.RETIRING,
-            Event.STOP: Stage.STOPPING,
-            Event.KILL: Stage.GIVEN_UP,
-        },
-        Stage.WARM: {
-            Event.DRAINS: Stage.WITHDRAWING,
-            Event.PROMOTE: Stage.SERVING,
-            Event.RETIRE: Stage.RETIRING,
-            Event.STOP: Stage.STOPPING,
-            Event.KILL: Stage.GIVEN_UP,
-        },
-        Stage.WITHDRAWING: {
-            Event.PROMOTE: Stage.QUITTING,
-            Event.RETIRE: Stage.RETIRING,
-            Event.STOP: Stage.STOPPING,
-            Event.KILL: Stage.GIVEN_UP,
-        },
-        Stage.GIVEN_UP: {
-            Event.PROMOTE: Stage.KILLED,
-            Event.RETIRE: Stage.OVERDUE,
-            Event.STOP: Stage.OVERDUE,
-        },
-        Stage.LEAVING: {
-            Event.HAND_OVER: Stage.HANDING_OVER,
-            Event.STOP: Stage.STOPPING,
-            Event.KILL: Stage.OVERDUE,
-        },
-        Stage.RETIRING: {
-            Event.HAND_OVER: Stage.HANDING_OVER,
-            Event.STOP: Stage.STOPPING,
-            Event.KILL: Stage.OVERDUE,
-        },
-        Stage.HANDING_OVER: {
-            Event.STOP: Stage.STOPPING,
-            Event.KILL: Stage.OVERDUE,
-        },
-        Stage.STOPPING: {Event.KILL: Stage.OVERDUE},
-        Stage.OVERDUE: {},
-    }.items()
+    stage: {Event.READY: stage, Event.DRAINS: stage, Event.EXIT: Stage.ENDED, **moves}
+    for stage, moves in _MOVES.items()
 } | {Stage.ENDED: {}}
 
 
 def after(stage: Stage, event: Event) -> Stage:
-    """The stage that follows. Raises ValueError for an event that cannot happen in this one."""
+    """The next stage. Raises ValueError for an event that cannot happen in this one."""
     try:
         return TABLE[stage][event]
     except KeyError:
