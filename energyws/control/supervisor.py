@@ -133,7 +133,7 @@ class Supervisor:
 
     def _step(self) -> None:
         running = self._running
-        running.children.reap_strangers(running.reloader.pids)
+        running.children.reap_orphans(running.reloader.pids)
         now = running.handlers.stepped_at = time.monotonic()
         flush_suppressed()
         running.children.look_after(now)

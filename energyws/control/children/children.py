@@ -245,7 +245,7 @@ class Children:
             child.close()
         self._running.clear()
 
-    def reap_strangers(self, known: Sequence[int]) -> None:
+    def reap_orphans(self, known: Sequence[int]) -> None:
         """As PID 1 of a container, reap the orphans that this process inherits.
 
         known: processes of this one that other code here reaps.

@@ -22,7 +22,6 @@ LOOK_SECONDS: Final = 1.0
 
 _log = Log("supervisor")
 
-
 _FAILED: Final = Outcome(problems=("the reload failed: the log has the reason",))
 _STOPPED: Final = Outcome(problems=("the service is draining",))
 
