@@ -22,7 +22,7 @@ MAX_PATH_BYTES: Final = 107
 BELOW_BYTES: Final = len("/consumer-4194304/frames")
 # mkstemp's random part has eight characters.
 _OWN_BYTES: Final = len(f"/{_PREFIX}12345678")
-# If the paths of the usual places are too long, or not writable; every Linux has some of these.
+# Used if the usual directories have long paths or are not writable; every Linux has some of these.
 _OTHERS: Final = ("/run", "/tmp", "/dev/shm", "/var/tmp")  # noqa: S108 - a new name, mode 0700
 
 
@@ -31,7 +31,7 @@ class RunDirectory:
 
     A lock file beside it shows that its supervisor is alive; the next supervisor removes what a
     killed one has left. The lock is not in the directory, which may be removed and made again.
-    Raises BootError if no place is suitable.
+    Raises BootError if no directory is suitable.
     """
 
     def __init__(self, base: Path | None = None) -> None:
@@ -56,11 +56,11 @@ class RunDirectory:
 
 
 def _base() -> Path:
-    """The first place that is writable and short enough for the paths of the bus's sockets."""
-    for place in _places():
-        length = len(os.fsencode(place)) + _OWN_BYTES + BELOW_BYTES
-        if length <= MAX_PATH_BYTES and os.access(place, os.W_OK | os.X_OK):
-            return Path(place)
+    """The first directory that is writable and short enough for the paths of the bus's sockets."""
+    for path in _candidates():
+        length = len(os.fsencode(path)) + _OWN_BYTES + BELOW_BYTES
+        if length <= MAX_PATH_BYTES and os.access(path, os.W_OK | os.X_OK):
+            return Path(path)
     most = MAX_PATH_BYTES - _OWN_BYTES - BELOW_BYTES
     raise BootError(
         "no directory for the sockets of the bus: set XDG_RUNTIME_DIR to one that can be written "
@@ -68,7 +68,7 @@ def _base() -> Path:
     )
 
 
-def _places() -> Iterator[str]:
+def _candidates() -> Iterator[str]:
     # First the runtime directory: a temporary directory may be cleaned while we run.
     yield os.path.abspath(os.environ.get("XDG_RUNTIME_DIR") or "/run")
     # FileNotFoundError: no temporary directory is writable.
