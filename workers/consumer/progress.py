@@ -21,16 +21,16 @@ class Progress:
         """Everything below `offset` was; the last of it has that timestamp, if it has one."""
         entry = self._entry(stream, partition)
         if entry is not None:
-            self._row.set_place(entry, PartitionField.NEXT, offset)
+            self._row.set_partition(entry, PartitionField.NEXT, offset)
             if timestamp_ms is not None:
-                self._row.set_place(entry, PartitionField.RECORD_MS, timestamp_ms)
+                self._row.set_partition(entry, PartitionField.RECORD_MS, timestamp_ms)
 
     def ends(self, ends: Mapping[tuple[str, int], int]) -> None:
         """Where the logs end."""
         for (stream, partition), end in ends.items():
             entry = self._entry(stream, partition)
             if entry is not None:
-                self._row.set_place(entry, PartitionField.END, end)
+                self._row.set_partition(entry, PartitionField.END, end)
 
     def waits(self, waits: Mapping[tuple[str, int], Stall]) -> None:
         """Everything that is waited for, by stream and partition (or WHOLE)."""
@@ -44,7 +44,7 @@ class Progress:
     def _set_wait(self, key: tuple[str, int], wait: Stall) -> None:
         entry = self._entry(*key)
         if entry is not None:
-            self._row.set_place(entry, PartitionField.WAIT, wait)
+            self._row.set_partition(entry, PartitionField.STALL, wait)
 
     def _entry(self, stream: str, partition: int) -> int | None:
         entry = self._entries.get((stream, partition))
@@ -52,8 +52,8 @@ class Progress:
         most = MAX_PARTITIONS if partition == WHOLE else MAX_PARTITIONS - len(self._streams)
         if entry is None and len(self._entries) < most:
             entry = self._entries[stream, partition] = len(self._entries)
-            self._row.set_place(entry, PartitionField.STREAM, self._streams[stream])
-            self._row.set_place(entry, PartitionField.PARTITION, partition)
+            self._row.set_partition(entry, PartitionField.STREAM, self._streams[stream])
+            self._row.set_partition(entry, PartitionField.PARTITION, partition)
             # The entry counts once it says whose it is.
             self._row[Field.PARTITIONS] = len(self._entries)
         return entry
@@ -72,4 +72,4 @@ class Progress:
             # What has no place of its own still counts for its stream.
             entry = self._entry(stream, WHOLE)
             assert entry is not None
-        self._row.set_place(entry, what, self._row.place(entry, what) + count)
+        self._row.set_partition(entry, what, self._row.partition(entry, what) + count)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from energyws.control.config.files import secrets
 from energyws.control.config.origins import NULL, NoOrigin, normalised
 from energyws.control.config.problems import REDACTED, KeyPath, Problems, dotted, is_secret, shown
+from energyws.control.loopback import is_loopback
 from energyws.settings import Admin, Server, Settings
 
 _STREAM: Final = re.compile(r"[a-z0-9_.-]{1,64}")
@@ -209,11 +209,3 @@ def _secret_warnings(key: str, secret: str) -> Iterator[str]:
         yield f"{key}: begins or ends with white space, which is part of the secret"
     if secret.startswith("\ufeff"):
         yield f"{key}: begins with a byte order mark, which is part of the secret"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the host."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -187,7 +187,7 @@ def test_roll_and_drain_are_confirmed_and_the_view_outlives_the_service(
     service.wait_logged("draining", 'trigger="POST /drain"')
     assert service.wait() == 0
     lines = terminal.shows("trying again")
-    assert any(line.startswith("nobody answers on 127.0.0.1:") for line in terminal.lines())
+    assert any(line.startswith("cannot connect to 127.0.0.1:") for line in terminal.lines())
     # The last view is still shown.
     assert any(line.startswith("process ") for line in lines)
     terminal.type("q")
@@ -289,7 +289,7 @@ def test_without_a_service_there_is_an_error_and_no_screen(tmp_path: Path) -> No
     terminal = Terminal(arguments, 80, 24)
     try:
         assert terminal.process.wait(30) == 1
-        eventually(lambda: "nobody answers on 127.0.0.1:1" in terminal.output, "the reason")
+        eventually(lambda: "cannot connect to 127.0.0.1:1" in terminal.output, "the reason")
         assert HOME not in terminal.output
         assert TOKEN not in terminal.output
     finally:

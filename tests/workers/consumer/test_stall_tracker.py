@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from energyws.control.children.status import partitions_of, waits_of
+from energyws.control.children.status import partitions_of, stalls_of
 from energyws.process.board import MAX_PARTITIONS, Board, Field, Row
 from energyws.process.stalls import WHOLE, Stall
 from workers.consumer.progress import Progress
@@ -22,7 +22,7 @@ class Stage:
         """What the board says, once so much time has passed."""
         self.now += seconds
         self.waiting.tell()
-        return sorted(waits_of(self.row, ["a", "b"]))
+        return sorted(stalls_of(self.row, ["a", "b"]))
 
 
 @pytest.fixture
