@@ -143,14 +143,14 @@ class SyncReply:
         )
 
 
-def unpack_request(data: bytes) -> SyncRequest:
+def unpack_sync_request(data: bytes) -> SyncRequest:
     """The request in these bytes."""
     request = orjson.loads(data)
     have = {name: text and parse(text) for name, text in request["have"].items()}
     return SyncRequest(request["ask"], have)
 
 
-def unpack_reply(data: bytes) -> SyncReply:
+def unpack_sync_reply(data: bytes) -> SyncReply:
     """The reply in these bytes."""
     reply = orjson.loads(data)
     return SyncReply(

@@ -28,9 +28,9 @@ from energyws.stream.bus_messages import (
     unpack_chunks,
     unpack_heads,
     unpack_history_request,
-    unpack_reply,
-    unpack_request,
     unpack_start,
+    unpack_sync_reply,
+    unpack_sync_request,
 )
 from energyws.stream.history import Chunk, FindStart, StartPoint
 
@@ -125,12 +125,12 @@ def test_a_field_that_does_not_fit_is_never_cut_short() -> None:
 
 @given(requests)
 def test_request_comes_back_as_it_was(request: SyncRequest) -> None:
-    assert unpack_request(request.pack()) == request
+    assert unpack_sync_request(request.pack()) == request
 
 
 @given(replies)
 def test_reply_comes_back_as_it_was(reply: SyncReply) -> None:
-    assert unpack_reply(reply.pack()) == reply
+    assert unpack_sync_reply(reply.pack()) == reply
 
 
 @given(st.dictionaries(names, positions, max_size=4))

@@ -14,7 +14,8 @@ from energyws.errors import ExitCode
 from energyws.logs.events import Log
 from energyws.process.board import Field
 from energyws.stream.ring import Ring
-from workers.bus import Publisher
+from workers.bus.publisher import Publisher
+from workers.bus.rendezvous import BusDirectory
 from workers.consumer.events import (
     BrokerState,
     Ends,
@@ -35,7 +36,6 @@ from workers.consumer.progress import Progress
 from workers.consumer.source import Source
 from workers.consumer.stall_tracker import StallTracker
 from workers.gauges import record_ring_depth
-from workers.rendezvous import BusDirectory
 from workers.runtime import Runtime, crash_on_error
 
 TICK_SECONDS: Final = 1.0

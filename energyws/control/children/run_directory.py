@@ -16,7 +16,7 @@ from energyws.errors import BootError
 _PREFIX: Final = "energyws-"
 _LOCK: Final = ".lock"
 # Of a socket's path (unix(7): sun_path, without the null byte), and of what the bus puts below the
-# directory: /consumer- and a process id, or /current; then /frames (workers/rendezvous.py).
+# directory: /consumer- and a process id, or /current; then /frames (workers/bus/rendezvous.py).
 MAX_PATH_BYTES: Final = 107
 BELOW_BYTES: Final = len("/consumer-4194304/frames")
 # mkstemp's random part has eight characters.

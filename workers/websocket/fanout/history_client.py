@@ -36,7 +36,8 @@ from energyws.stream.bus_messages import (
 )
 from energyws.stream.fair_queue import FairQueue, QueueFull
 from energyws.stream.history import Chunk, FindStart, StartPoint
-from workers.bus import RECONNECT_MILLISECONDS, SocketReader
+from workers.bus.rendezvous import RECONNECT_MILLISECONDS
+from workers.bus.socket_reader import SocketReader
 
 CACHE_BYTES: Final = 8 << 20
 # What the questions of all clients may weigh; one subject alone may have half of it.

@@ -14,7 +14,8 @@ import pytest
 from energyws.protocol.position import Position, from_offsets
 from energyws.settings import Bus, History
 from energyws.stream.ring import Entry, Ring
-from workers.bus import Publisher, Subscriber
+from workers.bus.publisher import Publisher
+from workers.bus.subscriber import Subscriber
 
 EPOCH = "abcd0123"
 STREAM = "energy"
@@ -44,7 +45,7 @@ class FakeSink:
     def have(self) -> dict[str, Position | None]:
         return {STREAM: None if self.ring is None else self.ring.head}
 
-    def begin(self, stream: str, floor: Position) -> None:
+    def set_floor(self, stream: str, floor: Position) -> None:
         if self.ring is None or self.ring.epoch != floor.epoch:
             self.restarts += self.ring is not None
             self.ring = Ring(History(), floor)

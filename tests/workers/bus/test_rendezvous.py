@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.rendezvous import BusDirectory, current
+from workers.bus.rendezvous import BusDirectory, current
 
 
 def test_nobody_is_found_before_somebody_takes_over(tmp_path: Path) -> None:
