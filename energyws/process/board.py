@@ -76,7 +76,7 @@ class PartitionField(IntEnum):
 
     STREAM is an index into the sorted names of the streams. NEXT and END are offsets: the next one
     to be handed on, and the log's end. RECORD_MS is the timestamp of the newest record handed on,
-    in Unix milliseconds; 0 before there is one. WAIT is a Stall of energyws.process.stalls; where
+    in Unix milliseconds; 0 before there is one. STALL is a Stall of energyws.process.stalls; where
     PARTITION is its WHOLE, the entry is about the stream, and has no offsets. BAD and LOST are
     counters: of records that were skipped, and of those that retention took; of partitions that are
     not listed in the entry of their stream.
@@ -87,7 +87,7 @@ class PartitionField(IntEnum):
     NEXT = 2
     END = 3
     RECORD_MS = 4
-    WAIT = 5
+    STALL = 5
     BAD = 6
     LOST = 7
 

@@ -15,7 +15,6 @@ from energyws.stream.bus_messages import (
     VERSION,
     BadMessage,
     BusMessage,
-    ReadChunks,
     StreamState,
     SyncReply,
     SyncRequest,
@@ -32,7 +31,7 @@ from energyws.stream.bus_messages import (
     unpack_sync_reply,
     unpack_sync_request,
 )
-from energyws.stream.history import Chunk, FindStart, StartPoint
+from energyws.stream.history import Chunk, FindStart, ReadChunks, StartPoint
 
 MESSAGE = BusMessage(
     kind=FRAME,

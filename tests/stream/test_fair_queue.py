@@ -55,7 +55,7 @@ def test_entry_that_leaves_has_no_turn() -> None:
 def test_entry_that_waits_again_does_so_behind_its_subjects_others() -> None:
     turns = queue("a1", "a2")
     assert turns.take() == ("a", "a1")
-    turns.again("a1")
+    turns.requeue("a1")
     assert taken(turns) == ["a2", "a1"]
 
 

@@ -62,7 +62,7 @@ class Topic:
             try:
                 return assemble(FRAMES, begin, self.head, self.block, max_bytes)
             except BlocksNeeded as needed:
-                for partition, offset in needed.places:
+                for partition, offset in needed.offsets:
                     self.cache[partition, offset // SIZE] = self.read(partition, offset)
 
     def chunk_of_some(self, begin: Position, room: int) -> Chunk:
@@ -73,7 +73,7 @@ class Topic:
                 return assemble(FRAMES, begin, self.head, self.block, 300, whole=whole)
             except BlocksNeeded as needed:
                 whole = False
-                for partition, offset in needed.places[:room]:
+                for partition, offset in needed.offsets[:room]:
                     self.cache[partition, offset // SIZE] = self.read(partition, offset)
                 while len(self.cache) > room:
                     del self.cache[next(iter(self.cache))]
@@ -217,7 +217,7 @@ def test_what_is_missing_is_asked_for_at_once() -> None:
     topic = Topic([[(0, 1)], [(0, 1)], [(0, 1)]])
     with pytest.raises(BlocksNeeded) as needed:
         assemble(FRAMES, topic.lows, topic.head, topic.block, 100)
-    assert needed.value.places == [(0, 0), (1, 0), (2, 0)]
+    assert needed.value.offsets == [(0, 0), (1, 0), (2, 0)]
 
 
 @given(topics, st.integers(0, 200))

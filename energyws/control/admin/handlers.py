@@ -13,7 +13,7 @@ import psutil
 from energyws.control.admin.metrics import exposition
 from energyws.control.admin.server import Answers, Pages
 from energyws.control.children.children import Children
-from energyws.control.children.status import Status, keys_fetched, usage_of, waits_of
+from energyws.control.children.status import Status, keys_fetched, stalls_of, usage_of
 from energyws.control.policy import readiness
 from energyws.control.policy.fleet import Fleet
 from energyws.logs.events import Recent
@@ -58,8 +58,8 @@ class Handlers:
                 state=State(child.row[Field.STATE]),
                 broker_up=bool(child.row[Field.BROKER_UP]),
                 doomed=child.end is not None,
-                waits=waits_of(child.row, child.streams),
-                unlisted_waits=child.row[Field.UNLISTED_WAITS],
+                stalls=stalls_of(child.row, child.streams),
+                unlisted_stalls=child.row[Field.UNLISTED_WAITS],
                 keyless=bool(child.row[Field.KEYLESS]),
                 connections=child.row[Field.CONNECTIONS],
                 full_seconds=_seconds_since(child.row[Field.FULL_SINCE_MS], now_ms),

@@ -189,16 +189,16 @@ def records_of(row: Row, streams: Sequence[str]) -> Iterable[tuple[str, Records]
         yield streams[row.place(entry, PartitionField.STREAM)], counted
 
 
-def waits_of(row: Row, streams: Sequence[str]) -> list[tuple[str, int, Stall]]:
-    """What a consumer's row says is waited for: (stream, partition or WHOLE, wait)."""
+def stalls_of(row: Row, streams: Sequence[str]) -> list[tuple[str, int, Stall]]:
+    """The stalls that a consumer's row lists: (stream, partition or WHOLE, stall)."""
     return [
         (
             streams[row.place(entry, PartitionField.STREAM)],
             row.place(entry, PartitionField.PARTITION),
-            Stall(row.place(entry, PartitionField.WAIT)),
+            Stall(row.place(entry, PartitionField.STALL)),
         )
         for entry in range(min(row[Field.PARTITIONS], MAX_PARTITIONS))
-        if row.place(entry, PartitionField.WAIT)
+        if row.place(entry, PartitionField.STALL)
     ]
 
 

@@ -42,7 +42,7 @@ FULL_SECONDS: Final = 10.0
 class ChildHealth:
     """One child that has not ended. doomed: it hung or was overdue, and is being killed.
 
-    waits: what a consumer lists as not readable; unlisted_waits: how much it has no room for.
+    stalls: what a consumer lists as not readable; unlisted_stalls: how much it has no room for.
     keyless: a worker that has no key of any issuer yet, and so can check no token.
     full_seconds: how long it has accepted nobody because its descriptors have run out.
     """
@@ -51,8 +51,8 @@ class ChildHealth:
     state: State
     broker_up: bool
     doomed: bool = False
-    waits: Sequence[tuple[str, int, Stall]] = ()
-    unlisted_waits: int = 0
+    stalls: Sequence[tuple[str, int, Stall]] = ()
+    unlisted_stalls: int = 0
     keyless: bool = False
     connections: int = 0
     full_seconds: float = 0.0
@@ -93,7 +93,7 @@ def _unread(consumers: Sequence[ChildHealth]) -> list[str]:
     serving = [child for child in consumers if child.works]
     reasons = [] if serving else [NOT_READ_BACK]
     for child in serving or consumers:
-        reasons += [each for each in stalls.reasons(child.waits) if each not in reasons]
-        if child.unlisted_waits and UNLISTED not in reasons:
+        reasons += [each for each in stalls.reasons(child.stalls) if each not in reasons]
+        if child.unlisted_stalls and UNLISTED not in reasons:
             reasons.append(UNLISTED)
     return reasons

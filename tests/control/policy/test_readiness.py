@@ -67,9 +67,9 @@ def test_reasons_not_to_be_ready(children: list[ChildHealth], reasons: list[str]
     assert unready(True, children) == [DRAINING, *reasons]
 
 
-def waiting(state: State, *waits: tuple[str, int, Stall], unlisted: int = 0) -> ChildHealth:
+def waiting(state: State, *stalls: tuple[str, int, Stall], unlisted: int = 0) -> ChildHealth:
     return ChildHealth(
-        is_worker=False, state=state, broker_up=True, waits=waits, unlisted_waits=unlisted
+        is_worker=False, state=state, broker_up=True, stalls=stalls, unlisted_stalls=unlisted
     )
 
 

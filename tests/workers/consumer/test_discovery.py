@@ -22,7 +22,7 @@ from energyws.process.stalls import Stall
 from energyws.settings import Kafka
 from energyws.testing.embedded_broker import EmbeddedBroker
 from workers.consumer.librdkafka import open_admin
-from workers.consumer.metadata import Unanswered, Unknown, describe, isolation
+from workers.consumer.metadata import BrokersUnavailable, TopicUnavailable, describe, isolation
 
 LEVEL = IsolationLevel.READ_COMMITTED
 
@@ -46,7 +46,7 @@ def test_ends_of_every_partition(cluster: EmbeddedBroker, admin: AdminClient) ->
     producer.flush(10)
     cluster.trim("t", 1, 3)
     topic = describe(admin, "t", LEVEL)
-    assert (topic.ends, topic.waits) == (((0, 0), (3, 4), (0, 0)), {})
+    assert (topic.ends, topic.stalls) == (((0, 0), (3, 4), (0, 0)), {})
 
 
 def test_a_broker_that_is_away_takes_its_partitions_only(
@@ -56,7 +56,7 @@ def test_a_broker_that_is_away_takes_its_partitions_only(
     cluster.set_down(True, 2)
     topic = describe(admin, "t", LEVEL)
     assert topic.ends == ((0, 0), None, (0, 0))
-    assert topic.waits == {1: Stall.NO_ANSWER}
+    assert topic.stalls == {1: Stall.NO_ANSWER}
     assert topic.epoch == before.epoch
 
 
@@ -64,14 +64,14 @@ def test_no_broker_at_all(cluster: EmbeddedBroker, admin: AdminClient) -> None:
     describe(admin, "t", LEVEL)
     for broker in (1, 2):
         cluster.set_down(True, broker)
-    with pytest.raises(Unanswered, match=r"roker|imed out"):
+    with pytest.raises(BrokersUnavailable, match=r"roker|imed out"):
         describe(admin, "t", LEVEL)
 
 
 def test_a_topic_that_is_not_there(cluster: EmbeddedBroker, admin: AdminClient) -> None:
-    with pytest.raises(Unknown) as unknown:
+    with pytest.raises(TopicUnavailable) as unknown:
         describe(admin, "other", LEVEL)
-    assert unknown.value.wait is Stall.NO_TOPIC
+    assert unknown.value.stall is Stall.NO_TOPIC
     # Asking has not made it.
     assert "other" not in admin.list_topics(timeout=5).topics
 
@@ -80,9 +80,9 @@ def test_more_partitions_than_a_position_can_hold(
     cluster: EmbeddedBroker, admin: AdminClient
 ) -> None:
     cluster.create_topic("wide", 1025)
-    with pytest.raises(Unknown, match="1025 partitions, more than 1024") as unknown:
+    with pytest.raises(TopicUnavailable, match="1025 partitions, more than 1024") as unknown:
         describe(admin, "wide", LEVEL)
-    assert unknown.value.wait is Stall.TOO_MANY_PARTITIONS
+    assert unknown.value.stall is Stall.TOO_MANY_PARTITIONS
 
 
 def test_without_a_controller_the_id_that_is_known_counts(
@@ -91,9 +91,9 @@ def test_without_a_controller_the_id_that_is_known_counts(
     known = describe(admin, "t", LEVEL)
     cluster.set_controller(9)
     assert describe(admin, "t", LEVEL, known.epoch) == known
-    with pytest.raises(Unknown) as unknown:
+    with pytest.raises(TopicUnavailable) as unknown:
         describe(admin, "t", LEVEL)
-    assert unknown.value.wait is Stall.NO_TOPIC_ID
+    assert unknown.value.stall is Stall.NO_TOPIC_ID
 
 
 def offsets(partitions: Mapping[TopicPartition, object], **_: object) -> dict[Any, Future[Any]]:
@@ -117,13 +117,13 @@ def test_a_partition_without_a_leader_is_not_even_asked() -> None:
         describe_topics=lambda topics, request_timeout: {"t": told},
     )
     found = describe(admin, "t", LEVEL)
-    assert (found.ends, found.waits) == (((7, 7), None), {1: Stall.NO_LEADER})
+    assert (found.ends, found.stalls) == (((7, 7), None), {1: Stall.NO_LEADER})
     assert {each.partition for each in asked} == {0}
     # Of which nothing can be read, the topic cannot.
     partitions[0].leader = -1
-    with pytest.raises(Unknown, match="no broker leads it") as unknown:
+    with pytest.raises(TopicUnavailable, match="no broker leads it") as unknown:
         describe(admin, "t", LEVEL)
-    assert unknown.value.wait is Stall.NO_LEADER
+    assert unknown.value.stall is Stall.NO_LEADER
     # Unless it is read already.
     assert describe(admin, "t", LEVEL, found.epoch).ends == (None, None)
 

@@ -11,8 +11,8 @@ from energyws.process.board import Board, Field, Row
 from energyws.protocol.position import from_offsets
 from energyws.settings import History, Kafka, Settings, Stream
 from energyws.stream.ring import Entry, Ring
-from workers.consumer.events import Found, Lost, Record
-from workers.consumer.intake import STALLED_SECONDS, Intake, _Warm
+from workers.consumer.events import Record, RecordsLost, TopicFound
+from workers.consumer.intake import STALLED_SECONDS, Intake, _ReadBack
 
 EPOCH = "abcd0123"
 
@@ -45,7 +45,7 @@ def intake(
         streams={"energy": Stream(topic="t")},
         history=History(max_bytes=max_bytes),
     )
-    return Intake("energy", Found("energy", EPOCH, begin, live), EPOCH, settings, row, bus)
+    return Intake("energy", TopicFound("energy", EPOCH, begin, live), EPOCH, settings, row, bus)
 
 
 def record(partition: int, offset: int, timestamp_ms: int | None = 1_000) -> Record:
@@ -97,12 +97,12 @@ def test_reading_back_holds_no_more_than_the_memory_it_is_for(row: Row, max_byte
     taken = intake(row, Bus(), begin, live, max_bytes)
     for each in written:
         taken.take(each)
-        held = [sum(len(data) for _, data in warm.records) for warm in taken._warm]
+        held = [sum(len(data) for _, data in each.records) for each in taken._read_back]
         assert all(size <= max(max_bytes, 310) for size in held)
     assert taken.settle()
     # The same as if all of it had been held until the end.
     everything = intake(row, Bus(), begin, live, max_bytes)
-    everything._warm = [_Warm(1 << 30) for _ in begin]
+    everything._read_back = [_ReadBack(1 << 30) for _ in begin]
     for each in written:
         everything.take(each)
     assert everything.settle()
@@ -182,7 +182,7 @@ def test_lost_records_leave_a_mark_in_their_place(row: Row) -> None:
     taken = intake(row, bus, (0, 0), (0, 0))
     taken.settle()
     taken.take(record(0, 0))
-    taken.lost(Lost("energy", 0, 1, 6))
+    taken.lost(RecordsLost("energy", 0, 1, 6))
     taken.take(record(0, 6))
     gap = message(bus.sent[1])
     assert (gap["type"], gap["missed"], gap["reason"]) == ("lagged", 5, "RETENTION")
@@ -195,7 +195,7 @@ def test_loss_while_reading_back_only_raises_the_floor(row: Row) -> None:
     bus = Bus()
     taken = intake(row, bus, (0, 0), (8, 1))
     taken.take(record(0, 0))
-    taken.lost(Lost("energy", 0, 1, 6))
+    taken.lost(RecordsLost("energy", 0, 1, 6))
     for each in (record(0, 6), record(0, 7), record(1, 0)):
         taken.take(each)
     assert taken.settle()
@@ -211,7 +211,7 @@ def test_added_partition_is_part_of_every_position_from_then_on(row: Row) -> Non
     taken = intake(row, bus, (0,), (0,))
     taken.settle()
     taken.take(record(0, 0))
-    taken.grown(1, 0)
+    taken.add_partition(1, 0)
     taken.take(record(1, 0))
     assert [message(entry)["id"] for entry in bus.sent] == [f"{EPOCH}-1", f"{EPOCH}-1.1"]
 
@@ -265,6 +265,6 @@ def test_what_is_left_out_of_a_partition_that_was_away_leaves_a_mark(row: Row) -
     bus = Bus()
     taken = intake(row, bus, (3, 0), (3, 0))
     taken.settle()
-    taken.lost(Lost("energy", 0, 3, 8, retention=False))
+    taken.lost(RecordsLost("energy", 0, 3, 8, retention=False))
     gap = message(bus.sent[0])
     assert (gap["type"], gap["missed"], gap["reason"]) == ("lagged", 5, "HISTORY_EXCEEDED")

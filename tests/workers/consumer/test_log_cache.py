@@ -12,8 +12,8 @@ import pytest
 from energyws.process.board import Board
 from energyws.protocol.position import Position, from_offsets
 from energyws.settings import Kafka, Settings, Stream
-from energyws.stream.bus_messages import ReadChunks, unpack_chunks, unpack_start
-from energyws.stream.history import FindStart
+from energyws.stream.bus_messages import unpack_chunks, unpack_start
+from energyws.stream.history import FindStart, ReadChunks
 from energyws.testing.service import FAST_FETCH, PARTITIONS, Broker, Records
 from workers.consumer import history_server, log_cache
 from workers.consumer.history_server import HistoryServer
@@ -37,8 +37,8 @@ class Asked:
         self.history = HistoryServer(
             directory, settings, client_settings(kafka), lambda stream: self.view, board.row(0)
         )
-        self.archive = self.history._archive
-        seen = describe(self.archive.admin, topic)
+        self.cache = self.history._cache
+        seen = describe(self.cache.admin, topic)
         self.head = from_offsets(EPOCH, [high for _, high in seen.ends])
         self.view = StreamHead(EPOCH, seen.epoch, self.head)
         self.most_cached = 0
@@ -49,7 +49,7 @@ class Asked:
         while self.head.beyond(begin):
             parts = self.history._answer(ReadChunks("energy", begin))
             assert parts is not None
-            self.most_cached = max(self.most_cached, self.archive._cached)
+            self.most_cached = max(self.most_cached, self.cache._cached)
             self.replies.append(sum(map(len, parts)))
             for chunk in unpack_chunks(begin, parts):
                 yield from numbers(chunk.data)
@@ -112,7 +112,7 @@ def test_everything_is_read_back_in_bounded_memory(
         position = asked.newest(30)
         assert len(list(asked.chain(position))) == 30
     finally:
-        asked.archive.close()
+        asked.cache.close()
 
 
 def test_newest_that_are_too_heavy_to_look_for_are_shared_out(
@@ -129,4 +129,4 @@ def test_newest_that_are_too_heavy_to_look_for_are_shared_out(
     try:
         assert asked.newest(60) == from_offsets(EPOCH, [10] * PARTITIONS)
     finally:
-        asked.archive.close()
+        asked.cache.close()

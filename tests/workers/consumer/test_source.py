@@ -14,7 +14,14 @@ from energyws.process.stalls import Stall
 from energyws.settings import History, Kafka
 from workers.consumer import source as module
 from workers.consumer.commits import Commits
-from workers.consumer.events import Event, FetchError, Found, Grown, Lost, Records
+from workers.consumer.events import (
+    Event,
+    FetchError,
+    PartitionAdded,
+    Records,
+    RecordsLost,
+    TopicFound,
+)
 from workers.consumer.metadata import Topic
 from workers.consumer.source import Source
 
@@ -129,13 +136,13 @@ class FakeDiscovery:
     """Tells what the test says."""
 
     def __init__(self, admin: object, kafka: object, topics: object, *on: Any) -> None:
-        self.on_topic, self.on_broker, self.on_ends, self.on_waits = on
+        self.on_topic, self.on_broker, self.on_ends, self.on_stalls = on
         self.looks: list[str] = []
 
     def look_again(self, stream: str) -> None:
         self.looks.append(stream)
 
-    def hurry(self) -> None:
+    def look_now(self) -> None:
         pass
 
 
@@ -154,8 +161,8 @@ class Stage:
     def found(self, *away: int, epoch: str = EPOCH) -> list[Event]:
         """Discovery has looked; it cannot see the ends of these partitions."""
         ends = tuple(None if p in away else ends for p, ends in enumerate(self.consumer.logs))
-        waits = dict.fromkeys(away, Stall.NO_LEADER)
-        self.discovery.on_topic("s", Topic(epoch, ends, waits))
+        stalls = dict.fromkeys(away, Stall.NO_LEADER)
+        self.discovery.on_topic("s", Topic(epoch, ends, stalls))
         return self.turn()
 
     def turn(self) -> list[Event]:
@@ -165,7 +172,11 @@ class Stage:
             before = len(self.events)
             for _ in range(3):
                 self.source.step()
-        told = [each for each in self.events if isinstance(each, Found | Grown | Lost | FetchError)]
+        told = [
+            each
+            for each in self.events
+            if isinstance(each, TopicFound | PartitionAdded | RecordsLost | FetchError)
+        ]
         self.records = [
             (record.partition, record.offset)
             for each in self.events
@@ -216,7 +227,7 @@ def lines() -> Iterator[list[tuple[str, dict[str, Any]]]]:
 
 def test_the_newest_are_read_back_and_the_rest_is_live(stage: Any) -> None:
     at = stage([(0, 10), (4, 5), (3, 3)])
-    assert at.found() == [Found("s", EPOCH, (8, 4, 3), (10, 5, 3))]
+    assert at.found() == [TopicFound("s", EPOCH, (8, 4, 3), (10, 5, 3))]
     assert at.records == [(0, 8), (0, 9), (1, 4)]
     at.consumer.logs[2] = 3, 4
     assert at.turn() == []
@@ -229,7 +240,7 @@ def test_what_retention_took_is_lost_and_reading_goes_on_behind_it(stage: Any) -
     at.consumer.logs[0] = 7, 9
     assert at.turn() == []
     assert at.discovery.looks == ["s"]
-    assert at.found() == [Lost("s", 0, 3, 7)]
+    assert at.found() == [RecordsLost("s", 0, 3, 7)]
     assert at.records == [(0, 7), (0, 8)]
 
 
@@ -239,7 +250,7 @@ def test_a_log_that_is_shorter_is_read_anew(stage: Any, lines: Any) -> None:
     at.consumer.logs[0] = 0, 4
     at.turn()
     # All of it, as far as it is remembered, is news.
-    assert at.found() == [Found("s", EPOCH, (0,), (0,))]
+    assert at.found() == [TopicFound("s", EPOCH, (0,), (0,))]
     assert at.records == [(0, 0), (0, 1), (0, 2), (0, 3)]
     assert [fields for event, fields in lines if event.startswith("log has lost")] == [
         {"stream": "s", "partition": 0, "offset": 10, "high_watermark": 4}
@@ -253,7 +264,7 @@ def test_a_log_that_was_cut_and_has_grown_again_is_read_anew(stage: Any) -> None
     at.turn()
     # Between the error and the look other records have got the offsets that were read.
     at.consumer.logs[0] = 0, 12
-    assert at.found() == [Found("s", EPOCH, (7,), (7,))]
+    assert at.found() == [TopicFound("s", EPOCH, (7,), (7,))]
 
 
 def test_a_log_that_reports_its_cut_without_an_offset_is_read_anew(stage: Any) -> None:
@@ -263,7 +274,7 @@ def test_a_log_that_reports_its_cut_without_an_offset_is_read_anew(stage: Any) -
     at.turn()
     at.consumer.queue.append(Message(0, None, OUT_OF_RANGE))
     at.turn()
-    assert at.found() == [Found("s", EPOCH, (1,), (1,))]
+    assert at.found() == [TopicFound("s", EPOCH, (1,), (1,))]
 
 
 def test_a_late_word_about_the_log_before_loses_nothing(stage: Any) -> None:
@@ -281,7 +292,7 @@ def test_another_topic_of_the_same_name_is_read_from_its_start(stage: Any) -> No
     at = stage([(0, 10), (0, 0)])
     at.found()
     at.consumer.logs[:] = [(0, 2), (0, 1), (0, 1)]
-    assert at.found(epoch="bbbb0000") == [Found("s", "bbbb0000", (0, 0, 0), (0, 0, 0))]
+    assert at.found(epoch="bbbb0000") == [TopicFound("s", "bbbb0000", (0, 0, 0), (0, 0, 0))]
     assert at.records == [(0, 0), (0, 1), (1, 0), (2, 0)]
 
 
@@ -290,7 +301,7 @@ def test_a_partition_that_is_added_is_read_from_its_start(stage: Any) -> None:
     at.found()
     at.consumer.logs += [(0, 2), (0, 0)]
     # Of the last one nobody knows anything yet.
-    assert at.found(2) == [Grown("s", 1, 0), Grown("s", 2, 0)]
+    assert at.found(2) == [PartitionAdded("s", 1, 0), PartitionAdded("s", 2, 0)]
     assert at.records == [(1, 0), (1, 1)]
     at.consumer.logs[2] = 0, 1
     assert at.found() == []
@@ -302,11 +313,11 @@ def test_a_partition_that_is_added_is_read_from_its_start(stage: Any) -> None:
     [
         pytest.param(3, (0, 5), [], [3, 4], id="goes on where the group stood"),
         pytest.param(5, (0, 5), [], [], id="nothing was missed"),
-        pytest.param(3, (4, 6), [Lost("s", 0, 3, 4)], [4, 5], id="retention was faster"),
+        pytest.param(3, (4, 6), [RecordsLost("s", 0, 3, 4)], [4, 5], id="retention was faster"),
         pytest.param(
-            3, (0, 20), [Lost("s", 0, 3, 15, False)], [15, 16, 17, 18, 19], id="too far back"
+            3, (0, 20), [RecordsLost("s", 0, 3, 15, False)], [15, 16, 17, 18, 19], id="too far back"
         ),
-        pytest.param(None, (2, 20), [Lost("s", 0, 0, 20, False)], [], id="nobody knows"),
+        pytest.param(None, (2, 20), [RecordsLost("s", 0, 0, 20, False)], [], id="nobody knows"),
         pytest.param(None, (0, 0), [], [], id="nobody knows, and it is empty"),
     ],
 )
@@ -319,7 +330,7 @@ def test_a_partition_that_was_away_at_the_start_is_read_once_it_is_there(
 ) -> None:
     at = stage([log, (0, 1)])
     at.consumer.group = {} if stood is None else {0: stood}
-    assert at.found(0) == [Found("s", EPOCH, (stood or 0, 0), (stood or 0, 1))]
+    assert at.found(0) == [TopicFound("s", EPOCH, (stood or 0, 0), (stood or 0, 1))]
     assert at.records == [(1, 0)]
     # Also where the news comes twice.
     assert at.found(0) == []
@@ -334,15 +345,15 @@ def test_a_partition_that_was_away_at_the_start_is_read_once_it_is_there(
 def test_a_partition_that_comes_back_shorter_starts_the_stream_over(stage: Any) -> None:
     at = stage([(0, 5), (0, 1)])
     at.consumer.group = {0: 9}
-    assert at.found(0) == [Found("s", EPOCH, (9, 0), (9, 1))]
-    assert at.found() == [Found("s", EPOCH, (0, 0), (0, 0))]
+    assert at.found(0) == [TopicFound("s", EPOCH, (9, 0), (9, 1))]
+    assert at.found() == [TopicFound("s", EPOCH, (0, 0), (0, 0))]
 
 
 def test_group_that_cannot_be_asked_is_as_one_that_knows_nothing(stage: Any) -> None:
     at = stage([(0, 5), (0, 1)])
     at.consumer.group = None
-    assert at.found(0) == [Found("s", EPOCH, (0, 0), (0, 1))]
-    assert at.found() == [Lost("s", 0, 0, 5, False)]
+    assert at.found(0) == [TopicFound("s", EPOCH, (0, 0), (0, 1))]
+    assert at.found() == [RecordsLost("s", 0, 0, 5, False)]
 
 
 def test_topic_that_is_made_again_while_a_partition_is_away(stage: Any) -> None:
@@ -350,7 +361,7 @@ def test_topic_that_is_made_again_while_a_partition_is_away(stage: Any) -> None:
     at.consumer.group = {0: 3}
     at.found(0)
     at.consumer.logs[:] = [(0, 1), (0, 1)]
-    assert at.found(epoch="bbbb0000") == [Found("s", "bbbb0000", (0, 0), (0, 0))]
+    assert at.found(epoch="bbbb0000") == [TopicFound("s", "bbbb0000", (0, 0), (0, 0))]
     assert at.records == [(0, 0), (1, 0)]
 
 
@@ -361,7 +372,7 @@ def test_topic_that_is_made_again_without_a_partition_owes_nothing_to_the_one_be
     at.consumer.group = {0: 5}
     at.found()
     at.consumer.logs[:] = [(0, 2), (0, 1)]
-    assert at.found(0, epoch="bbbb0000") == [Found("s", "bbbb0000", (0, 0), (0, 0))]
+    assert at.found(0, epoch="bbbb0000") == [TopicFound("s", "bbbb0000", (0, 0), (0, 0))]
     assert at.found(epoch="bbbb0000") == []
     assert at.records == [(0, 0), (0, 1)]
 
