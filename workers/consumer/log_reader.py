@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -52,7 +52,13 @@ def weight(record: Stored) -> int:
 class LogReader:
     """Reads ranges of offsets, several partitions at once. For one thread."""
 
-    def __init__(self, client: Mapping[str, Any], kafka: Kafka) -> None:
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        kafka: Kafka,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._max_record_bytes = kafka.max_record_bytes
         self._topics: set[str] = set()
         self._consumer = Consumer(
@@ -85,7 +91,7 @@ class LogReader:
         total = 0
         found = {partition: RecordsRead(range_.begin) for partition, range_ in ranges.items()}
         open_ranges = dict(ranges)
-        heard_at = time.monotonic()
+        heard_at = self._clock()
         self._consumer.assign([TopicPartition(topic, p, r.begin) for p, r in ranges.items()])
         try:
             while open_ranges:
@@ -94,11 +100,11 @@ class LogReader:
                     for message in [first, *self._consumer.consume(RECORDS_PER_BATCH, 0)]:
                         added = self._take(message, open_ranges, found, share)
                         if added is not None:
-                            heard_at = time.monotonic()
+                            heard_at = self._clock()
                             total += added
                         if total >= limit:
                             return found
-                if open_ranges and time.monotonic() - heard_at > READ_SECONDS:
+                if open_ranges and self._clock() - heard_at > READ_SECONDS:
                     raise Unreadable(f"no answer within {READ_SECONDS:g} s")
         finally:
             self._consumer.unassign()
