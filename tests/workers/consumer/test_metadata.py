@@ -87,7 +87,7 @@ def test_without_a_controller_the_known_epoch_is_used(
     cluster: EmbeddedBroker, admin: AdminClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = describe(admin, "t", LEVEL)
-    monkeypatch.setattr(metadata, "ASK_SECONDS", 0.5)
+    monkeypatch.setattr(metadata, "ASK_SECONDS", 2.0)
     monkeypatch.setattr(metadata, "ASK_AGAIN_SECONDS", 0.5)
     cluster.set_controller(9)
     assert describe(admin, "t", LEVEL, known.epoch) == known
