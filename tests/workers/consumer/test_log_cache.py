@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import orjson
 import pytest
@@ -297,10 +298,10 @@ def test_oldest_position_follows_the_age_limit_and_is_kept_for_a_while(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory, cache = made([50], max_record_age_seconds=20)
-    monkeypatch.setattr(log_cache.time, "time", lambda: 50.0)
+    monkeypatch.setattr(log_cache, "time", SimpleNamespace(time=lambda: 50.0))
     log = cache.stream_log("s", memory.live)
     assert log.oldest().offsets == (30,)
-    monkeypatch.setattr(log_cache.time, "time", lambda: 60.0)
+    monkeypatch.setattr(log_cache, "time", SimpleNamespace(time=lambda: 60.0))
     memory.now += 1.0
     assert log.oldest().offsets == (30,)
     memory.now += 1.1
