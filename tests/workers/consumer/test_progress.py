@@ -1,4 +1,4 @@
-"""What the consumer tells of streams and partitions on the board."""
+"""The list of partitions on the board."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_skipped_and_lost_records_are_counted_by_stream() -> None:
     progress.lost("power", 5, 2)
     progress.published("energy", 0, 7, None)
     assert counted(board) == {"energy": Records(bad=4), "power": Records(lost=42)}
-    # Nothing else has been written.
+    # Nothing else was written.
     assert [each.next_offset for each in partitions_of(board.row(0), STREAMS)] == [10, 7, 0]
     assert not list(records_of(board.row(1), STREAMS))
 

@@ -1,4 +1,4 @@
-"""What is waited for, and when what can be read is all that there is to serve."""
+"""Why partitions stall, and when a stream serves everything that can be read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Stage:
         self.tracker = StallTracker(self.progress, lambda: self.now)
 
     def listed(self, seconds: float = 0.0) -> list[tuple[str, int, Stall]]:
-        """What the board says, once so much time has passed."""
+        """The stalls on the board, after this much more time."""
         self.now += seconds
         self.tracker.update_board()
         return sorted(stalls_of(self.row, ["a", "b"]))
@@ -30,7 +30,7 @@ def stage() -> Stage:
     return Stage()
 
 
-def test_a_stream_is_served_once_every_partition_has_been_heard(stage: Stage) -> None:
+def test_stream_is_served_once_every_partition_was_heard(stage: Stage) -> None:
     tracker = stage.tracker
     assert not tracker.serves("a")
     tracker.restart("a", 2)
@@ -40,7 +40,7 @@ def test_a_stream_is_served_once_every_partition_has_been_heard(stage: Stage) ->
     assert (stage.listed(), tracker.serves("a")) == ([], True)
 
 
-def test_a_partition_with_a_reason_holds_nobody_up(stage: Stage) -> None:
+def test_partition_with_a_reason_delays_no_other(stage: Stage) -> None:
     tracker = stage.tracker
     tracker.replace_metadata("a", {1: Stall.NO_LEADER})
     tracker.restart("a", 3)
@@ -54,20 +54,20 @@ def test_a_partition_with_a_reason_holds_nobody_up(stage: Stage) -> None:
     assert (stage.listed(), tracker.serves("a")) == ([], True)
 
 
-def test_of_which_nothing_can_be_read_it_serves_nothing(stage: Stage) -> None:
+def test_stream_without_any_readable_partition_is_not_served(stage: Stage) -> None:
     stage.tracker.restart("a", 2)
     for partition in range(2):
         stage.tracker.fetch_failed("a", partition, Stall.NOT_ALLOWED)
     assert not stage.tracker.serves("a")
 
 
-def test_silence_is_a_reason_after_a_while(stage: Stage) -> None:
+def test_silence_is_a_stall_after_a_while(stage: Stage) -> None:
     stage.tracker.restart("a", 2)
     stage.tracker.heard([("a", 0)])
     assert stage.listed(SILENCE_SECONDS / 2) == []
     assert stage.listed(SILENCE_SECONDS) == [("a", 1, Stall.NO_ANSWER)]
     assert stage.tracker.serves("a")
-    # Metadata know better.
+    # Metadata give a better reason.
     stage.tracker.replace_metadata("a", {1: Stall.NO_LEADER})
     assert stage.listed() == [("a", 1, Stall.NO_LEADER)]
     stage.tracker.replace_metadata("a", {})
@@ -75,7 +75,7 @@ def test_silence_is_a_reason_after_a_while(stage: Stage) -> None:
     assert stage.listed() == []
 
 
-def test_a_partition_that_is_added_is_waited_for(stage: Stage) -> None:
+def test_added_partition_is_waited_for(stage: Stage) -> None:
     stage.tracker.restart("a", 1)
     stage.tracker.heard([("a", 0)])
     stage.tracker.add_partition("a")
@@ -84,7 +84,7 @@ def test_a_partition_that_is_added_is_waited_for(stage: Stage) -> None:
     assert stage.tracker.serves("a")
 
 
-def test_a_stream_that_starts_over_is_unheard_again(stage: Stage) -> None:
+def test_stream_that_starts_over_waits_for_every_partition_again(stage: Stage) -> None:
     stage.tracker.restart("a", 2)
     stage.tracker.fetch_failed("a", 1, Stall.FAILS)
     stage.tracker.heard([("a", 0)])
@@ -92,19 +92,19 @@ def test_a_stream_that_starts_over_is_unheard_again(stage: Stage) -> None:
     assert (stage.listed(), stage.tracker.serves("a")) == ([], False)
 
 
-def test_what_is_said_of_a_stream_leaves_the_others_alone(stage: Stage) -> None:
+def test_stalls_of_one_stream_leave_the_others_alone(stage: Stage) -> None:
     stage.tracker.replace_metadata("a", {WHOLE: Stall.NO_TOPIC})
     stage.tracker.replace_metadata("b", {0: Stall.NO_LEADER})
     assert stage.listed() == [("a", WHOLE, Stall.NO_TOPIC), ("b", 0, Stall.NO_LEADER)]
     stage.tracker.replace_metadata("a", {})
     assert stage.listed() == [("b", 0, Stall.NO_LEADER)]
-    # An entry about a stream is no partition of it.
+    # The entry of a stream as a whole is not one of its partitions.
     assert [(each.stream, each.partition) for each in partitions_of(stage.row, ["a", "b"])] == [
         ("b", 0)
     ]
 
 
-def test_what_a_stream_as_a_whole_waits_for_is_always_listed(stage: Stage) -> None:
+def test_stall_of_a_stream_as_a_whole_is_always_listed(stage: Stage) -> None:
     for partition in range(MAX_PARTITIONS):
         stage.progress.published("a", partition, 1, None)
     stage.tracker.replace_metadata("a", {WHOLE: Stall.TOO_MANY_PARTITIONS})
@@ -116,7 +116,7 @@ def test_what_a_stream_as_a_whole_waits_for_is_always_listed(stage: Stage) -> No
     assert stage.row[Field.UNLISTED_WAITS] == 0
 
 
-def test_waits_beyond_what_the_board_lists_are_counted(stage: Stage) -> None:
+def test_stalls_for_which_the_board_has_no_room_are_counted(stage: Stage) -> None:
     for partition in range(MAX_PARTITIONS):
         stage.progress.published("a", partition, 1, None)
     stage.tracker.replace_metadata("b", {0: Stall.NO_LEADER, 1: Stall.NO_LEADER})
