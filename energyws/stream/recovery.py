@@ -30,22 +30,22 @@ GROWTH: Final = 64
 StartsAt = Cursor | Position | None
 
 
-def history_request(stream: str, ring: Ring, request: Subscribe) -> FindStart | None:
+def history_request(stream: str, ring: Ring, subscribe: Subscribe) -> FindStart | None:
     """The request that `start_point` needs the answer to; None: the ring holds everything."""
-    if (text := request.resume.get(stream)) is not None:
+    if (text := subscribe.resume.get(stream)) is not None:
         try:
             known = _known(_parse(text, ring), ring)
         except BadPosition:
             return None
         return None if ring.locate(known).complete else FindStart(stream, ring.epoch, after=known)
-    if request.since_ms is not None:
-        return FindStart(stream, ring.epoch, since_ms=request.since_ms)
+    if subscribe.since_ms is not None:
+        return FindStart(stream, ring.epoch, since_ms=subscribe.since_ms)
     if (
-        request.last is not None
-        and request.last > ring.end - ring.first
+        subscribe.last is not None
+        and subscribe.last > ring.end - ring.first
         and any(ring.floor.offsets)
     ):
-        return FindStart(stream, ring.epoch, last=request.last)
+        return FindStart(stream, ring.epoch, last=subscribe.last)
     return None
 
 
@@ -53,7 +53,7 @@ def start_point(
     stream: str,
     ring: Ring,
     live: Position,
-    request: Subscribe,
+    subscribe: Subscribe,
     found: StartPoint | None,
     now: float,
 ) -> tuple[Subscribed, StartsAt]:
@@ -61,12 +61,12 @@ def start_point(
 
     live: the position where live delivery starts; found: the answer to `history_request`.
     """
-    if (text := request.resume.get(stream)) is not None:
-        return _resume(ring, live, text, request.on_lag, found, now)
+    if (text := subscribe.resume.get(stream)) is not None:
+        return _resume(ring, live, text, subscribe.on_lag, found, now)
     if found is not None:
-        return _replay(ring, found, request.on_lag, now)
-    if request.last is not None:
-        return _last(ring, request.last, request.on_lag)
+        return _replay(ring, found, subscribe.on_lag, now)
+    if subscribe.last is not None:
+        return _last(ring, subscribe.last, subscribe.on_lag)
     return Subscribed(str(live)), None
 
 
@@ -86,8 +86,8 @@ def resume_from(ring: Ring, known: Position, on_lag: OnLag, now: float) -> tuple
 
 def _parse(text: str, ring: Ring) -> Position:
     """The position in a text; raises BadPosition, also for one that this topic cannot have."""
-    most = GROWTH_FACTOR * ring.partitions + GROWTH
-    if partitions(text) > most and epoch_of(text) == ring.epoch:
+    max_partitions = GROWTH_FACTOR * ring.partitions + GROWTH
+    if partitions(text) > max_partitions and epoch_of(text) == ring.epoch:
         raise BadPosition("not a position: it names far more partitions than the topic has")
     return parse(text)
 

@@ -31,16 +31,16 @@ class BusDirectory:
 
     def __init__(self, bus: Path) -> None:
         self._bus = bus
-        self.directory = bus / f"consumer-{os.getpid()}"
+        self.path = bus / f"consumer-{os.getpid()}"
         # A cleaner of temporary files may have removed both.
         bus.mkdir(mode=0o700, exist_ok=True)
-        self.directory.mkdir(mode=0o700, exist_ok=True)
+        self.path.mkdir(mode=0o700, exist_ok=True)
 
     def take_over(self) -> None:
         """Make this the consumer that workers find."""
-        link = self.directory / _LINK
+        link = self.path / _LINK
         link.unlink(missing_ok=True)
-        link.symlink_to(self.directory.name)
+        link.symlink_to(self.path.name)
         link.replace(current(self._bus))
 
     def found(self) -> bool:

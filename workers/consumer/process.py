@@ -61,13 +61,13 @@ class ConsumerProcess:
         self._stalls = StallTracker(self._progress)
         self._directory = BusDirectory(runtime.bus_directory)
         self._publisher = Publisher(
-            self._directory.directory, settings.bus, sorted(settings.streams), self._rings
+            self._directory.path, settings.bus, sorted(settings.streams), self._rings
         )
         # Workers find this consumer's sockets only once it serves.
         self._serving = False
         self._closed = False
         self._history = HistoryServer(
-            self._directory.directory,
+            self._directory.path,
             settings,
             {**client_settings(settings.kafka), "logger": library_logger()},
             self._stream_head,

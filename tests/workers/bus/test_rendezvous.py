@@ -21,23 +21,23 @@ def test_successor_is_found_as_soon_as_it_takes_over(
 ) -> None:
     bus = tmp_path / "bus"
     old = BusDirectory(bus)
-    (old.directory / "frames").write_text("old")
+    (old.path / "frames").write_text("old")
     old.take_over()
     assert (current(bus) / "frames").read_text() == "old"
     monkeypatch.setattr(os, "getpid", lambda: 1)
     new = BusDirectory(bus)
-    (new.directory / "frames").write_text("new")
+    (new.path / "frames").write_text("new")
     assert (current(bus) / "frames").read_text() == "old"
     new.take_over()
     assert (current(bus) / "frames").read_text() == "new"
     # At its end, the old one removes only its own files.
-    (old.directory / "frames").unlink()
+    (old.path / "frames").unlink()
     assert (current(bus) / "frames").read_text() == "new"
 
 
 def test_directories_are_private(tmp_path: Path) -> None:
     consumer = BusDirectory(tmp_path / "bus")
-    assert [path.stat().st_mode & 0o777 for path in (tmp_path / "bus", consumer.directory)] == [
+    assert [each.stat().st_mode & 0o777 for each in (tmp_path / "bus", consumer.path)] == [
         0o700,
         0o700,
     ]
