@@ -55,7 +55,7 @@ class BusSink(Protocol):
 
 
 class Subscriber:
-    """Delivers to `sink` in bus order; before it continues after a gap, it fills it or sets a floor.
+    """Delivers to `sink` in bus order; at a gap, it first fills it, or sets a floor above it.
 
     on_resync is called whenever frames were missed, or the consumer has started a new run.
     """

@@ -32,9 +32,8 @@ from workers.consumer.history_server import HistoryServer
 from workers.consumer.intake import Intake
 from workers.consumer.librdkafka import client_settings, library_logger
 from workers.consumer.log_cache import StreamHead
-from workers.consumer.progress import Progress
+from workers.consumer.partition_status import Progress, StallTracker
 from workers.consumer.source import Source
-from workers.consumer.stall_tracker import StallTracker
 from workers.gauges import record_ring_depth
 from workers.runtime import Runtime, crash_on_error
 

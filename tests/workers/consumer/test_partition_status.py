@@ -1,14 +1,51 @@
-"""Why partitions stall, and when a stream serves everything that can be read."""
+"""The list of partitions on the board: progress, stalls, and when a stream is served."""
 
 from __future__ import annotations
 
 import pytest
 
-from energyws.control.children.status import partitions_of, stalls_of
+from energyws.control.children.status import Records, partitions_of, records_of, stalls_of
 from energyws.process.board import MAX_PARTITIONS, Board, Field, Row
 from energyws.process.stalls import WHOLE, Stall
-from workers.consumer.progress import Progress
-from workers.consumer.stall_tracker import SILENCE_SECONDS, StallTracker
+from workers.consumer.partition_status import SILENCE_SECONDS, Progress, StallTracker
+
+STREAMS = ["energy", "power"]
+
+
+def counted(board: Board) -> dict[str, Records]:
+    sums = dict.fromkeys(STREAMS, Records())
+    for stream, records in records_of(board.row(0), STREAMS):
+        sums[stream] += records
+    return sums
+
+
+def test_skipped_and_lost_records_are_counted_by_stream() -> None:
+    board = Board.create()
+    progress = Progress(board.row(0), STREAMS)
+    progress.published("energy", 1, 10, 1_000)
+    for _ in range(3):
+        progress.skipped("energy", 0)
+    progress.skipped("energy", 1)
+    progress.lost("power", 5, 40)
+    progress.lost("power", 5, 2)
+    progress.published("energy", 0, 7, None)
+    assert counted(board) == {"energy": Records(bad=4), "power": Records(lost=42)}
+    # Nothing else was written.
+    assert [each.next_offset for each in partitions_of(board.row(0), STREAMS)] == [10, 7, 0]
+    assert not list(records_of(board.row(1), STREAMS))
+
+
+def test_partitions_that_are_not_listed_count_for_their_stream() -> None:
+    board = Board.create()
+    progress = Progress(board.row(0), STREAMS)
+    for number in range(MAX_PARTITIONS):
+        progress.published("energy", number, 1, None)
+    listed = list(partitions_of(board.row(0), STREAMS))
+    progress.lost("power", 9, 3)
+    progress.skipped("energy", MAX_PARTITIONS + 7)
+    progress.skipped("energy", 0)
+    assert counted(board) == {"energy": Records(bad=2), "power": Records(lost=3)}
+    assert list(partitions_of(board.row(0), STREAMS)) == listed
 
 
 class Stage:
