@@ -6,7 +6,7 @@ import heapq
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
@@ -17,19 +17,13 @@ from energyws.protocol.position import as_text, from_offsets
 from energyws.settings import Settings
 from energyws.stream.record import BadRecord, decode, timestamp
 from energyws.stream.ring import Entry, Ring, gap_entries
+from workers.bus.publisher import Publisher
 from workers.consumer.events import Record, RecordsLost, TopicFound
 
 # How long a partition may stall while it is read back and another has reached its end.
 STALLED_SECONDS: Final = 5.0
 
 _log = Log("consumer")
-
-
-class Sender(Protocol):
-    """The part of the Publisher that an intake uses."""
-
-    def publish(self, stream: str, entry: Entry) -> None:
-        """Send one frame to every worker."""
 
 
 class _ReadBack:
@@ -70,7 +64,7 @@ class Intake:
         epoch: str,
         settings: Settings,
         row: Row,
-        publisher: Sender,
+        publisher: Publisher,
     ) -> None:
         self.stream = stream
         self.epoch = epoch
