@@ -146,7 +146,7 @@ def _check_config(options: argparse.Namespace) -> int:
 
     settings = load(options)
     check_files(settings)
-    asyncio.run(Preflight().of(settings))
+    asyncio.run(Preflight().check(settings))
     print(describe(settings), end="")
     for warning in warnings(settings):
         print(f"warning: {warning}", file=sys.stderr)

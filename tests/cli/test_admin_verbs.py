@@ -103,7 +103,7 @@ def test_token_comes_from_wherever_it_is(serve: Callable[..., Service], tmp_path
     assert f"{path}:5: admin.token: the environment variable ADMIN_TOKEN is not set" in done.stderr
     done = energyws("rebalance", *admin, cwd=tmp_path)
     assert done.returncode == 1
-    assert "wants its admin.token: set ENERGYWS_ADMIN__TOKEN" in done.stderr
+    assert "requires admin.token: set ENERGYWS_ADMIN__TOKEN" in done.stderr
     for arguments, environment in (
         (config, {"ADMIN_TOKEN": "let me"}),
         (config, {"ENERGYWS_ADMIN__TOKEN": "let me"}),
@@ -115,7 +115,7 @@ def test_token_comes_from_wherever_it_is(serve: Callable[..., Service], tmp_path
         assert (done.returncode, done.stderr) == (0, ""), (arguments, environment)
     done = energyws("rebalance", *admin, cwd=tmp_path, ENERGYWS_ADMIN__TOKEN="let him")
     assert done.returncode == 1
-    assert "has another admin.token" in done.stderr
+    assert "does not accept this admin.token" in done.stderr
     assert "let" not in done.stderr
 
 
@@ -170,4 +170,4 @@ def test_nobody_there_is_one_line(verb: list[str], tmp_path: Path) -> None:
     done = energyws(*verb, "--admin", "http://127.0.0.1:1", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith("energyws: nobody answers on 127.0.0.1:1: Connection refused")
+    assert line.startswith("energyws: cannot connect to 127.0.0.1:1: Connection refused")

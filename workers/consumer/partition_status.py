@@ -28,15 +28,15 @@ class Progress:
         """Everything below `offset` was; timestamp_ms is that of the last record, if it has one."""
         entry = self._entry(stream, partition)
         if entry is not None:
-            self._row.set_place(entry, PartitionField.NEXT, offset)
+            self._row.set_partition(entry, PartitionField.NEXT, offset)
             if timestamp_ms is not None:
-                self._row.set_place(entry, PartitionField.RECORD_MS, timestamp_ms)
+                self._row.set_partition(entry, PartitionField.RECORD_MS, timestamp_ms)
 
     def ends(self, ends: Mapping[_Key, int]) -> None:
         for (stream, partition), end in ends.items():
             entry = self._entry(stream, partition)
             if entry is not None:
-                self._row.set_place(entry, PartitionField.END, end)
+                self._row.set_partition(entry, PartitionField.END, end)
 
     def stalls(self, stalls: Mapping[_Key, Stall]) -> None:
         """All stalls that there are now, by stream and partition (or WHOLE)."""
@@ -50,7 +50,7 @@ class Progress:
     def _set_stall(self, key: _Key, stall: Stall) -> None:
         entry = self._entry(*key)
         if entry is not None:
-            self._row.set_place(entry, PartitionField.STALL, stall)
+            self._row.set_partition(entry, PartitionField.STALL, stall)
 
     def _entry(self, stream: str, partition: int) -> int | None:
         entry = self._entries.get((stream, partition))
@@ -58,8 +58,8 @@ class Progress:
         most = MAX_PARTITIONS if partition == WHOLE else MAX_PARTITIONS - len(self._streams)
         if entry is None and len(self._entries) < most:
             entry = self._entries[stream, partition] = len(self._entries)
-            self._row.set_place(entry, PartitionField.STREAM, self._streams[stream])
-            self._row.set_place(entry, PartitionField.PARTITION, partition)
+            self._row.set_partition(entry, PartitionField.STREAM, self._streams[stream])
+            self._row.set_partition(entry, PartitionField.PARTITION, partition)
             # Readers of the row see the entry only once it names its partition.
             self._row[Field.PARTITIONS] = len(self._entries)
         return entry
@@ -77,7 +77,7 @@ class Progress:
             # A partition that is not listed counts for its stream.
             entry = self._entry(stream, WHOLE)
             assert entry is not None
-        self._row.set_place(entry, what, self._row.place(entry, what) + count)
+        self._row.set_partition(entry, what, self._row.partition(entry, what) + count)
 
 
 class StallTracker:

@@ -99,9 +99,9 @@ class Worker:
         )
         self._upkeep = MemoryUpkeep()
         self._tasks = {crash_on_error_task(self._tick())}
-        child.on_departure = self._on_departure
+        child.on_shutdown = self._on_shutdown
         child.on_shed = self._on_shed
-        child.on_adopt = self._on_adopt
+        child.on_settings = self._on_settings
 
     async def serve(self) -> None:
         """Until told to leave, then until the last client is gone."""
@@ -112,7 +112,7 @@ class Worker:
         await asyncio.wait({ready, leaving}, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
         self._upkeep.begin()
-        if child.departure is not ShutdownMode.HANDOVER:
+        if child.shutdown_mode is not ShutdownMode.HANDOVER:
             # Also when it is to leave already: somebody may wait in the queue.
             self._listener.start()
         self._show_keys()
@@ -143,19 +143,19 @@ class Worker:
         with contextlib.suppress(TimeoutError):
             left = max(0.0, queue_empty_at - self._loop.time())
             await asyncio.wait_for(self._queue_not_ours.wait(), left)
-        if child.departure is not ShutdownMode.STOP:
+        if child.shutdown_mode is not ShutdownMode.STOP:
             # Whoever was accepted is let in before it is sent on: that is no refusal.
             self._listener.stop()
             await self._listener.settled()
             await self._roster.drain(0.0)
 
-    def _on_departure(self, how: ShutdownMode) -> None:
+    def _on_shutdown(self, mode: ShutdownMode) -> None:
         self._gate.leaving = True
-        if how is not ShutdownMode.RETIRE:
+        if mode is not ShutdownMode.RETIRE:
             self._queue_not_ours.set()
-        if how is ShutdownMode.STOP:
+        if mode is ShutdownMode.STOP:
             self._gate.draining = True
-        elif how is ShutdownMode.HANDOVER:
+        elif mode is ShutdownMode.HANDOVER:
             self._listener.stop()
 
     def _on_shed(self, count: int) -> None:
@@ -165,7 +165,7 @@ class Worker:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _on_adopt(self, settings: Settings) -> None:
+    def _on_settings(self, settings: Settings) -> None:
         tls = tls_context(settings.server.tls)
         verifier = Verifier(settings.auth)
         self._listener.adopt(settings.server, tls)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Iterator
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -18,6 +17,7 @@ from energyws.control.config.encoding import pem_fault
 from energyws.control.config.origins import NULL, NoOrigin, normalised
 from energyws.control.config.problems import REDACTED, KeyPath, Problems, dotted, is_secret, shown
 from energyws.control.config.secret_files import secrets
+from energyws.control.loopback import is_loopback
 from energyws.errors import ConfigError
 from energyws.settings import Admin, Server, Settings
 
@@ -245,11 +245,3 @@ def _secret_warnings(key: str, secret: str) -> Iterator[str]:
         yield f"{key}: begins or ends with white space, which is part of the secret"
     if secret.startswith("\ufeff"):
         yield f"{key}: begins with a byte order mark, which is part of the secret"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach it."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

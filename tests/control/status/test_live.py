@@ -187,7 +187,7 @@ def test_roll_and_drain_are_asked_for_and_a_service_that_is_gone_is_waited_for(
     service.wait_logged("draining", 'trigger="POST /drain"')
     assert service.wait() == 0
     lines = terminal.shows("trying again")
-    assert any(line.startswith("nobody answers on 127.0.0.1:") for line in terminal.lines())
+    assert any(line.startswith("cannot connect to 127.0.0.1:") for line in terminal.lines())
     # What was last seen is still there.
     assert any(line.startswith("process ") for line in lines)
     terminal.type("q")
@@ -289,7 +289,7 @@ def test_nobody_there_is_an_error_and_no_empty_screen(tmp_path: Path) -> None:
     terminal = Terminal(arguments, 80, 24)
     try:
         assert terminal.process.wait(30) == 1
-        eventually(lambda: "nobody answers on 127.0.0.1:1" in terminal.output, "the reason")
+        eventually(lambda: "cannot connect to 127.0.0.1:1" in terminal.output, "the reason")
         assert HOME not in terminal.output
         assert TOKEN not in terminal.output
     finally:

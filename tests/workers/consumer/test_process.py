@@ -170,7 +170,7 @@ def test_live_records_are_published_and_may_be_committed(run: Run) -> None:
         assert at.frames("a") == [(0, 0), (0, 1), (0, 2)]
         assert at.process._published == {("a", 0): 3}
         assert at.process._publisher._sequence == 3
-        assert at.row.place(0, PartitionField.NEXT) == 3
+        assert at.row.partition(0, PartitionField.NEXT) == 3
         # Each batch makes room for one more.
         assert at.source.calls.count("done") == 3
 
@@ -193,9 +193,9 @@ def test_failing_fetch_is_a_reason_on_the_board_until_the_partition_is_heard(run
     async def main(at: Stage) -> None:
         await at.emit(TopicFound("a", EPOCH, (0,), (0,)), batch(a=0))
         await at.emit(FetchError("a", 0, Stall.NOT_ALLOWED))
-        assert at.row.place(0, PartitionField.STALL) == Stall.NOT_ALLOWED
+        assert at.row.partition(0, PartitionField.STALL) == Stall.NOT_ALLOWED
         await at.emit(batch(record(0)))
-        assert at.row.place(0, PartitionField.STALL) == Stall.NONE
+        assert at.row.partition(0, PartitionField.STALL) == Stall.NONE
 
     run(main)
 
@@ -252,7 +252,7 @@ def test_lost_records_are_logged_and_those_lost_to_retention_counted(
         fields = {"topic": "topic-a", "partition": 0, "first_offset": 3, "last_offset": 6}
         assert (event, fields) in lines
         assert at.row[Field.LOST_RECORDS] == lost
-        assert at.row.place(0, PartitionField.LOST) == lost
+        assert at.row.partition(0, PartitionField.LOST) == lost
 
     run(main)
 
@@ -262,7 +262,7 @@ def test_skipped_records_are_counted_by_partition(run: Run) -> None:
         await at.emit(TopicFound("a", EPOCH, (0,), (0,)), batch(a=0))
         await at.emit(batch(Record("a", 0, 0, 1, b"nonsense")))
         assert at.row[Field.BAD_RECORDS] == 1
-        assert at.row.place(0, PartitionField.BAD) == 1
+        assert at.row.partition(0, PartitionField.BAD) == 1
 
     run(main)
 
@@ -270,7 +270,7 @@ def test_skipped_records_are_counted_by_partition(run: Run) -> None:
 def test_state_of_the_broker_and_ends_of_logs_are_on_the_board(run: Run) -> None:
     async def main(at: Stage) -> None:
         await at.emit(TopicFound("a", EPOCH, (0,), (0,)), BrokerState(True), LogEnds({("a", 0): 9}))
-        assert (at.row[Field.BROKER_UP], at.row.place(0, PartitionField.END)) == (1, 9)
+        assert (at.row[Field.BROKER_UP], at.row.partition(0, PartitionField.END)) == (1, 9)
         await at.emit(BrokerState(False))
         assert at.row[Field.BROKER_UP] == 0
 
