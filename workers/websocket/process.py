@@ -15,8 +15,8 @@ from energyws.logs.events import Log
 from energyws.process.board import Field
 from energyws.process.control_messages import ShutdownMode
 from energyws.settings import Settings, Tls
-from workers.bus import Subscriber
-from workers.rendezvous import current
+from workers.bus.rendezvous import current
+from workers.bus.subscriber import Subscriber
 from workers.runtime import Runtime, crash_on_error, crash_on_error_task
 from workers.websocket.accept.handshake import Gate, max_descriptor
 from workers.websocket.accept.listener import Listener

@@ -17,7 +17,7 @@ _PREFIX: Final = "energyws-"
 _LOCK: Final = ".lock"
 # The longest path of a Unix socket (unix(7): sun_path, without the null byte), and the part of it
 # that the bus puts below the directory: /consumer-PID or /current, then /frames
-# (workers/rendezvous.py).
+# (workers/bus/rendezvous.py).
 MAX_PATH_BYTES: Final = 107
 BELOW_BYTES: Final = len("/consumer-4194304/frames")
 # mkstemp's random part has eight characters.

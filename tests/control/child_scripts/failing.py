@@ -47,7 +47,7 @@ async def main(runtime: Runtime) -> None:
                 0.1, lambda: KeyStore(Auth(issuers=(issuer,)), lambda: None)
             )
         case "publisher":
-            Publisher._beat_now = broken  # type: ignore[method-assign]
+            Publisher._send_heartbeat = broken  # type: ignore[method-assign]
     await (consume(runtime) if runtime.slot is None else serve(runtime))
 
 

@@ -102,7 +102,7 @@ def test_directory_whose_path_is_too_long_for_sockets_is_skipped(
 
 def test_longest_directory_has_room_for_the_sockets(short: Path) -> None:
     directory = RunDirectory(directory_of(ENOUGH, short))
-    # As workers/rendezvous.py and workers/bus.py name them, with the longest process id of Linux.
+    # As workers/bus/rendezvous.py names them, with the longest process id of Linux.
     place = directory.path / "consumer-4194304"
     place.mkdir()
     with zmq.Context() as context, context.socket(zmq.PUB) as socket:

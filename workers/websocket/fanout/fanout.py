@@ -269,7 +269,7 @@ class Fanout:
         for subscription in self._everyone().values():
             cursor = subscription.cursor
             if isinstance(cursor, Cursor):
-                places[subscription] = cursor.place(self.ring)
+                places[subscription] = cursor.position(self.ring)
             elif cursor is not None:
                 places[subscription] = cursor
             elif batch is None or batch.waits(subscription.client):
@@ -420,7 +420,7 @@ class Fanout:
         assert isinstance(cursor, Cursor)
         if cursor.index < self.ring.first and not subscription.paused:
             # It fell off the ring, though it took all that we gave it.
-            subscription.cursor = cursor.place(self.ring)
+            subscription.cursor = cursor.position(self.ring)
             self._catching[client] = subscription
             return 0
         subscription.paused = False

@@ -133,7 +133,7 @@ async def turns(hub: Hub) -> None:
 def found(hub: Hub, *streams: str) -> None:
     """The topics of these streams are found; the ring of each begins at offset 5."""
     for name in streams:
-        hub.begin(name, at(5))
+        hub.set_floor(name, at(5))
         hub.append(name, Entry(0, 5, 0, b"frame"))
     hub.synced()
 
@@ -202,7 +202,7 @@ def test_question_is_asked_anew_when_the_topic_was_made_anew() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
         hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-2"}))
-        hub.begin("a", at(3, epoch="beef"))
+        hub.set_floor("a", at(3, epoch="beef"))
         hub.synced()
         assert log.forgotten == ["a"]
         (query, done) = log.asked[1]
@@ -327,7 +327,7 @@ def test_plain_subscribe_that_waited_for_its_topic_gets_no_old_readings(compress
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         client.compressed = compressed
         hub.subscribe(client, ask("a"))
-        hub.begin("a", at(0))
+        hub.set_floor("a", at(0))
         for offset in range(60):
             hub.append("a", Entry(0, offset, 0, b"old"))
         # What else the consumer has comes with its next answer; this one is early, too.
@@ -353,7 +353,7 @@ def test_plain_subscribe_after_the_topic_was_made_anew_gets_no_old_readings() ->
         found(hub, "a")
         here = FakeClient()
         hub.subscribe(here, ask("a"))
-        hub.begin("a", at(0, epoch="beef"))
+        hub.set_floor("a", at(0, epoch="beef"))
         hub.subscribe(client, ask("a"))
         for offset in range(3):
             hub.append("a", Entry(0, offset, 0, b"old"))
@@ -457,14 +457,14 @@ def test_compressed_clients_follow_a_stream_into_its_new_rings() -> None:
         small = FakeClient(compressed=True)
         found(hub, "a")
         hub.subscribe(small, ask("a"))
-        hub.begin("a", at(0, epoch="beef"))
+        hub.set_floor("a", at(0, epoch="beef"))
         hub.append("a", Entry(0, 0, 0, record))
         await turns(hub)
         told, first = small.frames
         assert b"EPOCH_CHANGED" in told
         assert first == shrink(record)
         # More was missed than the consumer has: the log is asked for what follows.
-        hub.begin("a", at(50, epoch="beef"))
+        hub.set_floor("a", at(50, epoch="beef"))
         await turns(hub)
         assert log.wanted == [at(1, epoch="beef")]
         log.chunks[at(1, epoch="beef")] = Chunk(

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from workers.rendezvous import BusDirectory, current
+from workers.bus.rendezvous import BusDirectory, current
 
 
-def test_nobody_is_found_before_somebody_takes_over(tmp_path: Path) -> None:
-    place = BusDirectory(tmp_path / "bus")
-    assert not place.found()
+def test_no_consumer_is_found_before_one_takes_over(tmp_path: Path) -> None:
+    consumer = BusDirectory(tmp_path / "bus")
+    assert not consumer.found()
     assert not current(tmp_path / "bus").exists()
 
 
@@ -21,31 +21,31 @@ def test_successor_is_found_as_soon_as_it_takes_over(
 ) -> None:
     bus = tmp_path / "bus"
     old = BusDirectory(bus)
-    (old.directory / "frames").write_text("old")
+    (old.path / "frames").write_text("old")
     old.take_over()
     assert (current(bus) / "frames").read_text() == "old"
     monkeypatch.setattr(os, "getpid", lambda: 1)
     new = BusDirectory(bus)
-    (new.directory / "frames").write_text("new")
+    (new.path / "frames").write_text("new")
     assert (current(bus) / "frames").read_text() == "old"
     new.take_over()
     assert (current(bus) / "frames").read_text() == "new"
-    # What the old one removes at its end is its own.
-    (old.directory / "frames").unlink()
+    # At its end, the old one removes only its own files.
+    (old.path / "frames").unlink()
     assert (current(bus) / "frames").read_text() == "new"
 
 
-def test_directory_that_was_removed_is_made_again_and_private(tmp_path: Path) -> None:
-    place = BusDirectory(tmp_path / "bus")
-    assert [path.stat().st_mode & 0o777 for path in (tmp_path / "bus", place.directory)] == [
+def test_directories_are_private(tmp_path: Path) -> None:
+    consumer = BusDirectory(tmp_path / "bus")
+    assert [each.stat().st_mode & 0o777 for each in (tmp_path / "bus", consumer.path)] == [
         0o700,
         0o700,
     ]
 
 
 def test_link_that_was_removed_is_noticed(tmp_path: Path) -> None:
-    place = BusDirectory(tmp_path)
-    place.take_over()
-    assert place.found()
+    consumer = BusDirectory(tmp_path)
+    consumer.take_over()
+    assert consumer.found()
     current(tmp_path).unlink()
-    assert not place.found()
+    assert not consumer.found()

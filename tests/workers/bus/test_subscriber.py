@@ -1,4 +1,4 @@
-"""The bus over real sockets: nothing is lost in silence, whatever is dropped or restarted."""
+"""Both ends of the bus over real sockets: no gap goes unnoticed, whatever drops or restarts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import pytest
 from energyws.protocol.position import Position, from_offsets
 from energyws.settings import Bus, History
 from energyws.stream.ring import Entry, Ring
-from workers.bus import Publisher, Subscriber
+from workers.bus.publisher import Publisher
+from workers.bus.subscriber import Subscriber
 
 EPOCH = "abcd0123"
 STREAM = "energy"
@@ -26,13 +27,13 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until something is true; the test's deadline ends the wait."""
+    """Wait for a condition; the test's deadline limits the wait."""
     while not condition():
         await asyncio.sleep(0.005)
 
 
 class FakeSink:
-    """A hub that only remembers."""
+    """A hub that keeps what it receives."""
 
     def __init__(self) -> None:
         self.ring: Ring | None = None
@@ -44,7 +45,7 @@ class FakeSink:
     def have(self) -> dict[str, Position | None]:
         return {STREAM: None if self.ring is None else self.ring.head}
 
-    def begin(self, stream: str, floor: Position) -> None:
+    def set_floor(self, stream: str, floor: Position) -> None:
         if self.ring is None or self.ring.epoch != floor.epoch:
             self.restarts += self.ring is not None
             self.ring = Ring(History(), floor)
@@ -85,8 +86,8 @@ class Feed:
             self.ring.append(entry, 0.0)
             self.publisher.publish(STREAM, entry)
 
-    def send_unheard(self, count: int) -> None:
-        """What PUB drops for a subscriber whose queue is full: the sequence goes on."""
+    def send_dropped(self, count: int) -> None:
+        """As if PUB dropped frames for a subscriber whose queue is full: the sequence continues."""
         for entry in self.entries(count):
             self.ring.append(entry, 0.0)
             self.publisher._sequence += 1
@@ -111,7 +112,7 @@ def test_late_subscriber_gets_the_ring_first_and_then_every_frame(tmp_path: Path
         feed = Feed(tmp_path, FAST)
         feed.send(500)
         async with subscriber(tmp_path, FAST) as (sink, resyncs):
-            # Frames keep coming while it joins.
+            # Frames are published while it synchronises.
             while not sink.syncs:
                 feed.send(1)
                 await asyncio.sleep(0)
@@ -124,7 +125,7 @@ def test_late_subscriber_gets_the_ring_first_and_then_every_frame(tmp_path: Path
     run(main)
 
 
-def test_big_ring_comes_in_several_answers(tmp_path: Path) -> None:
+def test_large_ring_comes_in_several_replies(tmp_path: Path) -> None:
     async def main() -> None:
         feed = Feed(tmp_path, FAST)
         feed.send(400, size=10_000)
@@ -142,7 +143,7 @@ def test_gap_in_the_middle_is_filled_before_anything_later(tmp_path: Path) -> No
         async with subscriber(tmp_path, FAST) as (sink, resyncs):
             await until(lambda: sink.syncs == 1)
             feed.send(10)
-            feed.send_unheard(5)
+            feed.send_dropped(5)
             feed.send(10)
             await until(lambda: len(sink.offsets) == 25)
         feed.publisher.close()
@@ -152,26 +153,26 @@ def test_gap_in_the_middle_is_filled_before_anything_later(tmp_path: Path) -> No
     run(main)
 
 
-def test_lost_tail_is_noticed_by_the_heartbeat_alone(tmp_path: Path) -> None:
+def test_dropped_last_frames_are_noticed_by_the_heartbeat(tmp_path: Path) -> None:
     async def main() -> None:
         feed = Feed(tmp_path, FAST)
         async with subscriber(tmp_path, FAST) as (sink, _):
             await until(lambda: sink.syncs == 1)
             feed.send(3)
-            feed.send_unheard(4)
+            feed.send_dropped(4)
             await until(lambda: sink.offsets == list(range(7)))
         feed.publisher.close()
 
     run(main)
 
 
-def test_subscriber_that_stood_still_loses_nothing_to_a_tiny_queue(tmp_path: Path) -> None:
+def test_subscriber_that_does_not_read_loses_nothing_to_a_tiny_queue(tmp_path: Path) -> None:
     async def main() -> None:
         tiny = Bus(heartbeat_seconds=0.02, high_watermark_frames=10)
         feed = Feed(tmp_path, tiny)
         async with subscriber(tmp_path, tiny) as (sink, resyncs):
             await until(lambda: sink.syncs == 1)
-            # One turn of the loop: nobody reads while 5,000 frames go out.
+            # In one turn of the loop: no frame is read meanwhile.
             feed.send(5_000)
             time.sleep(0.05)
             await until(lambda: len(sink.offsets) == 5_000)
@@ -190,21 +191,21 @@ def test_new_publisher_on_the_same_log_continues_without_gap_or_repeat(tmp_path:
             feed.send(20)
             await until(lambda: len(sink.offsets) == 20)
             feed.publisher.close()
-            heir = Feed(tmp_path, FAST)
-            # It has read back from before the place where the other one ended, and further.
-            for entry in heir.entries(30):
-                heir.ring.append(entry, 0.0)
-            heir.publisher.break_run()
-            heir.send(5)
+            successor = Feed(tmp_path, FAST)
+            # It has read back from before the other one's end, and further.
+            for entry in successor.entries(30):
+                successor.ring.append(entry, 0.0)
+            successor.publisher.break_run()
+            successor.send(5)
             await until(lambda: len(sink.offsets) == 35)
-            heir.publisher.close()
+            successor.publisher.close()
         assert sink.offsets == list(range(35))
         assert sink.gaps == []
 
     run(main)
 
 
-def test_new_publisher_that_remembers_too_little_is_owned_up_to(tmp_path: Path) -> None:
+def test_new_publisher_whose_ring_starts_too_late_is_a_gap(tmp_path: Path) -> None:
     async def main() -> None:
         feed = Feed(tmp_path, FAST)
         async with subscriber(tmp_path, FAST) as (sink, _):
@@ -212,19 +213,19 @@ def test_new_publisher_that_remembers_too_little_is_owned_up_to(tmp_path: Path) 
             feed.send(20)
             await until(lambda: len(sink.offsets) == 20)
             feed.publisher.close()
-            heir = Feed(tmp_path, FAST, History(max_frames=4))
-            for entry in heir.entries(50):
-                heir.ring.append(entry, 0.0)
-            heir.publisher.break_run()
+            successor = Feed(tmp_path, FAST, History(max_frames=4))
+            for entry in successor.entries(50):
+                successor.ring.append(entry, 0.0)
+            successor.publisher.break_run()
             await until(lambda: len(sink.offsets) == 24)
-            heir.publisher.close()
+            successor.publisher.close()
         assert sink.gaps == [(20, 46)]
         assert sink.offsets[-4:] == [46, 47, 48, 49]
 
     run(main)
 
 
-def test_stream_that_is_not_there_yet_comes_with_the_next_run(tmp_path: Path) -> None:
+def test_stream_without_a_topic_comes_with_the_run_after_it_is_found(tmp_path: Path) -> None:
     async def main() -> None:
         feed = Feed(tmp_path, FAST)
         feed.rings.clear()
