@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from energyws.logs.events import LIBRARY_EVENT
+from energyws.logs.formats import LIBRARY_EVENT
 from tests.log_calls import ROOT, Call, log_calls
 
 PAGE = (ROOT / "docs" / "logs.md").read_text()

@@ -25,7 +25,7 @@ from typing import Any, Final, NoReturn, ParamSpec
 import uvloop
 
 from energyws.errors import BootError, ExitCode
-from energyws.logs import events, rate_limit
+from energyws.logs import events, rate_limit, writer
 from energyws.process.board import Board, Field, Row, State
 from energyws.process.control_messages import (
     Adopt,
@@ -98,7 +98,7 @@ class Runtime:
             case Adopt(settings):
                 self._adopt(settings)
             case Write(form):
-                events.adjust(form, self.name)
+                writer.adjust(form, self.name)
                 self.settings = replace(self.settings, log=form)
 
     def _adopt(self, settings: Settings) -> None:
@@ -108,7 +108,7 @@ class Runtime:
             self.row.add(Field.RELOADS_REFUSED)
             _log.error("reload refused: going on as before", reason=error)
             return
-        events.adjust(settings.log, self.name)
+        writer.adjust(settings.log, self.name)
         self.settings = settings
         self.row.add(Field.RELOADS)
 
@@ -126,7 +126,7 @@ def run(
     # SIGABRT, by which the supervisor asks a child that hangs where it stands, and crashes in C.
     faulthandler.enable(options.stacks_fd)
     settings = read_settings(options.settings_fd)
-    events.configure(settings.log, options.name)
+    writer.configure(settings.log, options.name)
     board = Board(options.board_fd)
     row = board.row(options.row)
     row[Field.PID] = os.getpid()

@@ -46,8 +46,10 @@ from energyws.control.reload.reloader import Reloader
 from energyws.control.sd_notify import manager
 from energyws.control.terminal import Terminal
 from energyws.errors import BootError, ExitCode
-from energyws.logs.events import Log, Recent, adjust
+from energyws.logs.events import Log
 from energyws.logs.rate_limit import flush_suppressed
+from energyws.logs.recent import Recent
+from energyws.logs.writer import adjust
 from energyws.process.board import Board, Field
 from energyws.process.control_messages import Leave
 from energyws.settings import MAX_WORKERS, Level, Settings

@@ -37,7 +37,7 @@ EXCEPTIONS: Final = {
     ("workers/runtime.py", "_leave_now"): "ends the process",
     ("workers/runtime.py", "create_task"): "is the guard",
     ("workers/websocket/process.py", "create_task"): "waits for an event only",
-    ("energyws/logs/events.py", "self._write"): "goes on whatever happens",
+    ("energyws/logs/writer.py", "self._write"): "goes on whatever happens",
     ("energyws/control/admin/server.py", "self._serve"): "goes on whatever happens",
     (
         "energyws/control/children/children.py",
@@ -99,7 +99,7 @@ def later(path: Path) -> Iterator[tuple[str, bool]]:
 def test_whatever_a_loop_or_a_thread_calls_is_guarded() -> None:
     unguarded = {
         (str(path.relative_to(ROOT)), name)
-        for pattern in ("workers/*.py", "energyws/logs/events.py", "energyws/control/*.py")
+        for pattern in ("workers/*.py", "energyws/logs/writer.py", "energyws/control/*.py")
         for path in sorted(ROOT.glob(pattern))
         for name, guarded in later(path)
         if not guarded

@@ -16,7 +16,7 @@ from energyws.control.children.children import Children
 from energyws.control.children.status import Status, keys_fetched, usage_of, waits_of
 from energyws.control.policy import readiness
 from energyws.control.policy.fleet import Fleet
-from energyws.logs.events import Recent
+from energyws.logs.recent import Recent
 from energyws.process.board import Field, Row, State
 from energyws.version import installed
 

@@ -146,10 +146,10 @@ def test_a_look_that_fails_ends_the_process_and_is_told_once() -> None:
     # An exception that nobody thought of, in a thread that the process cannot do without.
     script = (
         "import threading\n"
-        "from energyws.logs import events\n"
+        "from energyws.logs import writer\n"
         "from energyws.settings import Kafka, Logging\n"
         "from workers.consumer.discovery import Discovery\n"
-        "events.configure(Logging(), 'consumer')\n"
+        "writer.configure(Logging(), 'consumer')\n"
         "class Admin:\n"
         "    def list_topics(self, name, timeout): raise ZeroDivisionError('by whom?')\n"
         "nothing = lambda *_: None\n"
