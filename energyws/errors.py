@@ -1,6 +1,6 @@
-"""What can go wrong, as values: exit codes, close codes and the error codes that clients see.
+"""Errors as values: exit codes, WebSocket closes, and the error codes that clients receive.
 
-The tables here are the single source of `docs/protocol.md`; a test holds the two together.
+The tables of `docs/protocol.md` are those of this file; a test compares them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ class EnergywsError(Exception):
     """Root of every error that energyws raises on purpose."""
 
 
-# What is at fault where a configuration cannot be used: itself, or a file that it names.
+# Why a configuration cannot be used: its own keys, or a certificate or secret file that it names.
+# Here because ConfigError carries it and workers report it, which import no control package.
 FaultKind = Literal["configuration", "certificate", "secret"]
 
 
 class ConfigError(EnergywsError):
-    """A configuration that cannot be run; `problems` holds every fault found, one line each."""
+    """A configuration that cannot be used. `problems`: every fault, one line each."""
 
     def __init__(self, problems: list[str], faulty: FaultKind = "configuration") -> None:
         super().__init__("\n".join(problems))
@@ -28,14 +29,14 @@ class ConfigError(EnergywsError):
 
 
 class BootError(EnergywsError):
-    """A process that cannot start, and could not if it were started again."""
+    """A process that cannot start, and would fail the same way if it were started again."""
 
 
 class ExitCode(IntEnum):
     """Process exit codes of the supervisor and of its children.
 
-    The supervisor never restarts a child that left with `CONFIG` or `BOOT`: what is wrong
-    would be wrong again (gunicorn's WORKER_BOOT_ERROR is the precedent).
+    The supervisor does not restart a child that exits with `CONFIG` or `BOOT`: it would fail the
+    same way again (gunicorn's WORKER_BOOT_ERROR is the precedent).
     """
 
     OK = 0
@@ -48,10 +49,10 @@ class ExitCode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """A WebSocket close (RFC 6455 section 7.4): its code, its reason and whether to come back.
+    """A WebSocket close (RFC 6455 section 7.4).
 
-    `retry` is what a client should do: True, reconnect with backoff and resume; False, the same
-    attempt would fail again.
+    retry: True, the client should reconnect with backoff and resume; False, the same attempt would
+    fail again.
     """
 
     code: int
@@ -96,10 +97,10 @@ CLOSES: Final = (
 class ErrorCode:
     """One `code` of an `error` or `notice` message.
 
-    status: the HTTP status when the connection is refused with it, else 0.
-    close: the close that follows it, None where the connection is kept.
-    notice: sent as a `notice`, because it passes by itself or calls for no more than coming back.
-    Pages show an alarm at any `error`; a client without fault must not get one.
+    status: the HTTP status of a connection that is refused with it; 0 where none is.
+    close: the close that follows it; None where the connection is kept.
+    notice: sent as a `notice`, because it passes by itself or the client only has to reconnect. Web
+    pages raise an alarm at any `error`, so a client that did nothing wrong must not receive one.
     """
 
     code: str
@@ -192,23 +193,3 @@ ERROR_CODES: Final = (
     HISTORY_UNAVAILABLE,
     RATE_LIMITED,
 )
-
-# Why a token lets nobody in, as logs and metrics name it.
-TokenReason = Literal[
-    "missing",
-    "malformed",
-    "too_long",
-    "algorithm",
-    "signature",
-    "issuer",
-    "audience",
-    "claims",
-    "expired",
-    "not_yet_valid",
-    "unknown_key",
-    "keys_unavailable",
-]
-
-# Which claim is wrong, where the reason is a claim. streams: the one that auth.streams_claim names;
-# scope: `scope` or `scp`.
-TokenClaim = Literal["sub", "exp", "nbf", "iat", "streams", "scope"]
