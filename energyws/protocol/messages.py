@@ -265,16 +265,16 @@ def subscribed(streams: dict[str, Subscribed]) -> bytes:
     """The frame that answers `subscribe`."""
     positions: dict[str, dict[str, object]] = {}
     for name, state in streams.items():
-        told: dict[str, object] = {"position": state.position}
+        fields: dict[str, object] = {"position": state.position}
         if state.recovered is not None:
-            told |= {"recovered": state.recovered, "replayed": state.replayed}
+            fields |= {"recovered": state.recovered, "replayed": state.replayed}
         if state.reason is not None:
-            told |= {
+            fields |= {
                 "reason": state.reason.value,
                 "earliest": state.earliest,
                 "missing": state.missing,
             }
-        positions[name] = told
+        positions[name] = fields
     return frame.text({"type": "subscribed", "streams": list(streams), "positions": positions})
 
 

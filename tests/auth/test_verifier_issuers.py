@@ -242,11 +242,11 @@ def test_each_type_of_key_verifies_its_own_algorithm(world: World, kid: str) -> 
     assert BY_ISSUER.verify(nameless, world.keys, now=NOW) == expected
 
 
-@pytest.mark.parametrize("told", [{}, {"alg": "EdDSA"}, {"alg": "Ed25519"}])
+@pytest.mark.parametrize("named", [{}, {"alg": "EdDSA"}, {"alg": "Ed25519"}])
 @pytest.mark.parametrize("alg", ["EdDSA", "Ed25519"])
-def test_ed25519_has_two_names(world: World, told: dict[str, str], alg: str) -> None:
+def test_ed25519_has_two_names(world: World, named: dict[str, str], alg: str) -> None:
     # Ed25519 by RFC 9864 section 2.2, EdDSA by RFC 8037.
-    keys = {ALICE: parse_jwks(jwks(jwk(world.ed.public_key(), kid="ed", **told)))}
+    keys = {ALICE: parse_jwks(jwks(jwk(world.ed.public_key(), kid="ed", **named)))}
     token = forge({"alg": alg, "kid": "ed"}, ALICES, by(world.ed, "EdDSA"))
 
     assert BY_ISSUER.verify(token, keys, now=NOW).issuer == ALICE

@@ -220,7 +220,7 @@ BUILT: dict[str, tuple[Callable[[], bytes], bytes]] = {
             b'"reason":"LAGGED"}'
         ),
     ),
-    "lagged, nobody knows how much": (
+    "lagged by an unknown number": (
         lambda: frame.lagged("energy", None, None, "7f-9.6", "EPOCH_CHANGED"),
         (
             b'{"type":"lagged","stream":"energy","missed":null,"from":null,"to":"7f-9.6",'

@@ -456,7 +456,7 @@ BADLY_ASKED = {
         f"subscribe=a&resume=b:{ID}",
         "`resume` names 'b', which `streams` does not",
     ),
-    "resume of nobody's": (
+    "resume without its stream": (
         f"subscribe=a,b&resume={ID}",
         "`resume` must be `stream:id` where streams are several",
     ),
