@@ -20,12 +20,12 @@ FaultKind = Literal["configuration", "certificate", "secret"]
 
 
 class ConfigError(EnergywsError):
-    """A configuration that cannot be used. `problems`: every fault, one line each."""
+    """A configuration that cannot be used. problems: every fault, one line each."""
 
-    def __init__(self, problems: list[str], faulty: FaultKind = "configuration") -> None:
+    def __init__(self, problems: list[str], kind: FaultKind = "configuration") -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-        self.faulty: Final = faulty
+        self.kind: Final = kind
 
 
 class BootError(EnergywsError):

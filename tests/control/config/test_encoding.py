@@ -35,7 +35,7 @@ def test_secret_in_utf_16_is_refused_as_such(tmp_path: Path, encoding: str) -> N
         secret_in(tmp_path, SECRET.encode(encoding))
     (problem,) = refused.value.problems
     assert problem.endswith(": it is not UTF-8 but, by its bytes, UTF-16: save it as UTF-8")
-    assert refused.value.faulty == "secret"
+    assert refused.value.kind == "secret"
 
 
 @pytest.mark.parametrize(

@@ -501,7 +501,7 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
     now.write_text("", encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         load.load(path, env={})
-    assert caught.value.faulty == "secret"
+    assert caught.value.kind == "secret"
     empty, unreadable = caught.value.problems
     assert empty.startswith("auth.jwt_secret_file: ")
     assert empty.endswith(" is empty")
