@@ -75,22 +75,8 @@ TOKEN_EXPIRED_CLOSE: Final = Close(4401, "token expired", False)
 FORBIDDEN_CLOSE: Final = Close(4403, "forbidden", False)
 UNAVAILABLE_CLOSE: Final = Close(4503, "try again later", True)
 
-CLOSES: Final = (
-    NORMAL,
-    PROTOCOL_VIOLATION,
-    INVALID_TEXT,
-    INVALID_DEFLATE,
-    TOO_MANY_MESSAGES,
-    TOO_BIG,
-    INTERNAL,
-    RESTART,
-    NO_PONG,
-    SLOW,
-    UNAUTHORIZED_CLOSE,
-    TOKEN_EXPIRED_CLOSE,
-    FORBIDDEN_CLOSE,
-    UNAVAILABLE_CLOSE,
-)
+# All of the above, in the order of docs/protocol.md.
+CLOSES: Final = tuple(each for each in list(globals().values()) if isinstance(each, Close))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,29 +153,5 @@ HISTORY_UNAVAILABLE: Final = ErrorCode(
 )
 RATE_LIMITED: Final = ErrorCode("RATE_LIMITED", "Too many messages", 0, TOO_MANY_MESSAGES)
 
-ERROR_CODES: Final = (
-    UNAUTHORIZED,
-    TOKEN_EXPIRED,
-    TOKEN_EXPIRING,
-    FORBIDDEN_ORIGIN,
-    FORBIDDEN_STREAM,
-    NOT_FOUND,
-    UPGRADE_REQUIRED,
-    BAD_REQUEST,
-    METHOD_NOT_ALLOWED,
-    URI_TOO_LONG,
-    HEADERS_TOO_LARGE,
-    NOT_IMPLEMENTED,
-    VERSION_NOT_SUPPORTED,
-    TOO_MANY_CONNECTIONS,
-    SHUTTING_DOWN,
-    KEYS_UNAVAILABLE,
-    INTERNAL_ERROR,
-    BAD_JSON,
-    BAD_MESSAGE,
-    UNKNOWN_TYPE,
-    UNKNOWN_STREAM,
-    STREAM_UNAVAILABLE,
-    HISTORY_UNAVAILABLE,
-    RATE_LIMITED,
-)
+# All of the above, in the order of docs/protocol.md.
+ERROR_CODES: Final = tuple(each for each in list(globals().values()) if isinstance(each, ErrorCode))

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from websockets.frames import EXTERNAL_CLOSE_CODES
 
-from energyws import errors
 from energyws.errors import (
     CLOSES,
     ERROR_CODES,
@@ -33,16 +32,6 @@ def documented(section: str) -> list[list[str]]:
     body, _, _ = rest.partition("\n## ")
     rows = [line.strip("|").split("|") for line in body.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in row] for row in rows[2:]]
-
-
-def test_close_table_is_complete() -> None:
-    assert {value for value in vars(errors).values() if isinstance(value, Close)} == set(CLOSES)
-
-
-def test_error_table_is_complete() -> None:
-    named = {value for value in vars(errors).values() if isinstance(value, ErrorCode)}
-
-    assert named == set(ERROR_CODES)
 
 
 def test_close_reasons_are_unique() -> None:
