@@ -114,12 +114,7 @@ class Fanout:
     """
 
     def __init__(
-        self,
-        name: str,
-        ring: Ring,
-        log: ChunkSource,
-        row: Row,
-        shrink: Compressor | None = None,
+        self, name: str, ring: Ring, log: ChunkSource, row: Row, shrink: Compressor | None = None
     ) -> None:
         self.name = name
         self.ring = ring
