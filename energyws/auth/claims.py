@@ -9,13 +9,7 @@ import json
 import math
 from typing import Any, Final, Literal
 
-from energyws.errors import (
-    KEYS_UNAVAILABLE,
-    TOKEN_EXPIRED,
-    UNAUTHORIZED,
-    EnergywsError,
-    ErrorCode,
-)
+from energyws.errors import KEYS_UNAVAILABLE, TOKEN_EXPIRED, UNAUTHORIZED, EnergywsError, ErrorCode
 from energyws.settings import Auth
 
 # Why a token is refused, as logs and metrics name it.

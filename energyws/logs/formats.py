@@ -26,11 +26,13 @@ def formatter(settings: Logging, process: str) -> logging.Formatter:
     return JsonFormatter(process) if settings.format == "json" else TextFormatter(process)
 
 
-class TextFormatter(logging.Formatter):
+class _Formatter(logging.Formatter):
     def __init__(self, process: str) -> None:
         super().__init__()
         self._process = process
 
+
+class TextFormatter(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
         event, fields = _event(record)
         time = rfc3339(int(record.created * 1000))
@@ -44,11 +46,7 @@ class TextFormatter(logging.Formatter):
         return line
 
 
-class JsonFormatter(logging.Formatter):
-    def __init__(self, process: str) -> None:
-        super().__init__()
-        self._process = process
-
+class JsonFormatter(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
         event, fields = _event(record)
         line: dict[str, object] = {

@@ -74,7 +74,7 @@ class Request:
 
         Never with HTTP/1.0, even with `Connection: keep-alive`.
         """
-        return self.minor > 0 and not self.has_body and "close" not in self.options()
+        return self.minor > 0 and not self.has_body and "close" not in self.tokens("Connection")
 
     @property
     def has_body(self) -> bool:
@@ -83,10 +83,6 @@ class Request:
             "Transfer-Encoding" in self.headers
             or self.headers.get("Content-Length", "0").strip("0") != ""
         )
-
-    def options(self) -> set[str]:
-        """The options of the Connection field, in lower case."""
-        return self.tokens("Connection")
 
     def tokens(self, name: str) -> set[str]:
         """The members of a comma-separated field, in lower case."""

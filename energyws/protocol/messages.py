@@ -27,13 +27,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from energyws.errors import (
-    BAD_JSON,
-    BAD_MESSAGE,
-    UNKNOWN_TYPE,
-    EnergywsError,
-    ErrorCode,
-)
+from energyws.errors import BAD_JSON, BAD_MESSAGE, UNKNOWN_TYPE, EnergywsError, ErrorCode
 from energyws.protocol import frame
 
 # Far more than any configuration has streams; bounds the work of one message.

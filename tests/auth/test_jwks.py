@@ -7,23 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ec import (
-    SECP384R1,
-)
+from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1
 from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_ec
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energyws.auth.jwks import MAX_JWKS_BYTES, MAX_KEYS, BadKeys, parse_jwks
-from tests.auth.tokens import (
-    OCT,
-    World,
-    any_json,
-    b64,
-    jwk,
-    jwks,
-)
+from tests.auth.tokens import OCT, World, any_json, b64, jwk, jwks
 
 
 def small_rsa() -> Any:

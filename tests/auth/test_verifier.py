@@ -16,9 +16,7 @@ from hypothesis import strategies as st
 
 from energyws.auth.claims import TokenReason, TokenRefused
 from energyws.auth.verifier import Principal, Verifier, mint
-from energyws.errors import (
-    BootError,
-)
+from energyws.errors import BootError
 from energyws.protocol.messages import MAX_TOKEN_BYTES
 from energyws.settings import Auth
 from tests.auth.tokens import (

@@ -17,9 +17,7 @@ from jwt.algorithms import RSAAlgorithm
 from energyws.auth.claims import TokenReason, TokenRefused
 from energyws.auth.jwks import BadKeys, parse_jwks
 from energyws.auth.verifier import MAX_TRIED, Principal
-from energyws.errors import (
-    KEYS_UNAVAILABLE,
-)
+from energyws.errors import KEYS_UNAVAILABLE
 from tests.auth.tokens import (
     ALICE,
     ALICES,
