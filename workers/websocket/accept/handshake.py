@@ -223,7 +223,8 @@ def max_descriptor() -> int:
 
 def _check_upgrade(request: Request) -> None:
     headers = request.headers
-    upgrades = "upgrade" in request.tokens("Connection") and "websocket" in request.tokens("Upgrade")
+    connection, upgrade = request.tokens("Connection"), request.tokens("Upgrade")
+    upgrades = "upgrade" in connection and "websocket" in upgrade
     # RFC 6455 section 4.1: GET, and HTTP/1.1 or higher.
     if not upgrades or request.method != "GET" or request.minor < 1:
         raise Refusal(UPGRADE_REQUIRED)
