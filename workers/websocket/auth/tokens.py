@@ -49,16 +49,17 @@ class Tokens:
         return able
 
     def check(self, token: str) -> Principal:
-        """The token's principal, or TokenRefused: `unsettled` if it may be good all the same."""
+        """The token's principal, or TokenRefused: `keys_pending` if it may be good all the same."""
         known = self._keys.known
         try:
             return self._verifier.verify(token, known.keys, now=time.time())
         except TokenRefused as refused:
-            if refused.issuer is not None and refused.doubt is not None:
+            if refused.issuer is not None and refused.unknown_key is not None:
                 fetch = known.fetches.get(refused.issuer)
                 began = None if fetch is None else fetch.began
                 now = time.monotonic()
-                refused.unsettled = not self._doubts.settled(refused.doubt, began, now)
+                confirmed = self._doubts.is_confirmed(refused.unknown_key, began, now)
+                refused.keys_pending = not confirmed
                 # After the doubt was noted: a fetch that begins from now on counts for it.
                 self._keys.refresh_soon(refused.issuer)
             TOKEN_REFUSALS.count(self._row, refused.reason, refused.claim or "")

@@ -26,7 +26,7 @@ from typing import Final, Protocol
 from energyws.process.board import Field, Row
 from energyws.process.counters import AGE, FANOUT, RESUMES
 from energyws.protocol import frame
-from energyws.protocol.deflate import Shrinker
+from energyws.protocol.deflate import Compressor
 from energyws.protocol.messages import OnLag, Subscribe, Subscribed, Unrecovered
 from energyws.protocol.position import Position, from_offsets
 from energyws.stream.fair_queue import QueueFull
@@ -114,7 +114,7 @@ class Fanout:
     """
 
     def __init__(
-        self, name: str, ring: Ring, log: ChunkSource, row: Row, shrink: Shrinker | None = None
+        self, name: str, ring: Ring, log: ChunkSource, row: Row, shrink: Compressor | None = None
     ) -> None:
         self.name = name
         self.ring = ring

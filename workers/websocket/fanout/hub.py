@@ -12,7 +12,7 @@ from typing import Final
 from energyws.errors import BAD_MESSAGE
 from energyws.logs.events import Log
 from energyws.process.board import Field, Row
-from energyws.protocol.deflate import Shrinker
+from energyws.protocol.deflate import Compressor
 from energyws.protocol.messages import BadClientMessage, Subscribe
 from energyws.protocol.position import Position
 from energyws.settings import History
@@ -62,7 +62,7 @@ class Hub:
         self._fanouts: dict[str, Fanout] = {}
         # Over the same rings, for clients that take compressed frames: from the first of them on.
         self._compressed: dict[str, Fanout] = {}
-        self._shrink = Shrinker(SHRUNK_BYTES)
+        self._shrink = Compressor(SHRUNK_BYTES)
         # Whose first turn it is rotates.
         self._order: deque[Fanout] = deque()
         self._scheduled = False

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energyws.process.board import Board, Field
-from energyws.protocol.deflate import Shrinker, inflate
+from energyws.protocol.deflate import Compressor, inflate
 from energyws.protocol.frame import DataFrames
 from energyws.protocol.messages import OnLag, Subscribe, Subscribed
 from energyws.protocol.position import Position, from_offsets
@@ -142,7 +142,7 @@ class Bench:
         self.limits = History(max_frames=max_frames)
         self.log = FakeLog()
         ring = Ring(self.limits, from_offsets(EPOCH, [0, 0]))
-        shrink = Shrinker(2_000) if compressed else None
+        shrink = Compressor(2_000) if compressed else None
         self.fanout = Fanout("energy", ring, self.log, self.row, shrink)
         self.sent = 0
         self.now = 0.0
