@@ -313,7 +313,7 @@ class Listener:
         if (error := opening.exception()) is not None:
             self._entered(greeting)
             # A TLS handshake that failed or took too long: the client's business.
-            self._limited.debug("no connection came about", reason=type(error).__name__)
+            self._limited.debug("TLS handshake failed", reason=type(error).__name__)
 
     def _entered(self, one: object) -> None:
         self._entering.discard(one)

@@ -193,7 +193,7 @@ class HistoryClient:
                 self._turns.join(wait[0].subject, wait, weight)
             except QueueFull:
                 self._limited.warning(
-                    "the log is asked for too much: sending clients away",
+                    "too many history requests: disconnecting clients",
                     subject=wait[0].subject,
                     stream=wait[1],
                     waiting=len(self._turns),
