@@ -50,7 +50,7 @@ from bench.service import percentile, report
 from energyws.auth.verifier import mint
 from energyws.control.admin.client import AdminClient
 from energyws.settings import Admin
-from energyws.testing.service import config as service_config
+from energyws.testing import config as service_config
 
 PATIENCE_SECONDS: Final = 60.0
 RECORD_BYTES: Final = 440

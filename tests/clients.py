@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import orjson
 from websockets.sync.client import ClientConnection, connect
 
-from energyws.testing.service import Service, token
+from energyws.testing import Service, token
 
 PATIENCE_SECONDS = 20.0
 

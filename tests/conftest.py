@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from energyws.testing import Broker, Records, Service, any_broker, config
 from energyws.testing.embedded_broker import EmbeddedBroker
-from energyws.testing.service import Broker, Records, Service, any_broker, config
 from tests.control.supervised import Run, Supervised
 from tests.testing.readers import Readers
 

@@ -26,7 +26,7 @@ import orjson
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from energyws.testing.service import (
+from energyws.testing import (
     PATIENCE_SECONDS,
     Broker,
     Records,

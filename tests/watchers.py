@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import Any, Self
 
 from energyws.client import Client, Gap
-from energyws.testing.service import PARTITIONS, PATIENCE_SECONDS, eventually, token
+from energyws.testing import PARTITIONS, PATIENCE_SECONDS, eventually, token
 
 
 class Watchers:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.record import PARTITIONS
+from energyws.testing import Embedded, ExternalBroker
 from energyws.testing.broker_process import BrokerProcess
 from energyws.testing.kafka_broker import KafkaBroker
 from energyws.testing.proxy import TcpProxy
-from energyws.testing.service import Embedded, Real
 
 _SETTLE_SECONDS: Final = 30.0
 
@@ -72,7 +72,7 @@ class EmbeddedHandle:
         self._process.call("advertise", host="127.0.0.1", port=self.proxy.port)
 
 
-class KafkaHandle(Real):
+class KafkaHandle(ExternalBroker):
     """Apache Kafka, one node, on a stable port."""
 
     kind = "kafka"

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Final, Self
 
-from energyws.testing.service import token
+from energyws.testing import token
 
 PATIENCE_SECONDS: Final = 20.0
 # SO_LINGER with no time to linger: close() sends RST instead of FIN.

@@ -25,9 +25,9 @@ from bench.faults.judge import Verdict, judge
 from bench.faults.producer import Producer
 from bench.faults.service import Service, free_port
 from bench.record import PARTITIONS
+from energyws.testing import config as service_config
+from energyws.testing import token
 from energyws.testing.issuer import Issuer
-from energyws.testing.service import config as service_config
-from energyws.testing.service import token
 
 PATIENCE_SECONDS: Final = 30.0
 # A fault comes at a random moment of so many seconds under traffic.

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from energyws.testing.service import SECRET, Records, Service, Traffic
+from energyws.testing import SECRET, Records, Service, Traffic
 
 ROOT = Path(__file__).parents[2]
 LOCUSTFILE = ROOT / "bench" / "locustfile.py"

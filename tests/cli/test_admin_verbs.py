@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from energyws.testing.service import Service, eventually
+from energyws.testing import Service, eventually
 
 ROOT = Path(__file__).parents[2]
 # As the example has them; nothing that an operator's shell knows.

@@ -20,8 +20,8 @@ from typing import Any, Self
 import pytest
 from websockets.sync.server import ServerConnection
 
+from energyws.testing import Broker, Records, Service, config, eventually, token
 from energyws.testing.proxy import TcpProxy
-from energyws.testing.service import Broker, Records, Service, config, eventually, token
 from tests.cli.test_main import ROOT, energyws
 from tests.client.test_client import Script, subscribed, wait
 

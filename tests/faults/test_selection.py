@@ -12,7 +12,7 @@ import pytest
 from bench.faults.classes import FAULTS
 from bench.faults.fault import Fault, Losses
 from bench.faults.world import World
-from energyws.testing.service import Broker
+from energyws.testing import Broker
 
 _names = itertools.count()
 

@@ -14,7 +14,7 @@ from energyws.protocol.position import Position, from_offsets
 from energyws.settings import Kafka, Settings, Stream
 from energyws.stream.bus_messages import ReadChunks, unpack_chunks, unpack_start
 from energyws.stream.history import FindStart
-from energyws.testing.service import FAST_FETCH, PARTITIONS, Broker, Records
+from energyws.testing import FAST_FETCH, PARTITIONS, Broker, Records
 from workers.consumer import history_server, log_cache
 from workers.consumer.history_server import HistoryServer
 from workers.consumer.librdkafka import client_settings

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from energyws.settings import Kafka
-from energyws.testing.service import FAST_FETCH, PARTITIONS, Broker, Records
+from energyws.testing import FAST_FETCH, PARTITIONS, Broker, Records
 from workers.consumer.librdkafka import client_settings
 from workers.consumer.log_reader import LogReader, Range, RecordsRead, Unreadable
 
