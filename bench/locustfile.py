@@ -39,7 +39,7 @@ from locust.runners import WorkerRunner
 # directory where Locust was started, unless that is the clone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.track import Track
+from bench.kit.track import Track
 from energyws.auth.verifier import mint
 
 ANSWER_SECONDS: Final = 10.0

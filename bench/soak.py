@@ -22,7 +22,7 @@ import psutil
 from bench.faults.brokers import open_broker
 from bench.faults.fault import Fault
 from bench.faults.world import Outcome, World
-from bench.service import report
+from bench.kit.results import save
 
 WORKERS: Final = 3
 NEWCOMER_SECONDS: Final = 5.0
@@ -140,7 +140,7 @@ def main() -> int:
     for key, value in results.items():
         if key != "samples":
             print(f"{key:20} {value}")
-    report(options.out, results)
+    save(options.out, results)
     return 1 if results["problems"] else 0
 
 

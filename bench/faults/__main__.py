@@ -27,7 +27,7 @@ from bench.faults.classes import FAULTS
 from bench.faults.fault import Fault, Skip
 from bench.faults.table import Result, markdown
 from bench.faults.world import Broker, Outcome, World
-from bench.service import report
+from bench.kit.results import save
 
 _KINDS: Final = {
     "embedded": ("embedded",),
@@ -147,7 +147,7 @@ def main() -> int:
             print(markdown(results), end="")
         else:
             Path(options.markdown).write_text(markdown(results))
-    report(
+    save(
         options.out,
         {
             "seed": options.seed,

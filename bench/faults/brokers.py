@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from bench.record import PARTITIONS
+from bench.kit.record import PARTITIONS
 from energyws.testing import Embedded, ExternalBroker
 from energyws.testing.broker_process import BrokerProcess
 from energyws.testing.kafka_broker import KafkaBroker

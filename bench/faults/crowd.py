@@ -21,7 +21,7 @@ import uvloop
 
 from bench.faults.ledger import Ledger
 from bench.faults.record import check
-from bench.record import PARTITIONS
+from bench.kit.record import PARTITIONS
 from energyws.client import Client, Gap, Message
 from energyws.protocol.position import BadPosition, parse
 

@@ -11,7 +11,7 @@ from confluent_kafka import Producer as KafkaProducer
 
 from bench.faults.judge import Facts
 from bench.faults.record import build
-from bench.record import PARTITIONS
+from bench.kit.record import PARTITIONS
 
 _TICK_SECONDS: Final = 0.005
 _CLOSE_SECONDS: Final = 10.0

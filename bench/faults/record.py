@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Any, Final
 
-from bench.record import head
+from bench.kit.record import head
 
 _CHECKSUM: Final = len(',"pad":"","crc":"01234567"}')
 

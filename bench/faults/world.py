@@ -24,7 +24,7 @@ from bench.faults.fault import Fault, Skip
 from bench.faults.judge import Verdict, judge
 from bench.faults.producer import Producer
 from bench.faults.service import Service, free_port
-from bench.record import PARTITIONS
+from bench.kit.record import PARTITIONS
 from energyws.testing import config as service_config
 from energyws.testing import token
 from energyws.testing.issuer import Issuer

@@ -2,17 +2,15 @@
 
     python -m bench.metrics              2,000 clients, 440 B, 40,000 and 2,000,000 deliveries/s
 
-Two services with clients of their own take turns: one as shipped, asked for /metrics once a
-second, the other without any counters (bench/uncounted.py) and not asked. All CPU time counts.
-Then the first is scraped as fast as it answers, at rest: what one scrape costs the supervisor, and
-whether workers and consumer notice.
+Two services with clients of their own take turns: one as shipped, scraped once a second, the other
+without any counters (bench.metrics.uncounted) and not scraped. All CPU time counts. Then the first
+is scraped as fast as it answers, at rest: what one scrape costs each process.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import statistics
 import sys
 import threading
 import time
@@ -22,8 +20,11 @@ from functools import partial
 from typing import Any, Final
 
 from bench.fanout import deliver
-from bench.record import padded
-from bench.service import Service, Writer, measured, report
+from bench.kit.measuring import measured, medians, spread
+from bench.kit.record import padded
+from bench.kit.results import arguments, save
+from bench.kit.service import MeasuredService
+from bench.kit.writer import Writer
 
 OPENMETRICS: Final = "application/openmetrics-text;version=1.0.0"
 SCRAPE_SECONDS: Final = 1.0
@@ -31,14 +32,14 @@ SCRAPES: Final = 200
 _COSTS: Final = ("worker_us", "consumer_us", "supervisor_us")
 
 
-class Uncounted(Service):
+class Uncounted(MeasuredService):
     """A service that counts nothing."""
 
-    program = "bench.uncounted"
+    program = "bench.metrics.uncounted"
 
 
-def scrape(service: Service) -> int:
-    """Ask once; how many bytes came."""
+def scrape(service: MeasuredService) -> int:
+    """Scrape once; the bytes of the response."""
     url = f"http://127.0.0.1:{service.admin_port}/metrics"
     request = urllib.request.Request(url, headers={"Accept": OPENMETRICS})
     with urllib.request.urlopen(request) as answer:
@@ -46,15 +47,15 @@ def scrape(service: Service) -> int:
 
 
 @contextlib.contextmanager
-def scraped(service: Service) -> Iterator[None]:
-    """Ask again and again during the block, as Prometheus does, only more often."""
+def scraped(service: MeasuredService) -> Iterator[None]:
+    """Scrape during the block, as Prometheus does, only more often."""
     over = threading.Event()
 
-    def ask() -> None:
+    def run() -> None:
         while not over.wait(SCRAPE_SECONDS):
             scrape(service)
 
-    thread = threading.Thread(target=ask)
+    thread = threading.Thread(target=run)
     thread.start()
     yield
     over.set()
@@ -64,12 +65,11 @@ def scraped(service: Service) -> Iterator[None]:
 def compare(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """One row for each load, then one of the scrape alone."""
     with contextlib.ExitStack() as stack:
-        with_metrics = stack.enter_context(Service(options.workers))
+        with_metrics = stack.enter_context(MeasuredService(options.workers))
         without = stack.enter_context(Uncounted(options.workers))
         pairs = []
         for service in (with_metrics, without):
-            load = service.load(options.clients)
-            stack.callback(load.close)
+            load = stack.enter_context(service.load(options.clients))
             writer = Writer(service.brokers, partial(padded, frame_bytes=options.size))
             pairs.append((service, load, writer))
         for deliveries in options.load:
@@ -78,10 +78,8 @@ def compare(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             for _ in range(options.rounds):
                 costs = []
                 for service, load, writer in pairs:
-                    asked = (
-                        scraped(service) if service is with_metrics else contextlib.nullcontext()
-                    )
-                    with asked:
+                    shipped = service is with_metrics
+                    with scraped(service) if shipped else contextlib.nullcontext():
                         costs.append(deliver(service, load, writer, rate, options.seconds))
                 rounds.append(costs)
             yield {
@@ -95,19 +93,16 @@ def compare(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def _ratios(rounds: list[list[dict[str, float]]]) -> dict[str, float]:
     row: dict[str, float] = {}
-    for name in _COSTS:
-        for which, place in (("with", 0), ("without", 1)):
-            values = [costs[place][name] for costs in rounds]
-            row[f"{name}_{which}"] = round(statistics.median(values), 4)
+    for which, place in (("with", 0), ("without", 1)):
+        found = medians([costs[place] for costs in rounds], 4)
+        row |= {f"{name}_{which}": found[name] for name in _COSTS}
     for name, keys in (("worker", _COSTS[:1]), ("service", _COSTS)):
         ratios = [sum(a[k] for k in keys) / sum(b[k] for k in keys) for a, b in rounds]
-        row[f"{name}_ratio"] = round(statistics.median(ratios), 4)
-        row[f"{name}_ratio_min"] = round(min(ratios), 4)
-        row[f"{name}_ratio_max"] = round(max(ratios), 4)
+        row |= spread(f"{name}_ratio", ratios, 4)
     return row
 
 
-def _scrapes(service: Service) -> dict[str, Any]:
+def _scrapes(service: MeasuredService) -> dict[str, Any]:
     processes = service.processes()
     with measured(processes) as rest:
         began = time.monotonic()
@@ -129,24 +124,20 @@ def _scrapes(service: Service) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Run it; the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--clients", type=int, default=2000)
     parser.add_argument("--size", type=int, default=440, help="bytes")
     parser.add_argument("--load", type=float, action="append", help="deliveries a second")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--out", help="write the results here, as JSON")
     options = parser.parse_args()
     options.load = options.load or [40_000, 2_000_000]
     rows = []
     for row in compare(options):
         print(" ".join(f"{name}={value}" for name, value in row.items()), flush=True)
         rows.append(row)
-    report(options.out, {"loads": rows[:-1], "scrape": rows[-1]})
+    save(options.out, {"loads": rows[:-1], "scrape": rows[-1]})
     return 0
 
 

@@ -4,8 +4,8 @@
 
 The service twice, once with clients that do not offer permessage-deflate and once with clients
 that do, and `websockets` broadcasting the same frames, without and with its compression (a context
-for each client, as most servers do it). They take turns. Then, without a network, what one
-message costs and comes to: compressed for all, and with so many contexts in turn.
+for each client, as most servers do it). They take turns. Then, without a network, the cost and the
+size of one message: compressed once for all clients, and once for each, with its own context.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,40 +23,21 @@ from typing import Any, Final
 
 import psutil
 
-from bench.record import PARTITIONS, padded
-from bench.service import Service, Usage, Writer, report
-from bench.tally import Tally
-from energyws.demo.meter import Meter
+from bench.deflate.readings import SIZES, builds
+from bench.kit.line_process import LineProcess
+from bench.kit.listeners import Listeners
+from bench.kit.measuring import measured, medians
+from bench.kit.results import arguments, save
+from bench.kit.service import MeasuredService
+from bench.kit.writer import Writer
 from energyws.protocol.deflate import deflate
 from energyws.protocol.frame import DataFrames
+from energyws.testing.certificates import write_pair
 
-# So many readings of each meter before they begin again: far more than any window holds.
-READINGS: Final = 500
-SIZES: Final = ("440", "real")
-# What `websockets` gives its servers by default: 4 KiB windows.
+# The defaults of `websockets` for servers: 4 KiB windows.
 WINDOW_BITS: Final = 12
 MEMORY_LEVEL: Final = 5
 SOLO_SECONDS: Final = 1.0
-
-
-class Readings:
-    """Records of simulated meters, one a second each: their values change as real ones do."""
-
-    def __init__(self) -> None:
-        now = time.time_ns()
-        meters = [Meter(seed) for seed in range(PARTITIONS)]
-        self._records = [
-            [meter.record(now + number * 10**9) for number in range(READINGS)] for meter in meters
-        ]
-
-    def build(self, partition: int, number: int) -> bytes:
-        """The record."""
-        return self._records[partition][number % READINGS]
-
-
-def builds(size: str) -> Callable[[int, int], bytes]:
-    """What makes the records of a size; of 440 B most are the same letter, which flatters."""
-    return Readings().build if size == "real" else lambda p, n: padded(p, n, 440)
 
 
 class Ours:
@@ -72,27 +52,23 @@ class Ours:
         offer: bool,
     ) -> None:
         server = {} if tls is None else {"tls": tls}
-        service = stack.enter_context(Service(1, server={"compression": True, **server}))
-        path = "/ws/energy?subscribe=energy"
-        self._tally = Tally(
-            service.port, path, clients, service.token, offer=offer, tls=tls is not None
+        service = stack.enter_context(MeasuredService(1, server={"compression": True, **server}))
+        port, secure = service.port, tls is not None
+        self._listeners = stack.enter_context(
+            Listeners(service.token, port=port, clients=clients, offer=offer, tls=secure)
         )
-        stack.callback(self._tally.close)
-        self._tally.ready()
-        # `subscribed` comes first, to each.
-        self._tally.all_have(1)
+        self._listeners.all_have(1)
         self._processes = service.processes()
         self._writer = Writer(service.brokers, build)
         self._clients = clients
 
     def run(self, rate: float, seconds: float) -> dict[str, float]:
         """Microseconds per delivery and per record, bytes per delivery."""
-        processes = {name: self._processes[name] for name in ("worker-0", "consumer")}
-        before = {name: Usage.of(process) for name, process in processes.items()}
-        counts = self._tally.counts()
-        written = self._writer.write(rate, seconds)
-        after = self._tally.all_have(1 + self._writer.sent)
-        used = {name: Usage.of(process).since(before[name]) for name, process in processes.items()}
+        counts = self._listeners.counts()
+        with measured(self._processes) as used:
+            written = self._writer.write(rate, seconds)
+            # `subscribed` is the first frame of each client.
+            after = self._listeners.all_have(1 + self._writer.sent)
         deliveries = written * self._clients
         return {
             "us_per_delivery": used["worker-0"].total / deliveries * 1e6,
@@ -102,7 +78,7 @@ class Ours:
 
 
 class Theirs:
-    """`websockets`' broadcast in a process of its own (bench.each), and its clients."""
+    """`websockets`' broadcast in a process of its own (bench.deflate.each), and its clients."""
 
     def __init__(
         self,
@@ -112,42 +88,29 @@ class Theirs:
         tls: dict[str, str] | None,
         offer: bool,
     ) -> None:
-        command = [sys.executable, "-m", "bench.each", f"--size={size}"]
+        command = [sys.executable, "-m", "bench.deflate.each", f"--size={size}"]
         command += [] if tls is None else [f"--cert={tls['cert']}", f"--key={tls['key']}"]
-        self._process = stack.enter_context(
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = stack.enter_context(LineProcess(command))
+        self._processes = {"server": psutil.Process(self._process.pid)}
+        port, secure = self._process.answer(), tls is not None
+        self._listeners = stack.enter_context(
+            Listeners(port=port, path="/", clients=clients, offer=offer, tls=secure, context=offer)
         )
-        self._usage = psutil.Process(self._process.pid)
-        port = int(self._line())
-        # A pipe that is closed ends it.
-        assert self._process.stdin is not None
-        stack.callback(self._process.stdin.close)
-        self._tally = Tally(port, "/", clients, offer=offer, tls=tls is not None, context=offer)
-        stack.callback(self._tally.close)
-        self._tally.ready()
         self._clients = clients
         self._sent = 0
 
     def run(self, rate: float, seconds: float) -> dict[str, float]:
         """Microseconds and bytes per delivery."""
-        before, counts = Usage.of(self._usage), self._tally.counts()
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{rate} {seconds}\n")
-        self._process.stdin.flush()
-        sent = int(self._line())
-        self._sent += sent
-        after = self._tally.all_have(self._sent)
+        counts = self._listeners.counts()
+        with measured(self._processes) as used:
+            sent = int(self._process.ask(f"{rate} {seconds}"))
+            self._sent += sent
+            after = self._listeners.all_have(self._sent)
         deliveries = sent * self._clients
         return {
-            "us_per_delivery": Usage.of(self._usage).since(before).total / deliveries * 1e6,
+            "us_per_delivery": used["server"].total / deliveries * 1e6,
             "bytes_per_delivery": (after["bytes"] - counts["bytes"]) / deliveries,
         }
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "bench.each has ended: see above"
-        return line
 
 
 def payloads(build: Callable[[int, int], bytes]) -> Iterator[bytes]:
@@ -161,7 +124,7 @@ def payloads(build: Callable[[int, int], bytes]) -> Iterator[bytes]:
 
 
 def solo(build: Callable[[int, int], bytes], contexts: int) -> dict[str, float]:
-    """What compressing alone costs: once for all, and with a context for each client."""
+    """What compressing alone costs: once for all clients, and with a context for each."""
     messages = list(payloads(build))
 
     def timed(compress: Callable[[bytes, int], int], clients: int) -> tuple[float, float]:
@@ -211,11 +174,8 @@ def compare(size: str, tls: dict[str, str] | None, options: argparse.Namespace) 
                 {name: side.run(rate, options.seconds) for name, side in sides.items()}
                 for _ in range(options.rounds)
             ]
-            for name in sides:
-                results[f"{rate:g}/s, {name}"] = {
-                    key: round(statistics.median(each[name][key] for each in rounds), 3)
-                    for key in rounds[0][name]
-                }
+            for name, figures in medians(rounds, 3).items():
+                results[f"{rate:g}/s, {name}"] = figures
             ratios = [
                 each["shared"]["us_per_delivery"] / each["plain"]["us_per_delivery"]
                 for each in rounds
@@ -224,49 +184,24 @@ def compare(size: str, tls: dict[str, str] | None, options: argparse.Namespace) 
     return results
 
 
-def certificate(directory: str) -> dict[str, str]:
-    """A self-signed pair, as the configuration wants it."""
-    cert, key = str(Path(directory, "tls.crt")), str(Path(directory, "tls.key"))
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "1"),
-            *(
-                "-pkeyopt",
-                "ec_paramgen_curve:prime256v1",
-                "-subj",
-                "/CN=127.0.0.1",
-                "-keyout",
-                key,
-                "-out",
-                cert,
-            ),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return {"cert": cert, "key": key}
-
-
 def main() -> int:
-    """Run it; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--clients", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--rate", type=float, action="append", help="default: 20 and 200")
     parser.add_argument("--size", choices=SIZES, action="append", help="default: all")
     parser.add_argument("--tls", action="store_true")
-    parser.add_argument("--out", help="write the results here, as JSON")
     options = parser.parse_args()
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="energyws-bench-") as directory:
-        tls = certificate(directory) if options.tls else None
+        tls = write_pair(Path(directory)) if options.tls else None
         for size in options.size or SIZES:
             alone = {k: round(v, 2) for k, v in solo(builds(size), options.clients).items()}
             results[size] = {"without a network": alone, **compare(size, tls, options)}
             for name, values in results[size].items():
                 print(f"{size:12} {name:28} {values}", flush=True)
-    report(options.out, results)
+    save(options.out, results)
     return 0
 
 

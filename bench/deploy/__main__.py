@@ -45,8 +45,9 @@ from bench.faults.fault import Losses
 from bench.faults.judge import judge
 from bench.faults.producer import Producer
 from bench.faults.service import Service, free_port
-from bench.record import PARTITIONS
-from bench.service import percentile, report
+from bench.kit.measuring import percentile
+from bench.kit.record import PARTITIONS
+from bench.kit.results import save
 from energyws.auth.verifier import mint
 from energyws.control.admin.client import AdminClient
 from energyws.settings import Admin
@@ -399,7 +400,7 @@ def main() -> int:
         "busiest_second": busiest,
         "steps": steps,
     }
-    report(options.out, orjson.loads(orjson.dumps(results)))
+    save(options.out, orjson.loads(orjson.dumps(results)))
     bad = any(step.problems or step.failed or step.newcomers_refused for step in steps)
     return 1 if bad or (options.replicas and busiest > options.ceiling) else 0
 

@@ -1,6 +1,6 @@
-"""The service without its counters, for bench.metrics: what they cost is what this one saves.
+"""The service without its counters, for bench.metrics.
 
-    python -m bench.uncounted serve --config FILE
+    python -m bench.metrics.uncounted serve --config FILE
 
 Its children count nothing that /metrics shows. Heartbeats stay, since the supervisor needs them.
 """
@@ -30,12 +30,12 @@ def _beat_only(row: Row, column: int, amount: int = 1) -> None:
 
 
 def _count_nothing() -> None:
-    for place, name, instead in (
+    for owner, name, instead in (
         (Row, "add", _beat_only),
         (Family, "count", lambda family, row, *labels, amount=1: None),
         (Histogram, "observe", lambda histogram, row, seconds: None),
     ):
-        setattr(place, name, instead)
+        setattr(owner, name, instead)
 
 
 def _command(spec: ChildSpec) -> list[str]:
@@ -51,7 +51,6 @@ def _run_child() -> None:
 
 
 def main() -> int:
-    """Run it; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("serve", choices=["serve"])
     parser.add_argument("--config", type=Path, required=True)

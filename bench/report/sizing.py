@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from bench.advice import BUSIEST_SHARE, cores_used, disagreements, estimate
-from bench.sections import figure, table
-from bench.tune import trial
+from bench.report.tables import figure, table
+from bench.tune.advice import BUSIEST_SHARE, cores_used, disagreements, estimate
+from bench.tune.table import trial
 from energyws.control.host.memory import needed
 from energyws.control.host.shortages import OTHER_DESCRIPTORS, fullest
 from energyws.settings import MIB, Kafka, Server, Settings, Tls

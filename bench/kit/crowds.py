@@ -10,12 +10,12 @@ from typing import Any, Final, Self
 
 import psutil
 
-from bench.load import CLIENTS_PER_ADDRESS, Load
-from bench.service import Service
+from bench.kit.load import CLIENTS_PER_ADDRESS, Load
+from bench.kit.service import MeasuredService
 
 # What a generator or a worker needs besides its clients.
 OTHER_DESCRIPTORS: Final = 500
-# The kernel spreads connections over workers by a hash: the fullest has so much more than the mean.
+# The kernel spreads connections over workers by a hash: the fullest has this multiple of the mean.
 UNEVENNESS: Final = 1.2
 SETTLE_SECONDS: Final = 10.0
 CLIENTS_PER_GENERATOR: Final = 15_000
@@ -23,12 +23,12 @@ _SUMS: Final = ("clients", "frames", "others", "gaps", "duplicates", "checked", 
 
 
 def descriptor_limit() -> int:
-    """How many files a process here may have open, once it has asked for all it may have."""
+    """The number of files that a process may have open here, by its hard limit."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
 def generators(clients: int, limit: int) -> list[int]:
-    """How many clients each generator holds: as few generators as the descriptors allow."""
+    """The clients of each generator: as few generators as the descriptors allow."""
     most = min(CLIENTS_PER_GENERATOR, limit - OTHER_DESCRIPTORS)
     count = math.ceil(clients / most)
     return [clients // count + (number < clients % count) for number in range(count)]
@@ -50,9 +50,9 @@ def merge(counts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 class Crowds:
-    """So many subscribed clients of a service."""
+    """Subscribed clients of a service."""
 
-    def __init__(self, service: Service, clients: int) -> None:
+    def __init__(self, service: MeasuredService, clients: int) -> None:
         self._loads: list[Load] = []
         try:
             # One after the other: connecting is not what is measured.
@@ -85,17 +85,15 @@ class Crowds:
         }
 
     def counts(self, *, restart: bool = False) -> dict[str, Any]:
-        """What all have seen so far; restart: forget the delays afterwards."""
+        """What all have received so far; restart: forget the delays afterwards."""
         return merge([load.counts(restart=restart) for load in self._loads])
 
     def settled(self) -> dict[str, Any]:
-        """Wait until all have the same number of frames, for a while; the counts then."""
+        """Wait for a while until all have the same number of frames; the counts then."""
         deadline = time.monotonic() + SETTLE_SECONDS
-        while True:
-            counts = self.counts()
-            if counts["least"] == counts["most"] or time.monotonic() > deadline:
-                return counts
+        while (counts := self.counts())["least"] < counts["most"] and time.monotonic() < deadline:
             time.sleep(0.2)
+        return counts
 
     def all_have(self, frames: int) -> dict[str, Any]:
         """Wait until every client has at least so many frames; the counts then."""

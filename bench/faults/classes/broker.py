@@ -14,7 +14,7 @@ from bench.faults.fault import Losses, fault
 from bench.faults.process_faults import connects_of, stays
 from bench.faults.strangers import request
 from bench.faults.world import World
-from bench.record import PARTITIONS
+from bench.kit.record import PARTITIONS
 from energyws.testing.proxy import TcpProxy
 
 _EMBEDDED: Final = frozenset({"embedded"})

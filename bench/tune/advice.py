@@ -1,11 +1,11 @@
-"""How many workers: by the cost of a delivery, and from what each count of them showed.
+"""The number of workers: by the cost of a delivery, and from what each count of them showed.
 
-`estimate` is the formula of docs/operations.md, for a load that nobody has tried yet; `advise` is
-the rule of bench.tune, with its reasons. `disagreements` compares the two.
+`estimate` is the formula of docs/operations.md, for a load that was not tried yet; `advise` is the
+rule of bench.tune, with its reasons. `disagreements` compares the two.
 
-A worker is one thread, so what it can take ends at one core; and the cores are shared by workers,
-consumer and, in a measurement on one machine, broker and clients. More workers than needed cost
-memory, and make every record travel once more over the bus.
+A worker is one thread, so one core is its limit; and the cores are shared by workers, consumer and,
+in a measurement on one machine, broker and clients. More workers than needed cost memory, and every
+record crosses the bus once more for each.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-# Of one core, for the busiest worker: what is left takes a reconnecting crowd or a burst.
+# Of one core, for the busiest worker: the rest is for reconnecting clients and bursts.
 BUSIEST_SHARE: Final = 0.6
-# Of all cores: beyond this, delays are those of waiting for a core.
+# Of all cores: beyond this, delays come from waiting for a core.
 MACHINE_SHARE: Final = 0.9
-# Of one core, for a load generator: beyond this, it is what is slow.
+# Of one core, for a load generator: beyond this, the generator itself is slow.
 GENERATOR_SHARE: Final = 0.85
-# A longer p99 than the best one is worth a worker less up to this factor, or this difference.
+# One worker less is worth a p99 that is longer than the best by this factor, or this difference.
 P99_FACTOR: Final = 1.25
 P99_SLACK_MS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What one count of workers showed. Shares are of one core; machine: of all cores.
+    """The figures of one count of workers. Shares are of one core; machine: of all cores.
 
     exact: no client lost a frame or its connection.
     """
@@ -43,7 +43,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """workers: None where no trial can be recommended; warnings: what limits the finding."""
+    """workers: None where none can be recommended. warnings: why the figures may mislead."""
 
     workers: int | None
     reason: str
@@ -51,12 +51,12 @@ class Advice:
 
 
 def cores_used(deliveries_per_second: float, us_per_delivery: float) -> float:
-    """How many cores the workers use together."""
+    """The cores that all workers use together."""
     return deliveries_per_second * us_per_delivery / 1e6
 
 
 def estimate(deliveries_per_second: float, us_per_delivery: float) -> int:
-    """How many workers it takes so that none uses more than BUSIEST_SHARE of its core."""
+    """The fewest workers of which none uses more than BUSIEST_SHARE of a core."""
     return max(1, math.ceil(cores_used(deliveries_per_second, us_per_delivery) / BUSIEST_SHARE))
 
 
@@ -66,10 +66,10 @@ def disagreements(
     trials: Sequence[Trial],
     advised: int | None,
 ) -> list[str]:
-    """Where the formula and a trial of the same load tell different things; empty: nowhere.
+    """Where the formula and trials of the same load differ.
 
-    The formula knows the CPU only: of the trials, too, it is compared with the fewest workers that
-    leave headroom. A quicker p99 may be worth more of them.
+    The formula knows only CPU time, so it is compared with the fewest workers that leave headroom.
+    A shorter p99 may be worth more workers.
     """
     estimated = estimate(deliveries_per_second, us_per_delivery)
     cool = [t.workers for t in trials if t.exact and t.busiest_share <= BUSIEST_SHARE]

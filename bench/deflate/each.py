@@ -1,7 +1,7 @@
-"""`websockets` broadcasting our frames, compressed for each client where it is asked to.
+"""`websockets` broadcasting our frames, compressed for each client that offers it.
 
-Run by bench.deflate: prints its port; for each line "RATE SECONDS" on its input it broadcasts so
-many messages a second for so long, and prints how many; ends with its input.
+Run by bench.deflate: it prints its port. For each line "RATE SECONDS" on its input it broadcasts
+RATE messages a second for SECONDS, and prints how many those were. It ends with its input.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import time
 
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 
-from bench.deflate import SIZES, builds
+from bench.deflate.readings import SIZES, builds
 from energyws.protocol.frame import DataFrames
 
 
 async def main() -> None:
-    """Serve until the input ends."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=SIZES, required=True)
     parser.add_argument("--cert")
