@@ -22,11 +22,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from bench.faults.brokers import open_broker
+from bench.faults.brokers import FaultBroker, open_broker
 from bench.faults.classes import FAULTS
 from bench.faults.fault import Fault, Skip
 from bench.faults.table import Result, markdown
-from bench.faults.world import Broker, Outcome, World
+from bench.faults.verdict import Outcome
+from bench.faults.world import World
 from bench.kit.results import save
 
 _KINDS: Final = {
@@ -37,7 +38,7 @@ _KINDS: Final = {
 _topics = itertools.count()
 
 
-def run_class(fault: Fault, broker: Broker, options: argparse.Namespace) -> Result:
+def run_class(fault: Fault, broker: FaultBroker, options: argparse.Namespace) -> Result:
     """All injections of one class; a World that failed is not used again."""
     outcomes: list[Outcome] = []
     with ExitStack() as stack:
@@ -59,9 +60,9 @@ def run_class(fault: Fault, broker: Broker, options: argparse.Namespace) -> Resu
             except Skip as reason:
                 return Result(fault, broker.kind, outcomes, str(reason))
             except (AssertionError, OSError) as error:
-                outcomes.append(
-                    Outcome(fault.name, broker.kind, repetition, 0, problems=[str(error)])
-                )
+                failed = Outcome(fault=fault.name, broker=broker.kind, repetition=repetition)
+                failed.problems.append(str(error))
+                outcomes.append(failed)
             last = repetition == options.times - 1
             if world is not None and (last or outcomes[-1].problems):
                 outcomes.append(world.settle())
@@ -76,7 +77,7 @@ def run(kind: str, faults: Sequence[Fault], options: argparse.Namespace) -> list
     """All classes on one kind of broker."""
     results: list[Result] = []
     with ExitStack() as stack:
-        shared: Broker | None = None
+        shared: FaultBroker | None = None
         for fault in faults:
             if kind not in fault.brokers:
                 continue

@@ -1,10 +1,8 @@
-"""Bare sockets: what clients do that energyws.client never would."""
+"""Bare sockets, for what energyws.client never does."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import os
 import select
 import socket
 import struct
@@ -12,6 +10,7 @@ import threading
 import time
 from typing import Final, Self
 
+from bench.kit.handshake import bearer, upgrade_request
 from energyws.testing import token
 
 PATIENCE_SECONDS: Final = 20.0
@@ -20,18 +19,13 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _EVERY_SECONDS: Final = 0.02
 
 
-def request(port: int, query: str = "?subscribe=energy") -> bytes:
+def request(query: str = "?subscribe=energy") -> bytes:
     """A handshake with a good token."""
-    key = base64.b64encode(os.urandom(16)).decode()
-    return (
-        f"GET /ws/energy{query} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
-        f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
-        f"Authorization: Bearer {token('stranger')}\r\n\r\n"
-    ).encode()
+    return upgrade_request(f"/ws/energy{query}", bearer(token("stranger"))).encode()
 
 
 def status(connection: socket.socket) -> int:
-    """Read the head of the answer; its status, 0 when the connection ended before."""
+    """Read the head of the response; its status, 0 when the connection ended before."""
     head = b""
     try:
         while not head.endswith(b"\r\n\r\n"):
@@ -55,9 +49,9 @@ def connect(port: int, receive_buffer: int | None = None) -> socket.socket:
 
 
 def subscribed(port: int, receive_buffer: int | None = None) -> socket.socket:
-    """A connection that has been let in, and subscribed; raises AssertionError."""
+    """A connection that was accepted and subscribed; raises AssertionError."""
     connection = connect(port, receive_buffer)
-    connection.sendall(request(port))
+    connection.sendall(request())
     found = status(connection)
     assert found == 101, f"a client was answered with {found or 'an end of the connection'}"
     return connection
@@ -70,7 +64,7 @@ def reset(connection: socket.socket) -> None:
 
 
 def ended(connections: list[socket.socket], seconds: float) -> int:
-    """Read until the other end has ended them all, or so long; how many it has."""
+    """Read until the other end has ended all, or for `seconds`; how many it has ended."""
     deadline = time.monotonic() + seconds
     waiting = list(connections)
     while waiting and (left := deadline - time.monotonic()) > 0:
@@ -83,9 +77,9 @@ def ended(connections: list[socket.socket], seconds: float) -> int:
 
 
 class Knocking:
-    """While the block runs, clients come, are let in or not, and go, one after another.
+    """During the block, clients connect, are accepted or not, and leave, one after the other.
 
-    statuses: how often each answer came; 0 is a connection that failed.
+    statuses: the number of responses with each status; 0 is a connection that failed.
     """
 
     def __init__(self, port: int) -> None:
@@ -106,7 +100,7 @@ class Knocking:
         while not self._done.wait(_EVERY_SECONDS):
             try:
                 with connect(self._port) as connection:
-                    connection.sendall(request(self._port, ""))
+                    connection.sendall(request(""))
                     found = status(connection)
             except OSError:
                 found = 0

@@ -15,7 +15,7 @@ import orjson
 
 from bench.faults.classes import FAULTS
 from bench.faults.fault import Fault
-from bench.faults.world import Outcome
+from bench.faults.verdict import Outcome
 
 # The table stands between these.
 BEGIN: Final = "<!-- faults: begin -->"

@@ -20,6 +20,7 @@ from bench.kit.record import PARTITIONS
 from bench.kit.writer import Build, paced
 from bench.peers.catalogue import Peer
 from energyws.protocol.frame import DataFrames
+from energyws.testing.certificates import write_pair
 
 # Seconds without a frame after which the missing ones count as lost.
 _SILENCE: Final = 3.0

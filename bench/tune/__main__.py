@@ -108,7 +108,7 @@ def run(
 ) -> dict[str, Any]:
     """One count of workers: a row of the table."""
     with (
-        MeasuredService(workers, brokers=brokers, **settings) as service,
+        MeasuredService(workers, tls=False, brokers=brokers, checkout=None, **settings) as service,
         crowd(service, options.clients, foreign=writer is None) as (crowds, listeners),
     ):
         processes = {**service.processes(), "observer": psutil.Process(listeners.pid)}

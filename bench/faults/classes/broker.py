@@ -10,9 +10,10 @@ from typing import Final, cast
 from confluent_kafka import Producer
 
 from bench.faults.brokers import EmbeddedHandle, KafkaHandle
-from bench.faults.fault import Losses, fault
-from bench.faults.process_faults import connects_of, stays
+from bench.faults.classes.process import connects_of, stays
+from bench.faults.fault import fault
 from bench.faults.strangers import request
+from bench.faults.verdict import Losses
 from bench.faults.world import World
 from bench.kit.record import PARTITIONS
 from energyws.testing.proxy import TcpProxy
@@ -328,7 +329,7 @@ def client_cut_off(world: World, rng: random.Random) -> None:
         TcpProxy("127.0.0.1", world.service.port) as proxy,
         socket.create_connection(("127.0.0.1", proxy.port)) as client,
     ):
-        client.sendall(request(world.service.port))
+        client.sendall(request())
         world.wait(lambda: connected() == before + 1, "the client is connected")
         proxy.blackhole(True)
         world.wait(lambda: connected() == before, "the client is given up", 10)

@@ -10,9 +10,9 @@ from typing import Final
 
 import zmq
 
+from bench.faults.classes.process import buses_of, connects_of, stays
 from bench.faults.fault import fault
-from bench.faults.process_faults import buses_of, connects_of, stays
-from bench.faults.service import Service, free_port
+from bench.faults.service import BreakableService, free_port
 from bench.faults.world import World
 from energyws.stream.bus_messages import HEARTBEAT, BusMessage, pack, pack_heads
 
@@ -82,10 +82,8 @@ def stale_publisher(world: World, rng: random.Random) -> None:
         "server": {**world.service.config["server"], "port": free_port(), "workers": 1},
         "admin": {"port": free_port()},
     }
-    directory = world.directory / "second"
-    directory.mkdir(exist_ok=True)
-    with Service(directory, config, {}) as second:
-        second.start().ready()
+    with BreakableService(world.directory / "second", config) as second:
+        second.ready()
         world.pause(rng, 0.3)
         world.kill(rng.choice(world.workers))
         world.service.ready()

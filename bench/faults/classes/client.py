@@ -7,8 +7,8 @@ import random
 import socket
 from typing import Final
 
+from bench.faults.classes.process import connects_of, stays
 from bench.faults.fault import fault
-from bench.faults.process_faults import connects_of, stays
 from bench.faults.strangers import connect, ended, request, reset, status, subscribed
 from bench.faults.world import World
 
@@ -50,7 +50,7 @@ def reset_storm(world: World, rng: random.Random) -> None:
     connects, before = connects_of(world), _connections(world)
     for _ in range(_STORM):
         stranger = connect(world.service.port)
-        whole = request(world.service.port)
+        whole = request()
         match rng.randrange(5):
             case 0:
                 stranger.close()

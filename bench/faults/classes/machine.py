@@ -14,8 +14,8 @@ from typing import Final
 
 import psutil
 
+from bench.faults.classes.process import connects_of, stays
 from bench.faults.fault import fault
-from bench.faults.process_faults import connects_of, stays
 from bench.faults.strangers import connect, subscribed
 from bench.faults.world import World
 

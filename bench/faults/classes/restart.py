@@ -7,8 +7,8 @@ import signal
 import time
 from typing import Final
 
+from bench.faults.classes.process import buses_of, nothing_left
 from bench.faults.fault import fault
-from bench.faults.process_faults import buses_of, nothing_left
 from bench.faults.strangers import Knocking
 from bench.faults.world import World
 
