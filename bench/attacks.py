@@ -45,7 +45,7 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from bench.kit.handshake import bearer, upgrade_request
-from bench.kit.listeners import Listeners
+from bench.kit.load import Load
 from bench.kit.measuring import medians, percentile
 from bench.kit.record import padded
 from bench.kit.results import arguments, save
@@ -98,9 +98,8 @@ def measure(name: str, seconds: float) -> dict[str, dict[str, float]]:
         writer = Writer(service.brokers, lambda p, n: padded(p, n, FRAME_BYTES))
         writer.write(3_000, OLD_RECORDS / 3_000)
         epoch = service.position().partition("-")[0]
-        token, port = service.token, service.port
         with (
-            Listeners(token, port=port, clients=HONEST, timed="write") as honest,
+            Load(service.port, HONEST, service.token, sample=1) as honest,
             writing(writer, RATE),
         ):
             time.sleep(2)
@@ -122,10 +121,10 @@ def measure(name: str, seconds: float) -> dict[str, dict[str, float]]:
 
 
 def _watched(
-    service: MeasuredService, honest: Listeners, epoch: str, seconds: float
+    service: MeasuredService, honest: Load, epoch: str, seconds: float
 ) -> dict[str, float]:
     worker: psutil.Process = service.children()["worker-0"]
-    honest.counts()
+    frames = honest.counts(restart=True)["frames"]
     until = time.monotonic() + seconds
     pongs: list[float] = []
     newcomers: list[float] = []
@@ -145,9 +144,10 @@ def _watched(
         while any(each.is_alive() for each in probes):
             most = max(most, worker.memory_info().rss)
             time.sleep(0.05)
-    delays = honest.counts()["from_write"]
+    counts = honest.counts()
+    delays = counts["delays"]
     return {
-        "deliveries": float(len(delays)),
+        "deliveries": float(counts["frames"] - frames),
         "live p50, ms": percentile(delays, 0.5) / 1000,
         "live p99, ms": percentile(delays, 0.99) / 1000,
         "pong p50, ms": 1000 * median(pongs),

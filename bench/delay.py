@@ -25,7 +25,7 @@ from typing import Any, Final
 from confluent_kafka import Producer
 
 from bench.kit.brokers import KINDS, open_broker
-from bench.kit.listeners import Listeners
+from bench.kit.load import Load
 from bench.kit.measuring import Usage, measured, medians, summary
 from bench.kit.record import PARTITIONS, RealRecords
 from bench.kit.results import arguments, save
@@ -74,18 +74,19 @@ def served(broker: Broker, topic: str, options: dict[str, Any], **sections: Any)
 def setting(broker: Broker, options: dict[str, Any], chosen: argparse.Namespace) -> dict[str, Any]:
     """One service: its consumer at rest, then each rate."""
     topic = open_topic(broker)
-    with served(broker, topic, options) as service, service.load(chosen.clients - LISTENERS):
-        token, port = service.token, service.port
-        with Listeners(token, port=port, clients=LISTENERS, timed="write") as listeners:
-            listeners.all_have(1)
-            return _measure(service, broker, topic, listeners, chosen)
+    with (
+        served(broker, topic, options) as service,
+        service.load(chosen.clients - LISTENERS),
+        Load(service.port, LISTENERS, service.token, sample=1, stamps=True) as listeners,
+    ):
+        return _measure(service, broker, topic, listeners, chosen)
 
 
 def _measure(
     service: MeasuredService,
     broker: Broker,
     topic: str,
-    listeners: Listeners,
+    listeners: Load,
     chosen: argparse.Namespace,
 ) -> dict[str, Any]:
     consumer = service.processes()["consumer"]
@@ -95,26 +96,19 @@ def _measure(
     before = Usage.of(consumer)
     time.sleep(IDLE_SECONDS)
     idle = Usage.of(consumer).since(before).total / IDLE_SECONDS
-    listeners.counts()
     rows: dict[str, Any] = {"idle_share_of_a_core": round(idle, 4)}
     for rate in chosen.rate:
         seconds = max(chosen.seconds, LEAST_RECORDS / rate)
+        listeners.counts(restart=True)
         before = Usage.of(consumer)
         count = writer.write(rate, seconds)
-        delays: dict[str, list[int]] = {"from_write": [], "from_record": []}
-        deadline = time.monotonic() + _DEADLINE_SECONDS
-        while len(delays["from_write"]) < count * LISTENERS:
-            assert time.monotonic() < deadline, "frames are missing"
-            time.sleep(0.1)
-            counts = listeners.counts()
-            for name, values in delays.items():
-                values += counts[name]
+        counts = listeners.all_have(writer.sent)
         used = Usage.of(consumer).since(before).total
         rows[f"{rate:g}/s"] = {
-            "write_ms": summary(delays["from_write"]),
+            "write_ms": summary(counts["delays"]),
             # Only a real broker's records tell when they were appended.
             **(
-                {"append_ms": summary(delays["from_record"])}
+                {"append_ms": summary(counts["delays_from_stamp"])}
                 if isinstance(broker, ExternalBroker)
                 else {}
             ),

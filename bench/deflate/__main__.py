@@ -25,7 +25,7 @@ import psutil
 
 from bench.deflate.readings import SIZES, builds
 from bench.kit.line_process import LineProcess
-from bench.kit.listeners import Listeners
+from bench.kit.load import Load
 from bench.kit.measuring import measured, medians
 from bench.kit.results import arguments, save
 from bench.kit.service import MeasuredService
@@ -53,22 +53,21 @@ class Ours:
     ) -> None:
         server = {} if tls is None else {"tls": tls}
         service = stack.enter_context(MeasuredService(1, server={"compression": True, **server}))
-        port, secure = service.port, tls is not None
-        self._listeners = stack.enter_context(
-            Listeners(service.token, port=port, clients=clients, offer=offer, tls=secure)
+        self._load = stack.enter_context(
+            Load(service.port, clients, service.token, offer=offer, tls=tls is not None, count=1)
         )
-        self._listeners.all_have(1)
         self._processes = service.processes()
         self._writer = Writer(service.brokers, build)
+        self._offer = offer
         self._clients = clients
 
     def run(self, rate: float, seconds: float) -> dict[str, float]:
         """Microseconds per delivery and per record, bytes per delivery."""
-        counts = self._listeners.counts()
+        counts = self._load.counts()
         with measured(self._processes) as used:
             written = self._writer.write(rate, seconds)
-            # `subscribed` is the first frame of each client.
-            after = self._listeners.all_have(1 + self._writer.sent)
+            after = self._load.all_have(self._writer.sent)
+        assert bool(after["compressed"]) == self._offer, after["compressed"]
         deliveries = written * self._clients
         return {
             "us_per_delivery": used["worker-0"].total / deliveries * 1e6,
@@ -93,19 +92,19 @@ class Theirs:
         self._process = stack.enter_context(LineProcess(command))
         self._processes = {"server": psutil.Process(self._process.pid)}
         port, secure = self._process.answer(), tls is not None
-        self._listeners = stack.enter_context(
-            Listeners(port=port, path="/", clients=clients, offer=offer, tls=secure, context=offer)
+        self._load = stack.enter_context(
+            Load(port, clients, "none", path="/", offer=offer, tls=secure, count=2)
         )
         self._clients = clients
         self._sent = 0
 
     def run(self, rate: float, seconds: float) -> dict[str, float]:
         """Microseconds and bytes per delivery."""
-        counts = self._listeners.counts()
+        counts = self._load.counts()
         with measured(self._processes) as used:
             sent = int(self._process.ask(f"{rate} {seconds}"))
             self._sent += sent
-            after = self._listeners.all_have(self._sent)
+            after = self._load.all_have(self._sent)
         deliveries = sent * self._clients
         return {
             "us_per_delivery": used["server"].total / deliveries * 1e6,

@@ -1,9 +1,9 @@
-/* Thousands of WebSocket clients in one process, in C: what a client costs here must not limit what
- * is measured there. bench/load.py starts it, and says what its options and commands are.
+/* Thousands of WebSocket clients in one process, in C, so that the clients do not limit what is
+ * measured. load.py starts it, and documents its options and commands.
  *
  * Every frame of every client is found by its header, its record's number read at its fixed place
- * (bench/record.py) and compared with the number that is due in its partition; one frame in
- * CHECK_EVERY is handed out whole, for somebody who can read JSON.
+ * (record.py) and compared with the number that is due in its partition; one frame in CHECK_EVERY is
+ * handed out whole, for load.py to parse.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -28,10 +28,9 @@
 enum {
     MAX_PARTITIONS = 16,
     CHECK_EVERY = 997,
-    SAMPLE_EVERY = 61,
     SPREAD_EVERY = 7,
     MAX_CHECKS = 1024,
-    MAX_SAMPLES = 20000,
+    MAX_SAMPLES = 1 << 16,
     MAX_SPREADS = 4096,
     /* 28,000 ephemeral ports per source address: a few addresses leave room. */
     CLIENTS_PER_ADDRESS = 10000,
@@ -59,10 +58,9 @@ struct spread {
 
 static struct {
     int port, clients, partitions, concurrency, address, bare, tls, sessions, prefix, suffix, p_at,
-        n_at,
-        n_digits, t_at, t_digits;
+        n_at, n_digits, t_at, t_digits, stamp_at, sample, count;
     const char *request, *resume, *first;
-} option = {.partitions = 3, .concurrency = 256, .sessions = 1};
+} option = {.partitions = 3, .concurrency = 256, .sessions = 1, .sample = 61};
 
 static struct {
     int64_t frames, others, gaps, duplicates, closed, failed, bytes, receives, reused, compressed;
@@ -75,10 +73,15 @@ static char epoch[64];
 static SSL_CTX *context;
 static z_stream inflater;
 static unsigned char buffer[BUFFER + (1 << 20)], plain[1 << 20];
-static int64_t samples[MAX_SAMPLES], sample_stride = 1, sample_skipped;
-static int sample_count, check_count;
+static int check_count;
 static char *checks[MAX_CHECKS];
 static struct spread spreads[MAX_SPREADS];
+
+/* Delays in microseconds: from the record's own time, and from the frame's timestamp. */
+static struct samples {
+    int64_t values[MAX_SAMPLES], stride, skipped;
+    int count;
+} from_write = {.stride = 1}, from_stamp = {.stride = 1};
 
 static const char DATA[] = "{\"type\":\"data\",\"";
 
@@ -104,19 +107,30 @@ static int64_t digits(const unsigned char *text, int count) {
     return value;
 }
 
-/* -- what was seen ------------------------------------------------------------------------- */
+/* -- what was received ------------------------------------------------------------------------- */
 
-static void sample(int64_t delay) {
-    if (sample_skipped++ % sample_stride)
+static void sample(struct samples *into, int64_t delay) {
+    if (into->skipped++ % into->stride)
         return;
-    if (sample_count == MAX_SAMPLES) {
+    if (into->count == MAX_SAMPLES) {
         /* Keep every second one, and take half as many from here on. */
         for (int i = 0; i < MAX_SAMPLES / 2; i++)
-            samples[i] = samples[2 * i];
-        sample_count = MAX_SAMPLES / 2;
-        sample_stride *= 2;
+            into->values[i] = into->values[2 * i];
+        into->count = MAX_SAMPLES / 2;
+        into->stride *= 2;
     }
-    samples[sample_count++] = delay;
+    into->values[into->count++] = delay;
+}
+
+/* The microseconds of a text such as 2026-01-01T00:00:00.000Z. */
+static int64_t timestamp(const unsigned char *text) {
+    struct tm time = {.tm_year = (int)digits(text, 4) - 1900,
+                      .tm_mon = (int)digits(text + 5, 2) - 1,
+                      .tm_mday = (int)digits(text + 8, 2),
+                      .tm_hour = (int)digits(text + 11, 2),
+                      .tm_min = (int)digits(text + 14, 2),
+                      .tm_sec = (int)digits(text + 17, 2)};
+    return (int64_t)timegm(&time) * 1000000 + digits(text + 20, 3) * 1000;
 }
 
 static void spread(int64_t number, int64_t now) {
@@ -127,9 +141,24 @@ static void spread(int64_t number, int64_t now) {
     slot->count++;
 }
 
+static void take_frame(struct client *client, int64_t now) {
+    client->frames++;
+    if (wanted && !client->caught_up && client->frames - client->frames_before >= wanted) {
+        client->caught_up = now;
+        waiting--;
+    }
+    total.frames++;
+}
+
 static void take_record(struct client *client, const unsigned char *payload, size_t size,
                         int64_t now) {
     const unsigned char *record = payload + option.prefix;
+    take_frame(client, now);
+    /* A millisecond is rounded down: on average by half of one. */
+    if (option.stamp_at && total.frames % option.sample == 0)
+        sample(&from_stamp, now - timestamp(record + option.stamp_at) - 500);
+    if (option.count)
+        return;
     int partition = record[option.p_at] - '0';
     int64_t number = digits(record + option.n_at, option.n_digits);
     if (partition < 0 || partition >= option.partitions)
@@ -140,14 +169,8 @@ static void take_record(struct client *client, const unsigned char *payload, siz
     else if (due >= 0 && number < due)
         total.duplicates++;
     client->due[partition] = number + 1;
-    client->frames++;
-    if (wanted && !client->caught_up && client->frames - client->frames_before >= wanted) {
-        client->caught_up = now;
-        waiting--;
-    }
-    total.frames++;
-    if (total.frames % SAMPLE_EVERY == 0)
-        sample(now - digits(record + option.t_at, option.t_digits));
+    if (total.frames % option.sample == 0)
+        sample(&from_write, now - digits(record + option.t_at, option.t_digits));
     if (partition == 0 && number % SPREAD_EVERY == 0)
         spread(number, now);
     if (total.frames % CHECK_EVERY == 0 && check_count < MAX_CHECKS)
@@ -163,6 +186,11 @@ static int is_record(const unsigned char *payload, size_t size) {
 
 static void take_message(struct client *client, int first_byte, const unsigned char *payload,
                          size_t size, int64_t now) {
+    if (option.count > 1 && (first_byte & 0x0f) < 8) {
+        total.compressed += !!(first_byte & 0x40);
+        take_frame(client, now);
+        return;
+    }
     if (first_byte & 0x40) {
         /* RFC 7692 section 7.2.2; without context takeover each message stands alone. */
         static const unsigned char TAIL[] = {0, 0, 0xff, 0xff};
@@ -181,7 +209,7 @@ static void take_message(struct client *client, int first_byte, const unsigned c
         total.compressed++;
     }
     if (is_record(payload, size)) {
-        /* Who has an envelope may join several, one a line. */
+        /* A server with an envelope may join several, one a line. */
         const unsigned char *end;
         while (option.suffix && (end = memchr(payload, '\n', size))) {
             take_record(client, payload, (size_t)(end - payload), now);
@@ -237,7 +265,6 @@ static void lost(struct client *client) {
     } else {
         total.closed++;
     }
-    /* Nobody waits for it any more. */
     if (wanted ? !client->caught_up : !client->subscribed)
         waiting--;
     shut(client);
@@ -289,7 +316,8 @@ static void request(struct client *client) {
 static void opened(struct client *client) {
     client->phase = OPEN;
     under_way--;
-    if (option.bare) {
+    /* From these servers there is no "subscribed". */
+    if (option.bare || option.count > 1) {
         client->subscribed = now_us();
         waiting--;
     }
@@ -461,6 +489,11 @@ static void read_from(struct client *client) {
 
 /* -- commands ------------------------------------------------------------------------------ */
 
+static void print_numbers(const struct samples *samples) {
+    for (int i = 0; i < samples->count; i++)
+        printf(i ? ",%lld" : "%lld", (long long)samples->values[i]);
+}
+
 static void print_counts(void) {
     int64_t least = INT64_MAX, most = 0;
     for (int i = 0; i < option.clients; i++) {
@@ -474,8 +507,9 @@ static void print_counts(void) {
            (long long)total.duplicates, (long long)total.closed, (long long)total.failed,
            (long long)total.bytes, (long long)total.receives, (long long)total.reused,
            (long long)total.compressed, (long long)least, (long long)most);
-    for (int i = 0; i < sample_count; i++)
-        printf(i ? ",%lld" : "%lld", (long long)samples[i]);
+    print_numbers(&from_write);
+    printf("],\"delays_from_stamp\":[");
+    print_numbers(&from_stamp);
     printf("],\"spreads\":[");
     for (int i = 0, some = 0; i < MAX_SPREADS; i++)
         if (spreads[i].count == option.clients)
@@ -533,8 +567,8 @@ static void obey(char *line) {
         print_counts();
     } else if (!strcmp(line, "restart")) {
         print_counts();
-        sample_count = 0;
-        sample_stride = 1;
+        from_write.count = from_stamp.count = 0;
+        from_write.stride = from_stamp.stride = 1;
         memset(spreads, 0, sizeof spreads);
     } else if (!strcmp(line, "times")) {
         print_times();
@@ -602,6 +636,9 @@ static void parse(int argc, char **argv) {
         else if (!strcmp(name, "n_digits")) option.n_digits = atoi(value);
         else if (!strcmp(name, "t_at")) option.t_at = atoi(value);
         else if (!strcmp(name, "t_digits")) option.t_digits = atoi(value);
+        else if (!strcmp(name, "stamp_at")) option.stamp_at = atoi(value);
+        else if (!strcmp(name, "sample")) option.sample = atoi(value);
+        else if (!strcmp(name, "count")) option.count = atoi(value);
         else if (!strcmp(name, "request")) option.request = value;
         else if (!strcmp(name, "resume")) option.resume = value;
         else if (!strcmp(name, "first")) option.first = value;
@@ -623,7 +660,7 @@ int main(int argc, char **argv) {
     if (!option.bare)
         read_tokens();
     if (option.tls) {
-        /* Whom we connect to is not in question here. */
+        /* The server's identity does not matter here. */
         context = SSL_CTX_new(TLS_client_method());
         SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT);
         SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
@@ -653,7 +690,7 @@ int main(int argc, char **argv) {
             if (events[i].data.u32 == UINT32_MAX) {
                 if (!obey_input())
                     return 0;
-                /* What else there was may be of connections that are gone. */
+                /* The other events may be of connections that are gone. */
                 break;
             }
             struct client *client = &clients[events[i].data.u32];

@@ -18,11 +18,12 @@ from typing import Any, Final, Self
 from bench.kit.build import program
 from bench.kit.handshake import upgrade_request
 from bench.kit.line_process import LineProcess
-from bench.kit.record import ENVELOPE, N_AT, N_DIGITS, P_AT, PARTITIONS, T_AT, T_DIGITS
+from bench.kit.record import ENVELOPE, N_AT, N_DIGITS, P_AT, PARTITIONS, STAMP_AT, T_AT, T_DIGITS
 from energyws.testing import eventually
 
 CLIENTS_PER_ADDRESS: Final = 10_000
 PATIENCE_SECONDS: Final = 300.0
+_OFFER: Final = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
 
 
 class Load:
@@ -37,6 +38,9 @@ class Load:
     concurrency: the handshakes that are under way at a time. address: clients connect from
     127.0.0.(2 + address) on, CLIENTS_PER_ADDRESS from each, so that several of these do not run out
     of ports. sessions: a client that connects again over TLS offers the session that it had.
+    sample: measure the delay of one frame in this number. stamps: also measure delays from the
+    frames' timestamps. offer: the clients offer compression. count: 1: do not read the records; 2:
+    nor anything else, since the server sends no "subscribed" and may compress with context.
     """
 
     def __init__(
@@ -54,9 +58,14 @@ class Load:
         concurrency: int = 256,
         address: int = 0,
         sessions: bool = True,
+        sample: int = 61,
+        stamps: bool = False,
+        offer: bool = False,
+        count: int = 0,
     ) -> None:
         # With places for the position to resume from and for the token.
-        request = upgrade_request(f"{path.replace('%', '%%')}%s", "Authorization: Bearer %s")
+        headers = ["Authorization: Bearer %s", *[_OFFER] * offer]
+        request = upgrade_request(f"{path.replace('%', '%%')}%s", *headers)
         options: dict[str, Any] = {
             "port": port,
             "clients": clients,
@@ -73,6 +82,9 @@ class Load:
             "n_digits": N_DIGITS,
             "t_at": ENVELOPE + T_AT,
             "t_digits": T_DIGITS,
+            "stamp_at": STAMP_AT if stamps else 0,
+            "sample": sample,
+            "count": int(count),
             "request": request,
         }
         options |= {} if resume is None else {"resume": resume}
@@ -107,8 +119,9 @@ class Load:
     def counts(self, *, restart: bool = False) -> dict[str, Any]:
         """What the clients have received so far; restart: forget delays and spreads afterwards.
 
-        delays: from writing a record to receiving it, microseconds, of some frames. spreads: from
-        the first client that had a record to the last one, microseconds, of some records.
+        delays: from writing a record to receiving it, microseconds, of some frames;
+        delays_from_stamp: from the frame's timestamp instead, which is Kafka's time of the record.
+        spreads: from the first client that had a record to the last one, of some records.
         """
         counts = self._process.ask("restart" if restart else "counts")
         for message in counts.pop("samples"):

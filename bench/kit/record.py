@@ -24,6 +24,7 @@ T_DIGITS: Final = 16
 ENVELOPE: Final = len(
     '{"type":"data","stream":"energy","timestamp":"2026-01-01T00:00:00.000Z","data":'
 )
+STAMP_AT: Final = len('{"type":"data","stream":"energy","timestamp":"')
 # What position and closing brackets add to a frame, in the middle of a run.
 TAIL: Final = len(',"id":"01234567-1000.1000.1000"}')
 

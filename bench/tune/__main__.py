@@ -32,7 +32,7 @@ import yaml
 
 from bench.kit.brokers import KINDS, open_broker
 from bench.kit.crowds import Crowds, descriptor_limit, workers_needed
-from bench.kit.listeners import Listeners
+from bench.kit.load import Load
 from bench.kit.measuring import measured, summary
 from bench.kit.record import PARTITIONS, head, padded
 from bench.kit.results import arguments, save
@@ -86,17 +86,19 @@ def like(sample: bytes) -> Build:
 @contextlib.contextmanager
 def crowd(
     service: MeasuredService, clients: int, *, foreign: bool
-) -> Iterator[tuple[Crowds | None, Listeners]]:
+) -> Iterator[tuple[Crowds | None, Load]]:
     """All clients: those that are timed, and the others; of foreign records, all are timed."""
     timed = clients if foreign else min(clients, LISTENERS)
-    listening = {"port": service.port, "clients": timed, "timed": "record" if foreign else "write"}
     with contextlib.ExitStack() as stack:
         others = None
         if not foreign:
             others = stack.enter_context(Crowds(service, max(1, clients - LISTENERS)))
-        listeners = stack.enter_context(Listeners(service.token, **listening))
-        listeners.all_have(1)
-        yield others, listeners
+        yield (
+            others,
+            stack.enter_context(
+                Load(service.port, timed, service.token, sample=1, stamps=foreign, count=foreign)
+            ),
+        )
 
 
 def run(
@@ -118,7 +120,7 @@ def run(
         feed(WARM_SECONDS)
         if crowds is not None:
             crowds.counts(restart=True)
-        listeners.counts()
+        listeners.counts(restart=True)
         busy, began, before = _busy(), time.monotonic(), service.totals()["deliveries"]
         with measured(processes) as used:
             feed(options.seconds)
@@ -137,7 +139,7 @@ def run(
         "deliveries_per_second": round(delivered / took),
         "cores": {name: round(usage.total / took, 3) for name, usage in used.items()},
         "machine_share": round(machine, 3),
-        "delay_ms": summary(delays["from_record" if writer is None else "from_write"]),
+        "delay_ms": summary(delays["delays_from_stamp" if writer is None else "delays"]),
         "exact": exact,
     }
 

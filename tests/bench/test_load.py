@@ -11,8 +11,8 @@ from contextlib import closing
 
 import pytest
 
-from bench.load import Load
-from bench.record import padded
+from bench.kit.load import Load
+from bench.kit.record import padded
 from energyws.protocol.frame import DataFrames
 
 

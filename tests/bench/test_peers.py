@@ -10,7 +10,7 @@ from bench.peers.building import command
 from bench.peers.catalogue import PEERS, Peer, missing, versions
 from bench.peers.plan import kept_up, medians, ratios, sustained
 from bench.peers.running import Running
-from bench.record import padded
+from bench.kit.record import padded
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from bench.advice import Trial
-from bench.record import N_AT, N_DIGITS, P_AT, T_AT, T_DIGITS
+from bench.kit.record import N_AT, N_DIGITS, P_AT, T_AT, T_DIGITS
 from bench.tune import like, picture, sections, table, trial
 
 
