@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -18,7 +19,9 @@ _PACKAGES: Final = ("energyws", "picows", "aiofastnet", "uvloop", "pyzmq", "conf
 
 
 def arguments(doc: str | None, *, prog: str | None = None) -> argparse.ArgumentParser:
-    """A parser for a module with this docstring; it knows --out."""
+    """A parser with --out for a module with this docstring; from here on SIGTERM raises."""
+    # So that everything that was started is ended on the way out.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     parser = argparse.ArgumentParser(
         prog=prog, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -96,8 +96,8 @@ class MeasuredService(Service):
             return str(orjson.loads(client.recv())["positions"]["energy"]["position"])
 
     def load(self, clients: int) -> Load:
-        """This number of subscribed clients."""
-        return Load(self.port, clients, self.token, tls=self._tls).ready()
+        """This number of clients; all are subscribed when the block begins."""
+        return Load(self.port, clients, self.token, tls=self._tls)
 
     def totals(self) -> dict[str, int]:
         """The sum of each counter over all processes, by the names that /workers has."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.crowds import OTHER_DESCRIPTORS, generators, merge, workers_needed
+from bench.kit.crowds import OTHER_DESCRIPTORS, generators, merge, workers_needed
 
 
 @pytest.mark.parametrize(

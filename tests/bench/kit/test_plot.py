@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.plot import HEIGHT, WIDTH, decades, line_chart, nice_ticks, number, stacked
+from bench.kit.plot import HEIGHT, WIDTH, decades, line_chart, nice_ticks, number, stacked
 
 SVG = "{http://www.w3.org/2000/svg}"
 

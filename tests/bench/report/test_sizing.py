@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from bench import report, sizing
-from bench.advice import BUSIEST_SHARE
+from bench.report import __main__ as report
+from bench.report import pages, sizing
+from bench.tune.advice import BUSIEST_SHARE
 from energyws.control.host.shortages import OTHER_DESCRIPTORS
 
 OPERATIONS = next(path for path in report.PAGES if path.name == "operations.md").read_text()
@@ -48,7 +49,7 @@ def tried(shares: list[float], **fields: Any) -> dict[str, Any]:
 
 
 def test_formula_and_trials_on_this_page_agree() -> None:
-    results = report.find(report.RESULTS)
+    results = pages.find(report.RESULTS)
     assert list(sizing.comparable(results)), "bench.tune and bench.fanout have no load in common"
     assert sizing.contradictions(results) == []
 

@@ -1,4 +1,4 @@
-"""Whether what clients lack is gone for good, was told, and was told where it was."""
+"""Whether missing records are gone for good, and the client received a Gap in their place."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from bench.faults.fault import Losses
-from bench.faults.judge import Facts, Verdict, judge
+from bench.faults.judge import judge
 from bench.faults.ledger import Ledger
+from bench.faults.verdict import Facts, Losses, Verdict
 
 # Two partitions of ten records; the second one's offsets are 100 more than the numbers.
 FACTS = Facts([list(range(10)), list(range(100, 110))], [set(), set()])
@@ -24,7 +24,9 @@ def verdict(
 ) -> Verdict:
     report = ledger.report()
     failures: list[dict[str, Any]] = [] if report is None else [{"client": 7, **report}]
-    return judge({"failures": failures}, facts, removed, losses or Losses())
+    found = Verdict()
+    judge(found, {"failures": failures}, facts, removed, losses or Losses())
+    return found
 
 
 def with_hole(first: int, past: int, *, reason: str | None, missed: int | None, to: int) -> Ledger:

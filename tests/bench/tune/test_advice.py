@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.advice import (
+from bench.tune.advice import (
     BUSIEST_SHARE,
     Trial,
     advise,

@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 
 from bench.faults.classes import FAULTS
-from bench.faults.fault import Fault, Losses
+from bench.faults.fault import Fault
+from bench.faults.verdict import Losses
 from bench.faults.world import World
 from energyws.testing import Broker
 
@@ -18,7 +19,7 @@ _names = itertools.count()
 
 
 class _Named:
-    """The tests' broker as a World wants it."""
+    """The tests' broker as a World needs it."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -31,8 +32,8 @@ class _Named:
     def delete_topic(self, name: str) -> None:
         self._broker.delete_topic(name)
 
-    def trim(self, name: str, partition: int, low: int) -> None:
-        self._broker.trim(name, partition, low)
+    def trim(self, name: str, partition: int, low_offset: int) -> None:
+        self._broker.trim(name, partition, low_offset)
 
 
 def run(fault: Fault, broker: Broker) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.track import Track
+from bench.kit.track import Track
 
 
 def begun(position: str = "ab-5.5", *, dense: bool = True) -> Track:
