@@ -49,7 +49,6 @@ def consumer_us(service: MeasuredService, writer: Writer, rate: float, seconds: 
 def worker_us(
     service: MeasuredService, load: Load, writer: Writer, rate: float, seconds: float
 ) -> float:
-    """CPU microseconds of the worker for each delivery."""
     return float(deliver(service, load, writer, rate, seconds)["worker_us"])
 
 
@@ -101,14 +100,10 @@ def in_turn(
 
 
 def main() -> int:
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, clients=2_000, load=40_000.0, rounds=7, seconds=5.0)
     parser.add_argument("other", type=Path, help="the other working tree, with its .venv")
     parser.add_argument("--only", choices=("consumer", "worker"))
-    parser.add_argument("--clients", type=int, default=2_000)
-    parser.add_argument("--load", type=float, default=40_000, help="deliveries a second")
     parser.add_argument("--rate", type=float, default=2_000, help="records a second, no clients")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=5)
     options = parser.parse_args()
     results = {}
     for name, measure in {"consumer": consumers, "worker": workers}.items():

@@ -68,10 +68,9 @@ MESSAGES_PER_SECOND: Final = 45.0
 
 
 def main() -> int:
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, rounds=1)
     parser.add_argument("--only", choices=ATTACKS, action="append")
     parser.add_argument("--seconds", type=float, default=12.0, help="of each part")
-    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--attacker", choices=ATTACKS, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--epoch", default="", help=argparse.SUPPRESS)

@@ -57,13 +57,11 @@ WARM_SECONDS: Final = 5.0
 
 
 def record(partition: int, number: int) -> bytes:
-    """A record of RECORD_BYTES."""
     start = head(partition, number) + b',"pad":"'
     return start + b"x" * (RECORD_BYTES - len(start) - 2) + b'"}'
 
 
 def point(broker: Broker, clients: int, workers: int, seconds: float) -> dict[str, Any]:
-    """The row of one number of clients."""
     topic = f"curve-{os.getpid()}-{clients}"
     broker.create_topic(topic, 1)
     kafka = {"topic": topic, "options": broker.consumer_options}

@@ -168,12 +168,10 @@ def _fill(bootstrap: str, topic: str, records: int) -> int:
 
 
 def main() -> int:
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, clients=100, rounds=1)
     parser.add_argument("--broker", choices=KINDS, action="append", help="default: both")
-    parser.add_argument("--clients", type=int, default=100)
     parser.add_argument("--rate", type=float, action="append", help="default: 1, 100 and 1,000")
     parser.add_argument("--seconds", type=float, default=5, help="of each rate, at least")
-    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--setting", choices=list(SETTINGS), action="append", help="default: all")
     parser.add_argument("--records", type=int, default=CEILING_RECORDS, help="0: no ceiling")
     chosen = parser.parse_args()

@@ -17,12 +17,7 @@ from bench.kit.writer import Writer
 
 
 def main() -> int:
-    parser = arguments(__doc__)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--clients", type=int, default=2000)
-    parser.add_argument("--rate", type=float, default=20)
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--bytes", type=int, default=440, help="size of a frame's payload")
+    parser = arguments(__doc__, workers=2, clients=2000, rate=20.0, seconds=60.0, bytes=440)
     options = parser.parse_args()
     with MeasuredService(options.workers) as service, service.load(options.clients) as load:
         writer = Writer(service.brokers, lambda p, n: padded(p, n, options.bytes))

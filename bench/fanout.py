@@ -59,7 +59,6 @@ class Limit:
         return (user + system) / sends
 
     def close(self) -> None:
-        """End it and its clients."""
         self._process.close()
         self._load.close()
         self._stack.close()
@@ -156,16 +155,13 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def main() -> int:
-    parser = arguments(__doc__)
-    parser.add_argument("--workers", type=int, default=1)
+    parser = arguments(__doc__, workers=1, rounds=3, seconds=5.0)
     parser.add_argument("--clients", type=int, action="append", help="default: 2000")
     parser.add_argument("--size", type=int, action="append", help="default: 440 and 1138 bytes")
     parser.add_argument(
         "--load", type=float, action="append", help="deliveries a second; default: 40000, 2000000"
     )
     parser.add_argument("--only", choices=("plain", "tls"))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=5)
     options = parser.parse_args()
     options.clients = options.clients or [2000]
     options.size = options.size or [440, REAL_BYTES]

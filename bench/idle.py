@@ -20,8 +20,7 @@ SETTLE_SECONDS: Final = 5.0
 
 
 def main() -> int:
-    parser = arguments(__doc__)
-    parser.add_argument("--workers", type=int, default=1)
+    parser = arguments(__doc__, workers=1)
     options = parser.parse_args()
     results: dict[str, dict[str, float]] = {}
     with MeasuredService(options.workers) as service:

@@ -118,7 +118,6 @@ class StreamUser(User):
     abstract = True
 
     def on_start(self) -> None:
-        """Connect."""
         options = self.environment.parsed_options
         assert options is not None
         self._options = options
@@ -136,7 +135,6 @@ class StreamUser(User):
         self._connect()
 
     def on_stop(self) -> None:
-        """Leave."""
         self._disconnect()
 
     def wait_time(self) -> float:
@@ -299,13 +297,11 @@ class Dashboard(StreamUser):
 
     @task(20)
     def stay(self) -> None:
-        """Ping."""
         if self.look_after():
             self.ping()
 
     @task(1)
     def lose_the_network(self) -> None:
-        """For some seconds."""
         if self.look_after():
             self.drop(random.uniform(1, 10))
 
@@ -318,12 +314,10 @@ class Phone(StreamUser):
 
     @task(1)
     def stay(self) -> None:
-        """Ping."""
         if self.look_after():
             self.ping()
 
     @task(1)
     def put_away(self) -> None:
-        """For a minute or so."""
         if self.look_after():
             self.drop(random.expovariate(1 / 60))

@@ -43,8 +43,7 @@ _COLUMNS: Final = ("rss", "pss", "private_dirty", "kernel_slab", "kernel_tcp")
 
 
 def main() -> int:
-    parser = arguments(__doc__)
-    parser.add_argument("--clients", type=int, default=10_000)
+    parser = arguments(__doc__, clients=10_000)
     parser.add_argument("--only", choices=("plain", "tls"))
     options = parser.parse_args()
     results: dict[str, Any] = {"clients": options.clients}

@@ -113,10 +113,8 @@ def _since(after: list[Traffic], before: list[Traffic]) -> list[Traffic]:
 
 
 def main() -> int:
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, rate=20.0, bytes=1138)
     parser.add_argument("--replicas", type=int, default=3, help="from one to N")
-    parser.add_argument("--rate", type=float, default=20, help="records a second")
-    parser.add_argument("--bytes", type=int, default=1138, help="size of a frame's payload")
     parser.add_argument("--seconds", type=float, default=10, help="of each row")
     parser.add_argument("--broker", choices=KINDS, default="kafka")
     options = parser.parse_args()

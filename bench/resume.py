@@ -33,13 +33,9 @@ def delays(load: Load) -> dict[str, float]:
 
 
 def main() -> int:
-    parser = arguments(__doc__)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--live", type=int, default=1000)
-    parser.add_argument("--resuming", type=int, default=1000)
+    parser = arguments(__doc__, workers=2, live=1000, resuming=1000, bytes=440)
     parser.add_argument("--records", type=int, default=10_000, help="that each client missed")
     parser.add_argument("--rate", type=float, default=20, help="records a second meanwhile")
-    parser.add_argument("--bytes", type=int, default=440, help="size of a frame's payload")
     options = parser.parse_args()
     with MeasuredService(options.workers, history=MEMORY) as service:
         position = service.position()

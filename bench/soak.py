@@ -28,7 +28,6 @@ _ALWAYS_THERE: Final = ("supervisor", "consumer", f"worker-{WORKERS - 1}")
 
 
 def sample(world: World) -> dict[str, dict[str, float]]:
-    """Memory, descriptors and threads of every process."""
     found = {}
     for name, process in world.service.processes().items():
         with process.oneshot():
@@ -64,10 +63,7 @@ def growth(samples: list[tuple[float, dict[str, dict[str, float]]]], name: str) 
 
 
 def main() -> int:
-    parser = arguments(__doc__, prog="python -m bench.soak")
-    parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--clients", type=int, default=300)
-    parser.add_argument("--rate", type=float, default=20, help="records a second")
+    parser = arguments(__doc__, prog="python -m bench.soak", minutes=30.0, clients=300, rate=20.0)
     parser.add_argument("--kill-every", type=float, default=60, metavar="SECONDS")
     parser.add_argument("--broker", choices=["embedded", "kafka"], default="embedded")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))

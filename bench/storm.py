@@ -54,13 +54,9 @@ TLS_AT_ONCE: Final = 500
 
 
 def main() -> int:
-    parser = arguments(__doc__)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--clients", type=int, default=10_000)
-    parser.add_argument("--live", type=int, default=1_000)
+    parser = arguments(__doc__, workers=2, clients=10_000, live=1_000, bytes=1138)
     parser.add_argument("--missed", type=int, default=30, help="records that each client misses")
     parser.add_argument("--rate", type=float, default=20.0, help="live records a second, 2 or more")
-    parser.add_argument("--bytes", type=int, default=1138, help="size of a frame's payload")
     parser.add_argument("--limit", type=float, help="seconds until every client has caught up")
     parser.add_argument("--only", choices=VARIANTS, action="append")
     options = parser.parse_args()

@@ -113,7 +113,6 @@ class Theirs:
 
 
 def payloads(build: Callable[[int, int], bytes]) -> Iterator[bytes]:
-    """The messages that clients get."""
     frames = DataFrames("energy")
     now = time.time_ns() // 1_000_000
     for number in range(1_000):
@@ -184,10 +183,7 @@ def compare(size: str, tls: dict[str, str] | None, options: argparse.Namespace) 
 
 
 def main() -> int:
-    parser = arguments(__doc__)
-    parser.add_argument("--clients", type=int, default=500)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4)
+    parser = arguments(__doc__, clients=500, rounds=3, seconds=4.0)
     parser.add_argument("--rate", type=float, action="append", help="default: 20 and 200")
     parser.add_argument("--size", choices=SIZES, action="append", help="default: all")
     parser.add_argument("--tls", action="store_true")

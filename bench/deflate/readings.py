@@ -25,7 +25,6 @@ class Readings:
         ]
 
     def build(self, partition: int, number: int) -> bytes:
-        """One record."""
         return self._records[partition][number % READINGS]
 
 

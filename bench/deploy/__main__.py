@@ -57,7 +57,6 @@ until = partial(eventually, seconds=PATIENCE_SECONDS, interval=0.05)
 
 
 def token(secret: str) -> str:
-    """A token for the whole measurement."""
     return mint(secret, "deploy", _TOKEN_SECONDS, time.time())
 
 
@@ -191,9 +190,7 @@ def two_replicas(around: Surroundings, clients: int) -> list[Step]:
 
 
 def main() -> int:
-    parser = arguments(__doc__, prog="python -m bench.deploy")
-    parser.add_argument("--clients", type=int, default=2000)
-    parser.add_argument("--rate", type=float, default=10, help="records a second")
+    parser = arguments(__doc__, prog="python -m bench.deploy", clients=2000, rate=10.0)
     parser.add_argument("--drain-seconds", type=float, default=10, help="of one service")
     parser.add_argument("--replicas", action="store_true", help="a deployment of two replicas")
     parser.add_argument("--ceiling", type=float, default=200, help="connects a second, of replicas")

@@ -74,7 +74,6 @@ def run_class(fault: Fault, broker: FaultBroker, options: argparse.Namespace) ->
 
 
 def run(kind: str, faults: Sequence[Fault], options: argparse.Namespace) -> list[Result]:
-    """All classes on one kind of broker."""
     results: list[Result] = []
     with ExitStack() as stack:
         shared: FaultBroker | None = None
@@ -126,7 +125,6 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def main() -> int:
-    """Run it; the exit code."""
     signal.signal(signal.SIGTERM, _leave)
     parser = _parser()
     options = parser.parse_args()

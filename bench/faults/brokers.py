@@ -59,7 +59,6 @@ class EmbeddedHandle:
         self._process.trim(name, partition, low_offset)
 
     def call(self, op: str, **arguments: Any) -> None:
-        """Call a method of EmbeddedBroker."""
         self._process.call(op, **arguments)
 
     def down(self) -> None:

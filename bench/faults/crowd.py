@@ -54,8 +54,6 @@ class _Counting(Client):
 
 
 class _Watcher:
-    """One client and its ledger."""
-
     def __init__(
         self, url: str, bearer: Callable[[], str], resume: dict[str, str] | None = None
     ) -> None:
@@ -66,7 +64,6 @@ class _Watcher:
         self._task = asyncio.create_task(self._watch())
 
     def behind(self, targets: Sequence[int]) -> bool:
-        """Whether it lacks anything below the targets."""
         return any(map(int.__lt__, self.ledger.next, targets))
 
     async def stop(self) -> None:
@@ -122,12 +119,10 @@ class _Clients:
         return self._bearer
 
     async def bearer(self, bearer: str) -> dict[str, Any]:
-        """Connect with this token from now on."""
         self._bearer = bearer
         return {}
 
     async def ready(self) -> dict[str, Any]:
-        """Wait until all are subscribed, which must be before the first record is written."""
         deadline = time.monotonic() + READY_SECONDS
         while not all(watcher.client.positions for watcher in self._watchers):
             if time.monotonic() > deadline:
@@ -233,7 +228,6 @@ class Crowd:
             process.close(CLOSE_SECONDS)
 
     def ready(self) -> None:
-        """Wait until every client is subscribed."""
         if not all(answer["ready"] for answer in self._ask("ready")):
             raise AssertionError(f"not within {READY_SECONDS:g} s: every client is subscribed")
 
@@ -265,7 +259,6 @@ class Crowd:
         self._ask("renew", clients=list(clients))
 
     def bearer(self, bearer: str) -> None:
-        """Have all connect with this token from now on."""
         self._ask("bearer", bearer=bearer)
 
     def _ask(self, command: str, **arguments: Any) -> list[dict[str, Any]]:

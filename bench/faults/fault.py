@@ -46,6 +46,7 @@ class Fault:
     bound_seconds: the time that clients may take to have everything after an injection.
     own_broker: the broker cannot be used by another class afterwards.
     log_bytes_per_second: what all processes together may log, except for connects and disconnects.
+    stays_connected: no client may lose its connection.
     issuer: tokens come from an issuer whose keys the service fetches (World.issuer).
     tracebacks: unforeseen exceptions may be in the log.
     needs: what this machine lacks for the class, or None.
@@ -66,6 +67,7 @@ class Fault:
     bound_seconds: float = 30.0
     own_broker: bool = False
     log_bytes_per_second: float = 20_000
+    stays_connected: bool = False
     issuer: bool = False
     tracebacks: bool = False
     needs: Callable[[], str | None] = lambda: None

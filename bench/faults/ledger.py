@@ -51,7 +51,6 @@ class Ledger:
     refused: str | None = None
 
     def take(self, partition: int, number: int) -> None:
-        """Enter a record."""
         self.frames += 1
         due = self.next[partition]
         if number < due:
@@ -65,7 +64,6 @@ class Ledger:
         self.next[partition] = number + 1
 
     def tell(self, reason: str, missed: int | None, offsets: Sequence[int] | None) -> None:
-        """Enter a Gap."""
         pending = set(range(len(self.next)))
         self.told.append(Told(reason, missed, None if offsets is None else tuple(offsets), pending))
 

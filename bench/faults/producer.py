@@ -63,7 +63,6 @@ class Producer:
             self._flowing.clear()
 
     def resume(self) -> None:
-        """End a `pause`."""
         self._flowing.set()
 
     def burst(self, count: int) -> None:

@@ -39,7 +39,6 @@ def status(connection: socket.socket) -> int:
 
 
 def connect(port: int, receive_buffer: int | None = None) -> socket.socket:
-    """A TCP connection."""
     connection = socket.socket()
     connection.settimeout(PATIENCE_SECONDS)
     if receive_buffer is not None:
@@ -58,7 +57,6 @@ def subscribed(port: int, receive_buffer: int | None = None) -> socket.socket:
 
 
 def reset(connection: socket.socket) -> None:
-    """End a connection with RST."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     connection.close()
 

@@ -58,7 +58,6 @@ class Result:
         ]
 
     def row(self) -> list[str]:
-        """The cells of its row."""
         injected = [one for one in self.outcomes if one.repetition >= 0]
         about = [str(self.fault.number), self.fault.title, self.fault.expected, self.broker]
         if self.skipped is not None:
@@ -80,7 +79,6 @@ class Result:
 
 
 def markdown(results: Sequence[Result]) -> str:
-    """A summary and a table in Markdown."""
     outcomes = [one for result in results for one in result.outcomes]
     injected = sum(one.repetition >= 0 for one in outcomes)
     frames = sum(one.frames for one in outcomes)
@@ -133,7 +131,6 @@ def _command(arguments: list[str]) -> str:
 
 
 def main() -> None:
-    """Write the table of one or several runs."""
     parser = argparse.ArgumentParser(prog="python -m bench.faults.table", description=__doc__)
     parser.add_argument("results", nargs="+", type=Path, help="files that --out has written")
     parser.add_argument("--into", type=Path, help="a page with marks; else standard output")

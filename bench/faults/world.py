@@ -139,7 +139,6 @@ class World:
 
     @property
     def workers(self) -> list[str]:
-        """The names of the service's workers."""
         return [f"worker-{slot}" for slot in range(self.service.worker_count)]
 
     def wait(
@@ -234,6 +233,9 @@ class World:
         seen = self.crowd.report()
         outcome.frames = seen["frames"] - before["frames"]
         outcome.reconnects = seen["connects"] - before["connects"]
+        if self.fault.stays_connected:
+            lost = outcome.reconnects
+            self.expect(lost == 0, f"{lost} clients lost their connections")
         outcome.silence = max(0.0, max(seen["silences"]) - 1 / self._rate)
         outcome.log_bytes = self.service.log_bytes - logged
         judge(outcome, seen, self.producer.facts(), self._removed, self.fault.losses)

@@ -50,8 +50,6 @@ def merge(counts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 class Crowds:
-    """Subscribed clients of a service."""
-
     def __init__(self, service: MeasuredService, clients: int) -> None:
         self._loads: list[Load] = []
         try:
@@ -73,7 +71,6 @@ class Crowds:
         self.close()
 
     def close(self) -> None:
-        """End them."""
         for load in self._loads:
             load.close()
 

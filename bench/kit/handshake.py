@@ -24,5 +24,4 @@ def upgrade_request(path: str, *headers: str) -> str:
 
 
 def bearer(token: str) -> str:
-    """The header that carries a token."""
     return f"Authorization: Bearer {token}"

@@ -154,7 +154,6 @@ class Load:
         return times
 
     def close(self) -> None:
-        """End it, with all connections."""
         self._process.close()
 
 

@@ -20,7 +20,6 @@ class Usage:
 
     @classmethod
     def of(cls, process: psutil.Process) -> Usage:
-        """What it has used so far."""
         times = process.cpu_times()
         return cls(times.user, times.system)
 
@@ -30,7 +29,6 @@ class Usage:
 
     @property
     def total(self) -> float:
-        """User and system together."""
         return self.user + self.system
 
 

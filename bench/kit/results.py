@@ -16,15 +16,27 @@ from typing import Any, Final
 import orjson
 
 _PACKAGES: Final = ("energyws", "picows", "aiofastnet", "uvloop", "pyzmq", "confluent-kafka")
+_HELP: Final = {
+    "bytes": "size of a frame's payload",
+    "load": "deliveries a second",
+    "rate": "records a second",
+}
 
 
-def arguments(doc: str | None, *, prog: str | None = None) -> argparse.ArgumentParser:
-    """A parser with --out for a module with this docstring; from here on SIGTERM raises."""
+def arguments(
+    doc: str | None, *, prog: str | None = None, **options: float
+) -> argparse.ArgumentParser:
+    """A parser with these options and --out, for a module with this docstring.
+
+    options: name and default of numbers. From here on, SIGTERM raises SystemExit.
+    """
     # So that everything that was started is ended on the way out.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     parser = argparse.ArgumentParser(
         prog=prog, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    for name, default in options.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=_HELP.get(name))
     parser.add_argument("--out", help="write the results here, as JSON")
     return parser
 

@@ -33,8 +33,6 @@ _COSTS: Final = ("worker_us", "consumer_us", "supervisor_us")
 
 
 class Uncounted(MeasuredService):
-    """A service that counts nothing."""
-
     program = "bench.metrics.uncounted"
 
 
@@ -124,13 +122,9 @@ def _scrapes(service: MeasuredService) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = arguments(__doc__)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--clients", type=int, default=2000)
+    parser = arguments(__doc__, workers=1, clients=2000, rounds=6, seconds=5.0)
     parser.add_argument("--size", type=int, default=440, help="bytes")
     parser.add_argument("--load", type=float, action="append", help="deliveries a second")
-    parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--seconds", type=float, default=5)
     options = parser.parse_args()
     options.load = options.load or [40_000, 2_000_000]
     rows = []

@@ -52,7 +52,6 @@ class Energyws:
         self._writer = Writer(service.brokers, partial(padded, frame_bytes=440))
 
     def rss_used(self) -> float:
-        """Kilobytes that each connection has added to the worker so far."""
         return (self._worker.memory_info().rss - self._before) / self._clients / 1000
 
     def run(self, build: Build, rate: float, seconds: float) -> dict[str, float]:
@@ -62,7 +61,6 @@ class Energyws:
         return {name: row[name] for name in _OF_ENERGYWS}
 
     def close(self) -> None:
-        """End it and its clients."""
         self._stack.close()
 
 
@@ -75,7 +73,6 @@ class Beside:
         self.rss_connected = self._running.rss_connected
 
     def rss_used(self) -> float:
-        """Kilobytes that each connection has added so far."""
         return self._running.rss_used()
 
     def run(self, build: Build, rate: float, seconds: float) -> dict[str, float]:
@@ -86,7 +83,6 @@ class Beside:
         return self._running.run(build, rate, seconds)
 
     def close(self) -> None:
-        """End it and its clients."""
         self._running.close()
 
 
@@ -165,7 +161,6 @@ def measure_energyws(
 
 
 def measure(peers: list[Peer], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """All rows."""
     builds: dict[int, Build] = {
         size: RealRecords().build if size == REAL_BYTES else partial(padded, frame_bytes=size)
         for size in options.size
@@ -181,7 +176,6 @@ def measure(peers: list[Peer], options: argparse.Namespace) -> Iterator[dict[str
 
 
 def show(row: dict[str, Any]) -> None:
-    """A row on the terminal."""
     flat = {
         f"{outer}.{inner}" if inner else outer: figure
         for outer, value in row.items()
@@ -191,12 +185,10 @@ def show(row: dict[str, Any]) -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
-    parser = arguments(__doc__, prog="python -m bench.peers")
+    parser = arguments(__doc__, prog="python -m bench.peers", clients=2000, rounds=3, seconds=3.0)
     names = [peer.name for peer in PEERS]
     parser.add_argument("--list", action="store_true", help="name the peers and run nothing")
     parser.add_argument("--only", default=",".join(names), help="some, with commas between")
-    parser.add_argument("--clients", type=int, default=2000)
     parser.add_argument("--size", type=int, action="append", help="default: 440 and 1138 bytes")
     parser.add_argument(
         "--load", type=float, action="append", help="deliveries a second; default: 40000, 2000000"
@@ -204,8 +196,6 @@ def parse() -> argparse.Namespace:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--plain", dest="tls", action="store_const", const=[False])
     kind.add_argument("--tls", dest="tls", action="store_const", const=[True])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3)
     options = parser.parse_args()
     unknown = set(options.only.split(",")) - set(names)
     if unknown:

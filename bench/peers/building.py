@@ -37,7 +37,6 @@ def command(peer: Peer) -> list[str]:
 
 
 def toolchain(peer: Peer) -> dict[str, str]:
-    """The version of the compiler or the runtime."""
     command = {
         "rust": ["rustc", "--version"],
         "node": ["node", "--version"],

@@ -45,7 +45,6 @@ class Feeder:
                 self._socket.sendall(self._line(build))
 
     def close(self) -> None:
-        """End the connection."""
         self._socket.close()
 
     def _line(self, build: Build) -> bytes:
@@ -94,7 +93,6 @@ class Running:
         self.broken = False
 
     def close(self) -> None:
-        """End it and its clients."""
         self._stack.close()
 
     def rss(self) -> float:
@@ -102,7 +100,6 @@ class Running:
         return float(self._process.memory_info().rss) / 1000
 
     def rss_used(self) -> float:
-        """Kilobytes that each connection has added by now."""
         return (self.rss() - self._rss_before) / self._clients
 
     def run(self, build: Build, rate: float, seconds: float) -> dict[str, float]:

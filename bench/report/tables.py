@@ -52,12 +52,10 @@ def figure(value: float | None) -> str:
 
 
 def count(name: str) -> Callable[[Results], str]:
-    """A cell with a whole number."""
     return lambda row: f"{row[name]:,}"
 
 
 def text(name: str) -> Callable[[Results], str]:
-    """A cell with a word."""
     return lambda row: str(row[name])
 
 

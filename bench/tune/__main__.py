@@ -150,10 +150,7 @@ def _busy() -> float:
 
 
 def _options() -> argparse.Namespace:
-    parser = arguments(__doc__)
-    parser.add_argument("--clients", type=int, default=2000)
-    parser.add_argument("--rate", type=float, default=20, help="records a second")
-    parser.add_argument("--bytes", type=int, default=440, help="size of a frame's payload")
+    parser = arguments(__doc__, clients=2000, rate=20.0, bytes=440)
     parser.add_argument("--record", type=Path, help="a file with one record, a JSON object")
     parser.add_argument("--seconds", type=float, default=10, help="of each count of workers")
     parser.add_argument("--from", dest="least", type=int, default=1, help="fewest workers")

@@ -10,7 +10,6 @@ from typing import Final, cast
 from confluent_kafka import Producer
 
 from bench.faults.brokers import EmbeddedHandle, KafkaHandle
-from bench.faults.classes.process import connects_of, stays
 from bench.faults.fault import fault
 from bench.faults.strangers import request
 from bench.faults.verdict import Losses
@@ -77,14 +76,12 @@ def broker_down_at_start(world: World, rng: random.Random) -> None:
     title="broker killed under traffic, back after 1 to 4 s (a real Kafka: as soon as it starts)",
     expected="clients stay connected; what was written meanwhile comes once it is back",
     bound_seconds=45,
+    stays_connected=True,
 )
 def broker_down(world: World, rng: random.Random) -> None:
-    connects = connects_of(world)
     _take_down(world)
     time.sleep(rng.uniform(1, 4) if world.broker.kind == "embedded" else 0)
     _handle(world).up()
-    world.clients_live()
-    stays(world, connects)
 
 
 @fault(
@@ -94,9 +91,9 @@ def broker_down(world: World, rng: random.Random) -> None:
     expected="clients stay connected; not ready meanwhile; then everything comes",
     brokers=_EMBEDDED,
     bound_seconds=60,
+    stays_connected=True,
 )
 def broker_unreachable(world: World, rng: random.Random) -> None:
-    connects = connects_of(world)
     proxy = _embedded(world).proxy
     proxy.blackhole(True)
     try:
@@ -104,8 +101,6 @@ def broker_unreachable(world: World, rng: random.Random) -> None:
         world.expect(world.service.admin("/ready")[0] == 503, "ready without a broker")
     finally:
         proxy.blackhole(False)
-    world.clients_live()
-    stays(world, connects)
 
 
 @fault(
@@ -115,12 +110,10 @@ def broker_unreachable(world: World, rng: random.Random) -> None:
     expected="clients stay connected; what was written meanwhile comes once it is back",
     brokers=_KAFKA,
     bound_seconds=45,
+    stays_connected=True,
 )
 def broker_restart(world: World, rng: random.Random) -> None:
-    connects = connects_of(world)
     cast("KafkaHandle", world.broker).restart()
-    world.clients_live()
-    stays(world, connects)
 
 
 @fault(
@@ -130,16 +123,14 @@ def broker_restart(world: World, rng: random.Random) -> None:
     expected="clients stay connected and get everything; a few lines of log, no descriptor leaks",
     brokers=_EMBEDDED,
     bound_seconds=45,
+    stays_connected=True,
 )
 def broker_flapping(world: World, rng: random.Random) -> None:
-    connects = connects_of(world)
     for _ in range(rng.randint(6, 9)):
         _take_down(world)
         time.sleep(0.2)
         _embedded(world).up()
         time.sleep(0.2)
-    world.clients_live()
-    stays(world, connects)
 
 
 @fault(
@@ -217,9 +208,9 @@ def partition_added(world: World, rng: random.Random) -> None:
     title="fetches answered with NOT_LEADER, metadata requests dropped, 0.2 s of delay",
     expected="clients stay connected and get everything",
     brokers=_EMBEDDED,
+    stays_connected=True,
 )
 def leader_change(world: World, rng: random.Random) -> None:
-    connects = connects_of(world)
     broker = _embedded(world)
     broker.call("set_rtt", ms=200)
     try:
@@ -228,8 +219,6 @@ def leader_change(world: World, rng: random.Random) -> None:
         world.pause(rng, 1.0)
     finally:
         broker.call("set_rtt", ms=0)
-    world.clients_live()
-    stays(world, connects)
 
 
 @fault(
@@ -281,9 +270,9 @@ def retention_in_replay(world: World, rng: random.Random) -> None:
     title="bad records amid good ones: empty, null, no JSON, no object, NUL, too big, header bombs",
     expected="they are counted and skipped; every good one comes; nobody reconnects",
     config={"kafka": {"max_record_bytes": 65_536}},
+    stays_connected=True,
 )
 def poison(world: World, rng: random.Random) -> None:
-    connects = connects_of(world)
     bad = world.service.board("consumer")["bad_records"]
     values: list[bytes | None] = [
         None,
@@ -307,8 +296,6 @@ def poison(world: World, rng: random.Random) -> None:
         lambda: world.service.board("consumer")["bad_records"] >= bad + len(values),
         "every bad record is counted",
     )
-    world.clients_live()
-    stays(world, connects)
 
 
 @fault(
@@ -317,9 +304,9 @@ def poison(world: World, rng: random.Random) -> None:
     title="a client's network goes silent: no FIN, no answer",
     expected="it is given up after ping and pong timeouts; the others notice nothing",
     config={"server": {"ping_interval_seconds": 1, "pong_timeout_seconds": 1}},
+    stays_connected=True,
 )
 def client_cut_off(world: World, rng: random.Random) -> None:
-    connects = connects_of(world)
 
     def connected() -> int:
         return sum(world.service.board(name).get("connections", 0) for name in world.workers)
@@ -334,7 +321,6 @@ def client_cut_off(world: World, rng: random.Random) -> None:
         proxy.blackhole(True)
         world.wait(lambda: connected() == before, "the client is given up", 10)
         proxy.blackhole(False)
-    stays(world, connects)
 
 
 @fault(

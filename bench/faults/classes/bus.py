@@ -10,7 +10,7 @@ from typing import Final
 
 import zmq
 
-from bench.faults.classes.process import buses_of, connects_of, stays
+from bench.faults.classes.process import buses_of, connects_of
 from bench.faults.fault import fault
 from bench.faults.service import BreakableService, free_port
 from bench.faults.world import World
@@ -28,9 +28,9 @@ _OVERFLOW: Final = 600
     config={"bus": {"high_watermark_frames": 10}},
     record_bytes=2000,
     clients=40,
+    stays_connected=True,
 )
 def hwm_overflow(world: World, rng: random.Random) -> None:
-    connects = connects_of(world)
     name = rng.choice(world.workers)
     worker = world.service.child(name)
     resyncs = world.service.board(name)["resyncs"]
@@ -49,7 +49,6 @@ def hwm_overflow(world: World, rng: random.Random) -> None:
     more = world.service.board(name)["resyncs"] - resyncs
     world.expect(more > 0, "nothing overflowed: the class tested nothing")
     world.note("synchronisations", more)
-    stays(world, connects)
 
 
 @fault(

@@ -7,7 +7,6 @@ import random
 import socket
 from typing import Final
 
-from bench.faults.classes.process import connects_of, stays
 from bench.faults.fault import fault
 from bench.faults.strangers import connect, ended, request, reset, status, subscribed
 from bench.faults.world import World
@@ -27,9 +26,10 @@ def _connections(world: World) -> int:
     name="half-closed",
     title="clients shut down their sending half and go on reading",
     expected="the service ends these connections; nobody else notices",
+    stays_connected=True,
 )
 def half_closed(world: World, rng: random.Random) -> None:
-    connects, before = connects_of(world), _connections(world)
+    before = _connections(world)
     with contextlib.ExitStack() as stack:
         strangers = [stack.enter_context(subscribed(world.service.port)) for _ in range(_STRANGERS)]
         for one in strangers:
@@ -37,7 +37,6 @@ def half_closed(world: World, rng: random.Random) -> None:
         gone = ended(strangers, 5.0)
         world.expect(gone == _STRANGERS, f"only {gone} of {_STRANGERS} were ended")
     world.wait(lambda: _connections(world) <= before, "their places are free again", 10)
-    stays(world, connects)
 
 
 @fault(
@@ -45,9 +44,10 @@ def half_closed(world: World, rng: random.Random) -> None:
     name="reset-storm",
     title="300 clients connect and reset at once, at every stage of the handshake",
     expected="nothing is left of them; nobody else notices",
+    stays_connected=True,
 )
 def reset_storm(world: World, rng: random.Random) -> None:
-    connects, before = connects_of(world), _connections(world)
+    before = _connections(world)
     for _ in range(_STORM):
         stranger = connect(world.service.port)
         whole = request()
@@ -64,7 +64,6 @@ def reset_storm(world: World, rng: random.Random) -> None:
                 status(stranger)
         reset(stranger)
     world.wait(lambda: _connections(world) <= before, "their places are free again", 10)
-    stays(world, connects)
 
 
 @fault(
@@ -87,9 +86,9 @@ def live_edge(world: World, rng: random.Random) -> None:
     title="a worker stopped, and more clients waiting than its queue takes (backlog 8)",
     expected="who waits is served when it goes on; its own clients get everything",
     config={"server": {"backlog": 8}},
+    stays_connected=True,
 )
 def full_accept_queue(world: World, rng: random.Random) -> None:
-    connects = connects_of(world)
     worker = world.service.child(rng.choice(world.workers))
     with contextlib.ExitStack() as stack:
         worker.suspend()
@@ -103,8 +102,6 @@ def full_accept_queue(world: World, rng: random.Random) -> None:
             world.pause(rng, 0.6)
         finally:
             worker.resume()
-    world.clients_live()
-    stays(world, connects)
 
 
 @fault(
@@ -114,9 +111,9 @@ def full_accept_queue(world: World, rng: random.Random) -> None:
     expected="they cost a bounded amount of memory; nobody else notices",
     record_bytes=4_000,
     clients=30,
+    stays_connected=True,
 )
 def never_reading(world: World, rng: random.Random) -> None:
-    connects = connects_of(world)
     workers = [world.service.child(name) for name in world.workers]
     before = sum(worker.memory_info().rss for worker in workers)
     with contextlib.ExitStack() as stack:
@@ -127,4 +124,3 @@ def never_reading(world: World, rng: random.Random) -> None:
         grown = sum(worker.memory_info().rss for worker in workers) - before
     world.note("memory per idle client, bytes", grown / _STRANGERS)
     world.expect(grown < _STRANGERS * _BYTES_PER_IDLER, f"the workers grew by {grown} bytes")
-    stays(world, connects)

@@ -14,7 +14,6 @@ from typing import Final
 
 import psutil
 
-from bench.faults.classes.process import connects_of, stays
 from bench.faults.fault import fault
 from bench.faults.strangers import connect, subscribed
 from bench.faults.world import World
@@ -52,9 +51,9 @@ def _set_clock(world: World, seconds: int) -> None:
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     },
     needs=lambda: None if _libfaketime() else "libfaketime is not installed",
+    stays_connected=True,
 )
 def clock_jump(world: World, rng: random.Random) -> None:
-    connects = connects_of(world)
     children = world.service.children()
     try:
         _set_clock(world, rng.choice((-_HOUR, _HOUR)))
@@ -64,7 +63,6 @@ def clock_jump(world: World, rng: random.Random) -> None:
         _set_clock(world, 0)
     world.clients_live()
     world.expect(world.service.children() == children, "a process was replaced")
-    stays(world, connects)
 
 
 @fault(
@@ -72,9 +70,9 @@ def clock_jump(world: World, rng: random.Random) -> None:
     name="no-descriptors",
     title="a worker may open no more than three further descriptors, and many connect",
     expected="its clients notice nothing; it waits calmly, and serves again once there is room",
+    stays_connected=True,
 )
 def no_descriptors(world: World, rng: random.Random) -> None:
-    connects = connects_of(world)
     worker = world.service.child(rng.choice(world.workers))
     limits = worker.rlimit(psutil.RLIMIT_NOFILE)
     with contextlib.ExitStack() as crowd:
@@ -91,7 +89,6 @@ def no_descriptors(world: World, rng: random.Random) -> None:
             worker.rlimit(psutil.RLIMIT_NOFILE, limits)
     for _ in range(10):
         subscribed(world.service.port).close()
-    stays(world, connects)
 
 
 @fault(
@@ -136,15 +133,14 @@ def _busy(processes: int) -> Iterator[None]:
     name="no-processor",
     title="four busy processes per core for two seconds",
     expected="all is slower; nobody is killed, nobody loses the connection",
+    stays_connected=True,
 )
 def no_processor(world: World, rng: random.Random) -> None:
-    connects = connects_of(world)
     children = world.service.children()
     with _busy(4 * (os.cpu_count() or 1)):
         time.sleep(2.0)
     world.clients_live()
     world.expect(world.service.children() == children, "a process was replaced")
-    stays(world, connects)
 
 
 @fault(
