@@ -14,6 +14,7 @@ import pytest
 from energyws.protocol.position import Position, from_offsets
 from energyws.settings import Bus, History
 from energyws.stream.ring import Entry, Ring
+from energyws.testing import until
 from workers.bus import Publisher, Subscriber
 
 EPOCH = "abcd0123"
@@ -23,12 +24,6 @@ STREAM = "energy"
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a test's coroutine with a deadline."""
     asyncio.run(asyncio.wait_for(main(), 30))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until something is true; the test's deadline ends the wait."""
-    while not condition():
-        await asyncio.sleep(0.005)
 
 
 class FakeSink:
