@@ -24,14 +24,16 @@ def write_pair(directory: Path, *days: float, name: str = "tls") -> dict[str, st
         key = ec.generate_private_key(ec.SECP256R1())
         if not number:
             own = key
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"test {number}")])
+        serial = x509.random_serial_number()
+        # Each with a name of its own: in a bundle, OpenSSL finds a certificate by its subject.
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"test {serial:x}")])
         now = datetime.now(UTC)
         certificate = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(subject)
             .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
+            .serial_number(serial)
             .not_valid_before(now - timedelta(days=400))
             .not_valid_after(now + timedelta(days=lifetime))
             .add_extension(

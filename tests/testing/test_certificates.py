@@ -30,6 +30,14 @@ def test_client_accepts_the_certificate_that_it_trusts_and_no_other(tmp_path: Pa
         asyncio.run(_handshake(pair, other["cert"]))
 
 
+def test_bundle_of_two_trusts_both(tmp_path: Path) -> None:
+    pairs = [write_pair(tmp_path, name=name) for name in ("one", "two")]
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text("".join(Path(pair["cert"]).read_text() for pair in pairs))
+    for pair in pairs:
+        asyncio.run(_handshake(pair, str(bundle)))
+
+
 def test_chain_has_a_certificate_for_each_lifetime(tmp_path: Path) -> None:
     assert Path(write_pair(tmp_path, 30, 60, 90)["cert"]).read_text().count("BEGIN") == 3
 

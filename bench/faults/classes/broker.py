@@ -1,4 +1,4 @@
-"""Faults of Kafka, of what lies in it, and of the networks before and behind the service."""
+"""Faults of Kafka, of its records, and of the networks on both sides of the service."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TRIMMED: Final = Losses(reasons=frozenset({"RETENTION"}))
 _FETCH: Final = 1
 _METADATA: Final = 3
 _NOT_LEADER: Final = 6
-# What a replay is made to take some seconds for.
+# Of a replay that takes some seconds.
 _REPLAYED: Final = 3_000
 _REPLAYS: Final = 10
 
@@ -35,10 +35,10 @@ def _handle(world: World) -> EmbeddedHandle | KafkaHandle:
 
 
 def _take_down(world: World) -> None:
-    """The broker goes away, and no record is under way then.
+    """Take the broker down at a moment when no record is under way.
 
     The embedded broker does not recognise a record that a producer sends again because the answer
-    was lost: it would be in the log twice, which is true, but not what is tested here.
+    was lost. The record would be in the log twice, which is not what is tested here.
     """
     world.producer.pause()
     world.producer.flush()
@@ -53,8 +53,8 @@ def _embedded(world: World) -> EmbeddedHandle:
 @fault(
     number=6,
     name="broker-down-at-start",
-    title="broker away while the service starts",
-    expected="the service waits for it, not ready; clients come and resume once it is back",
+    title="broker down while the service starts",
+    expected="the service waits for it and is not ready; clients resume once it is back",
     bound_seconds=45,
 )
 def broker_down_at_start(world: World, rng: random.Random) -> None:
@@ -73,8 +73,8 @@ def broker_down_at_start(world: World, rng: random.Random) -> None:
 @fault(
     number=7,
     name="broker-down",
-    title="broker killed under traffic, back after 1 to 4 s (a real Kafka: as soon as it starts)",
-    expected="clients stay connected; what was written meanwhile comes once it is back",
+    title="broker killed under traffic, back after 1 to 4 s (a real Kafka: as soon as it can)",
+    expected="clients stay connected and get what was written meanwhile once it is back",
     bound_seconds=45,
     stays_connected=True,
 )
@@ -88,7 +88,7 @@ def broker_down(world: World, rng: random.Random) -> None:
     number=7,
     name="broker-unreachable",
     title="broker unreachable for a minute: no answer, no FIN",
-    expected="clients stay connected; not ready meanwhile; then everything comes",
+    expected="clients stay connected; the service is not ready meanwhile; then they get everything",
     brokers=_EMBEDDED,
     bound_seconds=60,
     stays_connected=True,
@@ -106,8 +106,8 @@ def broker_unreachable(world: World, rng: random.Random) -> None:
 @fault(
     number=7,
     name="broker-restart",
-    title="broker restarted in order (SIGTERM)",
-    expected="clients stay connected; what was written meanwhile comes once it is back",
+    title="broker restarted gracefully (SIGTERM)",
+    expected="clients stay connected and get what was written meanwhile once it is back",
     brokers=_KAFKA,
     bound_seconds=45,
     stays_connected=True,
@@ -119,7 +119,7 @@ def broker_restart(world: World, rng: random.Random) -> None:
 @fault(
     number=8,
     name="broker-flapping",
-    title="broker away and back every 0.2 s, for some 3 s",
+    title="broker down and up every 0.2 s, for about 3 s",
     expected="clients stay connected and get everything; a few lines of log, no descriptor leaks",
     brokers=_EMBEDDED,
     bound_seconds=45,
@@ -137,7 +137,7 @@ def broker_flapping(world: World, rng: random.Random) -> None:
     number=9,
     name="log-lost",
     title="broker back without its records (embedded: another topic id; Kafka: the same one)",
-    expected="clients are told EPOCH_CHANGED, once, and get everything of the new log",
+    expected="clients receive EPOCH_CHANGED once, and everything of the new log",
     losses=_ANEW,
     own_broker=True,
     bound_seconds=60,
@@ -154,8 +154,8 @@ def log_lost(world: World, rng: random.Random) -> None:
 @fault(
     number=10,
     name="topic-recreated",
-    title="topic deleted, made again and grown",
-    expected="clients are told EPOCH_CHANGED, once, and get everything of the new topic",
+    title="topic deleted, created again, and grown",
+    expected="clients receive EPOCH_CHANGED once, and everything of the new topic",
     losses=_ANEW,
     bound_seconds=60,
 )
@@ -169,8 +169,8 @@ def topic_recreated(world: World, rng: random.Random) -> None:
     world.removed_all()
     if rng.random() < 0.5:
         world.crowd.bounce(rng.sample(range(world.crowd.clients), world.crowd.clients // 4))
-    # Not beyond where the consumer is: until it asks for the topic's id again, what has grown
-    # beyond is handed to it as if nothing had happened (docs/reliability.md).
+    # Not beyond the consumer's offset: until it asks for the topic's id again, it takes records
+    # beyond that for the old topic's (docs/reliability.md).
     world.producer.burst(min(600, PARTITIONS * (reached // 2)))
     world.producer.resume()
 
@@ -191,7 +191,7 @@ def partition_added(world: World, rng: random.Random) -> None:
     world.wait(
         lambda: broker.partitions(world.topic) == partitions + 1, "the partition has been added"
     )
-    # The harness's own producer learns of partitions in its own time.
+    # The harness's own producer learns of new partitions too late.
     writer = Producer({"bootstrap.servers": broker.direct})
     writer.list_topics(world.topic, timeout=10)
     writer.produce(world.topic, b"not a reading", partition=partitions)
@@ -224,7 +224,7 @@ def leader_change(world: World, rng: random.Random) -> None:
 @fault(
     number=13,
     name="retention-while-away",
-    title="the service is away, more is written, and retention passes the clients' positions",
+    title="the service is down, records are written, and retention passes the clients' positions",
     expected="recovered: false, RETENTION, with exactly what is missing; then all that remains",
     losses=_TRIMMED,
 )
@@ -244,7 +244,7 @@ def retention_while_away(world: World, rng: random.Random) -> None:
 @fault(
     number=14,
     name="retention-in-replay",
-    title="retention passes the place where clients are in a long replay",
+    title="retention passes the positions of clients in a long replay",
     expected="`lagged` with RETENTION where the records were; then all that remains",
     losses=_TRIMMED,
     config={"history": {"max_frames": 60, "warm": 10, "bytes_per_second": 512 * 1024}},
@@ -267,8 +267,8 @@ def retention_in_replay(world: World, rng: random.Random) -> None:
 @fault(
     number=15,
     name="poison",
-    title="bad records amid good ones: empty, null, no JSON, no object, NUL, too big, header bombs",
-    expected="they are counted and skipped; every good one comes; nobody reconnects",
+    title="bad records among good ones: empty, null, no JSON, no object, NUL, too big, 50 headers",
+    expected="they are counted and skipped; clients get every good one, and no client reconnects",
     config={"kafka": {"max_record_bytes": 65_536}},
     stays_connected=True,
 )
@@ -302,7 +302,7 @@ def poison(world: World, rng: random.Random) -> None:
     number=29,
     name="client-cut-off",
     title="a client's network goes silent: no FIN, no answer",
-    expected="it is given up after ping and pong timeouts; the others notice nothing",
+    expected="it is closed after ping and pong timeouts; other clients are not affected",
     config={"server": {"ping_interval_seconds": 1, "pong_timeout_seconds": 1}},
     stays_connected=True,
 )
@@ -326,8 +326,8 @@ def client_cut_off(world: World, rng: random.Random) -> None:
 @fault(
     number=32,
     name="keys-unavailable",
-    title="the issuer's keys cannot be had while a worker is replaced and all clients come back",
-    expected="the other worker's keys still do; the new one says 503 until it has keys; all resume",
+    title="the issuer does not serve its keys while a worker is replaced and all clients reconnect",
+    expected="the other worker uses its keys; the new one says 503 until it has some; all resume",
     issuer=True,
     config={"auth": {"jwks_refresh_seconds": 1.0}},
     bound_seconds=45,

@@ -1,4 +1,4 @@
-"""Faults of the bus between consumer and workers: overflown, late to be joined, stolen, removed."""
+"""Faults of the bus between consumer and workers: overflow, late joiners, a stolen address."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.faults.service import BreakableService, free_port
 from bench.faults.world import World
 from energyws.stream.bus_messages import HEARTBEAT, BusMessage, pack, pack_heads
 
-# How many records are more than a stopped worker's share of the bus.
+# More records than the bus holds for a stopped worker.
 _OVERFLOW: Final = 600
 
 
@@ -24,7 +24,7 @@ _OVERFLOW: Final = 600
     number=16,
     name="hwm-overflow",
     title="a worker stopped while more is published than the bus holds (watermark 10)",
-    expected="the worker finds the gap and fetches what it missed; nobody reconnects",
+    expected="the worker detects the gap and fetches what it missed; no client reconnects",
     config={"bus": {"high_watermark_frames": 10}},
     record_bytes=2000,
     clients=40,
@@ -37,7 +37,7 @@ def hwm_overflow(world: World, rng: random.Random) -> None:
     published = world.service.board("consumer")["frames"] + _OVERFLOW
     worker.suspend()
     try:
-        # More than both watermarks and the kernel's socket buffers take.
+        # More than both watermarks and the kernel's socket buffers hold.
         world.producer.burst(_OVERFLOW)
         world.wait(
             lambda: world.service.board("consumer")["frames"] >= published, "all is published"
@@ -54,8 +54,8 @@ def hwm_overflow(world: World, rng: random.Random) -> None:
 @fault(
     number=17,
     name="slow-joiner",
-    title="a worker killed over and over while it starts, under traffic",
-    expected="whoever it lets in has everything: it accepts nobody before it has caught up",
+    title="a worker killed repeatedly while it starts, under traffic",
+    expected="it accepts no client before it has caught up, so its clients get everything",
     rate=100,
     clients=60,
 )
@@ -72,7 +72,7 @@ def slow_joiner(world: World, rng: random.Random) -> None:
     number=18,
     name="stale-publisher",
     title="a second service on the same topic, group and directory for buses",
-    expected="every service has a bus of its own: nobody gets anything from the other",
+    expected="every service has a bus of its own: no worker receives frames of the other",
 )
 def stale_publisher(world: World, rng: random.Random) -> None:
     connects = connects_of(world)
@@ -95,13 +95,13 @@ def stale_publisher(world: World, rng: random.Random) -> None:
 @fault(
     number=18,
     name="bus-stolen",
-    title="a stranger binds the bus's own socket (ipc lets it), and publishes another run's frames",
+    title="another process binds the bus's socket (ipc allows it), and publishes a strange run",
     expected="the consumer notices, and is replaced with a bus that workers can find",
     bound_seconds=15,
 )
 def bus_stolen(world: World, rng: random.Random) -> None:
     (bus,) = buses_of(list(world.service.children().values()))
-    # A run of its own, far ahead of whatever the workers have.
+    # Another run, far ahead of the workers.
     beat = BusMessage(HEARTBEAT, 0, 0, rng.getrandbits(62), 1_000_000, 0, 0, pack_heads({}))
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     stranger = context.socket(zmq.PUB)
@@ -114,10 +114,10 @@ def bus_stolen(world: World, rng: random.Random) -> None:
             stranger.send(pack(beat))
             time.sleep(0.02)
     finally:
-        # This also removes the path, whosesoever it is by now.
+        # This also removes the path, even if it is the consumer's by now.
         stranger.close()
         context.term()
-    # From one second to the next the consumer looks for its sockets.
+    # The consumer checks its sockets every second.
     time.sleep(1.2)
     world.service.ready(15)
 
@@ -125,7 +125,7 @@ def bus_stolen(world: World, rng: random.Random) -> None:
 @fault(
     number=33,
     name="bus-removed",
-    title="the bus's directory removed under way, then a worker killed",
+    title="the bus's directory removed under traffic, then a worker killed",
     expected="the consumer notices and is replaced with a bus that workers can find",
     bound_seconds=15,
 )

@@ -1,4 +1,4 @@
-"""Clients that break off, come in crowds, do not read, or resume at the very edge."""
+"""Clients that break off, connect in crowds, do not read, or resume at the live edge."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.faults.world import World
 
 _STRANGERS: Final = 20
 _STORM: Final = 300
-# On top of what a worker needs for each client: what one that does not read may hold.
+# The memory that a client that does not read may cost a worker.
 _BYTES_PER_IDLER: Final = 1 << 20
 
 
@@ -24,8 +24,8 @@ def _connections(world: World) -> int:
 @fault(
     number=28,
     name="half-closed",
-    title="clients shut down their sending half and go on reading",
-    expected="the service ends these connections; nobody else notices",
+    title="clients shut down their sending half and continue to read",
+    expected="the service ends these connections; other clients are not affected",
     stays_connected=True,
 )
 def half_closed(world: World, rng: random.Random) -> None:
@@ -36,14 +36,14 @@ def half_closed(world: World, rng: random.Random) -> None:
             one.shutdown(socket.SHUT_WR)
         gone = ended(strangers, 5.0)
         world.expect(gone == _STRANGERS, f"only {gone} of {_STRANGERS} were ended")
-    world.wait(lambda: _connections(world) <= before, "their places are free again", 10)
+    world.wait(lambda: _connections(world) <= before, "their connections are gone", 10)
 
 
 @fault(
     number=30,
     name="reset-storm",
     title="300 clients connect and reset at once, at every stage of the handshake",
-    expected="nothing is left of them; nobody else notices",
+    expected="no connection of theirs is left; other clients are not affected",
     stays_connected=True,
 )
 def reset_storm(world: World, rng: random.Random) -> None:
@@ -63,14 +63,14 @@ def reset_storm(world: World, rng: random.Random) -> None:
                 stranger.sendall(whole)
                 status(stranger)
         reset(stranger)
-    world.wait(lambda: _connections(world) <= before, "their places are free again", 10)
+    world.wait(lambda: _connections(world) <= before, "their connections are gone", 10)
 
 
 @fault(
     number=31,
     name="live-edge",
-    title="half of the clients break off and resume, three times, under 100 records a second",
-    expected="the replay ends exactly where what is live begins",
+    title="half of the clients disconnect and resume, three times, at 100 records a second",
+    expected="the replay ends exactly where live frames begin",
     rate=100,
     clients=60,
 )
@@ -84,7 +84,7 @@ def live_edge(world: World, rng: random.Random) -> None:
     number=4,
     name="full-accept-queue",
     title="a worker stopped, and more clients waiting than its queue takes (backlog 8)",
-    expected="who waits is served when it goes on; its own clients get everything",
+    expected="waiting clients are served when it continues; its own clients get everything",
     config={"server": {"backlog": 8}},
     stays_connected=True,
 )
@@ -107,8 +107,8 @@ def full_accept_queue(world: World, rng: random.Random) -> None:
 @fault(
     number=28,
     name="never-reading",
-    title="20 clients subscribe, and read nothing, while much is written",
-    expected="they cost a bounded amount of memory; nobody else notices",
+    title="20 clients subscribe and read nothing while many records are written",
+    expected="they cost a bounded amount of memory; other clients are not affected",
     record_bytes=4_000,
     clients=30,
     stays_connected=True,

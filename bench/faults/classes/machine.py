@@ -1,4 +1,4 @@
-"""Faults of the machine: its clock, descriptors, memory, processors, and where the log goes."""
+"""Faults of the machine: its clock, descriptors, memory, processors, and the log's destination."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _libfaketime() -> Path | None:
 
 
 def _set_clock(world: World, seconds: int) -> None:
-    # Renamed into place, so that nobody reads half of it.
+    # Renamed into place, so that no process reads half of it.
     fresh = world.directory / "clock.new"
     fresh.write_text(f"{seconds:+d}\n")
     fresh.rename(world.directory / "clock")
@@ -42,7 +42,7 @@ def _set_clock(world: World, seconds: int) -> None:
     number=19,
     name="clock-jump",
     title="the wall clock of the whole service jumps an hour ahead or back, and back again",
-    expected="timers do not follow it: nobody is killed, nobody reconnects, nothing stops",
+    expected="timers do not follow it: no process is killed, no client reconnects",
     environment={
         "LD_PRELOAD": str(_libfaketime()),
         "FAKETIME": "+0",
@@ -68,8 +68,8 @@ def clock_jump(world: World, rng: random.Random) -> None:
 @fault(
     number=20,
     name="no-descriptors",
-    title="a worker may open no more than three further descriptors, and many connect",
-    expected="its clients notice nothing; it waits calmly, and serves again once there is room",
+    title="a worker may open only three more descriptors, and many clients connect",
+    expected="its clients are not affected; it waits without spinning, and accepts again later",
     stays_connected=True,
 )
 def no_descriptors(world: World, rng: random.Random) -> None:
@@ -94,8 +94,8 @@ def no_descriptors(world: World, rng: random.Random) -> None:
 @fault(
     number=21,
     name="no-memory",
-    title="a worker or the consumer may take no more memory (RLIMIT_AS) while there is much to do",
-    expected="it goes on, or ends and is replaced; whoever loses a connection resumes",
+    title="a worker or the consumer may allocate no more memory (RLIMIT_AS) while it is busy",
+    expected="it continues, or ends and is replaced; clients that lose their connection resume",
     tracebacks=True,
     record_bytes=20_000,
     clients=40,
@@ -132,7 +132,7 @@ def _busy(processes: int) -> Iterator[None]:
     number=22,
     name="no-processor",
     title="four busy processes per core for two seconds",
-    expected="all is slower; nobody is killed, nobody loses the connection",
+    expected="everything is slower; no process is killed, no client loses its connection",
     stays_connected=True,
 )
 def no_processor(world: World, rng: random.Random) -> None:
@@ -146,8 +146,8 @@ def no_processor(world: World, rng: random.Random) -> None:
 @fault(
     number=23,
     name="log-blocked",
-    title="nobody reads the log's pipe, which is full, while a worker is killed",
-    expected="the service goes on; lines are dropped and counted",
+    title="the log's pipe is full and not read while a worker is killed",
+    expected="the service continues; lines are dropped and counted",
     bound_seconds=15,
 )
 def log_blocked(world: World, rng: random.Random) -> None:
@@ -165,7 +165,7 @@ def log_blocked(world: World, rng: random.Random) -> None:
     number=23,
     name="log-full",
     title="the log's disk is full (/dev/full), and a worker is killed",
-    expected="the service starts and goes on, without a log",
+    expected="the service starts and runs without a log",
 )
 def log_full(world: World, rng: random.Random) -> None:
     world.service.stop()

@@ -1,4 +1,4 @@
-"""What operators do to a running service, on top of each other and without waiting."""
+"""Commands of operators to a running service, without waiting for the previous one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from bench.faults.world import World
 from energyws.control.admin.client import AdminClient
 from energyws.settings import Admin
 
-_ORDERS: Final = 8
+_COMMANDS: Final = 8
 _MOST_WORKERS: Final = 4
 
 
 def _replaced(world: World, pids: set[int]) -> bool:
-    """Whether exactly those that should be there are, ready, and none of these is among them."""
+    """Whether all children are ready, and none has one of these process ids."""
     children: list[dict[str, Any]] = world.service.admin("/workers")[1] or []
     names = sorted(child["name"] for child in children)
     return names == ["consumer", *world.workers] and all(
@@ -27,30 +27,28 @@ def _replaced(world: World, pids: set[int]) -> bool:
 
 
 def _at_once(world: World, rng: random.Random, others: list[Callable[[], object]]) -> Knocking:
-    """Orders in any order, and in between any of `others`; then as many workers as before.
+    """Commands and `others` in random order; then the former number of workers.
 
-    Ends when every order has been carried out.
+    Ends when every command has been carried out.
     """
-    remote = AdminClient(Admin(port=world.service.config["admin"]["port"]))
+    admin = AdminClient(Admin(port=world.service.config["admin"]["port"]))
     signals = (signal.SIGUSR2, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
-    orders = [
-        lambda: remote.post("/workers", {"workers": rng.randint(1, _MOST_WORKERS)}),
-        lambda: remote.post("/rebalance", None),
-        lambda: remote.post("/roll", None),
+    commands = [
+        lambda: admin.post("/workers", {"workers": rng.randint(1, _MOST_WORKERS)}),
+        lambda: admin.post("/rebalance", None),
+        lambda: admin.post("/roll", None),
         *(lambda number=number: world.service.signal(number) for number in signals),
         *others,
     ]
     with Knocking(world.service.port) as knocking:
-        for _ in range(_ORDERS):
-            rng.choice(orders)()
+        for _ in range(_COMMANDS):
+            rng.choice(commands)()
             world.pause(rng, 0.6)
-        remote.post("/workers", {"workers": world.service.worker_count})
-        # The last one of all: when it is over, so is everything that was begun before.
+        admin.post("/workers", {"workers": world.service.worker_count})
+        # When this one is complete, so is everything before it.
         pids = {child.pid for child in world.service.children().values()}
-        remote.post("/roll", None)
-        world.wait(
-            lambda: _replaced(world, pids), "as many as before are ready, all of them new", 60
-        )
+        admin.post("/roll", None)
+        world.wait(lambda: _replaced(world, pids), "all children are ready and new", 60)
     unexpected = knocking.statuses.keys() - {0, 101}
     world.expect(not unexpected, f"answers {unexpected}")
     return knocking
@@ -59,8 +57,8 @@ def _at_once(world: World, rng: random.Random, others: list[Callable[[], object]
 @fault(
     number=24,
     name="operators",
-    title="scaled, rebalanced, rolled and reloaded in any order, one on top of the other",
-    expected="whoever comes is let in, clients resume, and every order is carried out",
+    title="scaled, rebalanced, rolled and reloaded in any order, without waiting in between",
+    expected="every newcomer is accepted, clients resume, and every command is carried out",
     config={"server": {"drain_seconds": 1}},
 )
 def operators(world: World, rng: random.Random) -> None:
@@ -73,7 +71,7 @@ def operators(world: World, rng: random.Random) -> None:
     number=24,
     name="operators-and-crashes",
     title="the same, and processes are killed in between (SIGKILL, SIGTERM)",
-    expected="clients resume, and every order is carried out",
+    expected="clients resume, and every command is carried out",
     config={"server": {"drain_seconds": 1}},
 )
 def operators_and_crashes(world: World, rng: random.Random) -> None:

@@ -1,4 +1,4 @@
-"""Faults of the service's own processes: killed, stopped, starved, told to go, cut off."""
+"""Faults of the service's own processes: killed and stopped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import psutil
 from bench.faults.fault import fault
 from bench.faults.world import World
 
-# Long enough for the kernel to bury what the supervisor's end takes with it.
+# Long enough for the kernel to end the children with the supervisor.
 ORPHAN_SECONDS: Final = 2.0
 _WATCHFUL: Final = {"supervision": {"hang_seconds": 1.5}}
 
@@ -28,7 +28,7 @@ def connects_of(world: World) -> int:
     number=1,
     name="consumer-kill",
     title="consumer killed (SIGKILL)",
-    expected="clients stay connected; a new consumer reads back, workers take what they lack",
+    expected="clients stay connected; a new consumer reads back, and workers get what they lack",
     stays_connected=True,
 )
 def consumer_kill(world: World, rng: random.Random) -> None:
@@ -55,7 +55,7 @@ def consumer_hang(world: World, rng: random.Random) -> None:
     number=2,
     name="consumer-pause",
     title="consumer stopped for up to 0.8 s (SIGSTOP, SIGCONT)",
-    expected="it goes on where it stood; nobody is killed, nobody reconnects",
+    expected="it continues where it stopped; no process is killed, no client reconnects",
     stays_connected=True,
 )
 def consumer_pause(world: World, rng: random.Random) -> None:
@@ -97,7 +97,7 @@ def all_kill(world: World, rng: random.Random) -> None:
     number=4,
     name="worker-hang",
     title="one worker stopped for good (SIGSTOP)",
-    expected="it is killed after hang_seconds; the other worker's clients notice nothing",
+    expected="it is killed after hang_seconds; the other worker's clients are not affected",
     config=_WATCHFUL,
 )
 def worker_hang(world: World, rng: random.Random) -> None:
@@ -106,11 +106,11 @@ def worker_hang(world: World, rng: random.Random) -> None:
     own = world.service.board(name).get("connections", 0)
     worker.suspend()
     world.gone(worker)
-    # Long after the silence of a client that was only in a busy machine's way.
+    # The worker's own clients waited longest; the silence of the others shows whether they waited.
     silences = sorted(world.crowd.report()["silences"])
     others = silences[: len(silences) - own]
     world.note("silence of the others, s", max(others, default=0))
-    world.expect(max(others, default=0) < 1.0, "another worker's clients had to wait")
+    world.expect(max(others, default=0) < 1.0, "another worker's clients waited")
     world.service.ready()
 
 
@@ -118,7 +118,7 @@ def worker_hang(world: World, rng: random.Random) -> None:
     number=4,
     name="worker-pause",
     title="one worker stopped for up to 0.8 s (SIGSTOP, SIGCONT)",
-    expected="it goes on where it stood; nobody is killed, nobody reconnects",
+    expected="it continues where it stopped; no process is killed, no client reconnects",
     stays_connected=True,
 )
 def worker_pause(world: World, rng: random.Random) -> None:
@@ -131,9 +131,9 @@ def worker_pause(world: World, rng: random.Random) -> None:
 
 
 def nothing_left(world: World, children: list[psutil.Process], buses: set[Path]) -> None:
-    """After the supervisor's end: no process, no port; its directory can go, if it is still there.
+    """After the supervisor's end: no process, no port. Removes the bus's directory, if any is left.
 
-    Waits for the children: whoever inherits them may be slow to bury them.
+    Waits for the children, since their new parent may reap them late.
     """
 
     def left() -> list[int]:
@@ -147,7 +147,7 @@ def nothing_left(world: World, children: list[psutil.Process], buses: set[Path])
     world.wait(lambda: not left(), "no child outlives the supervisor", ORPHAN_SECONDS)
     world.note("until the last child was gone, s", time.monotonic() - began)
     world.service.wait()
-    # A zombie's threads may end after it, and hold what it had open for another moment.
+    # A zombie's threads may end after it, and keep its descriptors open for a moment more.
     world.wait(lambda: _free(world.service.port), "the port is free", ORPHAN_SECONDS)
     for bus in buses:
         world.note("bus directories left behind", bus.exists())
@@ -165,7 +165,7 @@ def _free(port: int) -> bool:
 
 
 def buses_of(children: list[psutil.Process]) -> set[Path]:
-    """The directory of the bus, as the children were told it."""
+    """The directory of the bus, from the children's arguments."""
     return {
         Path(argument.removeprefix("--bus="))
         for child in children

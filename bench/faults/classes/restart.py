@@ -1,4 +1,4 @@
-"""Workers and services that are told to go, and come again: one by one, all at once, too early."""
+"""Workers and services ended by signals and started again: one by one, all at once, too early."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.faults.fault import fault
 from bench.faults.strangers import Knocking
 from bench.faults.world import World
 
-# Clients that begin at the first record of all, and how many records there are then at least.
+# Clients that begin at the very first record, and the least number of records by then.
 _REPLAYS: Final = 10
 _REPLAYED: Final = 2_000
 
@@ -20,8 +20,8 @@ _REPLAYED: Final = 2_000
 @fault(
     number=24,
     name="rolling-restart",
-    title="every worker told to go (SIGTERM), one after the other, while clients come and go",
-    expected="its clients are sent away with `reconnect` and resume; no connection fails",
+    title="every worker ended (SIGTERM), one after the other, while clients come and go",
+    expected="its clients get `reconnect` and resume; no connection fails",
 )
 def rolling_restart(world: World, rng: random.Random) -> None:
     workers = world.workers
@@ -34,8 +34,8 @@ def rolling_restart(world: World, rng: random.Random) -> None:
             world.service.ready()
             world.pause(rng, 0.3)
     statuses = knocking.statuses
-    world.note("clients let in", statuses.get(101, 0))
-    world.note("clients told 503", statuses.get(503, 0))
+    world.note("clients accepted", statuses.get(101, 0))
+    world.note("clients answered with 503", statuses.get(503, 0))
     world.expect(statuses.get(0, 0) == 0, f"{statuses.get(0)} connections failed")
     unexpected = statuses.keys() - {0, 101, 503}
     world.expect(not unexpected, f"answers {unexpected}")
@@ -45,7 +45,7 @@ def rolling_restart(world: World, rng: random.Random) -> None:
     number=25,
     name="full-restart",
     title="the whole service restarted (SIGTERM), with 600 clients",
-    expected="all are sent away, all come back at once, all resume",
+    expected="all get `reconnect`, connect again at once, and resume",
     clients=600,
     rate=5,
 )
@@ -58,8 +58,8 @@ def full_restart(world: World, rng: random.Random) -> None:
 @fault(
     number=26,
     name="sigterm-in-replay",
-    title="a worker told to go (SIGTERM) while clients are in the middle of a long replay",
-    expected="who was not served to the end resumes where that was",
+    title="a worker ended (SIGTERM) while clients are in the middle of a long replay",
+    expected="clients whose replay was interrupted resume where it stopped",
     clients=40,
 )
 def sigterm_in_replay(world: World, rng: random.Random) -> None:
@@ -99,8 +99,8 @@ def second_signal(world: World, rng: random.Random) -> None:
 @fault(
     number=27,
     name="hang-up",
-    title="SIGHUP: it is to read its configuration again",
-    expected="it does, and nobody notices",
+    title="SIGHUP, to read the configuration again",
+    expected="it does, and no client is affected",
 )
 def hang_up(world: World, rng: random.Random) -> None:
     logged = len(world.service.lines)
@@ -132,7 +132,7 @@ def early_sigterm(world: World, rng: random.Random) -> None:
     number=27,
     name="scale",
     title="restarted with another number of workers, from one to four",
-    expected="clients spread over those that there are, and resume",
+    expected="clients spread over the workers and resume",
 )
 def scale(world: World, rng: random.Random) -> None:
     world.service.stop()
