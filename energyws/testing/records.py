@@ -28,7 +28,7 @@ class Records:
         )
 
     def send(self, count: int = 1, **fields: object) -> list[int]:
-        """Write `count` records with these fields as well; their numbers, once all are in the log."""
+        """Write `count` records with these fields; their numbers, once all are in the log."""
         numbers = list(range(self.sent, self.sent + count))
         for number in numbers:
             self.raw(orjson.dumps({"n": number, **fields}), number % PARTITIONS)
