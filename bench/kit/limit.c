@@ -6,7 +6,7 @@
  * payload bytes, to every client. Answers each with "SENDS SHORT USER_MICROSECONDS
  * SYSTEM_MICROSECONDS": what it sent, how often a socket did not take the whole frame, its CPU time.
  *
- * The frames are those of bench/record.py, so that the same clients can check them.
+ * The frames are those of record.py, so that the same clients can check them.
  */
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
-"""What docs/operations.md says of sizes, derived from the results of several benches.
+"""The sizes in docs/operations.md, derived from the results of several measurements.
 
-Pure: documents as bench.report finds them in, Markdown out. The formula is bench.advice's, memory
-and descriptors are those that the service reckons with when it warns at its start.
+Pure: from documents as bench.report finds them to Markdown. The formula is that of
+bench.tune.advice; memory and descriptors are computed as for the service's warnings at its start.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Row = Mapping[str, Any]
 _CONNECTIONS: Final = (1_000, 5_000, 10_000, 50_000)
 _WORKERS: Final = (1, 2, 4)
 _RATES: Final = (1, 4, 20)
-# A row of the fan-out is like a load that was tried when neither clients nor rate differ by more.
+# A row of bench.fanout is like a load that was tried when clients and rate differ by no more.
 _LIKE: Final = 1.5
-# Below this many writes for each delivery, frames share writes.
+# With fewer writes for each delivery, frames share writes.
 _ALONE: Final = 0.95
 
 
@@ -42,7 +42,7 @@ def _kind(row: Row) -> str:
 
 
 def workers(documents: Documents) -> str:
-    """The formula, what it says of the loads of bench.fanout, and how bench.tune finds it."""
+    """The formula, its result for the loads of bench.fanout, and that of bench.tune."""
     parts = [
         "    workers = clients × records a second × µs a delivery ÷ 1,000,000 ÷ "
         f"{BUSIEST_SHARE:g}, rounded up\n",
@@ -84,7 +84,7 @@ def _tried(documents: Documents) -> Iterator[str]:
 def comparable(documents: Documents) -> Iterator[tuple[float, Row, Mapping[str, Any]]]:
     """Deliveries a second, a row of bench.fanout, and the results of bench.tune that it is like.
 
-    Those with records of somebody else are left out: their cost was not measured.
+    Trials with other records are left out: their cost was not measured.
     """
     for document in documents.get("tune", {}).values():
         results = document["results"]
@@ -105,7 +105,7 @@ def _apart(one: float, other: float) -> float:
 
 
 def contradictions(documents: Documents) -> list[str]:
-    """Where the formula and bench.tune tell different things of the same load."""
+    """Where the formula and bench.tune differ on the same load."""
     return [
         f"{results['clients']:,} clients, {results['rate']:g} records a second: {what}"
         for load, row, results in comparable(documents)
@@ -119,7 +119,7 @@ def contradictions(documents: Documents) -> list[str]:
 
 
 def capacity(documents: Documents) -> str:
-    """What one worker takes at most, by the costliest delivery that was measured."""
+    """The limits of one worker, by the costliest delivery that was measured."""
     costs: dict[tuple[bool, int], float] = {}
     for row in _fanout(documents):
         if row["writes_per_delivery"] >= _ALONE:
