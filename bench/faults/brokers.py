@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from bench.kit.record import PARTITIONS
 from energyws.testing import BrokerProcess, ExternalBroker, KafkaBroker, TcpProxy, eventually
 
-# What a broker writes about its logs beside them: without it, it reads the logs themselves.
+# Without these, a broker reads the logs themselves.
 _CHECKPOINTS: Final = (
     "recovery-point-offset-checkpoint",
     "replication-offset-checkpoint",

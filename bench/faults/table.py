@@ -1,4 +1,4 @@
-"""The results as a table for people: one row per class and broker.
+"""The results as a Markdown table, one row per class and broker.
 
 python -m bench.faults.table results.json … --into docs/reliability.md
 """
@@ -17,7 +17,7 @@ from bench.faults.classes import FAULTS
 from bench.faults.fault import Fault
 from bench.faults.verdict import Outcome
 
-# The table stands between these.
+# The table is between these.
 BEGIN: Final = "<!-- faults: begin -->"
 END: Final = "<!-- faults: end -->"
 
@@ -40,7 +40,7 @@ _HEADINGS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of one class on one broker. skipped: why it was not run."""
+    """The outcomes of one class on one broker. skipped: why it was not run."""
 
     fault: Fault
     broker: str
@@ -49,7 +49,7 @@ class Result:
 
     @property
     def problems(self) -> list[str]:
-        """Everything that was wrong, each with its injection."""
+        """Every problem, with its injection."""
         return [
             f"{self.fault.name} on {self.broker}, "
             f"{'at the end' if one.repetition < 0 else f'injection {one.repetition}'}: {problem}"
@@ -120,7 +120,7 @@ def load(document: dict[str, Any]) -> list[Result]:
 
 
 def _command(arguments: list[str]) -> str:
-    """What a reader would run: a class goes the same way whichever others run beside it."""
+    """The command for a reader: a class has the same result whichever others run with it."""
     pairs = zip(arguments[::2], arguments[1::2], strict=True)
     kept = [
         f"{name} {value}"

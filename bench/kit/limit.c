@@ -1,10 +1,10 @@
 /* The least that a fan-out can cost: one send() per client, in C, of frames built once; with a
  * certificate, one SSL_write().
  *
- * Prints the port it listens on; accepts as many connections as it is told to; then obeys lines
- * "SECONDS RATE BYTES" on its input: so many seconds, so many frames a second, each of so many
- * payload bytes, to every client. Answers each with "SENDS SHORT USER_MICROSECONDS
- * SYSTEM_MICROSECONDS": what it sent, how often a socket did not take the whole frame, its CPU time.
+ * It prints its port and accepts the number of connections in its first argument. Then it takes
+ * lines "SECONDS RATE BYTES" on its input: for SECONDS it sends RATE frames a second with BYTES of
+ * payload to every client. It answers each line with "SENDS SHORT USER_MICROSECONDS
+ * SYSTEM_MICROSECONDS": the sends, how often a socket did not take the whole frame, its CPU time.
  *
  * The frames are those of record.py, so that the same clients can check them.
  */

@@ -1,4 +1,4 @@
-"""Judges what one client receives by its positions alone, whatever the records hold. No I/O."""
+"""Judges the frames of one client by their positions alone, whatever the records hold. No I/O."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from energyws.protocol.position import Position, parse
 
 
 class Track:
-    """One client's place in one stream, over any number of connections.
+    """One client's position in one stream, over any number of connections.
 
     dense: every offset of the topic holds a valid record, so a jump is a loss. Compaction,
-    transactions and records that are skipped leave holes that are none.
+    transactions and skipped records leave holes that are no loss.
     """
 
     def __init__(self, *, dense: bool) -> None:
@@ -21,11 +21,11 @@ class Track:
 
     @property
     def position(self) -> str | None:
-        """What to resume from; None before anything came."""
+        """The position to resume from; None before the first one."""
         return None if self._known is None else str(self._known)
 
     def subscribed(self, told: Mapping[str, Any]) -> str | None:
-        """The part of `subscribed` on this stream; what is wrong, if anything."""
+        """Enter this stream's part of `subscribed`; the problem, if there is one."""
         if self._known is None:
             self._known = parse(told["position"])
         elif told.get("recovered") is not True:
@@ -34,23 +34,23 @@ class Track:
         return None
 
     def data(self, position: str) -> str | None:
-        """The `id` of a frame; what is wrong, if anything."""
+        """Enter the `id` of a frame; the problem, if there is one."""
         came = parse(position)
         known = self._known
         if known is None or known.epoch != came.epoch:
             self._known = came
-            return None if known is None else "another epoch without a word"
+            return None if known is None else "another epoch without notice"
         merged = known.merge(came)
         steps = sum(merged.offsets) - sum(known.offsets)
         self._known = merged
         if steps == 0:
-            return "a frame that was there before"
+            return "a frame that came before"
         if steps > 1 and self._dense:
             return f"{steps - 1} frames are missing"
         return None
 
     def lagged(self, message: Mapping[str, Any]) -> str:
-        """A gap that the service owns up to; in words."""
+        """Enter a gap that the service reports; the problem."""
         end = parse(message["to"])
         self._known = end if self._known is None else self._known.merge(end)
         return f"lagged: {message['reason']}"

@@ -1,4 +1,4 @@
-"""The brokers that topics of tests are on: the embedded one, or one that somebody else runs."""
+"""The broker of a test: the embedded one, or one that is already running."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Broker(Protocol):
 
 
 class ExternalBroker:
-    """A Kafka or Redpanda that somebody else runs."""
+    """A Kafka or Redpanda that is already running."""
 
     consumer_options: Final[dict[str, Any]] = {}
 

@@ -283,7 +283,7 @@ def _ended_by_signals() -> Iterator[None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command beside a broker; its status."""
+    """Run a command while a broker runs; its status."""
     parser = argparse.ArgumentParser(
         prog="python -m energyws.testing.kafka_broker",
         description="A real Kafka for as long as COMMAND runs.",

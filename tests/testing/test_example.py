@@ -1,4 +1,4 @@
-"""The example of docs/clients.md, run as somebody else's test."""
+"""The example of docs/clients.md, run as a test of its own."""
 
 from __future__ import annotations
 

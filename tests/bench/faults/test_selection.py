@@ -67,7 +67,7 @@ def retention_is_faster(world: World, rng: random.Random) -> None:
         world.producer.flush()
     low = world.producer.offset_after(0) - 3
     world.broker.trim(world.topic, 0, low)
-    if world.fault.name == "owned-up":
+    if world.fault.name == "reported":
         world.removed(0, low)
     consumer.resume()
     world.producer.resume()
@@ -77,10 +77,10 @@ def retention_is_faster(world: World, rng: random.Random) -> None:
 @pytest.mark.parametrize(
     ("name", "reasons", "problem"),
     [
-        ("owned-up", {"RETENTION"}, None),
+        ("reported", {"RETENTION"}, None),
         # The World was not told that these are gone.
         ("unknown", {"RETENTION"}, "but the log still has"),
-        ("owned-up", set(), "told RETENTION"),
+        ("reported", set(), "told RETENTION"),
     ],
 )
 def test_told_losses_are_held_against_what_is_gone(

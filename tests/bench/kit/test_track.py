@@ -15,7 +15,7 @@ def begun(position: str = "ab-5.5", *, dense: bool = True) -> Track:
     return track
 
 
-def test_nothing_is_known_before_anything_came() -> None:
+def test_there_is_no_position_before_the_first_frame() -> None:
     assert Track(dense=True).position is None
 
 
@@ -23,8 +23,8 @@ def test_nothing_is_known_before_anything_came() -> None:
     ("frames", "dense", "problems"),
     [
         pytest.param(["ab-6.5", "ab-6.6"], True, [None, None], id="in order"),
-        pytest.param(["ab-6.5", "ab-6.5"], True, [None, "there before"], id="twice"),
-        pytest.param(["ab-6.5", "ab-5.5"], True, [None, "there before"], id="an old one"),
+        pytest.param(["ab-6.5", "ab-6.5"], True, [None, "came before"], id="twice"),
+        pytest.param(["ab-6.5", "ab-5.5"], True, [None, "came before"], id="an old one"),
         pytest.param(["ab-8.5"], True, ["2 frames are missing"], id="a gap"),
         pytest.param(["ab-8.5"], False, [None], id="a hole in the log"),
         # Another replica has read partition 1 less far; what it sends next is new all the same.
@@ -62,7 +62,7 @@ def test_after_a_resume_the_next_frame_is_the_one_after_the_last() -> None:
     assert track.data("ab-7.5") is None
 
 
-def test_gap_that_was_owned_up_to_is_told_once() -> None:
+def test_reported_gap_is_a_problem_once() -> None:
     track = begun()
     assert track.lagged({"to": "ab-9.5", "reason": "LAGGED"}) == "lagged: LAGGED"
     assert track.data("ab-10.5") is None
@@ -77,5 +77,5 @@ def test_a_frame_left_out_is_found(steps: list[int], lost: int) -> None:
         offsets[partition] += 1
         if number != lost:
             problems += track.data("ab-" + ".".join(map(str, offsets))) is not None
-    # Behind the last frame nobody can tell.
+    # A loss after the last frame does not show.
     assert problems == int(lost < len(steps) - 1)
