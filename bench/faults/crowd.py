@@ -27,7 +27,6 @@ from energyws.protocol.position import BadPosition, parse
 CLIENTS_PER_PROCESS: Final = 250
 READY_SECONDS: Final = 60.0
 CLOSE_SECONDS: Final = 10.0
-_STREAM: Final = "energy"
 _POLL_SECONDS: Final = 0.01
 _MOST_NAMED: Final = 5
 

@@ -28,10 +28,6 @@ class Inject(Protocol):
     def __call__(self, world: Any, rng: random.Random) -> None: ...
 
 
-class Skip(Exception):
-    """Raised by an injection: what this machine lacks for the class."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """One class of faults.

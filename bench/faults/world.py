@@ -20,7 +20,7 @@ import psutil
 
 from bench.faults.brokers import FaultBroker
 from bench.faults.crowd import Crowd
-from bench.faults.fault import Fault, Skip
+from bench.faults.fault import Fault
 from bench.faults.judge import judge
 from bench.faults.producer import Producer
 from bench.faults.service import BreakableService, free_port
@@ -141,6 +141,11 @@ class World:
     def workers(self) -> list[str]:
         return [f"worker-{slot}" for slot in range(self.service.worker_count)]
 
+    def connections(self) -> int:
+        """The number of connections of all workers."""
+        boards = self.service.boards()
+        return sum(boards.get(name, {}).get("connections", 0) for name in self.workers)
+
     def wait(
         self, condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS
     ) -> Any:
@@ -215,7 +220,7 @@ class World:
     # For the runner.
 
     def inject(self, rng: random.Random, repetition: int) -> Outcome:
-        """Inject the fault once, and judge what the clients received. Raises Skip."""
+        """Inject the fault once, and judge what the clients received."""
         outcome = self._outcome(repetition)
         self._problems, self._notes = outcome.problems, outcome.notes
         before = self.crowd.mark()
@@ -225,8 +230,6 @@ class World:
         try:
             self.fault.inject(self, rng)
             outcome.all_live = time.monotonic() - began + self.clients_live()
-        except Skip:
-            raise
         except Exception as error:
             # Any error of an injection counts against the service, until shown otherwise.
             outcome.problems.append(_described(error))

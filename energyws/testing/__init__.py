@@ -52,7 +52,7 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     # Imported when asked for: the embedded broker's process needs nothing of the rest, and starts
-    # three times as fast without it.
+    # twice as fast without it.
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -307,19 +307,15 @@ def poison(world: World, rng: random.Random) -> None:
     stays_connected=True,
 )
 def client_cut_off(world: World, rng: random.Random) -> None:
-
-    def connected() -> int:
-        return sum(world.service.board(name).get("connections", 0) for name in world.workers)
-
-    before = connected()
+    before = world.connections()
     with (
         TcpProxy("127.0.0.1", world.service.port) as proxy,
         socket.create_connection(("127.0.0.1", proxy.port)) as client,
     ):
         client.sendall(request())
-        world.wait(lambda: connected() == before + 1, "the client is connected")
+        world.wait(lambda: world.connections() == before + 1, "the client is connected")
         proxy.blackhole(True)
-        world.wait(lambda: connected() == before, "the client is given up", 10)
+        world.wait(lambda: world.connections() == before, "the client is given up", 10)
         proxy.blackhole(False)
 
 

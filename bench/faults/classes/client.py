@@ -17,10 +17,6 @@ _STORM: Final = 300
 _BYTES_PER_IDLER: Final = 1 << 20
 
 
-def _connections(world: World) -> int:
-    return sum(world.service.board(name).get("connections", 0) for name in world.workers)
-
-
 @fault(
     number=28,
     name="half-closed",
@@ -29,14 +25,14 @@ def _connections(world: World) -> int:
     stays_connected=True,
 )
 def half_closed(world: World, rng: random.Random) -> None:
-    before = _connections(world)
+    before = world.connections()
     with contextlib.ExitStack() as stack:
         strangers = [stack.enter_context(subscribed(world.service.port)) for _ in range(_STRANGERS)]
         for one in strangers:
             one.shutdown(socket.SHUT_WR)
         gone = ended(strangers, 5.0)
         world.expect(gone == _STRANGERS, f"only {gone} of {_STRANGERS} were ended")
-    world.wait(lambda: _connections(world) <= before, "their connections are gone", 10)
+    world.wait(lambda: world.connections() <= before, "their connections are gone", 10)
 
 
 @fault(
@@ -47,7 +43,7 @@ def half_closed(world: World, rng: random.Random) -> None:
     stays_connected=True,
 )
 def reset_storm(world: World, rng: random.Random) -> None:
-    before = _connections(world)
+    before = world.connections()
     for _ in range(_STORM):
         stranger = connect(world.service.port)
         whole = request()
@@ -63,7 +59,7 @@ def reset_storm(world: World, rng: random.Random) -> None:
                 stranger.sendall(whole)
                 status(stranger)
         reset(stranger)
-    world.wait(lambda: _connections(world) <= before, "their connections are gone", 10)
+    world.wait(lambda: world.connections() <= before, "their connections are gone", 10)
 
 
 @fault(
