@@ -25,13 +25,11 @@ is their own CPU time.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import os
+import multiprocessing
 import random
 import select
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -71,13 +69,7 @@ def main() -> int:
     parser = arguments(__doc__, rounds=1)
     parser.add_argument("--only", choices=ATTACKS, action="append")
     parser.add_argument("--seconds", type=float, default=12.0, help="of each part")
-    parser.add_argument("--attacker", choices=ATTACKS, help=argparse.SUPPRESS)
-    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--epoch", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.attacker:
-        attack(options.attacker, options.port, options.epoch, options.seconds)
-        return 0
     results = {}
     for name in options.only or ATTACKS:
         rounds = [measure(name, options.seconds) for _ in range(options.rounds)]
@@ -103,19 +95,16 @@ def measure(name: str, seconds: float) -> dict[str, dict[str, float]]:
         ):
             time.sleep(2)
             calm = _watched(service, honest, epoch, seconds)
-            attacker = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "bench.attacks", "--attacker", name),
-                    *(f"--port={service.port}", f"--epoch={epoch}", f"--seconds={seconds + 2}"),
-                ],
-                env={**os.environ, "WS_TOKEN": service.token},
+            attacker = multiprocessing.get_context("spawn").Process(
+                target=attack, args=(name, service.port, service.token, epoch, seconds + 2)
             )
+            attacker.start()
             try:
                 time.sleep(1)
                 attacked = _watched(service, honest, epoch, seconds)
             finally:
                 attacker.terminate()
-                attacker.wait(PATIENCE_SECONDS)
+                attacker.join(PATIENCE_SECONDS)
     return {"calm": calm, "attacked": attacked}
 
 
@@ -199,13 +188,13 @@ def _newcomer(service: MeasuredService, query: str) -> float:
         return time.monotonic() - began
 
 
-def attack(name: str, port: int, epoch: str, seconds: float) -> None:
+def attack(name: str, port: int, token: str, epoch: str, seconds: float) -> None:
     """One attack, in a process of its own."""
     until = time.monotonic() + seconds
     if name in ("refused", "closed"):
         while time.monotonic() < until:
             with contextlib.suppress(OSError):
-                _flood(port, name == "refused", until)
+                _flood(port, None if name == "refused" else token, until)
         return
     partitions = 1_003 if name == "wide-questions" else 3
     chooser = random.Random(1)
@@ -220,7 +209,7 @@ def attack(name: str, port: int, epoch: str, seconds: float) -> None:
         return _UNSUBSCRIBE + _masked(orjson.dumps(message))
 
     messages = subscribe if name != "chatter" else lambda: _PING * 2
-    _send_steadily(port, CONNECTIONS[name], messages, until)
+    _send_steadily(port, token, CONNECTIONS[name], messages, until)
 
 
 def _opened(port: int, *headers: str) -> socket.socket:
@@ -229,12 +218,11 @@ def _opened(port: int, *headers: str) -> socket.socket:
     return connection
 
 
-def _flood(port: int, refused: bool, until: float) -> None:
-    headers = [bearer("none" if refused else os.environ["WS_TOKEN"])]
-    headers += ["Origin: https://attacker.example"] * refused
+def _flood(port: int, token: str | None, until: float) -> None:
+    headers = [bearer(token)] if token else [bearer("none"), "Origin: https://attacker.example"]
     with _opened(port, *headers) as connection:
         connection.recv(1 << 16)
-        if not refused:
+        if token:
             connection.sendall(_WORDS * 200)
         connection.setblocking(False)
         poll = select.poll()
@@ -249,9 +237,10 @@ def _flood(port: int, refused: bool, until: float) -> None:
                     return
 
 
-def _send_steadily(port: int, count: int, messages: Callable[[], bytes], until: float) -> None:
+def _send_steadily(
+    port: int, token: str, count: int, messages: Callable[[], bytes], until: float
+) -> None:
     """Send two messages on each of `count` connections, as often as the message rate allows."""
-    header = bearer(os.environ["WS_TOKEN"])
     connections: list[socket.socket] = []
     pause = 2 / MESSAGES_PER_SECOND
     while time.monotonic() < until:
@@ -259,7 +248,7 @@ def _send_steadily(port: int, count: int, messages: Callable[[], bytes], until: 
         while len(connections) < count and time.monotonic() < min(until, began + pause):
             # One that was closed is replaced.
             with contextlib.suppress(OSError):
-                connections.append(_opened(port, header))
+                connections.append(_opened(port, bearer(token)))
                 connections[-1].setblocking(False)
         for connection in list(connections):
             try:
