@@ -31,11 +31,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.deploy.haproxy import haproxy
-from bench.deploy.stage import PATIENCE_SECONDS, Newcomers, Stage, Step
+from bench.deploy.stage import PATIENCE_SECONDS, Stage, Step
 from bench.faults.brokers import open_broker
 from bench.faults.crowd import Crowd
 from bench.faults.producer import Producer
 from bench.faults.service import BreakableService, free_port
+from bench.faults.strangers import Newcomers
 from bench.kit.record import PARTITIONS
 from bench.kit.results import arguments, save
 from energyws.auth.verifier import mint
@@ -93,12 +94,15 @@ class Surroundings:
         )
         return self._stack.enter_context(BreakableService(self.directory / name, chosen)).ready()
 
-    def stage(self, url: str, trust: ssl.SSLContext | None, pause: float) -> Stage:
-        """Clients at this address, newcomers at this pause, and traffic."""
+    def stage(self, port: int, trust: ssl.SSLContext | None, pause: float) -> Stage:
+        """Clients of this port, newcomers at this pause, and traffic."""
+        url = f"{'wss' if trust else 'ws'}://127.0.0.1:{port}/ws/energy"
         bearer, rate = token(SECRETS[0]), self._options.rate
         crowd = self._stack.enter_context(Crowd(url, self._options.clients, bearer))
         crowd.ready()
-        newcomers = self._stack.enter_context(Newcomers(url, bearer, trust, pause))
+        newcomers = self._stack.enter_context(
+            Newcomers(port, bearer=bearer, trust=trust, pause=pause)
+        )
         producer = self._stack.enter_context(
             Producer(self._broker.direct, self._topic, rate=rate, record_bytes=RECORD_BYTES)
         )
@@ -114,7 +118,7 @@ def one_service(around: Surroundings, clients: int) -> list[Step]:
     os.environ["SSL_CERT_FILE"] = str(bundle)
     service = around.service("one", tls=pair)
     admin = AdminClient(Admin(port=service.admin_port))
-    stage = around.stage(service.url, ssl.create_default_context(cafile=str(bundle)), 0.01)
+    stage = around.stage(service.port, ssl.create_default_context(cafile=str(bundle)), 0.01)
 
     def settled(workers: int) -> bool:
         children = service.admin("/workers")[1] or []
@@ -176,7 +180,7 @@ def two_replicas(around: Surroundings, clients: int) -> list[Step]:
         name: around.service(name, drain_delay_seconds=DRAIN_DELAY_SECONDS) for name in "ab"
     }
     with haproxy(around.directory, list(replicas.values()), clients) as port:
-        stage = around.stage(f"ws://127.0.0.1:{port}/ws/energy", None, 0.05)
+        stage = around.stage(port, None, 0.05)
 
         def deploy(replica: BreakableService) -> None:
             replica.signal(signal.SIGTERM)

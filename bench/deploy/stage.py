@@ -2,72 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import ssl
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Self
-
-from picows import WSListener, ws_connect
+from typing import Final
 
 from bench.faults.crowd import Crowd
 from bench.faults.judge import judge
 from bench.faults.producer import Producer
+from bench.faults.strangers import Newcomers
 from bench.faults.verdict import Losses, Verdict
 from bench.kit.measuring import percentile
 from bench.kit.record import PARTITIONS
 
 PATIENCE_SECONDS: Final = 60.0
-
-
-class Newcomers:
-    """During the block, one client after the other connects and leaves, `pause` seconds apart.
-
-    welcome: the number of those that were accepted. refused: the others, by their error.
-    held: while it is locked, no client comes.
-    """
-
-    def __init__(self, url: str, bearer: str, trust: ssl.SSLContext | None, pause: float) -> None:
-        self.bearer = bearer
-        self.welcome = 0
-        self.refused: Counter[str] = Counter()
-        self.held = threading.Lock()
-        self._url = url
-        self._trust = trust
-        self._pause = pause
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._stop.set()
-        self._thread.join(PATIENCE_SECONDS)
-
-    async def _run(self) -> None:
-        while not self._stop.wait(self._pause):
-            with self.held:
-                await self._connect()
-
-    async def _connect(self) -> None:
-        try:
-            transport, _ = await ws_connect(
-                WSListener,
-                self._url,
-                ssl_context=self._trust,
-                extra_headers={"Authorization": f"Bearer {self.bearer}"},
-            )
-        except Exception as error:
-            self.refused[f"{type(error).__name__}: {str(error)[:80]}"] += 1
-        else:
-            self.welcome += 1
-            transport.disconnect()
-            await transport.wait_disconnected()
 
 
 @dataclass
@@ -111,7 +60,7 @@ class Stage:
         """Do it, and judge what the clients received."""
         self.catch_up()
         before = self.crowd.mark()
-        newcomers = self.newcomers.welcome, self.newcomers.refused.total()
+        newcomers = self.newcomers.statuses[101], self.newcomers.refused()
         began = time.monotonic()
         act()
         seconds = time.monotonic() - began
@@ -128,8 +77,8 @@ class Stage:
             seconds=round(seconds, 2),
             reconnects=seen["connects"] - before["connects"],
             failed=seen["failed"] - before["failed"],
-            newcomers=self.newcomers.welcome - newcomers[0],
-            newcomers_refused=self.newcomers.refused.total() - newcomers[1],
+            newcomers=self.newcomers.statuses[101] - newcomers[0],
+            newcomers_refused=self.newcomers.refused() - newcomers[1],
             gaps=verdict.gaps,
             duplicates=verdict.duplicates,
             reorderings=verdict.reorderings,

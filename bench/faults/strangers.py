@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import ssl
 import struct
 import threading
 import time
+from collections import Counter
 from typing import Final, Self
 
 from bench.kit.handshake import bearer, upgrade_request
@@ -16,12 +18,11 @@ from energyws.testing import token
 PATIENCE_SECONDS: Final = 20.0
 # SO_LINGER with no time to linger: close() sends RST instead of FIN.
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-_EVERY_SECONDS: Final = 0.02
 
 
-def request(query: str = "?subscribe=energy") -> bytes:
-    """A handshake with a good token."""
-    return upgrade_request(f"/ws/energy{query}", bearer(token("stranger"))).encode()
+def request() -> bytes:
+    """A handshake with a good token and a subscription."""
+    return upgrade_request("/ws/energy?subscribe=energy", bearer(token("stranger"))).encode()
 
 
 def status(connection: socket.socket) -> int:
@@ -74,15 +75,27 @@ def ended(connections: list[socket.socket], seconds: float) -> int:
     return len(connections) - len(waiting)
 
 
-class Knocking:
-    """During the block, clients connect, are accepted or not, and leave, one after the other.
+class Newcomers:
+    """During the block, one client after the other connects and leaves, `pause` seconds apart.
 
     statuses: the number of responses with each status; 0 is a connection that failed.
+    bearer: the token of the next one. trust: for TLS. held: while it is locked, no client comes.
     """
 
-    def __init__(self, port: int) -> None:
-        self.statuses: dict[int, int] = {}
+    def __init__(
+        self,
+        port: int,
+        *,
+        bearer: str | None = None,
+        trust: ssl.SSLContext | None = None,
+        pause: float = 0.02,
+    ) -> None:
+        self.statuses: Counter[int] = Counter()
+        self.bearer = bearer or token("newcomer")
+        self.held = threading.Lock()
         self._port = port
+        self._trust = trust
+        self._pause = pause
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -94,12 +107,24 @@ class Knocking:
         self._done.set()
         self._thread.join()
 
+    def refused(self) -> int:
+        """The number of those that were not accepted."""
+        return self.statuses.total() - self.statuses[101]
+
     def _run(self) -> None:
-        while not self._done.wait(_EVERY_SECONDS):
-            try:
-                with connect(self._port) as connection:
-                    connection.sendall(request(""))
-                    found = status(connection)
-            except OSError:
-                found = 0
-            self.statuses[found] = self.statuses.get(found, 0) + 1
+        while not self._done.wait(self._pause):
+            with self.held:
+                try:
+                    found = self._connect()
+                except OSError:
+                    found = 0
+                self.statuses[found] += 1
+
+    def _connect(self) -> int:
+        with connect(self._port) as plain:
+            connection = plain
+            if self._trust is not None:
+                connection = self._trust.wrap_socket(plain, server_hostname="127.0.0.1")
+            with connection:
+                connection.sendall(upgrade_request("/ws/energy", bearer(self.bearer)).encode())
+                return status(connection)

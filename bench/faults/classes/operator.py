@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from bench.faults.fault import fault
-from bench.faults.strangers import Knocking
+from bench.faults.strangers import Newcomers
 from bench.faults.world import World
 from energyws.control.admin.client import AdminClient
 from energyws.settings import Admin
@@ -26,7 +26,7 @@ def _replaced(world: World, pids: set[int]) -> bool:
     )
 
 
-def _at_once(world: World, rng: random.Random, others: list[Callable[[], object]]) -> Knocking:
+def _at_once(world: World, rng: random.Random, others: list[Callable[[], object]]) -> Newcomers:
     """Commands and `others` in random order; then the former number of workers.
 
     Ends when every command has been carried out.
@@ -40,7 +40,7 @@ def _at_once(world: World, rng: random.Random, others: list[Callable[[], object]
         *(lambda number=number: world.service.signal(number) for number in signals),
         *others,
     ]
-    with Knocking(world.service.port) as knocking:
+    with Newcomers(world.service.port) as newcomers:
         for _ in range(_COMMANDS):
             rng.choice(commands)()
             world.pause(rng, 0.6)
@@ -49,9 +49,9 @@ def _at_once(world: World, rng: random.Random, others: list[Callable[[], object]
         pids = {child.pid for child in world.service.children().values()}
         admin.post("/roll", None)
         world.wait(lambda: _replaced(world, pids), "all children are ready and new", 60)
-    unexpected = knocking.statuses.keys() - {0, 101}
+    unexpected = newcomers.statuses.keys() - {0, 101}
     world.expect(not unexpected, f"answers {unexpected}")
-    return knocking
+    return newcomers
 
 
 @fault(
@@ -62,8 +62,8 @@ def _at_once(world: World, rng: random.Random, others: list[Callable[[], object]
     config={"server": {"drain_seconds": 1}},
 )
 def operators(world: World, rng: random.Random) -> None:
-    knocking = _at_once(world, rng, [])
-    failed = knocking.statuses.get(0, 0)
+    newcomers = _at_once(world, rng, [])
+    failed = newcomers.statuses.get(0, 0)
     world.expect(not failed, f"{failed} connections failed")
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from bench.faults.classes.process import buses_of, nothing_left
 from bench.faults.fault import fault
-from bench.faults.strangers import Knocking
+from bench.faults.strangers import Newcomers
 from bench.faults.world import World
 
 # Clients that begin at the very first record, and the least number of records by then.
@@ -26,14 +26,14 @@ _REPLAYED: Final = 2_000
 def rolling_restart(world: World, rng: random.Random) -> None:
     workers = world.workers
     rng.shuffle(workers)
-    with Knocking(world.service.port) as knocking:
+    with Newcomers(world.service.port) as newcomers:
         for name in workers:
             worker = world.service.child(name)
             worker.terminate()
             world.gone(worker)
             world.service.ready()
             world.pause(rng, 0.3)
-    statuses = knocking.statuses
+    statuses = newcomers.statuses
     world.note("clients accepted", statuses.get(101, 0))
     world.note("clients answered with 503", statuses.get(503, 0))
     world.expect(statuses.get(0, 0) == 0, f"{statuses.get(0)} connections failed")
