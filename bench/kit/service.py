@@ -56,7 +56,6 @@ class MeasuredService(Service):
             },
             "auth": {"jwt_secret": SECRET},
             "admin": {"port": 0},
-            # Below this level there is a line for each client, which would be measured as well.
             "log": {"level": "INFO"},
         }
         if tls:
