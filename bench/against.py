@@ -6,7 +6,8 @@
 Both services run side by side, each with a broker and clients of its own, and take turns, so that a
 machine whose speed drifts misleads neither. `consumer`: CPU time of the consumer process per
 record, without clients. `worker`: CPU time of the worker per delivery. The ratios are those of this
-tree to the other one, round by round. Ends with status 1 if anybody lost or got twice anything.
+tree to the other one, round by round. Ends with status 1 if a client lost a record or got one
+twice.
 """
 
 from __future__ import annotations
@@ -15,41 +16,46 @@ import argparse
 import contextlib
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from bench.fanout import deliver
-from bench.load import Load
-from bench.record import RealRecords
-from bench.service import Service, Usage, Writer, report
+from bench.kit.load import Load
+from bench.kit.measuring import Usage, spread
+from bench.kit.record import RealRecords
+from bench.kit.results import arguments, save
+from bench.kit.service import MeasuredService
+from bench.kit.writer import Writer
+from energyws.testing import eventually
 
-PATIENCE_SECONDS: Final = 30.0
+_INTERVAL_SECONDS: Final = 0.05
 
 
-def consumer_us(service: Service, writer: Writer, rate: float, seconds: float) -> float:
+def consumer_us(service: MeasuredService, writer: Writer, rate: float, seconds: float) -> float:
     """CPU microseconds of the consumer for each record that it takes."""
     consumer = service.processes()["consumer"]
     before, frames = Usage.of(consumer), service.boards()["consumer"]["frames"]
     written = writer.write(rate, seconds)
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while service.boards()["consumer"]["frames"] < frames + written:
-        assert time.monotonic() < deadline, "the consumer does not take what is written"
-        time.sleep(0.05)
+    eventually(
+        lambda: service.boards()["consumer"]["frames"] >= frames + written,
+        "the consumer has every record",
+        interval=_INTERVAL_SECONDS,
+    )
     return Usage.of(consumer).since(before).total / written * 1e6
 
 
-def worker_us(service: Service, load: Load, writer: Writer, rate: float, seconds: float) -> float:
-    """CPU microseconds of the worker for each delivery."""
+def worker_us(
+    service: MeasuredService, load: Load, writer: Writer, rate: float, seconds: float
+) -> float:
     return float(deliver(service, load, writer, rate, seconds)["worker_us"])
 
 
 @contextlib.contextmanager
-def both(other: Path) -> Iterator[tuple[Service, Service]]:
+def both(other: Path) -> Iterator[tuple[MeasuredService, MeasuredService]]:
     """A service of this tree, and one of the other."""
-    with Service(1) as this, Service(1, checkout=other.resolve()) as that:
+    with MeasuredService(1) as this, MeasuredService(1, checkout=other.resolve()) as that:
         yield this, that
 
 
@@ -73,8 +79,7 @@ def workers(options: argparse.Namespace) -> list[tuple[float, float]]:
     with both(options.other) as services, contextlib.ExitStack() as stack:
         delivered = []
         for service in services:
-            load = service.load(options.clients)
-            stack.callback(load.close)
+            load = stack.enter_context(service.load(options.clients))
             writer = Writer(service.brokers, build)
             delivered.append(partial(worker_us, service, load, writer, rate, options.seconds))
         return in_turn(delivered[0], delivered[1], options.rounds)
@@ -95,35 +100,23 @@ def in_turn(
 
 
 def main() -> int:
-    """Run it; the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__, clients=2_000, load=40_000.0, rounds=7, seconds=5.0)
     parser.add_argument("other", type=Path, help="the other working tree, with its .venv")
     parser.add_argument("--only", choices=("consumer", "worker"))
-    parser.add_argument("--clients", type=int, default=2_000)
-    parser.add_argument("--load", type=float, default=40_000, help="deliveries a second")
     parser.add_argument("--rate", type=float, default=2_000, help="records a second, no clients")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--out", help="write the results here, as JSON")
     options = parser.parse_args()
-    measures = {"consumer": consumers, "worker": workers}
     results = {}
-    for name, measure in measures.items():
+    for name, measure in {"consumer": consumers, "worker": workers}.items():
         if options.only not in (None, name):
             continue
         pairs = measure(options)
-        ratios = [this / other for this, other in pairs]
         results[name] = {
             "this_us": round(statistics.median(this for this, _ in pairs), 2),
             "other_us": round(statistics.median(other for _, other in pairs), 2),
-            "ratio": round(statistics.median(ratios), 3),
-            "ratio_min": round(min(ratios), 3),
-            "ratio_max": round(max(ratios), 3),
+            **spread("ratio", [this / other for this, other in pairs]),
         }
         print(name, *(f"{what}={value}" for what, value in results[name].items()), flush=True)
-    report(options.out, results)
+    save(options.out, results)
     return 0
 
 

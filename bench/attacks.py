@@ -1,4 +1,4 @@
-"""What one hostile client, or one leaked token, costs everybody else.
+"""What one hostile client, or one leaked token, costs all other clients.
 
     python -m bench.attacks                          every attack, one after the other
     python -m bench.attacks --only refused           one of them
@@ -8,29 +8,28 @@ A service of one worker serves 20 honest clients at 20 records a second. Three p
 them: one client pings, a newcomer connects four times a second, and one client resumes from Kafka's
 log twice a second. Everything is measured for some seconds without an attack, then during it:
 
-refused         one socket without a good token. Its `Origin` makes the worker upgrade it, to say
-                why it is refused; then it sends pings without a pause, and connects again when it
-                is closed
+refused         one socket without a good token. Because of its `Origin`, the worker upgrades it to
+                tell it why it is refused; then it sends pings without a pause, and connects again
+                when it is closed
 closed          the same by a client with a good token, which sends too many messages, is closed
-                with 1008, and goes on sending
-questions       250 connections of one token. Each unsubscribes and subscribes again, 25 times a
-                second, always with another made-up position, within the message rate
-wide-questions  100 such connections, whose positions name 1,003 partitions
-chatter         for comparison: 250 connections of one token that send as many pings, which they may
+                with 1008, and continues to send
+questions       250 connections with one token. Each unsubscribes and subscribes again, 25 times a
+                second, always with another invented position, within the message rate
+wide-questions  100 such connections, whose positions have 1,003 partitions
+chatter         for comparison: 250 connections with one token that send as many pings, which is
+                allowed
 
-Attackers share the machine's cores with the service, so a part of what they cost the others is
-their own use of the CPU.
+Attackers share the machine's cores with the service, so a part of what they cost the other clients
+is their own CPU time.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import os
+import multiprocessing
 import random
 import select
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -43,10 +42,13 @@ import psutil
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from bench.observer import Observers
-from bench.record import padded
-from bench.resume import writing
-from bench.service import Service, Writer, percentile, report
+from bench.kit.handshake import bearer, upgrade_request
+from bench.kit.load import Load
+from bench.kit.measuring import medians, percentile
+from bench.kit.record import padded
+from bench.kit.results import arguments, save
+from bench.kit.service import MeasuredService
+from bench.kit.writer import Writer, writing
 
 HONEST: Final = 20
 RATE: Final = 20.0
@@ -64,75 +66,53 @@ MESSAGES_PER_SECOND: Final = 45.0
 
 
 def main() -> int:
-    """Run the attacks; the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__, rounds=1)
     parser.add_argument("--only", choices=ATTACKS, action="append")
     parser.add_argument("--seconds", type=float, default=12.0, help="of each part")
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--out", help="write the results here, as JSON")
-    parser.add_argument("--attacker", choices=ATTACKS, help=argparse.SUPPRESS)
-    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--epoch", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.attacker:
-        attack(options.attacker, options.port, options.epoch, options.seconds)
-        return 0
     results = {}
     for name in options.only or ATTACKS:
         rounds = [measure(name, options.seconds) for _ in range(options.rounds)]
-        results[name] = row = {
-            part: {
-                what: round(median(each[part][what] for each in rounds), 2)
-                for what in rounds[0][part]
-            }
-            for part in rounds[0]
-        }
+        results[name] = row = medians(rounds, 2)
         print(name)
         for what, calm in row["calm"].items():
             attacked = row["attacked"][what]
             ratio = f"  x {attacked / calm:.2f}" if calm else ""
             print(f"  {what:28} {calm:10.2f} -> {attacked:10.2f}{ratio}", flush=True)
-    report(options.out, {"seconds": options.seconds, "rounds": options.rounds, "attacks": results})
+    save(options.out, {"seconds": options.seconds, "rounds": options.rounds, "attacks": results})
     return 0
 
 
 def measure(name: str, seconds: float) -> dict[str, dict[str, float]]:
     """One service: calm, then under one attack. Times are in milliseconds, memory in MiB."""
-    # Attackers and probes come from one address.
-    with Service(1, history={"max_frames": RING_FRAMES, "warm": 50}) as service:
+    with MeasuredService(1, history={"max_frames": RING_FRAMES, "warm": 50}) as service:
         writer = Writer(service.brokers, lambda p, n: padded(p, n, FRAME_BYTES))
         writer.write(3_000, OLD_RECORDS / 3_000)
-        epoch, _, _ = _position(service).partition("-")
-        workers = [p for each, p in service.processes().items() if each.startswith("worker")]
-        with Observers(service, HONEST) as observers, writing(writer, RATE):
+        epoch = service.position().partition("-")[0]
+        with (
+            Load(service.port, HONEST, service.token, sample=1) as honest,
+            writing(writer, RATE),
+        ):
             time.sleep(2)
-            calm = _watched(service, observers, epoch, workers[0], seconds)
-            attacker = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "bench.attacks", "--attacker", name),
-                    *(f"--port={service.port}", f"--epoch={epoch}", f"--seconds={seconds + 2}"),
-                ],
-                env={**os.environ, "WS_TOKEN": service.token},
+            calm = _watched(service, honest, epoch, seconds)
+            attacker = multiprocessing.get_context("spawn").Process(
+                target=attack, args=(name, service.port, service.token, epoch, seconds + 2)
             )
+            attacker.start()
             try:
                 time.sleep(1)
-                attacked = _watched(service, observers, epoch, workers[0], seconds)
+                attacked = _watched(service, honest, epoch, seconds)
             finally:
                 attacker.terminate()
-                attacker.wait(PATIENCE_SECONDS)
+                attacker.join(PATIENCE_SECONDS)
     return {"calm": calm, "attacked": attacked}
 
 
 def _watched(
-    service: Service,
-    observers: Observers,
-    epoch: str,
-    worker: psutil.Process,
-    seconds: float,
+    service: MeasuredService, honest: Load, epoch: str, seconds: float
 ) -> dict[str, float]:
-    observers.delays()
+    worker: psutil.Process = service.children()["worker-0"]
+    frames = honest.counts(restart=True)["frames"]
     until = time.monotonic() + seconds
     pongs: list[float] = []
     newcomers: list[float] = []
@@ -152,9 +132,10 @@ def _watched(
         while any(each.is_alive() for each in probes):
             most = max(most, worker.memory_info().rss)
             time.sleep(0.05)
-    delays = observers.delays()["from_write"]
+    counts = honest.counts()
+    delays = counts["delays"]
     return {
-        "deliveries": float(len(delays)),
+        "deliveries": float(counts["frames"] - frames),
         "live p50, ms": percentile(delays, 0.5) / 1000,
         "live p99, ms": percentile(delays, 0.99) / 1000,
         "pong p50, ms": 1000 * median(pongs),
@@ -168,7 +149,7 @@ def _watched(
 
 
 def _every(pause: float, until: float, took: list[float], probe: Callable[[], float]) -> None:
-    """Probe again and again; a probe that fails counts as PATIENCE_SECONDS."""
+    """Probe at an interval; a probe that fails counts as PATIENCE_SECONDS."""
     while (began := time.monotonic()) < until:
         try:
             took.append(probe())
@@ -177,14 +158,10 @@ def _every(pause: float, until: float, took: list[float], probe: Callable[[], fl
         time.sleep(max(0.0, began + pause - time.monotonic()))
 
 
-def _url(service: Service, query: str) -> str:
-    return f"ws://127.0.0.1:{service.port}/ws/energy{query}"
-
-
 @contextlib.contextmanager
-def _connected(service: Service, query: str) -> Iterator[ClientConnection]:
+def _connected(service: MeasuredService, query: str) -> Iterator[ClientConnection]:
     with connect(
-        _url(service, query),
+        service.url + query,
         additional_headers={"Authorization": f"Bearer {service.token}"},
         compression=None,
         open_timeout=PATIENCE_SECONDS,
@@ -194,12 +171,6 @@ def _connected(service: Service, query: str) -> Iterator[ClientConnection]:
         yield client
 
 
-def _position(service: Service) -> str:
-    with _connected(service, "?subscribe=energy&last=1") as client:
-        client.recv(PATIENCE_SECONDS)
-        return str(orjson.loads(client.recv(PATIENCE_SECONDS))["id"])
-
-
 def _ping(client: ClientConnection) -> float:
     began = time.monotonic()
     client.send('{"type":"ping"}')
@@ -207,8 +178,8 @@ def _ping(client: ClientConnection) -> float:
     return time.monotonic() - began
 
 
-def _newcomer(service: Service, query: str) -> float:
-    """From the first SYN to `subscribed`, and to its first record where it resumes."""
+def _newcomer(service: MeasuredService, query: str) -> float:
+    """From the first SYN to `subscribed` or, where it resumes, to its first record."""
     began = time.monotonic()
     with _connected(service, f"?subscribe=energy{query}") as client:
         client.recv(PATIENCE_SECONDS)
@@ -217,18 +188,18 @@ def _newcomer(service: Service, query: str) -> float:
         return time.monotonic() - began
 
 
-def attack(name: str, port: int, epoch: str, seconds: float) -> None:
-    """The attacker's process."""
+def attack(name: str, port: int, token: str, epoch: str, seconds: float) -> None:
+    """One attack, in a process of its own."""
     until = time.monotonic() + seconds
     if name in ("refused", "closed"):
         while time.monotonic() < until:
             with contextlib.suppress(OSError):
-                _flood(port, name == "refused", until)
+                _flood(port, None if name == "refused" else token, until)
         return
     partitions = 1_003 if name == "wide-questions" else 3
     chooser = random.Random(1)
 
-    def question() -> bytes:
+    def subscribe() -> bytes:
         offsets = ".".join(str(chooser.randrange(500)) for _ in range(partitions))
         message = {
             "type": "subscribe",
@@ -237,30 +208,21 @@ def attack(name: str, port: int, epoch: str, seconds: float) -> None:
         }
         return _UNSUBSCRIBE + _masked(orjson.dumps(message))
 
-    said = question if name != "chatter" else lambda: _PING * 2
-    _talk_on_and_on(port, CONNECTIONS[name], said, until)
+    messages = subscribe if name != "chatter" else lambda: _PING * 2
+    _send_steadily(port, token, CONNECTIONS[name], messages, until)
 
 
-def _opened(port: int, headers: str) -> socket.socket:
+def _opened(port: int, *headers: str) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
-    connection.sendall(
-        f"GET /ws/energy HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
-        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{headers}\r\n".encode()
-    )
+    connection.sendall(upgrade_request("/ws/energy", *headers).encode())
     return connection
 
 
-def _flood(port: int, refused: bool, until: float) -> None:
-    token = os.environ["WS_TOKEN"]
-    headers = (
-        "Origin: https://attacker.example\r\nAuthorization: Bearer none\r\n"
-        if refused
-        else f"Authorization: Bearer {token}\r\n"
-    )
-    with _opened(port, headers) as connection:
+def _flood(port: int, token: str | None, until: float) -> None:
+    headers = [bearer(token)] if token else [bearer("none"), "Origin: https://attacker.example"]
+    with _opened(port, *headers) as connection:
         connection.recv(1 << 16)
-        if not refused:
+        if token:
             connection.sendall(_WORDS * 200)
         connection.setblocking(False)
         poll = select.poll()
@@ -275,9 +237,10 @@ def _flood(port: int, refused: bool, until: float) -> None:
                     return
 
 
-def _talk_on_and_on(port: int, count: int, said: Callable[[], bytes], until: float) -> None:
-    """Keep `count` connections, and send two messages on each, as often as the rate allows."""
-    headers = f"Authorization: Bearer {os.environ['WS_TOKEN']}\r\n"
+def _send_steadily(
+    port: int, token: str, count: int, messages: Callable[[], bytes], until: float
+) -> None:
+    """Send two messages on each of `count` connections, as often as the message rate allows."""
     connections: list[socket.socket] = []
     pause = 2 / MESSAGES_PER_SECOND
     while time.monotonic() < until:
@@ -285,11 +248,11 @@ def _talk_on_and_on(port: int, count: int, said: Callable[[], bytes], until: flo
         while len(connections) < count and time.monotonic() < min(until, began + pause):
             # One that was closed is replaced.
             with contextlib.suppress(OSError):
-                connections.append(_opened(port, headers))
+                connections.append(_opened(port, bearer(token)))
                 connections[-1].setblocking(False)
         for connection in list(connections):
             try:
-                connection.send(said())
+                connection.send(messages())
                 while True:
                     if not connection.recv(1 << 18):
                         raise ConnectionResetError
@@ -304,7 +267,7 @@ def _talk_on_and_on(port: int, count: int, said: Callable[[], bytes], until: flo
 
 
 def _masked(payload: bytes) -> bytes:
-    """A text message with a mask of zeros, which changes nothing."""
+    """A client's text message, with a mask of zeros."""
     size = len(payload)
     length = bytes((0x80 | size,)) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
     return b"\x81" + length + bytes(4) + payload

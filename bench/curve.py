@@ -3,18 +3,18 @@
     python -m bench.curve --point 1000 --point 8000 --seconds 60
 
 Their scenario 1: one topic of one partition, 1,024 bytes a record, two producers that write two a
-second each, every client gets every record, no TLS; the delay runs from a time that the producer
+second each, every client gets every record, no TLS. The delay runs from a time that the producer
 puts into the record to its reception. Their figures are from their README's "Results", where
 Kafka, the connector (c7i.xlarge, 4 vCPU), producer and clients have machines of their own:
 https://github.com/Lightstreamer/lightstreamer-kafka-connector-loadtest (JVM, connector 0.1.0).
 
-Here all of these share one machine, the clients too. A point has its own service, with at least as
-many workers as its descriptors need; a real broker serves all points.
+Here all of these share one machine. Each point has its own service, with at least as many workers
+as its descriptors need; one real broker serves all points. Ends with status 1 if the mean delay of
+a point is above half of the published one.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import statistics
@@ -24,12 +24,15 @@ from typing import Any, Final
 
 import psutil
 
-from bench.broker import KINDS, Broker, open_broker
-from bench.crowds import Crowds, descriptor_limit, workers_needed
-from bench.delay import summary
-from bench.record import head
-from bench.service import Service, Writer, measured, report
+from bench.kit.brokers import KINDS, open_broker
+from bench.kit.crowds import Crowds, descriptor_limit, workers_needed
+from bench.kit.measuring import measured, summary
+from bench.kit.record import head
+from bench.kit.results import arguments, save
+from bench.kit.service import MeasuredService
+from bench.kit.writer import Writer
 from energyws.control.host.facts import usable_cores
+from energyws.testing import Broker
 
 RECORD_BYTES: Final = 1024
 RATE: Final = 4.0
@@ -54,18 +57,16 @@ WARM_SECONDS: Final = 5.0
 
 
 def record(partition: int, number: int) -> bytes:
-    """A record of RECORD_BYTES."""
     start = head(partition, number) + b',"pad":"'
     return start + b"x" * (RECORD_BYTES - len(start) - 2) + b'"}'
 
 
 def point(broker: Broker, clients: int, workers: int, seconds: float) -> dict[str, Any]:
-    """One number of clients."""
     topic = f"curve-{os.getpid()}-{clients}"
     broker.create_topic(topic, 1)
-    kafka = {"topic": topic, "options": broker.options}
+    kafka = {"topic": topic, "options": broker.consumer_options}
     with (
-        Service(workers, brokers=broker.bootstrap, kafka=kafka) as service,
+        MeasuredService(workers, brokers=broker.bootstrap, kafka=kafka) as service,
         contextlib.ExitStack() as stack,
     ):
         writer = Writer(broker.bootstrap, record, topic=topic, partitions=1)
@@ -74,7 +75,7 @@ def point(broker: Broker, clients: int, workers: int, seconds: float) -> dict[st
         time.sleep(SETTLE_SECONDS)
         warmed = writer.sent
         crowds = stack.enter_context(Crowds(service, clients))
-        # What connecting has left behind is not what is measured.
+        # Connecting and its aftermath are not measured.
         writer.write(RATE, SETTLE_SECONDS)
         crowds.all_have(writer.sent - warmed)
         crowds.counts(restart=True)
@@ -106,8 +107,7 @@ def point(broker: Broker, clients: int, workers: int, seconds: float) -> dict[st
 
 
 def main() -> int:
-    """Run it; the exit code: 1 if a point is above half of what was published."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--broker", choices=KINDS, default="kafka")
     parser.add_argument(
         "--point",
@@ -119,7 +119,6 @@ def main() -> int:
         "--workers", type=int, help="default: the usable cores, or what the descriptors need"
     )
     parser.add_argument("--seconds", type=float, default=60, help="of each point")
-    parser.add_argument("--out", help="write the results here, as JSON")
     options = parser.parse_args()
     results: dict[str, Any] = {}
     missed = []
@@ -132,7 +131,7 @@ def main() -> int:
             published = row["published_ms"]
             if published is not None and row["delay_ms"]["mean"] > published / 2:
                 missed.append(clients)
-    report(options.out, {"broker": options.broker, "points": results})
+    save(options.out, {"broker": options.broker, "points": results})
     if missed:
         print(f"above half of the published mean: {missed}")
     return 1 if missed else 0

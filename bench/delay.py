@@ -3,13 +3,13 @@
     python -m bench.delay --broker kafka --rounds 2
 
 Each of SETTINGS gets a service of its own with the same clients, at each rate in turn, and again
-in each round. On a real Kafka the topic's records bear the time at which the log took them
-(LogAppendTime), and that is where a delay begins; its milliseconds are rounded down, which is
-corrected on average. The embedded broker has no such time: there a delay begins when the record
-is handed to the producer. Both are in the results, as `append` and `write`.
+in each round. On a real Kafka the topic's records have the time at which the log appended them
+(LogAppendTime), and the delay begins there; its milliseconds are rounded down, which is corrected
+on average. The embedded broker has no such time: there the delay begins when the record is handed
+to the producer. Both are in the results, as `append` and `write`.
 
-The ceiling: the consumer is stopped, records are written, it goes on; how fast it reads, checks,
-frames and publishes all of them to one worker that has no clients.
+The ceiling: the consumer is stopped, records are written, and it continues; how fast it reads,
+checks, frames and publishes all of them to one worker that has no clients.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ import argparse
 import itertools
 import os
 import signal
-import statistics
 import sys
 import time
-import urllib.request
 from typing import Any, Final
 
-import orjson
 from confluent_kafka import Producer
 
-from bench.broker import KINDS, Broker, open_broker
-from bench.observer import Observers
-from bench.record import PARTITIONS, RealRecords
-from bench.service import Service, Usage, Writer, percentile, report
+from bench.kit.brokers import KINDS, open_broker
+from bench.kit.load import Load
+from bench.kit.measuring import Usage, measured, medians, summary
+from bench.kit.record import PARTITIONS, RealRecords
+from bench.kit.results import arguments, save
+from bench.kit.service import MeasuredService
+from bench.kit.writer import Writer
+from energyws.testing import Broker, ExternalBroker, eventually
 
 # What is tried instead of what workers.consumer.source sets; see librdkafka's CONFIGURATION.md.
 SETTINGS: Final[dict[str, dict[str, Any]]] = {
@@ -45,7 +46,7 @@ SETTINGS: Final[dict[str, dict[str, Any]]] = {
     "queued.min.messages 1000": {"queued.min.messages": 1000},
 }
 IDLE_SECONDS: Final = 5.0
-OBSERVERS: Final = 10
+LISTENERS: Final = 10
 LEAST_RECORDS: Final = 20
 CEILING_RECORDS: Final = 200_000
 # Long enough for a consumer that is stopped on purpose.
@@ -54,48 +55,39 @@ _DEADLINE_SECONDS: Final = 120.0
 _topics = itertools.count()
 
 
-def summary(delays: list[int]) -> dict[str, float]:
-    """Mean, median, p99 and maximum in milliseconds, of microseconds."""
-    found = {"mean": statistics.fmean(delays) / 1000} if delays else {"mean": float("nan")}
-    found |= {f"p{p:g}": percentile(delays, p / 100) / 1000 for p in (50, 99)}
-    return {name: round(value, 2) for name, value in found.items()} | {
-        "max": round(max(delays, default=0) / 1000, 2)
-    }
-
-
-def open_topic(broker: Broker, *, append_time: bool = True) -> str:
-    """A topic that nobody has used."""
+def open_topic(broker: Broker) -> str:
+    """A new topic, whose records have the time of their append where the broker knows it."""
     name = f"bench-{os.getpid()}-{next(_topics)}"
-    broker.create_topic(name, PARTITIONS, append_time=append_time)
+    if isinstance(broker, ExternalBroker):
+        broker.create_topic(name, PARTITIONS, {"message.timestamp.type": "LogAppendTime"})
+    else:
+        broker.create_topic(name, PARTITIONS)
     return name
 
 
-def served(broker: Broker, topic: str, options: dict[str, Any], **sections: Any) -> Service:
+def served(broker: Broker, topic: str, options: dict[str, Any], **sections: Any) -> MeasuredService:
     """A service with one worker on that topic."""
-    kafka = {"topic": topic, "options": {**broker.options, **options}}
-    return Service(1, brokers=broker.bootstrap, kafka=kafka, **sections)
+    kafka = {"topic": topic, "options": {**broker.consumer_options, **options}}
+    return MeasuredService(1, brokers=broker.bootstrap, kafka=kafka, **sections)
 
 
-def setting(
-    broker: Broker, options: dict[str, Any], arguments: argparse.Namespace
-) -> dict[str, Any]:
+def setting(broker: Broker, options: dict[str, Any], chosen: argparse.Namespace) -> dict[str, Any]:
     """One service: its consumer at rest, then each rate."""
     topic = open_topic(broker)
-    with served(broker, topic, options) as service:
-        load = service.load(arguments.clients - OBSERVERS)
-        try:
-            with Observers(service, OBSERVERS) as observers:
-                return _measure(service, broker, topic, observers, arguments)
-        finally:
-            load.close()
+    with (
+        served(broker, topic, options) as service,
+        service.load(chosen.clients - LISTENERS),
+        Load(service.port, LISTENERS, service.token, sample=1, stamps=True) as listeners,
+    ):
+        return _measure(service, broker, topic, listeners, chosen)
 
 
 def _measure(
-    service: Service,
+    service: MeasuredService,
     broker: Broker,
     topic: str,
-    observers: Observers,
-    arguments: argparse.Namespace,
+    listeners: Load,
+    chosen: argparse.Namespace,
 ) -> dict[str, Any]:
     consumer = service.processes()["consumer"]
     writer = Writer(broker.bootstrap, RealRecords().build, topic=topic)
@@ -104,24 +96,22 @@ def _measure(
     before = Usage.of(consumer)
     time.sleep(IDLE_SECONDS)
     idle = Usage.of(consumer).since(before).total / IDLE_SECONDS
-    observers.delays()
     rows: dict[str, Any] = {"idle_share_of_a_core": round(idle, 4)}
-    for rate in arguments.rate:
-        seconds = max(arguments.seconds, LEAST_RECORDS / rate)
+    for rate in chosen.rate:
+        seconds = max(chosen.seconds, LEAST_RECORDS / rate)
+        listeners.counts(restart=True)
         before = Usage.of(consumer)
         count = writer.write(rate, seconds)
-        delays: dict[str, list[int]] = {"from_write": [], "from_record": []}
-        deadline = time.monotonic() + _DEADLINE_SECONDS
-        while len(delays["from_write"]) < count * OBSERVERS:
-            assert time.monotonic() < deadline, "frames are missing"
-            time.sleep(0.1)
-            for name, values in observers.delays().items():
-                delays[name] += values
+        counts = listeners.all_have(writer.sent)
         used = Usage.of(consumer).since(before).total
         rows[f"{rate:g}/s"] = {
-            "write_ms": summary(delays["from_write"]),
-            # Only a real broker's records say when they were appended.
-            **({"append_ms": summary(delays["from_record"])} if broker.kind != "embedded" else {}),
+            "write_ms": summary(counts["delays"]),
+            # Only a real broker's records tell when they were appended.
+            **(
+                {"append_ms": summary(counts["delays_from_stamp"])}
+                if isinstance(broker, ExternalBroker)
+                else {}
+            ),
             "consumer_share_of_a_core": round(used / seconds, 4),
             "consumer_us_per_record": round(used / count * 1e6, 1),
         }
@@ -129,7 +119,7 @@ def _measure(
 
 
 def ceiling(broker: Broker, options: dict[str, Any], records: int) -> dict[str, Any]:
-    """How fast a consumer that was away takes so many records of the real size."""
+    """How fast a consumer that was stopped takes `records` records of the real size."""
     topic = open_topic(broker)
     with served(broker, topic, options, supervision=PATIENT) as service:
         processes = service.processes()
@@ -137,16 +127,16 @@ def ceiling(broker: Broker, options: dict[str, Any], records: int) -> dict[str, 
         consumer.send_signal(signal.SIGSTOP)
         try:
             size = _fill(broker.bootstrap, topic, records)
-            before = {name: Usage.of(process) for name, process in processes.items()}
         finally:
             consumer.send_signal(signal.SIGCONT)
         began = time.monotonic()
-        deadline = began + _DEADLINE_SECONDS
-        while _frames(service) < records:
-            assert time.monotonic() < deadline, f"only {_frames(service)} of {records} records"
-            time.sleep(0.02)
+        with measured(processes) as used:
+            eventually(
+                lambda: service.boards()["consumer"]["frames"] >= records,
+                "the consumer has every record",
+                _DEADLINE_SECONDS,
+            )
         seconds = time.monotonic() - began
-        used = {name: Usage.of(process).since(before[name]) for name, process in processes.items()}
         return {
             "records": records,
             "record_bytes": round(size / records),
@@ -159,7 +149,7 @@ def ceiling(broker: Broker, options: dict[str, Any], records: int) -> dict[str, 
 
 
 def _fill(bootstrap: str, topic: str, records: int) -> int:
-    """Write as fast as it goes; the bytes written."""
+    """Write as fast as the broker takes it; the bytes written."""
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5})
     build = RealRecords().build
     size = 0
@@ -177,57 +167,34 @@ def _fill(bootstrap: str, topic: str, records: int) -> int:
     return size
 
 
-def _frames(service: Service) -> int:
-    url = f"http://127.0.0.1:{service.admin_port}/workers"
-    with urllib.request.urlopen(url, timeout=5) as answer:
-        children = orjson.loads(answer.read())
-    consumer = next(child for child in children if child["name"] == "consumer")
-    return int(consumer["board"]["frames"])
-
-
-def _merged(rounds: list[dict[str, Any]]) -> dict[str, Any]:
-    """The median of each figure over the rounds."""
-    first = rounds[0]
-    return {
-        name: _merged([each[name] for each in rounds])
-        if isinstance(value, dict)
-        else round(statistics.median(each[name] for each in rounds), 4)
-        for name, value in first.items()
-    }
-
-
 def main() -> int:
-    """Run it; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__, clients=100, rounds=1)
     parser.add_argument("--broker", choices=KINDS, action="append", help="default: both")
-    parser.add_argument("--clients", type=int, default=100)
     parser.add_argument("--rate", type=float, action="append", help="default: 1, 100 and 1,000")
     parser.add_argument("--seconds", type=float, default=5, help="of each rate, at least")
-    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--setting", choices=list(SETTINGS), action="append", help="default: all")
     parser.add_argument("--records", type=int, default=CEILING_RECORDS, help="0: no ceiling")
-    parser.add_argument("--out", help="write the results here, as JSON")
-    arguments = parser.parse_args()
-    arguments.rate = arguments.rate or [1, 100, 1000]
-    names = arguments.setting or list(SETTINGS)
-    results: dict[str, Any] = {"clients": arguments.clients, "delay": {}, "ceiling": {}}
-    for kind in arguments.broker or KINDS:
+    chosen = parser.parse_args()
+    chosen.rate = chosen.rate or [1, 100, 1000]
+    names = chosen.setting or list(SETTINGS)
+    results: dict[str, Any] = {"clients": chosen.clients, "delay": {}, "ceiling": {}}
+    for kind in chosen.broker or KINDS:
         with open_broker(kind) as broker:
             rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
             ceilings: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-            for _ in range(arguments.rounds):
+            for _ in range(chosen.rounds):
                 for name in names:
-                    if arguments.clients > OBSERVERS:
-                        rounds[name].append(setting(broker, SETTINGS[name], arguments))
+                    if chosen.clients > LISTENERS:
+                        rounds[name].append(setting(broker, SETTINGS[name], chosen))
                         print(kind, name, rounds[name][-1], flush=True)
                     # The embedded broker keeps too little of its log.
-                    if arguments.records and kind != "embedded":
-                        ceilings[name].append(ceiling(broker, SETTINGS[name], arguments.records))
+                    if chosen.records and kind != "embedded":
+                        ceilings[name].append(ceiling(broker, SETTINGS[name], chosen.records))
                         print(kind, name, ceilings[name][-1], flush=True)
-            results["delay"][kind] = {name: _merged(runs) for name, runs in rounds.items() if runs}
+            results["delay"][kind] = {name: medians(row, 4) for name, row in rounds.items() if row}
             if any(ceilings.values()):
-                results["ceiling"] = {name: _merged(runs) for name, runs in ceilings.items()}
-    report(arguments.out, results)
+                results["ceiling"] = {name: medians(row, 4) for name, row in ceilings.items()}
+    save(chosen.out, results)
     return 0
 
 

@@ -7,32 +7,23 @@ Ends with status 1 if not.
 
 from __future__ import annotations
 
-import argparse
 import sys
 
-from bench.record import padded
-from bench.service import Service, Writer, measured, percentile, report
+from bench.kit.measuring import measured, percentile, percentiles
+from bench.kit.record import padded
+from bench.kit.results import arguments, save
+from bench.kit.service import MeasuredService
+from bench.kit.writer import Writer
 
 
 def main() -> int:
-    """Run it; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--clients", type=int, default=2000)
-    parser.add_argument("--rate", type=float, default=20)
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--bytes", type=int, default=440, help="size of a frame's payload")
-    parser.add_argument("--out", help="write the results here, as JSON")
+    parser = arguments(__doc__, workers=2, clients=2000, rate=20.0, seconds=60.0, bytes=440)
     options = parser.parse_args()
-    with Service(options.workers) as service:
-        load = service.load(options.clients)
-        try:
-            writer = Writer(service.brokers, lambda p, n: padded(p, n, options.bytes))
-            with measured(service.processes()) as used:
-                writer.write(options.rate, options.seconds)
-                counts = load.all_have(writer.sent)
-        finally:
-            load.close()
+    with MeasuredService(options.workers) as service, service.load(options.clients) as load:
+        writer = Writer(service.brokers, lambda p, n: padded(p, n, options.bytes))
+        with measured(service.processes()) as used:
+            writer.write(options.rate, options.seconds)
+            counts = load.all_have(writer.sent)
     delays, spreads = counts.pop("delays"), counts.pop("spreads")
     expected = writer.sent * options.clients
     exact = (
@@ -45,13 +36,13 @@ def main() -> int:
         "records": writer.sent,
         "expected": expected,
         "exactly_once": exact,
-        "delay_ms": {f"p{p:g}": percentile(delays, p / 100) / 1000 for p in (50, 99, 100)},
+        "delay_ms": percentiles(delays, 50, 99, 100),
         "first_to_last_ms": percentile(spreads, 0.5) / 1000,
         "cpu_seconds": {name: round(usage.total, 2) for name, usage in used.items()},
     }
     for name, value in results.items():
         print(f"{name:14} {value}")
-    report(options.out, results)
+    save(options.out, results)
     return 0 if exact else 1
 
 

@@ -3,39 +3,40 @@
     python -m bench.fanout                     2,000 clients, plain and TLS, 440 and 1,138 B
     python -m bench.fanout --clients 2000 --clients 15000 --rounds 4 --out fanout.json
 
-A load is so many deliveries a second: with 2,000 clients, 40,000 are 20 records a second. Rounds
-alternate between the service and the C loop, each with clients of its own, so that a machine whose
-speed drifts misleads neither. All CPU time of a process counts, of all its threads, whatever it was
-spent on. Where a load is more than the loop can send one by one, only the service is measured.
-Ends with status 1 if anybody lost or got twice anything.
+A load is a number of deliveries a second: with 2,000 clients, 40,000 are 20 records a second.
+Rounds alternate between the service and the C loop, each with clients of its own, so that a machine
+whose speed drifts misleads neither. All CPU time of a process counts, of all its threads. Where a
+load is more than the loop can send one by one, only the service is measured. Ends with status 1 if
+a client lost a record or got one twice.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 
-from bench.build import program
-from bench.load import Load
-from bench.record import RealRecords, padded
-from bench.service import Service, Writer, certificate, measured, percentile, report
+from bench.kit.build import program
+from bench.kit.line_process import LineProcess
+from bench.kit.load import Load
+from bench.kit.measuring import measured, medians, percentiles, spread
+from bench.kit.record import RealRecords, padded
+from bench.kit.results import arguments, save
+from bench.kit.service import MeasuredService
+from bench.kit.writer import Build, Writer
+from energyws.testing.certificates import write_pair
 
 # What the C loop manages on the slowest machine that is of interest.
 MOST_FOR_THE_LOOP: Final = 120_000
 # The payload of the real record's frame, envelope included.
 REAL_BYTES: Final = 1138
-
-Build = Callable[[int, int], bytes]
 
 
 class Limit:
@@ -46,53 +47,41 @@ class Limit:
         command = [str(program("limit", "ssl", "crypto")), str(clients)]
         if tls:
             directory = self._stack.enter_context(tempfile.TemporaryDirectory())
-            command += map(str, certificate(Path(directory)))
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self._load = Load(int(self._line()), clients, None, tls=tls).ready()
+            command += write_pair(Path(directory)).values()
+        self._process = LineProcess(command)
+        self._load = Load(self._process.answer(), clients, None, tls=tls).ready()
 
     def run(self, seconds: float, rate: float, size: int) -> float:
         """CPU microseconds per send."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{seconds} {rate} {size}\n")
-        self._process.stdin.flush()
-        sends, shorts, user, system = map(int, self._line().split())
+        self._process.say(f"{seconds} {rate} {size}\n")
+        sends, shorts, user, system = map(int, self._process.line().split())
         assert not shorts, f"{shorts} of {sends} sends were short: the clients are too slow"
         return (user + system) / sends
 
     def close(self) -> None:
-        """End it and its clients."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(30)
-        self._process.stdout.close()
+        self._process.close()
         self._load.close()
         self._stack.close()
 
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the C loop has ended: see above"
-        return line
-
 
 @contextlib.contextmanager
-def both(workers: int, clients: int, tls: bool) -> Iterator[tuple[Service, Load, Limit]]:
+def both(workers: int, clients: int, tls: bool) -> Iterator[tuple[MeasuredService, Load, Limit]]:
     """The service and the C loop, each with its clients."""
-    with Service(workers, tls=tls) as service, contextlib.ExitStack() as stack:
-        load = service.load(clients)
-        stack.callback(load.close)
-        limit = Limit(clients, tls)
-        stack.callback(limit.close)
+    with (
+        MeasuredService(workers, tls=tls) as service,
+        service.load(clients) as load,
+        contextlib.closing(Limit(clients, tls)) as limit,
+    ):
         yield service, load, limit
 
 
 def deliver(
-    service: Service, load: Load, writer: Writer, rate: float, seconds: float
+    service: MeasuredService, load: Load, writer: Writer, rate: float, seconds: float
 ) -> dict[str, Any]:
-    """Let the service deliver for a while; CPU microseconds per delivery, and the delays."""
+    """Let the service deliver for a while: CPU microseconds per delivery, and delays.
+
+    Raises SystemExit when a client lost a record or got one twice.
+    """
     processes = {**service.processes(), "generator": psutil.Process(load.pid)}
     load.counts(restart=True)
     before = service.totals()
@@ -105,20 +94,21 @@ def deliver(
     after = service.totals()
     deliveries = written * counts["clients"]
     costs = {name: usage.total / deliveries * 1e6 for name, usage in used.items()}
-    delays, spreads = counts["delays"], counts["spreads"]
+    delays = percentiles(counts["delays"], 50, 99, 100)
+    spreads = percentiles(counts["spreads"], 50, 99)
     return {
         "worker_us": sum(us for name, us in costs.items() if name.startswith("worker-")),
         "consumer_us": costs["consumer"],
         "supervisor_us": costs["supervisor"],
         "generator_us": costs["generator"],
         "writes_per_delivery": (after["writes"] - before["writes"]) / deliveries,
-        **{f"delay_p{p:g}_ms": percentile(delays, p / 100) / 1000 for p in (50, 99, 100)},
-        **{f"first_to_last_p{p:g}_ms": percentile(spreads, p / 100) / 1000 for p in (50, 99)},
+        **{f"delay_{name}_ms": value for name, value in delays.items()},
+        **{f"first_to_last_{name}_ms": value for name, value in spreads.items()},
     }
 
 
 def compare(
-    service: Service,
+    service: MeasuredService,
     load: Load,
     limit: Limit,
     writer: Writer,
@@ -126,7 +116,7 @@ def compare(
     rate: float,
     options: argparse.Namespace,
 ) -> dict[str, float]:
-    """Alternate between the two; medians over the rounds, and how far the ratios lie apart."""
+    """Alternate between the two; medians over the rounds, and the extremes of the ratios."""
     rows: list[dict[str, float]] = []
     clients = load.counts()["clients"]
     for _ in range(options.rounds):
@@ -137,11 +127,10 @@ def compare(
         if "c_us" in row:
             row["ratio"] = row["worker_us"] / row["c_us"]
         rows.append(row)
-    result = {name: round(statistics.median(row[name] for row in rows), 3) for name in rows[0]}
+    result = medians(rows, 3)
     result["deliveries_per_core_second"] = round(1e6 / result["worker_us"])
     if "ratio" in result:
-        ratios = [row["ratio"] for row in rows]
-        result |= {"ratio_min": round(min(ratios), 3), "ratio_max": round(max(ratios), 3)}
+        result |= spread("ratio", [row["ratio"] for row in rows])
     return result
 
 
@@ -166,20 +155,13 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def main() -> int:
-    """Run it; the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--workers", type=int, default=1)
+    parser = arguments(__doc__, workers=1, rounds=3, seconds=5.0)
     parser.add_argument("--clients", type=int, action="append", help="default: 2000")
     parser.add_argument("--size", type=int, action="append", help="default: 440 and 1138 bytes")
     parser.add_argument(
         "--load", type=float, action="append", help="deliveries a second; default: 40000, 2000000"
     )
     parser.add_argument("--only", choices=("plain", "tls"))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--out", help="write the results here, as JSON")
     options = parser.parse_args()
     options.clients = options.clients or [2000]
     options.size = options.size or [440, REAL_BYTES]
@@ -189,7 +171,7 @@ def main() -> int:
     for row in measure(options):
         print(" ".join(f"{name}={value}" for name, value in row.items()), flush=True)
         rows.append(row)
-    report(options.out, {"fanout": rows})
+    save(options.out, {"fanout": rows})
     return 0
 
 

@@ -2,30 +2,28 @@
 
     python -m bench.idle
 
-RSS counts shared pages in every process, PSS shares them out; the broker is not counted.
+RSS counts shared pages in every process, PSS divides them among the processes. The broker is not
+counted.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from typing import Final
 
-from bench.service import Service, report
+from bench.kit.results import arguments, save
+from bench.kit.service import MeasuredService
 
 MIB: Final = 1 << 20
 SETTLE_SECONDS: Final = 5.0
 
 
 def main() -> int:
-    """Run it; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--out", help="write the results here, as JSON")
+    parser = arguments(__doc__, workers=1)
     options = parser.parse_args()
     results: dict[str, dict[str, float]] = {}
-    with Service(options.workers) as service:
+    with MeasuredService(options.workers) as service:
         time.sleep(SETTLE_SECONDS)
         for name, process in service.processes().items():
             memory = process.memory_full_info()
@@ -35,7 +33,7 @@ def main() -> int:
     }
     for name, row in results.items():
         print(f"{name:12}" + "".join(f"  {unit} {value:7.1f}" for unit, value in row.items()))
-    report(options.out, results)
+    save(options.out, results)
     return 0
 
 

@@ -4,14 +4,14 @@
         --headless --users 200 --spawn-rate 10 --run-time 10m
     locust -f bench/locustfile.py --host wss://energy.example      then http://localhost:8089
 
-Every user has a token and a subscription. A Dashboard stays for minutes and pings now and then; a
-Phone is put away and taken out again. Both drop their connection without a goodbye, and resume
-where they were. In Locust's statistics, of type ws or wss as the host has it: `connect` and
-`resume`, until `subscribed` has come; `frame`, the delay from the record's own time, so the clocks
-should agree; `replay`, of a frame that was resumed, from `subscribe` on; `ping`. Failures are gaps,
-duplicates, what was not recovered, connections that broke by themselves, and no answer.
+Every user has a token and a subscription. A Dashboard stays connected for minutes and pings now and
+then; a Phone is put away and taken out again. Both drop their connection without a close frame, and
+resume later. Locust's statistics, of type ws or wss as in the host, have `connect` and `resume`,
+until `subscribed` arrives; `frame`, the delay from the record's own time, so the clocks should
+agree; `replay`, the time from `subscribe` to a replayed frame; `ping`. Failures are gaps,
+duplicates, failed recoveries, broken connections, and missing answers.
 
-It ends with status 1 when there was any failure, as Locust does, and at once when the host is none
+It ends with status 1 when there was a failure, as Locust does, and at once when the host is invalid
 or there is no token.
 """
 
@@ -35,16 +35,16 @@ from locust import User, between, events, task
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
-# Locust makes the directory of this file importable, from which `bench` is not; nor is it from the
-# directory where Locust was started, unless that is the clone.
+# Locust can import from the directory of this file, and from the one where it was started; `bench`
+# is in neither, unless that is the clone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.track import Track
+from bench.kit.track import Track
 from energyws.auth.verifier import mint
 
 ANSWER_SECONDS: Final = 10.0
 TOKEN_SECONDS: Final = 86_400
-# What a client that reconnects waits at most: the service is not to be met by all at once.
+# The longest wait before a reconnect, so that users do not come back all at once.
 BACKOFF_SECONDS: Final = 5.0
 STREAM: Final = "energy"
 ENDPOINT: Final = "/ws/energy"
@@ -52,7 +52,7 @@ ENDPOINT: Final = "/ws/energy"
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
 def add_arguments(parser: ArgumentParser) -> None:
-    """What this file needs to know; also from the environment."""
+    """Options of this file; also from the environment."""
     add: Any = parser.add_argument
     hidden = {"include_in_web_ui": False}
     add(
@@ -75,11 +75,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="every offset of the topic holds a valid record, so that a jump is a gap",
     )
-    add("--pace", type=float, default=1.0, help="users act so many times as often")
+    add("--pace", type=float, default=1.0, help="users act this many times as often")
 
 
 def base_url(host: str) -> str:
-    """The host without the endpoint, which may have been given with it; raises ValueError."""
+    """The host without the endpoint, if it has one; raises ValueError."""
     parts = urlsplit(host)
     if parts.scheme not in ("ws", "wss") or not parts.hostname:
         raise ValueError(f"--host {host}: use ws://HOST:PORT or, where there is TLS, wss://HOST")
@@ -87,13 +87,13 @@ def base_url(host: str) -> str:
 
 
 def problem(host: str | None, options: Namespace) -> str | None:
-    """Why no user could connect; None if nothing is known to keep them from it."""
+    """Why no user can connect, as far as the options tell; else None."""
     if not options.jwt and not options.jwt_secret:
         return (
             "no token: give --jwt-secret SECRET (or ENERGYWS_JWT_SECRET), "
             "or --jwt TOKEN (or ENERGYWS_JWT)"
         )
-    # Without a host it will be typed into the page.
+    # Without a host, the operator types it into the page.
     if host is not None:
         try:
             base_url(host)
@@ -104,7 +104,7 @@ def problem(host: str | None, options: Namespace) -> str | None:
 
 @events.init.add_listener  # type: ignore[untyped-decorator]
 def check_options(environment: Environment, **others: Any) -> None:
-    """End before anything is started, if no user could connect; a worker has its master's word."""
+    """End before anything is started if no user can connect; for workers, the master checks."""
     assert environment.parsed_options is not None
     if not isinstance(environment.runner, WorkerRunner) and (
         wrong := problem(environment.host, environment.parsed_options)
@@ -113,12 +113,11 @@ def check_options(environment: Environment, **others: Any) -> None:
 
 
 class StreamUser(User):
-    """A connection, a greenlet that reads it, and what this user has received."""
+    """A connection, a greenlet that reads it, and the account of what it received."""
 
     abstract = True
 
     def on_start(self) -> None:
-        """Connect."""
         options = self.environment.parsed_options
         assert options is not None
         self._options = options
@@ -129,14 +128,13 @@ class StreamUser(User):
         self._connection: websocket.WebSocket | None = None
         self._reader: gevent.Greenlet[..., None] | None = None
         self._pong = Event()
-        # Of the newest connection: how many frames may be replayed, when it subscribed in Unix
-        # seconds, and by the clock that measures.
+        # Of the newest connection: the number of frames that may be replayed, and the time when it
+        # subscribed, in Unix seconds and by the clock that measures.
         self._replayed = 0
         self._subscribed_at = self._began = 0.0
         self._connect()
 
     def on_stop(self) -> None:
-        """Leave."""
         self._disconnect()
 
     def wait_time(self) -> float:
@@ -144,11 +142,11 @@ class StreamUser(User):
         seconds: float = type(self).pause(self)
         return seconds / self._pace
 
-    # Of each kind of user: a function of the user, in seconds.
+    # For each kind of user: a function of the user, in seconds.
     pause: Any = between(10, 20)
 
     def look_after(self) -> bool:
-        """Whether there is a connection; tries to get one when there is none."""
+        """Whether there is a connection; tries to connect when there is none."""
         if self._connection is None:
             gevent.sleep(random.uniform(0, BACKOFF_SECONDS) / self._pace)
             self._connect()
@@ -166,12 +164,12 @@ class StreamUser(User):
             self._tell("ping", began, error=error)
             return
         came = self._pong.wait(ANSWER_SECONDS)
-        # Who dropped the connection meanwhile has no answer to expect.
+        # A user that has dropped the connection meanwhile gets no answer.
         if self._connection is connection:
             self._tell("ping", began, error=None if came else TimeoutError("no pong"))
 
     def drop(self, seconds: float) -> None:
-        """Be gone for so long, without a goodbye, and come back."""
+        """Drop the connection without a close frame, and connect again after `seconds`."""
         self._disconnect()
         gevent.sleep(seconds / self._pace)
         self._connect()
@@ -205,7 +203,7 @@ class StreamUser(User):
             token = mint(options.jwt_secret, self._name, TOKEN_SECONDS, time.time())
         verify = {"ca_certs": options.ca} if options.ca else {}
         return websocket.create_connection(
-            # The host may have been typed into the page, which shows what is wrong with it.
+            # The host may have been typed into the page, which shows the error.
             base_url(self.host or "") + ENDPOINT,
             header={"Authorization": f"Bearer {token}"},
             timeout=ANSWER_SECONDS,
@@ -237,7 +235,7 @@ class StreamUser(User):
 
     def _read(self, connection: websocket.WebSocket) -> None:
         try:
-            # Pings are answered in there.
+            # recv() also answers pings.
             while raw := connection.recv():
                 self._receive(raw)
             problem = "closed by the server"
@@ -263,7 +261,7 @@ class StreamUser(User):
     def _frame(self, message: dict[str, Any], size: int) -> None:
         written = datetime.fromisoformat(message["timestamp"]).timestamp()
         wrong = self._track.data(message["id"])
-        # The service tells how many are replayed at most, and those were there before.
+        # `subscribed` has the most that are replayed, and those were written before it.
         if self._replayed and written < self._subscribed_at:
             self._replayed -= 1
             self._report("replay", time.perf_counter() - self._began, wrong, size)
@@ -287,43 +285,39 @@ class StreamUser(User):
 
 
 def _abandon(connection: Any) -> None:
-    """Close the socket without a close frame: who loses the network sends none."""
+    """Close the socket without a close frame, as a client does that loses its network."""
     connection.shutdown()
 
 
 class Dashboard(StreamUser):
-    """A page that stays open: a ping every quarter of a minute, a dropped connection in five."""
+    """A page that stays open: a ping every 15 seconds, a dropped connection every five minutes."""
 
     weight = 3
     pause = between(10, 20)
 
     @task(20)
     def stay(self) -> None:
-        """Ping."""
         if self.look_after():
             self.ping()
 
     @task(1)
     def lose_the_network(self) -> None:
-        """For some seconds."""
         if self.look_after():
             self.drop(random.uniform(1, 10))
 
 
 class Phone(StreamUser):
-    """An application that is looked at for a minute, put away, and looked at again."""
+    """An application that is used for a minute, put away, and used again."""
 
     weight = 1
     pause = between(20, 60)
 
     @task(1)
     def stay(self) -> None:
-        """Ping."""
         if self.look_after():
             self.ping()
 
     @task(1)
     def put_away(self) -> None:
-        """For a minute or so."""
         if self.look_after():
             self.drop(random.expovariate(1 / 60))

@@ -2,20 +2,19 @@
 
     python -m bench.memory --clients 10000
 
-One worker goes from no client to all of them, and is read at five moments: before; idle, with
-everybody subscribed; used, after each client got some records and sent a frame; burst, after many
-records at once, joined into large writes; gone, when everybody has left. All but the
-first are differences to the first, in bytes per connection.
+One worker goes from no client to all of them, and is read at five moments: before; idle, with all
+clients subscribed; used, after each client got some records and sent a frame; burst, after many
+records at once, joined into large writes; gone, when all clients have left. All but the first are
+differences to the first, in bytes per connection.
 
-RSS and PSS come from the kernel's own sum (smaps_rollup). What is loaded at the first connection
-is there before: one client has come and gone. The kernel's part is what the whole machine's slabs
-(sockets, files, epoll) and TCP buffers grew by, halved: each connection has both its ends here.
-So for that part nothing else should be going on.
+RSS and PSS come from the kernel's own sum (smaps_rollup). One client comes and goes before the
+first reading, which therefore includes what is loaded with the first connection. The kernel's part
+is the growth of the whole machine's slabs (sockets, files, epoll) and TCP buffers, halved, since
+both ends of each connection are here; nothing else should run meanwhile.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from pathlib import Path
@@ -23,55 +22,54 @@ from typing import Any, Final
 
 import psutil
 
-from bench.load import Load
-from bench.record import padded
-from bench.service import Service, Writer, report
+from bench.kit.load import Load
+from bench.kit.record import padded
+from bench.kit.results import arguments, save
+from bench.kit.service import MeasuredService
+from bench.kit.writer import Writer
+from energyws.testing import eventually
 
 # Until the allocator, the heartbeat and the kernel's batched freeing have settled.
 SETTLE_SECONDS: Final = 3.0
 RECORD_BYTES: Final = 1138
 RECORDS: Final = 40
 BURST: Final = 300
-# The worker's ring is full before the first reading: it is no client's.
+# The worker's ring is full before the first reading, so it does not count as a client's.
 RING: Final = 500
-# Everybody is pinged so often, and answers: the frame that each client sends.
+# Every client is pinged at this interval, and its answer is the frame that it sends.
 PING_SECONDS: Final = 5.0
 PATIENCE_SECONDS: Final = 120.0
 _COLUMNS: Final = ("rss", "pss", "private_dirty", "kernel_slab", "kernel_tcp")
 
 
 def main() -> int:
-    """Run it; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clients", type=int, default=10_000)
+    parser = arguments(__doc__, clients=10_000)
     parser.add_argument("--only", choices=("plain", "tls"))
-    parser.add_argument("--out", help="write the results here, as JSON")
     options = parser.parse_args()
     results: dict[str, Any] = {"clients": options.clients}
     print(f"{'bytes per connection':22}" + "".join(f"{name:>15}" for name in _COLUMNS))
     for kind in ("plain", "tls") if options.only is None else (options.only,):
         results[kind] = _measure(kind, options.clients)
-    report(options.out, results)
+    save(options.out, results)
     return 0
 
 
 def _measure(kind: str, clients: int) -> dict[str, Any]:
     secure = kind == "tls"
     server = {"ping_interval_seconds": PING_SECONDS}
-    with Service(1, tls=secure, server=server, history={"max_frames": RING}) as service:
+    with MeasuredService(1, tls=secure, server=server, history={"max_frames": RING}) as service:
         worker = service.processes()["worker-0"]
         writer = Writer(service.brokers, lambda p, n: padded(p, n, RECORD_BYTES))
-        load = Load(service.port, 1, service.token, tls=secure).ready()
-        writer.write(100 * RING, 0.01)
-        load.all_have(RING)
-        load.close()
+        with service.load(1) as load:
+            writer.write(100 * RING, 0.01)
+            load.all_have(RING)
         before = _read(worker)
         results: dict[str, Any] = {"before": before}
 
         def take(moment: str) -> None:
             now = _read(worker)
             results[moment] = row = {name: (now[name] - before[name]) / clients for name in now}
-            # Of the two sockets of a connection one is the service's.
+            # One of a connection's two sockets is the service's.
             for name in ("kernel_slab", "kernel_tcp"):
                 row[name] /= 2
             print(
@@ -79,9 +77,8 @@ def _measure(kind: str, clients: int) -> dict[str, Any]:
                 flush=True,
             )
 
-        # Everybody is somebody else, as in life: nothing that hangs on a token is shared.
-        load = Load(service.port, clients, service.tokens(clients), tls=secure).ready()
-        try:
+        # Each client is another subject, as in life: nothing that belongs to a token is shared.
+        with Load(service.port, clients, service.tokens(clients), tls=secure) as load:
             take("idle")
             writer.write(20, RECORDS / 20)
             _wait(load, clients, RECORDS)
@@ -89,19 +86,19 @@ def _measure(kind: str, clients: int) -> dict[str, Any]:
             writer.write(100 * BURST, 0.01)
             _wait(load, clients, RECORDS + BURST)
             take("burst")
-        finally:
-            load.close()
         take("gone")
     return results
 
 
 def _wait(load: Load, clients: int, frames: int) -> None:
-    """Until every client has so many records, and was pinged once (beside its `subscribed`)."""
+    """Until every client has `frames` records and, besides `subscribed`, was pinged once."""
     assert load.all_have(frames)["least"] >= frames, "not every client got every record"
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while load.counts()["others"] < 2 * clients:
-        assert time.monotonic() < deadline, "not every client was pinged"
-        time.sleep(0.2)
+    eventually(
+        lambda: load.counts()["others"] >= 2 * clients,
+        "every client was pinged",
+        PATIENCE_SECONDS,
+        interval=0.2,
+    )
 
 
 def _read(process: psutil.Process) -> dict[str, int]:

@@ -1,10 +1,9 @@
 """What it costs to check a record: good ones, and floods of bad ones.
 
-    python -m bench.reading            microseconds per record, the least of several rounds
-    python -m bench.reading --against DIR
-                                       also those of the tree in DIR (another checkout), in turns
+    python -m bench.reading                  microseconds per record, the least of several rounds
+    python -m bench.reading --against DIR    in turns with the same of DIR, another working tree
 
-Good records must not pay for the second opinion that records get which the parser refuses.
+Good records must not pay for the second check of those that the parser refuses.
 """
 
 from __future__ import annotations
@@ -25,12 +24,10 @@ ROUNDS: Final = 15
 ROUND_BYTES: Final = 2_000_000
 LIMIT: Final = 16 << 20
 
-Decode = Callable[[bytes], object]
-
 
 def samples() -> dict[str, bytes]:
-    """By name; the first ones are good."""
-    meter = _reading()
+    """By name; those that are bad begin with "bad"."""
+    meter = Meter(1).record(1_764_706_667_888_640_830)
     text = b'"' + b"x" * 500 + b'"'
     return {
         "good, a meter's": meter,
@@ -47,18 +44,13 @@ def samples() -> dict[str, bytes]:
     }
 
 
-def _reading() -> bytes:
-    return Meter(1).record(1_764_706_667_888_640_830)
-
-
 def main() -> int:
-    """Print a table."""
     parser = argparse.ArgumentParser(prog="python -m bench.reading", description=__doc__)
     parser.add_argument("--against", type=Path, metavar="DIR")
     options = parser.parse_args()
     rivals = {"now": _decode(record)}
     if options.against is not None:
-        rivals["then"] = _decode(_load(options.against / "energyws" / "reading.py"))
+        rivals["then"] = _decode(_load(options.against / "energyws" / "stream" / "record.py"))
     for name, value in samples().items():
         least = dict.fromkeys(rivals, float("inf"))
         for _ in range(ROUNDS):
@@ -70,7 +62,7 @@ def main() -> int:
     return 0
 
 
-def _decode(module: ModuleType) -> Decode:
+def _decode(module: ModuleType) -> Callable[[bytes], object]:
     def decode(value: bytes) -> object:
         try:
             return module.decode(value, max_bytes=LIMIT)
@@ -81,7 +73,7 @@ def _decode(module: ModuleType) -> Decode:
 
 
 def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reading_then", path)
+    spec = importlib.util.spec_from_file_location("record_then", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -89,7 +81,7 @@ def _load(path: Path) -> ModuleType:
     return module
 
 
-def _microseconds(decode: Decode, value: bytes) -> float:
+def _microseconds(decode: Callable[[bytes], object], value: bytes) -> float:
     turns = max(1, ROUND_BYTES // len(value))
     began = time.perf_counter()
     for _ in range(turns):

@@ -2,9 +2,9 @@
 
     python -m bench.replicas --replicas 3 --rate 20
 
-One to so many services with a worker each read the same topic, each as a group of its own. Bytes
-are those of TCP's payload in both directions, by the kernel's count of each connection
-(tcp_info, read with `ss` of iproute2), so with fetches, answers, commits and metadata.
+One to N services with a worker each read the same topic, each as a group of its own. Bytes are the
+TCP payload in both directions, as the kernel counts it for each connection (tcp_info, read with
+`ss` of iproute2); they include fetches, answers, commits and metadata.
 """
 
 from __future__ import annotations
@@ -21,9 +21,13 @@ from typing import Any, Final
 
 import psutil
 
-from bench.broker import KINDS, Broker, open_broker
-from bench.record import PARTITIONS, padded
-from bench.service import Service, Usage, Writer, report
+from bench.kit.brokers import KINDS, open_broker
+from bench.kit.measuring import Usage
+from bench.kit.record import PARTITIONS, padded
+from bench.kit.results import arguments, save
+from bench.kit.service import MeasuredService
+from bench.kit.writer import Writer
+from energyws.testing import Broker
 
 SETTLE_SECONDS: Final = 3.0
 _PID: Final = re.compile(r"pid=(\d+)")
@@ -41,7 +45,7 @@ class Traffic:
 
 
 def parse(text: str, pid: int) -> Traffic:
-    """What `ss --tcp --info --processes --no-header` says of a process: two lines a connection."""
+    """A process's part of `ss --tcp --info --processes --no-header`: two lines a connection."""
     lines = text.splitlines()
     found = [
         info
@@ -57,7 +61,7 @@ def parse(text: str, pid: int) -> Traffic:
 
 
 def traffic(pid: int, port: int) -> Traffic:
-    """Of a process's connections to a port of this machine."""
+    """The traffic of a process's connections to a port of this machine."""
     command = ["ss", "--tcp", "--info", "--processes", "--no-header", "--numeric"]
     command += ["state", "established", "dst", f"127.0.0.1:{port}"]
     return parse(subprocess.run(command, check=True, capture_output=True, text=True).stdout, pid)
@@ -66,27 +70,27 @@ def traffic(pid: int, port: int) -> Traffic:
 def run(
     broker: Broker, replicas: int, topic: str, rate: float, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """So many replicas at this rate of records: a row of the table, by replica and second."""
+    """A row of the table: figures by replica and second."""
     port = int(broker.bootstrap.rpartition(":")[2])
     assert broker.pid is not None, "the broker must be on this machine"
     process = psutil.Process(broker.pid)
     with ExitStack() as stack:
         services = [
             stack.enter_context(
-                Service(
+                MeasuredService(
                     1,
                     brokers=broker.bootstrap,
-                    kafka={"topic": topic, "group_id": f"r{n}", "options": broker.options},
+                    kafka={"topic": topic, "group_id": f"r{n}", "options": broker.consumer_options},
                 )
             )
             for n in range(replicas)
         ]
         consumers = [service.processes()["consumer"].pid for service in services]
         writer = Writer(broker.bootstrap, lambda p, n: padded(p, n, options.bytes), topic=topic)
-        _feed(writer, rate, SETTLE_SECONDS)
+        writer.write(rate, SETTLE_SECONDS)
         before = [traffic(pid, port) for pid in consumers]
         busy, began = Usage.of(process), time.monotonic()
-        _feed(writer, rate, options.seconds)
+        writer.write(rate, options.seconds)
         took = time.monotonic() - began
         cores = Usage.of(process).since(busy).total / took
         after = [traffic(pid, port) for pid in consumers]
@@ -108,24 +112,11 @@ def _since(after: list[Traffic], before: list[Traffic]) -> list[Traffic]:
     ]
 
 
-def _feed(writer: Writer, rate: float, seconds: float) -> None:
-    if rate:
-        writer.write(rate, seconds)
-    else:
-        time.sleep(seconds)
-
-
 def main() -> int:
-    """Run it; the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--replicas", type=int, default=3, help="from one to so many")
-    parser.add_argument("--rate", type=float, default=20, help="records a second")
-    parser.add_argument("--bytes", type=int, default=1138, help="size of a frame's payload")
+    parser = arguments(__doc__, rate=20.0, bytes=1138)
+    parser.add_argument("--replicas", type=int, default=3, help="from one to N")
     parser.add_argument("--seconds", type=float, default=10, help="of each row")
     parser.add_argument("--broker", choices=KINDS, default="kafka")
-    parser.add_argument("--out", help="write the results here, as JSON")
     options = parser.parse_args()
     rows = []
     with open_broker(options.broker) as broker:
@@ -136,7 +127,7 @@ def main() -> int:
                 rows.append(run(broker, replicas, topic, rate, options))
                 print(rows[-1], flush=True)
     results = {"broker": options.broker, "bytes": options.bytes, "rows": rows}
-    report(options.out, results)
+    save(options.out, results)
     return 0
 
 

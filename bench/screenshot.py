@@ -2,8 +2,8 @@
 
     python -m bench.screenshot --out docs/operations/top.svg
 
-No measurement: the rate is a gentle one. The file names nothing outside itself: rich's own frame
-fetches a font from elsewhere, this one takes whatever monospaced font the reader has.
+This measures nothing. The file refers to no other file: rich's own frame fetches a font, this one
+uses the reader's monospaced font.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import re
 import sys
 import threading
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 
-from bench.record import RealRecords
-from bench.service import Service, Writer
+from bench.kit.record import RealRecords
+from bench.kit.service import MeasuredService
+from bench.kit.writer import Writer
 from energyws.control.admin.client import AdminClient
 from energyws.control.status.live import WINDOW_SECONDS
 from energyws.control.status.model import ServiceView, view
@@ -31,7 +31,7 @@ from energyws.control.supervisor import STEP_SECONDS
 from energyws.settings import Admin
 
 SETTLE_SECONDS: Final = 3.0
-# Where rich's file names another one: fonts, and rich's own page.
+# Where rich's file refers to others: fonts, and rich's own page.
 _OUTSIDE: Final = re.compile(r"@font-face \{.*?\}\s*|<!--.*?-->\s*", re.DOTALL)
 
 
@@ -50,22 +50,21 @@ def svg(picture: Picture, width: int, height: int) -> str:
     return _OUTSIDE.sub("", made).replace("Fira Code", "ui-monospace")
 
 
-def busy(remote: AdminClient, service: Service, rate: float) -> ServiceView:
-    """The service at so many records a second."""
+def busy(client: AdminClient, service: MeasuredService, rate: float) -> ServiceView:
+    """The view of the service at `rate` records a second."""
     writer = Writer(service.brokers, RealRecords().build)
     seconds = SETTLE_SECONDS + WINDOW_SECONDS + 1.0
     writing = threading.Thread(target=writer.write, args=(rate, seconds))
     writing.start()
     time.sleep(SETTLE_SECONDS)
-    before = look(remote)
+    before = look(client)
     time.sleep(WINDOW_SECONDS)
-    now = look(remote)
+    now = look(client)
     writing.join()
     return view(now, before)
 
 
 def main() -> int:
-    """Make it; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=3, help="one of them is added by scaling")
     parser.add_argument("--clients", type=int, default=300)
@@ -75,15 +74,15 @@ def main() -> int:
     parser.add_argument("--out", required=True, help="write the picture here")
     options = parser.parse_args()
     limit = {"max_connections": 2 * options.clients}
-    with Service(options.workers - 1, server=limit) as service:
-        remote = AdminClient(Admin(port=service.admin_port))
-        remote.post("/workers", {"workers": options.workers})
-        while view(look(remote)).workers_ready < options.workers:
+    with MeasuredService(options.workers - 1, server=limit) as service:
+        client = AdminClient(Admin(port=service.admin_port))
+        client.post("/workers", {"workers": options.workers})
+        while view(look(client)).workers_ready < options.workers:
             time.sleep(STEP_SECONDS)
-        # Until new connections go to all of them.
+        # New connections go to all of them a moment later.
         time.sleep(2 * STEP_SECONDS)
-        with closing(service.load(options.clients)):
-            picture = Picture(busy(remote, service, options.rate), remote.where)
+        with service.load(options.clients):
+            picture = Picture(busy(client, service, options.rate), client.where)
     out = Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(svg(picture, options.columns, options.lines))

@@ -1,43 +1,35 @@
-"""Half an hour of everyday life, and longer: does anything grow, does anybody miss anything?
+"""Half an hour of everyday life, or longer: does memory grow, does a client lose anything?
 
     python -m bench.soak --minutes 30 --clients 300 --rate 20
 
 Clients come and go all the time: each second one drops its connection and resumes, and every few
-seconds one leaves and another begins at the first record of all. Every minute a worker is killed;
-one worker is spared, so that its memory tells something. Every client is checked, as in
-bench.faults. Ends with status 1 if one lost, got twice or got out of order anything.
+seconds one leaves and another begins at the very first record. Every minute a worker is killed,
+never the last one, so that its memory can be watched. Every client is checked, as in bench.faults.
+Ends with status 1 if a client lost a record, or got one twice or out of order.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import sys
 import time
 from typing import Any, Final
 
-import psutil
-
 from bench.faults.brokers import open_broker
 from bench.faults.fault import Fault
-from bench.faults.world import Outcome, World
-from bench.service import report
+from bench.faults.verdict import Outcome
+from bench.faults.world import World
+from bench.kit.results import arguments, save
 
 WORKERS: Final = 3
 NEWCOMER_SECONDS: Final = 5.0
 _ALWAYS_THERE: Final = ("supervisor", "consumer", f"worker-{WORKERS - 1}")
 
 
-def processes(world: World) -> dict[str, psutil.Process]:
-    """supervisor, consumer, worker-0, …"""
-    return {"supervisor": psutil.Process(world.service.pid), **world.service.children()}
-
-
 def sample(world: World) -> dict[str, dict[str, float]]:
-    """Memory, descriptors and threads of every process."""
     found = {}
-    for name, process in processes(world).items():
+    for name, process in world.service.processes().items():
         with process.oneshot():
             found[name] = {
                 "pid": process.pid,
@@ -49,7 +41,7 @@ def sample(world: World) -> dict[str, dict[str, float]]:
 
 
 def live(world: World, rng: random.Random, seconds: float) -> None:
-    """Clients come and go for so long."""
+    """Clients come and go for a while."""
     until = time.monotonic() + seconds
     newcomer = time.monotonic() + NEWCOMER_SECONDS
     while time.monotonic() < until:
@@ -71,15 +63,10 @@ def growth(samples: list[tuple[float, dict[str, dict[str, float]]]], name: str) 
 
 
 def main() -> int:
-    """Run it; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--clients", type=int, default=300)
-    parser.add_argument("--rate", type=float, default=20, help="records a second")
+    parser = arguments(__doc__, prog="python -m bench.soak", minutes=30.0, clients=300, rate=20.0)
     parser.add_argument("--kill-every", type=float, default=60, metavar="SECONDS")
     parser.add_argument("--broker", choices=["embedded", "kafka"], default="embedded")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    parser.add_argument("--out", help="write the results here, as JSON")
     options = parser.parse_args()
     rng = random.Random(options.seed)
 
@@ -94,7 +81,7 @@ def main() -> int:
         number=0,
         name="soak",
         title="everyday life",
-        expected="nothing grows, nobody misses anything",
+        expected="nothing grows, no client loses anything",
         inject=one_round,
         config={"server": {"workers": WORKERS}},
         bound_seconds=120,
@@ -140,7 +127,7 @@ def main() -> int:
     for key, value in results.items():
         if key != "samples":
             print(f"{key:20} {value}")
-    report(options.out, results)
+    save(options.out, results)
     return 1 if results["problems"] else 0
 
 

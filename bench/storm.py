@@ -1,19 +1,23 @@
-"""A crowd loses its connections and comes back at once: how long until all are live and caught up.
+"""Many clients lose their connections and come back at once: how long until all have caught up.
 
     python -m bench.storm                                   10,000 clients, every variant
     python -m bench.storm --clients 2000 --only seen        one variant, fewer clients
 
-All clients connect, get records, are broken off, miss some records, and connect again within a
-moment, each with its token and its own position; others stay live all the while, and their delay
-is measured before and meanwhile. The variants: `seen`, each client has a token of its own, the
-one that it had before; `fresh`, each has one that no worker has seen; `tls`, as `seen` over TLS,
-each with a full handshake; `tls_sessions`, each offers the session that it had. Without TLS all
-connect at once, with it 500 at a time: one generator keeps up with no more. Times count from
-the first connect. CPU time is all that a process used from the first connect until everybody was
-caught up, live delivery included, for each client of the crowd; with --rate 2 there is little of
-that, and what is left is the price of coming back. The workers' loop delay is what
-their heartbeats, four a second, see of it. Ends with status 1 if anybody was
-refused, or lost or got twice anything, or if it took longer than --limit.
+All clients connect, get records, lose their connections, miss some records, and connect again
+within a moment, each with its token and its own position. Others stay live all the while, and their
+delay is measured before and meanwhile. The variants:
+
+seen          each client has a token of its own, the one that it had before
+fresh         each has a token that no worker has verified yet
+tls           as `seen` over TLS, each with a full handshake
+tls_sessions  as `tls`, but each offers the session that it had
+
+Without TLS all connect at once, with it 500 at a time: one generator keeps up with no more. Times
+count from the first connect. CPU time is all that a process used from the first connect until every
+client had caught up, live delivery included, divided by the number of clients; with --rate 2 there
+is little of that delivery, and what is left is the price of coming back. The workers' loop delay is
+taken from their heartbeats, four a second. Ends with status 1 if a client was refused, lost a
+record or got one twice, or if it took longer than --limit.
 """
 
 from __future__ import annotations
@@ -28,14 +32,18 @@ from typing import Any, Final
 
 import psutil
 
-from bench.load import CLIENTS_PER_ADDRESS, Load
-from bench.record import padded
-from bench.resume import first_position, writing
-from bench.service import Service, Writer, measured, percentile, report
+from bench.kit.load import CLIENTS_PER_ADDRESS, Load
+from bench.kit.measuring import measured
+from bench.kit.record import padded
+from bench.kit.results import arguments, save
+from bench.kit.service import MeasuredService
+from bench.kit.writer import Writer, writing
+from bench.resume import delays
+from energyws.testing import eventually
 
 VARIANTS: Final = ("seen", "fresh", "tls", "tls_sessions")
 STEPS: Final = ("upgraded", "subscribed", "caught_up")
-# How fast the crowd's records are written while it is away.
+# Of the records that the clients miss.
 MISSED_RATE: Final = 20.0
 BASELINE_SECONDS: Final = 5.0
 PATIENCE_SECONDS: Final = 60.0
@@ -46,83 +54,68 @@ TLS_AT_ONCE: Final = 500
 
 
 def main() -> int:
-    """Run it; the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--clients", type=int, default=10_000)
-    parser.add_argument("--live", type=int, default=1_000)
-    parser.add_argument("--missed", type=int, default=30, help="records that each client lacks")
+    parser = arguments(__doc__, workers=2, clients=10_000, live=1_000, bytes=1138)
+    parser.add_argument("--missed", type=int, default=30, help="records that each client misses")
     parser.add_argument("--rate", type=float, default=20.0, help="live records a second, 2 or more")
-    parser.add_argument("--bytes", type=int, default=1138, help="size of a frame's payload")
-    parser.add_argument("--limit", type=float, help="seconds until everybody must be caught up")
+    parser.add_argument("--limit", type=float, help="seconds until every client has caught up")
     parser.add_argument("--only", choices=VARIANTS, action="append")
-    parser.add_argument("--out", help="write the results here, as JSON")
     options = parser.parse_args()
     rows = {}
     for variant in options.only or VARIANTS:
         rows[variant] = row = storm(variant, options)
         print(variant, *(f"{name}={value}" for name, value in row.items()), flush=True)
-    report(
-        options.out,
-        {
-            **{
-                name: getattr(options, name)
-                for name in ("workers", "clients", "live", "missed", "rate")
-            },
-            "storms": rows,
-        },
-    )
+    names = ("workers", "clients", "live", "missed", "rate")
+    save(options.out, {**{name: getattr(options, name) for name in names}, "storms": rows})
     return 0 if all(row["good"] for row in rows.values()) else 1
 
 
 def storm(variant: str, options: argparse.Namespace) -> dict[str, Any]:
-    """One crowd that goes and comes back."""
+    """All clients go and come back, in one variant."""
     tls = variant.startswith("tls")
-    with Service(options.workers, tls=tls) as service:
+    with MeasuredService(options.workers, tls=tls) as service, contextlib.ExitStack() as stack:
         # Each client has one for before and, where `fresh`, another one for afterwards.
         tokens = service.tokens(options.clients * (2 if variant == "fresh" else 1))
-        epoch = first_position(service, tls=tls).partition("-")[0]
+        epoch = service.position().partition("-")[0]
         writer = Writer(service.brokers, lambda p, n: padded(p, n, options.bytes))
-        live = Load(service.port, options.live, service.token, tls=tls).ready()
-        crowd = Load(
-            service.port,
-            options.clients,
-            tokens,
-            tls=tls,
-            sessions=variant == "tls_sessions",
-            concurrency=TLS_AT_ONCE if tls else options.clients,
-            # Beside the live ones' addresses.
-            address=-(-options.live // CLIENTS_PER_ADDRESS),
+        live = stack.enter_context(service.load(options.live))
+        crowd = stack.enter_context(
+            Load(
+                service.port,
+                options.clients,
+                tokens,
+                tls=tls,
+                sessions=variant == "tls_sessions",
+                concurrency=TLS_AT_ONCE if tls else options.clients,
+                # After the addresses of the live ones.
+                address=-(-options.live // CLIENTS_PER_ADDRESS),
+            )
         )
-        try:
-            crowd.ready()
-            with writing(writer, options.rate):
-                time.sleep(1)
-                live.counts(restart=True)
-                time.sleep(BASELINE_SECONDS)
-                before = _delays(live)
-            # Everybody has something, and all have the same.
-            crowd.all_have(writer.sent)
-            reused = crowd.counts()["reused"]
-            crowd.drop()
-            _until_gone(service, options.live)
-            # Afterwards everybody lacks exactly these.
-            writer.write(MISSED_RATE, options.missed / MISSED_RATE)
-            live.all_have(writer.sent)
+        with writing(writer, options.rate):
+            time.sleep(1)
             live.counts(restart=True)
-            processes = {**service.processes(), "generator": psutil.Process(crowd.pid)}
-            with writing(writer, options.rate):
-                with measured(processes) as used, _watched(service) as loop_delay:
-                    crowd.again(epoch, options.missed)
-                    refused = crowd.settled()
-                meanwhile = _delays(live)
-            counts = [load.all_have(writer.sent) for load in (live, crowd)]
-            times = crowd.times()
-        finally:
-            live.close()
-            crowd.close()
+            time.sleep(BASELINE_SECONDS)
+            before = _rounded(live)
+        # Every client has something, and all have the same.
+        crowd.all_have(writer.sent)
+        reused = crowd.counts()["reused"]
+        crowd.drop()
+        eventually(
+            lambda: service.totals()["connections"] <= options.live,
+            "the workers have closed the broken connections",
+            PATIENCE_SECONDS,
+        )
+        # These are the records that every client misses.
+        writer.write(MISSED_RATE, options.missed / MISSED_RATE)
+        live.all_have(writer.sent)
+        live.counts(restart=True)
+        processes = {**service.processes(), "generator": psutil.Process(crowd.pid)}
+        with writing(writer, options.rate):
+            with measured(processes) as used, _watched(service) as loop_delay:
+                crowd.again(epoch, options.missed)
+                refused = crowd.settled()
+            meanwhile = _rounded(live)
+        counts = [load.all_have(writer.sent) for load in (live, crowd)]
+        times = crowd.times()
     exact = not any(each[name] for each in counts for name in ("gaps", "duplicates", "closed"))
     exact = exact and all(each["least"] == each["most"] == writer.sent for each in counts)
     seconds = {name: [at / 1e6 for at in times[name]] for name in STEPS}
@@ -147,16 +140,8 @@ def storm(variant: str, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _until_gone(service: Service, left: int) -> None:
-    """Until the workers have noticed that everybody but `left` clients is gone."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while service.totals()["connections"] > left:
-        assert time.monotonic() < deadline, "the workers hold on to connections that are gone"
-        time.sleep(0.05)
-
-
 @contextlib.contextmanager
-def _watched(service: Service) -> Iterator[dict[str, float]]:
+def _watched(service: MeasuredService) -> Iterator[dict[str, float]]:
     """Fills a dict with each worker's longest loop delay during the block, in milliseconds."""
     worst: dict[str, float] = {}
     ended = threading.Event()
@@ -164,7 +149,7 @@ def _watched(service: Service) -> Iterator[dict[str, float]]:
     def workers() -> dict[str, dict[str, Any]]:
         return {name: board for name, board in service.boards().items() if "worker" in name}
 
-    # The heartbeat that is on the board now tells of what was before.
+    # The heartbeat that is on the board now is from before the block.
     before = {name: board["beat"] for name, board in workers().items()}
 
     def watch() -> None:
@@ -182,10 +167,8 @@ def _watched(service: Service) -> Iterator[dict[str, float]]:
         thread.join()
 
 
-def _delays(load: Load) -> dict[str, float]:
-    """The delays since the last restart, in milliseconds."""
-    seen = load.counts(restart=True)["delays"]
-    return {f"p{p:g}": round(percentile(seen, p / 100) / 1000, 2) for p in (50, 99, 100)}
+def _rounded(load: Load) -> dict[str, float]:
+    return {name: round(value, 2) for name, value in delays(load).items()}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Clients for tests: an independent WebSocket library, and bare sockets where it is too polite."""
+"""Clients for tests: an independent WebSocket library, and bare sockets for what it does not do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import orjson
 from websockets.sync.client import ClientConnection, connect
 
-from energyws.testing.service import Service, token
+from energyws.testing import Service, token
 
 PATIENCE_SECONDS = 20.0
 
@@ -33,7 +33,6 @@ class Peer:
         self.close()
 
     def close(self) -> None:
-        """End the connection."""
         self._open.close()
 
     def send(self, message: object, *, binary: bool = False) -> None:
@@ -57,12 +56,12 @@ class Peer:
                 return message
 
     def ask(self, message: object) -> dict[str, Any]:
-        """Send, and the next message."""
+        """Send a message; the next one that comes."""
         self.send(message)
         return self.receive()
 
     def subscribe(self, **fields: Any) -> dict[str, Any]:
-        """Subscribe to energy; what `subscribed` tells of it."""
+        """Subscribe to energy; its part of `subscribed`."""
         self.send({"type": "subscribe", "streams": ["energy"], **fields})
         told: dict[str, Any] = self.until("subscribed")["positions"]["energy"]
         return told

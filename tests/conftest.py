@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from energyws.testing import Broker, Records, Service, any_broker, config
 from energyws.testing.embedded_broker import EmbeddedBroker
-from energyws.testing.service import Broker, Records, Service, any_broker, config
 from tests.control.supervised import Run, Supervised
 from tests.testing.readers import Readers
 
 _names = itertools.count()
-# A shell without job control starts what it puts into the background with this signal ignored, and
-# children inherit that.
+# A shell without job control starts background commands with this signal ignored, and children
+# inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# How long an example takes depends on what else this machine does.
+# The time of an example depends on the load of this machine.
 settings.register_profile("energyws", deadline=None)
 settings.load_profile("energyws")
 
@@ -40,7 +40,7 @@ def topic(broker: Broker) -> str:
 
 
 def new_topic(broker: Broker) -> str:
-    """Make a topic that no other test, nor another run on the same broker, has."""
+    """Make a topic that no other test has, nor another run on the same broker."""
     name = f"readings-{os.getpid()}-{next(_names)}"
     broker.create_topic(name)
     return name

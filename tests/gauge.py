@@ -1,10 +1,10 @@
-"""Pages like the published gauge, which show an error card at any `error`, and never expect one.
+"""Pages like the published gauge, which show an error card at any `error`.
 
     REDPANDA_BROKERS=HOST:PORT python -m tests.gauge [--restarts 6] [--gauges 4]
 
-runs the service through so many restarts, each followed by a roll and a reload, in front of some
-gauges, prints the number of error cards, and ends with status 1 unless there is none. Without
-REDPANDA_BROKERS the broker is the embedded one.
+restarts the service N times, rolls and reloads it each time, shows its readings on some gauges, and
+prints the number of error cards; status 1 unless there is none. Without REDPANDA_BROKERS the broker
+is the embedded one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import orjson
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from energyws.testing.service import (
+from energyws.testing import (
     PATIENCE_SECONDS,
     Broker,
     Records,
@@ -44,12 +44,12 @@ _RECEIVE_SECONDS: Final = 0.1
 
 
 class Gauge:
-    """One page, until the block ends: subscribes when it opens, and comes back after every end.
+    """One page, until the block ends: it subscribes when it connects, and reconnects after an end.
 
-    opens: its connections so far; readings: the values that it has shown; cards: the moment
-    (seconds since the epoch) and the message of every error card; seen: the type and code of
-    whatever it was sent; closes: the code of every close frame. small: little fits into its socket,
-    and nothing is compressed.
+    opens: its connections so far; readings: the values that it has shown; cards: the time (seconds
+    since the epoch) and the message of every error card; seen: the types and codes of all messages;
+    closes: the code of every close frame. small: its socket's buffer is small, and nothing is
+    compressed.
     """
 
     def __init__(
@@ -79,15 +79,15 @@ class Gauge:
         self._thread.join(PATIENCE_SECONDS)
 
     def stop_reading(self) -> None:
-        """Leave what comes in the socket."""
+        """Leave messages in the socket."""
         self._reads.clear()
 
     def read_on(self) -> None:
-        """Read again."""
+        """End `stop_reading`."""
         self._reads.set()
 
     def subscribed(self) -> Self:
-        """Wait until it has been answered."""
+        """Wait for the answer to its subscription."""
         eventually(lambda: ("subscribed", None) in self.seen, "the gauge has subscribed")
         return self
 
@@ -153,7 +153,7 @@ class Meter:
         self.records = Records(broker.bootstrap, topic)
 
     def more(self) -> float:
-        """Another reading; its value."""
+        """Write another reading; its value."""
         value = float(self.records.sent)
         self.records.send(1, fields={_TOTAL: value})
         return value
@@ -162,12 +162,12 @@ class Meter:
 def run_through_restarts(
     broker: Broker, topic: str, directory: Path, restarts: int, gauges: int
 ) -> list[Gauge]:
-    """Gauges that have seen all that an operator does to a service, each of them often."""
+    """Gauges that were connected while an operator did everything to the service, several times."""
     settings = config(
         broker.bootstrap,
         topic,
         server={"drain_seconds": 1},
-        # Every connection is told at once that its token expires soon.
+        # Every connection gets TOKEN_EXPIRING at once.
         auth={"leeway_seconds": 0, "expiry_notice_seconds": 7200},
     )
     meter = Meter(broker, topic)
@@ -185,7 +185,7 @@ def run_through_restarts(
 
 
 def _operate(service: Service, pages: list[Gauge], meter: Meter) -> None:
-    """Reload and roll a service; every page shows what was read meanwhile, and afterwards."""
+    """Reload and roll a service; every page shows readings meanwhile and afterwards."""
     all_show(pages, meter)
     service.signal(signal.SIGHUP)
     service.wait_logged("reloaded")
@@ -198,7 +198,7 @@ def _operate(service: Service, pages: list[Gauge], meter: Meter) -> None:
 
 
 def all_show(pages: list[Gauge], meter: Meter) -> None:
-    """Readings go out until every page has shown one of them: a page may be between two tries."""
+    """Write readings until every page has shown one: a page may be about to reconnect."""
     before = [len(page.readings) for page in pages]
 
     def shown() -> bool:
@@ -209,7 +209,6 @@ def all_show(pages: list[Gauge], meter: Meter) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """See the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m tests.gauge")
     parser.add_argument("--restarts", type=int, default=6, metavar="N")
     parser.add_argument("--gauges", type=int, default=4, metavar="N")

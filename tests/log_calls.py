@@ -1,4 +1,4 @@
-"""Every place in the code that writes a line of the log, found in its syntax."""
+"""Every call in the code that writes a line of the log, found in its syntax."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRACEBACK_FIELDS = ("traceback",)
 
 @dataclass(frozen=True)
 class Call:
-    """One place. levels: more than one where a condition chooses."""
+    """One call. levels: more than one where a condition chooses."""
 
     where: str
     logger: str
@@ -33,7 +33,7 @@ class Call:
 
 
 def log_calls() -> list[Call]:
-    """All of them, in both packages."""
+    """All calls of both packages."""
     return [
         call
         for package in ("energyws", "workers")
@@ -46,9 +46,9 @@ class _Module:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._tree = ast.parse(path.read_text())
-        # The logger behind a variable or attribute, and whether it is a limited one.
+        # The logger of a variable or attribute, and whether it is rate-limited.
         self._loggers: dict[str, tuple[str, bool]] = {}
-        # What stands for one of several methods: `level = _log.info if … else _log.error`.
+        # Variables for one of several methods: `level = _log.info if … else _log.error`.
         self._choices: dict[str, ast.IfExp] = {}
         for node in ast.walk(self._tree):
             if isinstance(node, ast.Assign) and len(node.targets) == 1:
@@ -71,7 +71,7 @@ class _Module:
             return
         if isinstance(value, ast.IfExp):
             self._choices[name] = value
-        # Also where it is made by a lambda: a dataclass's default.
+        # Also within a lambda: a dataclass's default.
         for node in ast.walk(value):
             if isinstance(node, ast.Call) and (found := self._made(node)) is not None:
                 self._loggers[name] = found
@@ -86,7 +86,7 @@ class _Module:
         return None
 
     def _methods(self, function: ast.expr) -> Iterator[tuple[str, tuple[str, bool]]]:
-        """The methods of loggers that this may be."""
+        """The methods of loggers that a function may be."""
         if isinstance(function, ast.Name) and function.id in self._choices:
             choice = self._choices[function.id]
             yield from self._methods(choice.body)
@@ -101,7 +101,7 @@ class _Module:
                 yield function.attr, logger
 
     def _shortage(self, node: ast.Call) -> Call:
-        """energyws.control.host.shortages: made there, and written by the supervisor as it is."""
+        """energyws.control.host.shortages makes it, and the supervisor writes it as it is."""
         event, fields = (ast.literal_eval(_names_only(each)) for each in node.args[:2])
         where = f"{self._path.relative_to(ROOT)}:{node.lineno}"
         return Call(where, "supervisor", event, frozenset({"WARNING"}), (*fields, "hint"))

@@ -2,10 +2,10 @@
 
     python -m tests.pythons
 
-`make test-pythons` calls it. The Python of .venv has them in `make test` and is left out. The
-others are looked for on PATH and among pyenv's, and get an environment each in .venv/pythons. The
-fast tests are those of the packages that setup.cfg's import rules call pure, and of the
-configuration. It ends with status 1 when any of them fails, and says which Pythons are absent.
+`make test-pythons` runs it. The Python of .venv is left out, since `make test` uses it. The others
+are looked for on PATH and among pyenv's, and get an environment each in .venv/pythons. The fast
+tests are those of the packages that setup.cfg's import rules call pure, and of the configuration.
+It ends with status 1 when any test fails, and prints which Pythons are absent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ _BOUNDS: Final = re.compile(r">=3\.(\d+),<3\.(\d+)")
 
 
 def setup() -> configparser.ConfigParser:
-    """setup.cfg."""
     parser = configparser.ConfigParser()
     parser.read(ROOT / "setup.cfg")
     return parser
@@ -40,7 +39,6 @@ def supported() -> range:
 
 
 def fast_tests() -> list[str]:
-    """Their files."""
     packages = [
         Path("tests", *package.split(".")[1:])
         for contract in PURE_CONTRACTS
@@ -57,7 +55,7 @@ def interpreter(minor: int) -> str | None:
     """One of this version that can make an environment."""
     check = f"import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, {minor}))"
     for candidate in _candidates(minor):
-        # A shim of pyenv is there also for what is not installed.
+        # pyenv has shims also for versions that are not installed.
         done = subprocess.run([candidate, "-c", check], capture_output=True, check=False)
         if done.returncode == 0:
             return candidate
@@ -84,7 +82,6 @@ def environment(minor: int, python: str) -> str:
 
 
 def main() -> int:
-    """All of them; the exit code."""
     failed = False
     for minor in supported():
         name = f"Python 3.{minor}"

@@ -1,4 +1,4 @@
-"""Clients of ours that watch what arrives."""
+"""Clients of energyws.client that note every record."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Coroutine
 from typing import Any, Self
 
 from energyws.client import Client, Gap
-from energyws.testing.service import PARTITIONS, PATIENCE_SECONDS, eventually, token
+from energyws.testing import PARTITIONS, PATIENCE_SECONDS, eventually, token
 
 
 class Watchers:
-    """Clients of ours, in a thread with a loop of its own, that note every record they get."""
+    """energyws clients, in a thread with a loop of its own, that note every record."""
 
     def __init__(self, url: str, count: int) -> None:
         self._url = url
@@ -41,7 +41,7 @@ class Watchers:
         self._loop.close()
 
     def have(self, expected: list[int], seconds: float = PATIENCE_SECONDS) -> None:
-        """Wait until everybody has these, each once and in the order of their partitions."""
+        """Wait until each client has these, each once and in the order of its partition."""
         eventually(
             lambda: all(len(numbers) >= len(expected) for numbers in self.numbers),
             "every watcher has every record",

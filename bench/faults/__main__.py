@@ -2,8 +2,8 @@
 
     python -m bench.faults --times 20 --out results.json --markdown -
 
-Ends with status 1 if any client lost, got twice or got out of order what it should not have, or a
-class's own expectation did not hold. The seed that it prints makes the same run again.
+Ends with status 1 if a client lost a record or got one twice or out of order, or if another
+expectation of a class did not hold. The printed seed makes the same run again.
 """
 
 from __future__ import annotations
@@ -12,22 +12,21 @@ import argparse
 import itertools
 import os
 import random
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
-from bench.faults.brokers import open_broker
+from bench.faults.brokers import FaultBroker, open_broker
 from bench.faults.classes import FAULTS
-from bench.faults.fault import Fault, Skip
+from bench.faults.fault import Fault
 from bench.faults.table import Result, markdown
-from bench.faults.world import Broker, Outcome, World
-from bench.service import report
+from bench.faults.verdict import Outcome
+from bench.faults.world import World
+from bench.kit.results import arguments, save
 
 _KINDS: Final = {
     "embedded": ("embedded",),
@@ -37,8 +36,8 @@ _KINDS: Final = {
 _topics = itertools.count()
 
 
-def run_class(fault: Fault, broker: Broker, options: argparse.Namespace) -> Result:
-    """All injections of one class; a World that failed is not used again."""
+def run_class(fault: Fault, broker: FaultBroker, options: argparse.Namespace) -> Result:
+    """All injections of one class; after a failure, with a new World."""
     outcomes: list[Outcome] = []
     with ExitStack() as stack:
         world: World | None = None
@@ -56,12 +55,10 @@ def run_class(fault: Fault, broker: Broker, options: argparse.Namespace) -> Resu
                         )
                     )
                 outcomes.append(world.inject(rng, repetition))
-            except Skip as reason:
-                return Result(fault, broker.kind, outcomes, str(reason))
             except (AssertionError, OSError) as error:
-                outcomes.append(
-                    Outcome(fault.name, broker.kind, repetition, 0, problems=[str(error)])
-                )
+                failed = Outcome(fault=fault.name, broker=broker.kind, repetition=repetition)
+                failed.problems.append(str(error))
+                outcomes.append(failed)
             last = repetition == options.times - 1
             if world is not None and (last or outcomes[-1].problems):
                 outcomes.append(world.settle())
@@ -73,10 +70,9 @@ def run_class(fault: Fault, broker: Broker, options: argparse.Namespace) -> Resu
 
 
 def run(kind: str, faults: Sequence[Fault], options: argparse.Namespace) -> list[Result]:
-    """All classes on one kind of broker."""
     results: list[Result] = []
     with ExitStack() as stack:
-        shared: Broker | None = None
+        shared: FaultBroker | None = None
         for fault in faults:
             if kind not in fault.brokers:
                 continue
@@ -105,28 +101,18 @@ def run(kind: str, faults: Sequence[Fault], options: argparse.Namespace) -> list
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__)
+    parser = arguments(__doc__, prog="python -m bench.faults", clients=200, rate=30.0)
     parser.add_argument("--broker", choices=list(_KINDS), default="embedded")
     parser.add_argument("--only", help="names of classes, with commas")
     parser.add_argument("--times", type=int, default=3, help="injections of each class")
     parser.add_argument("--seed", type=int, help="of the instants and victims; else a random one")
-    parser.add_argument("--clients", type=int, default=200)
-    parser.add_argument("--rate", type=float, default=30, help="records a second")
-    parser.add_argument("--out", help="write the results here, as JSON")
     parser.add_argument("--markdown", help="write the table here; - is standard output")
     parser.add_argument("--list", action="store_true", help="the classes, and nothing else")
     parser.add_argument("--fail-fast", action="store_true", help="end a class when it has failed")
     return parser
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    # An exception, so that everything that was started is ended on the way out.
-    raise SystemExit(128 + number)
-
-
 def main() -> int:
-    """Run it; the exit code."""
-    signal.signal(signal.SIGTERM, _leave)
     parser = _parser()
     options = parser.parse_args()
     known = sorted(FAULTS.values(), key=lambda fault: (fault.number, fault.name))
@@ -147,7 +133,7 @@ def main() -> int:
             print(markdown(results), end="")
         else:
             Path(options.markdown).write_text(markdown(results))
-    report(
+    save(
         options.out,
         {
             "seed": options.seed,

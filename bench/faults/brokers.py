@@ -2,78 +2,93 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from bench.record import PARTITIONS
-from energyws.testing.broker_process import BrokerProcess
-from energyws.testing.kafka_broker import KafkaBroker
-from energyws.testing.proxy import TcpProxy
-from energyws.testing.service import Embedded, Real
+from bench.kit.record import PARTITIONS
+from energyws.testing import BrokerProcess, ExternalBroker, KafkaBroker, TcpProxy, eventually
 
-_SETTLE_SECONDS: Final = 30.0
+# Without these, a broker reads the logs themselves.
+_CHECKPOINTS: Final = (
+    "recovery-point-offset-checkpoint",
+    "replication-offset-checkpoint",
+    "log-start-offset-checkpoint",
+    ".kafka_cleanshutdown",
+)
+_OF_RECORDS: Final = (".log", ".index", ".timeindex", ".snapshot", ".txnindex")
+
+
+class FaultBroker(Protocol):
+    """A broker as a World needs it.
+
+    kind: "embedded" or "kafka". bootstrap: for the service. direct: for the producer and tools,
+    where it can be had without the faults of the network.
+    """
+
+    kind: str
+    bootstrap: str
+    direct: str
+
+    def create_topic(self, name: str, partitions: int = PARTITIONS) -> None: ...
+
+    def delete_topic(self, name: str) -> None: ...
+
+    def trim(self, name: str, partition: int, low_offset: int) -> None: ...
 
 
 class EmbeddedHandle:
-    """librdkafka's mock cluster; every connection to it goes through a proxy on a stable port."""
+    """The embedded broker; every connection to it goes through a proxy on a port that stays."""
 
     kind = "embedded"
 
     def __init__(self) -> None:
-        self._process = BrokerProcess({})
-        host, _, port = self._process.bootstrap.partition(":")
-        self.proxy = TcpProxy(host, int(port))
+        self._process = BrokerProcess()
+        self.proxy = TcpProxy(*self._address())
         self.bootstrap = self.direct = self.proxy.address
-        self._advertise()
+        self.call("advertise", host="127.0.0.1", port=self.proxy.port)
 
     def create_topic(self, name: str, partitions: int = PARTITIONS) -> None:
-        """Make a topic; returns when it can be used."""
-        Embedded(self._process).create_topic(name, partitions)
+        self._process.create_topic(name, partitions)
 
     def delete_topic(self, name: str) -> None:
-        """Delete a topic; returns when it is gone."""
-        Embedded(self._process).delete_topic(name)
+        self._process.delete_topic(name)
 
-    def trim(self, name: str, partition: int, low: int) -> None:
-        """Remove the records of a partition below offset `low`, as retention does."""
-        Embedded(self._process).trim(name, partition, low)
+    def trim(self, name: str, partition: int, low_offset: int) -> None:
+        self._process.trim(name, partition, low_offset)
 
     def call(self, op: str, **arguments: Any) -> None:
-        """A method of EmbeddedBroker."""
         self._process.call(op, **arguments)
 
     def down(self) -> None:
-        """Every connection is reset, and none is accepted."""
+        """Reset every connection, and accept none."""
         self.proxy.cut()
 
     def up(self) -> None:
-        """The end of `down`."""
+        """End what `down` began."""
         self.proxy.restore()
 
     def empty(self, topic: str) -> None:
-        """Another broker at the same address, which has the topic but none of its records."""
+        """Put another broker at the same address, which has the topic but none of its records."""
         self.proxy.cut()
         self._process.close()
         self._process = BrokerProcess({topic: PARTITIONS})
-        host, _, port = self._process.bootstrap.partition(":")
-        self.proxy.retarget(host, int(port))
-        self._advertise()
+        self.proxy.retarget(*self._address())
+        self.call("advertise", host="127.0.0.1", port=self.proxy.port)
         self.proxy.restore()
 
     def close(self) -> None:
-        """End it."""
         self.proxy.close()
         self._process.close()
 
-    def _advertise(self) -> None:
-        self._process.call("advertise", host="127.0.0.1", port=self.proxy.port)
+    def _address(self) -> tuple[str, int]:
+        host, _, port = self._process.bootstrap.partition(":")
+        return host, int(port)
 
 
-class KafkaHandle(Real):
-    """Apache Kafka, one node, on a stable port."""
+class KafkaHandle(ExternalBroker):
+    """Apache Kafka, one node, on a port that stays."""
 
     kind = "kafka"
 
@@ -81,10 +96,6 @@ class KafkaHandle(Real):
         super().__init__(broker.bootstrap)
         self.direct = broker.bootstrap
         self._broker = broker
-
-    def partitions(self, topic: str) -> int:
-        """How many partitions a topic has."""
-        return len(self._admin.list_topics(topic, timeout=5).topics[topic].partitions)
 
     def down(self) -> None:
         """SIGKILL."""
@@ -100,37 +111,25 @@ class KafkaHandle(Real):
         self._broker.start()
 
     def empty(self, topic: str) -> None:
-        """Kill it, cut the logs of a topic to nothing, and start it: the topic keeps its id."""
+        """Kill it, remove the records of a topic, and start it: the topic keeps its id."""
         self._broker.kill()
         for partition in range(PARTITIONS):
-            _cut(self._broker.data / f"{topic}-{partition}")
-        for checkpoint in (
-            "recovery-point-offset-checkpoint",
-            "replication-offset-checkpoint",
-            "log-start-offset-checkpoint",
-            ".kafka_cleanshutdown",
-        ):
+            _empty(self._broker.data / f"{topic}-{partition}")
+        for checkpoint in _CHECKPOINTS:
             (self._broker.data / checkpoint).unlink(missing_ok=True)
         self._broker.start()
-        self._wait_for_leader(topic)
 
-    def _wait_for_leader(self, topic: str) -> None:
-        deadline = time.monotonic() + _SETTLE_SECONDS
-        while time.monotonic() < deadline:
-            partitions = self._admin.list_topics(topic, timeout=5).topics[topic].partitions
-            if partitions and all(one.error is None for one in partitions.values()):
-                return
-            time.sleep(0.02)
-        raise AssertionError(f"not within {_SETTLE_SECONDS:g} s: topic {topic} has leaders again")
+        def has_leaders() -> bool:
+            found = self._admin.list_topics(topic, timeout=5).topics[topic].partitions
+            return bool(found) and all(one.error is None for one in found.values())
+
+        eventually(has_leaders, f"topic {topic} has leaders again")
 
 
-def _cut(directory: Path) -> None:
-    """Leave the first segment, empty, and nothing else of a partition but its metadata."""
+def _empty(directory: Path) -> None:
+    """Leave an empty first segment, and nothing else of a partition but its metadata."""
     for file in directory.iterdir():
-        if (
-            file.suffix in (".index", ".timeindex", ".snapshot", ".txnindex")
-            or file.suffix == ".log"
-        ):
+        if file.suffix in _OF_RECORDS:
             file.unlink()
         elif file.name == "leader-epoch-checkpoint":
             file.write_text("0\n0\n")

@@ -1,15 +1,13 @@
 """The checking clients: hundreds of energyws.client.Client in processes of their own.
 
-Run by Crowd: `python -m bench.faults.crowd`. It takes a command a line on its input, as JSON, and
-answers each with a line; it ends at the end of its input.
+Crowd runs `python -m bench.faults.crowd`, which takes a command a line on its input, as JSON, and
+answers each with a line; it ends with its input.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
-import subprocess
 import sys
 import time
 import traceback
@@ -21,19 +19,20 @@ import uvloop
 
 from bench.faults.ledger import Ledger
 from bench.faults.record import check
-from bench.record import PARTITIONS
+from bench.kit.line_process import LineProcess
+from bench.kit.record import PARTITIONS
 from energyws.client import Client, Gap, Message
 from energyws.protocol.position import BadPosition, parse
 
 CLIENTS_PER_PROCESS: Final = 250
 READY_SECONDS: Final = 60.0
-_STREAM: Final = "energy"
+CLOSE_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.01
-_SPELLED_OUT: Final = 5
+_MOST_NAMED: Final = 5
 
 
 class _Counting(Client):
-    """A client that also counts the attempts that failed, and notes when others did not."""
+    """A client that counts its attempts to connect, and notes when they succeeded."""
 
     attempts = 0
 
@@ -48,14 +47,12 @@ class _Counting(Client):
         return connection
 
     async def bounce(self) -> None:
-        """End the connection, not the iteration."""
+        """End the connection, but not the iteration."""
         if self._connection is not None:
             await self._connection.close()
 
 
 class _Watcher:
-    """One client and its ledger."""
-
     def __init__(
         self, url: str, bearer: Callable[[], str], resume: dict[str, str] | None = None
     ) -> None:
@@ -66,13 +63,11 @@ class _Watcher:
         self._task = asyncio.create_task(self._watch())
 
     def behind(self, targets: Sequence[int]) -> bool:
-        """Whether anything below the targets has yet to come."""
         return any(map(int.__lt__, self.ledger.next, targets))
 
     async def stop(self) -> None:
-        """End it."""
         while not self._task.done():
-            # Once may not do: wait_for() may take a cancellation for itself (CPython before 3.12).
+            # One may not be enough: wait_for() can swallow a cancellation (CPython before 3.12).
             self._task.cancel()
             await asyncio.wait((self._task,), timeout=_POLL_SECONDS)
         await self.client.close()
@@ -106,7 +101,7 @@ class _Watcher:
 
 
 class _Clients:
-    """All of one process. The public methods are the commands."""
+    """The clients of one process. The public methods are the commands."""
 
     def __init__(self, url: str, first: int, count: int, bearer: str) -> None:
         self._url = url
@@ -123,12 +118,10 @@ class _Clients:
         return self._bearer
 
     async def bearer(self, bearer: str) -> dict[str, Any]:
-        """Connect with this token from now on."""
         self._bearer = bearer
         return {}
 
     async def ready(self) -> dict[str, Any]:
-        """Wait until all are subscribed; they must be before the first record is written."""
         deadline = time.monotonic() + READY_SECONDS
         while not all(watcher.client.positions for watcher in self._watchers):
             if time.monotonic() > deadline:
@@ -138,7 +131,7 @@ class _Clients:
         return {"ready": True}
 
     async def mark(self) -> dict[str, Any]:
-        """Report, then begin a new account of what goes wrong and of silences."""
+        """Report, then begin a new account of problems and silences."""
         seen = await self.report()
         self._retired.clear()
         for watcher in self._watchers:
@@ -148,7 +141,7 @@ class _Clients:
         return seen
 
     async def report(self) -> dict[str, Any]:
-        """Totals, and every client with whom something is wrong."""
+        """Totals, and every client with a problem."""
         now = time.monotonic()
         everyone = [*enumerate(w.ledger for w in self._watchers), *self._retired]
         failures = []
@@ -165,7 +158,7 @@ class _Clients:
         }
 
     async def reach(self, targets: list[int], seconds: float) -> dict[str, Any]:
-        """Wait until everybody has everything below the targets, and tell when that was."""
+        """Wait until all have everything below the targets; the time of that."""
         deadline = time.monotonic() + seconds
         while any(watcher.behind(targets) for watcher in self._watchers):
             if time.monotonic() > deadline:
@@ -174,13 +167,13 @@ class _Clients:
         return {"at": time.monotonic()}
 
     async def bounce(self, clients: list[int]) -> dict[str, Any]:
-        """Have these end their connections, and come back by themselves."""
+        """Have these end their connections and connect again."""
         mine = [self._watchers[n - self._first] for n in clients if self._mine(n)]
         await asyncio.gather(*(watcher.client.bounce() for watcher in mine))
         return {}
 
     async def renew(self, clients: list[int]) -> dict[str, Any]:
-        """Replace these by clients that begin at the first record of all."""
+        """Replace these by clients that begin at the very first record."""
         for place in (n - self._first for n in clients if self._mine(n)):
             old = self._watchers[place]
             await old.stop()
@@ -192,7 +185,6 @@ class _Clients:
         return {}
 
     async def stop(self) -> None:
-        """End all."""
         await asyncio.gather(*(watcher.stop() for watcher in self._watchers))
 
     def _mine(self, client: int) -> bool:
@@ -200,12 +192,12 @@ class _Clients:
 
     def _behind(self, targets: Sequence[int]) -> list[str]:
         told = [
-            f"client {self._first + place} has come to {watcher.ledger.next}"
+            f"client {self._first + place} is at {watcher.ledger.next}"
             + (f" and ended: {watcher.ledger.refused}" if watcher.ledger.refused else "")
             for place, watcher in enumerate(self._watchers)
             if watcher.behind(targets)
         ]
-        return [*told[:_SPELLED_OUT], f"({len(told)} clients in all)"]
+        return [*told[:_MOST_NAMED], f"({len(told)} clients in all)"]
 
 
 def _failed(client: _Counting) -> int:
@@ -213,25 +205,18 @@ def _failed(client: _Counting) -> int:
 
 
 class Crowd:
-    """The parent's end: `clients` of them, numbered from 0, in as few processes as will do.
-
-    bearer: the token of all of them.
-    """
+    """Clients with numbers from 0, in as few processes as possible. bearer: the token of all."""
 
     def __init__(self, url: str, clients: int, bearer: str) -> None:
-        self._processes = []
-        for first in range(0, clients, CLIENTS_PER_PROCESS):
-            count = min(CLIENTS_PER_PROCESS, clients - first)
-            arguments = [f"--url={url}", f"--first={first}", f"--clients={count}"]
-            self._processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "bench.faults.crowd", *arguments],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    env={**os.environ, "WS_TOKEN": bearer},
-                    start_new_session=True,
-                )
+        command = [sys.executable, "-m", "bench.faults.crowd", url]
+        self._processes = [
+            LineProcess(
+                [*command, str(first), str(min(CLIENTS_PER_PROCESS, clients - first))],
+                token=bearer,
+                new_session=True,
             )
+            for first in range(0, clients, CLIENTS_PER_PROCESS)
+        ]
         self.clients = clients
 
     def __enter__(self) -> Self:
@@ -239,81 +224,60 @@ class Crowd:
 
     def __exit__(self, *exception: object) -> None:
         for process in self._processes:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.close()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                print("checking clients did not end by themselves", file=sys.stderr)
-                process.kill()
-                process.wait()
-            process.stdout.close()
+            process.close(CLOSE_SECONDS)
 
     def ready(self) -> None:
-        """Wait until every client is subscribed."""
         if not all(answer["ready"] for answer in self._ask("ready")):
             raise AssertionError(f"not within {READY_SECONDS:g} s: every client is subscribed")
 
     def mark(self) -> dict[str, Any]:
-        """The report so far; the next one begins here."""
+        """The report so far; the next one begins now."""
         return _merged(self._ask("mark"))
 
     def report(self) -> dict[str, Any]:
         """Totals of frames, connects and failed attempts to connect since the beginning.
 
-        Since `mark`: what went wrong, how long each client has had to wait for a record at most,
-        and the monotonic times of all connects.
+        Since `mark`: problems, the longest time that each client waited for a record, and the
+        monotonic times of all connects.
         """
         return _merged(self._ask("report"))
 
     def reach(self, targets: list[int], seconds: float) -> float:
-        """Wait until all have everything below these numbers; the monotonic time then."""
+        """Wait until all have everything below these numbers; the monotonic time of that."""
         answers = self._ask("reach", targets=targets, seconds=seconds)
         if late := [who for answer in answers for who in answer.get("behind", ())]:
             raise AssertionError(f"not within {seconds:.1f} s at {targets}: {'; '.join(late)}")
         return max(float(answer["at"]) for answer in answers)
 
     def bounce(self, clients: Sequence[int]) -> None:
-        """Have these clients end their connections, and come back by themselves."""
+        """Have these clients end their connections and connect again."""
         self._ask("bounce", clients=list(clients))
 
     def renew(self, clients: Sequence[int]) -> None:
-        """Replace these clients by ones that resume from before the first record of all."""
+        """Replace these clients by others that resume from before the very first record."""
         self._ask("renew", clients=list(clients))
 
     def bearer(self, bearer: str) -> None:
-        """Have all connect with this token from now on."""
         self._ask("bearer", bearer=bearer)
 
     def _ask(self, command: str, **arguments: Any) -> list[dict[str, Any]]:
-        line = orjson.dumps({"command": command, **arguments}) + b"\n"
+        line = orjson.dumps({"command": command, **arguments}).decode()
         for process in self._processes:
-            assert process.stdin is not None
-            process.stdin.write(line)
-            process.stdin.flush()
-        answers = []
-        for process in self._processes:
-            assert process.stdout is not None
-            answer = process.stdout.readline()
-            assert answer, "a process of checking clients has ended: see above"
-            answers.append(orjson.loads(answer))
-        return answers
+            process.say(f"{line}\n")
+        return [process.answer() for process in self._processes]
 
 
 def _merged(answers: list[dict[str, Any]]) -> dict[str, Any]:
+    sums = ("frames", "connects", "failed")
+    lists = ("connected_at", "silences", "failures")
     return {
-        "frames": sum(answer["frames"] for answer in answers),
-        "connects": sum(answer["connects"] for answer in answers),
-        "failed": sum(answer["failed"] for answer in answers),
-        "connected_at": [at for answer in answers for at in answer["connected_at"]],
-        "silences": [silence for answer in answers for silence in answer["silences"]],
-        "failures": [failure for answer in answers for failure in answer["failures"]],
+        **{name: sum(answer[name] for answer in answers) for name in sums},
+        **{name: [one for answer in answers for one in answer[name]] for name in lists},
     }
 
 
-async def _obey(options: argparse.Namespace) -> None:
-    clients = _Clients(options.url, options.first, options.clients, os.environ["WS_TOKEN"])
+async def _obey(url: str, first: str, count: str) -> None:
+    clients = _Clients(url, int(first), int(count), os.environ["WS_TOKEN"])
     loop = asyncio.get_running_loop()
     commands = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
@@ -326,12 +290,8 @@ async def _obey(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Serve one parent process until its end of the pipe is closed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", required=True)
-    parser.add_argument("--first", type=int, required=True)
-    parser.add_argument("--clients", type=int, required=True)
-    uvloop.run(_obey(parser.parse_args()))
+    """Serve the parent process until its end of the pipe is closed."""
+    uvloop.run(_obey(*sys.argv[1:]))
 
 
 if __name__ == "__main__":

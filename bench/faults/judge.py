@@ -1,52 +1,30 @@
-"""From what clients report to a verdict: is every hole true, told, and told where it was?"""
+"""From the clients' reports to a verdict: is each missing record gone, and was its client told?"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bench.faults.fault import Losses
+from bench.faults.verdict import Facts, Losses, Verdict
 
-# Another log altogether: the position after it says nothing about the one before it.
+# Another log altogether: the position after it does not compare with the one before it.
 EPOCH_CHANGED: Final = "EPOCH_CHANGED"
-# So many problems are spelled out; of the rest it is enough to know how many there are.
-_SPELLED_OUT: Final = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the producer knows. offsets: of each number by partition, None before it is in the log.
-
-    unwritten: numbers that never got into the log, by partition.
-    """
-
-    offsets: Sequence[Sequence[int | None]]
-    unwritten: Sequence[Collection[int]]
-
-
-@dataclass(slots=True)
-class Verdict:
-    """Counts over all clients, and what was wrong, in words. told: Gaps, true or not."""
-
-    gaps: int = 0
-    duplicates: int = 0
-    reorderings: int = 0
-    corrupt: int = 0
-    told: int = 0
-    problems: list[str] = field(default_factory=list)
+# Of more problems than this, only the number is of interest.
+_MOST_PROBLEMS: Final = 20
 
 
 def judge(
-    seen: dict[str, Any], facts: Facts, removed: Sequence[Collection[int]], losses: Losses
-) -> Verdict:
-    """The verdict over a crowd's report. removed: the numbers that the broker no longer has."""
-    verdict = Verdict()
+    verdict: Verdict,
+    seen: dict[str, Any],
+    facts: Facts,
+    removed: Sequence[Collection[int]],
+    losses: Losses,
+) -> None:
+    """Add a crowd's report to a verdict. removed: the numbers that the broker no longer has."""
     for failure in seen["failures"]:
         _judge_client(verdict, failure, facts, removed, losses)
-    if (more := len(verdict.problems) - _SPELLED_OUT) > 0:
-        verdict.problems[_SPELLED_OUT:] = [f"and {more} more"]
-    return verdict
+    if (more := len(verdict.problems) - _MOST_PROBLEMS) > 0:
+        verdict.problems[_MOST_PROBLEMS:] = [f"and {more} more"]
 
 
 def _judge_client(

@@ -1,6 +1,6 @@
-"""What one client has received, kept as it comes: holes, repetitions, and what it was told.
+"""The account of what one client has received: holes, repetitions, and the Gaps it was told.
 
-Numbers are dense per partition and never restart, also when the topic is made anew. No I/O.
+Numbers are dense per partition and never restart, also when the topic is created again. No I/O.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 class Told:
     """A Gap that the client was told of.
 
-    offsets: of the position that it ended at, None where its text is no position. pending: the
-    partitions in which no record has come since. known: an earlier report had it already.
+    offsets: of its end position, None where that cannot be parsed. pending: the partitions in which
+    no record has arrived since. known: an earlier report had it already.
     """
 
     reason: str
@@ -27,7 +27,7 @@ class Told:
 
 @dataclass(slots=True)
 class Hole:
-    """Numbers `first` up to, not with, `past` that were skipped; what had been told just before."""
+    """Skipped numbers, from `first` up to but excluding `past`. told: the Gaps just before them."""
 
     partition: int
     first: int
@@ -51,7 +51,6 @@ class Ledger:
     refused: str | None = None
 
     def take(self, partition: int, number: int) -> None:
-        """A record has come."""
         self.frames += 1
         due = self.next[partition]
         if number < due:
@@ -65,12 +64,11 @@ class Ledger:
         self.next[partition] = number + 1
 
     def tell(self, reason: str, missed: int | None, offsets: Sequence[int] | None) -> None:
-        """A Gap has come."""
         pending = set(range(len(self.next)))
         self.told.append(Told(reason, missed, None if offsets is None else tuple(offsets), pending))
 
     def forget(self) -> None:
-        """What was reported is behind us; Gaps whose holes may still show are not, nor theirs."""
+        """Drop what was reported, except for Gaps whose holes may still show, and those holes."""
         self.told = [gap for gap in self.told if gap.pending]
         for gap in self.told:
             gap.known = True
@@ -80,15 +78,9 @@ class Ledger:
         self.corrupt.clear()
 
     def report(self) -> dict[str, Any] | None:
-        """Everything that is not as it should be, as JSON values; None when all is well."""
-        if not (
-            self.holes
-            or self.told
-            or self.duplicates
-            or self.reorderings
-            or self.corrupt
-            or self.refused
-        ):
+        """Everything that is wrong, as JSON values; None when nothing is."""
+        wrong = (self.holes, self.told, self.duplicates, self.reorderings, self.corrupt)
+        if not any(wrong) and not self.refused:
             return None
         index = {id(gap): place for place, gap in enumerate(self.told)}
         return {

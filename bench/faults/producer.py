@@ -1,4 +1,4 @@
-"""Writes numbered records at a steady rate from a thread, and knows where each of them is."""
+"""Writes numbered records at a steady rate from a thread, and keeps the offset of each."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any, Final, Self
 from confluent_kafka import KafkaError, Message
 from confluent_kafka import Producer as KafkaProducer
 
-from bench.faults.judge import Facts
 from bench.faults.record import build
-from bench.record import PARTITIONS
+from bench.faults.verdict import Facts
+from bench.kit.record import PARTITIONS
+from energyws.testing import eventually
 
 _TICK_SECONDS: Final = 0.005
 _CLOSE_SECONDS: Final = 10.0
@@ -20,7 +21,7 @@ _CLOSE_SECONDS: Final = 10.0
 class Producer:
     """Round robin over the partitions; idempotent, so that no record is in a log twice.
 
-    queued: the next number of each partition. log: how many logs there were before this one.
+    queued: the next number of each partition. log: the number of logs before this one.
     """
 
     def __init__(self, brokers: str, topic: str, *, rate: float, record_bytes: int) -> None:
@@ -31,7 +32,7 @@ class Producer:
         self._topic = topic
         self._record_bytes = record_bytes
         self._turn = 0
-        # Of each number: the log that it went to and its offset there; None while it is under way.
+        # Of each number: its log and its offset there; None until the broker has acknowledged it.
         self._places: list[list[tuple[int, int] | None]] = [[] for _ in range(PARTITIONS)]
         self._unwritten: list[set[int]] = [set() for _ in range(PARTITIONS)]
         self._answered = 0
@@ -53,20 +54,19 @@ class Producer:
 
     @property
     def written(self) -> int:
-        """How many records are in the log, or were refused for good."""
+        """The number of records that are in the log, or were refused for good."""
         return self._answered
 
     def pause(self) -> None:
-        """Write no more by itself; what was written may still be under way (`flush`)."""
+        """Stop the steady records; those that were written may need a moment more (`flush`)."""
         with self._lock:
             self._flowing.clear()
 
     def resume(self) -> None:
-        """Go on after `pause`."""
         self._flowing.set()
 
     def burst(self, count: int) -> None:
-        """Write so many records at once, besides the steady ones."""
+        """Write `count` records at once, besides the steady ones."""
         with self._lock:
             for _ in range(count):
                 self._write()
@@ -77,32 +77,32 @@ class Producer:
 
     def flush(self, seconds: float = 60.0) -> list[int]:
         """Wait until every answer is there; per partition the number after the last record."""
-        deadline = time.monotonic() + seconds
-        while self._answered < sum(self.queued) and time.monotonic() < deadline:
-            time.sleep(_TICK_SECONDS)
-        if self._answered < sum(self.queued):
-            raise AssertionError(
-                f"not within {seconds:g} s: the broker has acknowledged every record"
-            )
+        eventually(
+            lambda: self._answered >= sum(self.queued),
+            "the broker has acknowledged every record",
+            seconds,
+            interval=_TICK_SECONDS,
+        )
         return [self._past(partition) for partition in range(PARTITIONS)]
 
     def newer(self, seconds: float) -> list[int]:
         """Write one more record to each partition, and wait until they are in the log.
 
-        Returns what every client should have come to then: the number after each of them.
+        Returns the number after each: clients that have everything before it are up to date.
         """
         with self._lock:
             firsts = list(self.queued)
             self.burst(PARTITIONS)
-        deadline = time.monotonic() + seconds
-        while not all(self._past(p) > first for p, first in enumerate(firsts)):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"not within {seconds:g} s: a new record in every partition")
-            time.sleep(_TICK_SECONDS)
+        eventually(
+            lambda: all(self._past(p) > first for p, first in enumerate(firsts)),
+            "a new record in every partition",
+            seconds,
+            interval=_TICK_SECONDS,
+        )
         return [self._past(partition) for partition in range(PARTITIONS)]
 
     def new_log(self) -> None:
-        """From here on offsets are another log's; connect anew, so that nothing old is assumed."""
+        """Offsets are another log's from now on; connect again, to forget the old one."""
         with self._lock:
             self._producer.purge()
             self._producer.flush(_CLOSE_SECONDS)
@@ -110,7 +110,7 @@ class Producer:
             self._producer = self._connect()
 
     def numbers_below(self, partition: int, offset: int, log: int | None = None) -> set[int]:
-        """The numbers whose records lie below an offset, in the present log or another."""
+        """The numbers whose records are below an offset, in the present log or another."""
         wanted = self.log if log is None else log
         return {
             number
@@ -119,12 +119,11 @@ class Producer:
         }
 
     def offset_after(self, partition: int) -> int:
-        """The offset after the last record that is known to be in the present log."""
+        """The offset after the last acknowledged record of the present log."""
         known = [place[1] for place in self._places[partition] if place and place[0] == self.log]
         return known[-1] + 1 if known else 0
 
     def facts(self) -> Facts:
-        """What the judge needs to know."""
         offsets = [[None if place is None else place[1] for place in one] for one in self._places]
         return Facts(offsets, self._unwritten)
 
@@ -136,7 +135,7 @@ class Producer:
             with self._lock:
                 if not self._flowing.is_set():
                     due = now
-                # After a pause of this machine the records come at once, as many as were due.
+                # After a pause of this machine, all records that are due follow at once.
                 while due <= now and self._flowing.is_set():
                     self._write()
                     due += 1 / self.rate

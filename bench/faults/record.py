@@ -1,26 +1,26 @@
-"""The record of the fault runs: bench.record's numbered fields, and a checksum over all of it."""
+"""The record of the fault runs: the numbered fields of bench.kit.record, and a checksum."""
 
 from __future__ import annotations
 
 import zlib
 from typing import Any, Final
 
-from bench.record import head
+from bench.kit.record import head
 
 _CHECKSUM: Final = len(',"pad":"","crc":"01234567"}')
 
 
 def build(partition: int, number: int, size: int) -> bytes:
-    """A record of about `size` bytes; never less than its fields take."""
+    """A record of `size` bytes, or more where its fields need more."""
     fields = head(partition, number)
     pad = b"x" * (size - len(fields) - _CHECKSUM)
-    # Of the values, not of the text: what clients get is decoded.
+    # Of the values, not of the text: the clients decode it.
     checksum = zlib.crc32(b"".join(fields.split(b'"')[3::4]) + pad)
     return fields + b',"pad":"' + pad + b'","crc":"%08x"}' % checksum
 
 
 def check(data: dict[str, Any]) -> tuple[int, int]:
-    """Partition and number of a decoded record; raises ValueError for any that is not as built."""
+    """Partition and number of a decoded record; raises ValueError unless it is as it was built."""
     try:
         values = [data[name] for name in ("p", "n", "t", "pad")]
         checksum = f"{zlib.crc32(''.join(values).encode()):08x}"

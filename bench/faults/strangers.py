@@ -1,37 +1,32 @@
-"""Bare sockets: what clients do that energyws.client never would."""
+"""Bare sockets, for what energyws.client never does."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import os
 import select
 import socket
+import ssl
 import struct
 import threading
 import time
+from collections import Counter
 from typing import Final, Self
 
-from energyws.testing.service import token
+from bench.kit.handshake import bearer, upgrade_request
+from energyws.testing import token
 
 PATIENCE_SECONDS: Final = 20.0
 # SO_LINGER with no time to linger: close() sends RST instead of FIN.
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-_EVERY_SECONDS: Final = 0.02
 
 
-def request(port: int, query: str = "?subscribe=energy") -> bytes:
-    """A handshake with a good token."""
-    key = base64.b64encode(os.urandom(16)).decode()
-    return (
-        f"GET /ws/energy{query} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
-        f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
-        f"Authorization: Bearer {token('stranger')}\r\n\r\n"
-    ).encode()
+def request() -> bytes:
+    """A handshake with a good token and a subscription."""
+    return upgrade_request("/ws/energy?subscribe=energy", bearer(token("stranger"))).encode()
 
 
 def status(connection: socket.socket) -> int:
-    """Read the head of the answer; its status, 0 when the connection ended before."""
+    """Read the head of the response; its status, 0 when the connection ended before."""
     head = b""
     try:
         while not head.endswith(b"\r\n\r\n"):
@@ -45,7 +40,6 @@ def status(connection: socket.socket) -> int:
 
 
 def connect(port: int, receive_buffer: int | None = None) -> socket.socket:
-    """A TCP connection."""
     connection = socket.socket()
     connection.settimeout(PATIENCE_SECONDS)
     if receive_buffer is not None:
@@ -55,22 +49,21 @@ def connect(port: int, receive_buffer: int | None = None) -> socket.socket:
 
 
 def subscribed(port: int, receive_buffer: int | None = None) -> socket.socket:
-    """A connection that has been let in, and subscribed; raises AssertionError."""
+    """A connection that was accepted and subscribed; raises AssertionError."""
     connection = connect(port, receive_buffer)
-    connection.sendall(request(port))
+    connection.sendall(request())
     found = status(connection)
     assert found == 101, f"a client was answered with {found or 'an end of the connection'}"
     return connection
 
 
 def reset(connection: socket.socket) -> None:
-    """End a connection with RST."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     connection.close()
 
 
 def ended(connections: list[socket.socket], seconds: float) -> int:
-    """Read until the other end has ended them all, or so long; how many it has."""
+    """Read until the other end has ended all, or for `seconds`; how many it has ended."""
     deadline = time.monotonic() + seconds
     waiting = list(connections)
     while waiting and (left := deadline - time.monotonic()) > 0:
@@ -82,15 +75,27 @@ def ended(connections: list[socket.socket], seconds: float) -> int:
     return len(connections) - len(waiting)
 
 
-class Knocking:
-    """While the block runs, clients come, are let in or not, and go, one after another.
+class Newcomers:
+    """During the block, one client after the other connects and leaves, `pause` seconds apart.
 
-    statuses: how often each answer came; 0 is a connection that failed.
+    statuses: the number of responses with each status; 0 is a connection that failed.
+    bearer: the token of the next one. trust: for TLS. held: while it is locked, no client comes.
     """
 
-    def __init__(self, port: int) -> None:
-        self.statuses: dict[int, int] = {}
+    def __init__(
+        self,
+        port: int,
+        *,
+        bearer: str | None = None,
+        trust: ssl.SSLContext | None = None,
+        pause: float = 0.02,
+    ) -> None:
+        self.statuses: Counter[int] = Counter()
+        self.bearer = bearer or token("newcomer")
+        self.held = threading.Lock()
         self._port = port
+        self._trust = trust
+        self._pause = pause
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -102,12 +107,24 @@ class Knocking:
         self._done.set()
         self._thread.join()
 
+    def refused(self) -> int:
+        """The number of those that were not accepted."""
+        return self.statuses.total() - self.statuses[101]
+
     def _run(self) -> None:
-        while not self._done.wait(_EVERY_SECONDS):
-            try:
-                with connect(self._port) as connection:
-                    connection.sendall(request(self._port, ""))
-                    found = status(connection)
-            except OSError:
-                found = 0
-            self.statuses[found] = self.statuses.get(found, 0) + 1
+        while not self._done.wait(self._pause):
+            with self.held:
+                try:
+                    found = self._connect()
+                except OSError:
+                    found = 0
+                self.statuses[found] += 1
+
+    def _connect(self) -> int:
+        with connect(self._port) as plain:
+            connection = plain
+            if self._trust is not None:
+                connection = self._trust.wrap_socket(plain, server_hostname="127.0.0.1")
+            with connection:
+                connection.sendall(upgrade_request("/ws/energy", bearer(self.bearer)).encode())
+                return status(connection)

@@ -1,4 +1,4 @@
-"""The results as a table for people: one row per class and broker.
+"""The results as a Markdown table, one row per class and broker.
 
 python -m bench.faults.table results.json … --into docs/reliability.md
 """
@@ -15,9 +15,9 @@ import orjson
 
 from bench.faults.classes import FAULTS
 from bench.faults.fault import Fault
-from bench.faults.world import Outcome
+from bench.faults.verdict import Outcome
 
-# The table stands between these.
+# The table is between these.
 BEGIN: Final = "<!-- faults: begin -->"
 END: Final = "<!-- faults: end -->"
 
@@ -40,7 +40,7 @@ _HEADINGS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of one class on one broker. skipped: why it was not run."""
+    """The outcomes of one class on one broker. skipped: why it was not run."""
 
     fault: Fault
     broker: str
@@ -49,7 +49,7 @@ class Result:
 
     @property
     def problems(self) -> list[str]:
-        """Everything that was wrong, each with its injection."""
+        """Every problem, with its injection."""
         return [
             f"{self.fault.name} on {self.broker}, "
             f"{'at the end' if one.repetition < 0 else f'injection {one.repetition}'}: {problem}"
@@ -58,7 +58,6 @@ class Result:
         ]
 
     def row(self) -> list[str]:
-        """The cells of its row."""
         injected = [one for one in self.outcomes if one.repetition >= 0]
         about = [str(self.fault.number), self.fault.title, self.fault.expected, self.broker]
         if self.skipped is not None:
@@ -80,7 +79,6 @@ class Result:
 
 
 def markdown(results: Sequence[Result]) -> str:
-    """A summary and a table in Markdown."""
     outcomes = [one for result in results for one in result.outcomes]
     injected = sum(one.repetition >= 0 for one in outcomes)
     frames = sum(one.frames for one in outcomes)
@@ -122,7 +120,7 @@ def load(document: dict[str, Any]) -> list[Result]:
 
 
 def _command(arguments: list[str]) -> str:
-    """What a reader would run: a class goes the same way whichever others run beside it."""
+    """The command for a reader: a class has the same result whichever others run with it."""
     pairs = zip(arguments[::2], arguments[1::2], strict=True)
     kept = [
         f"{name} {value}"
@@ -133,7 +131,6 @@ def _command(arguments: list[str]) -> str:
 
 
 def main() -> None:
-    """Write the table of one or several runs."""
     parser = argparse.ArgumentParser(prog="python -m bench.faults.table", description=__doc__)
     parser.add_argument("results", nargs="+", type=Path, help="files that --out has written")
     parser.add_argument("--into", type=Path, help="a page with marks; else standard output")

@@ -5,10 +5,10 @@
     python -m bench.peers --only axum,ws --plain --rounds 2 --out peers.json
 
 Each peer runs beside an energyws service, each with clients of its own, and rounds alternate
-between the two at the same rate. A peer that does not sustain the load that is asked for is
-measured, and so is energyws beside it, at the highest load that the peer does sustain; what
-energyws does at the whole load has a row of its own. All CPU time of a process counts, of all its
-threads. For energyws that is the worker's, and given apart with the consumer's.
+between the two at the same rate. A peer that does not sustain a load is measured at the highest
+load that it does sustain, and so is energyws beside it; energyws at the whole load has a row of its
+own. All CPU time of a process counts, of all its threads. For energyws that is the worker's, and
+separately the worker's and the consumer's together.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from bench.fanout import REAL_BYTES, Build, deliver
+from bench.fanout import REAL_BYTES, deliver
+from bench.kit.measuring import medians, spread
+from bench.kit.record import RealRecords, padded
+from bench.kit.results import arguments, save
+from bench.kit.service import MeasuredService
+from bench.kit.writer import Build, Writer
 from bench.peers import building, plan
 from bench.peers.catalogue import PEERS, Peer, missing, versions
 from bench.peers.running import Running
-from bench.record import RealRecords, padded
-from bench.service import Service, Writer, report
 
-# How long one try lasts when looking for the rate that a peer sustains, in seconds.
+# Of one try when looking for the rate that a peer sustains.
 _TRY_SECONDS = 1.5
 _OF_ENERGYWS = ("worker_us", "consumer_us", "delay_p50_ms", "delay_p99_ms", "delay_p100_ms")
 
@@ -39,18 +42,16 @@ class Energyws:
 
     def __init__(self, clients: int, tls: bool) -> None:
         self._stack = contextlib.ExitStack()
-        service = self._stack.enter_context(Service(1, tls=tls))
+        service = self._stack.enter_context(MeasuredService(1, tls=tls))
         worker = service.processes()["worker-0"]
         before = worker.memory_info().rss
-        self._load = service.load(clients)
-        self._stack.callback(self._load.close)
+        self._load = self._stack.enter_context(service.load(clients))
         self.rss_connected = (worker.memory_info().rss - before) / clients / 1000
         self._service, self._worker, self._before = service, worker, before
         self._clients = clients
         self._writer = Writer(service.brokers, partial(padded, frame_bytes=440))
 
     def rss_used(self) -> float:
-        """Kilobytes that each connection has added to the worker by now."""
         return (self._worker.memory_info().rss - self._before) / self._clients / 1000
 
     def run(self, build: Build, rate: float, seconds: float) -> dict[str, float]:
@@ -60,7 +61,6 @@ class Energyws:
         return {name: row[name] for name in _OF_ENERGYWS}
 
     def close(self) -> None:
-        """End it and its clients."""
         self._stack.close()
 
 
@@ -73,18 +73,16 @@ class Beside:
         self.rss_connected = self._running.rss_connected
 
     def rss_used(self) -> float:
-        """Kilobytes that each connection has added by now."""
         return self._running.rss_used()
 
     def run(self, build: Build, rate: float, seconds: float) -> dict[str, float]:
-        """One run, of a peer that is whole."""
+        """One run, of a new peer if the last one is broken."""
         if self._running.broken:
             self.close()
             self._running = self._start()
         return self._running.run(build, rate, seconds)
 
     def close(self) -> None:
-        """End it and its clients."""
         self._running.close()
 
 
@@ -94,29 +92,33 @@ def compare(
     """Rounds of both in turn; medians, and the ratios of the rounds."""
     ours, theirs = [], []
     for number in range(options.rounds):
-        # Who is first changes, so that what one leaves behind meets both.
+        # Each is first in turn, so that what one leaves behind affects both.
         for first in (number % 2, 1 - number % 2):
             if first:
                 theirs.append(peer.run(build, rate, options.seconds))
             else:
                 ours.append(energyws.run(build, rate, options.seconds))
-    us = [row["us"] for row in theirs]
+    pairs = list(zip(theirs, ours, strict=True))
     return {
-        **plan.medians(theirs),
+        **medians(theirs, 3),
         "lost": sum(row["lost"] for row in theirs),
         "kept_up": all(
             plan.kept_up(options.seconds, row["seconds"], int(row["lost"])) for row in theirs
         ),
-        "energyws": plan.medians(ours),
-        "worker": plan.ratios(us, [row["worker_us"] for row in ours]),
-        "service": plan.ratios(us, [row["worker_us"] + row["consumer_us"] for row in ours]),
+        "energyws": medians(ours, 3),
+        "worker": spread("ratio", [peer["us"] / own["worker_us"] for peer, own in pairs], 2),
+        "service": spread(
+            "ratio",
+            [peer["us"] / (own["worker_us"] + own["consumer_us"]) for peer, own in pairs],
+            2,
+        ),
     }
 
 
 def measure_peer(
     energyws: Energyws, peer: Beside, builds: dict[int, Build], options: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
-    """One row for each size and load; none where not even the lowest is sustained."""
+    """One row for each size and load that the peer sustains."""
     for size, build in builds.items():
 
         def sustains(load: float, build: Build = build) -> bool:
@@ -152,14 +154,13 @@ def measure_energyws(
                 "bytes": size,
                 "target": load,
                 "load": round(load),
-                "energyws": plan.medians(rows),
+                "energyws": medians(rows, 3),
                 "rss_kb_connected": round(energyws.rss_connected, 1),
                 "rss_kb_used": round(energyws.rss_used(), 1),
             }
 
 
 def measure(peers: list[Peer], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """All rows."""
     builds: dict[int, Build] = {
         size: RealRecords().build if size == REAL_BYTES else partial(padded, frame_bytes=size)
         for size in options.size
@@ -175,7 +176,6 @@ def measure(peers: list[Peer], options: argparse.Namespace) -> Iterator[dict[str
 
 
 def show(row: dict[str, Any]) -> None:
-    """A row on the terminal."""
     flat = {
         f"{outer}.{inner}" if inner else outer: figure
         for outer, value in row.items()
@@ -185,16 +185,10 @@ def show(row: dict[str, Any]) -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.peers",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments(__doc__, prog="python -m bench.peers", clients=2000, rounds=3, seconds=3.0)
     names = [peer.name for peer in PEERS]
     parser.add_argument("--list", action="store_true", help="name the peers and run nothing")
     parser.add_argument("--only", default=",".join(names), help="some, with commas between")
-    parser.add_argument("--clients", type=int, default=2000)
     parser.add_argument("--size", type=int, action="append", help="default: 440 and 1138 bytes")
     parser.add_argument(
         "--load", type=float, action="append", help="deliveries a second; default: 40000, 2000000"
@@ -202,9 +196,6 @@ def parse() -> argparse.Namespace:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--plain", dest="tls", action="store_const", const=[False])
     kind.add_argument("--tls", dest="tls", action="store_const", const=[True])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3)
-    parser.add_argument("--out", help="write the results here, as JSON")
     options = parser.parse_args()
     unknown = set(options.only.split(",")) - set(names)
     if unknown:
@@ -219,9 +210,8 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Run it; the exit code."""
     options = parse()
-    # Handed down to the peers, some of which do not ask for more themselves.
+    # Peers inherit it; some do not raise it themselves.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     able: list[Peer] = []
@@ -251,12 +241,12 @@ def main() -> int:
             show(row)
             rows.append(row)
     finally:
-        # Of a long run that is broken off, too.
+        # Also when a long run is interrupted.
         for name in made.keys() - {row["peer"] for row in rows}:
             skipped[name] = "it was not reached, or sustained no load"
         found = {name: number for one in made.values() for name, number in one.items()}
         results = {"clients": options.clients, "peers": made, "skipped": skipped, "rows": rows}
-        report(options.out, results, found)
+        save(options.out, results, found)
     return 0
 
 

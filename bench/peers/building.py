@@ -1,4 +1,4 @@
-"""Makes the peers that are no Python, outside of the source tree, and gives their command lines."""
+"""Builds the peers that are not in Python, outside of the source tree; their command lines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.build import cache
+from bench.kit.build import cache
 from bench.peers.catalogue import HERE, Peer
 
 
@@ -37,24 +37,23 @@ def command(peer: Peer) -> list[str]:
 
 
 def toolchain(peer: Peer) -> dict[str, str]:
-    """The version of the compiler or the runtime, as it tells it."""
-    ask = {
+    command = {
         "rust": ["rustc", "--version"],
         "node": ["node", "--version"],
         "go": ["go", "env", "GOVERSION"],
         "java": ["java", "--version"],
     }.get(peer.kind)
-    if ask is None:
+    if command is None:
         return {}
-    told = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip()
-    line = told.splitlines()[0]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    line = said.splitlines()[0]
     for prefix in ("rustc ", "openjdk ", "go", "v"):
         line = line.removeprefix(prefix)
     return {peer.kind: line}
 
 
 def _rust() -> Path:
-    # In a copy, beside which cargo writes its lock file; it knows itself what is up to date.
+    # In a copy, since cargo writes its lock file there; it knows itself what is up to date.
     crate = cache() / "peers-rust"
     shutil.copytree(HERE / "rust", crate, dirs_exist_ok=True)
     subprocess.run(["cargo", "build", "--quiet", "--release"], cwd=crate, check=True)
@@ -67,12 +66,12 @@ def _go() -> Path:
     def fill(fresh: Path) -> None:
         subprocess.run(["go", "build", "-o", str(fresh / "peer"), "."], cwd=source, check=True)
 
-    # Not one file for all: another tree that builds must not exchange what this one measures.
+    # By its state: a build from another tree must not replace what this one measures.
     return _kept("peers-go", list(source.glob("*.*")), fill) / "peer"
 
 
 def _npm(name: str) -> Path:
-    """The directory of a server beside its packages: they are looked for where a script is."""
+    """The directory of a server and its packages, which are looked up beside the script."""
     source = HERE / name
 
     def fill(fresh: Path) -> None:
@@ -85,7 +84,7 @@ def _npm(name: str) -> Path:
 
 
 def _java() -> Path:
-    """The directory of the server's jar and of those that it needs."""
+    """The directory of the server's jar and its dependencies."""
     source = HERE / "java"
 
     def fill(fresh: Path) -> None:
@@ -100,7 +99,7 @@ def _java() -> Path:
 
 
 def _kept(name: str, files: Sequence[Path], fill: Callable[[Path], None]) -> Path:
-    """A directory that was filled once for this state of these files."""
+    """A directory that is filled once for each state of these files."""
     state = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()[:16]
     made = cache() / f"{name}-{state}"
     if not made.exists():

@@ -1,4 +1,4 @@
-"""Who is compared, what each needs to run, and of which version it is."""
+"""The peers: what each needs to run, and its versions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 HERE: Final = Path(__file__).parent
-# Centrifuge's JSON protocol; where the record stands in it does not change.
+# Centrifuge's JSON protocol, in which the record is always at the same place.
 _PUSH: Final = '{"push":{"channel":"energy","pub":{"data":'
 
 
@@ -22,8 +22,8 @@ _PUSH: Final = '{"push":{"channel":"energy","pub":{"data":'
 class Peer:
     """One server.
 
-    packages: what its version is made of. arguments: before certificate and key. load: how the
-    generator speaks with it (options of bench.load.Load).
+    packages: those whose versions are reported. arguments: before certificate and key. load: how
+    the generator speaks with it (options of bench.kit.load.Load).
     """
 
     name: str
@@ -71,7 +71,7 @@ _PROGRAMS: Final[dict[str, tuple[str, ...]]] = {
     "python": (),
     "rust": ("cargo",),
     "node": ("node", "npm"),
-    # Its installer, which only links what npm has brought, is a script for Node.
+    # Its installer, which only links what npm installed, is a script for Node.
     "bun": ("node", "npm"),
     "go": ("go",),
     "java": ("java", "mvn"),
@@ -91,7 +91,7 @@ def missing(peer: Peer) -> str | None:
 
 
 def versions(peer: Peer) -> dict[str, str]:
-    """The versions of what a peer is made of, from what pins them."""
+    """The versions of a peer's packages, from the files that pin them."""
     if peer.kind == "python":
         return {name: version(name) for name in peer.packages}
     if peer.kind == "rust":

@@ -1,4 +1,4 @@
-"""What the Python peers have in common: their options, their feed, and saying where they listen.
+"""What the Python peers share: their options, their feed, and the report of their ports.
 
     python -m bench.peers.NAME_server [CERT KEY]
 
@@ -17,7 +17,7 @@ import orjson
 import uvloop
 
 READY = '{"type":"subscribed"}'
-# A crowd of clients connects at once.
+# Thousands of clients connect at once.
 BACKLOG = 4096
 _LINE_BYTES = 1 << 20
 
@@ -35,7 +35,7 @@ def tls() -> ssl.SSLContext | None:
 
 
 async def feed(port: int, broadcast: Broadcast) -> None:
-    """Say where clients and the feeder connect; then repeat to all clients what it sends."""
+    """Print the ports of clients and feeder; then send every line of the feeder to all clients."""
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():

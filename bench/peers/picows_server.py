@@ -1,6 +1,6 @@
 """picows as its README has it: a listener for each connection, and `transport.send` to each.
 
-energyws stands on the same library, and goes past `send`: what this costs more is what prebuilt
+energyws is built on the same library, without `send`: the difference in cost is what prebuilt
 frames and joined writes save.
 """
 

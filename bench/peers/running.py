@@ -7,25 +7,25 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 import psutil
 
-from bench.load import Load
+from bench.kit.load import Load
+from bench.kit.measuring import measured, percentiles
+from bench.kit.record import PARTITIONS
+from bench.kit.writer import Build, paced
 from bench.peers.catalogue import Peer
-from bench.record import PARTITIONS
-from bench.service import certificate, measured, paced, percentile
 from energyws.protocol.frame import DataFrames
+from energyws.testing.certificates import write_pair
 
-# How long nothing may come, in seconds, before what is missing counts as lost.
+# Seconds without a frame after which the missing ones count as lost.
 _SILENCE: Final = 3.0
-# What a run may last after everything is written: beyond it, the rest counts as lost.
+# Seconds after the last message is written, after which the missing frames count as lost.
 _PATIENCE: Final = 60.0
-
-Build = Callable[[int, int], bytes]
 
 
 class Feeder:
@@ -39,13 +39,12 @@ class Feeder:
         self.sent = 0
 
     def write(self, build: Build, rate: float, seconds: float) -> None:
-        """Write evenly at `rate` records a second for so long."""
+        """Write evenly at `rate` records a second."""
         for some in paced(rate, seconds):
             for _ in range(some):
                 self._socket.sendall(self._line(build))
 
     def close(self) -> None:
-        """Leave the peer alone."""
         self._socket.close()
 
     def _line(self, build: Build) -> bytes:
@@ -54,14 +53,14 @@ class Feeder:
         self._offsets[partition] = number + 1
         position = "01234567-" + ".".join(map(str, self._offsets))
         frame = self._frames.build(time.time_ns() // 1_000_000, build(partition, number), position)
-        # What follows the header of the frame, which depends on its length.
+        # Without the frame's header, whose length depends on the frame's.
         return frame[{126: 4, 127: 10}.get(frame[1], 2) :] + b"\n"
 
 
 class Running:
     """A peer that runs, with its clients connected.
 
-    rss_connected: kilobytes that each connection has added by the time that all are there.
+    rss_connected: kilobytes that each connection had added when all were connected.
     """
 
     def __init__(self, peer: Peer, command: Sequence[str], clients: int, tls: bool) -> None:
@@ -70,7 +69,7 @@ class Running:
         words = list(command)
         if tls:
             directory = self._stack.enter_context(tempfile.TemporaryDirectory())
-            words += map(str, certificate(Path(directory)))
+            words += write_pair(Path(directory)).values()
         self._server = subprocess.Popen(words, stdout=subprocess.PIPE)
         self._stack.callback(self._end)
         try:
@@ -94,19 +93,17 @@ class Running:
         self.broken = False
 
     def close(self) -> None:
-        """End it and its clients."""
         self._stack.close()
 
     def rss(self) -> float:
-        """Kilobytes (1,000 bytes) that its process has in memory."""
+        """The memory of its process, in kilobytes (1,000 bytes)."""
         return float(self._process.memory_info().rss) / 1000
 
     def rss_used(self) -> float:
-        """Kilobytes that each connection has added by now."""
         return (self.rss() - self._rss_before) / self._clients
 
     def run(self, build: Build, rate: float, seconds: float) -> dict[str, float]:
-        """Write for a while and wait for all of it; `broken` if it lost something or somebody.
+        """Write for a while and wait for all of it; `broken` if it lost frames or clients.
 
         us: CPU microseconds per delivery; generator_us: those of the clients. seconds: until the
         last client had the last message. lost: deliveries that never came.
@@ -121,6 +118,7 @@ class Running:
             counts, ended = self._settle(before["frames"] + expected)
         delivered = counts["frames"] - before["frames"]
         lost = expected - delivered
+        delays = percentiles(counts["delays"], 50, 99, 100)
         self.broken = self.broken or bool(lost or counts["closed"] or counts["gaps"])
         return {
             "us": used["peer"].total / delivered * 1e6 if delivered else float("nan"),
@@ -128,14 +126,11 @@ class Running:
             "seconds": ended - began,
             "lost": lost,
             "closed": counts["closed"],
-            **{
-                f"delay_p{p:g}_ms": percentile(counts["delays"], p / 100) / 1000
-                for p in (50, 99, 100)
-            },
+            **{f"delay_{name}_ms": value for name, value in delays.items()},
         }
 
     def _settle(self, frames: int) -> tuple[dict[str, Any], float]:
-        """Wait until there are so many frames, or no more come; the counts, and when it was."""
+        """Wait until there are `frames`, or no more arrive; the counts, and when that was."""
         written = changed = time.monotonic()
         last = -1
         while True:

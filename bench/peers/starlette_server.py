@@ -34,7 +34,7 @@ async def _handle(websocket: WebSocket) -> None:
 
 async def _broadcast(message: str) -> None:
     for websocket in list(_connections):
-        # Who has just left is told to the handler, which takes it out.
+        # The handler removes a client that has just left.
         try:
             await websocket.send_text(message)
         except (WebSocketDisconnect, RuntimeError):

@@ -1,4 +1,4 @@
-"""The embedded broker as a child process, seen from its parent."""
+"""The embedded broker in a child process."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any, Final, Self
 
 import orjson
 
 from energyws.testing.embedded_broker import BrokerError
 
+PARTITIONS: Final = 3
+# The embedded broker answers a waiting fetch only when its time is up.
+FAST_FETCH: Final = {"fetch.wait.max.ms": 5}
 # Seconds: a start takes 0.1 on an idle machine, a command less than a millisecond.
 _START_TIMEOUT: Final = 20.0
 _CALL_TIMEOUT: Final = 10.0
@@ -21,17 +23,18 @@ _CLOSE_TIMEOUT: Final = 5.0
 
 
 class BrokerProcess:
-    """`python -m energyws.testing.embedded_broker` with these topics (name → partitions).
+    """An embedded broker with these topics (name → partitions), ready when made.
 
-    It is ready when built.
-
-    It runs in a session of its own, so Ctrl-C at a terminal reaches its parent only, which
-    closes it when nothing needs it any more. Raises BrokerError when it does not start.
+    Its process is in a session of its own, so that a Ctrl-C at the terminal reaches only its
+    parent, which may need it a little longer. Every method raises BrokerError when the broker
+    refuses, has ended or does not answer; so does the constructor, when it does not start.
     """
 
-    def __init__(self, topics: Mapping[str, int]) -> None:
+    consumer_options: Final[dict[str, Any]] = FAST_FETCH
+
+    def __init__(self, topics: Mapping[str, int] | None = None) -> None:
         command = [sys.executable, "-m", "energyws.testing.embedded_broker"]
-        for name, partitions in topics.items():
+        for name, partitions in (topics or {}).items():
             command += ["--topic", f"{name}:{partitions}"]
         self._process = subprocess.Popen(
             command,
@@ -49,12 +52,7 @@ class BrokerProcess:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     @property
@@ -67,11 +65,20 @@ class BrokerProcess:
         """The process id of the broker."""
         return self._process.pid
 
-    def call(self, op: str, **arguments: Any) -> None:
-        """Have the broker do one thing: the name and arguments of a method of EmbeddedBroker.
+    def create_topic(self, name: str, partitions: int = PARTITIONS) -> None:
+        """Make a topic; one that was deleted before comes back with another topic id."""
+        self.call("create_topic", name=name, partitions=partitions)
 
-        Raises BrokerError when the broker refuses, has ended or does not answer.
-        """
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic with all its records."""
+        self.call("delete_topic", name=name)
+
+    def trim(self, name: str, partition: int, low_offset: int) -> None:
+        """Remove the records of a partition below an offset, as retention does."""
+        self.call("trim", topic=name, partition=partition, low_offset=low_offset)
+
+    def call(self, op: str, **arguments: Any) -> None:
+        """Have the broker do one thing: the name and arguments of a method of EmbeddedBroker."""
         assert self._process.stdin is not None
         if self._process.stdin.closed:
             raise BrokerError("the embedded broker is closed")
@@ -84,7 +91,7 @@ class BrokerProcess:
             raise BrokerError(str(answer["error"]))
 
     def close(self) -> None:
-        """End the broker and wait for it, with SIGKILL if need be; again is fine."""
+        """End the broker and wait for it, with SIGKILL if need be; a second call does nothing."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:

@@ -4,7 +4,7 @@ The `rd_kafka_mock_*` functions (librdkafka's rdkafka_mock.h) are exported by th
 the confluent-kafka wheel bundles, but are outside its ABI guarantees: hence one expected version.
 The log lives in memory, at most 5 MiB or 100,000 batches per partition, and ends with the
 process. An empty fetch is answered only after the client's `fetch.wait.max.ms`, not when data
-arrives: give consumers 1 to 10 ms there, or see up to 500 ms of delay that no real broker has.
+arrives: give consumers 1 to 10 ms there, or they see up to 500 ms of delay that no real broker has.
 
 As a process of its own, `python -m energyws.testing.embedded_broker --topic NAME:PARTITIONS` prints
 `{"bootstrap": "127.0.0.1:PORT"}` when it is ready, then takes one command a line on standard
@@ -22,7 +22,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Final, Self
 
 import confluent_kafka
@@ -37,7 +37,7 @@ EXPECTED_VERSION: Final = "2.16.1"
 _PRODUCER: Final = 0
 _BROKER: Final = 1
 _ERROR_BYTES: Final = 512
-# Errors only: a handle without bootstrap.servers would warn about just that.
+# Errors only: a handle without bootstrap.servers warns about that.
 _LOG_LEVEL: Final = b"3"
 _TOPIC_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
@@ -45,7 +45,7 @@ _Function = Callable[..., Any]
 
 
 class BrokerError(EnergywsError):
-    """The embedded broker cannot start, or refuses what it was asked."""
+    """The embedded broker cannot start, or refuses a command."""
 
 
 class _Library:
@@ -53,8 +53,8 @@ class _Library:
 
     def __init__(self) -> None:
         try:
-            # Symbols are looked up in the extension's dependencies too, and so in the very
-            # librdkafka that it uses, wherever the wheel or the system has put that.
+            # Symbols are also looked up in the extension's dependencies, and so in the very
+            # librdkafka that it uses, wherever the wheel or the system has put it.
             self._library = ctypes.CDLL(cimpl.__file__)
         except OSError as error:
             raise BrokerError(f"cannot load {cimpl.__file__}: {error}") from error
@@ -112,10 +112,10 @@ class EmbeddedBroker:
 
     Partition P of a topic is led by broker P mod N + 1.
 
-    Clients may create topics by asking for their metadata (always with 4 partitions) unless
-    they set `allow.auto.create.topics` to false. `AdminClient.describe_topics` tells topic ids,
+    A client creates a topic (always with 4 partitions) when it asks for its metadata, unless it
+    sets `allow.auto.create.topics` to false. Of AdminClient, `describe_topics` (with topic ids),
     `list_topics`, `list_offsets` and group offsets work; `create_topics`, `delete_topics`,
-    `create_partitions` and `delete_records` do not: they are methods here, but for adding
+    `create_partitions` and `delete_records` do not. They are methods here, except for adding
     partitions, which the mock cluster cannot do. `offsets_for_times` always answers the end.
 
     Every method raises BrokerError when the broker refuses, or is closed.
@@ -128,19 +128,14 @@ class EmbeddedBroker:
         if not self._cluster:
             self._library.destroy(self._handle)
             raise BrokerError("librdkafka could not create its mock cluster")
-        # Unless the controller is a broker that exists, clients look for it until they time out.
+        # While the controller is no broker that exists, clients look for it until they time out.
         self.set_controller(_BROKER)
         self._bootstrap = str(self._library.bootstraps(self._cluster).decode())
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     @property
@@ -149,7 +144,7 @@ class EmbeddedBroker:
         return self._bootstrap
 
     def create_topic(self, name: str, partitions: int) -> None:
-        """Create a topic; a name that was there before gets a new topic id."""
+        """Create a topic; one that was deleted before comes back with a new topic id."""
         if not _TOPIC_NAME.fullmatch(name):
             raise BrokerError(f"create topic {name!r}: a name has 1 to 249 of a-z A-Z 0-9 . _ -")
         if partitions < 1:
@@ -162,7 +157,7 @@ class EmbeddedBroker:
         _check(self._library.topic_delete(self._live, name.encode()), f"delete topic {name!r}")
 
     def trim(self, topic: str, partition: int, low_offset: int) -> None:
-        """Drop the records below `low_offset`, as retention does; at most all there are.
+        """Drop the records below `low_offset`, as retention does; it may not be beyond the end.
 
         An offset below the present low watermark would lower it, which no real broker does.
         """
@@ -172,17 +167,17 @@ class EmbeddedBroker:
         _check(code, f"trim {topic!r} partition {partition} to offset {low_offset}")
 
     def set_down(self, down: bool, broker: int = _BROKER) -> None:
-        """Close every connection and refuse new ones; or, with False, accept them again."""
+        """Close every connection and refuse new ones; False: accept them again."""
         switch = self._library.set_down if down else self._library.set_up
         _check(switch(self._live, broker), "take the broker down" if down else "bring it up")
 
     def set_coordinator(self, group: str, broker: int) -> None:
-        """Which broker keeps the offsets of a group."""
+        """Choose the broker that keeps the offsets of a group."""
         code = self._library.coordinator_set(self._live, b"group", group.encode(), broker)
         _check(code, f"make broker {broker} the coordinator of group {group!r}")
 
     def set_controller(self, broker: int) -> None:
-        """Which broker is the controller; one that does not exist: there is none."""
+        """Choose the controller; a broker that does not exist: there is no controller."""
         self._library.set_controller_id(self._live, broker)
 
     def set_rtt(self, ms: int) -> None:
@@ -204,11 +199,11 @@ class EmbeddedBroker:
         self._library.push_request_errors(self._live, api_key, len(codes), errors)
 
     def advertise(self, host: str, port: int) -> None:
-        """Tell clients in metadata to connect to this address, such as a proxy's."""
+        """Name this address in metadata, such as a proxy's: clients connect to it."""
         self._library.set_host_port(self._live, _BROKER, host.encode(), port)
 
     def close(self) -> None:
-        """Stop the broker and forget its log; again is fine."""
+        """Stop the broker and drop its log; a second call does nothing."""
         if self._cluster:
             cluster, self._cluster = self._cluster, None
             self._library.cluster_destroy(cluster)
@@ -268,7 +263,7 @@ def obey(broker: EmbeddedBroker, line: bytes) -> dict[str, object]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Host one broker until the end of standard input or a signal; see the module's docstring."""
+    """Host one broker until the end of standard input or a signal."""
     parser = argparse.ArgumentParser(
         prog="python -m energyws.testing.embedded_broker",
         description="An embedded Kafka broker, in memory.",
@@ -297,7 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"energyws.testing.embedded_broker: {error}\n")
         return ExitCode.FAILURE
     except BrokenPipeError:
-        # Whoever gave the commands is gone: as good as the end of input.
+        # The parent has ended: the same as the end of input.
         pass
     return ExitCode.OK
 
@@ -310,7 +305,7 @@ def _topic(text: str) -> tuple[str, int]:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    # Raised in the middle of the blocking read: that is what ends it.
+    # An exception ends the blocking read.
     raise SystemExit(ExitCode.OK)
 
 

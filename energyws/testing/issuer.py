@@ -1,4 +1,4 @@
-"""An issuer of tokens, with its JWKS on a local port."""
+"""A token issuer, with its JWKS on a local port."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 
 class Issuer:
-    """Signs with RS256 or ES256.
+    """Signs tokens with RS256 or ES256, and serves its keys at `url`.
 
-    fetches: how often its keys were asked for; down: whether nobody gets them.
+    fetches: the number of requests for its keys. down: while true, it answers them with 503.
     """
 
     def __init__(self, name: str, algorithm: str) -> None:
@@ -58,7 +58,7 @@ class Issuer:
         self._thread.join()
 
     def rotate(self, algorithm: str | None = None, *, same_kid: bool = False) -> None:
-        """Sign with a new key from now on; the old one is published no more."""
+        """Sign with a new key from now on; the old one is no longer published."""
         self._algorithm = algorithm or self._algorithm
         if not same_kid:
             self._rotations += 1
@@ -71,7 +71,7 @@ class Issuer:
         self.jwk = {**public, "kid": f"{self.kid}-{self._rotations}", "use": "sig"}
 
     def token(self, *, kid: str | None = "", **claims: Any) -> str:
-        """A good token, but for what `claims` replace. kid: of another key; None: without one."""
+        """A good token, except for what `claims` replace. kid: another key's; None: no kid."""
         payload = {"iss": self.name, "sub": "me", "exp": int(time.time()) + 600, **claims}
         named = self.jwk["kid"] if kid == "" else kid
         headers = None if named is None else {"kid": named}

@@ -2,11 +2,10 @@
 
     python -m energyws.testing.kafka_broker -- COMMAND ...
 
-runs COMMAND with REDPANDA_BROKERS and, for READER, REDPANDA_SASL_BROKERS set; without a COMMAND it
-prints its addresses and runs until Ctrl-C.
+runs COMMAND with REDPANDA_BROKERS and, for READER, REDPANDA_SASL_BROKERS set. Without a COMMAND it
+prints these addresses and runs until Ctrl-C.
 
-Needs a JDK 17 and Maven (Debian: openjdk-17-jre-headless, maven). The jars are kept in
-$KAFKA_JARS_CACHE, or else ~/.cache/energyws-kafka. The data go with the broker.
+It needs a JDK 17 and Maven (Debian: openjdk-17-jre-headless, maven). Its data are removed with it.
 """
 
 from __future__ import annotations
@@ -25,45 +24,20 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Final, Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-VERSION: Final = "4.3.1"
-_LOG4J_VERSION: Final = "2.24.3"
+from energyws.testing.kafka_jars import LOG_TAIL, KafkaBrokerError, fetch_jars, tool
 
-# On the SASL listener READER may do what ACLs allow; on the plain one every client may do all.
+# On the SASL listener, READER may do what ACLs allow; on the plain one, every client may do all.
 READER: Final = "reader"
 READER_PASSWORD: Final = "reader-password"
 
 _START_TIMEOUT: Final = 60.0
 _STOP_TIMEOUT: Final = 20.0
-_LOG_TAIL: Final = 3000
-
-# The second dependency is a logging backend: without one Kafka fails in silence.
-_POM: Final = f"""\
-<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>energyws</groupId>
-  <artifactId>kafka-for-tests</artifactId>
-  <version>1</version>
-  <packaging>pom</packaging>
-  <dependencies>
-    <dependency>
-      <groupId>org.apache.kafka</groupId>
-      <artifactId>kafka_2.13</artifactId>
-      <version>{VERSION}</version>
-    </dependency>
-    <dependency>
-      <groupId>org.apache.logging.log4j</groupId>
-      <artifactId>log4j-slf4j-impl</artifactId>
-      <version>{_LOG4J_VERSION}</version>
-    </dependency>
-  </dependencies>
-</project>
-"""
 
 # The first node, and one that joins it.
 _FIRST: Final = """\
@@ -113,7 +87,7 @@ broker.session.timeout.ms=1000
 broker.heartbeat.interval.ms=200
 """
 
-# The kernel kills the broker with whoever started it, even with kill -9.
+# The kernel kills the broker together with its parent, even when that dies of SIGKILL.
 _WITH_PARENT: Final = (
     "import ctypes, os, signal, sys;"
     "ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0);"
@@ -121,20 +95,16 @@ _WITH_PARENT: Final = (
 )
 
 
-class KafkaBrokerError(Exception):
-    """The broker cannot be fetched, formatted or started; the message says what to do."""
-
-
 class KafkaBroker:
     """A running broker with an empty log, on a port of 127.0.0.1 that stays the same.
 
     Start it from a thread that outlives it: on Linux it dies with the thread that started it.
-    joins: the controller and the id of a cluster that it is to be a second broker of.
+    joins: controller and id of the cluster that it joins as a second broker.
     """
 
     def __init__(self, joins: tuple[str, str] | None = None) -> None:
         self._joins = joins
-        self._java = _tool("java", "openjdk-17-jre-headless")
+        self._java = tool("java", "openjdk-17-jre-headless")
         self._jars = fetch_jars()
         self._directory = Path(tempfile.mkdtemp(prefix="energyws-kafka-"))
         self._process: subprocess.Popen[bytes] | None = None
@@ -148,12 +118,7 @@ class KafkaBroker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     @property
@@ -172,14 +137,14 @@ class KafkaBroker:
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Start it, again with the same port and data, and wait until it answers."""
+        """Start it, after a stop with the same port and data, and wait until it answers."""
         if self._process is not None:
             raise KafkaBrokerError("the broker is running already")
         command = [*self._command("-Xmx512M"), "kafka.Kafka", str(self._properties)]
         if sys.platform == "linux":
             command = [sys.executable, "-c", _WITH_PARENT, *command]
         with self._log.open("ab") as log:
-            # In a session of its own: Ctrl-C at a terminal is not for the broker.
+            # In a session of its own: a Ctrl-C at the terminal is not for the broker.
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -209,13 +174,13 @@ class KafkaBroker:
         self._process = None
 
     def close(self) -> None:
-        """End it and remove its data; again is fine."""
+        """End it and remove its data; a second call does nothing."""
         self.kill()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     @property
     def data(self) -> Path:
-        """Where its logs lie: a directory TOPIC-PARTITION for each partition."""
+        """The directory of its logs: TOPIC-PARTITION for each partition."""
         return self._directory / "data"
 
     @property
@@ -257,7 +222,7 @@ class KafkaBroker:
             raise KafkaBrokerError(f"kafka.tools.StorageTool: {result.stdout}{result.stderr}")
 
     def _command(self, heap: str) -> list[str]:
-        # Compiling less well starts a fifth sooner and takes 50 MB less: right for short runs.
+        # With the quick compiler only, it starts a fifth sooner and takes 50 MB less.
         return [
             self._java,
             heap,
@@ -290,57 +255,11 @@ class KafkaBroker:
         raise KafkaBrokerError(f"Kafka did not answer in {_START_TIMEOUT:g} s:\n{self._tail()}")
 
     def _tail(self) -> str:
-        return self._log.read_text(errors="replace")[-_LOG_TAIL:]
-
-
-def fetch_jars() -> Path:
-    """The directory of Kafka's jars, fetched with Maven when it is not there yet."""
-    cache = os.environ.get("KAFKA_JARS_CACHE")
-    if not cache:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        cache = str(Path(home) / "energyws-kafka")
-    jars = Path(cache) / VERSION
-    if jars.is_dir():
-        return jars
-    maven = _tool("mvn", "maven")
-    jars.parent.mkdir(parents=True, exist_ok=True)
-    # Fetched beside its place and renamed: never half a set, also with two at the same time.
-    with tempfile.TemporaryDirectory(dir=jars.parent, prefix=f"{VERSION}-") as directory:
-        pom, fetched = Path(directory) / "pom.xml", Path(directory) / "jars"
-        pom.write_text(_POM)
-        command = [
-            maven,
-            "--batch-mode",
-            "--quiet",
-            f"--file={pom}",
-            "dependency:copy-dependencies",
-            "-DincludeScope=runtime",
-            f"-DoutputDirectory={fetched}",
-        ]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        if result.returncode != 0:
-            output = (result.stdout + result.stderr)[-_LOG_TAIL:]
-            raise KafkaBrokerError(f"Maven could not fetch Kafka {VERSION}:\n{output}")
-        try:
-            fetched.rename(jars)
-        except OSError:
-            if not jars.is_dir():
-                raise
-    return jars
-
-
-def _tool(name: str, package: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        raise KafkaBrokerError(
-            f"a real Kafka needs the command {name!r}: install it (Debian: {package}), "
-            "or run the tests with the embedded broker"
-        )
-    return found
+        return self._log.read_text(errors="replace")[-LOG_TAIL:]
 
 
 def _free_ports() -> tuple[int, int, int]:
-    # All are held at the same time, so they differ.
+    # All are open at the same time, so they differ.
     with (
         socket.create_server(("127.0.0.1", 0)) as one,
         socket.create_server(("127.0.0.1", 0)) as two,
@@ -364,9 +283,9 @@ def _ended_by_signals() -> Iterator[None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command beside a broker and return its status; see the module's docstring."""
+    """Run a command while a broker runs; its status."""
     parser = argparse.ArgumentParser(
-        prog="python energyws/testing/kafka_broker.py",
+        prog="python -m energyws.testing.kafka_broker",
         description="A real Kafka for as long as COMMAND runs.",
     )
     parser.add_argument("command", nargs="*", metavar="COMMAND", help="put -- before it")

@@ -8,7 +8,6 @@ import socket
 import struct
 import threading
 from collections.abc import Coroutine
-from types import TracebackType
 from typing import Final, Self, TypeVar
 
 _CHUNK: Final = 65536
@@ -19,10 +18,10 @@ _Result = TypeVar("_Result")
 
 
 class TcpProxy:
-    """Forwards 127.0.0.1:`port` to a target, until told otherwise; every method is synchronous.
+    """Forwards 127.0.0.1:`port` to a target; every method is synchronous.
 
-    A Kafka client connects to the address that the broker advertises: let the broker advertise
-    the proxy's, or only the bootstrap connection passes through here.
+    A Kafka client connects to the address that its broker advertises: unless that is the proxy's,
+    only the bootstrap connection goes through the proxy.
     """
 
     def __init__(self, target_host: str, target_port: int) -> None:
@@ -36,17 +35,12 @@ class TcpProxy:
         self._thread.start()
         self._flowing = asyncio.Event()
         self._flowing.set()
-        self._do(self._restore())
+        self._run(self._restore())
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     @property
@@ -56,39 +50,39 @@ class TcpProxy:
 
     @property
     def connections(self) -> int:
-        """How many clients are connected through the proxy."""
+        """The number of clients that are connected through the proxy."""
         return len(self._relays)
 
     def cut(self) -> None:
-        """Reset every connection and refuse new ones, as a host whose process has died."""
-        self._do(self._cut())
+        """Reset every connection and refuse new ones, as a host does whose server has died."""
+        self._run(self._cut())
 
     def restore(self) -> None:
         """Accept connections again, on the same port."""
-        self._do(self._restore())
+        self._run(self._restore())
 
     def blackhole(self, on: bool) -> None:
-        """Stop forwarding, without a FIN or RST; or, with False, go on where it stopped.
+        """Stop forwarding, without a FIN or RST; False: continue where it stopped.
 
-        The proxy's own kernel still acknowledges what it is sent: TCP_USER_TIMEOUT sees nothing.
+        The kernel still acknowledges what the proxy receives, so TCP_USER_TIMEOUT has no effect.
         """
-        self._do(self._blackhole(on))
+        self._run(self._blackhole(on))
 
     def retarget(self, host: str, port: int) -> None:
-        """Send connections that come from now on to another target."""
+        """Forward new connections to another target."""
         self._target = (host, port)
 
     def close(self) -> None:
-        """Cut everything and end the proxy; again is fine."""
+        """Reset every connection and end the proxy; a second call does nothing."""
         if self._loop.is_closed():
             return
-        self._do(self._cut())
+        self._run(self._cut())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
         self._listener.close()
 
-    def _do(self, work: Coroutine[None, None, _Result]) -> _Result:
+    def _run(self, work: Coroutine[None, None, _Result]) -> _Result:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _restore(self) -> None:
@@ -99,7 +93,7 @@ class TcpProxy:
         if self._server is not None:
             self._server.close()
             self._server = None
-            # Bound but not listening: the port stays ours, and refuses.
+            # Bound but not listening: the port stays taken, and refuses connections.
             self._listener = _bind(self.port)
         relays = list(self._relays)
         for relay in relays:
@@ -114,7 +108,7 @@ class TcpProxy:
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._server is None:
-            # Accepted in the very moment of the cut.
+            # Accepted at the moment of the cut.
             _reset(writer)
             return
         relay = asyncio.current_task()

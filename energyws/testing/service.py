@@ -1,4 +1,4 @@
-"""The real service as a process, and the broker behind it, for tests that want nothing less."""
+"""The real service, `energyws serve`, as a process."""
 
 from __future__ import annotations
 
@@ -12,199 +12,54 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Self
 
-import orjson
 import psutil
-from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: ignore[attr-defined]
 
 from energyws.auth.verifier import mint
-from energyws.testing.broker_process import BrokerProcess
+from energyws.testing.broker_process import FAST_FETCH
+from energyws.testing.records import Records
+from energyws.testing.waiting import PATIENCE_SECONDS, eventually
 
 SECRET: Final = "a-secret-of-more-than-thirty-two-bytes"
-PARTITIONS: Final = 3
-PATIENCE_SECONDS: Final = 30.0
-# The embedded broker answers a waiting fetch only when its time is up.
-FAST_FETCH: Final = {"fetch.wait.max.ms": 5}
 _PORT: Final = re.compile(r"\bport\"?[=:]([0-9]+)")
-
-
-def eventually(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
-    """The first true value of `condition`; fails when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        if value := condition():
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {what}")
-        time.sleep(0.02)
-
-
-class Broker(Protocol):
-    """Where the tests' topics are."""
-
-    bootstrap: str
-
-    def create_topic(self, name: str, partitions: int = PARTITIONS) -> None:
-        """Make a topic; returns when it can be used."""
-
-    def delete_topic(self, name: str) -> None:
-        """Delete a topic; returns when it is gone."""
-
-    def trim(self, name: str, partition: int, low: int) -> None:
-        """Remove the records of a partition below offset `low`, as retention does."""
-
-
-class Embedded:
-    """The embedded broker in a process of its own."""
-
-    def __init__(self, process: BrokerProcess) -> None:
-        self.process = process
-        self.bootstrap = process.bootstrap
-
-    def create_topic(self, name: str, partitions: int = PARTITIONS) -> None:
-        self.process.call("create_topic", name=name, partitions=partitions)
-
-    def delete_topic(self, name: str) -> None:
-        self.process.call("delete_topic", name=name)
-
-    def trim(self, name: str, partition: int, low: int) -> None:
-        self.process.call("trim", topic=name, partition=partition, low_offset=low)
-
-
-class Real:
-    """A broker that somebody else runs."""
-
-    def __init__(self, bootstrap: str) -> None:
-        self.bootstrap = bootstrap
-        self._admin = AdminClient({"bootstrap.servers": bootstrap})
-
-    def create_topic(self, name: str, partitions: int = PARTITIONS) -> None:
-        # A broker's default is 1 MiB for a batch; the embedded one has no such bound.
-        config = {"max.message.bytes": "20000000"}
-        topic = NewTopic(name, partitions, 1, config=config)
-        self._admin.create_topics([topic])[name].result(30)
-        eventually(
-            lambda: (
-                len(self._admin.list_topics(name, timeout=5).topics[name].partitions) == partitions
-            ),
-            f"topic {name} is there",
-        )
-
-    def delete_topic(self, name: str) -> None:
-        self._admin.delete_topics([name])[name].result(30)
-        eventually(
-            lambda: self._admin.list_topics(name, timeout=5).topics[name].error is not None,
-            f"topic {name} is gone",
-        )
-
-    def trim(self, name: str, partition: int, low: int) -> None:
-        place = TopicPartition(name, partition, low)
-        self._admin.delete_records([place])[place].result(30)
-
-    def add_partitions(self, name: str, partitions: int) -> None:
-        """Let a topic have so many partitions."""
-        self._admin.create_partitions([NewPartitions(name, partitions)])[name].result(30)
-
-
-@contextmanager
-def any_broker() -> Iterator[Broker]:
-    """The one that REDPANDA_BROKERS names, else an embedded one."""
-    if brokers := os.environ.get("REDPANDA_BROKERS"):
-        yield Real(brokers)
-        return
-    with BrokerProcess({}) as process:
-        yield Embedded(process)
-
-
-class Records:
-    """Writes numbered records to a topic: `n` counts up over all partitions."""
-
-    def __init__(self, bootstrap: str, topic: str) -> None:
-        self.topic = topic
-        self.sent = 0
-        self._producer = Producer(
-            {"bootstrap.servers": bootstrap, "linger.ms": 0, "message.max.bytes": 20_000_000}
-        )
-
-    def send(self, count: int = 1, **fields: object) -> list[int]:
-        """Write `count` records, round robin; returns their numbers once all are in the log."""
-        numbers = list(range(self.sent, self.sent + count))
-        for number in numbers:
-            self.raw(orjson.dumps({"n": number, **fields}), number % PARTITIONS)
-        self.sent += count
-        self.flush()
-        return numbers
-
-    def raw(self, value: bytes | None, partition: int = 0) -> None:
-        """Write any value at all; `flush` sees it into the log."""
-        self._producer.produce(self.topic, value, partition=partition)
-
-    def partitions(self) -> int:
-        """How many partitions the producer knows of."""
-        return len(self._producer.list_topics(self.topic, timeout=5).topics[self.topic].partitions)
-
-    def flush(self) -> None:
-        """Wait until everything is in the log."""
-        left = self._producer.flush(PATIENCE_SECONDS)
-        assert left == 0, f"{left} records were not acknowledged"
-
-
-class Traffic:
-    """Writes records at a steady rate from a thread until the block ends; `fields` go into each."""
-
-    def __init__(self, records: Records, **fields: object) -> None:
-        self._records = records
-        self._fields = fields
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._stop.set()
-        self._thread.join(PATIENCE_SECONDS)
-
-    def more(self, count: int) -> None:
-        """Wait until so many further records are out."""
-        target = self._records.sent + count
-        eventually(lambda: self._records.sent >= target, f"{count} more records")
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.005):
-            self._records.send(1, **self._fields)
+# When something goes wrong, the last lines of the log are the ones that tell why.
+_LAST_LINES: Final = 30
 
 
 class Service:
-    """`energyws serve` with a configuration of its own; ports are free ones."""
+    """A service with a configuration of its own: started when made, ended with the block.
+
+    Where the configuration says port 0, it gets a free one. environment: variables on top of this
+    process's own. descriptors: its limit of open files. program: the module that has `serve`.
+    checkout: another working tree, whose code and `.venv` it is started from.
+
+    config: may be changed before the next `start`. lines: the log since the first start.
+    """
 
     def __init__(
-        self, directory: Path, config: dict[str, Any], *, descriptors: int | None = None
+        self,
+        directory: Path,
+        config: dict[str, Any],
+        *,
+        environment: Mapping[str, str] | None = None,
+        descriptors: int | None = None,
+        program: str = "energyws.cli",
+        checkout: Path | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self.config_path = path = directory / "config.yaml"
-        path.write_text(json.dumps(config))
+        self.config = config
+        self.config_path = directory / "config.yaml"
         self.lines: list[str] = []
-        command = [sys.executable, "-m", "energyws.cli", "serve", "--config", str(path)]
-        if descriptors is not None:
-            command = ["prlimit", f"--nofile={descriptors}", *command]
-        self._process = subprocess.Popen(
-            command,
-            stderr=subprocess.PIPE,
-            text=True,
-            # A Ctrl-C at the test run is the test run's business.
-            start_new_session=True,
-        )
-        self.pid = self._process.pid
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        self._tls = "tls" in config.get("server", {})
+        self._environment = environment or {}
+        python = sys.executable if checkout is None else str(checkout / ".venv/bin/python")
+        limited = [] if descriptors is None else ["prlimit", f"--nofile={descriptors}"]
+        self._command = [*limited, python, "-m", program, "serve", f"--config={self.config_path}"]
+        self._checkout = checkout
+        self._reader: threading.Thread | None = None
+        self.start()
 
     def __enter__(self) -> Self:
         return self
@@ -212,72 +67,96 @@ class Service:
     def __exit__(self, *exception: object) -> None:
         self.kill()
 
-    def _read(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self.lines.append(line.rstrip("\n"))
+    def start(self, stderr: int = subprocess.PIPE) -> Self:
+        """Start it, also again after it has ended; its log goes to `lines`, or to a descriptor."""
+        self.write_config()
+        self._logged_before = len(self.lines)
+        self._process = subprocess.Popen(
+            self._command,
+            cwd=self._checkout,
+            stderr=stderr,
+            env={**os.environ, **self._environment},
+            # A Ctrl-C at the terminal is for the test run, not for the service.
+            start_new_session=True,
+        )
+        if self._process.stderr is not None:
+            self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
+            self._reader.start()
+        return self
 
-    def logged(self, *parts: str) -> list[str]:
-        """The log lines so far that hold all of these."""
-        return [line for line in list(self.lines) if all(part in line for part in parts)]
+    def write_config(self) -> None:
+        """Write the configuration's file; a running service reads it at its next reload."""
+        self.config_path.write_text(json.dumps(self.config))
+
+    @property
+    def pid(self) -> int:
+        """The process id of the supervisor."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the supervisor runs."""
+        return self._process.poll() is None
+
+    @property
+    def port(self) -> int:
+        """Where clients connect."""
+        return self._listens_on("server")
+
+    @property
+    def admin_port(self) -> int:
+        """Where operators look."""
+        return self._listens_on("admin")
+
+    @property
+    def url(self) -> str:
+        """The endpoint, without a token."""
+        scheme = "wss" if "tls" in self.config["server"] else "ws"
+        return f"{scheme}://127.0.0.1:{self.port}/ws/energy"
+
+    def logged(self, *parts: str, since: int = 0) -> list[str]:
+        """The log lines, from number `since` on, that contain all of these."""
+        return [line for line in self.lines[since:] if all(part in line for part in parts)]
 
     def wait_logged(self, *parts: str) -> str:
-        """The first such line, once there is one."""
+        """The first such line since the last start, once there is one."""
 
         def found() -> str | None:
-            lines = self.logged(*parts)
-            if not lines and self._process.poll() is not None:
-                raise AssertionError("the service has ended:\n" + "\n".join(self.lines))
+            lines = self.logged(*parts, since=self._logged_before)
+            if not lines:
+                self._assert_running()
             return lines[0] if lines else None
 
         line: str = eventually(found, f"a log line with {parts}")
         return line
 
-    @property
-    def port(self) -> int:
-        """Where clients connect."""
-        lines = self.wait_logged("listening", "port") and self.logged("listening", "port")
-        line = next(line for line in lines if "admin" not in line)
-        match = _PORT.search(line)
-        assert match is not None
-        return int(match[1])
-
-    @property
-    def admin_port(self) -> int:
-        """Where operators look."""
-        match = _PORT.search(self.wait_logged("admin listening"))
-        assert match is not None
-        return int(match[1])
-
-    @property
-    def url(self) -> str:
-        """The endpoint, without a token."""
-        scheme = "wss" if self._tls else "ws"
-        return f"{scheme}://127.0.0.1:{self.port}/ws/energy"
-
     def admin(self, path: str) -> tuple[int, Any]:
-        """Status and JSON of the admin port's answer."""
+        """Status and JSON of the admin port's response; 0 and None when there is none."""
+        url = f"http://127.0.0.1:{self.admin_port}{path}"
         try:
-            with urllib.request.urlopen(
-                f"http://127.0.0.1:{self.admin_port}{path}", timeout=5
-            ) as answer:
-                return answer.status, json.load(answer)
+            with urllib.request.urlopen(url, timeout=5) as response:
+                return response.status, json.load(response)
         except urllib.error.HTTPError as refusal:
             with refusal:
                 return refusal.code, json.load(refusal)
+        except OSError:
+            return 0, None
 
-    def ready(self) -> Self:
-        """Wait until it serves what is in the topic."""
-        self.wait_logged("admin listening")
-        eventually(lambda: self.admin("/ready")[0] == 200, "the service is ready")
+    def boards(self) -> dict[str, dict[str, Any]]:
+        """The counters of every child by its name, as /workers has them."""
+        return {child["name"]: child["board"] for child in self.admin("/workers")[1] or []}
+
+    def ready(self, seconds: float = PATIENCE_SECONDS) -> Self:
+        """Wait until it serves what is in the topic, with every worker."""
+        eventually(self._is_ready, "the service is ready", seconds)
         return self
 
     def caught_up(self, records: Records, less: int = 0) -> None:
-        """Wait until every worker has a frame for every record that was sent, but for `less`."""
+        """Wait until every worker has a frame for all but `less` of the records that were sent."""
 
         def complete() -> bool:
-            workers = [c for c in self.admin("/workers")[1] if c["name"].startswith("worker-")]
-            return all(child["board"]["frames"] >= records.sent - less for child in workers)
+            boards = [board for name, board in self.boards().items() if name != "consumer"]
+            return bool(boards) and all(board["frames"] >= records.sent - less for board in boards)
 
         eventually(complete, "every worker has every record")
 
@@ -295,33 +174,82 @@ class Service:
                     found[argument.removeprefix("--name=")] = child
         return found
 
+    def processes(self) -> dict[str, psutil.Process]:
+        """The children, and the supervisor as "supervisor"."""
+        return {"supervisor": psutil.Process(self.pid), **self.children()}
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the supervisor."""
         self._process.send_signal(number)
 
     def wait(self, seconds: float = PATIENCE_SECONDS) -> int:
-        """Its exit code."""
-        code = self._process.wait(seconds)
-        self._reader.join(seconds)
+        """Wait until the supervisor has ended; its exit code."""
+        try:
+            code = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the supervisor did not end within {seconds:g} s") from None
+        self._join()
         return code
 
     def stop(self) -> int:
-        """SIGTERM, and its exit code."""
+        """SIGTERM; its exit code."""
         self.signal(signal.SIGTERM)
         return self.wait()
 
     def kill(self) -> None:
-        """Make sure that nothing of it is left."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGQUIT)
+        """Make sure that nothing of it is left, whatever state it is in."""
+        if self.running:
+            self.signal(signal.SIGCONT)
+            self.signal(signal.SIGQUIT)
         try:
             self._process.wait(PATIENCE_SECONDS)
-        finally:
+        except subprocess.TimeoutExpired:
+            # Its children end with it.
             self._process.kill()
-            self._process.wait()
-        self._reader.join(PATIENCE_SECONDS)
-        assert self._process.stderr is not None
-        self._process.stderr.close()
+        self._process.wait()
+        self._join()
+
+    def _listens_on(self, section: str) -> int:
+        if port := self.config.get(section, {}).get("port"):
+            return int(port)
+        # The service logs its own port first, then that of the admin server.
+        self.wait_logged("admin listening")
+        lines = self.logged("listening", "port", since=self._logged_before)
+        line = next(line for line in lines if ("admin" in line) == (section == "admin"))
+        match = _PORT.search(line)
+        assert match is not None
+        return int(match[1])
+
+    def _is_ready(self) -> bool:
+        self._assert_running()
+        if self.admin("/ready")[0] != 200:
+            return False
+        children = self.admin("/workers")[1] or []
+        return bool(children) and all(child["state"] == "ready" for child in children)
+
+    def _assert_running(self) -> None:
+        if not self.running:
+            if self._reader is not None:
+                # What it wrote last may still be in the pipe.
+                self._reader.join(1)
+            log = "\n".join(self.lines[-_LAST_LINES:])
+            raise AssertionError(f"the service has ended:\n{log}")
+
+    def _join(self) -> None:
+        if self._reader is not None:
+            # The pipe ends when the last child has closed it.
+            self._reader.join(PATIENCE_SECONDS)
+            assert not self._reader.is_alive(), "a process of the service still has its log open"
+            self._reader = None
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stderr is not None
+        with process.stderr as log:
+            for line in log:
+                self._take(line)
+
+    def _take(self, line: bytes) -> None:
+        self.lines.append(line.decode(errors="replace").rstrip("\n"))
 
 
 def config(brokers: str, topic: str, **sections: dict[str, Any]) -> dict[str, Any]:
@@ -349,5 +277,5 @@ def config(brokers: str, topic: str, **sections: dict[str, Any]) -> dict[str, An
 
 
 def token(subject: str = "tester", seconds: float = 3600, **claims: Any) -> str:
-    """A token that the service accepts."""
+    """A token that a service with this `config` accepts. claims: `streams`."""
     return mint(SECRET, subject, int(seconds), time.time(), claims.get("streams"))

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from energyws.testing.service import SECRET, Records, Service, Traffic
+from energyws.testing import SECRET, Records, Service, Traffic
+from energyws.testing.certificates import write_pair
 
 ROOT = Path(__file__).parents[2]
 LOCUSTFILE = ROOT / "bench" / "locustfile.py"
@@ -47,18 +48,11 @@ def statistics(finished: Finished) -> dict[str, Any]:
 def test_users_over_tls_get_everything_ping_and_resume(
     serve: Callable[..., Service], records: Records, tmp_path: Path
 ) -> None:
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 "
-        f"-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -keyout {key} -out {certificate}",
-        shell=True,
-        check=True,
-        capture_output=True,
-    )
-    service = serve(server={"tls": {"cert": str(certificate), "key": str(key)}}).ready()
+    pair = write_pair(tmp_path)
+    service = serve(server={"tls": pair}).ready()
     with Traffic(records):
         # Quick enough for every user to drop its connection within the run.
-        finished = run(service, "--ca", str(certificate), "--dense", "--pace", "100")
+        finished = run(service, "--ca", pair["cert"], "--dense", "--pace", "100")
     assert finished.returncode == 0, finished.stderr + finished.stdout
     rows = statistics(finished)
     assert rows["connect"]["num_requests"] == 6

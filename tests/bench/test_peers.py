@@ -6,11 +6,11 @@ from functools import partial
 
 import pytest
 
+from bench.kit.record import padded
 from bench.peers.building import command
 from bench.peers.catalogue import PEERS, Peer, missing, versions
-from bench.peers.plan import kept_up, medians, ratios, sustained
+from bench.peers.plan import kept_up, sustained
 from bench.peers.running import Running
-from bench.record import padded
 
 
 @pytest.mark.parametrize(
@@ -44,15 +44,6 @@ def test_sustained_rate_is_at_most_what_the_peer_can(
 )
 def test_keeping_up_is_being_in_time_without_loss(seconds: float, lost: int, kept: bool) -> None:
     assert kept_up(2.0, seconds, lost) is kept
-
-
-def test_ratio_is_the_median_of_the_rounds() -> None:
-    assert ratios([4, 6, 20], [2, 2, 2]) == {"ratio": 3, "ratio_min": 2, "ratio_max": 10}
-
-
-def test_medians_of_every_figure() -> None:
-    rows = [{"us": 1.0, "p": 5.0}, {"us": 3.0, "p": 4.0}, {"us": 2.0, "p": 9.0}]
-    assert medians(rows) == {"us": 2.0, "p": 5.0}
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])

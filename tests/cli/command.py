@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Self
 
-from energyws.testing.service import eventually
+from energyws.testing import eventually
 
 ROOT: Final = Path(__file__).parents[2]
 # The variables of the example file, and the one that names the file.

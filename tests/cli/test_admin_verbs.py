@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from energyws.testing.service import Service, eventually
+from energyws.testing import Service, eventually
 from tests.cli.command import energyws
 
 VERBS = [

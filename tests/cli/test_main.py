@@ -17,7 +17,7 @@ import psutil
 import pytest
 import yaml
 
-from energyws.testing.service import SECRET, Records, Service, eventually, token
+from energyws.testing import SECRET, Records, Service, eventually, token
 from tests.cli.command import ROOT, energyws
 
 # As the demo prints it.

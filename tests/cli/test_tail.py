@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from websockets.sync.server import ServerConnection
 
+from energyws.testing import Broker, Records, Service, config, eventually, token
 from energyws.testing.proxy import TcpProxy
-from energyws.testing.service import Broker, Records, Service, config, eventually, token
 from tests.cli.command import Tail, energyws
 from tests.cli.ports import answering
 from tests.client.script import Script, subscribed, wait

@@ -19,7 +19,7 @@ import psutil
 
 from energyws.control.admin.client import AdminClient
 from energyws.settings import Admin
-from energyws.testing.service import eventually
+from energyws.testing import eventually
 
 HOST: Final = Path(__file__).parent / "child_scripts" / "host.py"
 ROOT: Final = Path(__file__).parent.parent.parent

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from energyws.control.admin.client import AdminRequestFailed
-from energyws.testing.service import eventually
+from energyws.testing import eventually
 from tests.control.supervised import Run, Supervised
 
 

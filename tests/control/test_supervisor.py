@@ -11,7 +11,7 @@ import pytest
 
 from energyws.control.admin.client import AdminRequestFailed
 from energyws.control.host.facts import usable_cores
-from energyws.testing.service import eventually
+from energyws.testing import eventually
 from tests.control.supervised import Run
 
 

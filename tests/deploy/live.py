@@ -21,11 +21,11 @@ from typing import Any, Final, Self
 import yaml
 
 from energyws.client import Client, Refused
+from energyws.testing import Records, Service, Traffic, any_broker, config, eventually
+from energyws.testing.certificates import write_pair
 from energyws.testing.issuer import Issuer
-from energyws.testing.service import Records, Service, Traffic, any_broker, config, eventually
 from tests.deploy.files import ALERTS, CONFIG, document
 from tests.deploy.tools import tool
-from tests.tls_pairs import write_pair
 
 TOPIC: Final = "dashboard"
 CLIENTS: Final = 20

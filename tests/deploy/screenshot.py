@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench.plot import HEIGHT, WIDTH, Point, line_chart, number
+from bench.kit.plot import HEIGHT, WIDTH, Point, line_chart, number
 from tests.deploy.files import ROOT, panels
 from tests.deploy.live import CLIENTS, Prometheus, line_name, running
 

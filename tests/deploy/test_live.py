@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from energyws.testing.service import Service, eventually
+from energyws.testing import Service, eventually
 from tests.deploy.files import alerts, metrics_in, queries
 from tests.deploy.live import CLIENTS, Prometheus, line_name, running
 from tests.deploy.tools import run, said

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from energyws.testing.service import Broker, Records, Service, config
+from energyws.testing import Broker, Records, Service, config
 from tests.conftest import new_topic
 
 

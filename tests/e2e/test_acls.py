@@ -20,8 +20,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
+from energyws.testing import FAST_FETCH, PARTITIONS, Broker, Records, Service, eventually
 from energyws.testing.kafka_broker import READER, READER_PASSWORD
-from energyws.testing.service import FAST_FETCH, PARTITIONS, Broker, Records, Service, eventually
 from tests.clients import open_peer
 
 pytestmark = pytest.mark.e2e

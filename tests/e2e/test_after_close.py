@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from energyws.testing.service import Broker, Records, Service, config
-from tests.certificates import self_signed, trusting
+from energyws.testing import Broker, Records, Service, config
+from energyws.testing.certificates import trusting, write_pair
 from tests.clients import (
     PATIENCE_SECONDS,
     bare_socket,
@@ -69,9 +69,8 @@ def door(
     server: dict[str, object] = {"workers": 1, "close_timeout_seconds": CLOSE_TIMEOUT_SECONDS}
     trust = None
     if request.param == "wss":
-        cert, key = self_signed(directory)
-        server["tls"] = {"cert": str(cert), "key": str(key)}
-        trust = trusting(cert)
+        server["tls"] = pair = write_pair(directory)
+        trust = trusting(pair["cert"])
     topic = new_topic(broker)
     with Service(directory, config(broker.bootstrap, topic, server=server)) as service:
         yield Door(service.ready(), Records(broker.bootstrap, topic), trust)

@@ -27,12 +27,12 @@ import pytest
 from energyws.auth.verifier import mint
 from energyws.control.reload.plan import TABLE, Takes
 from energyws.settings import Settings
+from energyws.testing import SECRET, Broker, Records, Service, config, eventually, token
+from energyws.testing.certificates import write_pair
 from energyws.testing.issuer import Issuer
-from energyws.testing.service import SECRET, Broker, Records, Service, config, eventually, token
 from tests.clients import bare_socket, masked, response_head, upgrade_request
 from tests.conftest import new_topic
 from tests.control.supervised import Run, Supervised
-from tests.tls_pairs import write_pair
 
 pytestmark = [pytest.mark.e2e, pytest.mark.edge]
 

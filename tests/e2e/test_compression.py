@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from energyws.protocol.deflate import deflate
-from energyws.testing.service import Records, Service
+from energyws.testing import Records, Service
 from tests.clients import (
     PATIENCE_SECONDS,
     Peer,

@@ -23,7 +23,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from energyws.auth.verifier import mint
-from energyws.testing.service import (
+from energyws.testing import (
     PATIENCE_SECONDS,
     SECRET,
     Broker,

@@ -22,13 +22,11 @@ from confluent_kafka import Consumer, TopicPartition
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from energyws.control.policy.readiness import NO_ROOM
-from energyws.testing.issuer import Issuer
-from energyws.testing.proxy import TcpProxy
-from energyws.testing.service import (
+from energyws.testing import (
     PARTITIONS,
     SECRET,
     Broker,
-    Real,
+    ExternalBroker,
     Records,
     Service,
     Traffic,
@@ -36,6 +34,8 @@ from energyws.testing.service import (
     eventually,
     token,
 )
+from energyws.testing.issuer import Issuer
+from energyws.testing.proxy import TcpProxy
 from tests.clients import (
     PATIENCE_SECONDS,
     Peer,
@@ -266,7 +266,7 @@ def test_recreated_topic_is_announced_and_read_from_its_start(
 def test_added_partition_is_read_from_its_start(
     serve: Serve, records: Records, broker: Broker, topic: str
 ) -> None:
-    if not isinstance(broker, Real):
+    if not isinstance(broker, ExternalBroker):
         pytest.skip("the embedded broker cannot add a partition to a topic")
     service = serve(server={"workers": 1}).ready()
     with open_peer(service) as peer:

@@ -11,9 +11,9 @@ from pathlib import Path
 import jwt
 import pytest
 
+from energyws.testing import SECRET, Broker, Records, Service, config, eventually, token
 from energyws.testing.issuer import Issuer
 from energyws.testing.proxy import TcpProxy
-from energyws.testing.service import SECRET, Broker, Records, Service, config, eventually, token
 from tests.gauge import Gauge, Meter, all_show, run_through_restarts
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]

@@ -18,8 +18,8 @@ from energyws.control.policy.readiness import (
     NO_WORKER,
     NOT_READ_BACK,
 )
+from energyws.testing import Broker, Records, Service, config, eventually
 from energyws.testing.proxy import TcpProxy
-from energyws.testing.service import Broker, Records, Service, config, eventually
 from tests.clients import open_peer
 
 pytestmark = pytest.mark.e2e

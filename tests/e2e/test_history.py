@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from energyws.testing.service import PARTITIONS, Broker, Records, Service, eventually, token
+from energyws.testing import PARTITIONS, Broker, Records, Service, eventually, token
 from tests.clients import open_peer
 
 pytestmark = pytest.mark.e2e

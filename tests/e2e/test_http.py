@@ -17,8 +17,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from energyws.testing.service import Broker, Service, config, eventually, token
-from tests.certificates import self_signed, trusting
+from energyws.testing import Broker, Service, config, eventually, token
+from energyws.testing.certificates import trusting, write_pair
 from tests.clients import (
     PATIENCE_SECONDS,
     bare_socket,
@@ -55,9 +55,8 @@ def door(
     server: dict[str, object] = {"workers": 1, "handshake_timeout_seconds": HANDSHAKE_SECONDS}
     trust = None
     if request.param == "https":
-        cert, key = self_signed(directory)
-        server["tls"] = {"cert": str(cert), "key": str(key)}
-        trust = trusting(cert)
+        server["tls"] = pair = write_pair(directory)
+        trust = trusting(pair["cert"])
     settings = config(broker.bootstrap, new_topic(broker), server=server)
     settings["log"] = {"level": "DEBUG"}
     with Service(directory, settings) as service:

@@ -12,8 +12,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from energyws.testing import Service, config, eventually
 from energyws.testing.kafka_broker import KafkaBroker
-from energyws.testing.service import Service, config, eventually
 from tests.clients import open_peer
 
 pytestmark = pytest.mark.e2e

@@ -22,7 +22,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from energyws.auth.verifier import mint
-from energyws.testing.service import SECRET, Records, Service, eventually, token
+from energyws.testing import SECRET, Records, Service, eventually, token
 from tests.clients import (
     bare_socket,
     masked,

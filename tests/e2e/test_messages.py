@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from energyws.client import Client, Reading
-from energyws.testing.service import Records, Service, token
+from energyws.testing import Records, Service, token
 from tests.clients import (
     bare_socket,
     close_code,

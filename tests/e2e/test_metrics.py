@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as text_form
 from websockets.exceptions import InvalidStatus
 
 from energyws.control.admin.metrics import DEFINITIONS
-from energyws.testing.service import PARTITIONS, Records, Service, eventually, token
+from energyws.testing import PARTITIONS, Records, Service, eventually, token
 from tests.clients import open_peer
 
 pytestmark = pytest.mark.e2e

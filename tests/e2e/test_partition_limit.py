@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from energyws.protocol.position import MAX_PARTITIONS
-from energyws.testing.service import Broker, Real, Records, Service, eventually
+from energyws.testing import Broker, ExternalBroker, Records, Service, eventually
 from tests.clients import Peer, open_peer
 
 pytestmark = pytest.mark.e2e
@@ -92,7 +92,7 @@ def test_one_more_is_refused_in_words_and_other_streams_go_on(
 def test_a_topic_that_outgrows_the_limit_goes_on_with_what_it_had(
     serve: Serve, broker: Broker, wide: str
 ) -> None:
-    if not isinstance(broker, Real):
+    if not isinstance(broker, ExternalBroker):
         pytest.skip("the embedded broker cannot add a partition to a topic")
     records = Records(broker.bootstrap, wide)
     service = serve(

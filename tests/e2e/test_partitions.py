@@ -12,8 +12,8 @@ import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from energyws.testing import Service, config, eventually
 from energyws.testing.embedded_broker import EmbeddedBroker
-from energyws.testing.service import Service, config, eventually
 from tests.clients import open_peer
 
 pytestmark = pytest.mark.e2e

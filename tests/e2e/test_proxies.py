@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from energyws.testing.service import PATIENCE_SECONDS, Records, Service, eventually, token
+from energyws.testing import PATIENCE_SECONDS, Records, Service, eventually, token
 from tests.clients import Peer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.edge, pytest.mark.timeout(120)]

@@ -10,8 +10,8 @@ from pathlib import Path
 import orjson
 import pytest
 
+from energyws.testing import Broker, Records, Service, config, eventually, token
 from energyws.testing.proxy import TcpProxy
-from energyws.testing.service import Broker, Records, Service, config, eventually, token
 from tests.clients import bare_socket, masked, open_peer, response_head, upgrade_request
 
 pytestmark = pytest.mark.e2e

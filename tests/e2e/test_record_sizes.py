@@ -13,11 +13,11 @@ import pytest
 
 from energyws.client import Client, Reading
 from energyws.settings import MAX_RECORD_BYTES
-from energyws.testing.service import (
+from energyws.testing import (
     FAST_FETCH,
     PARTITIONS,
     Broker,
-    Real,
+    ExternalBroker,
     Records,
     Service,
     config,
@@ -76,7 +76,7 @@ class Scene:
 @pytest.fixture(params=SIZES)
 def scene(broker: Broker, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
     size: int = request.param
-    if size > 4 << 20 and not isinstance(broker, Real):
+    if size > 4 << 20 and not isinstance(broker, ExternalBroker):
         pytest.skip("the embedded broker does not keep so large a record beside another one")
     made = Scene(broker, new_topic(broker), size, tmp_path)
     yield made

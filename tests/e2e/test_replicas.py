@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from energyws.testing.service import (
+from energyws.testing import (
     PARTITIONS,
     PATIENCE_SECONDS,
     Broker,

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from energyws.testing.service import SECRET, Records, Service, token
+from energyws.testing import SECRET, Records, Service, token
 from tests.clients import open_peer
 
 pytestmark = pytest.mark.e2e

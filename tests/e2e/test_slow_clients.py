@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from energyws.protocol.position import Position, parse
-from energyws.testing.service import PARTITIONS, Records, Service, eventually
+from energyws.testing import PARTITIONS, Records, Service, eventually
 from tests.clients import (
     PATIENCE_SECONDS,
     bare_socket,

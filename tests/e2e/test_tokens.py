@@ -17,8 +17,8 @@ from websockets.exceptions import InvalidStatus
 from energyws.auth.verifier import mint
 from energyws.client import Client, Reading, Refused
 from energyws.control.policy.readiness import NO_KEYS
+from energyws.testing import PATIENCE_SECONDS, SECRET, Records, Service, eventually
 from energyws.testing.issuer import Issuer
-from energyws.testing.service import PATIENCE_SECONDS, SECRET, Records, Service, eventually
 from tests.clients import Peer, open_peer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.edge]

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from confluent_kafka import Producer
 
-from energyws.testing.service import Broker, Real, Records, Service, config, eventually
+from energyws.testing import Broker, ExternalBroker, Records, Service, config, eventually
 from tests.clients import open_peer
 from tests.conftest import new_topic
 
@@ -45,7 +45,7 @@ class Transaction:
 
 @pytest.fixture
 def transaction(broker: Broker, topic: str, records: Records) -> Iterator[Transaction]:
-    if not isinstance(broker, Real):
+    if not isinstance(broker, ExternalBroker):
         pytest.skip("the embedded broker hands out the records of open transactions")
     records.send(3)
     running = Transaction(broker, topic)

@@ -13,8 +13,8 @@ import pytest
 from confluent_kafka import Producer
 
 from energyws.control.policy.readiness import NO_BROKER
+from energyws.testing import Service, config, eventually
 from energyws.testing.embedded_broker import EmbeddedBroker
-from energyws.testing.service import Service, config, eventually
 from tests.clients import open_peer
 
 pytestmark = pytest.mark.e2e

@@ -10,7 +10,7 @@ from tests.testing.readers import DEADLINE
 
 
 def wait_until_ended(pid: int) -> None:
-    """Wait for a process that is nobody's child; one that init has yet to reap has ended."""
+    """Wait for a process of another parent; one that is not reaped yet has ended."""
     deadline = time.monotonic() + DEADLINE
     try:
         process = psutil.Process(pid)

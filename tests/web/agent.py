@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 
 import pytest
 
-from energyws.testing.service import eventually
+from energyws.testing import eventually
 
 ROOT: Final = Path(__file__).parent.parent.parent
 PATIENCE_SECONDS: Final = 60.0

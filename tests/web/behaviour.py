@@ -16,7 +16,7 @@ from websockets.sync.server import Server, ServerConnection, serve
 from energyws import errors
 from energyws.errors import Close, ErrorCode
 from energyws.protocol import messages
-from energyws.testing.service import eventually
+from energyws.testing import eventually
 from tests.clients import first_frame
 
 # The number of the reading that ends a row, and the position before any reading.

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from energyws.auth.verifier import mint
+from energyws.testing import PARTITIONS, Records, Service, Traffic, eventually, token
 from energyws.testing.issuer import Issuer
-from energyws.testing.service import PARTITIONS, Records, Service, Traffic, eventually, token
 from tests.web.agent import Agent, Job, chromium, node
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]

@@ -14,7 +14,7 @@ import pytest
 from energyws.control.admin import server as module
 from energyws.control.admin.server import MAX_REQUESTS_AT_ONCE, AdminServer
 from energyws.settings import Admin
-from energyws.testing.service import eventually
+from energyws.testing import eventually
 
 
 def fail_like_a_client() -> tuple[int, Any]:

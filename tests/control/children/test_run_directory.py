@@ -13,7 +13,7 @@ import zmq
 from energyws.control.children import run_directory
 from energyws.control.children.run_directory import BELOW_BYTES, MAX_PATH_BYTES, RunDirectory
 from energyws.errors import BootError
-from energyws.testing.service import Service
+from energyws.testing import Service
 
 # The longest directory that leaves enough for the paths of the bus.
 ENOUGH = MAX_PATH_BYTES - BELOW_BYTES - len("/energyws-12345678")

@@ -12,7 +12,7 @@ from energyws.control.children.spawn import PREFLIGHT_COMMAND
 from energyws.control.reload.preflight import Preflight
 from energyws.errors import ConfigError
 from energyws.settings import Auth, Kafka, Settings
-from energyws.testing.service import eventually
+from energyws.testing import eventually
 
 GOOD = Settings(kafka=Kafka(brokers="127.0.0.1:1", topic="t"), auth=Auth(jwt_secret="s" * 40))
 KEY = "-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----"

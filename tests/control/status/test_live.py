@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
-from energyws.testing.service import SECRET, Records, Service, eventually
+from energyws.testing import SECRET, Records, Service, eventually
 from energyws.version import installed
 
 ROOT = Path(__file__).parent.parent.parent.parent

@@ -14,6 +14,7 @@ import pytest
 from energyws.protocol.position import Position, from_offsets
 from energyws.settings import Bus, History
 from energyws.stream.ring import Entry, Ring
+from energyws.testing import until
 from workers.bus.publisher import Publisher
 from workers.bus.subscriber import Subscriber
 
@@ -24,12 +25,6 @@ STREAM = "energy"
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a test's coroutine with a deadline."""
     asyncio.run(asyncio.wait_for(main(), 30))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition; the test's deadline limits the wait."""
-    while not condition():
-        await asyncio.sleep(0.005)
 
 
 class FakeSink:

@@ -42,7 +42,7 @@ def test_truncated_log_is_read_from_its_start(stage: Any, lines: Any) -> None:
     # Every record that the ring can hold is news.
     assert at.found() == [TopicFound("s", EPOCH, (0,), (0,))]
     assert at.records == [(0, 0), (0, 1), (0, 2), (0, 3)]
-    assert [fields for event, fields in lines if event.startswith("log has lost")] == [
+    assert [fields for event, fields in lines if event.startswith("topic lost records")] == [
         {"stream": "s", "partition": 0, "offset": 10, "high_watermark": 4}
     ]
 

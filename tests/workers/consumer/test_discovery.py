@@ -16,7 +16,7 @@ import workers
 from energyws.errors import ExitCode
 from energyws.process.stalls import WHOLE, Stall
 from energyws.settings import Kafka
-from energyws.testing.service import eventually
+from energyws.testing import eventually
 from workers.consumer import discovery as module
 from workers.consumer.discovery import Discovery
 from workers.consumer.metadata import BrokersUnavailable, Topic, TopicUnavailable

@@ -16,7 +16,7 @@ from energyws.protocol.position import Position, from_offsets
 from energyws.settings import History, Kafka, Settings, Stream
 from energyws.stream.bus_messages import unpack_chunks, unpack_start
 from energyws.stream.history import FindStart, ReadChunks
-from energyws.testing.service import FAST_FETCH, PARTITIONS, Broker, Records
+from energyws.testing import FAST_FETCH, PARTITIONS, Broker, Records
 from tests.workers.consumer.memory_log import EPOCH, MemoryLog
 from workers.consumer import history_server, log_cache
 from workers.consumer.history_server import HistoryServer

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
 from energyws.settings import Kafka
-from energyws.testing.service import FAST_FETCH, PARTITIONS, Broker, Records
+from energyws.testing import FAST_FETCH, PARTITIONS, Broker, Records
 from tests.workers.consumer.fake_consumer import OUT_OF_RANGE, Message
 from workers.consumer import log_reader
 from workers.consumer.librdkafka import client_settings

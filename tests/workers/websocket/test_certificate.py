@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from energyws.settings import Tls
-from tests.tls_pairs import write_pair
+from energyws.testing.certificates import write_pair
 from workers.websocket.certificate import UNKNOWN, expires_at
 
 DAY = 86_400

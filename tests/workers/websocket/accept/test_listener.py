@@ -16,7 +16,7 @@ from energyws.process.board import Board
 from energyws.protocol.http_request import BadRequest, Request
 from energyws.protocol.http_response import Response
 from energyws.settings import Server, Tls
-from tests.certificates import self_signed, trusting
+from energyws.testing.certificates import trusting, write_pair
 from workers.websocket.accept.handshake import _switching
 from workers.websocket.accept.listener import Listener
 from workers.websocket.connection import upgrade
@@ -92,11 +92,11 @@ def test_responses_that_share_an_object_are_each_client_s_own(header: bytes) -> 
 
 
 def test_tls_connection_has_no_buffers_of_its_own_beside_openssl_s(tmp_path: Path) -> None:
-    cert, key = self_signed(tmp_path)
+    pair = write_pair(tmp_path)
 
     async def test() -> None:
-        tls = tls_context(Tls(cert=str(cert), key=str(key)))
-        head, recorder = await _connect(tls, trusting(cert), next(iter(KEYS)))
+        tls = tls_context(Tls(**pair))
+        head, recorder = await _connect(tls, trusting(pair["cert"]), next(iter(KEYS)))
         assert head.startswith(b"HTTP/1.1 101 ")
         assert recorder.transport is not None
         told = recorder.transport.underlying_transport.get_extra_info

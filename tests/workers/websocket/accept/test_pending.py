@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import pytest
 import uvloop
 
+from energyws.testing import until
 from workers.websocket.accept import pending
 from workers.websocket.accept.pending import PendingConnection, PendingConnections
 
@@ -69,12 +70,6 @@ async def hall(patience: float = PATIENCE_SECONDS) -> AsyncIterator[Hall]:
         made.close()
 
 
-async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
 def closed_by_us(client: socket.socket) -> bool:
     client.setblocking(False)
     try:
@@ -88,7 +83,7 @@ def test_who_speaks_is_served_with_its_words() -> None:
         async with hall() as here:
             silent, speaking = here.connect(), here.connect()
             speaking.sendall(b"hello")
-            await eventually(lambda: len(here.served) == 1)
+            await until(lambda: len(here.served) == 1)
             assert here.served[0].getpeername() == speaking.getsockname()
             assert here.served[0].recv(100) == b"hello"
             assert len(here.lobby) == 1
@@ -101,7 +96,7 @@ def test_who_leaves_without_a_word_does_not_wait_any_more() -> None:
     async def test() -> None:
         async with hall() as here:
             here.connect().close()
-            await eventually(lambda: len(here.served) == 1)
+            await until(lambda: len(here.served) == 1)
             assert here.served[0].recv(1) == b""
             assert len(here.lobby) == 0
 
@@ -130,14 +125,14 @@ def test_silent_connections_are_closed_in_their_time_and_others_wait_on() -> Non
             first = here.connect()
             await asyncio.sleep(0.2)
             second = here.connect()
-            await eventually(lambda: closed_by_us(first))
+            await until(lambda: closed_by_us(first))
             assert not closed_by_us(second)
-            await eventually(lambda: closed_by_us(second))
+            await until(lambda: closed_by_us(second))
             assert (here.served, len(here.lobby)) == ([], 0)
 
             # And the clock runs again for whoever comes afterwards.
             third = here.connect()
-            await eventually(lambda: closed_by_us(third))
+            await until(lambda: closed_by_us(third))
 
     uvloop.run(test())
 
@@ -150,7 +145,7 @@ def test_who_has_spoken_is_not_late_however_long_it_waits_for_us(
         async with hall(patience=0.0) as here:
             for _ in range(50):
                 here.connect(b"hello")
-            await eventually(lambda: len(here.served) == 50)
+            await until(lambda: len(here.served) == 50)
             assert all(connection.recv(100) == b"hello" for connection in here.served)
 
     uvloop.run(test())
@@ -173,7 +168,7 @@ def test_emptied_waits_until_the_last_was_served_or_closed() -> None:
             silent, speaking = here.connect(), here.connect()
             waiting = asyncio.ensure_future(here.lobby.emptied())
             speaking.sendall(b"hello")
-            await eventually(lambda: len(here.served) == 1)
+            await until(lambda: len(here.served) == 1)
             assert not waiting.done()
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await waiting
@@ -204,7 +199,7 @@ def test_reset_is_noticed_at_once() -> None:
             client = here.connect()
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
-            await eventually(lambda: len(here.served) == 1)
+            await until(lambda: len(here.served) == 1)
             with pytest.raises(ConnectionResetError):
                 here.served[0].recv(1)
 
@@ -216,7 +211,7 @@ def test_changed_patience_counts_for_those_who_wait() -> None:
         async with hall(patience=3600) as here:
             client = here.connect()
             here.lobby.patience = 0.1
-            await eventually(lambda: closed_by_us(client))
+            await until(lambda: closed_by_us(client))
 
     uvloop.run(test())
 
@@ -236,7 +231,7 @@ def test_patience_is_told_by_the_clock() -> None:
             await asyncio.sleep(2 * pending.LEAST_PAUSE_SECONDS)
             assert len(here) == 1
             now[0] = 149.6
-            await eventually(lambda: len(here) == 0)
+            await until(lambda: len(here) == 0)
             assert closed_by_us(client)
             client.close()
             here.close()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Address
 from itertools import pairwise
@@ -25,6 +26,7 @@ from jwt.algorithms import OKPAlgorithm
 
 from energyws.auth.jwks import MAX_JWKS_BYTES
 from energyws.settings import Auth, Issuer
+from energyws.testing import eventually
 from workers.websocket.auth import keys as module
 from workers.websocket.auth.keys import KeyStore
 
@@ -34,12 +36,7 @@ NEVER = 3600.0
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for something to become true."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.002)
+until = partial(eventually, what="condition", seconds=DEADLINE_SECONDS, interval=0.002)
 
 
 def jwks(*kids: str) -> bytes:

@@ -16,8 +16,8 @@ from energyws.process import counters
 from energyws.process.board import Board, Field, Row, issuer_id
 from energyws.settings import Auth
 from energyws.settings import Issuer as Trusted
+from energyws.testing import eventually
 from energyws.testing.issuer import Issuer
-from energyws.testing.service import eventually
 from workers.websocket.auth import keys as module
 from workers.websocket.auth.tokens import Tokens
 

@@ -17,6 +17,7 @@ from energyws.settings import History
 from energyws.stream.fair_queue import QueueFull
 from energyws.stream.history import Chunk, FindStart, StartPoint
 from energyws.stream.ring import Entry
+from energyws.testing import until
 from workers.websocket.fanout import requests
 from workers.websocket.fanout.fanout import FanoutClient
 from workers.websocket.fanout.hub import Hub
@@ -386,11 +387,6 @@ def test_plain_subscribe_begins_behind_what_the_others_have_yet_to_get() -> None
         assert (b"".join(here.frames), b"".join(client.frames)) == (b"678", b"78")
 
     run(test)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0)
 
 
 @pytest.fixture

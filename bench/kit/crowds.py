@@ -1,0 +1,97 @@
+"""More clients than one process may hold: load generators side by side, counted as one."""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from collections.abc import Sequence
+from typing import Any, Final, Self
+
+import psutil
+
+from bench.kit.load import CLIENTS_PER_ADDRESS, Load
+from bench.kit.service import MeasuredService
+
+# What a generator or a worker needs besides its clients.
+OTHER_DESCRIPTORS: Final = 500
+# The kernel spreads connections over workers by a hash: the fullest has this multiple of the mean.
+UNEVENNESS: Final = 1.2
+SETTLE_SECONDS: Final = 10.0
+CLIENTS_PER_GENERATOR: Final = 15_000
+_SUMS: Final = ("clients", "frames", "others", "gaps", "duplicates", "checked", "closed")
+
+
+def descriptor_limit() -> int:
+    """The number of files that a process may have open here, by its hard limit."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+
+def generators(clients: int, limit: int) -> list[int]:
+    """The clients of each generator: as few generators as the descriptors allow."""
+    most = min(CLIENTS_PER_GENERATOR, limit - OTHER_DESCRIPTORS)
+    count = math.ceil(clients / most)
+    return [clients // count + (number < clients % count) for number in range(count)]
+
+
+def workers_needed(clients: int, limit: int) -> int:
+    """The fewest workers whose descriptors are enough, however unevenly the kernel spreads them."""
+    return max(1, math.ceil(clients * UNEVENNESS / (limit - OTHER_DESCRIPTORS)))
+
+
+def merge(counts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The counts of several generators as those of one."""
+    return {
+        **{name: sum(each[name] for each in counts) for name in _SUMS},
+        "least": min(each["least"] for each in counts),
+        "most": max(each["most"] for each in counts),
+        "delays": [delay for each in counts for delay in each["delays"]],
+    }
+
+
+class Crowds:
+    def __init__(self, service: MeasuredService, clients: int) -> None:
+        self._loads: list[Load] = []
+        try:
+            # One after the other: connecting is not what is measured.
+            address = 0
+            for share in generators(clients, descriptor_limit()):
+                load = Load(service.port, share, service.token, address=address)
+                self._loads.append(load)
+                load.ready()
+                address += math.ceil(share / CLIENTS_PER_ADDRESS)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for load in self._loads:
+            load.close()
+
+    def processes(self) -> dict[str, psutil.Process]:
+        """generator-0, …"""
+        return {
+            f"generator-{number}": psutil.Process(load.pid)
+            for number, load in enumerate(self._loads)
+        }
+
+    def counts(self, *, restart: bool = False) -> dict[str, Any]:
+        """What all have received so far; restart: forget the delays afterwards."""
+        return merge([load.counts(restart=restart) for load in self._loads])
+
+    def settled(self) -> dict[str, Any]:
+        """Wait for a while until all have the same number of frames; the counts then."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while (counts := self.counts())["least"] < counts["most"] and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return counts
+
+    def all_have(self, frames: int) -> dict[str, Any]:
+        """Wait until every client has at least so many frames; the counts then."""
+        return merge([load.all_have(frames) for load in self._loads])

@@ -1,0 +1,164 @@
+"""Thousands of checking clients in a process of their own: load.c, and how to speak with it.
+
+Its options are arguments, tokens are lines on its input, and commands follow them:
+
+    counts        what all clients have received so far
+    restart       the same; then the delays and spreads are forgotten
+    drop          close every connection without a close frame
+    again E N     connect all again, each with resume=E-<its position>; ready once each has N more
+    times         microseconds from the first connect to each client's 101, its first message
+                  ("subscribed"), and the N-th frame after `again`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Self
+
+from bench.kit.build import program
+from bench.kit.handshake import upgrade_request
+from bench.kit.line_process import LineProcess
+from bench.kit.record import ENVELOPE, N_AT, N_DIGITS, P_AT, PARTITIONS, STAMP_AT, T_AT, T_DIGITS
+from energyws.testing import eventually
+
+CLIENTS_PER_ADDRESS: Final = 10_000
+PATIENCE_SECONDS: Final = 300.0
+_OFFER: Final = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
+
+
+class Load:
+    """Clients of one port; `ready` waits until they are connected and subscribed.
+
+    token: one for all, or several that take turns: with twice as many as clients, each has another
+    one when it connects again; None: the target is bare TCP and just sends frames. resume: a
+    position to begin at, whose first record has number 0 in every partition; without one, numbers
+    begin with the first frame. path: with its query. first: a text message
+    that each client sends once connected. prefix: the bytes before {"type":"data" in a message, and
+    suffix those after it; with a suffix, one WebSocket message may hold several, one a line.
+    concurrency: the handshakes that are under way at a time. address: clients connect from
+    127.0.0.(2 + address) on, CLIENTS_PER_ADDRESS from each, so that several of these do not run out
+    of ports. sessions: a client that connects again over TLS offers the session that it had.
+    sample: measure the delay of one frame in this number. stamps: also measure delays from the
+    frames' timestamps. offer: the clients offer compression. count: 1: do not read the records; 2:
+    nor anything else, since the server sends no "subscribed" and may compress with context.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        clients: int,
+        token: str | Sequence[str] | None,
+        resume: str | None = None,
+        *,
+        tls: bool = False,
+        path: str = "/ws/energy?subscribe=energy",
+        first: str | None = None,
+        prefix: int = 0,
+        suffix: int = 0,
+        concurrency: int = 256,
+        address: int = 0,
+        sessions: bool = True,
+        sample: int = 61,
+        stamps: bool = False,
+        offer: bool = False,
+        count: int = 0,
+    ) -> None:
+        # With places for the position to resume from and for the token.
+        headers = ["Authorization: Bearer %s", *[_OFFER] * offer]
+        request = upgrade_request(f"{path.replace('%', '%%')}%s", *headers)
+        options: dict[str, Any] = {
+            "port": port,
+            "clients": clients,
+            "partitions": PARTITIONS,
+            "concurrency": concurrency,
+            "address": address,
+            "bare": int(token is None),
+            "tls": int(tls),
+            "sessions": int(sessions),
+            "prefix": prefix,
+            "suffix": suffix,
+            "p_at": ENVELOPE + P_AT,
+            "n_at": ENVELOPE + N_AT,
+            "n_digits": N_DIGITS,
+            "t_at": ENVELOPE + T_AT,
+            "t_digits": T_DIGITS,
+            "stamp_at": STAMP_AT if stamps else 0,
+            "sample": sample,
+            "count": int(count),
+            "request": request,
+        }
+        options |= {} if resume is None else {"resume": resume}
+        options |= {} if first is None else {"first": first}
+        words = [str(word) for pair in options.items() for word in pair]
+        self._process = LineProcess([program("load", "ssl", "crypto", "z"), *words])
+        self.pid = self._process.pid
+        self.checked = 0
+        if token is not None:
+            tokens = [token] if isinstance(token, str) else token
+            self._process.say("\n".join([*tokens, ".", ""]))
+
+    def __enter__(self) -> Self:
+        return self.ready()
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def ready(self) -> Self:
+        """Wait until every client is connected and subscribed; RuntimeError if one cannot be."""
+        failed = self.settled()
+        if failed:
+            raise RuntimeError(f"{failed} clients could not connect")
+        return self
+
+    def settled(self) -> int:
+        """Wait until every client is ready or has failed; how many have failed."""
+        answer = self._process.answer()
+        assert answer["ready"]
+        return int(answer["failed"])
+
+    def counts(self, *, restart: bool = False) -> dict[str, Any]:
+        """What the clients have received so far; restart: forget delays and spreads afterwards.
+
+        delays: from writing a record to receiving it, microseconds, of some frames;
+        delays_from_stamp: from the frame's timestamp instead, which is Kafka's time of the record.
+        spreads: from the first client that had a record to the last one, of some records.
+        """
+        counts = self._process.ask("restart" if restart else "counts")
+        for message in counts.pop("samples"):
+            _check(message)
+            self.checked += 1
+        return {**counts, "checked": self.checked}
+
+    def all_have(self, frames: int) -> dict[str, Any]:
+        """Wait until every client has at least so many frames, or one was closed; the counts."""
+        counts: dict[str, Any] = {}
+
+        def complete() -> bool:
+            counts.update(self.counts())
+            return bool(counts["least"] >= frames or counts["closed"])
+
+        eventually(complete, f"{frames} frames for each client", PATIENCE_SECONDS, interval=0.2)
+        return counts
+
+    def drop(self) -> None:
+        """Close every connection without a closing handshake, as a network that breaks does."""
+        assert self._process.ask("drop") == {"dropped": True}
+
+    def again(self, epoch: str, frames: int) -> None:
+        """Connect all again at once, each from its own position; `settled` waits for `frames`."""
+        self._process.say(f"again {epoch} {frames}\n")
+
+    def times(self) -> dict[str, list[int]]:
+        """Microseconds from the first connect, of every client: upgraded, subscribed, caught_up."""
+        times: dict[str, list[int]] = self._process.ask("times")
+        return times
+
+    def close(self) -> None:
+        self._process.close()
+
+
+def _check(message: dict[str, Any]) -> None:
+    """A data message as energyws sends it, or as a peer repeats it."""
+    assert list(message) == ["type", "stream", "timestamp", "data", "id"], message
+    partition, number = int(message["data"]["p"]), int(message["data"]["n"])
+    assert int(message["id"].partition("-")[2].split(".")[partition]) >= number + 1, message

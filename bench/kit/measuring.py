@@ -1,0 +1,80 @@
+"""CPU times of processes, and summaries of delays."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+
+@dataclass(frozen=True)
+class Usage:
+    """CPU seconds of one process, all its threads."""
+
+    user: float
+    system: float
+
+    @classmethod
+    def of(cls, process: psutil.Process) -> Usage:
+        times = process.cpu_times()
+        return cls(times.user, times.system)
+
+    def since(self, before: Usage) -> Usage:
+        """What it has used between two readings."""
+        return Usage(self.user - before.user, self.system - before.system)
+
+    @property
+    def total(self) -> float:
+        return self.user + self.system
+
+
+@contextlib.contextmanager
+def measured(processes: Mapping[str, psutil.Process]) -> Iterator[dict[str, Usage]]:
+    """Fills a dict with what each process uses during the block."""
+    before = {name: Usage.of(process) for name, process in processes.items()}
+    used: dict[str, Usage] = {}
+    yield used
+    for name, process in processes.items():
+        used[name] = Usage.of(process).since(before[name])
+
+
+def percentile(values: Sequence[int], share: float) -> float:
+    """The value below which `share` of them lie; NaN for none."""
+    if not values:
+        return float("nan")
+    return float(sorted(values)[min(len(values) - 1, int(len(values) * share))])
+
+
+def percentiles(micros: Sequence[int], *shares: int) -> dict[str, float]:
+    """Percentiles in milliseconds, of microseconds: p50, …; the hundredth is the maximum."""
+    return {f"p{share}": percentile(micros, share / 100) / 1000 for share in shares}
+
+
+def summary(micros: Sequence[int]) -> dict[str, float]:
+    """Mean, median, p99 and maximum in milliseconds, of microseconds."""
+    found = {
+        "mean": statistics.fmean(micros) / 1000 if micros else float("nan"),
+        **percentiles(micros, 50, 99),
+        "max": max(micros, default=0) / 1000,
+    }
+    return {name: round(value, 2) for name, value in found.items()}
+
+
+def medians(rounds: Sequence[Mapping[str, Any]], digits: int) -> dict[str, Any]:
+    """The median of each figure over the rounds; figures may be in mappings of mappings."""
+    return {
+        name: medians([each[name] for each in rounds], digits)
+        if isinstance(value, Mapping)
+        else round(statistics.median(each[name] for each in rounds), digits)
+        for name, value in rounds[0].items()
+    }
+
+
+def spread(name: str, ratios: Sequence[float], digits: int = 3) -> dict[str, float]:
+    """The median of ratios as `name`, the extremes as `name`_min and `name`_max."""
+    found = {"": statistics.median(ratios), "_min": min(ratios), "_max": max(ratios)}
+    return {f"{name}{which}": round(value, digits) for which, value in found.items()}

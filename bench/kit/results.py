@@ -1,0 +1,72 @@
+"""The command line of a measurement, and the file that its results go to."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+_PACKAGES: Final = ("energyws", "picows", "aiofastnet", "uvloop", "pyzmq", "confluent-kafka")
+_HELP: Final = {
+    "bytes": "size of a frame's payload",
+    "load": "deliveries a second",
+    "rate": "records a second",
+}
+
+
+def arguments(
+    doc: str | None, *, prog: str | None = None, **options: float
+) -> argparse.ArgumentParser:
+    """A parser with these options and --out, for a module with this docstring.
+
+    options: name and default of numbers. From here on, SIGTERM raises SystemExit.
+    """
+    # So that everything that was started is ended on the way out.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    parser = argparse.ArgumentParser(
+        prog=prog, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, default in options.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=_HELP.get(name))
+    parser.add_argument("--out", help="write the results here, as JSON")
+    return parser
+
+
+def save(
+    path: str | None, results: Mapping[str, Any], versions: Mapping[str, str] | None = None
+) -> None:
+    """Write results with what they were measured on, as JSON; versions: of other programs."""
+    if path is None:
+        return
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    script = Path(sys.argv[0])
+    # A package is called after its directory.
+    program = script.parent.name if script.stem == "__main__" else script.name
+    document = {
+        "command": [program, *sys.argv[1:]],
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "packages": {**{name: version(name) for name in _PACKAGES}, **(versions or {})},
+        "results": results,
+    }
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")

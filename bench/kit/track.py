@@ -1,0 +1,56 @@
+"""Judges the frames of one client by their positions alone, whatever the records hold. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from energyws.protocol.position import Position, parse
+
+
+class Track:
+    """One client's position in one stream, over any number of connections.
+
+    dense: every offset of the topic holds a valid record, so a jump is a loss. Compaction,
+    transactions and skipped records leave holes that are no loss.
+    """
+
+    def __init__(self, *, dense: bool) -> None:
+        self._dense = dense
+        self._known: Position | None = None
+
+    @property
+    def position(self) -> str | None:
+        """The position to resume from; None before the first one."""
+        return None if self._known is None else str(self._known)
+
+    def subscribed(self, told: Mapping[str, Any]) -> str | None:
+        """Enter this stream's part of `subscribed`; the problem, if there is one."""
+        if self._known is None:
+            self._known = parse(told["position"])
+        elif told.get("recovered") is not True:
+            self._known = parse(told["position"])
+            return f"not recovered: {told.get('reason')}"
+        return None
+
+    def data(self, position: str) -> str | None:
+        """Enter the `id` of a frame; the problem, if there is one."""
+        came = parse(position)
+        known = self._known
+        if known is None or known.epoch != came.epoch:
+            self._known = came
+            return None if known is None else "another epoch without notice"
+        merged = known.merge(came)
+        steps = sum(merged.offsets) - sum(known.offsets)
+        self._known = merged
+        if steps == 0:
+            return "a frame that came before"
+        if steps > 1 and self._dense:
+            return f"{steps - 1} frames are missing"
+        return None
+
+    def lagged(self, message: Mapping[str, Any]) -> str:
+        """Enter a gap that the service reports; the problem."""
+        end = parse(message["to"])
+        self._known = end if self._known is None else self._known.merge(end)
+        return f"lagged: {message['reason']}"

@@ -1,0 +1,139 @@
+"""What metrics cost while the service delivers: counted and scraped, against neither.
+
+    python -m bench.metrics              2,000 clients, 440 B, 40,000 and 2,000,000 deliveries/s
+
+Two services with clients of their own take turns: one as shipped, scraped once a second, the other
+without any counters (bench.metrics.uncounted) and not scraped. All CPU time counts. Then the first
+is scraped as fast as it answers, at rest: what one scrape costs each process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Final
+
+from bench.fanout import deliver
+from bench.kit.measuring import measured, medians, spread
+from bench.kit.record import padded
+from bench.kit.results import arguments, save
+from bench.kit.service import MeasuredService
+from bench.kit.writer import Writer
+
+OPENMETRICS: Final = "application/openmetrics-text;version=1.0.0"
+SCRAPE_SECONDS: Final = 1.0
+SCRAPES: Final = 200
+_COSTS: Final = ("worker_us", "consumer_us", "supervisor_us")
+
+
+class Uncounted(MeasuredService):
+    program = "bench.metrics.uncounted"
+
+
+def scrape(service: MeasuredService) -> int:
+    """Scrape once; the bytes of the response."""
+    url = f"http://127.0.0.1:{service.admin_port}/metrics"
+    request = urllib.request.Request(url, headers={"Accept": OPENMETRICS})
+    with urllib.request.urlopen(request) as answer:
+        return len(answer.read())
+
+
+@contextlib.contextmanager
+def scraped(service: MeasuredService) -> Iterator[None]:
+    """Scrape during the block, as Prometheus does, only more often."""
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.wait(SCRAPE_SECONDS):
+            scrape(service)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
+
+
+def compare(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """One row for each load, then one of the scrape alone."""
+    with contextlib.ExitStack() as stack:
+        with_metrics = stack.enter_context(MeasuredService(options.workers))
+        without = stack.enter_context(Uncounted(options.workers))
+        pairs = []
+        for service in (with_metrics, without):
+            load = stack.enter_context(service.load(options.clients))
+            writer = Writer(service.brokers, partial(padded, frame_bytes=options.size))
+            pairs.append((service, load, writer))
+        for deliveries in options.load:
+            rate = deliveries / options.clients
+            rounds = []
+            for _ in range(options.rounds):
+                costs = []
+                for service, load, writer in pairs:
+                    shipped = service is with_metrics
+                    with scraped(service) if shipped else contextlib.nullcontext():
+                        costs.append(deliver(service, load, writer, rate, options.seconds))
+                rounds.append(costs)
+            yield {
+                "clients": options.clients,
+                "bytes": options.size,
+                "deliveries_per_second": deliveries,
+                **_ratios(rounds),
+            }
+        yield _scrapes(with_metrics)
+
+
+def _ratios(rounds: list[list[dict[str, float]]]) -> dict[str, float]:
+    row: dict[str, float] = {}
+    for which, place in (("with", 0), ("without", 1)):
+        found = medians([costs[place] for costs in rounds], 4)
+        row |= {f"{name}_{which}": found[name] for name in _COSTS}
+    for name, keys in (("worker", _COSTS[:1]), ("service", _COSTS)):
+        ratios = [sum(a[k] for k in keys) / sum(b[k] for k in keys) for a, b in rounds]
+        row |= spread(f"{name}_ratio", ratios, 4)
+    return row
+
+
+def _scrapes(service: MeasuredService) -> dict[str, Any]:
+    processes = service.processes()
+    with measured(processes) as rest:
+        began = time.monotonic()
+        time.sleep(5)
+        rested = time.monotonic() - began
+    with measured(processes) as used:
+        began = time.monotonic()
+        sizes = [scrape(service) for _ in range(SCRAPES)]
+        took = time.monotonic() - began
+    extra = {
+        name: (usage.total - rest[name].total * took / rested) / SCRAPES * 1e3
+        for name, usage in used.items()
+    }
+    return {
+        "scrape_bytes": sizes[-1],
+        "scrape_ms": round(took / SCRAPES * 1e3, 2),
+        "scrape_cpu_ms": {name: round(cost, 3) for name, cost in extra.items()},
+    }
+
+
+def main() -> int:
+    parser = arguments(__doc__, workers=1, clients=2000, rounds=6, seconds=5.0)
+    parser.add_argument("--size", type=int, default=440, help="bytes")
+    parser.add_argument("--load", type=float, action="append", help="deliveries a second")
+    options = parser.parse_args()
+    options.load = options.load or [40_000, 2_000_000]
+    rows = []
+    for row in compare(options):
+        print(" ".join(f"{name}={value}" for name, value in row.items()), flush=True)
+        rows.append(row)
+    save(options.out, {"loads": rows[:-1], "scrape": rows[-1]})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

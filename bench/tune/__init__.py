@@ -1,0 +1,1 @@
+"""How many workers? `python -m bench.tune`."""

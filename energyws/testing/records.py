@@ -1,0 +1,77 @@
+"""Writes numbered records to a topic."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final, Self
+
+import orjson
+from confluent_kafka import Producer
+
+from energyws.testing.broker_process import PARTITIONS
+from energyws.testing.waiting import PATIENCE_SECONDS, eventually
+
+_INTERVAL_SECONDS: Final = 0.005
+
+
+class Records:
+    """Writes records `{"n": 0}`, `{"n": 1}`, …, one partition after the other.
+
+    sent: how many there are so far.
+    """
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self.topic = topic
+        self.sent = 0
+        self._producer = Producer(
+            {"bootstrap.servers": bootstrap, "linger.ms": 0, "message.max.bytes": 20_000_000}
+        )
+
+    def send(self, count: int = 1, **fields: object) -> list[int]:
+        """Write `count` records with these fields; their numbers, once all are in the log."""
+        numbers = list(range(self.sent, self.sent + count))
+        for number in numbers:
+            self.raw(orjson.dumps({"n": number, **fields}), number % PARTITIONS)
+        self.sent += count
+        self.flush()
+        return numbers
+
+    def raw(self, value: bytes | None, partition: int = 0) -> None:
+        """Write any value at all; `flush` waits until it is in the log."""
+        self._producer.produce(self.topic, value, partition=partition)
+
+    def partitions(self) -> int:
+        """The number of partitions that the producer knows of."""
+        return len(self._producer.list_topics(self.topic, timeout=5).topics[self.topic].partitions)
+
+    def flush(self) -> None:
+        """Wait until everything is in the log."""
+        left = self._producer.flush(PATIENCE_SECONDS)
+        assert left == 0, f"{left} records were not acknowledged"
+
+
+class Traffic:
+    """Writes records at a steady rate from a thread until the block ends; `fields` go into each."""
+
+    def __init__(self, records: Records, **fields: object) -> None:
+        self._records = records
+        self._fields = fields
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        self._thread.join(PATIENCE_SECONDS)
+
+    def more(self, count: int) -> None:
+        """Wait until `count` further records are in the log."""
+        target = self._records.sent + count
+        eventually(lambda: self._records.sent >= target, f"{count} more records")
+
+    def _run(self) -> None:
+        while not self._stop.wait(_INTERVAL_SECONDS):
+            self._records.send(1, **self._fields)

@@ -1,0 +1,117 @@
+"""A few fault classes, once each, as the harness runs them (bench/faults has the long run)."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.faults.classes import FAULTS
+from bench.faults.fault import Fault
+from bench.faults.verdict import Losses
+from bench.faults.world import World
+from energyws.testing import Broker
+
+RELIABILITY = (Path(__file__).parents[3] / "docs" / "reliability.md").read_text()
+_names = itertools.count()
+
+
+class _Named:
+    """The tests' broker as a World needs it."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self.kind = "embedded"
+        self.bootstrap = self.direct = broker.bootstrap
+
+    def create_topic(self, name: str, partitions: int = 3) -> None:
+        self._broker.create_topic(name, partitions)
+
+    def delete_topic(self, name: str) -> None:
+        self._broker.delete_topic(name)
+
+    def trim(self, name: str, partition: int, low_offset: int) -> None:
+        self._broker.trim(name, partition, low_offset)
+
+
+def run(fault: Fault, broker: Broker) -> list[str]:
+    """Inject it once with 20 clients; everything that was wrong."""
+    topic = f"faults-{os.getpid()}-{next(_names)}"
+    small = replace(fault, clients=None)
+    with World(small, _Named(broker), clients=20, rate=30, name=topic) as world:
+        injected = world.inject(random.Random(1), 0)
+        end = world.settle()
+    assert injected.frames > 0
+    return injected.problems + end.problems
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    "name", ["consumer-kill", "worker-kill", "supervisor-kill", "rolling-restart", "live-edge"]
+)
+def test_no_client_loses_or_repeats_anything(name: str, broker: Broker) -> None:
+    assert run(FAULTS[name], broker) == []
+
+
+def retention_is_faster(world: World, rng: random.Random) -> None:
+    """Remove records of partition 0 before the consumer has read them."""
+    world.producer.pause()
+    world.producer.flush()
+    consumer = world.service.child("consumer")
+    consumer.suspend()
+    # A fetch that is under way takes the first of these.
+    for _ in range(2):
+        world.producer.burst(30)
+        world.producer.flush()
+    low = world.producer.offset_after(0) - 3
+    world.broker.trim(world.topic, 0, low)
+    if world.fault.name == "reported":
+        world.removed(0, low)
+    consumer.resume()
+    world.producer.resume()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("name", "reasons", "problem"),
+    [
+        ("reported", {"RETENTION"}, None),
+        # The World was not told that these are gone.
+        ("unknown", {"RETENTION"}, "but the log still has"),
+        ("reported", set(), "told RETENTION"),
+    ],
+)
+def test_told_losses_are_held_against_what_is_gone(
+    name: str, reasons: set[str], problem: str | None, broker: Broker
+) -> None:
+    losses = Losses(reasons=frozenset(reasons))
+    class_ = Fault(
+        number=0,
+        name=name,
+        title="retention",
+        expected="told",
+        inject=retention_is_faster,
+        losses=losses,
+    )
+    problems = run(class_, broker)
+    if problem is None:
+        assert problems == []
+    else:
+        assert any(problem in text for text in problems)
+
+
+def test_every_class_can_be_told_apart() -> None:
+    known = [(fault.title, fault.expected) for fault in FAULTS.values()]
+    assert len(set(known)) == len(FAULTS) > 20
+    assert all(title and expected for title, expected in known)
+
+
+def test_the_table_of_results_names_every_class_as_it_is() -> None:
+    rows = [line for line in RELIABILITY.splitlines() if line.endswith((" passed |", " failed |"))]
+    known = [f"| {fault.number} | {fault.title} | {fault.expected} | " for fault in FAULTS.values()]
+    assert [begins for begins in known if not any(row.startswith(begins) for row in rows)] == []
+    assert [row for row in rows if not row.startswith(tuple(known))] == []

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from bench.kit.measuring import medians, percentile, percentiles, spread, summary
+
+
+def test_medians_of_every_figure_at_any_depth() -> None:
+    rounds = [{"us": each, "ms": {"p50": 2 * each}} for each in (1.0, 3.0, 2.00004)]
+    assert medians(rounds, 3) == {"us": 2.0, "ms": {"p50": 4.0}}
+
+
+def test_spread_is_median_and_extremes() -> None:
+    assert spread("ratio", [2, 3, 10]) == {"ratio": 3, "ratio_min": 2, "ratio_max": 10}
+
+
+@pytest.mark.parametrize(("share", "value"), [(0, 1), (0.5, 51), (0.99, 100), (1, 100)])
+def test_percentile_is_one_of_the_values(share: float, value: float) -> None:
+    assert percentile(list(range(1, 101)), share) == value
+
+
+def test_delays_are_given_in_milliseconds() -> None:
+    assert percentiles([3000, 1000], 50, 100) == {"p50": 3.0, "p100": 3.0}
+    assert summary([1000, 2000]) == {"mean": 1.5, "p50": 2.0, "p99": 2.0, "max": 2.0}
+
+
+def test_no_delays_are_no_number() -> None:
+    assert math.isnan(summary([])["mean"])
