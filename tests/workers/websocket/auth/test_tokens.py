@@ -179,7 +179,7 @@ def test_the_age_of_each_issuer_s_keys_is_on_the_board(issuer: Issuer, row: Row)
         tokens = Tokens(trusting(issuer, late), row, lambda: told.append(True))
         try:
             eventually(lambda: told, "it says that something was fetched")
-            assert tokens.show()
+            assert tokens.publish()
             ages = row.issuers()
             assert began * 1000 - 1 <= ages[issuer_id(issuer.name)] <= time.time() * 1000
             assert ages[issuer_id(late.name)] == 0
@@ -193,11 +193,11 @@ def test_without_any_key_nobody_can_be_let_in(issuer: Issuer, row: Row) -> None:
     tokens = Tokens(trusting(issuer), row, lambda: None)
     try:
         eventually(lambda: issuer.fetches, "it is tried")
-        assert not tokens.show()
+        assert not tokens.publish()
         assert row[Field.KEYLESS] == 1
         settings = Auth(jwt_secret="s" * 32)
         tokens.adopt(settings, Verifier(settings))
-        assert tokens.show()
+        assert tokens.publish()
         assert (row[Field.KEYLESS], row.issuers()) == (0, {})
     finally:
         tokens.close()
