@@ -19,7 +19,8 @@ from energyws.stream.fair_queue import QueueFull
 from energyws.stream.history import Block, Chunk, StartPoint, Stored, assemble
 from energyws.stream.recovery import history_request
 from energyws.stream.ring import Entry, Ring
-from workers.websocket.fanout.fanout import Fanout, FanoutClient
+from workers.websocket.fanout.fanout import Fanout
+from workers.websocket.fanout.subscription import FanoutClient
 
 EPOCH = "abcd0123"
 FRAMES = DataFrames("energy")
@@ -83,10 +84,10 @@ class FakeClient:
     def too_slow(self) -> None:
         self.gone = True
 
-    def unavailable(self) -> None:
+    def history_unavailable(self) -> None:
         self.gone = True
 
-    def lags(self, stream: str) -> None:
+    def lagging(self, stream: str) -> None:
         assert stream == "energy"
         self.lagged += 1
 
@@ -114,10 +115,10 @@ class FakeLog:
         self.full = False
         self.withdrawn: list[FanoutClient] = []
 
-    def withdraw(self, asker: FanoutClient, stream: str) -> None:
-        self.withdrawn.append(asker)
+    def withdraw(self, requester: FanoutClient, stream: str) -> None:
+        self.withdrawn.append(requester)
 
-    def chunk(self, asker: FanoutClient, stream: str, position: Position) -> Chunk | None:
+    def chunk(self, requester: FanoutClient, stream: str, position: Position) -> Chunk | None:
         if self.full:
             raise QueueFull("no room")
         if position not in self.ready and position not in self.asked:
@@ -165,7 +166,7 @@ class Bench:
         if self.log.asked:
             position = self.log.asked[0]
             self.log.answer(position)
-            self.fanout.arrived(position)
+            self.fanout.catch_up.arrived(position)
 
     def settle(self, writes: int = 1000) -> None:
         """Turns until nothing is left to do."""
@@ -248,7 +249,7 @@ def test_who_leaves_during_a_fan_out_gets_nothing_more(bench: Bench) -> None:
         bench.fanout.leave(client)
     bench.settle()
     assert sorted(client.writes for client in clients) == [0, 0, 1, 1]
-    assert bench.fanout.lagging == 0
+    assert len(bench.fanout.catch_up) == 0
     assert bench.row[Field.DELIVERIES] == 2
 
 
@@ -280,7 +281,7 @@ def test_who_pauses_during_a_fan_out_gets_its_frames_once(bench: Bench, turns: i
     bench.records(1)
     bench.settle()
     assert sum(client.writes for client in clients) == turns
-    assert bench.fanout.lagging == 6
+    assert len(bench.fanout.catch_up) == 6
     for client in clients:
         client.resume()
     bench.settle()
@@ -296,7 +297,7 @@ def test_paused_client_catches_up_and_nobody_waits_for_it(bench: Bench) -> None:
         bench.settle()
     assert quick.numbers == list(range(50))
     assert slow.numbers == [0]
-    assert bench.fanout.lagging == 1
+    assert len(bench.fanout.catch_up) == 1
     assert (slow.lagged, quick.lagged) == (1, 0)
     slow.resume()
     bench.settle()
@@ -305,7 +306,7 @@ def test_paused_client_catches_up_and_nobody_waits_for_it(bench: Bench) -> None:
     assert slow.numbers == list(range(52))
     assert slow.gaps == []
     assert slow.left_out == []
-    assert bench.fanout.lagging == 0
+    assert len(bench.fanout.catch_up) == 0
 
 
 @pytest.mark.parametrize("on_lag", list(OnLag))
@@ -429,10 +430,10 @@ def test_resume_below_the_ring_is_replayed_from_the_log() -> None:
     bench.fanout.work(100, 0.0)
     # One question, however many want to know.
     assert list(map(str, bench.log.asked)) == [f"{EPOCH}-2.2"]
-    assert bench.fanout.lagging == 5
+    assert len(bench.fanout.catch_up) == 5
     bench.settle()
     assert [client.numbers for client in clients] == [list(range(4, 30))] * 5
-    assert bench.fanout.lagging == 0
+    assert len(bench.fanout.catch_up) == 0
 
 
 def test_paused_client_asks_the_log_for_nothing() -> None:
@@ -463,7 +464,7 @@ def test_worker_that_missed_too_much_replays_everybody_from_the_log() -> None:
     bench.subscribe(late)
     missed = Bench(max_frames=10)
     missed.records(40)
-    bench.log = bench.fanout._log = missed.log
+    bench.log.partitions = missed.log.partitions
     bench.fanout.reopen(missed.fanout.ring)
     bench.sent = 40
     bench.settle()
@@ -482,10 +483,10 @@ def test_question_to_the_log_is_withdrawn_when_its_client_leaves_or_pauses() -> 
     for client in (leaves, pauses):
         bench.subscribe(client, resume=resume)
     bench.fanout.work(100, bench.now)
-    assert bench.fanout.lagging == 2
+    assert len(bench.fanout.catch_up) == 2
     bench.log.withdrawn.clear()
     bench.fanout.leave(leaves)
-    assert (bench.log.withdrawn, bench.fanout.lagging) == ([leaves], 1)
+    assert (bench.log.withdrawn, len(bench.fanout.catch_up)) == ([leaves], 1)
     pauses.pause()
     bench.answer()
     bench.fanout.work(100, bench.now)
@@ -512,9 +513,9 @@ def test_chunk_that_cannot_be_had_ends_the_wait() -> None:
     client = FakeClient()
     bench.subscribe(client, resume={"energy": f"{EPOCH}-2.2"})
     bench.fanout.work(100, 0.0)
-    bench.fanout.failed(bench.log.asked.pop())
+    bench.fanout.catch_up.failed(bench.log.asked.pop())
     assert client.gone
-    assert bench.fanout.lagging == 0
+    assert len(bench.fanout.catch_up) == 0
 
 
 def test_another_topic_under_the_same_name_is_announced_once(bench: Bench) -> None:

@@ -18,9 +18,10 @@ from energyws.stream.fair_queue import QueueFull
 from energyws.stream.history import Chunk, FindStart, StartPoint
 from energyws.stream.ring import Entry
 from workers.websocket.fanout import requests
-from workers.websocket.fanout.fanout import FanoutClient
+from workers.websocket.fanout.history_client import ChunkListener
 from workers.websocket.fanout.hub import Hub
 from workers.websocket.fanout.requests import MAX_TEXT
+from workers.websocket.fanout.subscription import FanoutClient
 
 EPOCH = "abcd0123"
 
@@ -63,10 +64,10 @@ class FakeClient:
     def too_slow(self) -> None:
         self.gone = True
 
-    def unavailable(self) -> None:
+    def history_unavailable(self) -> None:
         self.gone = True
 
-    def lags(self, stream: str) -> None:
+    def lagging(self, stream: str) -> None:
         """Only for the log."""
 
     def skipped(self, stream: str, frames: int, by_choice: bool) -> None:
@@ -85,17 +86,23 @@ class ScriptedLog:
         self.waiting = 0
         self.full = False
 
+    def listen(self, listener: ChunkListener) -> None:
+        """The tests call the hub themselves."""
+
     def find(
-        self, asker: FanoutClient, query: FindStart, done: Callable[[StartPoint | None], None]
+        self,
+        requester: FanoutClient,
+        request: FindStart,
+        done: Callable[[StartPoint | None], None],
     ) -> None:
         if self.full:
             raise QueueFull("no room")
-        self.asked.append((query, done))
+        self.asked.append((request, done))
 
-    def withdraw(self, asker: FanoutClient, stream: str) -> None:
+    def withdraw(self, requester: FanoutClient, stream: str) -> None:
         self.withdrawn.append(stream)
 
-    def chunk(self, asker: FanoutClient, stream: str, position: Position) -> Chunk | None:
+    def chunk(self, requester: FanoutClient, stream: str, position: Position) -> Chunk | None:
         if position not in self.chunks:
             self.wanted.append(position)
         return self.chunks.get(position)
@@ -106,9 +113,6 @@ class ScriptedLog:
     def tick(self) -> None:
         pass
 
-    def close(self) -> None:
-        pass
-
 
 def run(test: Callable[[Hub, ScriptedLog, FakeClient], Coroutine[Any, Any, None]]) -> None:
     """Run a test with a hub of the streams a and b; the log of `a` begins before the ring."""
@@ -117,7 +121,7 @@ def run(test: Callable[[Hub, ScriptedLog, FakeClient], Coroutine[Any, Any, None]
         board = Board.create()
         row = board.row(0)
         log = ScriptedLog()
-        hub = Hub(("a", "b"), History(), lambda on_chunk, on_failure: log, row, lambda: None)
+        hub = Hub(("a", "b"), History(), log, row, lambda: None)
         await test(hub, log, FakeClient())
         hub.close()
 
@@ -126,7 +130,7 @@ def run(test: Callable[[Hub, ScriptedLog, FakeClient], Coroutine[Any, Any, None]
 
 async def turns(hub: Hub) -> None:
     """Wait until there is nothing left to do."""
-    while hub._scheduled or hub._resting is not None:
+    while not hub.turns.idle:
         await asyncio.sleep(0)
 
 
@@ -263,17 +267,17 @@ def test_question_is_withdrawn_from_the_log(how: str) -> None:
 def test_client_that_asks_on_and_on_is_asked_for_by_the_second_and_gets_its_last_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(requests, "SECONDS_PER_QUESTION", 0.05)
+    monkeypatch.setattr(requests, "SECONDS_PER_REQUEST", 0.05)
 
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
         for offset in (0, 1, 2, 3) * 10:
             hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-{offset}"}))
             hub.unsubscribe(client, ("a",))
-        assert len(log.asked) == requests.BURST_OF_QUESTIONS
+        assert len(log.asked) == requests.BURST_OF_REQUESTS
         hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-4"}))
-        assert len(log.asked) == requests.BURST_OF_QUESTIONS
-        while len(log.asked) == requests.BURST_OF_QUESTIONS:
+        assert len(log.asked) == requests.BURST_OF_REQUESTS
+        while len(log.asked) == requests.BURST_OF_REQUESTS:
             await asyncio.sleep(0)
         query, done = log.asked[-1]
         assert query.after == at(4)
@@ -291,7 +295,7 @@ def test_live_stream_goes_on_beside_one_whose_question_waits_for_its_time() -> N
         await turns(hub)
         for offset in (0, 1, 2, 3, 4):
             hub.subscribe(client, ask("a", "b", resume={"a": f"{EPOCH}-{offset}"}))
-        assert client in hub._later
+        assert client in hub._limited
         client.frames.clear()
         hub.append("b", Entry(0, 6, 0, b"live"))
         await turns(hub)
@@ -303,11 +307,11 @@ def test_live_stream_goes_on_beside_one_whose_question_waits_for_its_time() -> N
 def test_question_that_waits_for_its_time_goes_with_its_client() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
-        for offset in range(requests.BURST_OF_QUESTIONS + 1):
+        for offset in range(requests.BURST_OF_REQUESTS + 1):
             hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-{offset}"}))
-        assert client in hub._later
+        assert client in hub._limited
         hub.leave(client)
-        assert hub._later == {}
+        assert hub._limited == {}
 
     run(test)
 
@@ -395,7 +399,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def long_rests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.websocket.fanout.hub.REST_SHARE", 1e9)
+    monkeypatch.setattr("workers.websocket.fanout.turns.REST_SHARE", 1e9)
 
 
 @pytest.mark.usefixtures("long_rests")
@@ -420,10 +424,10 @@ def test_whoever_subscribes_does_not_wait_for_the_end_of_a_rest() -> None:
         hub.subscribe(client, ask("a", last=1))
         await until(lambda: client.frames == [b"frame"])
         hub.append("a", Entry(0, 6, 0, b"6"))
-        assert hub._resting is not None
+        assert hub.turns.resting
         late = FakeClient()
         hub.subscribe(late, ask("a", last=2))
-        assert hub._resting is None
+        assert not hub.turns.resting
         await until(lambda: late.frames == [b"frame6"])
 
     run(test)
@@ -470,7 +474,7 @@ def test_compressed_clients_follow_a_stream_into_its_new_rings() -> None:
         log.chunks[at(1, epoch="beef")] = Chunk(
             at(1, epoch="beef"), at(50, epoch="beef"), 2, record * 2
         )
-        hub._on_chunk("a", at(1, epoch="beef"))
+        hub.chunk_arrived("a", at(1, epoch="beef"))
         hub.tick()
         await turns(hub)
         assert small.frames[2:] == [shrink(record * 2)]
