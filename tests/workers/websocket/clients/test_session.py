@@ -18,7 +18,8 @@ from energyws.protocol.messages import Subscribe, parse_query
 from energyws.settings import Auth, Server
 from tests.clients import first_frame, masked
 from workers.websocket.clients.connections import ConnectionRegistry
-from workers.websocket.clients.session import Context, Session
+from workers.websocket.clients.context import Context
+from workers.websocket.clients.session import Session
 from workers.websocket.connection.framing import Framing
 from workers.websocket.connection.upgrade import Upgrade, switching
 
@@ -31,7 +32,7 @@ class Overloaded:
     streams = ("energy",)
 
     def subscribe(self, client: Session, request: Subscribe) -> bool:
-        client.unavailable()
+        client.history_unavailable()
         return True
 
     def leave(self, client: Session) -> None:
@@ -53,14 +54,14 @@ async def everything(client: socket.socket) -> bytes:
 def test_client_that_is_closed_by_its_first_request_is_upgraded_first() -> None:
     async def test() -> None:
         loop = asyncio.get_running_loop()
-        roster = ConnectionRegistry(Server(), Auth())
+        connections = ConnectionRegistry(Server(), Auth())
         with socket.create_server(("127.0.0.1", 0)) as listening:
             client = socket.create_connection(listening.getsockname())
             connection, _ = listening.accept()
         context = Context(
             Server(),
             cast(Any, Overloaded()),
-            roster,
+            connections,
             cast(Any, SimpleNamespace()),
             Board.create().row(0),
         )
@@ -80,6 +81,6 @@ def test_client_that_is_closed_by_its_first_request_is_upgraded_first() -> None:
         assert end is not None
         assert (end[0][:2], end[1]) == ((4503).to_bytes(2, "big"), b"")
         client.close()
-        roster.close()
+        connections.close()
 
     uvloop.run(test())
