@@ -105,7 +105,7 @@ class FakeClient:
 
 
 class FakeLog:
-    """All records there ever were; answers when it is told to."""
+    """All records; answers when a test says so."""
 
     def __init__(self) -> None:
         self.partitions: list[list[Stored]] = [[], []]
@@ -135,7 +135,7 @@ class FakeLog:
 
 
 class Bench:
-    """A fan-out with a ring of so many frames, and records that count up."""
+    """A fan-out with a ring of `max_frames`, and records that count up."""
 
     def __init__(self, max_frames: int = 100, *, compressed: bool = False) -> None:
         self.board = Board.create()
@@ -162,20 +162,20 @@ class Bench:
         return numbers
 
     def answer(self) -> None:
-        """The log answers the oldest question."""
+        """The log answers the oldest request."""
         if self.log.asked:
             position = self.log.asked[0]
             self.log.answer(position)
             self.fanout.catch_up.arrived(position)
 
     def settle(self, writes: int = 1000) -> None:
-        """Turns until nothing is left to do."""
+        """Make turns until nothing is left to do."""
         for _ in range(10_000):
             self.answer()
             if not self.fanout.is_busy() and not self.fanout.has_news() and not self.log.asked:
                 return
             self.fanout.work(writes, self.now)
-        raise AssertionError("it never comes to rest")
+        raise AssertionError("it does not settle")
 
     def subscribe(self, client: FakeClient, **fields: object) -> Subscribed:
         client.fanout = self.fanout
@@ -199,7 +199,7 @@ def bench() -> Iterable[Bench]:
     del made.row, made.fanout._row
 
 
-def test_frames_that_wait_are_one_write(bench: Bench) -> None:
+def test_pending_frames_are_one_write(bench: Bench) -> None:
     clients = [FakeClient() for _ in range(3)]
     for client in clients:
         bench.subscribe(client)
@@ -211,20 +211,20 @@ def test_frames_that_wait_are_one_write(bench: Bench) -> None:
     assert bench.row[Field.WRITES] == 3
 
 
-def test_a_turn_makes_no_more_writes_than_it_may(bench: Bench) -> None:
+def test_turn_makes_no_more_writes_than_allowed(bench: Bench) -> None:
     clients = [FakeClient() for _ in range(10)]
     for client in clients:
         bench.subscribe(client)
     bench.records(1)
     assert bench.fanout.work(4, 0.0) == 0
     assert sum(client.writes for client in clients) == 4
-    # What comes meanwhile waits for the next round, and nobody gets anything twice.
+    # Later records wait for the next round, and no client gets any twice.
     bench.records(2)
     bench.settle(writes=4)
     assert [client.numbers for client in clients] == [[0, 1, 2]] * 10
 
 
-def test_who_subscribes_during_a_fan_out_gets_what_comes_after_it(bench: Bench) -> None:
+def test_client_that_subscribes_during_a_fan_out_gets_what_comes_after_it(bench: Bench) -> None:
     early = [FakeClient() for _ in range(6)]
     for client in early:
         bench.subscribe(client)
@@ -239,7 +239,7 @@ def test_who_subscribes_during_a_fan_out_gets_what_comes_after_it(bench: Bench) 
     assert [client.numbers for client in early] == [[0, 1, 2, 3, 4]] * 6
 
 
-def test_who_leaves_during_a_fan_out_gets_nothing_more(bench: Bench) -> None:
+def test_client_that_leaves_during_a_fan_out_gets_nothing_more(bench: Bench) -> None:
     clients = [FakeClient() for _ in range(4)]
     for client in clients:
         bench.subscribe(client)
@@ -253,7 +253,7 @@ def test_who_leaves_during_a_fan_out_gets_nothing_more(bench: Bench) -> None:
     assert bench.row[Field.DELIVERIES] == 2
 
 
-def test_who_is_first_changes(bench: Bench) -> None:
+def test_first_client_changes(bench: Bench) -> None:
     clients = [FakeClient() for _ in range(20)]
     for client in clients:
         bench.subscribe(client)
@@ -263,13 +263,13 @@ def test_who_is_first_changes(bench: Bench) -> None:
         bench.fanout.work(1, 0.0)
         first |= {at for at, client in enumerate(clients) if client.writes > round_}
         bench.settle()
-    # By chance it never does once in 20 ** 49 times.
+    # By chance it does not once in 20 ** 49 times.
     assert len(first) > 1
     assert [client.numbers for client in clients] == [list(range(50))] * 20
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
-def test_who_pauses_during_a_fan_out_gets_its_frames_once(bench: Bench, turns: int) -> None:
+def test_client_that_pauses_during_a_fan_out_gets_its_frames_once(bench: Bench, turns: int) -> None:
     clients = [FakeClient() for _ in range(6)]
     for client in clients:
         bench.subscribe(client)
@@ -288,7 +288,7 @@ def test_who_pauses_during_a_fan_out_gets_its_frames_once(bench: Bench, turns: i
     assert [client.numbers for client in clients] == [[0, 1, 2]] * 6
 
 
-def test_paused_client_catches_up_and_nobody_waits_for_it(bench: Bench) -> None:
+def test_paused_client_catches_up_and_delays_no_other(bench: Bench) -> None:
     slow, quick = FakeClient(pause_after=1), FakeClient()
     bench.subscribe(slow)
     bench.subscribe(quick)
@@ -310,7 +310,7 @@ def test_paused_client_catches_up_and_nobody_waits_for_it(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("on_lag", list(OnLag))
-def test_who_falls_off_the_ring_is_told(on_lag: OnLag) -> None:
+def test_client_that_falls_off_the_ring_is_told(on_lag: OnLag) -> None:
     bench = Bench(max_frames=10)
     slow = FakeClient(pause_after=1)
     bench.subscribe(slow, on_lag=on_lag)
@@ -428,7 +428,7 @@ def test_resume_below_the_ring_is_replayed_from_the_log() -> None:
         told = bench.subscribe(client, resume={"energy": f"{EPOCH}-2.2"})
         assert (told.recovered, told.replayed) == (True, 26)
     bench.fanout.work(100, 0.0)
-    # One question, however many want to know.
+    # One request, however many clients wait for it.
     assert list(map(str, bench.log.asked)) == [f"{EPOCH}-2.2"]
     assert len(bench.fanout.catch_up) == 5
     bench.settle()
@@ -451,7 +451,7 @@ def test_paused_client_asks_the_log_for_nothing() -> None:
     assert client.numbers == list(range(60))
 
 
-def test_worker_that_missed_too_much_replays_everybody_from_the_log() -> None:
+def test_worker_that_missed_too_much_replays_the_log_to_all_clients() -> None:
     bench = Bench(max_frames=10)
     live, paused, late = FakeClient(), FakeClient(pause_after=1), FakeClient()
     bench.subscribe(live)
@@ -459,7 +459,7 @@ def test_worker_that_missed_too_much_replays_everybody_from_the_log() -> None:
     bench.records(4)
     bench.settle()
     bench.records(2)
-    # In the middle of a fan-out, of which the first has its share already.
+    # In the middle of a fan-out: one client has the batch already.
     bench.fanout.work(1, 0.0)
     bench.subscribe(late)
     missed = Bench(max_frames=10)
@@ -475,7 +475,7 @@ def test_worker_that_missed_too_much_replays_everybody_from_the_log() -> None:
     assert late.numbers == list(range(6, 41))
 
 
-def test_question_to_the_log_is_withdrawn_when_its_client_leaves_or_pauses() -> None:
+def test_history_request_is_withdrawn_when_its_client_leaves_or_pauses() -> None:
     bench = Bench(max_frames=4)
     bench.records(40)
     resume = {"energy": f"{EPOCH}-0.0"}
@@ -496,7 +496,7 @@ def test_question_to_the_log_is_withdrawn_when_its_client_leaves_or_pauses() -> 
     assert pauses.numbers == list(range(40))
 
 
-def test_client_whose_chunk_the_log_has_no_room_to_find_is_sent_away() -> None:
+def test_client_is_sent_away_when_the_history_queue_is_full() -> None:
     bench = Bench(max_frames=4)
     bench.records(40)
     client = FakeClient()
@@ -506,7 +506,7 @@ def test_client_whose_chunk_the_log_has_no_room_to_find_is_sent_away() -> None:
     assert client.gone
 
 
-def test_chunk_that_cannot_be_had_ends_the_wait() -> None:
+def test_chunk_that_cannot_be_read_ends_the_wait() -> None:
     bench = Bench(max_frames=10)
     bench.records(30)
     bench.settle()
@@ -518,7 +518,7 @@ def test_chunk_that_cannot_be_had_ends_the_wait() -> None:
     assert len(bench.fanout.catch_up) == 0
 
 
-def test_another_topic_under_the_same_name_is_announced_once(bench: Bench) -> None:
+def test_topic_that_is_created_anew_is_announced_once(bench: Bench) -> None:
     live, paused = FakeClient(), FakeClient(pause_after=1)
     bench.subscribe(live)
     bench.subscribe(paused)
@@ -552,7 +552,7 @@ def test_another_topic_under_the_same_name_is_announced_once(bench: Bench) -> No
 def test_every_client_gets_every_record_once_or_is_told(
     script: list[tuple[str, int]], compressed: bool
 ) -> None:
-    """Whatever pauses, resumes and reconnects: delivered + missed = sent, and never twice."""
+    """However clients pause, resume and reconnect: delivered + missed = sent, and never twice."""
     bench = Bench(max_frames=12, compressed=compressed)
     clients = [FakeClient() for _ in range(4)]
     slow = set()
@@ -591,7 +591,7 @@ def test_every_client_gets_every_record_once_or_is_told(
         missed = sum(gap["missed"] for gap in client.gaps)  # type: ignore[misc]
         assert len(numbers) + missed == bench.sent
         assert numbers[-1] == bench.sent - 1
-        # Nobody is told to have been slow who never was.
+        # A client that was never slow is not told that it missed anything.
         assert client in slow or not missed
 
 

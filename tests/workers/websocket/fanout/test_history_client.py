@@ -1,4 +1,4 @@
-"""A worker's questions to the log, over a real socket to a scripted consumer."""
+"""A worker's history requests, over a real socket to a scripted consumer."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def chunk(begin: int, size: int = 10) -> Chunk:
 
 
 class Scripted:
-    """The consumer's end, and what the worker is told."""
+    """The consumer's end, and the worker's chunk listener."""
 
     def __init__(self, directory: Path, concurrent: int) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -76,12 +76,12 @@ class Scripted:
         self.router.bind(f"ipc://{self._directory / 'history'}")
 
     def restart(self) -> None:
-        """All that was asked is forgotten."""
+        """Forget all requests."""
         self.router.close()
         self._listen()
 
     async def asked(self, count: int) -> list[tuple[bytes, FindStart | ReadChunks]]:
-        """The next `count` questions, with who asked."""
+        """The next `count` requests, with the identities of their senders."""
         found: list[tuple[bytes, FindStart | ReadChunks]] = []
         while len(found) < count:
             try:
@@ -93,7 +93,7 @@ class Scripted:
         return found
 
     async def quiet(self) -> None:
-        """Nothing is asked for a while."""
+        """No request comes for a while."""
         for _ in range(10):
             await asyncio.sleep(0.005)
             assert not self.router.poll(0)
@@ -120,7 +120,7 @@ async def scripted(directory: Path, concurrent: int = 8) -> AsyncIterator[Script
         made.close()
 
 
-def test_equal_questions_are_asked_once_and_all_are_told(tmp_path: Path) -> None:
+def test_equal_requests_are_sent_once_and_answer_every_client(tmp_path: Path) -> None:
     async def main() -> None:
         async with scripted(tmp_path) as it:
             told: list[StartPoint | None] = []
@@ -139,7 +139,7 @@ def test_equal_questions_are_asked_once_and_all_are_told(tmp_path: Path) -> None
     run(main)
 
 
-def test_chunks_of_an_answer_are_kept_for_whoever_comes_next(tmp_path: Path) -> None:
+def test_chunks_of_an_answer_are_kept_for_later_clients(tmp_path: Path) -> None:
     async def main() -> None:
         async with scripted(tmp_path) as it:
             assert it.history.chunk(ONE, "energy", at(1)) is None
@@ -159,7 +159,7 @@ def test_chunks_of_an_answer_are_kept_for_whoever_comes_next(tmp_path: Path) -> 
     run(main)
 
 
-def test_no_more_are_under_way_than_allowed(tmp_path: Path) -> None:
+def test_requests_in_flight_are_bounded(tmp_path: Path) -> None:
     async def main() -> None:
         async with scripted(tmp_path, concurrent=2) as it:
             for number in range(6):
@@ -196,7 +196,7 @@ def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     run(main)
 
 
-def test_what_a_consumer_takes_with_it_is_asked_again(
+def test_request_lost_with_a_consumer_is_sent_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history_client, "SEND_AGAIN_SECONDS", 0.0)
@@ -206,13 +206,13 @@ def test_what_a_consumer_takes_with_it_is_asked_again(
             it.history.chunk(ONE, "energy", at(1))
             await it.asked(1)
             it.restart()
-            # What is sent before it has connected again may be lost as well.
+            # What is sent before zmq has reconnected may be lost as well.
             while not it.router.poll(0):
                 it.history.tick()
                 await asyncio.sleep(0.005)
             identity, read = (await it.asked(1))[0]
             it.answer(identity, read, pack_chunks([chunk(1)]))
-            # A second answer to the same question is of no interest.
+            # A second answer to the same request is ignored.
             it.answer(identity, read, pack_chunks([chunk(1)]))
             await it.until_arrived(1)
             it.history.tick()
@@ -222,7 +222,7 @@ def test_what_a_consumer_takes_with_it_is_asked_again(
     run(main)
 
 
-def test_who_waits_too_long_is_told_and_makes_room(
+def test_client_that_waits_too_long_is_told_and_makes_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history_client, "GIVE_UP_SECONDS", 0.0)
@@ -234,7 +234,7 @@ def test_who_waits_too_long_is_told_and_makes_room(
             it.history.chunk(Client(2), "energy", at(1))
             it.history.tick()
             assert told == [None]
-            # The next in the queue has been asked by now, and its time begins.
+            # The next request in the queue has been sent by now, and its time begins.
             it.history.tick()
             assert it.failed == [1]
             assert [request for _, request in await it.asked(2)] == [
@@ -245,7 +245,7 @@ def test_who_waits_too_long_is_told_and_makes_room(
     run(main)
 
 
-def test_another_epoch_makes_all_questions_void(tmp_path: Path) -> None:
+def test_another_epoch_voids_all_requests(tmp_path: Path) -> None:
     async def main() -> None:
         async with scripted(tmp_path, concurrent=1) as it:
             told: list[StartPoint | None] = []
@@ -263,12 +263,12 @@ def test_another_epoch_makes_all_questions_void(tmp_path: Path) -> None:
     run(main)
 
 
-def test_client_that_asks_anew_has_one_question(tmp_path: Path) -> None:
+def test_client_s_newer_request_replaces_its_older_one(tmp_path: Path) -> None:
     async def main() -> None:
         async with scripted(tmp_path, concurrent=1) as it:
             for number in range(1000):
                 it.history.find(ONE, FindStart("energy", EPOCH, after=at(number)), lambda _: None)
-            # The first is under way, and nobody waits for it any more.
+            # The first is in flight, and no client waits for it any more.
             assert (it.history.waiting, len(it.history._requests)) == (1, 2)
             it.answer(*(await it.asked(1))[0], pack_start(StartPoint(at(0), at(0))))
             assert (await it.asked(1))[0][1] == FindStart("energy", EPOCH, after=at(999))
@@ -290,7 +290,7 @@ def test_nothing_is_left_of_clients_that_leave(tmp_path: Path) -> None:
                 it.history.withdraw(client, "energy")
                 it.history.withdraw(client, "water")
             assert it.history.waiting == 0
-            # Those that were under way are answered, and then the socket is quiet.
+            # Those in flight are answered, and then the socket is quiet.
             for identity, request in await it.asked(4):
                 parts = pack_start(StartPoint(at(0), at(0)))
                 if isinstance(request, ReadChunks):
@@ -306,7 +306,7 @@ def test_nothing_is_left_of_clients_that_leave(tmp_path: Path) -> None:
     run(main)
 
 
-def test_question_of_nobody_that_is_not_answered_makes_room(
+def test_unanswered_request_that_no_client_waits_for_makes_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history_client, "SEND_AGAIN_SECONDS", 0.0)
@@ -325,12 +325,12 @@ def test_question_of_nobody_that_is_not_answered_makes_room(
     run(main)
 
 
-def test_many_questions_of_one_subject_do_not_delay_anothers(tmp_path: Path) -> None:
+def test_many_requests_of_one_subject_do_not_delay_another_s(tmp_path: Path) -> None:
     async def main() -> None:
         async with scripted(tmp_path, concurrent=4) as it:
             for number in range(250):
                 it.history.chunk(Client(number, "greedy"), "energy", at(number))
-            # Alone it has half of what may be under way, and the other has its turn at once.
+            # Alone it may have half of what may be in flight, so the other has its turn at once.
             assert [r.after.offsets[0] for _, r in await it.asked(2)] == [0, 1]  # type: ignore[union-attr]
             await it.quiet()
             it.history.chunk(Client(0, "honest"), "energy", at(999))
@@ -339,7 +339,7 @@ def test_many_questions_of_one_subject_do_not_delay_anothers(tmp_path: Path) -> 
     run(main)
 
 
-def test_questions_are_bounded_and_one_subject_does_not_take_all_the_room(
+def test_requests_are_bounded_and_one_subject_does_not_take_all_the_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history_client, "REQUESTS_BYTES", 100 * history_client.REQUEST_BYTES)
@@ -353,7 +353,7 @@ def test_questions_are_bounded_and_one_subject_does_not_take_all_the_room(
                     room += 1
             assert 30 < room <= 50
             assert it.history.waiting == room
-            # One that has a place can ask another question, and one that leaves makes room.
+            # A client that waits can make another request, and one that leaves makes room.
             it.history.chunk(Client(1, "greedy"), "energy", at(1001))
             it.history.withdraw(Client(0, "greedy"), "energy")
             it.history.chunk(Client(1000, "greedy"), "energy", at(1000))
@@ -362,7 +362,7 @@ def test_questions_are_bounded_and_one_subject_does_not_take_all_the_room(
     run(main)
 
 
-def test_chunks_larger_than_the_cache_reach_everybody_who_waits_for_them(
+def test_chunks_larger_than_the_cache_reach_every_client_that_waits_for_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history_client, "CACHE_BYTES", 2500)
@@ -378,12 +378,12 @@ def test_chunks_larger_than_the_cache_reach_everybody_who_waits_for_them(
                 row = [chunk(begin + n, 3000) for n in range(4)]
                 it.answer(identity, read, pack_chunks(row))
             await it.until_arrived(8)
-            # Nothing more is asked before these were taken.
+            # Nothing more is requested before these have been taken.
             await it.quiet()
             assert it.history._size <= 8 * 3000
             for client in clients[:7]:
                 assert it.history.chunk(client, "energy", at(10 * client.number)) is not None
-            # One that left, or paused, keeps nothing here.
+            # For a client that left, or paused, nothing is kept.
             it.history.withdraw(clients[7], "energy")
             assert it.history._size == 0
             assert len(await it.asked(4)) == 4

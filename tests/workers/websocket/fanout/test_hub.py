@@ -1,4 +1,4 @@
-"""Requests that cannot be answered at once: topics that are not found yet, a log that is asked."""
+"""Subscribe requests that wait: for their topics, for the log, or for the rate limit."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ class FakeClient:
         self.gone = True
 
     def lagging(self, stream: str) -> None:
-        """Only for the log."""
+        """Only logged."""
 
     def skipped(self, stream: str, frames: int, by_choice: bool) -> None:
-        """Only for the log."""
+        """Only logged."""
 
 
 class ScriptedLog:
-    """In the place of the hub's HistoryClient: answers when the test says so."""
+    """A HistorySource that answers when the test says so."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[FindStart, Callable[[StartPoint | None], None]]] = []
@@ -129,7 +129,7 @@ def run(test: Callable[[Hub, ScriptedLog, FakeClient], Coroutine[Any, Any, None]
 
 
 async def turns(hub: Hub) -> None:
-    """Wait until there is nothing left to do."""
+    """Wait until no turn is to come."""
     while not hub.turns.idle:
         await asyncio.sleep(0)
 
@@ -169,8 +169,8 @@ def test_the_log_is_asked_what_the_ring_lacks_and_requests_stay_in_order() -> No
         found(hub, "a", "b")
         assert hub.subscribe(client, ask("a", "b", resume={"a": f"{EPOCH}-2"}))
         hub.subscribe(client, ask("b"))
-        ((query, done),) = log.asked
-        assert query == FindStart("a", EPOCH, after=at(2))
+        ((request, done),) = log.asked
+        assert request == FindStart("a", EPOCH, after=at(2))
         assert client.told == []
         done(StartPoint(at(3), at(3), Unrecovered.RETENTION, (1,)))
         first, second = client.told
@@ -192,7 +192,7 @@ def test_answer_for_a_client_that_has_left_is_dropped() -> None:
     run(test)
 
 
-def test_client_whose_question_has_no_answer_is_sent_away() -> None:
+def test_client_whose_history_request_has_no_answer_is_sent_away() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
         hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-2"}))
@@ -202,15 +202,15 @@ def test_client_whose_question_has_no_answer_is_sent_away() -> None:
     run(test)
 
 
-def test_question_is_asked_anew_when_the_topic_was_made_anew() -> None:
+def test_log_is_asked_again_when_the_topic_is_created_anew() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
         hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-2"}))
         hub.begin("a", at(3, epoch="beef"))
         hub.synced()
         assert log.forgotten == ["a"]
-        (query, done) = log.asked[1]
-        assert query == FindStart("a", "beef", after=at(0, epoch="beef"))
+        (request, done) = log.asked[1]
+        assert request == FindStart("a", "beef", after=at(0, epoch="beef"))
         done(StartPoint(at(1, epoch="beef"), at(1, epoch="beef"), Unrecovered.RETENTION, (1,)))
         (told,) = client.told
         assert told["a"].reason is Unrecovered.EPOCH_CHANGED
@@ -219,7 +219,7 @@ def test_question_is_asked_anew_when_the_topic_was_made_anew() -> None:
     run(test)
 
 
-def test_what_a_client_asks_takes_the_place_of_what_it_asked_before() -> None:
+def test_newer_request_replaces_the_older_one_for_the_same_streams() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         for offset in range(1000):
             hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-{offset}"}))
@@ -227,7 +227,7 @@ def test_what_a_client_asks_takes_the_place_of_what_it_asked_before() -> None:
         hub.subscribe(client, ask("a", "b", resume={"a": f"{EPOCH}-2"}))
         hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-3"}))
         found(hub, "b")
-        # Of the first two, `b` alone is left.
+        # Of the first two requests, only `b` is left.
         assert [list(told) for told in client.told] == [["a"], ["b"]]
         assert (client.told[0]["a"].position, len(log.asked)) == (f"{EPOCH}-999", 1)
         log.asked[0][1](StartPoint(at(3), at(3)))
@@ -236,7 +236,7 @@ def test_what_a_client_asks_takes_the_place_of_what_it_asked_before() -> None:
     run(test)
 
 
-def test_positions_of_requests_that_wait_are_bounded() -> None:
+def test_positions_of_pending_requests_are_bounded() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         hub.subscribe(client, ask("a", resume={"a": "0" * MAX_TEXT}))
         with pytest.raises(BadClientMessage, match="wait for their answers"):
@@ -248,7 +248,7 @@ def test_positions_of_requests_that_wait_are_bounded() -> None:
 
 
 @pytest.mark.parametrize("how", ["leave", "unsubscribe", "subscribe"])
-def test_question_is_withdrawn_from_the_log(how: str) -> None:
+def test_history_request_is_withdrawn(how: str) -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
         hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-2"}))
@@ -264,7 +264,7 @@ def test_question_is_withdrawn_from_the_log(how: str) -> None:
     run(test)
 
 
-def test_client_that_asks_on_and_on_is_asked_for_by_the_second_and_gets_its_last_answer(
+def test_client_that_keeps_asking_is_rate_limited_and_gets_its_last_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(requests, "SECONDS_PER_REQUEST", 0.05)
@@ -279,8 +279,8 @@ def test_client_that_asks_on_and_on_is_asked_for_by_the_second_and_gets_its_last
         assert len(log.asked) == requests.BURST_OF_REQUESTS
         while len(log.asked) == requests.BURST_OF_REQUESTS:
             await asyncio.sleep(0)
-        query, done = log.asked[-1]
-        assert query.after == at(4)
+        request, done = log.asked[-1]
+        assert request.after == at(4)
         done(StartPoint(at(4), at(0)))
         (told,) = client.told
         assert told["a"].recovered
@@ -288,7 +288,7 @@ def test_client_that_asks_on_and_on_is_asked_for_by_the_second_and_gets_its_last
     run(test)
 
 
-def test_live_stream_goes_on_beside_one_whose_question_waits_for_its_time() -> None:
+def test_live_stream_continues_beside_one_that_is_rate_limited() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a", "b")
         hub.subscribe(client, ask("b"))
@@ -304,7 +304,7 @@ def test_live_stream_goes_on_beside_one_whose_question_waits_for_its_time() -> N
     run(test)
 
 
-def test_question_that_waits_for_its_time_goes_with_its_client() -> None:
+def test_rate_limited_request_ends_with_its_client() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
         for offset in range(requests.BURST_OF_REQUESTS + 1):
@@ -316,7 +316,7 @@ def test_question_that_waits_for_its_time_goes_with_its_client() -> None:
     run(test)
 
 
-def test_client_is_sent_away_when_the_log_is_asked_for_too_much() -> None:
+def test_client_is_sent_away_when_the_history_queue_is_full() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
         log.full = True
@@ -327,14 +327,14 @@ def test_client_is_sent_away_when_the_log_is_asked_for_too_much() -> None:
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_plain_subscribe_that_waited_for_its_topic_gets_no_old_readings(compressed: bool) -> None:
+def test_plain_subscribe_that_waited_for_its_topic_gets_no_old_records(compressed: bool) -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         client.compressed = compressed
         hub.subscribe(client, ask("a"))
         hub.begin("a", at(0))
         for offset in range(60):
             hub.append("a", Entry(0, offset, 0, b"old"))
-        # What else the consumer has comes with its next answer; this one is early, too.
+        # The rest of what the consumer has comes later; this client is early, too.
         early = FakeClient(compressed)
         hub.subscribe(early, ask("a"))
         for offset in range(60, 90):
@@ -352,7 +352,7 @@ def test_plain_subscribe_that_waited_for_its_topic_gets_no_old_readings(compress
     run(test)
 
 
-def test_plain_subscribe_after_the_topic_was_made_anew_gets_no_old_readings() -> None:
+def test_plain_subscribe_after_the_topic_was_created_anew_gets_no_old_records() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
         here = FakeClient()
@@ -366,7 +366,7 @@ def test_plain_subscribe_after_the_topic_was_made_anew_gets_no_old_readings() ->
         hub.append("a", Entry(0, 3, 0, b"new"))
         await until(lambda: bool(client.frames))
         await turns(hub)
-        # To a client that had subscribed before, all of the new topic is news.
+        # To a client that had subscribed before, all records of the new topic are new.
         assert b"".join(here.frames).endswith(b"oldoldoldnew")
         assert [told["a"].position for told in client.told] == ["beef-3"]
         assert client.frames == [b"new"]
@@ -374,7 +374,7 @@ def test_plain_subscribe_after_the_topic_was_made_anew_gets_no_old_readings() ->
     run(test)
 
 
-def test_plain_subscribe_begins_behind_what_the_others_have_yet_to_get() -> None:
+def test_plain_subscribe_begins_after_what_the_others_have_yet_to_get() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
         here = FakeClient()
@@ -418,7 +418,7 @@ def test_frames_that_come_soon_after_a_fan_out_share_the_next_one() -> None:
 
 
 @pytest.mark.usefixtures("long_rests")
-def test_whoever_subscribes_does_not_wait_for_the_end_of_a_rest() -> None:
+def test_subscribing_does_not_wait_for_the_end_of_a_rest() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a", "b")
         hub.subscribe(client, ask("a", last=1))
@@ -467,7 +467,7 @@ def test_compressed_clients_follow_a_stream_into_its_new_rings() -> None:
         told, first = small.frames
         assert b"EPOCH_CHANGED" in told
         assert first == shrink(record)
-        # More was missed than the consumer has: the log is asked for what follows.
+        # The worker missed more than the consumer has: the log is asked for the rest.
         hub.begin("a", at(50, epoch="beef"))
         await turns(hub)
         assert log.wanted == [at(1, epoch="beef")]

@@ -1,4 +1,4 @@
-"""How soon clients may have the log asked again."""
+"""How soon a client may ask the log again."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def used_up(client: FakeClient, *streams: str, now: float) -> HistoryRateLimit:
     return limit
 
 
-def test_a_few_questions_are_asked_at_once_and_the_next_ones_by_the_second() -> None:
+def test_a_few_requests_are_free_and_the_next_ones_one_a_second() -> None:
     client = FakeClient()
     limit = used_up(client, "a", now=100.0)
     assert limit.ask(client, ["a"], 100.0) == pytest.approx(SECONDS_PER_REQUEST)
-    # What was not asked costs nothing.
+    # A refused request costs nothing.
     assert limit.ask(client, ["a"], 100.25) == pytest.approx(0.75 * SECONDS_PER_REQUEST)
     assert limit.ask(client, ["a"], 100.0 + SECONDS_PER_REQUEST) == 0
     assert limit.ask(client, ["a"], 100.0 + SECONDS_PER_REQUEST) > 0
 
 
-def test_streams_and_clients_have_a_pace_each() -> None:
+def test_each_stream_and_client_has_its_own_limit() -> None:
     client = FakeClient()
     limit = used_up(client, "a", now=100.0)
     assert limit.ask(client, ["b"], 100.0) == 0
@@ -39,7 +39,7 @@ def test_streams_and_clients_have_a_pace_each() -> None:
     assert limit.ask(client, ["b"], 100.0) == 0
 
 
-def test_nothing_is_saved_up_and_nothing_kept_of_a_client_that_left() -> None:
+def test_nothing_is_saved_up_and_nothing_is_kept_for_a_client_that_left() -> None:
     client = FakeClient()
     limit = used_up(client, "a", now=100.0)
     for _ in range(BURST_OF_REQUESTS):
