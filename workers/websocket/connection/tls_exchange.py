@@ -81,7 +81,7 @@ class TlsExchange(asyncio.BufferedProtocol):
         """asyncio: not called, since a pause ends the connection."""
 
     def close_if_idle(self) -> None:
-        """End it unless a request is incomplete."""
+        """End it if it is between two requests."""
         if self._exchange.idle and self._left is None:
             self._end()
 

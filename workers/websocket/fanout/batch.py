@@ -120,10 +120,10 @@ class Batch:
         return True
 
 
-def join(frames: Sequence[bytes], shrink: Shrinker | None) -> bytes:
+def join(frames: Sequence[bytes], compress: Shrinker | None) -> bytes:
     """Frames as one write."""
     # Compressed one by one, so that a client that catches up finds those that went out live.
-    return b"".join(map(shrink, frames) if shrink else frames)
+    return b"".join(map(compress, frames) if compress else frames)
 
 
 def _send(sink: Sink, data: bytes) -> None:

@@ -24,7 +24,7 @@ CATCH_UP_BYTES: Final = 64 * 1024
 # Writing this many bytes takes about as long as one small write.
 BYTES_PER_WRITE: Final = 4 * 1024
 # The same for bytes that are yet to be compressed.
-SHRUNK_BYTES_PER_WRITE: Final = 512
+COMPRESSED_BYTES_PER_WRITE: Final = 512
 
 
 class CatchUp:
@@ -35,15 +35,15 @@ class CatchUp:
         name: str,
         log: ChunkSource,
         row: Row,
-        shrink: Shrinker | None,
+        compress: Shrinker | None,
         go_live: Callable[[Subscription], None],
     ) -> None:
         self._name = name
         self._log = log
         self._row = row
-        self._shrink = shrink
+        self._compress = compress
         self._go_live = go_live
-        self._bytes_per_write = SHRUNK_BYTES_PER_WRITE if shrink else BYTES_PER_WRITE
+        self._bytes_per_write = COMPRESSED_BYTES_PER_WRITE if compress else BYTES_PER_WRITE
         self._catching: dict[FanoutClient, Subscription] = {}
         self._paused: dict[FanoutClient, Subscription] = {}
         # Those whose next chunk has been requested, by where it begins; and where that is.
@@ -155,7 +155,7 @@ class CatchUp:
         self._catching[client] = subscription
         if not chunk.data:
             return 0
-        data = self._shrink(chunk.data) if self._shrink else chunk.data
+        data = self._compress(chunk.data) if self._compress else chunk.data
         return self._deliver(client, data, chunk.frames, len(chunk.data))
 
     def _read_ring(self, subscription: Subscription, ring: Ring, boundary: int, now: float) -> int:
@@ -188,7 +188,7 @@ class CatchUp:
     def _write(self, client: FanoutClient, frames: Sequence[bytes]) -> int:
         if not frames:
             return 0
-        data = join(frames, self._shrink)
+        data = join(frames, self._compress)
         return self._deliver(client, data, len(frames), sum(map(len, frames)))
 
     def _deliver(self, client: FanoutClient, data: bytes, frames: int, size: int) -> int:

@@ -41,18 +41,18 @@ JOIN_BYTES: Final = 256 * 1024
 class Fanout:
     """One stream: its ring, and its subscriptions.
 
-    shrink: compresses the frames for its clients; None: they get them as they are.
+    compress: compresses the frames for its clients; None: they get them as they are.
     catch_up: the subscriptions that are not live.
     """
 
     def __init__(
-        self, name: str, ring: Ring, log: ChunkSource, row: Row, shrink: Shrinker | None = None
+        self, name: str, ring: Ring, log: ChunkSource, row: Row, compress: Shrinker | None = None
     ) -> None:
         self.name = name
         self.ring = ring
         self._row = row
-        self._shrink = shrink
-        self.catch_up = CatchUp(name, log, row, shrink, self._go_live)
+        self._compress = compress
+        self.catch_up = CatchUp(name, log, row, compress, self._go_live)
         self._sent = ring.end
         # The position of live clients: the ring may have dropped it by now.
         self._reached = ring.head
@@ -223,7 +223,7 @@ class Fanout:
         if self._crowd is None:
             self._crowd = Crowd(self._live)
         self._batch = Batch(
-            join([entry.frame for entry in entries], self._shrink),
+            join([entry.frame for entry in entries], self._compress),
             len(entries),
             end,
             from_offsets(ring.epoch, reached),

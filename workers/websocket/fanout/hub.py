@@ -33,7 +33,7 @@ from workers.websocket.fanout.subscription import FanoutClient
 from workers.websocket.fanout.turns import Turns
 
 # Compressed frames that are kept, with their originals: room for some thousand real records.
-SHRUNK_BYTES: Final = 8 * 1024 * 1024
+COMPRESSED_CACHE_BYTES: Final = 8 * 1024 * 1024
 
 _log = Log("hub")
 
@@ -63,7 +63,7 @@ class Hub:
         self._fanouts: dict[str, Fanout] = {}
         # Over the same rings, made for the first client of a stream that takes compressed frames.
         self._compressed: dict[str, Fanout] = {}
-        self._shrink = Shrinker(SHRUNK_BYTES)
+        self._compress = Shrinker(COMPRESSED_CACHE_BYTES)
         # Between the first and the last part of what the consumer hands over: old records come.
         self._syncing = False
         # In order; only the first one of each client is worked on.
@@ -212,7 +212,7 @@ class Hub:
         if not client.compressed:
             return plain
         if name not in self._compressed:
-            fanout = Fanout(name, plain.ring, self._log, self._row, self._shrink)
+            fanout = Fanout(name, plain.ring, self._log, self._row, self._compress)
             self._compressed[name] = fanout
             self.turns.fanouts.append(fanout)
         return self._compressed[name]
