@@ -136,8 +136,9 @@ class Listener:
             exchange.close_if_idle()
 
     def close(self) -> None:
-        """Accept no more, and close every connection that is not upgraded."""
+        """Close every connection that is not upgraded, and our descriptor of the socket."""
         self.stop()
+        self._listening.close()
         self._pending.close()
         self._lingering.close()
         for exchange in self._tls_exchanges:
