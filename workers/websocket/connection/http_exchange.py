@@ -5,6 +5,7 @@ httptools (llhttp) parses header fields; `energyws.protocol.http_request` has th
 
 from __future__ import annotations
 
+import re
 import time
 from enum import Enum, auto
 from typing import Final, NamedTuple, Protocol
@@ -19,6 +20,7 @@ from workers.websocket.connection.upgrade import Upgrade
 
 # A connection ends after this many; the client may open another.
 MAX_REQUESTS: Final = 100
+_EMPTY_LINES: Final = re.compile(rb"\A(?:\r\n)+")
 
 
 class Gate(Protocol):
@@ -80,8 +82,9 @@ class Exchange:
         self._data += data
         out = b""
         while True:
-            # RFC 9112 section 2.2: an empty line before a request is to be ignored.
-            data = self._data = self._data.removeprefix(b"\r\n")
+            # RFC 9112 section 2.2: empty lines before a request are to be ignored. All of them, or
+            # the answer would depend on how the network cuts them.
+            data = self._data = _EMPTY_LINES.sub(b"", self._data, count=1)
             try:
                 size = head_size(data)
                 if size is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from energyws.protocol.http_request import BadRequest, Request
@@ -54,6 +54,7 @@ def test_requests_are_answered_in_order_however_they_are_cut(count: int, cuts: l
     st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=10)), max_size=8).map(b"".join),
     st.lists(st.integers(0, 500), max_size=8),
 )
+@example(b"\r\n\r\n", [2])
 def test_any_bytes_have_the_same_answers_however_they_are_cut(data: bytes, cuts: list[int]) -> None:
     assert fed(data, cuts)[0] == fed(data, [])[0]
 
