@@ -56,8 +56,6 @@ def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
 
 
 class Worker:
-    """The parts of a worker, its start and its end."""
-
     def __init__(self, child: Runtime) -> None:
         settings = child.settings
         assert child.listen_fd is not None
@@ -125,7 +123,6 @@ class Worker:
         await self._leave()
 
     def close(self) -> None:
-        """Close every part."""
         for task in self._tasks:
             task.cancel()
         self._listener.close()

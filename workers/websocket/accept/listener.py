@@ -112,7 +112,6 @@ class Listener:
 
     @crash_on_error
     def start(self) -> None:
-        """Begin to accept."""
         self._listening.setblocking(False)
         self._serving = True
         self._paused = None

@@ -92,7 +92,6 @@ class PendingConnections(Generic[P]):
 
     @property
     def all(self) -> list[P]:
-        """The connections that wait."""
         return list(self._waiting.values())
 
     @property
@@ -133,7 +132,6 @@ class PendingConnections(Generic[P]):
             self._empty.set()
 
     def drop(self, pending: P) -> None:
-        """Close a connection."""
         self.release(pending)
         pending.connection.close()
 
@@ -142,7 +140,6 @@ class PendingConnections(Generic[P]):
         await self._empty.wait()
 
     def close(self) -> None:
-        """Close every connection that waits."""
         self._loop.remove_reader(self._epoll.fileno())
         if self._timer is not None:
             self._timer.cancel()

@@ -81,7 +81,6 @@ class KeyStore:
 
     @property
     def keys(self) -> Mapping[str, tuple[Key, ...]]:
-        """The keys in `known`."""
         return self.known.keys
 
     def adopt(self, settings: Auth) -> None:

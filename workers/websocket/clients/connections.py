@@ -111,7 +111,6 @@ class ConnectionRegistry:
         return len(self._connections)
 
     def join(self, connection: Connection) -> None:
-        """A client was admitted."""
         self._connections[connection] = None
         self.expires(connection)
         if (age := self._server.max_connection_age_seconds) is not None:
@@ -127,7 +126,6 @@ class ConnectionRegistry:
         self._closing[connection] = self._time
 
     def leave(self, connection: Closing) -> None:
-        """A connection is gone."""
         self._connections.pop(connection, None)  # type: ignore[call-overload]
         self._pinged.pop(connection, None)  # type: ignore[call-overload]
         self._closing.pop(connection, None)
@@ -172,7 +170,6 @@ class ConnectionRegistry:
             _send_away(connection)
 
     def close(self) -> None:
-        """Stop the clock."""
         self._timer.cancel()
 
     @crash_on_error

@@ -46,7 +46,6 @@ class RefusedClient(WSListener):
             framing.drop(transport)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
-        """picows: the connection has ended."""
         self._transport = None
         self._connections.leave(self)
 
@@ -60,6 +59,5 @@ class RefusedClient(WSListener):
         """picows: nothing more is to be written."""
 
     def abort(self) -> None:
-        """ConnectionRegistry: the closing handshake took too long."""
         if self._transport is not None:
             self._transport.disconnect(graceful=False)

@@ -167,7 +167,6 @@ class Session(WSListener):
 
     @property
     def subject(self) -> str:
-        """Hub: the subject of its token."""
         return self.principal.subject
 
     def write(self, data: bytes) -> None:
@@ -175,26 +174,21 @@ class Session(WSListener):
         self.sink.write_nocheck(data)
 
     def subscribed(self, streams: dict[str, Subscribed]) -> None:
-        """Hub: where the subscriptions begin."""
         self.write(messages.subscribed(streams))
         for name, told in streams.items():
             if told.recovered is not None:
                 session_log.resumed(self, name, told)
 
     def lagging(self, stream: str) -> None:
-        """Hub: it does not take frames as fast as they come."""
         session_log.lagging(self, stream)
 
     def skipped(self, stream: str, frames: int, by_choice: bool) -> None:
-        """Hub: this many frames are left out because it is too slow."""
         session_log.skipped(self, stream, frames, by_choice)
 
     def too_slow(self) -> None:
-        """Hub: it fell off the ring, and its subscription says to disconnect it then."""
         self.close(SLOW)
 
     def history_unavailable(self) -> None:
-        """Hub: the history that it requested cannot be read at present."""
         self.send_error(HISTORY_UNAVAILABLE)
         self.close(HISTORY_UNAVAILABLE.close or INTERNAL)
 
@@ -205,11 +199,9 @@ class Session(WSListener):
             self.write(_PING)
 
     def send_error(self, error: ErrorCode, detail: str = "") -> None:
-        """Send an `error`, or a `notice` where the code is one."""
         self.write(messages.error(error, detail))
 
     def reconnect(self, after_ms: int, close: Close) -> None:
-        """Ask the client to reconnect after this delay, and close."""
         if not self.closing:
             self.write(messages.reconnect(after_ms))
             self.close(close)

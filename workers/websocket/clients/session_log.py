@@ -7,25 +7,16 @@ them.
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from energyws.auth.verifier import Principal
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
 from energyws.protocol.messages import Subscribed
+from workers.websocket.clients.connections import Connection
 
 _log = Log("session")
 _limited = RateLimitedLog(_log, 1.0)
 
 
-class LoggedClient(Protocol):
-    """A session."""
-
-    id: int
-    principal: Principal
-
-
-def connected(client: LoggedClient, peer: str) -> None:
+def connected(client: Connection, peer: str) -> None:
     _log.info(
         "WebSocket client connected",
         client=client.id,
@@ -34,7 +25,7 @@ def connected(client: LoggedClient, peer: str) -> None:
     )
 
 
-def disconnected(client: LoggedClient, code: int, by: str) -> None:
+def disconnected(client: Connection, code: int, by: str) -> None:
     """by: the side that began the closing handshake, server or client."""
     _log.info(
         "WebSocket client disconnected",
@@ -45,11 +36,11 @@ def disconnected(client: LoggedClient, code: int, by: str) -> None:
     )
 
 
-def lagging(client: LoggedClient, stream: str) -> None:
+def lagging(client: Connection, stream: str) -> None:
     _limited.info("client lags", client=client.id, subject=client.principal.subject, stream=stream)
 
 
-def skipped(client: LoggedClient, stream: str, frames: int, by_choice: bool) -> None:
+def skipped(client: Connection, stream: str, frames: int, by_choice: bool) -> None:
     """by_choice: its subscription is on_lag `latest`."""
     write = _limited.info if by_choice else _limited.warning
     write(
@@ -62,7 +53,7 @@ def skipped(client: LoggedClient, stream: str, frames: int, by_choice: bool) -> 
     )
 
 
-def resumed(client: LoggedClient, stream: str, told: Subscribed) -> None:
+def resumed(client: Connection, stream: str, told: Subscribed) -> None:
     subject = client.principal.subject
     if told.reason is None:
         _limited.info(
@@ -84,13 +75,13 @@ def resumed(client: LoggedClient, stream: str, told: Subscribed) -> None:
         )
 
 
-def not_set_up(client: LoggedClient) -> None:
+def not_set_up(client: Connection) -> None:
     _limited.fault(
         "a connection could not be set up", client=client.id, subject=client.principal.subject
     )
 
 
-def not_handled(client: LoggedClient) -> None:
+def not_handled(client: Connection) -> None:
     _limited.fault(
         "a client's frame could not be handled",
         client=client.id,

@@ -1,8 +1,9 @@
 """A session's life as a table: from its 101 to the end of its connection.
 
-The table is docs/architecture.md's ("A session's life"). An event that it does not have in a state
-cannot happen there, and is an error; one that leads back to its own state has no effect. Messages
-in fragments and the rate limit are no part of a session's life: they hold in any state.
+docs/architecture.md has it, too ("A session's life"), with what each state means. An event that a
+state does not list cannot happen in it, and is an error; one that leads back to its own state has
+no effect. Messages in fragments and the rate limit are kept beside it: they are the same in any
+state.
 """
 
 from __future__ import annotations
@@ -12,13 +13,6 @@ from typing import Final
 
 
 class State(Enum):
-    """NEW: accepted by the gate, not upgraded yet.
-
-    GREETING: what it is told first is gathered, to be one write with the 101. OPEN: live. PAUSED:
-    the client does not read, so nothing is written to it and nothing is read from it. CLOSING: our
-    close frame is out. CLOSED: the connection is gone.
-    """
-
     NEW = "new"
     GREETING = "greeting"
     OPEN = "open"

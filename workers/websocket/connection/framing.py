@@ -107,13 +107,11 @@ class Framing(WSProtocol):  # type: ignore[misc]
             data = data[size:]
 
     def get_buffer(self, hint: int) -> memoryview:
-        """asyncio.BufferedProtocol: the buffer to read into."""
         if self._dropping:
             return _nowhere
         return cast(memoryview, WSProtocol.get_buffer(self, hint)[:READ_BYTES])
 
     def buffer_updated(self, size: int) -> None:
-        """asyncio.BufferedProtocol: bytes were read into the buffer."""
         transport = self.transport
         if transport.is_close_frame_sent:
             self._left -= size

@@ -49,16 +49,13 @@ class TlsExchange(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """asyncio: the TLS handshake is complete."""
         self._transport = cast(aiofastnet.Transport, transport)
         self._set_timeout(self._settings.handshake_timeout_seconds)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """asyncio: the buffer to read into."""
         return _buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """asyncio: bytes were read into the buffer."""
         if self._left is None:
             self._follow(self._exchange.take(bytes(_buffer[:nbytes])))
             return
@@ -70,7 +67,6 @@ class TlsExchange(asyncio.BufferedProtocol):
         """asyncio: the client sends no more, which ends a TLS connection."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """asyncio: it is gone."""
         self._leave()
 
     def pause_writing(self) -> None:
@@ -119,7 +115,6 @@ class TlsExchange(asyncio.BufferedProtocol):
         self._timer = asyncio.get_running_loop().call_later(seconds, self.abort)
 
     def abort(self) -> None:
-        """End it at once."""
         if self._transport is not None:
             self._transport.abort()
 

@@ -18,7 +18,8 @@ from energyws.stream.fair_queue import QueueFull
 from energyws.stream.recovery import resume_from
 from energyws.stream.ring import Cursor, Ring, TooSlow
 from workers.websocket.fanout.batch import join
-from workers.websocket.fanout.subscription import ChunkSource, FanoutClient, Subscription
+from workers.websocket.fanout.history_client import HistoryClient
+from workers.websocket.fanout.subscription import FanoutClient, Subscription
 
 CATCH_UP_BYTES: Final = 64 * 1024
 # Writing this many bytes takes about as long as one small write.
@@ -33,7 +34,7 @@ class CatchUp:
     def __init__(
         self,
         name: str,
-        log: ChunkSource,
+        log: HistoryClient,
         row: Row,
         compress: Shrinker | None,
         go_live: Callable[[Subscription], None],
@@ -63,7 +64,6 @@ class CatchUp:
         self._paused[subscription.client] = subscription
 
     def leave(self, client: FanoutClient) -> None:
-        """Forget a client."""
         position = self._awaited.pop(client, None)
         if position is not None:
             group = self._awaiting[position]

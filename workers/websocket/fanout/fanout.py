@@ -32,7 +32,8 @@ from energyws.stream.recovery import start_point
 from energyws.stream.ring import Cursor, Ring
 from workers.websocket.fanout.batch import Batch, Crowd, join
 from workers.websocket.fanout.catch_up import CatchUp
-from workers.websocket.fanout.subscription import ChunkSource, FanoutClient, Subscription
+from workers.websocket.fanout.history_client import HistoryClient
+from workers.websocket.fanout.subscription import FanoutClient, Subscription
 
 # Joining more into one write saves nothing more, and a paused client holds what it was given.
 JOIN_BYTES: Final = 256 * 1024
@@ -46,7 +47,7 @@ class Fanout:
     """
 
     def __init__(
-        self, name: str, ring: Ring, log: ChunkSource, row: Row, compress: Shrinker | None = None
+        self, name: str, ring: Ring, log: HistoryClient, row: Row, compress: Shrinker | None = None
     ) -> None:
         self.name = name
         self.ring = ring
@@ -100,7 +101,6 @@ class Fanout:
         return told
 
     def leave(self, client: FanoutClient) -> None:
-        """Forget a client."""
         if self._live.pop(client, None) is not None:
             self._crowd = None
             if self._batch is not None:
@@ -109,7 +109,6 @@ class Fanout:
             self.catch_up.leave(client)
 
     def pause_writing(self, client: FanoutClient) -> None:
-        """A client's transport is full."""
         subscription = self._live.pop(client, None)
         if subscription is not None:
             self._crowd = None
@@ -118,7 +117,6 @@ class Fanout:
             client.lagging(self.name)
 
     def resume_writing(self, client: FanoutClient) -> None:
-        """A client's transport has room again."""
         self.catch_up.resume_writing(client, self.ring, self.boundary)
 
     def work(self, writes: int, now: float) -> int:

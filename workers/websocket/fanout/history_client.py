@@ -189,7 +189,6 @@ class HistoryClient:
             self._drop(key)
 
     def close(self) -> None:
-        """Close the socket."""
         self._reader.close()
         self._dealer.close()
         self._context.term()

@@ -23,10 +23,10 @@ from energyws.stream.ring import Entry, Ring
 from workers.gauges import record_ring_depth
 from workers.runtime import crash_on_error
 from workers.websocket.fanout.fanout import Fanout
+from workers.websocket.fanout.history_client import HistoryClient
 from workers.websocket.fanout.requests import (
     MAX_TEXT,
     HistoryRateLimit,
-    HistorySource,
     PendingRequest,
 )
 from workers.websocket.fanout.subscription import FanoutClient
@@ -48,7 +48,7 @@ class Hub:
         self,
         streams: Iterable[str],
         history: History,
-        log: HistorySource,
+        log: HistoryClient,
         row: Row,
         on_synced: Callable[[], None],
     ) -> None:
@@ -79,7 +79,6 @@ class Hub:
             timer.cancel()
 
     def have(self) -> dict[str, Position | None]:
-        """The head of each stream's ring; None for a stream not found yet."""
         return {
             name: self._fanouts[name].ring.head if name in self._fanouts else None
             for name in self.streams
@@ -116,7 +115,6 @@ class Hub:
             self.turns.schedule()
 
     def append(self, stream: str, entry: Entry) -> None:
-        """The next frame; dropped if the ring has it already."""
         ring = self._fanouts[stream].ring
         if not ring.covers(entry.partition, entry.offset):
             now = time.monotonic()
@@ -125,13 +123,11 @@ class Hub:
             self.turns.schedule_after_rest(now)
 
     def advance(self, stream: str, head: Position) -> None:
-        """The stream was read up to `head`."""
         fanout = self._fanouts.get(stream)
         if fanout is not None and fanout.ring.epoch == head.epoch:
             fanout.ring.advance(head)
 
     def synced(self) -> None:
-        """The consumer has handed over everything that it had."""
         self._syncing = False
         for client in list(self._pending):
             self._proceed(client)
@@ -161,7 +157,6 @@ class Hub:
         self._proceed(client)
 
     def leave(self, client: FanoutClient) -> None:
-        """Forget a client."""
         for fanout in self.turns.fanouts:
             fanout.leave(client)
         self._rate_limit.forget(client)
@@ -172,12 +167,10 @@ class Hub:
                 self._log.withdraw(client, name)
 
     def pause_writing(self, client: FanoutClient) -> None:
-        """A client's transport is full."""
         for fanout in self.turns.fanouts:
             fanout.pause_writing(client)
 
     def resume_writing(self, client: FanoutClient) -> None:
-        """A client's transport has room again."""
         for fanout in self.turns.fanouts:
             fanout.resume_writing(client)
         self.turns.schedule()
@@ -196,13 +189,11 @@ class Hub:
             self.turns.schedule()
 
     def chunk_arrived(self, stream: str, position: Position) -> None:
-        """HistoryClient: the chunk after a position can be taken."""
         for fanout in self._all(stream):
             fanout.catch_up.arrived(position)
         self.turns.schedule()
 
     def chunk_failed(self, stream: str, position: Position) -> None:
-        """HistoryClient: the chunk after a position cannot be read."""
         for fanout in self._all(stream):
             fanout.catch_up.failed(position)
 
@@ -218,7 +209,6 @@ class Hub:
         return self._compressed[name]
 
     def _all(self, name: str) -> list[Fanout]:
-        """All fan-outs of a stream."""
         return [fanout for fanout in self.turns.fanouts if fanout.name == name]
 
     def _withdraw(self, client: FanoutClient, gone: set[str]) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from typing import Final
 
 from energyws.protocol.messages import Subscribe
 from energyws.protocol.position import MAX_TEXT_LENGTH
-from energyws.stream.history import FindStart, StartPoint
-from workers.websocket.fanout.history_client import ChunkListener, Done
-from workers.websocket.fanout.subscription import ChunkSource, FanoutClient
+from energyws.stream.history import StartPoint
+from workers.websocket.fanout.subscription import FanoutClient
 
 # The characters of positions that one client's pending requests may hold: twice the longest.
 MAX_TEXT: Final = 2 * MAX_TEXT_LENGTH
@@ -19,26 +18,6 @@ MAX_TEXT: Final = 2 * MAX_TEXT_LENGTH
 # client does so once a connection; an answer costs the consumer far more than a message.
 SECONDS_PER_REQUEST: Final = 1.0
 BURST_OF_REQUESTS: Final = 3
-
-
-class HistorySource(ChunkSource, Protocol):
-    """The log, as the hub uses it: a HistoryClient."""
-
-    @property
-    def waiting(self) -> int:
-        """The number of history requests that clients wait for, counted per client."""
-
-    def listen(self, listener: ChunkListener) -> None:
-        """Report chunks to this one."""
-
-    def find(self, requester: FanoutClient, request: FindStart, done: Done) -> None:
-        """Find where a replay can begin; raises QueueFull."""
-
-    def tick(self) -> None:
-        """To be called about once a second."""
-
-    def forget(self, stream: str) -> None:
-        """The stream has another epoch."""
 
 
 @dataclass(slots=True)
@@ -91,5 +70,4 @@ class HistoryRateLimit:
         return 0.0
 
     def forget(self, client: FanoutClient) -> None:
-        """The client has left."""
         self._until.pop(client, None)

@@ -1,12 +1,10 @@
-"""One client's interest in one stream, and what fan-out needs of the client and of the log."""
+"""One client's interest in one stream, and what fan-out needs of the client."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 from energyws.protocol.messages import OnLag, Subscribed
-from energyws.protocol.position import Position
-from energyws.stream.history import Chunk
 from energyws.stream.recovery import StartsAt
 from workers.websocket.fanout.batch import Sink
 
@@ -46,16 +44,6 @@ class FanoutClient(Protocol):
 
     def skipped(self, stream: str, frames: int, by_choice: bool) -> None:
         """It is too slow, so this many frames were left out; by_choice: on_lag is `latest`."""
-
-
-class ChunkSource(Protocol):
-    """The log, behind the ring."""
-
-    def chunk(self, requester: FanoutClient, stream: str, position: Position) -> Chunk | None:
-        """The chunk after a position; None: it has been requested. Raises QueueFull."""
-
-    def withdraw(self, requester: FanoutClient, stream: str) -> None:
-        """A client needs nothing more of a stream's log for now."""
 
 
 class Subscription:

@@ -41,7 +41,6 @@ class Turns:
         return not self._scheduled and self._rest is None
 
     def close(self) -> None:
-        """End a rest; nothing more is written."""
         if self._rest is not None:
             self._rest.cancel()
 
