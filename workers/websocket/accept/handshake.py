@@ -197,8 +197,8 @@ class Gate:
     def _speaks_http(self, request: Request) -> bool:
         if self.auth.reject == "auto":
             # Only browsers send an Origin. They hide an HTTP refusal from the page, as does every
-            # other implementation of their WebSocket interface (Node's sends no Origin); and only
-            # through that interface are the subprotocols the one place for a token.
+            # other implementation of their WebSocket interface (Node's sends no Origin). That
+            # interface has no other place for a token than the subprotocols.
             offered = _subprotocols(request)
             by_browser = any(name.startswith(_TOKEN_SUBPROTOCOL) for name in offered)
             return not by_browser and "Origin" not in request.headers

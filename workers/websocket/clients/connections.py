@@ -71,7 +71,7 @@ class Connection(Closing, Protocol):
         """Ask the client to reconnect after this delay, and close."""
 
 
-_Due = tuple[float, int, Connection]
+_Deadline = tuple[float, int, Connection]
 
 
 class ConnectionRegistry:
@@ -93,10 +93,10 @@ class ConnectionRegistry:
         self._closing: dict[Closing, float] = {}
         # Heaps of the tokens' expiries, with the id as a tie-breaker: those to be announced, and
         # those that have been. An entry costs one tuple; its numbers exist anyway.
-        self._expiring: list[_Due] = []
-        self._announced: list[_Due] = []
+        self._expiring: list[_Deadline] = []
+        self._announced: list[_Deadline] = []
         # The same, by the registry's own time, of the connections that have a maximum age.
-        self._aging: list[_Due] = []
+        self._aging: list[_Deadline] = []
         self._round: list[Connection] = []
         self._round_size = 0
         self._next_round = 0.0
@@ -205,7 +205,7 @@ class ConnectionRegistry:
             connection.send_error(TOKEN_EXPIRED)
             connection.close(TOKEN_EXPIRED_CLOSE)
 
-    def _due(self, entries: list[_Due], until: float) -> Iterator[_Due]:
+    def _due(self, entries: list[_Deadline], until: float) -> Iterator[_Deadline]:
         """Take out what is due; void entries are dropped."""
         while entries and entries[0][0] <= until:
             entry = heapq.heappop(entries)
@@ -214,7 +214,7 @@ class ConnectionRegistry:
             if connection in self._connections and connection.principal.expires_at == at:
                 yield entry
 
-    def _present(self, entries: list[_Due]) -> list[_Due]:
+    def _present(self, entries: list[_Deadline]) -> list[_Deadline]:
         left = [entry for entry in entries if entry[2] in self._connections]
         heapq.heapify(left)
         return left

@@ -62,7 +62,7 @@ _error_flag: Final = _ErrorFlag(logging.getLogger("picows.server"))
 
 
 class FrameListener(Protocol):
-    """What a Framing's WSListener is, too."""
+    """What Framing needs of its WSListener."""
 
     def failed(self) -> None:
         """picows found a violation, and has sent the close frame for it."""

@@ -33,60 +33,66 @@ class Recipient(Protocol):
         """Its transport."""
 
 
-class Crowd:
+class Recipients:
     """The clients that were live at one moment, and their transports, in the same order.
 
     send: writes bytes to one of the transports. Found once, since one listener's are of one type.
     """
 
-    __slots__ = ("_at", "_members", "send", "sinks")
+    __slots__ = ("_all", "_at", "send", "sinks")
 
-    def __init__(self, members: Iterable[Recipient]) -> None:
-        self._members = list(members)
+    def __init__(self, recipients: Iterable[Recipient]) -> None:
+        self._all = list(recipients)
         self._at: dict[Recipient, int] | None = None
-        self.sinks: list[Sink] = [member.sink for member in self._members]
+        self.sinks: list[Sink] = [each.sink for each in self._all]
         kinds = {type(sink) for sink in self.sinks}
         self.send: Callable[[Any, bytes], None] = _send
         if len(kinds) == 1:
             self.send = kinds.pop().write_nocheck
 
-    def find(self, member: Recipient) -> int | None:
+    def find(self, recipient: Recipient) -> int | None:
         """A client's index; None for one that came later."""
         if self._at is None:
-            self._at = {each: at for at, each in enumerate(self._members)}
-        return self._at.get(member)
+            self._at = {each: at for at, each in enumerate(self._all)}
+        return self._at.get(recipient)
 
 
 class Batch:
-    """`data`, which holds `frames` frames, for a crowd; the client at index `first` begins.
+    """`data`, which holds `frames` frames, for all recipients; the one at index `first` begins.
 
     end, reached: the index in the ring, and the position, of a client that has it. served: how many
     clients have had their turn.
     """
 
-    __slots__ = ("_crowd", "_first", "_vacant", "data", "end", "frames", "reached", "served")
+    __slots__ = ("_first", "_recipients", "_vacant", "data", "end", "frames", "reached", "served")
 
     def __init__(
-        self, data: bytes, frames: int, end: int, reached: Position, crowd: Crowd, first: int
+        self,
+        data: bytes,
+        frames: int,
+        end: int,
+        reached: Position,
+        recipients: Recipients,
+        first: int,
     ) -> None:
         self.data = data
         self.frames = frames
         self.end = end
         self.reached = reached
         self.served = 0
-        self._crowd = crowd
+        self._recipients = recipients
         self._first = first
         self._vacant: set[int] = set()
 
     @property
     def over(self) -> bool:
         """Whether every client has had its turn."""
-        return self.served == len(self._crowd.sinks)
+        return self.served == len(self._recipients.sinks)
 
     def send(self, most: int) -> int:
         """Serve the next clients, `most` at most; returns how many were written to."""
-        sinks, vacant = self._crowd.sinks, self._vacant
-        send, data = self._crowd.send, self.data
+        sinks, vacant = self._recipients.sinks, self._vacant
+        send, data = self._recipients.send, self.data
         count = min(most, len(sinks) - self.served)
         begin = (self._first + self.served) % len(sinks)
         # They count as served from here on: a transport that pauses during its write has taken it.
@@ -103,18 +109,18 @@ class Batch:
                 written += len(near)
         return written
 
-    def waits(self, member: Recipient) -> bool:
+    def waits(self, recipient: Recipient) -> bool:
         """Whether this client's turn is still to come."""
-        at = self._crowd.find(member)
+        at = self._recipients.find(recipient)
         if at is None or at in self._vacant:
             return False
-        return (at - self._first) % len(self._crowd.sinks) >= self.served
+        return (at - self._first) % len(self._recipients.sinks) >= self.served
 
-    def drop(self, member: Recipient) -> bool:
+    def drop(self, recipient: Recipient) -> bool:
         """Leave a client out; returns whether its turn was still to come."""
-        if not self.waits(member):
+        if not self.waits(recipient):
             return False
-        at = self._crowd.find(member)
+        at = self._recipients.find(recipient)
         assert at is not None
         self._vacant.add(at)
         return True

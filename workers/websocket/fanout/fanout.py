@@ -30,7 +30,7 @@ from energyws.protocol.position import from_offsets
 from energyws.stream.history import StartPoint
 from energyws.stream.recovery import start_point
 from energyws.stream.ring import Cursor, Ring
-from workers.websocket.fanout.batch import Batch, Crowd, join
+from workers.websocket.fanout.batch import Batch, Recipients, join
 from workers.websocket.fanout.catch_up import CatchUp
 from workers.websocket.fanout.history_client import HistoryClient
 from workers.websocket.fanout.subscription import FanoutClient, Subscription
@@ -65,7 +65,7 @@ class Fanout:
         self._full = False
         self._live: dict[FanoutClient, Subscription] = {}
         # The live clients; None once they have changed.
-        self._crowd: Crowd | None = None
+        self._recipients: Recipients | None = None
 
     @property
     def boundary(self) -> int:
@@ -102,7 +102,7 @@ class Fanout:
 
     def leave(self, client: FanoutClient) -> None:
         if self._live.pop(client, None) is not None:
-            self._crowd = None
+            self._recipients = None
             if self._batch is not None:
                 self._batch.drop(client)
         else:
@@ -111,7 +111,7 @@ class Fanout:
     def pause_writing(self, client: FanoutClient) -> None:
         subscription = self._live.pop(client, None)
         if subscription is not None:
-            self._crowd = None
+            self._recipients = None
             missed = self._batch is not None and self._batch.drop(client)
             self._fall_behind(subscription, missed)
             client.lagging(self.name)
@@ -172,7 +172,7 @@ class Fanout:
         self._batch = None
         self._sent = ring.end
         self._reached = ring.head
-        self._crowd = None
+        self._recipients = None
         self._live = {}
 
     def _fan_out(self, writes: int) -> int:
@@ -204,7 +204,7 @@ class Fanout:
                 subscription.cursor = self._reached
                 self.catch_up.add(subscription)
             self._live = {}
-            self._crowd = None
+            self._recipients = None
         if not self._live:
             self._sent = ring.end
             self._reached = ring.position_at(ring.end)
@@ -218,14 +218,14 @@ class Fanout:
         reached.extend([0] * (len(ring.head.offsets) - len(reached)))
         for entry in entries:
             reached[entry.partition] = entry.offset + 1
-        if self._crowd is None:
-            self._crowd = Crowd(self._live)
+        if self._recipients is None:
+            self._recipients = Recipients(self._live)
         self._batch = Batch(
             join([entry.frame for entry in entries], self._compress),
             len(entries),
             end,
             from_offsets(ring.epoch, reached),
-            self._crowd,
+            self._recipients,
             # So that no client is always the last one.
             random.randrange(len(self._live)),
         )
@@ -236,7 +236,7 @@ class Fanout:
         if subscription.client.writable:
             subscription.cursor = None
             self._live[subscription.client] = subscription
-            self._crowd = None
+            self._recipients = None
         else:
             self._fall_behind(subscription, missed=False)
 

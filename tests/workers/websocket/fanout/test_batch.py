@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from energyws.protocol.deflate import Shrinker, shrink
 from energyws.protocol.frame import TEXT, encode
 from energyws.protocol.position import from_offsets
-from workers.websocket.fanout.batch import SIDE_BY_SIDE, Batch, Crowd, join
+from workers.websocket.fanout.batch import SIDE_BY_SIDE, Batch, Recipients, join
 
 REACHED = from_offsets("abcd0123", [1])
 
@@ -36,7 +36,7 @@ class OtherClient(Client):
 
 
 def batch(clients: list[Client], first: int = 0) -> Batch:
-    return Batch(b"data", 1, 1, REACHED, Crowd(clients), first)
+    return Batch(b"data", 1, 1, REACHED, Recipients(clients), first)
 
 
 @given(
