@@ -108,7 +108,7 @@ class Session(WSListener):
         self._on(Event.UPGRADED)
         self._context.row.add(Field.CONNECTIONS)
         try:
-            self._greet(transport)
+            self._open(transport)
         except Exception:
             session_log.not_set_up(self)
             self.close(INTERNAL)
@@ -240,7 +240,7 @@ class Session(WSListener):
         """Follow the table; False: the event has no effect. Raises IllegalEvent."""
         before = self._state
         self._state = state = after(before, event)
-        self.writable = state is State.GREETING or state is State.OPEN
+        self.writable = state is State.OPENING or state is State.OPEN
         if state is State.CLOSING or state is State.CLOSED:
             # No data frame may follow the close frame (RFC 6455 section 5.5.1).
             self.sink = NOWHERE
@@ -264,7 +264,7 @@ class Session(WSListener):
         elif not self._within_rate():
             framing.drop(transport)
 
-    def _greet(self, transport: WSTransport) -> None:
+    def _open(self, transport: WSTransport) -> None:
         """Send the 101, and the answer to the request in its URL, in one write."""
         upgrade.forget(transport.request)
         under = cast(aiofastnet.Transport, transport.underlying_transport)
@@ -277,7 +277,7 @@ class Session(WSListener):
         finally:
             if not self.closing:
                 self.sink = under
-                self._on(Event.GREETED)
+                self._on(Event.OPENED)
                 # Last: it may pause us.
                 under.write(gathered.take())
 

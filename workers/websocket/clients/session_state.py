@@ -14,7 +14,7 @@ from typing import Final
 
 class State(Enum):
     NEW = "new"
-    GREETING = "greeting"
+    OPENING = "opening"
     OPEN = "open"
     PAUSED = "paused"
     CLOSING = "closing"
@@ -22,14 +22,14 @@ class State(Enum):
 
 
 class Event(Enum):
-    """UPGRADED: picows has the connection. GREETED: the first messages are complete.
+    """UPGRADED: picows has the connection. OPENED: the first messages are complete.
 
     PAUSE and RESUME: the transport's write buffer is above its limit, and below it again. CLOSE:
     either side begins the closing handshake. LOST: the connection has ended.
     """
 
     UPGRADED = "upgraded"
-    GREETED = "greeted"
+    OPENED = "opened"
     PAUSE = "pause"
     RESUME = "resume"
     CLOSE = "close"
@@ -41,9 +41,9 @@ class IllegalEvent(Exception):
 
 
 TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
-    State.NEW: {Event.UPGRADED: State.GREETING},
-    State.GREETING: {
-        Event.GREETED: State.OPEN,
+    State.NEW: {Event.UPGRADED: State.OPENING},
+    State.OPENING: {
+        Event.OPENED: State.OPEN,
         Event.CLOSE: State.CLOSING,
         Event.LOST: State.CLOSED,
     },

@@ -75,7 +75,7 @@ class FakeClient:
 
 
 class ScriptedLog:
-    """A HistorySource that answers when the test says so."""
+    """A history client that answers when the test says so."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[FindStart, Callable[[StartPoint | None], None]]] = []
