@@ -94,7 +94,7 @@ class Session(WSListener):
         # Exists while a message in fragments is incomplete, and once the client has compressed one.
         self._assembler: Assembler | None = None
         self._busy_until = -math.inf
-        # How it ends: without a closing handshake, unless there is one.
+        # The side and the code to report for its end: 1006 while no closing handshake has begun.
         self._by, self._code = "client", 1006
 
     @property
