@@ -6,7 +6,7 @@ WORKDIR /src
 COPY pyproject.toml setup.cfg README.md LICENSE ./
 COPY energyws energyws
 COPY workers workers
-# energyws/control has a link to it.
+# energyws/control/config has a link to it.
 COPY config/config.example.yaml config/
 # pip is of no use later, and would be one more thing to keep patched.
 RUN python3 -m venv /opt/energyws \

@@ -1,6 +1,6 @@
 """How many workers: by the cost of a delivery, and from what each count of them showed.
 
-`estimate` is the formula of docs/operations.md, for a load that nobody has tried yet; `advise` is
+`estimate` is the formula of docs/sizing.md, for a load that nobody has tried yet; `advise` is
 the rule of bench.tune, with its reasons. `disagreements` compares the two.
 
 A worker is one thread, so what it can take ends at one core; and the cores are shared by workers,

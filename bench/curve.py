@@ -29,7 +29,7 @@ from bench.crowds import Crowds, descriptor_limit, workers_needed
 from bench.delay import summary
 from bench.record import head
 from bench.service import Service, Writer, measured, report
-from energyws.control.host.cores import usable_cores
+from energyws.control.host.facts import usable_cores
 
 RECORD_BYTES: Final = 1024
 RATE: Final = 4.0

@@ -1,4 +1,4 @@
-"""The figures and plots of docs/performance.md and docs/operations.md, from bench/results.
+"""The figures and plots of docs/performance.md, docs/operations.md and docs/sizing.md.
 
     python -m bench.curve --out bench/results/curve.json     one of the measurements
     python -m bench.report                                   writes the pages anew
@@ -26,7 +26,9 @@ from bench.sections import RENDERERS
 from bench.sizing import DERIVED, contradictions
 
 ROOT: Final = Path(__file__).parent.parent
-PAGES: Final = (ROOT / "docs" / "performance.md", ROOT / "docs" / "operations.md")
+PAGES: Final = tuple(
+    ROOT / "docs" / f"{name}.md" for name in ("performance", "operations", "sizing")
+)
 RESULTS: Final = ROOT / "bench" / "results"
 PLOTS: Final = ROOT / "docs" / "performance"
 _PLACE: Final = re.compile(
@@ -128,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--check", action="store_true", help="write nothing")
-    parser.add_argument("--page", type=Path, action="append", help="default: both pages")
+    parser.add_argument("--page", type=Path, action="append", help="default: all three pages")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--plots", type=Path, default=PLOTS)
     options = parser.parse_args(arguments)

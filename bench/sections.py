@@ -1,7 +1,7 @@
-"""What a measurement's results become on the page: tables and plots, one function for each bench.
+"""Turn a measurement's results into tables and plots for the pages, one function per bench.
 
 Pure: the `results` of a file that `--out` wrote in, Markdown and SVG out. Figures are rounded here
-and nowhere typed.
+and typed nowhere.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _PEERS: Final = (
     "server",
     "deliveries/s",
     "µs per delivery",
-    "by energyws' worker",
-    "by worker and consumer",
+    "ratio to energyws' worker",
+    "ratio to worker and consumer",
     "p50, ms",
     "p99",
     "max",
     "p99 of energyws",
-    "RSS a connection, kB: idle",
+    "RSS per connection, kB: idle",
     "used",
     "lost",
 )
@@ -148,7 +148,7 @@ def delay(results: Results) -> Section:
                     ]
                 )
         titles = ["fetch settings", "records", "mean, ms", "p50", "p99", "max"]
-        titles += ["consumer, of a core", "the same at rest"]
+        titles += ["consumer, share of a core", "the same at rest"]
         name = {"kafka": "Apache Kafka", "embedded": "The embedded broker"}[broker]
         parts.append(f"{name}, {results['clients']} clients:\n\n{table(titles, rows)}")
     if results["ceiling"]:
@@ -167,7 +167,8 @@ def delay(results: Results) -> Section:
             ]
             for setting, row in results["ceiling"].items()
         ]
-        titles = ["fetch settings", "records/s", "MB/s", "consumer's CPU, µs a record", "of a core"]
+        titles = ["fetch settings", "records/s", "MB/s", "consumer's CPU, µs per record"]
+        titles.append("share of a core")
         first = next(iter(results["ceiling"].values()))
         parts.append(
             f"Catching up with {first['records']:,} records of {first['record_bytes']:,} B:\n\n"
@@ -198,7 +199,7 @@ def tune(results: Results) -> Section:
         told = f"No number of workers can be recommended: {advice['reason']}."
     else:
         told = f"`server.workers: {advice['workers']}`, because {advice['reason']}."
-    told += "".join(f"\n\nCareful: {warning}." for warning in advice["warnings"])
+    told += "".join(f"\n\nWarning: {warning}." for warning in advice["warnings"])
     head = f"{results['clients']:,} clients, {results['rate']:g} records a second:\n\n"
     plots = {"tune": ("Delay and CPU by the number of workers", picture(results["rows"]))}
     return Section(f"{head}{table(titles, rows)}\n{told}\n", plots)
@@ -238,8 +239,9 @@ def fanout(results: Results) -> Section:
                 figure(row["first_to_last_p50_ms"]),
             ]
         )
-    titles = ["", "clients", "bytes", "records/s", "worker, µs a delivery", "C loop, µs a send"]
-    titles += ["ratio", "deliveries a core-second", "consumer, µs a delivery"]
+    titles = ["", "clients", "bytes", "records/s", "worker, µs per delivery"]
+    titles += ["C loop, µs per send", "ratio", "deliveries per core-second"]
+    titles.append("consumer, µs per delivery")
     titles += ["p50, ms", "p99", "max", "first to last client, ms"]
     return Section(table(titles, rows))
 
@@ -257,10 +259,10 @@ def resume(results: Results) -> Section:
         for when in ("before", "meanwhile")
     ]
     head = (
-        f"{results['resuming']:,} clients take {results['records_each']:,} records each in "
-        f"{figure(results['seconds_until_all_have_them'])} s; "
-        f"{results['records_read_from_kafka']:,} records are read from Kafka for that. "
-        f"The delay of {results['live']:,} clients that stay live:\n\n"
+        f"{results['resuming']:,} clients replay {results['records_each']:,} records each in "
+        f"{figure(results['seconds_until_all_have_them'])} s, for which the service reads "
+        f"{results['records_read_from_kafka']:,} records from Kafka. "
+        f"Delay of {results['live']:,} clients that stay live:\n\n"
     )
     return Section(head + table(("", "p50, ms", "p99", "max"), rows))
 
@@ -282,7 +284,7 @@ def memory(results: Results) -> Section:
         if moment != "before"
     ]
     titles = ("", "moment", "RSS, kB", "PSS", "private dirty", "kernel: slabs", "kernel: TCP")
-    head = f"Per connection, of {results['clients']:,}:\n\n"
+    head = f"Per connection, with {results['clients']:,} of them:\n\n"
     return Section(head + table(titles, rows))
 
 
@@ -304,12 +306,12 @@ def metrics(results: Results) -> Section:
         for row in results["loads"]
     ]
     titles = ["clients", "bytes", "deliveries/s", "worker's CPU, with ÷ without", "all processes'"]
-    titles += ["worker with, µs a delivery", "without"]
+    titles += ["worker with, µs per delivery", "without"]
     asked = results["scrape"]
     costs = ", ".join(f"{name} {cost:.2f} ms" for name, cost in asked["scrape_cpu_ms"].items())
     tail = (
         f"\nOne scrape: {asked['scrape_bytes']:,} bytes in {figure(asked['scrape_ms'])} ms; "
-        f"CPU time beyond that at rest: {costs}.\n"
+        f"CPU time per scrape, beyond that at rest: {costs}.\n"
     )
     return Section(table(titles, rows) + tail)
 
@@ -328,9 +330,9 @@ def deflate(results: Results) -> Section:
                 runs.append(
                     [names[size], name, " to ".join(map(figure, (row[0], row[-1]))), "", ""]
                 )
-    titles = ["record", "", "µs per delivery", "bytes per delivery", "consumer, µs a record"]
-    costs = ["record", "message, bytes", "shared: µs", "bytes", "each its own: µs", "bytes"]
-    costs.append("KiB a client")
+    titles = ["record", "", "µs per delivery", "bytes per delivery", "consumer, µs per record"]
+    costs = ["record", "message, bytes", "shared: µs", "bytes", "one per client: µs", "bytes"]
+    costs.append("KiB per client")
     parts = [table(titles, runs), "One message, without a network:\n", table(costs, alone)]
     return Section("\n".join(parts))
 
@@ -353,7 +355,7 @@ def peers(results: Results) -> Section:
                 [
                     row["peer"],
                     f"{row['load']:,}"
-                    + ("" if reached else " (its most)")
+                    + ("" if reached else " (its maximum)")
                     + ("" if alone or row["kept_up"] else " (**late**)"),
                     figure(shown["us"]),
                     figure(ratio) + (" (**less**)" if ratio is not None and ratio < 1 else ""),
@@ -376,7 +378,7 @@ def peers(results: Results) -> Section:
 
 
 _STORMS: Final = {
-    "seen": "plain, tokens as before",
+    "seen": "plain, same tokens",
     "fresh": "plain, fresh tokens",
     "tls": "TLS, full handshakes",
     "tls_sessions": "TLS, sessions offered",
@@ -403,12 +405,12 @@ def storm(results: Results) -> Section:
         ]
         for variant, row in results["storms"].items()
     ]
-    titles = ["", "last 101, s", "last subscribed", "last caught up", "workers, µs a client"]
+    titles = ["", "last 101, s", "last subscribed", "last caught up", "workers, µs per client"]
     titles += ["generator", "refused", "gaps", "sessions resumed", "others' p99 before, ms"]
     titles.append("meanwhile")
     head = (
-        f"{clients:,} clients come back at once to {results['workers']} workers, each lacks "
-        f"{results['missed']} records; {results['live']:,} others stay live:\n\n"
+        f"{clients:,} clients reconnect at once to {results['workers']} workers, each "
+        f"{results['missed']} records behind; {results['live']:,} others stay live:\n\n"
     )
     return Section(head + table(titles, rows))
 

@@ -1,4 +1,4 @@
-"""What docs/operations.md says of sizes, derived from the results of several benches.
+"""What docs/sizing.md says of sizes, derived from the results of several benches.
 
 Pure: documents as bench.report finds them in, Markdown out. The formula is bench.advice's, memory
 and descriptors are those that the service reckons with when it warns at its start.

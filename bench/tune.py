@@ -38,7 +38,7 @@ from bench.observer import Observers
 from bench.plot import line_chart, stacked
 from bench.record import PARTITIONS, head, padded
 from bench.service import Service, Writer, measured, report
-from energyws.control.host.cores import usable_cores
+from energyws.control.host.facts import usable_cores
 
 OBSERVERS: Final = 10
 WARM_SECONDS: Final = 2.0

@@ -14,12 +14,12 @@ class EnergywsError(Exception):
     """Root of every error that energyws raises on purpose."""
 
 
-# What is at fault where a configuration cannot be used: itself, or a file that it names.
+# What is wrong when a configuration cannot be used: the configuration, or a file that it names.
 FaultKind = Literal["configuration", "certificate", "secret"]
 
 
 class ConfigError(EnergywsError):
-    """A configuration that cannot be run; `problems` holds every fault found, one line each."""
+    """A configuration that cannot be used; `problems` has every fault found, one line each."""
 
     def __init__(self, problems: list[str], faulty: FaultKind = "configuration") -> None:
         super().__init__("\n".join(problems))
@@ -28,14 +28,14 @@ class ConfigError(EnergywsError):
 
 
 class BootError(EnergywsError):
-    """A process that cannot start, and could not if it were started again."""
+    """A process that cannot start, and would fail again if it were restarted."""
 
 
 class ExitCode(IntEnum):
     """Process exit codes of the supervisor and of its children.
 
-    The supervisor never restarts a child that left with `CONFIG` or `BOOT`: what is wrong
-    would be wrong again (gunicorn's WORKER_BOOT_ERROR is the precedent).
+    The supervisor never restarts a child that left with `CONFIG` or `BOOT`: it would fail
+    again (gunicorn's WORKER_BOOT_ERROR is the precedent).
     """
 
     OK = 0
@@ -50,8 +50,8 @@ class ExitCode(IntEnum):
 class Close:
     """A WebSocket close (RFC 6455 section 7.4): its code, its reason and whether to come back.
 
-    `retry` is what a client should do: True, reconnect with backoff and resume; False, the same
-    attempt would fail again.
+    `retry` says what a client should do. True: reconnect with backoff and resume; False: stay away,
+    since the same attempt would fail again.
     """
 
     code: int
@@ -96,9 +96,9 @@ CLOSES: Final = (
 class ErrorCode:
     """One `code` of an `error` or `notice` message.
 
-    status: the HTTP status when the connection is refused with it, else 0.
-    close: the close that follows it, None where the connection is kept.
-    notice: sent as a `notice`, because it passes by itself or calls for no more than coming back.
+    status: the HTTP status of a refusal with this code; 0 if there is none.
+    close: the close that follows it; None if the connection stays open.
+    notice: sent as a `notice`, because it resolves itself, or the client only has to reconnect.
     Pages show an alarm at any `error`; a client without fault must not get one.
     """
 
@@ -193,7 +193,7 @@ ERROR_CODES: Final = (
     RATE_LIMITED,
 )
 
-# Why a token lets nobody in, as logs and metrics name it.
+# Why a token is refused, as logs and metrics name it.
 TokenReason = Literal[
     "missing",
     "malformed",
@@ -209,6 +209,6 @@ TokenReason = Literal[
     "keys_unavailable",
 ]
 
-# Which claim is wrong, where the reason is a claim. streams: the one that auth.streams_claim names;
+# Which claim is wrong, if the reason is `claims`. streams: the one that auth.streams_claim names;
 # scope: `scope` or `scp`.
 TokenClaim = Literal["sub", "exp", "nbf", "iat", "streams", "scope"]

@@ -1,7 +1,7 @@
-"""What every process is told: frozen dataclasses, units in the names, defaults in one place.
+"""The settings of every process: frozen dataclasses, units in the names, defaults in one place.
 
-Only the supervisor validates (energyws.control.config); children get the result through an
-inherited descriptor and rebuild it here without any validation library, which keeps them small.
+Only the supervisor validates them (energyws.control.config). Children read them from an inherited
+descriptor and rebuild them here without a validation library, which keeps them small.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 MAX_WORKERS: Final = 64
-# What every way of a record to a client holds: memory, bus, log, compression, our own clients.
+# The largest record that memory, bus, log, compression and the project's own clients can handle.
 MAX_RECORD_BYTES: Final = 16 * MIB
 # Read by pydantic off each class; a plain dict, so that this module does not import pydantic.
 _STRICT: Final = {"extra": "forbid", "allow_inf_nan": False}
@@ -30,7 +30,7 @@ _STRICT: Final = {"extra": "forbid", "allow_inf_nan": False}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kafka:
-    """Where records come from. `options` go to librdkafka as they are (TLS, SASL, tuning)."""
+    """The source of the records. `options` are passed to librdkafka (TLS, SASL, tuning)."""
 
     __pydantic_config__ = _STRICT
 
@@ -46,7 +46,7 @@ class Kafka:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """One stream that clients may subscribe to: one topic, all its partitions."""
+    """A stream that clients may subscribe to: all partitions of one topic."""
 
     __pydantic_config__ = _STRICT
 
@@ -65,12 +65,12 @@ class Tls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """The public listener and what one client may take of it. Port 0 picks a free port.
+    """The public listener, and the limits of one client. Port 0 picks a free port.
 
-    max_connections is for the whole service, over all workers. compression: permessage-deflate
-    with the clients that offer it. drain_delay_seconds: how long a service that is told to stop
-    goes on as before, but for saying that it is not ready. max_connection_age_seconds is when a
-    client is sent on, give or take a tenth.
+    max_connections: of the whole service, over all workers. compression: permessage-deflate with
+    clients that offer it. drain_delay_seconds: the time between a stop signal and the drain, in
+    which the service only reports that it is not ready. max_connection_age_seconds: the age, give
+    or take a tenth, at which a client is asked to reconnect.
     """
 
     __pydantic_config__ = _STRICT
@@ -98,7 +98,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issuer:
-    """One trusted issuer: tokens whose `iss` equals `issuer` are checked with its keys only."""
+    """A trusted issuer: tokens whose `iss` equals `issuer` are checked with its keys only."""
 
     __pydantic_config__ = _STRICT
 
@@ -109,14 +109,14 @@ class Issuer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Auth:
-    """Who may connect. JWKS (`issuers`, or `jwks_url` + `issuer`) wins over a secret beside it.
+    """Who may connect. With JWKS (`issuers`, or `jwks_url` + `issuer`) the secret is not used.
 
-    jwt_secret_file: where the secret is; it wins over jwt_secret, which has it once loaded.
-    jwt_secret_previous, jwt_secret_previous_file: the secret before it, whose tokens are good too;
+    jwt_secret_file: wins over jwt_secret, which has the file's secret once loaded.
+    jwt_secret_previous, jwt_secret_previous_file: the secret before it, whose tokens are valid too;
     empty: there is none.
-    streams_claim: the claim that lists the streams that a token allows. scope_prefix: what scopes
-    that name a stream begin with; None: scopes say nothing.
-    max_token_seconds: how long a connection may go on with one token.
+    streams_claim: the claim that lists the streams that a token allows. scope_prefix: the prefix of
+    scopes that name a stream; None: scopes allow nothing.
+    max_token_seconds: how long a connection may last with one token.
     """
 
     __pydantic_config__ = _STRICT
@@ -141,13 +141,13 @@ class Auth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """How far back clients can go: each process's memory of a stream, and beyond it Kafka itself.
+    """How far back clients can go: in the ring of each process, and beyond it in Kafka's log.
 
-    max_frames, max_bytes, max_age_seconds: the memory, whichever bound is met first.
-    warm: how many records of each partition are read back from Kafka at start.
-    max_messages, max_record_age_seconds: how many records, and how old ones, a client may ask back.
-    max_concurrent: requests to Kafka's log that one worker has under way.
-    bytes_per_second: how much of the log is handed to the workers, all of them together.
+    max_frames, max_bytes, max_age_seconds: the bounds of a ring, whichever is reached first.
+    warm: the number of records per partition that are read from Kafka at start.
+    max_messages, max_record_age_seconds: the number and age of records that a client may request.
+    max_concurrent: history requests of one worker that are under way at the same time.
+    bytes_per_second: the rate at which the log is sent to the workers, over all workers.
     """
 
     __pydantic_config__ = _STRICT
@@ -166,8 +166,8 @@ class History:
 class Bus:
     """The ZeroMQ link between the consumer and its workers (ipc, a fresh directory per run).
 
-    high_watermark_frames bounds what waits for one slow worker; beyond it the publisher drops and
-    the worker fetches what it missed (zguide chapter 5, Clone pattern).
+    high_watermark_frames: the queue for one slow worker; beyond it the publisher drops frames, and
+    the worker requests them from the consumer (zguide chapter 5, Clone pattern).
     """
 
     __pydantic_config__ = _STRICT
@@ -180,9 +180,9 @@ class Bus:
 class Supervision:
     """When a child counts as hung, and when its crashes count as a loop.
 
-    hang_seconds: no heartbeat and no CPU time for so long: killed.
-    starved_seconds: no heartbeat for so long although it does burn CPU time: killed.
-    rebalance_seconds: so often workers with more than their share of clients shed some.
+    hang_seconds: a child is killed after this time without a heartbeat and without CPU time.
+    starved_seconds: a child is killed after this time without a heartbeat, busy or not.
+    rebalance_seconds: how often workers with more than their share of clients shed some.
     """
 
     __pydantic_config__ = _STRICT
@@ -199,7 +199,8 @@ class Supervision:
 class Admin:
     """The operators' HTTP port (/live, /ready, /workers). Port 0 picks a free port.
 
-    token: what whoever changes something (POST) must show; beyond loopback nobody can without it.
+    token: required of requests that change something (POST); without a token they are accepted
+    on loopback only.
     """
 
     __pydantic_config__ = _STRICT
@@ -211,7 +212,7 @@ class Admin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logging:
-    """How much is logged, and in which form."""
+    """The level and the format of the log."""
 
     __pydantic_config__ = _STRICT
 
@@ -242,7 +243,7 @@ def dumps(settings: Settings) -> bytes:
 
 
 def loads(data: bytes) -> Settings:
-    """The inverse of `dumps`. Trusts its input: only the supervisor writes it."""
+    """The inverse of `dumps`, without validation: only the supervisor writes it."""
     settings = _build(Settings, json.loads(data))
     assert isinstance(settings, Settings)
     return settings
@@ -258,6 +259,6 @@ def _build(kind: Any, value: Any) -> Any:
     if isinstance(value, dict):
         if get_origin(kind) is dict:
             return {key: _build(get_args(kind)[1], each) for key, each in value.items()}
-        # `Tls | None`: the only unions with a dataclass in them are optional ones.
+        # `Tls | None`: a union with a dataclass is always an optional one.
         return _build(get_args(kind)[0], value)
     return value

@@ -1,4 +1,4 @@
-"""Which energyws this is."""
+"""The installed version."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def installed() -> str:
-    """The version of the package; reads its metadata from disk."""
+    """The version in the package's metadata, which is read from disk."""
     try:
         return version("energyws")
     except PackageNotFoundError:

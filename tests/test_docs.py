@@ -28,9 +28,18 @@ from tests.control.documents import Child, document
 
 ROOT = Path(__file__).parent.parent
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+SIZING = (ROOT / "docs" / "sizing.md").read_text()
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
 TOKENS = (ROOT / "docs" / "tokens.md").read_text()
 METRICS = (ROOT / "docs" / "metrics.md").read_text()
+INDEX = ROOT / "docs" / "README.md"
+MEASURED = ("performance", "reliability")
+MARKED = r"<!-- ([a-z_ ]+): begin -->\n(.*?)<!-- \1: end -->"
+LINKED = [
+    *sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]),
+    *(ROOT / directory / "README.md" for directory in ("bench", "config")),
+]
 METRICS_TABLES = (
     "## Service",
     "## Clients",
@@ -57,7 +66,7 @@ def test_reasons_are_documented(reason: Unrecovered) -> None:
 
 
 def test_exit_codes_are_documented() -> None:
-    rows = table((ROOT / "docs" / "architecture.md").read_text(), "## Processes")
+    rows = table((ROOT / "docs" / "architecture.md").read_text(), "## Exit codes")
     assert [int(code) for code, _ in rows] == [code.value for code in ExitCode]
 
 
@@ -68,10 +77,10 @@ def test_reload_table_says_what_a_changed_key_takes() -> None:
             what
             for what, words in (
                 (Takes.NOTHING, "at once"),
-                (Takes.ALL, "a new consumer and new workers"),
-                (Takes.CONSUMER, "a new consumer"),
-                (Takes.WORKERS, "new workers"),
-                (Takes.RESTART, "a restart"),
+                (Takes.ALL, "with a new consumer and new workers"),
+                (Takes.CONSUMER, "with a new consumer"),
+                (Takes.WORKERS, "with new workers"),
+                (Takes.RESTART, "after a restart"),
             )
             if effect.startswith(words)
         ]
@@ -169,9 +178,10 @@ def test_tokens_allow_the_streams_that_the_page_says() -> None:
         assert streams(json.loads(token.strip("`")), settings) == allowed[says]
 
 
-def test_metrics_of_the_operators_page_exist() -> None:
+def test_metrics_of_the_operators_pages_exist() -> None:
     known = exposed()
-    named = re.findall(r"\b(energyws_[a-z_]+)(?:\{([a-z]+)=)?", OPERATIONS)
+    pages = OPERATIONS + SIZING + RUNBOOK
+    named = re.findall(r"\b(energyws_[a-z_]+)(?:\{([a-z]+)=)?", pages)
     assert len(named) > 20
     assert [name for name, _ in named if name not in known] == []
     assert [name for name, label in named if label and label not in known[name]] == []
@@ -187,7 +197,10 @@ def keys_of(kind: Any, prefix: str = "") -> Iterator[str]:
                 yield from keys_of(inner, f"{prefix}{each.name}.")
 
 
-@pytest.mark.parametrize(("page", "least"), [("operations", 20), ("tokens", 10)])
+@pytest.mark.parametrize(
+    ("page", "least"),
+    [("operations", 20), ("sizing", 5), ("runbook", 20), ("tokens", 10)],
+)
 def test_configuration_keys_of_the_pages_exist(page: str, least: int) -> None:
     known = set(keys_of(Settings))
     sections = "|".join(each.name for each in fields(Settings))
@@ -206,19 +219,45 @@ def test_every_shortage_that_is_warned_of_is_documented() -> None:
         tcp_wmem=(1, 1, 1),
         memory_bytes=1,
     )
-    rows = table(OPERATIONS, "## Limits of machine and container")
+    rows = table(SIZING, "## Limits of machine and container")
     found = shortages(Settings(kafka=Kafka(brokers="b")), 2, poor)
-    assert {f"`{doubt.event}`" for doubt in found} == {warning for _, warning, _ in rows}
+    assert {f"`{shortage.event}`" for shortage in found} == {warning for _, warning, _ in rows}
 
 
 def test_every_reason_not_to_be_ready_is_in_the_runbook() -> None:
-    rows = table(OPERATIONS, "### Not ready")
+    rows = table(RUNBOOK, "## Not ready")
     assert {name for names, *_ in rows for name in re.findall(r"`([^`]+)`", names)} == {*REASONS}
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def links(page: Path) -> list[str]:
+    return re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+
+
+def test_index_has_every_page() -> None:
+    found = {(ROOT / "docs" / link.partition("#")[0]).resolve() for link in links(INDEX)}
+    assert {*(ROOT / "docs").rglob("*.md")} - found == {INDEX}
+
+
+def test_numbers_of_the_readme_are_measured() -> None:
+    readme = (ROOT / "README.md").read_text()
+    pages = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in MEASURED)
+    blocks = [block for _, block in re.findall(MARKED, pages, re.DOTALL)]
+    rows = table(readme, "## Three numbers")
+    assert len(rows) == 3
+    for result, command in rows:
+        (block,) = [each for each in blocks if f"    {command.split('`')[1]}\n" in each]
+        numbers = re.findall(r"(?<!\w)\d+(?:[,.]\d+)*", result)
+        assert [each for each in numbers if not re.search(rf"\b{re.escape(each)}\b", block)] == []
+    ratios = re.findall(r"`?(\w+)`? (?:needs )?([\d.]+) times", table(readme, "## Why")[-1][-1])
+    assert len(ratios) == 2
+    for server, ratio in ratios:
+        row = rf"^\| {server.lower()} \| 40,000 \|.*\| {re.escape(ratio)} \|"
+        assert re.search(row, pages, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+    for target in links(page):
         path, _, anchor = target.partition("#")
         if "://" in target:
             continue

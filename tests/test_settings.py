@@ -16,7 +16,7 @@ SECRET = "canary-of-more-than-thirty-two-bytes"
 
 
 def values_of(kind: Any) -> st.SearchStrategy[Any]:
-    """Every field of a dataclass filled in; `st.from_type` leaves those with a default alone."""
+    """Values for every field of a dataclass; `st.from_type` skips those with a default."""
     if is_dataclass(kind) and isinstance(kind, type):
         hints = get_type_hints(kind, include_extras=True)
         return st.builds(kind, **{each.name: values_of(hints[each.name]) for each in fields(kind)})
@@ -32,8 +32,7 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
     return st.from_type(kind)
 
 
-# What runs beside it, by the ports that its own documents give: the brokers and what belongs to
-# them, what watches them, and what a smart home has.
+# Programs that may run on the same machine, and their documented default ports.
 NEIGHBOURS = {
     "Kafka": {9091, 9092, 9093, 9094, 19092, 29092},
     "ZooKeeper": {2181, 2888, 3888},
@@ -52,19 +51,19 @@ NEIGHBOURS = {
 
 
 @pytest.mark.parametrize("name", NEIGHBOURS)
-def test_default_admin_port_is_nobody_elses(name: str) -> None:
+def test_default_admin_port_is_no_other_programs_default(name: str) -> None:
     assert Admin().port not in NEIGHBOURS[name]
-    # Nor one that the kernel gives to outgoing connections (ip_local_port_range), nor root's.
+    # Nor an ephemeral port (ip_local_port_range), nor a privileged one.
     assert 1024 <= Admin().port < 32768
 
 
 @settings(deadline=None)
 @given(values_of(Settings))
-def test_settings_survive_the_way_to_a_child(settings: Settings) -> None:
+def test_settings_survive_serialization(settings: Settings) -> None:
     assert loads(dumps(settings)) == settings
 
 
-def test_nested_parts_come_back_as_what_they_were() -> None:
+def test_nested_values_keep_their_types() -> None:
     settings = Settings(
         kafka=Kafka(brokers="b:9092", options={"a": True, "b": 1, "c": 1.5, "d": "1"}),
         streams={"energy": Stream(topic="t")},

@@ -1,4 +1,4 @@
-"""What a process tells on the board of the memory that it keeps of its streams."""
+"""Gauges on the board that consumer and workers share: how much their rings hold."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from energyws.stream.ring import Ring
 
 
 def record_ring_depth(row: Row, rings: Collection[Ring]) -> None:
-    """How much the rings hold, and from when on."""
+    """Write how much these rings hold together, and the timestamp of their oldest frame."""
     row[Field.RING_FRAMES] = sum(map(len, rings))
     row[Field.RING_BYTES] = sum(ring.bytes for ring in rings)
     oldest = [ring.oldest_ms for ring in rings if ring.oldest_ms]

@@ -1,8 +1,8 @@
-"""Whether children could use these settings: tried here, before any of them is given them.
+"""Checks whether children could use these settings, before any child gets them.
 
-A process of its own, as `nginx -t` is one: what checks secrets and what reads Kafka is in the
-children only, and would nearly double the supervisor's memory. The verdict goes to standard output,
-as JSON: a list of what is at fault and why (energyws.errors.Faulty), empty if all is well.
+It is a process of its own, as `nginx -t` is: only children load the code that checks secrets and
+reads Kafka, which would nearly double the supervisor's memory. It writes JSON to standard output: a
+list of pairs (energyws.errors.FaultKind, text), empty if the settings can be used.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from workers.runtime import read_settings
 
 
 def faults(settings: Settings) -> Iterator[tuple[FaultKind, str]]:
-    """What is at fault, and why; no broker is waited for."""
-    trials: tuple[tuple[FaultKind, Callable[[], object]], ...] = (
+    """What is at fault, and why; does not wait for a broker."""
+    checks: tuple[tuple[FaultKind, Callable[[], object]], ...] = (
         ("secret", lambda: Verifier(settings.auth)),
         ("configuration", lambda: open_consumer(live_settings(settings.kafka)).close()),
     )
-    for faulty, attempt in trials:
+    for kind, check in checks:
         try:
-            attempt()
+            check()
         except BootError as error:
-            yield faulty, str(error)
+            yield kind, str(error)
 
 
 if __name__ == "__main__":
-    # The verdict is all that it says; a traceback is not logged, but printed.
+    # Standard output is for the faults alone; Python prints a traceback to standard error.
     logging.disable()
     parser = argparse.ArgumentParser(description="Started by the supervisor, not by hand.")
     parser.add_argument("--settings-fd", type=int, required=True)

@@ -1,7 +1,7 @@
-"""The shell of every child process: what the supervisor hands over, and what it expects.
+"""What every child process has in common: its start, its heartbeat, and control messages.
 
-Everything here runs in the child. It is told by descriptors, not by the environment or its
-arguments, which others can read: the settings hold secrets.
+Settings come through a descriptor, not through the environment or the arguments, which other users
+can read: they hold secrets.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from energyws.errors import BootError, ExitCode
 from energyws.logs import events, rate_limit
 from energyws.process.board import Board, Field, Row, State
 from energyws.process.control_messages import (
-    Adopt,
     ControlMessage,
-    Leave,
     Shed,
+    ShutDown,
     ShutdownMode,
-    Write,
+    UseLog,
+    UseSettings,
     unpack,
 )
 from energyws.process.counters import LOOP_DELAY
@@ -51,13 +51,13 @@ _limited = rate_limit.RateLimitedLog(_log, 10.0)
 
 @dataclass(slots=True)
 class Runtime:
-    """What a child process has been given, and what it is told while it runs.
+    """What a child process got at its start, and how it reacts to control messages.
 
-    drain: set once it is to leave, by the supervisor or by a SIGTERM; departure says how, and may
-    become more urgent afterwards: on_departure is told each time. on_shed gets how many clients to
-    send away. on_adopt gets new settings, before `settings` has them; it raises BootError for what
-    cannot be used, and then the old ones stay. successor: another process does this one's work
-    until it is ready.
+    drain: set when the child must leave, by a control message or a SIGTERM. shutdown_mode: how to
+    leave; it may become more urgent later, and on_shutdown is called each time. on_shed is called
+    with the number of clients to send away. on_settings is called with new settings, before
+    `settings` has them; if it raises BootError, the old settings stay. successor: until this
+    process is ready, another one does its work.
     """
 
     settings: Settings
@@ -69,41 +69,41 @@ class Runtime:
     listen_fd: int | None
     successor: bool = False
     drain: asyncio.Event = field(default_factory=asyncio.Event)
-    departure: ShutdownMode | None = None
-    on_departure: Callable[[ShutdownMode], None] = field(default=lambda how: None)
+    shutdown_mode: ShutdownMode | None = None
+    on_shutdown: Callable[[ShutdownMode], None] = field(default=lambda mode: None)
     on_shed: Callable[[int], None] = field(default=lambda count: None)
-    on_adopt: Callable[[Settings], None] = field(default=lambda settings: None)
+    on_settings: Callable[[Settings], None] = field(default=lambda settings: None)
 
     def ready(self) -> None:
-        """Tell the supervisor that this process does its work; once more is fine."""
+        """Show the supervisor that this process serves; may be called again."""
         if self.row[Field.STATE] == State.STARTING:
             self.row[Field.STATE] = State.READY
             _log.info("ready")
 
-    def depart(self, how: ShutdownMode) -> None:
-        """Be told to leave; what was more urgent before stays so."""
-        if self.departure is None or _URGENCY.index(how) > _URGENCY.index(self.departure):
-            self.departure = how
+    def shut_down(self, mode: ShutdownMode) -> None:
+        """Begin to leave, unless the child leaves already in this or a more urgent mode."""
+        if self.shutdown_mode is None or _URGENCY.index(mode) > _URGENCY.index(self.shutdown_mode):
+            self.shutdown_mode = mode
             self.row[Field.STATE] = State.DRAINING
-            self.on_departure(how)
+            self.on_shutdown(mode)
             self.drain.set()
 
-    def obey(self, order: ControlMessage) -> None:
-        """Do what the supervisor says."""
-        match order:
-            case Leave(how):
-                self.depart(how)
+    def obey(self, message: ControlMessage) -> None:
+        """Do what the supervisor asks."""
+        match message:
+            case ShutDown(mode):
+                self.shut_down(mode)
             case Shed(count):
                 self.on_shed(count)
-            case Adopt(settings):
-                self._adopt(settings)
-            case Write(form):
-                events.adjust(form, self.name)
-                self.settings = replace(self.settings, log=form)
+            case UseSettings(settings):
+                self._use_settings(settings)
+            case UseLog(log):
+                events.adjust(log, self.name)
+                self.settings = replace(self.settings, log=log)
 
-    def _adopt(self, settings: Settings) -> None:
+    def _use_settings(self, settings: Settings) -> None:
         try:
-            self.on_adopt(settings)
+            self.on_settings(settings)
         except BootError as error:
             self.row.add(Field.RELOADS_REFUSED)
             _log.error("reload refused: going on as before", reason=error)
@@ -116,14 +116,14 @@ class Runtime:
 def run(
     main: Callable[[Runtime], Awaitable[None]], arguments: Sequence[str] | None = None
 ) -> NoReturn:
-    """Be a child process: run `main` until it returns, and exit with an ExitCode.
+    """Run `main` in this child process until it returns, and exit with an ExitCode.
 
-    A BootError in `main` ends it with BOOT, and the supervisor gives up; any other exception with
-    FAILURE, and the supervisor tries again.
+    A BootError in `main` exits with BOOT, upon which the supervisor ends the service; any other
+    exception with FAILURE, upon which the supervisor starts the child again.
     """
     options = _parser().parse_args(arguments)
     _end_with(options.parent)
-    # SIGABRT, by which the supervisor asks a child that hangs where it stands, and crashes in C.
+    # For SIGABRT, which the supervisor sends to a child that hangs, and for crashes in C.
     faulthandler.enable(options.stacks_fd)
     settings = read_settings(options.settings_fd)
     events.configure(settings.log, options.name)
@@ -133,7 +133,7 @@ def run(
     row[Field.STATE] = State.STARTING
 
     async def supervised() -> None:
-        child = Runtime(
+        runtime = Runtime(
             settings,
             board,
             row,
@@ -143,8 +143,8 @@ def run(
             options.listen_fd,
             options.successor,
         )
-        _watch(child, socket.socket(fileno=options.orders_fd))
-        await main(child)
+        _attach(runtime, socket.socket(fileno=options.control_fd))
+        await main(runtime)
 
     try:
         uvloop.run(supervised())
@@ -163,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--row", type=int, required=True)
     parser.add_argument("--board-fd", type=int, required=True)
     parser.add_argument("--settings-fd", type=int, required=True)
-    parser.add_argument("--orders-fd", type=int, required=True)
+    parser.add_argument("--control-fd", type=int, required=True)
     parser.add_argument("--stacks-fd", type=int, required=True)
     parser.add_argument("--bus", type=Path, required=True)
     parser.add_argument("--parent", type=int, required=True)
@@ -177,23 +177,22 @@ def _end_with(parent: int) -> None:
     """Have the kernel kill this process when its supervisor dies (prctl(2))."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    # Nothing is sent for a parent that had died before.
+    # The kernel sends no signal if the parent has died before this call.
     if os.getppid() != parent:
         sys.exit(ExitCode.ORPHANED)
 
 
 def read_settings(descriptor: int) -> Settings:
-    """What the supervisor has written into that file; closes it."""
+    """The settings in the supervisor's file; closes the descriptor."""
     with open(descriptor, "rb") as file:
         file.seek(0)
         return loads(file.read())
 
 
 def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """What goes wrong in callbacks: one line and no traceback, since clients can cause it.
+    """Log an exception in a callback in one line, without a traceback: clients can cause it.
 
-    A TLS handshake that fails is reported here too, by aiofastnet, with a traceback that cannot
-    even be printed.
+    aiofastnet also reports TLS handshakes that fail here, with a traceback that cannot be printed.
     """
     error = context.get("exception")
     _limited.error(
@@ -204,25 +203,26 @@ def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     )
 
 
-def _watch(child: Runtime, orders: socket.socket) -> None:
+def _attach(runtime: Runtime, control: socket.socket) -> None:
+    """Let the loop receive control messages and signals, and beat."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_report)
-    orders.setblocking(False)
-    loop.add_reader(orders.fileno(), _on_orders, child, orders)
-    loop.add_signal_handler(signal.SIGTERM, _on_terminate, child)
-    loop.add_signal_handler(signal.SIGQUIT, _leave_now)
-    # Ctrl-C, or a terminal that is closed, reaches the whole group; what it means is the
-    # supervisor's decision.
+    control.setblocking(False)
+    loop.add_reader(control.fileno(), _on_control_message, runtime, control)
+    loop.add_signal_handler(signal.SIGTERM, _on_terminate, runtime)
+    loop.add_signal_handler(signal.SIGQUIT, _exit_now)
+    # Ctrl-C, or a terminal that is closed, signals the whole process group: only the supervisor
+    # reacts to it.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
         signal.signal(number, signal.SIG_IGN)
 
     @crash_on_error
     def beat(due: float) -> None:
         now = time.monotonic()
-        child.row.add(Field.BEAT)
+        runtime.row.add(Field.BEAT)
         late = max(0.0, now - due)
-        child.row[Field.LOOP_DELAY_US] = int(late * 1e6)
-        LOOP_DELAY.observe(child.row, late)
+        runtime.row[Field.LOOP_DELAY_US] = int(late * 1e6)
+        LOOP_DELAY.observe(runtime.row, late)
         rate_limit.flush_suppressed()
         loop.call_later(BEAT_SECONDS, beat, now + BEAT_SECONDS)
 
@@ -230,11 +230,11 @@ def _watch(child: Runtime, orders: socket.socket) -> None:
 
 
 def crash_on_error(callback: Callable[_Parameters, None]) -> Callable[_Parameters, None]:
-    """For what is called by a loop or a thread: an exception in it ends the process.
+    """Decorator of a loop's callback or a thread's function: an exception ends the child.
 
-    A callback that the event loop calls again and again, or the whole of a thread. An event loop
-    reports the exception and goes on, deaf, blind or over a gap, and a thread ends unseen; a
-    successor starts in order. `crash_on_error_task` is the same for coroutines.
+    Otherwise an event loop logs the exception and carries on without that callback, or with records
+    missing, and a thread ends unnoticed; a new process starts clean. `crash_on_error_task` does the
+    same for coroutines.
     """
 
     @functools.wraps(callback)
@@ -248,7 +248,7 @@ def crash_on_error(callback: Callable[_Parameters, None]) -> Callable[_Parameter
 
 
 def crash_on_error_task(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """A task that ends the process when it ends with an exception; the caller holds it."""
+    """A task whose exception ends the process; the caller must keep a reference to it."""
 
     async def guarded() -> None:
         try:
@@ -264,31 +264,31 @@ def _fail() -> NoReturn:
         _log.exception("failed")
         logging.shutdown()
     finally:
-        # Without memory even that may fail.
+        # Logging may fail too, for instance for want of memory.
         os._exit(ExitCode.FAILURE)
 
 
 @crash_on_error
-def _on_orders(child: Runtime, orders: socket.socket) -> None:
+def _on_control_message(runtime: Runtime, control: socket.socket) -> None:
     try:
-        data = orders.recv(_DATAGRAM_BYTES)
+        data = control.recv(_DATAGRAM_BYTES)
     except (BlockingIOError, InterruptedError):
         return
     if not data:
-        # The second line of defence, should the parent-death signal be lost: the other end is
-        # closed by the kernel, whatever happens to the supervisor.
+        # In case the parent-death signal was lost: however the supervisor ends, the kernel closes
+        # its end.
         os._exit(ExitCode.ORPHANED)
-    child.obey(unpack(data))
+    runtime.obey(unpack(data))
 
 
 @crash_on_error
-def _on_terminate(child: Runtime) -> None:
-    # Whoever asks a second time means at once; but the supervisor's order is no second time: a
-    # process manager may have sent this signal to every process of the service.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _leave_now)
-    child.depart(ShutdownMode.RETIRE)
+def _on_terminate(runtime: Runtime) -> None:
+    # A second SIGTERM ends the child at once. A SIGTERM after the supervisor's control message does
+    # not: a process manager may have sent it to every process of the service.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _exit_now)
+    runtime.shut_down(ShutdownMode.RETIRE)
 
 
-def _leave_now() -> NoReturn:
+def _exit_now() -> NoReturn:
     logging.shutdown()
     os._exit(ExitCode.OK)

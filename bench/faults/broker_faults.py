@@ -53,8 +53,8 @@ def _embedded(world: World) -> EmbeddedHandle:
 @fault(
     number=6,
     name="broker-down-at-start",
-    title="broker away while the service starts",
-    expected="the service waits for it, not ready; clients come and resume once it is back",
+    title="broker unreachable while the service starts",
+    expected="the service waits, not ready; clients connect and resume once the broker is back",
     bound_seconds=45,
 )
 def broker_down_at_start(world: World, rng: random.Random) -> None:
@@ -74,7 +74,7 @@ def broker_down_at_start(world: World, rng: random.Random) -> None:
     number=7,
     name="broker-down",
     title="broker killed under traffic, back after 1 to 4 s (a real Kafka: as soon as it starts)",
-    expected="clients stay connected; what was written meanwhile comes once it is back",
+    expected="clients stay connected; records written meanwhile arrive once it is back",
     bound_seconds=45,
 )
 def broker_down(world: World, rng: random.Random) -> None:
@@ -90,7 +90,7 @@ def broker_down(world: World, rng: random.Random) -> None:
     number=7,
     name="broker-unreachable",
     title="broker unreachable for a minute: no answer, no FIN",
-    expected="clients stay connected; not ready meanwhile; then everything comes",
+    expected="clients stay connected; the service is not ready meanwhile; then everything arrives",
     brokers=_EMBEDDED,
     bound_seconds=60,
 )
@@ -110,8 +110,8 @@ def broker_unreachable(world: World, rng: random.Random) -> None:
 @fault(
     number=7,
     name="broker-restart",
-    title="broker restarted in order (SIGTERM)",
-    expected="clients stay connected; what was written meanwhile comes once it is back",
+    title="broker restarted cleanly (SIGTERM)",
+    expected="clients stay connected; records written meanwhile arrive once it is back",
     brokers=_KAFKA,
     bound_seconds=45,
 )
@@ -125,8 +125,8 @@ def broker_restart(world: World, rng: random.Random) -> None:
 @fault(
     number=8,
     name="broker-flapping",
-    title="broker away and back every 0.2 s, for some 3 s",
-    expected="clients stay connected and get everything; a few lines of log, no descriptor leaks",
+    title="broker goes away and comes back every 0.2 s, for some 3 s",
+    expected="clients stay connected and get everything; a few log lines, no descriptor leak",
     brokers=_EMBEDDED,
     bound_seconds=45,
 )
@@ -145,7 +145,7 @@ def broker_flapping(world: World, rng: random.Random) -> None:
     number=9,
     name="log-lost",
     title="broker back without its records (embedded: another topic id; Kafka: the same one)",
-    expected="clients are told EPOCH_CHANGED, once, and get everything of the new log",
+    expected="clients get EPOCH_CHANGED once, then everything in the new log",
     losses=_ANEW,
     own_broker=True,
     bound_seconds=60,
@@ -162,8 +162,8 @@ def log_lost(world: World, rng: random.Random) -> None:
 @fault(
     number=10,
     name="topic-recreated",
-    title="topic deleted, made again and grown",
-    expected="clients are told EPOCH_CHANGED, once, and get everything of the new topic",
+    title="topic deleted, created again and grown",
+    expected="clients get EPOCH_CHANGED once, then everything in the new topic",
     losses=_ANEW,
     bound_seconds=60,
 )
@@ -187,7 +187,7 @@ def topic_recreated(world: World, rng: random.Random) -> None:
     number=11,
     name="partition-added",
     title="a partition added to the topic",
-    expected="it is read from its start; positions grow by one; clients resume with old ones",
+    expected="it is read from its start; positions grow by one offset; old positions still resume",
     brokers=_KAFKA,
     own_broker=True,
 )
@@ -234,8 +234,8 @@ def leader_change(world: World, rng: random.Random) -> None:
 @fault(
     number=13,
     name="retention-while-away",
-    title="the service is away, more is written, and retention passes the clients' positions",
-    expected="recovered: false, RETENTION, with exactly what is missing; then all that remains",
+    title="the service is down, more is written, and retention passes the clients' positions",
+    expected="recovered: false, RETENTION and the exact number missing; then all that remains",
     losses=_TRIMMED,
 )
 def retention_while_away(world: World, rng: random.Random) -> None:
@@ -254,8 +254,8 @@ def retention_while_away(world: World, rng: random.Random) -> None:
 @fault(
     number=14,
     name="retention-in-replay",
-    title="retention passes the place where clients are in a long replay",
-    expected="`lagged` with RETENTION where the records were; then all that remains",
+    title="retention passes the position of clients in a long replay",
+    expected="`lagged` with RETENTION in the records' place; then all that remains",
     losses=_TRIMMED,
     config={"history": {"max_frames": 60, "warm": 10, "bytes_per_second": 512 * 1024}},
     clients=40,
@@ -277,8 +277,8 @@ def retention_in_replay(world: World, rng: random.Random) -> None:
 @fault(
     number=15,
     name="poison",
-    title="bad records amid good ones: empty, null, no JSON, no object, NUL, too big, header bombs",
-    expected="they are counted and skipped; every good one comes; nobody reconnects",
+    title="bad records amid good: empty, null, not JSON, not an object, NUL, too big, header bombs",
+    expected="they are counted and skipped; every good one arrives; no client reconnects",
     config={"kafka": {"max_record_bytes": 65_536}},
 )
 def poison(world: World, rng: random.Random) -> None:
@@ -314,7 +314,7 @@ def poison(world: World, rng: random.Random) -> None:
     number=29,
     name="client-cut-off",
     title="a client's network goes silent: no FIN, no answer",
-    expected="it is given up after ping and pong timeouts; the others notice nothing",
+    expected="it is disconnected after the ping and pong timeouts; the others notice nothing",
     config={"server": {"ping_interval_seconds": 1, "pong_timeout_seconds": 1}},
 )
 def client_cut_off(world: World, rng: random.Random) -> None:
@@ -339,8 +339,8 @@ def client_cut_off(world: World, rng: random.Random) -> None:
 @fault(
     number=32,
     name="keys-unavailable",
-    title="the issuer's keys cannot be had while a worker is replaced and all clients come back",
-    expected="the other worker's keys still do; the new one says 503 until it has keys; all resume",
+    title="the issuer's keys are unavailable while a worker is replaced and all clients reconnect",
+    expected="the other worker keeps its keys; the new one says 503 until it has keys; all resume",
     issuer=True,
     config={"auth": {"jwks_refresh_seconds": 1.0}},
     bound_seconds=45,

@@ -24,7 +24,7 @@ _OVERFLOW: Final = 600
     number=16,
     name="hwm-overflow",
     title="a worker stopped while more is published than the bus holds (watermark 10)",
-    expected="the worker finds the gap and fetches what it missed; nobody reconnects",
+    expected="the worker notices the gap and fetches what it missed; no client reconnects",
     config={"bus": {"high_watermark_frames": 10}},
     record_bytes=2000,
     clients=40,
@@ -55,8 +55,8 @@ def hwm_overflow(world: World, rng: random.Random) -> None:
 @fault(
     number=17,
     name="slow-joiner",
-    title="a worker killed over and over while it starts, under traffic",
-    expected="whoever it lets in has everything: it accepts nobody before it has caught up",
+    title="a worker killed repeatedly while it starts, under traffic",
+    expected="it accepts no client before it has caught up, so every client gets everything",
     rate=100,
     clients=60,
 )
@@ -72,8 +72,8 @@ def slow_joiner(world: World, rng: random.Random) -> None:
 @fault(
     number=18,
     name="stale-publisher",
-    title="a second service on the same topic, group and directory for buses",
-    expected="every service has a bus of its own: nobody gets anything from the other",
+    title="a second service with the same topic, group and bus directory",
+    expected="each service has its own bus; no client gets frames of the other one",
 )
 def stale_publisher(world: World, rng: random.Random) -> None:
     connects = connects_of(world)
@@ -98,8 +98,8 @@ def stale_publisher(world: World, rng: random.Random) -> None:
 @fault(
     number=18,
     name="bus-stolen",
-    title="a stranger binds the bus's own socket (ipc lets it), and publishes another run's frames",
-    expected="the consumer notices, and is replaced with a bus that workers can find",
+    title="another process binds the bus's socket (as ipc allows) and publishes other frames",
+    expected="the consumer notices and is replaced, with a bus that workers can find",
     bound_seconds=15,
 )
 def bus_stolen(world: World, rng: random.Random) -> None:
@@ -128,8 +128,8 @@ def bus_stolen(world: World, rng: random.Random) -> None:
 @fault(
     number=33,
     name="bus-removed",
-    title="the bus's directory removed under way, then a worker killed",
-    expected="the consumer notices and is replaced with a bus that workers can find",
+    title="the bus's directory removed while the service runs, then a worker killed",
+    expected="the consumer notices and is replaced, with a bus that workers can find",
     bound_seconds=15,
 )
 def bus_removed(world: World, rng: random.Random) -> None:

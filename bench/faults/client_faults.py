@@ -25,8 +25,8 @@ def _connections(world: World) -> int:
 @fault(
     number=28,
     name="half-closed",
-    title="clients shut down their sending half and go on reading",
-    expected="the service ends these connections; nobody else notices",
+    title="clients shut down their sending side and keep reading",
+    expected="the service ends these connections; no other client notices",
 )
 def half_closed(world: World, rng: random.Random) -> None:
     connects, before = connects_of(world), _connections(world)
@@ -44,7 +44,7 @@ def half_closed(world: World, rng: random.Random) -> None:
     number=30,
     name="reset-storm",
     title="300 clients connect and reset at once, at every stage of the handshake",
-    expected="nothing is left of them; nobody else notices",
+    expected="they leave nothing behind; no other client notices",
 )
 def reset_storm(world: World, rng: random.Random) -> None:
     connects, before = connects_of(world), _connections(world)
@@ -70,8 +70,8 @@ def reset_storm(world: World, rng: random.Random) -> None:
 @fault(
     number=31,
     name="live-edge",
-    title="half of the clients break off and resume, three times, under 100 records a second",
-    expected="the replay ends exactly where what is live begins",
+    title="half of the clients disconnect and resume, three times, at 100 records a second",
+    expected="the replay ends exactly where live delivery begins",
     rate=100,
     clients=60,
 )
@@ -84,8 +84,8 @@ def live_edge(world: World, rng: random.Random) -> None:
 @fault(
     number=4,
     name="full-accept-queue",
-    title="a worker stopped, and more clients waiting than its queue takes (backlog 8)",
-    expected="who waits is served when it goes on; its own clients get everything",
+    title="a worker stopped, with more clients connecting than its accept queue holds (backlog 8)",
+    expected="waiting clients are served once it continues; its own clients get everything",
     config={"server": {"backlog": 8}},
 )
 def full_accept_queue(world: World, rng: random.Random) -> None:
@@ -110,8 +110,8 @@ def full_accept_queue(world: World, rng: random.Random) -> None:
 @fault(
     number=28,
     name="never-reading",
-    title="20 clients subscribe, and read nothing, while much is written",
-    expected="they cost a bounded amount of memory; nobody else notices",
+    title="20 clients subscribe and read nothing, while many records are written",
+    expected="they cost a bounded amount of memory; no other client notices",
     record_bytes=4_000,
     clients=30,
 )

@@ -42,8 +42,8 @@ def _set_clock(world: World, seconds: int) -> None:
 @fault(
     number=19,
     name="clock-jump",
-    title="the wall clock of the whole service jumps an hour ahead or back, and back again",
-    expected="timers do not follow it: nobody is killed, nobody reconnects, nothing stops",
+    title="the wall clock of the whole service jumps an hour ahead or back, then returns",
+    expected="timers are not affected: no process is killed, no client reconnects, nothing stops",
     environment={
         "LD_PRELOAD": str(_libfaketime()),
         "FAKETIME": "+0",
@@ -70,8 +70,8 @@ def clock_jump(world: World, rng: random.Random) -> None:
 @fault(
     number=20,
     name="no-descriptors",
-    title="a worker may open no more than three further descriptors, and many connect",
-    expected="its clients notice nothing; it waits calmly, and serves again once there is room",
+    title="a worker may open only three more descriptors, and many clients connect",
+    expected="its clients notice nothing; it waits without spinning, and accepts again once it can",
 )
 def no_descriptors(world: World, rng: random.Random) -> None:
     connects = connects_of(world)
@@ -97,8 +97,8 @@ def no_descriptors(world: World, rng: random.Random) -> None:
 @fault(
     number=21,
     name="no-memory",
-    title="a worker or the consumer may take no more memory (RLIMIT_AS) while there is much to do",
-    expected="it goes on, or ends and is replaced; whoever loses a connection resumes",
+    title="a worker or the consumer may allocate no more memory (RLIMIT_AS) under load",
+    expected="it continues, or ends and is replaced; clients that lose their connection resume",
     tracebacks=True,
     record_bytes=20_000,
     clients=40,
@@ -135,7 +135,7 @@ def _busy(processes: int) -> Iterator[None]:
     number=22,
     name="no-processor",
     title="four busy processes per core for two seconds",
-    expected="all is slower; nobody is killed, nobody loses the connection",
+    expected="everything is slower; no process is killed, no client loses its connection",
 )
 def no_processor(world: World, rng: random.Random) -> None:
     connects = connects_of(world)
@@ -150,8 +150,8 @@ def no_processor(world: World, rng: random.Random) -> None:
 @fault(
     number=23,
     name="log-blocked",
-    title="nobody reads the log's pipe, which is full, while a worker is killed",
-    expected="the service goes on; lines are dropped and counted",
+    title="the log goes to a full pipe that is not read, and a worker is killed",
+    expected="the service continues; log lines are dropped and counted",
     bound_seconds=15,
 )
 def log_blocked(world: World, rng: random.Random) -> None:
@@ -169,7 +169,7 @@ def log_blocked(world: World, rng: random.Random) -> None:
     number=23,
     name="log-full",
     title="the log's disk is full (/dev/full), and a worker is killed",
-    expected="the service starts and goes on, without a log",
+    expected="the service starts and continues, without a log",
 )
 def log_full(world: World, rng: random.Random) -> None:
     world.service.stop()

@@ -59,8 +59,8 @@ def _at_once(world: World, rng: random.Random, others: list[Callable[[], object]
 @fault(
     number=24,
     name="operators",
-    title="scaled, rebalanced, rolled and reloaded in any order, one on top of the other",
-    expected="whoever comes is let in, clients resume, and every order is carried out",
+    title="scaled, rebalanced, rolled and reloaded in any order, overlapping",
+    expected="every new connection is accepted, clients resume, and every command is carried out",
     config={"server": {"drain_seconds": 1}},
 )
 def operators(world: World, rng: random.Random) -> None:
@@ -73,7 +73,7 @@ def operators(world: World, rng: random.Random) -> None:
     number=24,
     name="operators-and-crashes",
     title="the same, and processes are killed in between (SIGKILL, SIGTERM)",
-    expected="clients resume, and every order is carried out",
+    expected="clients resume, and every command is carried out",
     config={"server": {"drain_seconds": 1}},
 )
 def operators_and_crashes(world: World, rng: random.Random) -> None:

@@ -34,7 +34,7 @@ def connects_of(world: World) -> int:
     number=1,
     name="consumer-kill",
     title="consumer killed (SIGKILL)",
-    expected="clients stay connected; a new consumer reads back, workers take what they lack",
+    expected="clients stay connected; a new consumer reads back, workers fetch what they missed",
 )
 def consumer_kill(world: World, rng: random.Random) -> None:
     connects = connects_of(world)
@@ -46,7 +46,7 @@ def consumer_kill(world: World, rng: random.Random) -> None:
 @fault(
     number=2,
     name="consumer-hang",
-    title="consumer stopped for good (SIGSTOP)",
+    title="consumer stopped and never continued (SIGSTOP)",
     expected="the supervisor kills and replaces it after hang_seconds; clients stay connected",
     config=_WATCHFUL,
 )
@@ -63,7 +63,7 @@ def consumer_hang(world: World, rng: random.Random) -> None:
     number=2,
     name="consumer-pause",
     title="consumer stopped for up to 0.8 s (SIGSTOP, SIGCONT)",
-    expected="it goes on where it stood; nobody is killed, nobody reconnects",
+    expected="it continues where it stopped; no process is killed, no client reconnects",
 )
 def consumer_pause(world: World, rng: random.Random) -> None:
     connects = connects_of(world)
@@ -90,7 +90,7 @@ def worker_kill(world: World, rng: random.Random) -> None:
     number=3,
     name="all-kill",
     title="consumer and all workers killed at once (SIGKILL)",
-    expected="the supervisor starts them again; all clients reconnect and resume",
+    expected="the supervisor restarts them; all clients reconnect and resume",
 )
 def all_kill(world: World, rng: random.Random) -> None:
     children = list(world.service.children().values())
@@ -105,7 +105,7 @@ def all_kill(world: World, rng: random.Random) -> None:
 @fault(
     number=4,
     name="worker-hang",
-    title="one worker stopped for good (SIGSTOP)",
+    title="one worker stopped and never continued (SIGSTOP)",
     expected="it is killed after hang_seconds; the other worker's clients notice nothing",
     config=_WATCHFUL,
 )
@@ -127,7 +127,7 @@ def worker_hang(world: World, rng: random.Random) -> None:
     number=4,
     name="worker-pause",
     title="one worker stopped for up to 0.8 s (SIGSTOP, SIGCONT)",
-    expected="it goes on where it stood; nobody is killed, nobody reconnects",
+    expected="it continues where it stopped; no process is killed, no client reconnects",
 )
 def worker_pause(world: World, rng: random.Random) -> None:
     connects = connects_of(world)

@@ -20,8 +20,8 @@ _REPLAYED: Final = 2_000
 @fault(
     number=24,
     name="rolling-restart",
-    title="every worker told to go (SIGTERM), one after the other, while clients come and go",
-    expected="its clients are sent away with `reconnect` and resume; no connection fails",
+    title="every worker terminated in turn (SIGTERM), while clients come and go",
+    expected="its clients get `reconnect` and resume; no connection attempt fails",
 )
 def rolling_restart(world: World, rng: random.Random) -> None:
     workers = world.workers
@@ -45,7 +45,7 @@ def rolling_restart(world: World, rng: random.Random) -> None:
     number=25,
     name="full-restart",
     title="the whole service restarted (SIGTERM), with 600 clients",
-    expected="all are sent away, all come back at once, all resume",
+    expected="all get `reconnect`, all come back at once, all resume",
     clients=600,
     rate=5,
 )
@@ -58,8 +58,8 @@ def full_restart(world: World, rng: random.Random) -> None:
 @fault(
     number=26,
     name="sigterm-in-replay",
-    title="a worker told to go (SIGTERM) while clients are in the middle of a long replay",
-    expected="who was not served to the end resumes where that was",
+    title="a worker terminated (SIGTERM) while clients are in the middle of a long replay",
+    expected="a client whose replay was cut off resumes from there",
     clients=40,
 )
 def sigterm_in_replay(world: World, rng: random.Random) -> None:
@@ -99,8 +99,8 @@ def second_signal(world: World, rng: random.Random) -> None:
 @fault(
     number=27,
     name="hang-up",
-    title="SIGHUP: it is to read its configuration again",
-    expected="it does, and nobody notices",
+    title="SIGHUP: reload the configuration",
+    expected="it does, and no client notices",
 )
 def hang_up(world: World, rng: random.Random) -> None:
     logged = len(world.service.lines)
@@ -112,7 +112,7 @@ def hang_up(world: World, rng: random.Random) -> None:
     number=27,
     name="early-sigterm",
     title="SIGTERM at a random moment of the start",
-    expected="it ends, with exit code 0 once it handles signals, and leaves nothing",
+    expected="it ends, with exit code 0 once signals are handled, and leaves nothing behind",
 )
 def early_sigterm(world: World, rng: random.Random) -> None:
     world.service.stop()
@@ -132,7 +132,7 @@ def early_sigterm(world: World, rng: random.Random) -> None:
     number=27,
     name="scale",
     title="restarted with another number of workers, from one to four",
-    expected="clients spread over those that there are, and resume",
+    expected="clients spread over the new workers, and resume",
 )
 def scale(world: World, rng: random.Random) -> None:
     world.service.stop()

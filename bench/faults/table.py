@@ -31,7 +31,7 @@ _HEADINGS: Final = (
     "gaps",
     "duplicates",
     "reorderings",
-    "told",
+    "reported losses",
     "worst silence, s",
     "all live after, s",
     "result",

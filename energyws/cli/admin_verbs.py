@@ -1,7 +1,7 @@
-"""The verbs that look at a running service, or change it, over its admin port.
+"""The verbs that show or change a running service, over its admin port.
 
-They need its address and, where it has one, admin.token: none of its secrets, and nothing else of
-its configuration.
+They need its address and, where it has one, admin.token; no other secret, and nothing else of its
+configuration.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 STATUS_SECONDS: Final = 1.0
 _EXITS: Final = (
-    "exit status: 0, done; 1, no answer or a refusal, with the reason; 2, what was typed, or the "
-    "section admin of the configuration, cannot be used"
+    "exit status: 0, done; 1, no answer or a refusal, with the reason; 2, the arguments or the "
+    "section admin of the configuration cannot be used"
 )
 
 
-def add_commands(verbs: Any) -> None:
-    """The verbs, for the parser of the command line."""
+def add_verbs(verbs: Any) -> None:
+    """Add the verbs to the parser of the command line."""
 
     def add(name: str, run: Any, text: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = verbs.add_parser(
@@ -37,7 +37,7 @@ def add_commands(verbs: Any) -> None:
             "--admin",
             metavar="URL",
             help="http://HOST:PORT of its admin port; the configuration is then read only for "
-            "admin.token, if the service wants one (default: as the configuration says, else "
+            "admin.token, if the service requires one (default: from the configuration, else "
             f"http://{Admin().host}:{Admin().port})",
         )
         parser.set_defaults(run=run)
@@ -45,22 +45,18 @@ def add_commands(verbs: Any) -> None:
 
     scale = add("scale", _scale, "have a running service use N workers")
     scale.add_argument("workers", type=int, metavar="N", help=f"1 to {MAX_WORKERS}")
-    add(
-        "rebalance",
-        _rebalance,
-        "have workers with more than their share of clients shed some",
-    )
+    add("rebalance", _rebalance, "have workers with more than their share of clients shed some")
     add("roll", _roll, "have a running service replace every process, one at a time")
     add("reload", _reload, "have a running service read its configuration, keys and files again")
-    add("drain", _drain, "have a running service send its clients away and end")
+    add("drain", _drain, "have a running service close its connections and end")
     log = add("log", _log, "have all processes of a running service log at LEVEL")
     log.add_argument("level", type=str.upper, choices=get_args(Level), metavar="LEVEL")
-    status = add("status", _status, "print what a running service shows of itself")
-    status.add_argument("--json", action="store_true", help="all of it, for scripts")
+    status = add("status", _status, "print the state of a running service")
+    status.add_argument("--json", action="store_true", help="the whole document, for scripts")
     add("top", _top, "watch a running service, and steer it")
 
 
-def _remote(options: argparse.Namespace) -> AdminClient:
+def _admin(options: argparse.Namespace) -> AdminClient:
     from energyws.control.admin.client import AdminClient
 
     if options.admin is not None:
@@ -69,7 +65,7 @@ def _remote(options: argparse.Namespace) -> AdminClient:
 
 
 def _token_beside(options: argparse.Namespace) -> str | None:
-    # There need not be a configuration for an address that was typed.
+    # With --admin the configuration is optional.
     try:
         return load_token(options)
     except ConfigError:
@@ -79,43 +75,44 @@ def _token_beside(options: argparse.Namespace) -> str | None:
 
 
 def _scale(options: argparse.Namespace) -> int:
-    said = _remote(options).post("/workers", {"workers": options.workers}, "before", "workers")
-    print(f"workers: {said['before']} before, {said['workers']} now")
+    from energyws.control.status.service import scale
+
+    print(scale(_admin(options), options.workers))
     return ExitCode.OK
 
 
 def _rebalance(options: argparse.Namespace) -> int:
-    shed = _remote(options).post("/rebalance", None, "shed")["shed"]
-    for name, count in shed.items():
-        print(f"{name} sheds {count} clients")
-    if not shed:
-        print("no worker has more than its share")
+    from energyws.control.status.service import rebalance
+
+    print(rebalance(_admin(options)))
     return ExitCode.OK
 
 
 def _roll(options: argparse.Namespace) -> int:
-    _remote(options).post("/roll", None, "replacing")
-    print("every process is being replaced, one at a time; the log says how it goes")
-    return ExitCode.OK
+    from energyws.control.status.service import roll
 
-
-def _reload(options: argparse.Namespace) -> int:
-    said = _remote(options).post("/reload", None, "changed", "restart")
-    print(f"reloaded; changed: {', '.join(said['changed']) or 'nothing'}")
-    if said["restart"]:
-        print(f"only a restart brings these into force: {', '.join(said['restart'])}")
+    print(roll(_admin(options)))
     return ExitCode.OK
 
 
 def _drain(options: argparse.Namespace) -> int:
-    seconds = _remote(options).post("/drain", None, "seconds")["seconds"]
-    print(f"clients are being sent away, within {seconds:g} s; then the service ends")
+    from energyws.control.status.service import drain
+
+    print(drain(_admin(options)))
+    return ExitCode.OK
+
+
+def _reload(options: argparse.Namespace) -> int:
+    answer = _admin(options).post("/reload", None, "changed", "restart")
+    print(f"reloaded; changed: {', '.join(answer['changed']) or 'nothing'}")
+    if answer["restart"]:
+        print(f"these take effect after a restart only: {', '.join(answer['restart'])}")
     return ExitCode.OK
 
 
 def _log(options: argparse.Namespace) -> int:
-    said = _remote(options).post("/log", {"level": options.level}, "before", "level")
-    print(f"log level: {said['before']} before, {said['level']} now")
+    answer = _admin(options).post("/log", {"level": options.level}, "before", "level")
+    print(f"log level: {answer['before']} before, {answer['level']} now")
     return ExitCode.OK
 
 
@@ -124,14 +121,14 @@ def _top(options: argparse.Namespace) -> int:
         raise EnergywsError("energyws top needs a POSIX terminal; there is: energyws status")
     from energyws.control.status.live import run
 
-    return run(_remote(options))
+    return run(_admin(options))
 
 
 def _status(options: argparse.Namespace) -> int:
     from energyws.control.status.service import look
 
-    remote = _remote(options)
-    first = look(remote)
+    admin = _admin(options)
+    first = look(admin)
     if options.json:
         import orjson
 
@@ -142,5 +139,5 @@ def _status(options: argparse.Namespace) -> int:
 
     # Rates are differences.
     time.sleep(STATUS_SECONDS)
-    print(summary(view(look(remote), first)))
+    print(summary(view(look(admin), first)))
     return ExitCode.OK

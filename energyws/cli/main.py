@@ -1,4 +1,4 @@
-"""The `energyws` command and its verbs; those for a running service: energyws.cli.admin_verbs."""
+"""The `energyws` command and its verbs; energyws.cli.admin_verbs has those for a running one."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import os
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from energyws.cli.admin_verbs import add_commands
+from energyws.cli.admin_verbs import add_verbs
 from energyws.cli.options import add_config, load
 from energyws.errors import ConfigError, EnergywsError, ExitCode
 from energyws.version import installed
 
+Verb = Callable[[argparse.Namespace], int]
 _DURATION: Final = re.compile(r"([0-9]+)([smhd])")
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + 2
     except BrokenPipeError:
-        # `energyws tail … | head`: nobody reads any more, which is no error.
+        # `energyws tail … | head`: the reader has ended, which is no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
     return code
@@ -56,64 +57,60 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(linux_only=False)
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
-    serve = verbs.add_parser("serve", help="run the service")
-    add_config(serve)
-    serve.set_defaults(run=_serve, linux_only=True)
+    def add(
+        name: str, run: Verb, text: str, *, configured: bool = True, linux_only: bool = False
+    ) -> argparse.ArgumentParser:
+        verb: argparse.ArgumentParser = verbs.add_parser(name, help=text)
+        if configured:
+            add_config(verb)
+        verb.set_defaults(run=run, linux_only=linux_only)
+        return verb
 
-    check = verbs.add_parser("check-config", help="check the configuration and print it")
-    add_config(check)
-    check.set_defaults(run=_check_config, linux_only=True)
-
-    example = verbs.add_parser(
-        "example-config", help="print a configuration to begin with: every key, explained"
-    )
-    example.set_defaults(run=_example_config)
-
-    add_commands(verbs)
-
-    token = verbs.add_parser("token", help="mint a development token from auth.jwt_secret")
-    add_config(token)
-    token.add_argument("--sub", required=True, metavar="SUBJECT", help="whose token it is")
-    token.add_argument(
-        "--ttl", type=_duration, default=3600, metavar="DURATION", help="30s, 15m, 1h, 7d (1h)"
-    )
-    token.add_argument(
-        "--stream", action="append", metavar="NAME", help="allow this stream only (repeatable)"
-    )
-    token.set_defaults(run=_token)
-
-    _add_tail(verbs.add_parser("tail", help="print what a service sends, over any reconnects"))
-
-    demo = verbs.add_parser("demo", help="broker, meters, service and a client, until Ctrl-C")
-    demo.add_argument("--meters", type=int, default=3, metavar="N", help="simulated meters (3)")
-    demo.add_argument("--workers", type=int, default=2, metavar="N", help="worker processes (2)")
-    demo.add_argument("--port", type=int, default=8080, help="the WebSocket port (8080; 0: any)")
-    demo.add_argument("--count", type=int, metavar="N", help="stop after N readings")
-    demo.set_defaults(run=_demo, linux_only=True)
+    add("serve", _serve, "run the service", linux_only=True)
+    add("check-config", _check_config, "check the configuration and print it", linux_only=True)
+    text = "print a configuration to start from: every key, explained"
+    add("example-config", _example_config, text, configured=False)
+    add_verbs(verbs)
+    _add_token(add("token", _token, "mint a development token from auth.jwt_secret"))
+    text = "print the readings that a service sends; reconnects as needed"
+    _add_tail(add("tail", _tail, text, configured=False))
+    text = "broker, meters, service and a client, until Ctrl-C"
+    _add_demo(add("demo", _demo, text, configured=False, linux_only=True))
     return parser
+
+
+def _add_token(token: argparse.ArgumentParser) -> None:
+    add = token.add_argument
+    add("--sub", required=True, metavar="SUBJECT", help="the claim sub")
+    add("--ttl", type=_duration, default=3600, metavar="DURATION", help="30s, 15m, 1h, 7d (1h)")
+    add("--stream", action="append", metavar="NAME", help="allow this stream only (repeatable)")
+
+
+def _add_demo(demo: argparse.ArgumentParser) -> None:
+    add = demo.add_argument
+    add("--meters", type=int, default=3, metavar="N", help="simulated meters (3)")
+    add("--workers", type=int, default=2, metavar="N", help="worker processes (2)")
+    add("--port", type=int, default=8080, help="the WebSocket port (8080; 0: any)")
+    add("--count", type=int, metavar="N", help="stop after N readings")
 
 
 def _add_tail(tail: argparse.ArgumentParser) -> None:
     tail.epilog = (
-        "Readings go to standard output, a line of JSON each; all else to standard error. "
-        "Exit codes: 0 after N readings, after Ctrl-C, or when nobody reads the output any more; "
-        "1 when the service refuses this client, or URL has no such service; "
-        "2 for arguments that cannot be used. It waits for a service that is away."
+        "Readings go to standard output, one line of JSON each; messages to standard error. "
+        "Exit codes: 0 after N readings, after Ctrl-C, or when the output is closed; "
+        "1 when the service refuses this client, or URL is not such a service; "
+        "2 for invalid arguments. While the service is away, it keeps trying."
     )
-    tail.add_argument("url", metavar="URL", help="ws://HOST:PORT/ws/energy, or wss://")
-    tail.add_argument(
-        "--token", help="the JWT; better in the environment as WS_TOKEN, where ps is blind"
-    )
-    tail.add_argument("--stream", action="append", metavar="NAME", help="default: energy")
-    begin = tail.add_mutually_exclusive_group()
-    begin.add_argument("--last", type=int, metavar="N", help="begin with the newest N frames")
-    begin.add_argument("--since", metavar="TIME", help="begin at a time, 2026-01-31T12:00:00Z")
-    begin.add_argument(
-        "--resume", action="append", metavar="STREAM:ID", help="go on after this position"
-    )
-    tail.add_argument("--count", type=_count, metavar="N", help="stop after N readings")
-    tail.add_argument("--cacert", metavar="FILE", help="trust this certificate authority")
-    tail.set_defaults(run=_tail)
+    add = tail.add_argument
+    add("url", metavar="URL", help="ws://HOST:PORT/ws/energy, or wss://")
+    add("--token", help="the JWT; better in WS_TOKEN in the environment, which ps does not show")
+    add("--stream", action="append", metavar="NAME", help="default: energy")
+    start = tail.add_mutually_exclusive_group().add_argument
+    start("--last", type=int, metavar="N", help="start with the newest N frames")
+    start("--since", metavar="TIME", help="start at a time: 2026-01-31T12:00:00Z")
+    start("--resume", action="append", metavar="STREAM:ID", help="resume after this position")
+    add("--count", type=_count, metavar="N", help="stop after N readings")
+    add("--cacert", metavar="FILE", help="trust this certificate authority")
 
 
 def _count(text: str) -> int:
@@ -130,7 +127,7 @@ def _duration(text: str) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from energyws.control.config.load import check_files
+    from energyws.control.config.files import check_files
     from energyws.control.supervisor import serve
     from energyws.logs.events import configure
 
@@ -141,12 +138,14 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _check_config(options: argparse.Namespace) -> int:
-    from energyws.control.config.load import check_files, describe, warnings
+    from energyws.control.config.files import check_files
+    from energyws.control.config.load import describe
+    from energyws.control.config.rules import warnings
     from energyws.control.reload.preflight import Preflight
 
     settings = load(options)
     check_files(settings)
-    asyncio.run(Preflight().of(settings))
+    asyncio.run(Preflight().check(settings))
     print(describe(settings), end="")
     for warning in warnings(settings):
         print(f"warning: {warning}", file=sys.stderr)

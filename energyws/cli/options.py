@@ -1,4 +1,4 @@
-"""What several verbs of the command line take: the configuration, and what overrides it."""
+"""The options of several verbs: the configuration file, and keys that override it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEFAULT_CONFIG: Final = "config/config.yaml"
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """Where the configuration is, and single keys that win over it."""
+    """Add --config and --set."""
     parser.add_argument(
         "--config",
         type=Path,
@@ -30,32 +30,29 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
-# The control plane's libraries are imported where they are used: `energyws tail` needs none.
+# The control plane's libraries are imported where they are used: `energyws tail` does without.
 def load(options: argparse.Namespace) -> Settings:
-    """The settings that the options stand for; raises ConfigError."""
+    """The settings that the options name; raises ConfigError."""
     from energyws.control.config import load
 
-    path = options.config or _usual()
+    path = options.config or _default()
     return load.load(path, env=os.environ, overrides=options.overrides)
 
 
 def load_admin(options: argparse.Namespace, *, token: bool = False) -> Admin:
-    """The section `admin` alone; see `energyws.control.config.load_admin`. Raises ConfigError.
+    """The section `admin` alone: see `energyws.control.config.load.load_admin`.
 
-    Where --config names no file, there need not be one: then the section stands at its defaults.
+    Without --config the default file may be missing: then the section has its defaults.
     """
     path = options.config
-    # Not Path.exists, which fails where a directory on the way may not be searched.
-    if path is None and os.path.exists(_usual()):
-        path = _usual()
+    # Not Path.exists, which raises PermissionError for a directory that may not be searched.
+    if path is None and os.path.exists(_default()):
+        path = _default()
     return _admin(path, options, token=token)
 
 
 def load_token(options: argparse.Namespace) -> str | None:
-    """admin.token, without a look at the file where a flag or the environment has it.
-
-    Raises ConfigError.
-    """
+    """admin.token; the file is read only if no flag and no variable has it. Raises ConfigError."""
     found = _admin(None, options, token=True).token
     return load_admin(options, token=True).token if found is None else found
 
@@ -66,5 +63,5 @@ def _admin(path: Path | None, options: argparse.Namespace, *, token: bool) -> Ad
     return load.load_admin(path, env=os.environ, overrides=options.overrides, token=token)
 
 
-def _usual() -> Path:
+def _default() -> Path:
     return Path(os.environ.get("CONFIG_PATH") or DEFAULT_CONFIG)

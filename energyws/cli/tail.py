@@ -1,7 +1,7 @@
-"""`energyws tail`: readings to standard output, and everything else in a line each to the other.
+"""`energyws tail`: readings to standard output, a line for everything else to standard error.
 
-A mistake that no waiting mends ends it, unless there was a connection before: then it is the
-service that has changed, and may change back.
+A permanent failure, such as an unknown host, ends it before the first connection only. After that
+the service has changed, and may change back.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from energyws.protocol.position import BadPosition
 SILENCE_SECONDS: Final = 5.0
 PROBE_SECONDS: Final = 3.0
 PATH: Final = "/ws/energy"
-_HOPELESS: Final = frozenset[Kind]({"host", "tls", "certificate", "websocket"})
-# Statuses that say "not now" (RFC 9110 section 15.5.9, RFC 6585 section 4); with 500 and more.
-_PASSING: Final = frozenset({408, 425, 429})
+_PERMANENT: Final = frozenset[Kind]({"host", "tls", "certificate", "websocket"})
+# Temporary, as are 500 and above (RFC 9110 section 15.5.9, RFC 6585 section 4).
+_TEMPORARY: Final = frozenset({408, 425, 429})
 
 
 class BadArgument(EnergywsError):
-    """A command line that cannot be used as it is."""
+    """An argument that cannot be used."""
 
 
-class Hopeless(EnergywsError):
-    """An address where no such service is."""
+class NoService(EnergywsError):
+    """The URL does not lead to an energyws service."""
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print readings until there were enough of them; the exit code. Raises EnergywsError."""
-    # What libraries have to say is said here in other words.
+    """Print `--count` readings, or until Ctrl-C; the exit code. Raises EnergywsError."""
+    # Its own messages replace those of libraries.
     logging.getLogger().addHandler(logging.NullHandler())
     try:
         with contextlib.suppress(KeyboardInterrupt):
@@ -61,7 +61,7 @@ async def _tail(options: argparse.Namespace) -> None:
 
 
 class _Tail:
-    """One run. `_told`: the causes that were printed since the last subscription."""
+    """One run. `_reported`: the failures printed since the last subscription."""
 
     def __init__(self, options: argparse.Namespace, env: Mapping[str, str]) -> None:
         self._url = _usable(options.url)
@@ -84,14 +84,14 @@ class _Tail:
         except BadPosition as error:
             raise BadArgument(f"--resume: {error}") from None
         self._loop = asyncio.get_running_loop()
-        self._heard_at = self._loop.time()
+        self._last_reading_at = self._loop.time()
         self._cause: str | None = None
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._verdict: str | None = None
         self._ending: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Until there were enough readings; raises Refused or Hopeless."""
+        """Run until `--count` readings are printed; raises Refused or NoService."""
         silence = self._loop.create_task(self._watch_silence())
         try:
             await self._print()
@@ -101,7 +101,7 @@ class _Tail:
             silence.cancel()
             await self._client.close()
         if self._verdict is not None:
-            raise Hopeless(self._verdict)
+            raise NoService(self._verdict)
 
     async def _print(self) -> None:
         readings = 0
@@ -110,56 +110,61 @@ class _Tail:
                 missed = message.missed or "some"
                 _say(f"{message.stream}: {missed} readings are missing ({message.reason})")
                 continue
-            self._heard_at = self._loop.time()
+            self._last_reading_at = self._loop.time()
             print(_line(message), flush=True)
             readings += 1
             if readings == self._count:
                 return
 
     def _explained(self, refused: Refused) -> str:
-        """What is missing, where that can be known."""
+        """The refusal, and the remedy if it is known."""
         text = str(refused)
         if refused.close in (401, 4401) and not self._has_token:
-            return f"{text}: there is none; put it into WS_TOKEN, or into the URL as ?token="
+            return f"{text}: none was given; set WS_TOKEN, or add ?token= to the URL"
         if refused.close == 404:
             return f"{text}; the service answers at {PATH}"
         return text
 
     def _on_state(self, state: State, why: str) -> None:
         if state == "live":
-            if self._told:
+            if self._reported:
                 _say("subscribed")
-            self._told.clear()
+            self._reported.clear()
             self._cause = None
-        elif (trouble := self._client.trouble) is not None and why:
-            self._on_trouble(trouble)
+        elif (failure := self._client.trouble) is not None and why:
+            self._on_failure(failure)
 
-    def _on_trouble(self, trouble: Failure) -> None:
-        self._cause = trouble.text
-        if trouble.kind in ("closed", "silence", "stream"):
-            # All of these pass by themselves, and mostly soon.
+    def _on_failure(self, failure: Failure) -> None:
+        self._cause = failure.text
+        if failure.kind in ("closed", "silence", "stream"):
+            # Temporary, and mostly short.
             return
-        is_new = self._client.connects == 0
-        if is_new and (trouble.kind in _HOPELESS or _is_final(trouble)):
-            self._end(_advice(trouble))
-        elif is_new and self._is_plain and trouble.kind in ("cut", "status") and not self._told:
-            self._ending = self._loop.create_task(self._probe(trouble))
+        never_connected = self._client.connects == 0
+        if never_connected and (failure.kind in _PERMANENT or _is_final(failure)):
+            self._end(_advice(failure))
+        elif (
+            never_connected
+            and self._is_plain
+            and failure.kind in ("cut", "status")
+            and not self._reported
+        ):
+            self._ending = self._loop.create_task(self._probe(failure))
         else:
-            self._tell(trouble)
+            self._report(failure)
 
-    async def _probe(self, trouble: Failure) -> None:
-        """Look whether a port that does not like plain HTTP speaks TLS."""
+    async def _probe(self, failure: Failure) -> None:
+        """Find out whether a port that refuses plain HTTP speaks TLS."""
         if await _speaks_tls(self._place):
             self._end(f"{self._place} speaks TLS; write wss:// instead of ws://")
-        elif trouble.status == 400:
-            self._end(f"{_advice(trouble)}, and no WebSocket (is this the service's port?)")
+        elif failure.status == 400:
+            self._end(f"{_advice(failure)}, not a WebSocket (is this the service's port?)")
         else:
-            self._tell(trouble)
+            self._report(failure)
 
-    def _tell(self, trouble: Failure) -> None:
-        if trouble.text not in self._told:
-            self._told.add(trouble.text)
-            _say(f"{_advice(trouble)}; trying again")
+    def _report(self, failure: Failure) -> None:
+        if failure.text not in self._reported:
+            self._reported.add(failure.text)
+            _say(f"{_advice(failure)}; trying again")
 
     def _end(self, verdict: str) -> None:
         if self._verdict is None:
@@ -167,30 +172,30 @@ class _Tail:
             self._ending = self._loop.create_task(self._client.close())
 
     async def _watch_silence(self) -> None:
-        said: str | None = None
+        printed: str | None = None
         while True:
-            quiet = self._loop.time() - self._heard_at
+            quiet = self._loop.time() - self._last_reading_at
             if quiet < SILENCE_SECONDS:
-                said = None
+                printed = None
                 await asyncio.sleep(SILENCE_SECONDS - quiet)
                 continue
             why = self._why_silent()
-            if why is not None and why != said:
-                said = why
+            if why is not None and why != printed:
+                printed = why
                 _say(why)
             await asyncio.sleep(1)
 
     def _why_silent(self) -> str | None:
-        """None where it was said."""
+        """The reason for the silence; None if it was printed already."""
         if self._client.state == "live":
             return f"subscribed, but no reading has come for {SILENCE_SECONDS:g} s"
         if self._cause is None:
             return f"{self._place} has not answered yet"
-        return None if self._cause in self._told else f"no readings: {self._cause}"
+        return None if self._cause in self._reported else f"no readings: {self._cause}"
 
 
 def _usable(url: str) -> str:
-    """The URL; raises BadArgument with the one that was meant, as far as can be known."""
+    """The URL; raises BadArgument with the one that was probably meant."""
     scheme, separator, rest = url.partition("://")
     shown = without_secrets(rest if separator else url)
     if not separator:
@@ -199,9 +204,11 @@ def _usable(url: str) -> str:
         raise BadArgument(f"URL: no scheme: write ws://{meant}")
     if scheme.lower() in ("http", "https"):
         meant = f"{scheme.lower().replace('http', 'ws')}://{_with_path(_bare(shown))}"
-        raise BadArgument(f"URL: {scheme}:// is no WebSocket: write {meant}")
+        raise BadArgument(f"URL: {scheme}:// is not a WebSocket: write {meant}")
     if scheme not in ("ws", "wss"):
-        raise BadArgument(f"URL: {without_secrets(scheme)}:// is no WebSocket: use ws:// or wss://")
+        raise BadArgument(
+            f"URL: {without_secrets(scheme)}:// is not a WebSocket: use ws:// or wss://"
+        )
     try:
         place(url)
     except ValueError:
@@ -237,33 +244,33 @@ def _trust(file: str) -> ssl.SSLContext:
         raise BadArgument(f"--cacert: {file}: {error.strerror}") from None
 
 
-def _is_final(trouble: Failure) -> bool:
-    status = trouble.status
-    return trouble.kind == "status" and status < 500 and status not in _PASSING and status != 400
+def _is_final(failure: Failure) -> bool:
+    status = failure.status
+    return failure.kind == "status" and status < 500 and status not in _TEMPORARY and status != 400
 
 
-def _advice(trouble: Failure) -> str:
-    """What it is, and what to do about it."""
-    text = trouble.text
-    match trouble.kind:
+def _advice(failure: Failure) -> str:
+    """The failure, and what to do about it."""
+    text = failure.text
+    match failure.kind:
         case "connection":
             return f"{text} (is the service running, and is this its port?)"
         case "websocket" | "cut":
             return f"{text} (is this the service's port?)"
         case "certificate" if "host" in text.rpartition(":")[2]:
-            return f"{text}; use the name that it is for"
+            return f"{text}; use the name in the certificate"
         case "certificate":
             return f"{text}; name its authority with --cacert FILE"
         case "tls":
-            return f"{text}; a port without TLS takes ws://"
-        case "status" if _is_final(trouble):
-            return f"{text}, and no WebSocket; the service answers at {PATH}"
+            return f"{text}; for a port without TLS use ws://"
+        case "status" if _is_final(failure):
+            return f"{text}, not a WebSocket; the service answers at {PATH}"
     return text
 
 
 async def _speaks_tls(place: str) -> bool:
     host, _, port = place.rpartition(":")
-    # Only whether it does: nothing is sent over it.
+    # No verification: nothing is sent over this connection.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -280,7 +287,7 @@ def _line(reading: Reading) -> str:
     try:
         return orjson.dumps(reading).decode()
     except TypeError:
-        # Half of a surrogate pair, or an integer of more than 64 bits: RFC 8259 allows both.
+        # A lone surrogate, or an integer of more than 64 bits: RFC 8259 allows both.
         return json.dumps(asdict(reading), separators=(",", ":"))
 
 

@@ -1,7 +1,7 @@
-"""Telling the service manager how the service fares: sd_notify(3), without its library.
+"""Reports to the service manager, such as systemd: sd_notify(3), without its library.
 
-Each message is one datagram of NAME=value lines to the socket that NOTIFY_SOCKET names. Without
-one, nobody is told anything.
+Each message is one datagram of NAME=value lines to the socket that NOTIFY_SOCKET names; without
+that variable nothing is sent.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ _log = Log("supervisor")
 
 
 class ServiceManager:
-    """What watches over this process, such as systemd. `address` is where it listens.
+    """address: of its socket; None: there is no service manager.
 
-    watchdog_seconds: how long it lets this process be silent; None: for ever.
+    watchdog_seconds: how long this process may be silent; None: without limit.
     """
 
     def __init__(self, address: str | None, watchdog_seconds: float | None = None) -> None:
         self._socket: socket.socket | None = None
         if address is not None:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-            # It may be slow, or hang; what it does not take is said again at the next step.
+            # The manager may be slow or hang; what it does not receive is sent at a later step.
             self._socket.setblocking(False)
             # A leading @ stands for the zero byte of an abstract address (unix(7)).
             abstract = address.startswith(_ABSTRACT)
             self._address = "\0" + address[1:] if abstract else address
         self._every = None if watchdog_seconds is None else watchdog_seconds / 2
-        self._patted_at = float("-inf")
+        self._watchdog_at = float("-inf")
         self._ready = self._unreachable = False
         self._status = ""
 
     def close(self) -> None:
-        """Say nothing further."""
+        """Close the socket."""
         if self._socket is not None:
             self._socket.close()
 
     def step(self, reasons: Sequence[str], now: float) -> None:
-        """Say what is new; to be called often. reasons: why the service is not ready.
+        """Report changes; to be called often. reasons: why the service is not ready.
 
-        READY=1 is said once. There is no way to take it back: STATUS tells what is wrong since.
+        READY=1 is sent once and cannot be taken back; later problems are in STATUS.
         """
         if self._socket is None:
             return
@@ -61,18 +61,18 @@ class ServiceManager:
         if status != self._status and self._send(f"STATUS={status[:_STATUS_CHARACTERS]}"):
             self._status = status
         # Half of the time that the manager waits, as sd_watchdog_enabled(3) recommends.
-        overdue = self._every is not None and now - self._patted_at >= self._every
+        overdue = self._every is not None and now - self._watchdog_at >= self._every
         if overdue and self._send("WATCHDOG=1"):
-            self._patted_at = now
+            self._watchdog_at = now
 
     @contextmanager
     def reloading(self) -> Iterator[None]:
-        """The configuration is read again; READY=1 ends it, whether it was taken or refused."""
+        """Report a reload; READY=1 ends it, whether the configuration was applied or refused."""
         if not self._ready:
-            # It is still waiting for the first READY=1, which this must not be.
+            # The manager still waits for the first READY=1, and would take this one for it.
             yield
             return
-        # systemd.service(5), Type=notify-reload: it waits for a message made after its signal.
+        # systemd.service(5), Type=notify-reload: the time must be later than the signal's.
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             yield
@@ -80,7 +80,7 @@ class ServiceManager:
             self._ready = self._send("READY=1")
 
     def stopping(self) -> None:
-        """The service is on its way out."""
+        """Report that the service shuts down."""
         self._send("STOPPING=1")
 
     def _send(self, message: str) -> bool:
@@ -98,15 +98,15 @@ class ServiceManager:
 
 
 def manager(environment: MutableMapping[str, str]) -> ServiceManager:
-    """The one that started this process, as the environment says.
+    """The service manager that started this process, from the environment.
 
-    What says so is removed: children are not to speak for us.
+    Removes the variables, so that children do not report in our name.
     """
     address = environment.pop("NOTIFY_SOCKET", None) or None
     microseconds = environment.pop("WATCHDOG_USEC", "")
-    meant = environment.pop("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    for_us = environment.pop("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
     if address is not None and address[0] not in (_ABSTRACT, "/"):
         _log.warning("NOTIFY_SOCKET is no Unix socket: nobody is told anything")
         address = None
-    watched = meant and microseconds.isdecimal() and int(microseconds) > 0
+    watched = for_us and microseconds.isdecimal() and int(microseconds) > 0
     return ServiceManager(address, int(microseconds) / _MICROSECONDS if watched else None)

@@ -1,32 +1,24 @@
 """Carries out what the fleet's policy decides: sockets, children, signals, the admin port.
 
-A signal handler only notes what came; the loop acts. Runs on asyncio for its timers and
+Signals are only noted when they arrive; the loop handles them. Runs on asyncio for its timers and
 descriptors.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import random
 import resource
-import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any, Final, cast, get_args
+from typing import Final
 
-from energyws.control.admin.handlers import Handlers
-from energyws.control.admin.in_loop import Act, in_loop
-from energyws.control.admin.server import AdminServer
-from energyws.control.children.children import SUPERVISOR_ROW, Children
-from energyws.control.children.listeners import Listeners
-from energyws.control.children.run_directory import RunDirectory
-from energyws.control.children.spawn import Command, Spawner, module_command
-from energyws.control.config.load import warnings
-from energyws.control.host.cores import usable_cores
-from energyws.control.host.facts import read_host
+from energyws.control.children.spawn import Command, module_command
+from energyws.control.config.rules import warnings
+from energyws.control.host.facts import read_host, usable_cores
 from energyws.control.host.shortages import Shortage, shortages
 from energyws.control.policy.actions import (
     Action,
@@ -40,30 +32,24 @@ from energyws.control.policy.actions import (
     Steer,
 )
 from energyws.control.policy.fleet import Fleet
-from energyws.control.reload.plan import Plan, Takes, plan
-from energyws.control.reload.preflight import Preflight
-from energyws.control.reload.reloader import Reloader
-from energyws.control.sd_notify import manager
-from energyws.control.terminal import Terminal
+from energyws.control.reload.plan import Outcome, Plan, Takes, plan
+from energyws.control.running import Running, set_up
 from energyws.errors import BootError, ExitCode
-from energyws.logs.events import Log, Recent, adjust
+from energyws.logs.events import Log, adjust
 from energyws.logs.rate_limit import flush_suppressed
-from energyws.process.board import Board, Field
-from energyws.process.control_messages import Leave
+from energyws.process.board import Field
 from energyws.settings import MAX_WORKERS, Level, Settings
 
 STEP_SECONDS: Final = 0.25
-# What is shown of the log.
-RECENT_EVENTS: Final = 50
 
 _log = Log("supervisor")
 _config_log = Log("config")
 
 
 class Supervisor:
-    """One service. `load` reads the settings again, or raises ConfigError.
+    """One service. load: reads the settings again, or raises ConfigError.
 
-    `command` says what a child runs; tests have simpler children.
+    command: the command line of a child; tests have simpler children.
     """
 
     def __init__(
@@ -78,71 +64,64 @@ class Supervisor:
         self._fleet = Fleet(settings, worker_count(settings), random.random)
         self._wake = asyncio.Event()
         self._halt: Halt | None = None
-        self._recent = Recent("supervisor", RECENT_EVENTS)
-        self._doubts: list[Shortage] = []
+        self._shortages: list[Shortage] = []
+        # Set by `run`.
+        self._running: Running
 
     async def run(self) -> int:
-        """Until the service ends; its exit code. Raises BootError before the first child runs."""
-        settings = self._settings
-        self._loop = asyncio.get_running_loop()
+        """Run until the service ends; its exit code. Raises BootError before the first child."""
         _raise_descriptor_limit()
         with ExitStack() as stack:
-            stack.enter_context(self._recent.kept())
-            self._manager = manager(os.environ)
-            stack.callback(self._manager.close)
-            self._listeners = Listeners(settings.server, self._fleet.workers)
-            stack.callback(self._listeners.close)
-            directory = RunDirectory()
-            stack.callback(directory.close)
-            terminal = Terminal()
-            stack.callback(terminal.close)
-            board = Board.create()
-            self._row = board.row(SUPERVISOR_ROW)
-            self._reloads = Reloader(
-                lambda: self._settings, self._take, self._manager, self._row, Preflight()
+            self._running = set_up(
+                stack,
+                self._fleet,
+                self._command,
+                self,
+                lambda: self._settings,
+                self._use_settings,
+                self._wake.set,
             )
-            self._rebalanced_at = time.monotonic()
-            spawner = Spawner(settings, board.descriptor, directory.path, self._command)
-            self._children = Children(spawner, board, self._listeners, self._wake.set)
-            self._view = Handlers(self._fleet, self._children, self._row, self._recent)
-            # From here on it may be asked.
-            self._admin = AdminServer(
-                settings.admin,
-                self._view.answers(),
-                self._view.pages(),
-                {
-                    "/workers": self._in_loop(self._scale),
-                    "/rebalance": self._in_loop(self._rebalance),
-                    "/roll": self._in_loop(self._roll),
-                    "/reload": self._in_loop(self._reload),
-                    "/drain": self._in_loop(self._drain),
-                    "/log": self._in_loop(self._log_level),
-                },
-            )
-            stack.callback(self._admin.close)
-            self._announce(self._admin.port)
-            self._handle_signals(terminal)
-            # Before anything else is let go of.
-            stack.callback(self._children.kill_all)
+            self._announce()
             halt = await self._until_halt()
         level = _log.info if halt.code is ExitCode.OK else _log.error
         level("stopped", exit_code=int(halt.code), reason=halt.why)
         return halt.code
 
+    def _announce(self) -> None:
+        server = self._settings.server
+        _log.info(
+            "listening",
+            scheme="ws" if server.tls is None else "wss",
+            host=server.host,
+            port=self._running.listeners.port,
+            workers=self._fleet.workers,
+        )
+        _log.info("admin listening", host=self._settings.admin.host, port=self._running.admin.port)
+        _warn_of_settings(self._settings)
+        self._warn_of_shortages()
+
+    def _warn_of_shortages(self) -> None:
+        found = shortages(self._settings, self._fleet.workers, read_host())
+        for shortage in found:
+            if shortage not in self._shortages:
+                _log.warning(shortage.event, **dict(shortage.fields), hint=shortage.hint)
+        self._shortages = found
+
+    # The loop.
+
     async def _until_halt(self) -> Halt:
         while self._halt is None:
             self._crash_on_error(self._step)
             self._wake.clear()
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), STEP_SECONDS)
-            except TimeoutError:
-                continue
+            self._crash_on_error(self._handle_signals)
         return self._halt
 
     def _crash_on_error(self, act: Callable[[], object]) -> None:
-        """Do something that must not be left half done: what it raises ends the service.
+        """Call `act`; an exception ends the service.
 
-        Otherwise the fleet's policy might count on children that were never started or buried.
+        Otherwise the policy might count on children that were never started or reaped.
         """
         try:
             act()
@@ -151,146 +130,40 @@ class Supervisor:
             self._halt = Halt(ExitCode.FAILURE, "a fault of the service: see its log")
             self._wake.set()
 
-    def _announce(self, admin_port: int) -> None:
-        server = self._settings.server
-        _log.info(
-            "listening",
-            scheme="ws" if server.tls is None else "wss",
-            host=server.host,
-            port=self._listeners.port,
-            workers=self._fleet.workers,
-        )
-        _log.info("admin listening", host=self._settings.admin.host, port=admin_port)
-        _warn_of_settings(self._settings)
-        self._tell_doubts()
-
-    def _tell_doubts(self) -> None:
-        """What the machine may be short of, where that was not so before."""
-        found = shortages(self._settings, self._fleet.workers, read_host())
-        for doubt in found:
-            if doubt not in self._doubts:
-                _log.warning(doubt.event, **dict(doubt.fields), hint=doubt.hint)
-        self._doubts = found
-
-    def _handle_signals(self, terminal: Terminal) -> None:
-        def on_hangup() -> None:
-            if terminal.gone():
-                self._on_stop(signal.SIGHUP)
-            else:
-                self._reloads.ask("SIGHUP", self._load)
-
-        handlers: dict[signal.Signals, Callable[[], object]] = {
-            signal.SIGTERM: lambda: self._on_stop(signal.SIGTERM),
-            signal.SIGINT: lambda: self._on_stop(signal.SIGINT),
-            signal.SIGHUP: on_hangup,
-            signal.SIGQUIT: self._on_quit,
-            signal.SIGTTIN: lambda: self._scale_by(+1),
-            signal.SIGTTOU: lambda: self._scale_by(-1),
-            signal.SIGUSR2: self._replace,
-        }
-        for number, handler in handlers.items():
-            self._loop.add_signal_handler(number, self._crash_on_error, handler)
-
-    def _on_stop(self, number: signal.Signals) -> None:
-        if self._fleet.draining:
-            self._on_quit()
-            return
-        self._begin_drain(number.name)
-
-    def _begin_drain(self, trigger: str) -> None:
-        server = self._settings.server
-        _log.info(
-            "draining",
-            trigger=trigger,
-            delay=server.drain_delay_seconds,
-            seconds=server.drain_seconds,
-        )
-        self._manager.stopping()
-        self._reloads.stop()
-        self._fleet.drain(time.monotonic())
-        self._wake.set()
-
-    def _on_quit(self) -> None:
-        self._halt = Halt(ExitCode.OK, "told to stop at once")
-        self._wake.set()
-
-    def _replace(self) -> None:
-        if not self._fleet.draining:
-            _log.info("replacing all children, one at a time")
-            self._fleet.replace()
-            self._wake.set()
-
-    def _take(self, trigger: str, settings: Settings) -> Plan:
-        change = plan(self._settings, settings)
-        settings = change.settings
-        if settings.server.workers != self._settings.server.workers:
-            self._set_workers(worker_count(settings))
-        before, self._settings = self._settings, settings
-        self._fleet.settings = settings
-        self._admin.token = settings.admin.token
-        self._listeners.listen(settings.server.backlog)
-        self._use_log(trigger, before, settings)
-        self._row.add(Field.RELOADS)
-        _log.info("reloaded", trigger=trigger, changed=",".join(change.keys) or "nothing")
-        _warn_of_settings(settings)
-        self._tell_doubts()
-        if restart := change.taking(Takes.RESTART):
-            _log.warning("only a restart brings this into force", keys=",".join(restart))
-        if not self._children.adopt(settings):
-            # A child that such an order cannot reach gets them at its start.
-            self._fleet.replace()
-        elif change.consumer or change.workers:
-            self._fleet.replace(consumer=change.consumer, workers=change.workers)
-        self._wake.set()
-        return change
-
-    def _look_after(self, now: float) -> None:
-        """What is done every now and then, while the service is not on its way out."""
-        self._reloads.look(now)
-        every = self._settings.supervision.rebalance_seconds
-        if every is not None and now >= self._rebalanced_at + every:
-            self._rebalanced_at = now
-            if shed := self._fleet.rebalance(now):
-                _log.info("rebalancing", shed=sum(shed.values()), workers=len(shed))
-
-    def _scale_by(self, change: int) -> None:
-        if not self._fleet.draining:
-            self._set_workers(min(max(1, self._fleet.workers + change), MAX_WORKERS))
-
-    def _set_workers(self, workers: int) -> None:
-        before = self._fleet.workers
-        if workers != before:
-            _log.info("scaling", workers=workers, before=before)
-            self._fleet.scale(workers)
-            self._tell_doubts()
-            self._wake.set()
-
     def _step(self) -> None:
-        self._children.reap_strangers(self._reloads.pids)
-        now = self._view.stepped_at = time.monotonic()
+        running = self._running
+        running.children.reap_orphans(running.reloader.pids)
+        now = running.handlers.stepped_at = time.monotonic()
         flush_suppressed()
-        self._children.look_after(now)
+        running.children.look_after(now)
         if not self._fleet.draining:
             self._look_after(now)
-        actions = self._fleet.step(now, self._children.beats(), self._children.ended())
+        actions = self._fleet.step(now, running.children.beats(), running.children.ended())
         for action in actions:
             self._carry_out(action)
-        self._manager.step(self._view.reasons(), now)
+        running.manager.step(running.handlers.reasons(), now)
+
+    def _look_after(self, now: float) -> None:
+        """Do what is due from time to time, unless the service drains."""
+        self._running.reloader.look(now)
+        every = self._settings.supervision.rebalance_seconds
+        if every is not None and now >= self._running.rebalanced_at + every:
+            self._running.rebalanced_at = now
+            if shed := self._fleet.rebalance(now):
+                _log.info("rebalancing", shed=sum(shed.values()), workers=len(shed))
 
     def _carry_out(self, action: Action) -> None:
         match action:
             case Start():
-                self._children.start(action)
-            case Send(process, order):
-                if isinstance(order, Leave):
-                    self._children.leave(process)
-                self._children.tell(process, order)
+                self._running.children.start(action)
+            case Send(process, message):
+                self._running.children.send(process, message)
             case Kill(process, why, hung):
-                self._children.kill(process, why, hung=hung)
+                self._running.children.kill(process, why, hung=hung)
             case Steer(slots):
-                self._listeners.steer(slots)
+                self._running.listeners.steer(slots)
             case Release(slot):
-                self._listeners.release(slot)
+                self._running.listeners.release(slot)
             case Replaced(name, None):
                 _log.info("child replaced", child=name)
             case Replaced(name, why):
@@ -300,79 +173,134 @@ class Supervisor:
             case Halt():
                 self._halt = action
 
-    def _in_loop(self, act: Act) -> Callable[[Any], tuple[int, Any]]:
-        return in_loop(self._loop, act)
+    # Signals.
 
-    def _scale(self, body: Any) -> tuple[int, Any]:
-        wanted = body.get("workers") if isinstance(body, dict) else None
-        # true is an int, too.
-        if type(wanted) is not int or not 1 <= wanted <= MAX_WORKERS:
-            return 400, {"error": f'send {{"workers": N}} with N from 1 to {MAX_WORKERS}'}
+    def _handle_signals(self) -> None:
+        for number in self._running.signals.take():
+            getattr(self, f"handle_{number.name.removeprefix('SIG').lower()}")()
+
+    def handle_term(self) -> None:
+        """Drain; end at once if the service drains already."""
+        self._drain_or_stop("SIGTERM")
+
+    def handle_int(self) -> None:
+        """As TERM."""
+        self._drain_or_stop("SIGINT")
+
+    def handle_hup(self) -> None:
+        """Reload; but drain if it means that the terminal is gone."""
+        if self._running.terminal.gone():
+            self._drain_or_stop("SIGHUP")
+        else:
+            self._running.reloader.request("SIGHUP", self._load)
+
+    def handle_quit(self) -> None:
+        """End at once."""
+        self._halt = Halt(ExitCode.OK, "told to stop at once")
+        self._wake.set()
+
+    def handle_ttin(self) -> None:
+        """One worker more."""
+        self._scale_by(+1)
+
+    def handle_ttou(self) -> None:
+        """One worker less."""
+        self._scale_by(-1)
+
+    def handle_usr2(self) -> None:
+        """Replace all children."""
+        self.replace()
+
+    def _drain_or_stop(self, trigger: str) -> None:
         if self._fleet.draining:
-            return 409, {"error": "the service is draining"}
+            self.handle_quit()
+        else:
+            self.drain(trigger)
+
+    def _scale_by(self, change: int) -> None:
+        if not self._fleet.draining:
+            self.scale(min(max(1, self._fleet.workers + change), MAX_WORKERS))
+
+    # What operators ask for; the POST requests call these in the loop.
+
+    def drain(self, trigger: str) -> None:
+        """Begin to shut down; not to be called twice."""
+        server = self._settings.server
+        _log.info(
+            "draining",
+            trigger=trigger,
+            delay=server.drain_delay_seconds,
+            seconds=server.drain_seconds,
+        )
+        self._running.manager.stopping()
+        self._running.reloader.stop()
+        self._fleet.drain(time.monotonic())
+        self._wake.set()
+
+    def replace(self) -> None:
+        """Replace all children by new processes, one at a time, unless the service drains."""
+        if not self._fleet.draining:
+            _log.info("replacing all children, one at a time")
+            self._fleet.replace()
+            self._wake.set()
+
+    def scale(self, workers: int) -> None:
+        """Have this many workers."""
         before = self._fleet.workers
-        self._set_workers(wanted)
-        return 200, {"workers": wanted, "before": before}
+        if workers != before:
+            _log.info("scaling", workers=workers, before=before)
+            self._fleet.scale(workers)
+            self._warn_of_shortages()
+            self._wake.set()
 
-    def _rebalance(self, body: Any) -> tuple[int, Any]:
-        if self._fleet.draining:
-            return 409, {"error": "the service is draining"}
-        # With what is seen now, not with what was at the last step.
+    def rebalance(self) -> dict[str, int]:
+        """Let workers that have more than their share shed clients; how many each, by name."""
+        # A step first: the last one may have seen other numbers of connections.
         self._crash_on_error(self._step)
         shed = self._fleet.rebalance(time.monotonic())
         _log.info("rebalancing", shed=sum(shed.values()), workers=len(shed))
         self._wake.set()
-        return 200, {"shed": shed}
+        return shed
 
-    def _roll(self, body: Any) -> tuple[int, Any]:
-        if self._fleet.draining:
-            return 409, {"error": "the service is draining"}
-        self._replace()
-        return 200, {"replacing": True}
+    def reload(self, trigger: str) -> asyncio.Future[Outcome]:
+        """Read the settings again, and apply them if they pass."""
+        return self._running.reloader.request(trigger, self._load)
 
-    async def _reload(self, body: Any) -> tuple[int, Any]:
-        if self._fleet.draining:
-            return 409, {"error": "the service is draining"}
-        # Shielded: another request may wait for the same reload.
-        outcome = await asyncio.shield(self._reloads.ask("POST /reload", self._load))
-        if outcome.problems:
-            problems = list(outcome.problems)
-            return 422, {"error": "refused: going on as before", "problems": problems}
-        return 200, {"changed": list(outcome.changed), "restart": list(outcome.restart)}
-
-    def _drain(self, body: Any) -> tuple[int, Any]:
-        if self._fleet.draining:
-            return 409, {"error": "the service is draining"}
-        self._begin_drain("POST /drain")
-        return 200, {"seconds": self._settings.server.drain_seconds}
-
-    def _log_level(self, body: Any) -> tuple[int, Any]:
-        wanted = body.get("level") if isinstance(body, dict) else None
-        if wanted not in get_args(Level):
-            levels = ", ".join(get_args(Level))
-            return 400, {"error": f'send {{"level": L}} with L one of {levels}'}
+    def set_log_level(self, trigger: str, level: Level) -> None:
+        """Change log.level in all processes until the next reload."""
         before = self._settings
-        settings = replace(before, log=replace(before.log, level=cast(Level, wanted)))
+        settings = replace(before, log=replace(before.log, level=level))
         self._settings = self._fleet.settings = settings
-        self._use_log("POST /log", before, settings)
-        self._children.write_log(settings)
-        return 200, {"level": wanted, "before": before.log.level}
+        _use_log(trigger, before, settings)
+        self._running.children.use_log(settings)
 
-    def _use_log(self, trigger: str, before: Settings, settings: Settings) -> None:
-        adjust(settings.log, "supervisor")
-        if settings.log.level != before.log.level:
-            # Also where the new level hides what is less than an error: whoever reads the log must
-            # see why nothing comes.
-            _log.notice(
-                "log level changed",
-                trigger=trigger,
-                now=settings.log.level,
-                before=before.log.level,
-            )
+    def _use_settings(self, trigger: str, settings: Settings) -> Plan:
+        change = plan(self._settings, settings)
+        settings = change.settings
+        if settings.server.workers != self._settings.server.workers:
+            self.scale(worker_count(settings))
+        before, self._settings = self._settings, settings
+        self._fleet.settings = settings
+        self._running.admin.token = settings.admin.token
+        self._running.listeners.listen(settings.server.backlog)
+        _use_log(trigger, before, settings)
+        self._running.row.add(Field.RELOADS)
+        _log.info("reloaded", trigger=trigger, changed=",".join(change.keys) or "nothing")
+        _warn_of_settings(settings)
+        self._warn_of_shortages()
+        if restart := change.taking(Takes.RESTART):
+            _log.warning("only a restart brings this into force", keys=",".join(restart))
+        if not self._running.children.use_settings(settings):
+            # Too large for a control message: new processes get them at their start.
+            self._fleet.replace()
+        elif change.consumer or change.workers:
+            self._fleet.replace(consumer=change.consumer, workers=change.workers)
+        self._wake.set()
+        return change
 
 
 def worker_count(settings: Settings) -> int:
-    """What server.workers stands for here."""
+    """The number of workers that server.workers means on this machine."""
     workers = settings.server.workers
     return usable_cores() if workers == "auto" else workers
 
@@ -380,7 +308,7 @@ def worker_count(settings: Settings) -> int:
 def serve(
     settings: Settings, load: Callable[[], Settings], command: Command = module_command
 ) -> int:
-    """Run the service until it ends; its exit code. `load` reads the settings again."""
+    """Run the service until it ends; its exit code. The arguments are those of Supervisor."""
 
     async def run() -> int:
         return await Supervisor(settings, load, command).run()
@@ -390,6 +318,18 @@ def serve(
     except BootError as error:
         _log.error("cannot start", reason=error)
         return ExitCode.BOOT
+
+
+def _use_log(trigger: str, before: Settings, settings: Settings) -> None:
+    adjust(settings.log, "supervisor")
+    if settings.log.level != before.log.level:
+        # At any level: a reader of the log must see why lines are missing from here on.
+        _log.notice(
+            "log level changed",
+            trigger=trigger,
+            now=settings.log.level,
+            before=before.log.level,
+        )
 
 
 def _warn_of_settings(settings: Settings) -> None:

@@ -1,1 +1,1 @@
-"""The demo: a Kafka broker and smart meters that need nothing but this package."""
+"""`energyws demo`: simulated smart meters, and everything that shows them on a terminal."""

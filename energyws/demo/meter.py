@@ -1,4 +1,4 @@
-"""A SaveEye meter reader behind its bridge: a house's demand as the records of the real topic.
+"""A simulated SaveEye meter reader behind its bridge: the records of the real topic.
 
 The shape, the order of keys and the units are those of the real pipeline (SaveEye to MQTT to
 Redpanda Connect): the reader's own object, kept whole, plus `fields`, `tags` and `ts` from the
@@ -11,22 +11,26 @@ from __future__ import annotations
 import math
 import random
 import string
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import UTC, datetime, tzinfo
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
-from energyws.demo.house import House
-
 _NANOSECONDS: Final = 1_000_000_000
-_NANOSECONDS_PER_HOUR: Final = 3600 * _NANOSECONDS
 _SERIAL_CHARACTERS: Final = string.digits + string.ascii_uppercase
-# Volts that a watt on a phase costs on the way from the transformer.
+# A household's mean power at each full hour of a day, in W.
+# fmt: off
+_HOURLY_WATTS: Final = (
+    220, 200, 190, 190, 200, 240, 480, 720, 520, 400, 380, 420,
+    460, 420, 400, 450, 700, 1150, 1400, 1200, 950, 760, 520, 330,
+)
+# fmt: on
+# The voltage drop between the transformer and the meter, per watt on the phase.
 _VOLTS_PER_WATT: Final = 0.0006
 
-# Values that have been seen on such topics, or may be, and are no reading: tombstone, nothing,
-# cut off, not JSON, not UTF-8, not an object.
+# Values that such topics hold, or may hold, beside readings: tombstone, empty, null, wrong type,
+# truncated, not JSON, not UTF-8, not a JSON number.
 POISON: Final[tuple[bytes | None, ...]] = (
     None,
     b"",
@@ -39,157 +43,96 @@ POISON: Final[tuple[bytes | None, ...]] = (
     b'{"wifiRssi":NaN}',
 )
 
-Triple = tuple[int, int, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeterReading:
-    """What the reader tells at one moment, in the units of the module's docstring."""
-
-    serial: str
-    timestamp: str
-    ts: str
-    power: Triple
-    power_total: int
-    energy: int
-    energy_produced: int
-    reactive_consumed: int
-    reactive_produced: int
-    reactive_energy_consumed: int
-    reactive_energy_produced: int
-    current: Triple
-    voltage: Triple
-    power_factor: int
-    rssi: int
-
-    def encode(self) -> bytes:
-        """The record's value, byte for byte as the bridge would write it."""
-        return orjson.dumps(
-            {
-                "activeActualConsumption": {**_phases(self.power), "total": self.power_total},
-                "activeActualProduction": {**_phases((0, 0, 0)), "total": 0},
-                "activeTotalConsumption": {"total": self.energy},
-                "activeTotalProduction": {"total": self.energy_produced},
-                "fields": {
-                    "active_energy_production": self.energy_produced,
-                    "active_energy_total": self.energy,
-                    "active_power_l1": self.power[0],
-                    "active_power_l2": self.power[1],
-                    "active_power_l3": self.power[2],
-                    "active_power_total": self.power_total,
-                    "active_production_total": 0,
-                    "current_l1": self.current[0],
-                    "current_l2": self.current[1],
-                    "current_l3": self.current[2],
-                    "power_factor": self.power_factor,
-                    "voltage_l1": self.voltage[0],
-                    "voltage_l2": self.voltage[1],
-                    "voltage_l3": self.voltage[2],
-                    "wifi_rssi": self.rssi,
-                },
-                "meterSerialNumber": "Not found",
-                "meterType": "",
-                "powerFactor": {"total": self.power_factor},
-                "reactiveActualConsumption": {"total": self.reactive_consumed},
-                "reactiveActualProduction": {"total": self.reactive_produced},
-                "reactiveTotalConsumption": {"total": self.reactive_energy_consumed},
-                "reactiveTotalProduction": {"total": self.reactive_energy_produced},
-                "rmsCurrent": _phases(self.current),
-                "rmsVoltage": _phases(self.voltage),
-                "saveeyeDeviceSerialNumber": self.serial,
-                "tags": {"device_serial": self.serial, "meter_type": ""},
-                "timestamp": self.timestamp,
-                "ts": self.ts,
-                "wifiRssi": self.rssi,
-            }
-        )
-
 
 class Meter:
-    """The meter of one house. The same seed asked at the same times gives the same records.
+    """One household's meter. The same seed and the same times give the same records.
 
-    `zone` is the house's time zone; None is this machine's.
+    `zone` is the household's time zone; None is this machine's.
     """
 
     def __init__(self, seed: int, zone: tzinfo | None = None) -> None:
-        self._house = House(seed)
         self._zone = zone
-        self._chance = random.Random(f"meter {seed}")
-        self.serial = "".join(self._chance.choices(_SERIAL_CHARACTERS, k=8))
-        self._energy = self._chance.uniform(20e6, 150e6)
-        self._energy_produced = self._chance.randint(0, 200)
-        self._reactive_consumed = self._chance.uniform(5e6, 40e6)
-        self._reactive_produced = self._chance.uniform(5e6, 40e6)
-        self._rssi = self._chance.randint(-86, -45)
-        self._mains = self._chance.uniform(233, 238)
+        self._chance = chance = random.Random(f"meter {seed}")
+        self.serial = "".join(chance.choices(_SERIAL_CHARACTERS, k=8))
+        first, second = chance.uniform(0.5, 0.65), chance.uniform(0.15, 0.3)
+        size = chance.uniform(0.7, 1.6)
+        self._shares = (size * first, size * second, size * (1 - first - second))
+        self._energy = chance.uniform(20e6, 150e6)
+        self._energy_produced = chance.randint(0, 200)
+        self._reactive_energy_consumed = chance.randint(5_000_000, 40_000_000)
+        self._reactive_energy = chance.uniform(5e6, 40e6)
+        self._rssi = chance.randint(-86, -45)
+        self._mains_volts = chance.uniform(233, 238)
         self._read_ns: int | None = None
 
-    def read(self, now_ns: int) -> MeterReading:
+    def read(self, now_ns: int) -> dict[str, Any]:
         """The reading at a Unix time in nanoseconds (`time.time_ns()`).
 
-        The energy registers go on from the previous reading; a clock set back adds nothing.
+        The energy registers continue from the previous reading; a clock set back adds nothing.
         """
         seconds, nanoseconds = divmod(now_ns, _NANOSECONDS)
         local = datetime.fromtimestamp(seconds, self._zone).replace(tzinfo=None)
-        demand = self._house.demand(local)
         chance = self._chance
-        watts = [
-            round(w * chance.uniform(0.985, 1.015) + chance.uniform(0, 3)) for w in demand.watts
-        ]
+        mean = _mean_watts(local)
+        watts = [round(mean * share * chance.uniform(0.9, 1.1)) for share in self._shares]
         total = sum(watts) + chance.randint(0, 1)
-        volts = [self._mains + chance.uniform(-0.7, 0.7) - _VOLTS_PER_WATT * each for each in watts]
-        amperes = [
-            math.hypot(*powers) / volt
-            for *powers, volt in zip(watts, demand.var, volts, strict=True)
-        ]
-        var = round(sum(demand.var))
-        consumed, produced = max(var, 0), max(-var, 0)
-        self._integrate(now_ns, total, consumed, produced)
-        return MeterReading(
-            serial=self.serial,
-            timestamp=local.isoformat(),
-            ts=_utc(seconds, nanoseconds),
-            power=_triple(watts),
-            power_total=total,
-            energy=int(self._energy),
-            energy_produced=self._energy_produced,
-            reactive_consumed=consumed,
-            reactive_produced=produced,
-            reactive_energy_consumed=int(self._reactive_consumed),
-            reactive_energy_produced=int(self._reactive_produced),
-            current=_triple([round(ampere * 10) * 100 for ampere in amperes]),
-            voltage=_triple([round(volt) for volt in volts]),
-            # As the real reader reports it: capacitive power does not lower it.
-            power_factor=round(100 * total / math.hypot(total, consumed)),
-            rssi=self._rssi + chance.randint(-3, 3),
-        )
+        # The filters of switched power supplies are capacitive, whatever the load.
+        var = chance.randint(550, 650)
+        volts = [self._mains_volts + chance.uniform(-0.7, 0.7) - _VOLTS_PER_WATT * w for w in watts]
+        pairs = zip(watts, volts, strict=True)
+        milliamperes = [round(math.hypot(w, var / 3) / v * 10) * 100 for w, v in pairs]
+        rssi = self._rssi + chance.randint(-3, 3)
+        if self._read_ns is not None:
+            hours = max(0, now_ns - self._read_ns) / (3600 * _NANOSECONDS)
+            self._energy += total * hours
+            self._reactive_energy += var * hours
+        self._read_ns = now_ns
+        fraction = f".{nanoseconds:09d}".rstrip("0").rstrip(".")
+        return {
+            "activeActualConsumption": {**_phases("L", watts), "total": total},
+            "activeActualProduction": {**_phases("L", (0, 0, 0)), "total": 0},
+            "activeTotalConsumption": {"total": int(self._energy)},
+            "activeTotalProduction": {"total": self._energy_produced},
+            "fields": {
+                "active_energy_production": self._energy_produced,
+                "active_energy_total": int(self._energy),
+                **_phases("active_power_l", watts),
+                "active_power_total": total,
+                "active_production_total": 0,
+                **_phases("current_l", milliamperes),
+                "power_factor": 100,
+                **_phases("voltage_l", map(round, volts)),
+                "wifi_rssi": rssi,
+            },
+            "meterSerialNumber": "Not found",
+            "meterType": "",
+            "powerFactor": {"total": 100},
+            "reactiveActualConsumption": {"total": 0},
+            "reactiveActualProduction": {"total": var},
+            "reactiveTotalConsumption": {"total": self._reactive_energy_consumed},
+            "reactiveTotalProduction": {"total": int(self._reactive_energy)},
+            "rmsCurrent": _phases("L", milliamperes),
+            "rmsVoltage": _phases("L", map(round, volts)),
+            "saveeyeDeviceSerialNumber": self.serial,
+            "tags": {"device_serial": self.serial, "meter_type": ""},
+            "timestamp": local.isoformat(),
+            "ts": f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}{fraction}Z",
+            "wifiRssi": rssi,
+        }
 
     def record(self, now_ns: int) -> bytes:
-        """The record's value at a Unix time in nanoseconds: see `read`."""
-        return self.read(now_ns).encode()
+        """The reading, byte for byte as the bridge would write it: see `read`."""
+        return orjson.dumps(self.read(now_ns))
 
     def poison(self) -> bytes | None:
         """A value that is no reading: one of POISON."""
         return self._chance.choice(POISON)
 
-    def _integrate(self, now_ns: int, watts: int, var_consumed: int, var_produced: int) -> None:
-        if self._read_ns is not None:
-            hours = max(0, now_ns - self._read_ns) / _NANOSECONDS_PER_HOUR
-            self._energy += watts * hours
-            self._reactive_consumed += var_consumed * hours
-            self._reactive_produced += var_produced * hours
-        self._read_ns = now_ns
+
+def _mean_watts(local: datetime) -> float:
+    now, then = _HOURLY_WATTS[local.hour], _HOURLY_WATTS[(local.hour + 1) % 24]
+    return now + (then - now) * (60 * local.minute + local.second) / 3600
 
 
-def _utc(seconds: int, nanoseconds: int) -> str:
-    fraction = f".{nanoseconds:09d}".rstrip("0").rstrip(".")
-    return f"{datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()}{fraction}Z"
-
-
-def _phases(values: Triple) -> dict[str, int]:
-    return {"L1": values[0], "L2": values[1], "L3": values[2]}
-
-
-def _triple(values: list[int]) -> Triple:
-    first, second, third = values
-    return first, second, third
+def _phases(prefix: str, values: Iterable[int]) -> dict[str, int]:
+    return {f"{prefix}{number}": value for number, value in enumerate(values, 1)}

@@ -1,4 +1,4 @@
-"""The demo's service: `energyws serve`, but it ends when the demo does."""
+"""The demo's service: `energyws serve` that ends when the demo does."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from energyws.testing.parent import end_with_parent
 
 if __name__ == "__main__":
     end_with_parent()
-    # The wish survives exec (prctl(2)), so this is the service as everybody runs it.
+    # The parent-death signal survives exec (prctl(2)), so this is the ordinary service.
     os.execv(sys.executable, [sys.executable, "-m", "energyws.cli", "serve", *sys.argv[1:]])

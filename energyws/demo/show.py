@@ -1,4 +1,4 @@
-"""`energyws demo`: broker, meters, service and a client of ours; every part is the real one."""
+"""`energyws demo`: an embedded broker, simulated meters, the real service, and a client of it."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ TOKEN_SECONDS: Final = 86_400
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 10.0
 # The log's lines `listening` and `admin listening`.
-_LISTENING: Final = re.compile(r"(admin )?listening .*\bport=([0-9]+)")
-# JSON is YAML. The embedded broker answers a waiting fetch only when its time is up, so that is
-# short here; a real one answers at once, and wants the default.
+_LISTENING: Final = re.compile(r"((?:admin )?)listening .*\bport=([0-9]+)")
+# JSON is YAML. The embedded broker answers a waiting fetch only after the whole fetch.wait.max.ms,
+# so that is short here; a real broker answers at once and needs the default.
 _CONFIG: Final = {
     "kafka": {
         "topic": TOPIC,
@@ -48,7 +48,7 @@ class DemoError(EnergywsError):
 
 
 class Demo:
-    """The whole demonstration; `say` prints a line."""
+    """`say` prints one line."""
 
     def __init__(self, meters: int, workers: int, port: int, say: Callable[[str], None]) -> None:
         self._meters = meters
@@ -58,7 +58,7 @@ class Demo:
         self._secret = secrets.token_hex(32)
 
     async def run(self, count: int | None) -> None:
-        """Until cancelled, or until `count` readings were printed; leaves no process behind."""
+        """Run until cancelled, or until `count` readings are printed; leaves no process behind."""
         self._say("starting the embedded broker …")
         with (
             BrokerProcess({TOPIC: PARTITIONS}) as broker,
@@ -73,12 +73,15 @@ class Demo:
                     "energyws.demo.service",
                     *self._service(broker.bootstrap, config),
                     secret=self._secret,
-                    watch=True,
-                ) as service,
+                ) as ports,
             ):
                 async with asyncio.timeout(START_SECONDS):
-                    port, admin_port = await service.port, await service.admin_port
-                await self._show(port, admin_port, count)
+                    found = await ports
+                if len(found) < 2:
+                    raise DemoError(
+                        "the service did not start: see above (is the port taken? try --port 0)"
+                    )
+                await self._show(found[""], found["admin "], count)
 
     def _simulator(self, brokers: str) -> list[str]:
         return ["--brokers", brokers, "--topic", TOPIC, "--meters", str(self._meters)]
@@ -94,7 +97,7 @@ class Demo:
         return ["--config", str(config), *flags]
 
     def _admin_port(self) -> int:
-        """The one that operators' verbs expect, unless any is as good or somebody has it."""
+        """The default one; any free one with --port 0, or where the default is taken."""
         admin = Admin()
         if self._port == 0:
             return 0
@@ -126,7 +129,7 @@ class Demo:
 
 
 def _command() -> str:
-    # In a clone, make has installed it where no shell looks.
+    # In a clone, `make` installs the command outside the PATH.
     typed = Path(sys.argv[0])
     return shlex.quote(str(typed)) if typed.name == "energyws" else "energyws"
 
@@ -146,65 +149,48 @@ def _line(message: Message) -> str:
     return f"  {message.timestamp}  {serial}  {power:6d} W  {message.position}"
 
 
-class _Child:
-    """A process of the demo; the ports are known once it says where it listens."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        loop = asyncio.get_running_loop()
-        self.port: asyncio.Future[int] = loop.create_future()
-        self.admin_port: asyncio.Future[int] = loop.create_future()
-
-    async def relay(self) -> None:
-        """Pass its log on, and look for the ports in it."""
-        assert self.process.stderr is not None
-        async for raw in self.process.stderr:
-            line = raw.decode(errors="replace")
-            sys.stderr.write(line)
-            sys.stderr.flush()
-            if (found := _LISTENING.search(line)) is not None:
-                port = self.admin_port if found[1] else self.port
-                if not port.done():
-                    port.set_result(int(found[2]))
-        for port in (self.port, self.admin_port):
-            if not port.done():
-                port.set_exception(
-                    DemoError(
-                        "the service did not start: see above (is the port taken? try --port 0)"
-                    )
-                )
-
-
 @contextlib.asynccontextmanager
 async def _process(
-    module: str, *arguments: str, secret: str | None = None, watch: bool = False
-) -> AsyncIterator[_Child]:
-    environment = dict(os.environ)
-    if secret is not None:
-        environment["DEMO_JWT_SECRET"] = secret
-    child = _Child(
-        await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            module,
-            *arguments,
-            env=environment,
-            stderr=asyncio.subprocess.PIPE if watch else None,
-            # Ctrl-C is for the demo, which then ends its children in order.
-            start_new_session=True,
-        )
+    module: str, *arguments: str, secret: str | None = None
+) -> AsyncIterator[asyncio.Future[dict[str, int]]]:
+    """Run a part of the demo; the one with a secret is the service, whose log names its ports.
+
+    Yields them by the words before `listening`; fewer than two where the service ended first.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        module,
+        *arguments,
+        env=None if secret is None else {**os.environ, "DEMO_JWT_SECRET": secret},
+        stderr=None if secret is None else asyncio.subprocess.PIPE,
+        # Ctrl-C is for the demo, which then ends its children in order.
+        start_new_session=True,
     )
-    relay = asyncio.create_task(child.relay()) if watch else None
+    ports: asyncio.Future[dict[str, int]] = asyncio.get_running_loop().create_future()
+    relay = None
+    if process.stderr is not None:
+        relay = asyncio.create_task(_relay(process.stderr, ports))
     try:
-        yield child
+        yield ports
     finally:
-        await _stop(child.process)
+        await _stop(process)
         if relay is not None:
             await relay
-            for port in (child.port, child.admin_port):
-                if port.done():
-                    # Retrieved, or nobody waits for it any more.
-                    port.exception()
+
+
+async def _relay(log: asyncio.StreamReader, ports: asyncio.Future[dict[str, int]]) -> None:
+    found: dict[str, int] = {}
+    async for raw in log:
+        line = raw.decode(errors="replace")
+        sys.stderr.write(line)
+        sys.stderr.flush()
+        if (match := _LISTENING.search(line)) is not None:
+            found[match[1]] = int(match[2])
+            if len(found) == 2 and not ports.done():
+                ports.set_result(found)
+    if not ports.done():
+        ports.set_result(found)
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:

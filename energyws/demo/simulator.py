@@ -1,9 +1,8 @@
-"""Smart meters that write to a real topic: `python -m energyws.demo.simulator --help`.
+"""Simulated smart meters that write to a topic: `python -m energyws.demo.simulator --help`.
 
-One reading per meter and interval, each a record of its own as soon as it is read, without a
-key and snappy-compressed. A meter's readings go to all partitions in turn, as the real bridge
-spreads them. A broker that is away is waited for: what was read meanwhile is delivered when it
-is back, for up to librdkafka's `message.timeout.ms` (5 minutes).
+Each meter writes one record per interval, without a key and snappy-compressed, to all partitions
+in turn, as the real bridge does. While the broker is unreachable librdkafka keeps the records, for
+up to `message.timeout.ms` (5 minutes).
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from energyws.demo.meter import Meter
 from energyws.errors import ExitCode
 from energyws.logs.events import Log, configure
 from energyws.logs.rate_limit import RateLimitedLog, flush_suppressed
-from energyws.settings import Logging as LogSettings
+from energyws.settings import Logging
 from energyws.testing.parent import end_with_parent
 
 # Seconds.
@@ -36,14 +35,14 @@ _MISSING_INTERVAL: Final = 0.5
 _FLUSH_TIMEOUT: Final = 2.0
 _SERVE_INTERVAL: Final = 0.5
 _LOG_INTERVAL: Final = 10.0
-# A reading is late by up to this share of the interval: real ones are never quite even.
+# A reading is late by up to this share of the interval, as real ones are.
 _JITTER: Final = 0.05
 
 _log = Log("simulator")
 
 
 class Output:
-    """A topic to write to, wherever its broker is at the moment."""
+    """Writes to a topic that may not exist yet, on a broker that may be unreachable."""
 
     def __init__(self, brokers: str, topic: str) -> None:
         self._topic = topic
@@ -57,14 +56,14 @@ class Output:
                 "linger.ms": 0,
                 "allow.auto.create.topics": False,
                 "reconnect.backoff.max.ms": 1000,
-                # Its errors reach _on_error; its own log would repeat them 20 times a second.
+                # Errors reach _on_error; librdkafka's own log would repeat them 20 times a second.
                 "log_level": 2,
                 "error_cb": self._on_error,
             }
         )
 
     def is_ready(self) -> bool:
-        """Whether the topic has been seen; looks for it, and for new partitions, when due."""
+        """Whether the topic is known; looks for it, and for new partitions, when due."""
         now = time.monotonic()
         if now >= self._look_at:
             found = self._count_partitions()
@@ -75,7 +74,7 @@ class Output:
         return self._partitions > 0
 
     def write(self, value: bytes | None, turn: int) -> None:
-        """Send one record, to the partition whose turn it is."""
+        """Send one record to partition `turn` modulo their number."""
         try:
             self._producer.produce(
                 self._topic,
@@ -87,12 +86,12 @@ class Output:
             self._limited.warning("reading not sent", topic=self._topic, reason=error)
 
     def serve(self) -> None:
-        """Handle what librdkafka has to tell, and tell of it."""
+        """Run librdkafka's callbacks, and log what was held back."""
         self._producer.poll(0)
         flush_suppressed()
 
     def close(self) -> None:
-        """Send what is waiting, within a bound."""
+        """Wait up to 2 s until all records are sent."""
         self._producer.flush(_FLUSH_TIMEOUT)
 
     def _count_partitions(self) -> int:
@@ -126,11 +125,10 @@ def simulate(
 ) -> None:
     """Write every meter's readings until `stop` is set.
 
-    `interval` is in seconds; `poison` is the probability that a record which is no reading
-    follows a reading.
+    interval: in seconds. poison: the probability that a reading is followed by a bad record.
     """
     start = time.monotonic()
-    # Per meter: when its reading comes, its index, when it should come, how many it has sent.
+    # Per meter: when its next reading is written, its index, when it is due, the number written.
     queue = []
     for index in range(len(meters)):
         nominal = start + interval * index / len(meters)
@@ -148,14 +146,14 @@ def simulate(
         output.write(meters[index].record(time.time_ns()), index + sent)
         if chance.random() < poison:
             output.write(meters[index].poison(), index + sent)
-        # After a pause of more than an interval it goes on from here, without a burst.
+        # After a pause of more than an interval: no burst to catch up.
         nominal = (nominal if now - due < interval else now) + interval
         due = nominal + interval * chance.uniform(0, _JITTER)
         heapq.heapreplace(queue, (due, index, nominal, sent + 1))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Simulate until SIGTERM or SIGINT."""
+    """Run until SIGTERM or SIGINT; the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m energyws.demo.simulator",
         description="Simulated smart meters that write their readings to a Kafka topic.",
@@ -171,25 +169,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="SECONDS",
         help="time between two readings of a meter (default: 1.0)",
     )
-    add("--seed", type=int, default=1, help="what houses and meters are drawn from (default: 1)")
+    add("--seed", type=int, default=1, help="seed of the random values (default: 1)")
     add(
         "--poison",
         type=_number(float, 0, 1),
         default=0.0,
         metavar="RATE",
-        help="share of readings followed by a record that is none, 0 to 1 (default: 0)",
+        help="share of readings followed by a bad record, 0 to 1 (default: 0)",
     )
     options = parser.parse_args(arguments)
 
     stop = threading.Event()
 
-    def leave(number: int, frame: FrameType | None) -> None:
+    def shut_down(number: int, frame: FrameType | None) -> None:
         stop.set()
 
-    signal.signal(signal.SIGTERM, leave)
-    signal.signal(signal.SIGINT, leave)
+    signal.signal(signal.SIGTERM, shut_down)
+    signal.signal(signal.SIGINT, shut_down)
     end_with_parent()
-    configure(LogSettings(), "simulator")
+    configure(Logging(), "simulator")
     output = Output(options.brokers, options.topic)
     simulate(
         output,
@@ -216,7 +214,7 @@ def _number(
             raise argparse.ArgumentTypeError(f"{text} is out of range: expected {bounds}")
         return value
 
-    # argparse names the type in its own message about text that is no number.
+    # argparse names the type in its own message about a text that is not a number.
     parse.__name__ = "number"
     return parse
 

@@ -1,14 +1,14 @@
-"""The stats board: what every child tells of itself, readable by all without asking.
+"""The stats board: the state and counters of every process, in memory that all of them share.
 
-One anonymous shared file (memfd), inherited by descriptor; never multiprocessing.shared_memory,
-whose tracker unlinks the block when one user leaves (CPython before 3.13). It is a table of
-aligned 64-bit integers: one row per child process, one column per `Field`. A row has one writer,
-the child it was given to (the supervisor clears it before and after), and an aligned 8-byte store
-is not torn on the machines this runs on, so readers need no lock.
+One anonymous shared file (memfd), inherited by descriptor; not multiprocessing.shared_memory, whose
+tracker unlinks the block when one user leaves (CPython before 3.13). It is a table of aligned
+64-bit integers: one row per process, one column per `Field`. A row has one writer, its child (the
+supervisor clears it before and after), and an aligned 8-byte store is not torn on the machines this
+runs on, so readers need no lock.
 
-Behind the columns of `Field` come those that energyws.process.counters names; behind all rows, a
-second table has for each row a list of partitions, and a third one a list of issuers, which are
-memory only where somebody writes them.
+After the columns of `Field` come those of energyws.process.counters. After all rows, a second table
+has a list of partitions for each row, and a third one a list of issuers; they take memory only
+where a process writes them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Final
 
 
 class State(IntEnum):
-    """Where a child is in its life; a row that nobody writes says EMPTY."""
+    """Where a child is in its life; EMPTY: the row has no child."""
 
     EMPTY = 0
     STARTING = 1
@@ -33,10 +33,10 @@ class State(IntEnum):
 class Field(IntEnum):
     """The columns. Counters only grow during one child's life; the others are levels.
 
-    BEAT counts the child's event-loop heartbeats: what matters is that it moves. KEYLESS is 1 while
-    tokens are checked with issuers' keys, and none of them has been fetched yet. FULL_SINCE_MS is
-    when a worker stopped accepting because its descriptors ran out, in Unix milliseconds; 0 while
-    it accepts. CERTIFICATE_EXPIRES is when what a worker shows its clients expires, in Unix
+    BEAT counts the heartbeats of the child's event loop: it only has to move. KEYLESS is 1 while a
+    worker has to check tokens with issuers' keys but has not fetched any yet. FULL_SINCE_MS is when
+    a worker stopped accepting because its file descriptors ran out, in Unix milliseconds; 0 while
+    it accepts. CERTIFICATE_EXPIRES is when the certificate that a worker serves expires, in Unix
     seconds; 0 without a certificate.
     """
 
@@ -72,14 +72,14 @@ class Field(IntEnum):
 
 
 class PartitionField(IntEnum):
-    """What a row has of each partition that it lists; as many as its PARTITIONS says.
+    """The cells of one partition in a row's list, which has PARTITIONS entries.
 
-    STREAM is an index into the sorted names of the streams. NEXT and END are offsets: the next one
-    to be handed on, and the log's end. RECORD_MS is the timestamp of the newest record handed on,
-    in Unix milliseconds; 0 before there is one. WAIT is a Stall of energyws.process.stalls; where
-    PARTITION is its WHOLE, the entry is about the stream, and has no offsets. BAD and LOST are
-    counters: of records that were skipped, and of those that retention took; of partitions that are
-    not listed in the entry of their stream.
+    STREAM is an index into the sorted names of the streams. NEXT and END are offsets: of the next
+    record to be published, and of the log's end. RECORD_MS is the timestamp of the newest record
+    published, in Unix milliseconds; 0 before there is one. STALL is one of energyws.process.stalls;
+    where PARTITION is its WHOLE, the entry is about the stream and has no offsets. BAD and LOST
+    count records that were skipped, and records that retention deleted before they were read; those
+    of partitions without an entry are counted in the entry of their stream.
     """
 
     STREAM = 0
@@ -87,22 +87,22 @@ class PartitionField(IntEnum):
     NEXT = 2
     END = 3
     RECORD_MS = 4
-    WAIT = 5
+    STALL = 5
     BAD = 6
     LOST = 7
 
 
 ROWS: Final = 160
 COLUMNS: Final = 192
-# What a row lists at most; of a topic with more partitions the rest has no lag to be seen.
+# The most that a row lists; the lag of further partitions is not visible.
 MAX_PARTITIONS: Final = 512
-# How many issuers a row lists at most; of the rest the age of the keys cannot be seen.
+# The most that a row lists; the age of further issuers' keys is not visible.
 MAX_ISSUERS: Final = 32
 _CELL: Final = 8
-_PLACES: Final = MAX_PARTITIONS * len(PartitionField)
-# For each issuer: which one, and when its keys were fetched.
+_PARTITIONS: Final = MAX_PARTITIONS * len(PartitionField)
+# Two cells for each issuer: its `issuer_id`, and when its keys were fetched.
 _ISSUERS: Final = MAX_ISSUERS * 2
-_CELLS: Final = ROWS * (COLUMNS + _PLACES + _ISSUERS)
+_CELLS: Final = ROWS * (COLUMNS + _PARTITIONS + _ISSUERS)
 
 
 class Board:
@@ -114,18 +114,18 @@ class Board:
 
     @classmethod
     def create(cls) -> Board:
-        """A new, empty board; its descriptor is inheritable only through `pass_fds`."""
+        """A new, empty board. A child inherits its descriptor only through `pass_fds`."""
         descriptor = os.memfd_create("energyws-board", os.MFD_CLOEXEC)
         os.ftruncate(descriptor, _CELLS * _CELL)
         return cls(descriptor)
 
     def row(self, index: int) -> Row:
         """The row at `index`, 0 <= index < ROWS."""
-        places = ROWS * COLUMNS + index * _PLACES
-        issuers = ROWS * (COLUMNS + _PLACES) + index * _ISSUERS
+        partitions = ROWS * COLUMNS + index * _PARTITIONS
+        issuers = ROWS * (COLUMNS + _PARTITIONS) + index * _ISSUERS
         return Row(
             self._cells[index * COLUMNS : (index + 1) * COLUMNS],
-            self._cells[places : places + _PLACES],
+            self._cells[partitions : partitions + _PARTITIONS],
             self._cells[issuers : issuers + _ISSUERS],
         )
 
@@ -140,18 +140,15 @@ class Board:
 
 
 class Row:
-    """One child's cells. `row[Field.X]` reads, `row[Field.X] = n` writes.
+    """The cells of one process. A column is a Field, or one of energyws.process.counters."""
 
-    A column is a Field, or one of those that energyws.process.counters names.
-    """
-
-    __slots__ = ("_cells", "_issuers", "_places")
+    __slots__ = ("_cells", "_issuers", "_partitions")
 
     def __init__(
-        self, cells: memoryview[int], places: memoryview[int], issuers: memoryview[int]
+        self, cells: memoryview[int], partitions: memoryview[int], issuers: memoryview[int]
     ) -> None:
         self._cells = cells
-        self._places = places
+        self._partitions = partitions
         self._issuers = issuers
 
     def __getitem__(self, column: int) -> int:
@@ -161,48 +158,45 @@ class Row:
         self._cells[column] = value
 
     def add(self, column: int, amount: int = 1) -> None:
-        """Add to a cell (its only writer may)."""
+        """Add to a cell; only for the row's one writer."""
         self._cells[column] += amount
 
     def clear(self) -> None:
-        """Set every cell to 0 (nobody else may be writing)."""
+        """Set every cell to 0; no process may be writing the row."""
         for cell in range(min(self[Field.PARTITIONS], MAX_PARTITIONS) * len(PartitionField)):
-            self._places[cell] = 0
+            self._partitions[cell] = 0
         for column in range(COLUMNS):
             self._cells[column] = 0
         self.set_issuers(())
 
     def snapshot(self) -> dict[str, int]:
-        """Every cell of a Field by its lower-case name."""
+        """The columns of Field by their lower-case names."""
         return {field.name.lower(): self._cells[field] for field in Field}
 
     def columns(self) -> list[int]:
-        """A copy of all columns."""
+        """A copy of all columns, also those of energyws.process.counters."""
         return self._cells.tolist()
 
-    def place(self, entry: int, what: PartitionField) -> int:
+    def partition(self, entry: int, field: PartitionField) -> int:
         """A cell of the list of partitions, 0 <= entry < MAX_PARTITIONS."""
-        return self._places[entry * len(PartitionField) + what]
+        return self._partitions[entry * len(PartitionField) + field]
 
-    def set_place(self, entry: int, what: PartitionField, value: int) -> None:
+    def set_partition(self, entry: int, field: PartitionField, value: int) -> None:
         """Write a cell of the list of partitions."""
-        self._places[entry * len(PartitionField) + what] = value
+        self._partitions[entry * len(PartitionField) + field] = value
 
     def set_issuers(self, fetched: Iterable[tuple[int, int]]) -> None:
-        """Write, for each issuer by its `issuer_id`, when its keys were last fetched.
-
-        In Unix milliseconds; 0: never.
-        """
+        """Write (`issuer_id`, when its keys were last fetched), in Unix milliseconds; 0: never."""
         cells = [cell for entry in fetched for cell in entry][:_ISSUERS]
         for cell, value in enumerate(cells + [0] * (_ISSUERS - len(cells))):
             self._issuers[cell] = value
 
     def issuers(self) -> dict[int, int]:
-        """What `set_issuers` has written."""
+        """By `issuer_id`, when its keys were last fetched, as `set_issuers` has written it."""
         cells = self._issuers.tolist()
         return {each: at for each, at in zip(cells[::2], cells[1::2], strict=True) if each}
 
 
 def issuer_id(issuer: str) -> int:
-    """A number for an issuer, never 0: processes may know different lists of them for a moment."""
+    """A number for an issuer, never 0; not an index, since during a reload lists may differ."""
     return int.from_bytes(hashlib.sha256(issuer.encode()).digest()[:7]) + 1

@@ -1,6 +1,6 @@
-"""What the supervisor tells a running child, over a socket that both hold; no I/O here.
+"""Control messages from the supervisor to a running child, over a socket pair; no I/O here.
 
-One JSON object per datagram. The settings among them hold secrets: the socket has no name.
+One JSON object per datagram. The settings in it hold secrets: the socket has no name.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Final
 
 from energyws.settings import Logging, Settings, loads
 
@@ -15,10 +16,10 @@ from energyws.settings import Logging, Settings, loads
 class ShutdownMode(StrEnum):
     """How a child leaves.
 
-    STOP: the whole service ends; newcomers are refused, since nobody is there to take them.
-    HANDOVER: a successor accepts on the same socket; newcomers are the successor's.
-    RETIRE: no new connection is sent to its socket; what still waits in the queue is let in, and
-    sent on like everybody else.
+    STOP: the whole service ends; new connections are refused, since no other worker takes them.
+    HANDOVER: a successor accepts on the same socket; new connections are the successor's.
+    RETIRE: no new connection goes to its socket; those that still wait in its queue are accepted,
+    and then sent away like all the others.
     """
 
     RETIRE = "retire"
@@ -27,50 +28,57 @@ class ShutdownMode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
+class ShutDown:
     """Send the clients away, spread over server.drain_seconds, and end."""
 
-    how: ShutdownMode
+    mode: ShutdownMode
 
 
 @dataclass(frozen=True, slots=True)
 class Shed:
-    """Send so many clients away, spread over server.drain_seconds, and go on."""
+    """Send `count` clients away, spread over server.drain_seconds, and keep running."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
-class Adopt:
+class UseSettings:
     """Use these settings from now on, and read again the files that they name."""
 
     settings: Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Write:
+class UseLog:
     """Write the log like this from now on; nothing else changes."""
 
     log: Logging
 
 
-ControlMessage = Leave | Shed | Adopt | Write
+ControlMessage = ShutDown | Shed | UseSettings | UseLog
+# In the datagram, and in the log: there these names are a contract.
+NAMES: Final[dict[type[ControlMessage], str]] = {
+    ShutDown: "Leave",
+    Shed: "Shed",
+    UseSettings: "Adopt",
+    UseLog: "Write",
+}
 
 
-def pack(order: ControlMessage) -> bytes:
-    """An order as a datagram."""
-    return json.dumps({"order": type(order).__name__, **asdict(order)}).encode()
+def pack(message: ControlMessage) -> bytes:
+    """A control message as a datagram."""
+    return json.dumps({"message": NAMES[type(message)], **asdict(message)}).encode()
 
 
 def unpack(data: bytes) -> ControlMessage:
     """The inverse of `pack`. Trusts its input: only the supervisor writes it."""
     fields = json.loads(data)
-    match fields["order"]:
+    match fields["message"]:
         case "Leave":
-            return Leave(ShutdownMode(fields["how"]))
+            return ShutDown(ShutdownMode(fields["mode"]))
         case "Shed":
             return Shed(fields["count"])
         case "Write":
-            return Write(Logging(**fields["log"]))
+            return UseLog(Logging(**fields["log"]))
         case _:
-            return Adopt(loads(json.dumps(fields["settings"]).encode()))
+            return UseSettings(loads(json.dumps(fields["settings"]).encode()))

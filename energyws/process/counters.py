@@ -1,7 +1,7 @@
-"""What is counted on the board by kind: families of counters and histograms, and their columns.
+"""Labelled counters and histograms on the board, and their columns.
 
-Every label is known beforehand, so a row has room for all of them, and nothing that a client sends
-can make another one. A histogram has fixed bounds; observing costs two additions.
+All labels are fixed, so that a row has room for them and no client can create another one. A
+histogram has fixed bounds; one observation costs two additions.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from energyws.errors import CLOSES, ERROR_CODES, FaultKind, TokenClaim, TokenRea
 from energyws.process.board import COLUMNS, Row
 from energyws.protocol.messages import Unrecovered
 
-# Room for columns of Field to come.
+# The columns below are for Field, with room for more.
 _FIRST: Final = 48
 _MICROSECONDS: Final = 1e6
 
 
 class Family:
-    """Counters of one thing, told apart by labels.
+    """Counters of one thing, one for each combination of labels.
 
-    Another combination of labels than those known counts as the last one.
+    Any other combination counts as the last one.
     """
 
     def __init__(self, first: int, labels: Iterable[tuple[str, ...]]) -> None:
@@ -32,22 +32,20 @@ class Family:
 
     @property
     def end(self) -> int:
-        """The first column behind."""
+        """The first column after these."""
         return self.first + len(self.labels)
 
     def count(self, row: Row, *labels: str, amount: int = 1) -> None:
-        """Count something that has these labels."""
         row.add(self._columns.get(labels, self.end - 1), amount)
 
     def read(self, columns: Sequence[int]) -> dict[tuple[str, ...], int]:
-        """The counters by their labels."""
         return dict(zip(self.labels, columns[self.first : self.end], strict=True))
 
 
 class Histogram:
-    """How many observations were at most `bounds[i]` seconds, each counted in one bucket.
+    """Each observation counts in one bucket: the first whose bound, in seconds, it does not exceed.
 
-    The last bucket has what is beyond the last bound.
+    One more bucket counts observations beyond the last bound.
     """
 
     def __init__(self, first: int, bounds: Iterable[float]) -> None:
@@ -56,11 +54,10 @@ class Histogram:
 
     @property
     def end(self) -> int:
-        """The first column behind."""
+        """The first column after these."""
         return self.first + len(self.bounds) + 2
 
     def observe(self, row: Row, seconds: float) -> None:
-        """Count one observation."""
         row.add(self.first + bisect_left(self.bounds, seconds))
         row.add(self.end - 1, int(seconds * _MICROSECONDS))
 
@@ -70,9 +67,9 @@ class Histogram:
 
 
 def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
-    """The least bound that at least `share` of the observations keep; None without any.
+    """The least bound that at least `share` of the observations do not exceed.
 
-    For what is beyond the last bound it is infinity.
+    None without observations; infinity where it is beyond the last bound.
     """
     wanted = share * sum(counts)
     below = 0
@@ -83,12 +80,12 @@ def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> fl
     return None
 
 
-# accepted, or the code of the error that refuses it.
+# "accepted", or the code of the error with which it is refused.
 HANDSHAKES: Final = Family(
     _FIRST,
     [("accepted",), *((error.code.lower(),) for error in ERROR_CODES if error.status)],
 )
-# The reason, and the claim where it is one; empty otherwise, which Prometheus takes for no label.
+# The reason, and the claim if the reason is one; else "", which Prometheus treats as no label.
 TOKEN_REFUSALS: Final = Family(
     HANDSHAKES.end,
     [
@@ -97,7 +94,7 @@ TOKEN_REFUSALS: Final = Family(
         for claim in (get_args(TokenClaim) if reason == "claims" else ("",))
     ],
 )
-# Who began to close, and with which code; 1006 is a connection that broke without one.
+# Which side closed first, and with which code; 1006: the connection broke without a close frame.
 CLOSED: Final = Family(
     TOKEN_REFUSALS.end,
     [
@@ -108,7 +105,7 @@ CLOSED: Final = Family(
         ("client", "other"),
     ],
 )
-# Where what a client asked back begins, and whether all of it is there.
+# Where a replay starts, and "recovered", or the reason why it is not complete.
 RESUMES: Final = Family(
     CLOSED.end,
     [
@@ -127,11 +124,11 @@ AGE: Final = Histogram(
     FANOUT.end,
     (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0),
 )
-# How late the event loop comes to its heartbeat.
+# How late the event loop runs its heartbeat.
 LOOP_DELAY: Final = Histogram(
     AGE.end, (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 )
-# What was at fault where a process could not use what it was given while it ran.
+# What a running process could not use: the fault in a reload that it refused.
 RELOAD_REFUSALS: Final = Family(LOOP_DELAY.end, [(each,) for each in get_args(FaultKind)])
 
 assert RELOAD_REFUSALS.end <= COLUMNS

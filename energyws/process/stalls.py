@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Final
 
-# Stands for the stream as a whole where a partition's number is expected.
+# In place of a partition's number: the stream as a whole.
 WHOLE: Final = -1
-_NAMED: Final = 8
+_MAX_NAMED: Final = 8
 
 
 class Stall(IntEnum):
-    """What is waited for. The numbers are on the board: new ones go to the end."""
+    """Why reading stalls. The numbers are on the board: new ones go to the end."""
 
-    NOTHING = 0
+    NONE = 0
     NO_TOPIC = 1
     NOT_ALLOWED = 2
     NO_LEADER = 3
@@ -35,21 +35,21 @@ WORDS: Final[Mapping[Stall, str]] = {
 }
 
 
-def reasons(waits: Iterable[tuple[str, int, Stall]]) -> list[str]:
-    """One text for each stream and wait, of any number of (stream, partition or WHOLE, wait)."""
+def reasons(stalls: Iterable[tuple[str, int, Stall]]) -> list[str]:
+    """One text for each stream and stall, of any number of (stream, partition or WHOLE, stall)."""
     grouped: dict[tuple[str, Stall], list[int]] = {}
-    for stream, partition, wait in sorted(set(waits)):
-        if wait is not Stall.NOTHING:
-            grouped.setdefault((stream, wait), []).append(partition)
+    for stream, partition, stall in sorted(set(stalls)):
+        if stall is not Stall.NONE:
+            grouped.setdefault((stream, stall), []).append(partition)
     return [
-        f"stream {stream}{_which(partitions)}: {WORDS[wait]}"
-        for (stream, wait), partitions in grouped.items()
+        f"stream {stream}{_which(partitions)}: {WORDS[stall]}"
+        for (stream, stall), partitions in grouped.items()
     ]
 
 
 def _which(partitions: list[int]) -> str:
     if partitions[0] == WHOLE:
         return ""
-    named = ", ".join(map(str, partitions[:_NAMED]))
-    more = f" and {len(partitions) - _NAMED} more" if len(partitions) > _NAMED else ""
+    named = ", ".join(map(str, partitions[:_MAX_NAMED]))
+    more = f" and {len(partitions) - _MAX_NAMED} more" if len(partitions) > _MAX_NAMED else ""
     return f", partition{'s' if len(partitions) > 1 else ''} {named}{more}"

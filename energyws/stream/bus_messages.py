@@ -13,20 +13,21 @@ On PUB/SUB, one part per message, little-endian:
     32     8     timestamp of the record, milliseconds since the Unix epoch
     40           frame: the WebSocket frame, nothing or more (a heartbeat: the JSON of Heads)
 
-A subscriber that sees another run id, or a sequence that is not the next one, has missed
-something. It then asks over DEALER/ROUTER, with the positions that it has, until the answer says
-that nothing more is waiting; what it hears meanwhile up to the answered sequence is in there too.
+A subscriber that sees another run id, or a sequence that is not the next one, has missed frames.
+It then sends a sync request over DEALER/ROUTER, with the positions that it has, and repeats it
+until a reply says that nothing more is waiting. Frames that it receives meanwhile, up to the
+sequence in that reply, are in the replies too.
 
     request    one part: the JSON of SyncRequest
     reply      first part: the JSON of SyncReply; each further part: one frame message as above,
                with sequence 0
 
-What lies further back is asked for on a DEALER/ROUTER pair of its own. A reply repeats its
-request, by which it is recognised; a request may be sent again, since answering it changes nothing.
+History requests have a DEALER/ROUTER pair of their own. A reply repeats its request, by which the
+worker recognises it; a request may be sent again, since answering it changes nothing.
 
-    request    the JSON of FindStart or Read; whose turn it was asked in: a hash of the subject
-    reply      the request's first part; the JSON of the answer; for Read, one part per chunk: its
-               frames
+    request    the JSON of FindStart or ReadChunks; a hash of the subject that it is counted for
+    reply      the request's first part; the JSON of the answer; for ReadChunks, one part per chunk:
+               its frames
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ import orjson
 from energyws.errors import EnergywsError
 from energyws.protocol.messages import Unrecovered
 from energyws.protocol.position import Position, parse
-from energyws.stream.history import Chunk, FindStart, StartPoint
+from energyws.stream.history import Chunk, FindStart, HistoryRequest, ReadChunks, StartPoint
 
 FRAME: Final = 1
 HEARTBEAT: Final = 2
@@ -51,11 +52,11 @@ HEADER_SIZE: Final = _HEADER.size
 
 
 class BadMessage(EnergywsError):
-    """Bytes on the bus that this version does not speak."""
+    """Bytes on the bus that this version does not understand."""
 
 
 class BusMessage(NamedTuple):
-    """One message of the bus. A NamedTuple, because thousands are made each second."""
+    """One message of the bus. A NamedTuple, because thousands are created each second."""
 
     kind: int
     stream: int
@@ -68,7 +69,6 @@ class BusMessage(NamedTuple):
 
 
 def pack(message: BusMessage) -> bytes:
-    """The bytes of a message."""
     kind, stream, partition, run, sequence, offset, timestamp_ms, frame = message
     return (
         _HEADER.pack(kind, VERSION, stream, partition, run, sequence, offset, timestamp_ms) + frame
@@ -90,16 +90,15 @@ def unpack(data: bytes) -> BusMessage:
 
 @dataclass(frozen=True, slots=True)
 class SyncRequest:
-    """What a worker has, per stream; None where it has nothing yet.
+    """The positions that a worker has, per stream; None where it has nothing yet.
 
-    ask: any number; the reply repeats it, so that a late answer is not taken for a newer one.
+    ask: any number; the reply repeats it, so that a late reply is not taken for a newer one.
     """
 
     ask: int
     have: dict[str, Position | None]
 
     def pack(self) -> bytes:
-        """The request's one part."""
         return orjson.dumps(
             {"ask": self.ask, "have": {k: v and str(v) for k, v in self.have.items()}}
         )
@@ -107,7 +106,7 @@ class SyncRequest:
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """What the consumer can tell of a stream: nothing below `floor` is left in its ring."""
+    """What the consumer's ring holds of a stream: everything from `floor` to `head`."""
 
     floor: Position
     head: Position
@@ -117,7 +116,8 @@ class StreamState:
 class SyncReply:
     """The state as of bus sequence `sequence` of run `run`.
 
-    streams: only those whose topic the consumer has found; more: ask again from what you have now.
+    streams: only those whose topic the consumer has found. more: the worker must send another
+    request, with the positions that it has by then.
     """
 
     ask: int
@@ -131,7 +131,7 @@ class SyncReply:
         return orjson.dumps(
             {
                 "ask": self.ask,
-                # As text: the ids use all 64 bits.
+                # As text: ids are larger than what every JSON parser keeps (53 bits).
                 "run": str(self.run),
                 "sequence": self.sequence,
                 "more": self.more,
@@ -143,15 +143,13 @@ class SyncReply:
         )
 
 
-def unpack_request(data: bytes) -> SyncRequest:
-    """The request in these bytes."""
+def unpack_sync_request(data: bytes) -> SyncRequest:
     request = orjson.loads(data)
     have = {name: text and parse(text) for name, text in request["have"].items()}
     return SyncRequest(request["ask"], have)
 
 
-def unpack_reply(data: bytes) -> SyncReply:
-    """The reply in these bytes."""
+def unpack_sync_reply(data: bytes) -> SyncReply:
     reply = orjson.loads(data)
     return SyncReply(
         ask=reply["ask"],
@@ -166,35 +164,25 @@ def unpack_reply(data: bytes) -> SyncReply:
 
 
 def pack_heads(heads: dict[str, Position]) -> bytes:
-    """A heartbeat's payload: where each stream ends, bad records included."""
+    """A heartbeat's payload: the head of each stream, past bad records too."""
     return orjson.dumps({name: str(head) for name, head in heads.items()})
 
 
 def unpack_heads(data: bytes) -> dict[str, Position]:
-    """The inverse of `pack_heads`."""
     return {name: parse(text) for name, text in orjson.loads(data).items()}
 
 
-@dataclass(frozen=True, slots=True)
-class ReadChunks:
-    """Asks for the chunks that follow a position."""
-
-    stream: str
-    after: Position
-
-
-def pack_history_request(inquiry: FindStart | ReadChunks) -> bytes:
-    """The request's first part; equal inquiries have equal bytes."""
-    if isinstance(inquiry, ReadChunks):
-        return orjson.dumps(["read", inquiry.stream, str(inquiry.after)])
-    after = inquiry.after and str(inquiry.after)
+def pack_history_request(request: HistoryRequest) -> bytes:
+    """The request's first part; equal requests have equal bytes."""
+    if isinstance(request, ReadChunks):
+        return orjson.dumps(["read", request.stream, str(request.after)])
+    after = request.after and str(request.after)
     return orjson.dumps(
-        ["find", inquiry.stream, inquiry.epoch, after, inquiry.since_ms, inquiry.last]
+        ["find", request.stream, request.epoch, after, request.since_ms, request.last]
     )
 
 
-def unpack_history_request(data: bytes) -> FindStart | ReadChunks:
-    """The inquiry in these bytes."""
+def unpack_history_request(data: bytes) -> HistoryRequest:
     kind, stream, *rest = orjson.loads(data)
     if kind == "read":
         return ReadChunks(stream, parse(rest[0]))
@@ -205,12 +193,10 @@ def unpack_history_request(data: bytes) -> FindStart | ReadChunks:
 def pack_start(found: StartPoint) -> list[bytes]:
     """The answer to a FindStart."""
     reason = found.reason and found.reason.value
-    told = [str(found.position), str(found.earliest), reason, found.missing]
-    return [orjson.dumps(told)]
+    return [orjson.dumps([str(found.position), str(found.earliest), reason, found.missing])]
 
 
 def unpack_start(parts: Sequence[bytes]) -> StartPoint:
-    """The inverse of `pack_start`."""
     position, earliest, reason, missing = orjson.loads(parts[0])
     return StartPoint(
         parse(position),
@@ -221,13 +207,13 @@ def unpack_start(parts: Sequence[bytes]) -> StartPoint:
 
 
 def pack_chunks(chunks: Sequence[Chunk]) -> list[bytes]:
-    """The answer to a Read: chunks of which each begins where the one before it ends."""
+    """The answer to a ReadChunks: each chunk starts where the one before it ends."""
     ends = [[str(chunk.end), chunk.frames] for chunk in chunks]
     return [orjson.dumps(ends), *(chunk.data for chunk in chunks)]
 
 
 def unpack_chunks(begin: Position, parts: Sequence[bytes]) -> list[Chunk]:
-    """The inverse of `pack_chunks`; `begin` is what was asked for."""
+    """The chunks in the answer to a ReadChunks; begin: the position in the request."""
     chunks = []
     for (end, frames), data in zip(orjson.loads(parts[0]), parts[1:], strict=True):
         chunks.append(Chunk(begin, parse(end), frames, data))

@@ -1,11 +1,11 @@
-"""A bounded queue in which subjects take turns: many entries of one never delay another's first.
+"""A bounded queue in which subjects take turns: one's many entries never delay another's first.
 
 Rules of this file:
 
-1. One subject's entries stay in their order; subjects that wait are served in rotation.
-2. Weights are bytes. An entry weighs from `join` to `leave`, also once it was taken.
-3. A subject may hold as much as is free (the dynamic threshold of Choudhury and Hahne, 1998): one
-   alone gets half of the room, and there is always some for another one.
+1. A subject's entries stay in their order; subjects with waiting entries are served round-robin.
+2. Weights are bytes. An entry counts from `join` to `leave`, even after `take`.
+3. A subject may hold as much as is free (the dynamic threshold of Choudhury and Hahne, 1998): a
+   single subject gets half of the capacity, and there is always room for another one.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ Entry = TypeVar("Entry", bound=Hashable)
 
 
 class QueueFull(EnergywsError):
-    """There is no room for a further entry of this subject."""
+    """There is no room for another entry of this subject."""
 
 
-def _everybody(subject: str) -> bool:
+def _any(subject: str) -> bool:
     return True
 
 
 class FairQueue(Generic[Entry]):
-    """Entries that wait, in turns. capacity: bytes. An entry belongs to one subject."""
+    """capacity: bytes. An entry belongs to one subject."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -41,7 +41,7 @@ class FairQueue(Generic[Entry]):
         return len(self._weights)
 
     def join(self, subject: str, entry: Entry, weight: int) -> None:
-        """Queue an entry that is not here yet; raises Full."""
+        """Queue an entry that is not in the queue yet; raises QueueFull."""
         held = self._held.get(subject, 0)
         if held + weight > self._capacity - self.weight:
             raise QueueFull(
@@ -52,8 +52,8 @@ class FairQueue(Generic[Entry]):
         self._weights[entry] = subject, weight
         self._wait(subject, entry)
 
-    def take(self, may: Callable[[str], bool] = _everybody) -> tuple[str, Entry] | None:
-        """The next subject that may and its next entry, which waits no longer."""
+    def take(self, may: Callable[[str], bool] = _any) -> tuple[str, Entry] | None:
+        """The next subject for which `may` is true, and its next entry, which waits no longer."""
         subject = next((subject for subject in self._waiting if may(subject)), None)
         if subject is None:
             return None
@@ -63,12 +63,12 @@ class FairQueue(Generic[Entry]):
             self._waiting[subject] = entries
         return subject, entry
 
-    def again(self, entry: Entry) -> None:
-        """An entry that was taken waits once more, behind its subject's others."""
+    def requeue(self, entry: Entry) -> None:
+        """Let an entry that was taken wait once more, after its subject's others."""
         self._wait(self._weights[entry][0], entry)
 
     def leave(self, entry: Entry) -> None:
-        """Forget an entry, whether it waits or was taken."""
+        """Remove an entry, whether it waits or was taken."""
         subject, weight = self._weights.pop(entry)
         self.weight -= weight
         left = self._held[subject] - weight

@@ -1,13 +1,13 @@
-"""Reading back from the log: where a replay begins, and how stored records become frames again.
+"""Reading history from the log: where a replay starts, and how stored records become frames.
 
 Rules of this file:
 
-1. A replay is a chain of chunks: each leads from one position to the next, and the position says
-   all there is to know of it. Nobody has to be remembered who reads slowly.
+1. A replay is a chain of chunks. Each chunk leads from one position to the next, and the position
+   is the replay's only state, so a slow client costs no more than a fast one.
 2. Partitions are merged by the time of their records, so a chain does not depend on how any
-   consumer happened to interleave them. A chunk ends where a partition's block ends: so chains
-   that began at different positions soon run through the same ones, and share their chunks.
-3. What is handed out is true for ever: later records never change what lies between two positions.
+   consumer happened to interleave them. A chunk ends where a partition's block ends: so chains that
+   started at different positions soon reach the same positions, and share their chunks.
+3. A chunk never changes: later records do not alter what lies between two positions.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from energyws.protocol.frame import DataFrames
 from energyws.protocol.messages import Unrecovered
 from energyws.protocol.position import Position, from_offsets
 
-# One merge holds a block of every partition: together about so many records, whatever their number.
+# One merge holds a block of every partition: about this many records together.
 RECORDS_AT_ONCE: Final = 2048
 MIN_BLOCK_RECORDS: Final = 16
 MAX_BLOCK_RECORDS: Final = 512
-# The newest so many are found by reading them; of more, each partition gives its share.
-EXACTLY: Final = 20_000
+# Up to this many, the newest records are found by reading; beyond it, by partitions' lengths.
+MAX_EXACT: Final = 20_000
 _BY_OFFSET: Final = attrgetter("offset")
 
 
 @dataclass(frozen=True, slots=True)
 class FindStart:
-    """Where a subscription wants to begin; exactly one of the last three is set.
+    """The history request for where a subscription can start; one of the last three is set.
 
     after: everything after this position; since_ms: everything since this time, milliseconds
-    since the Unix epoch; last: so many of the newest records.
+    since the Unix epoch; last: the newest `last` records.
     """
 
     stream: str
@@ -49,11 +49,22 @@ class FindStart:
 
 
 @dataclass(frozen=True, slots=True)
-class StartPoint:
-    """Where it can begin. A reason: not all that was asked for is there.
+class ReadChunks:
+    """The history request for the chunks that follow a position."""
 
-    earliest: nothing before it can be had. missing: how many records of each partition at most
-    lie between what was asked for and `position`; None where nobody can tell.
+    stream: str
+    after: Position
+
+
+HistoryRequest = FindStart | ReadChunks
+
+
+@dataclass(frozen=True, slots=True)
+class StartPoint:
+    """Where a subscription can start. reason: why that is not all that was requested.
+
+    earliest: the first position from which records are available. missing: of each partition, at
+    most how many records lie between what was requested and `position`; None if unknown.
     """
 
     position: Position
@@ -72,7 +83,7 @@ class Chunk(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """One good record as it lies in the log; data is a JSON object."""
+    """One good record of the log; data is a JSON object."""
 
     offset: int
     timestamp_ms: int
@@ -81,7 +92,7 @@ class Stored(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """All good records of a partition from offset `start` up to, not with, `stop`."""
+    """All good records of a partition from offset `start` to `stop` (exclusive)."""
 
     start: int
     stop: int
@@ -89,16 +100,16 @@ class Block:
 
 
 class BlocksNeeded(EnergywsError):
-    """These (partition, offset) must be read from the log first."""
+    """The blocks that hold these (partition, offset) must be read from the log first."""
 
-    def __init__(self, places: Iterable[tuple[int, int]]) -> None:
-        self.places = list(places)
-        super().__init__(f"to be read: {self.places}")
+    def __init__(self, offsets: Iterable[tuple[int, int]]) -> None:
+        self.offsets = list(offsets)
+        super().__init__(f"to be read: {self.offsets}")
 
 
-# The block that holds an offset of a partition, or None where it has not been read yet.
+# Returns the block that holds an offset of a partition, or None if it has not been read yet.
 Known = Callable[[int, int], Block | None]
-# The same, read now where need be.
+# The same, but reads the block if necessary.
 Blocks = Callable[[int, int], Block]
 
 
@@ -111,14 +122,15 @@ def block_records(partitions: int) -> int:
 def resume_after(
     after: Position, lows: Position, oldest: Position, head: Position, max_messages: int
 ) -> StartPoint:
-    """Where a replay after a position can begin.
+    """Where a replay after a position can start.
 
-    lows: the broker's low watermarks; oldest: what may be asked back by age, at most `head`.
+    lows: the broker's low watermarks; oldest: the earliest position that the age limit allows, at
+    most `head`.
     """
     kept = after.merge(lows)
     earliest = lows.merge(oldest)
-    begin = _newest_share(after.merge(earliest), head, max_messages)
-    if begin.beyond(kept):
+    start = _newest_share(after.merge(earliest), head, max_messages)
+    if start.beyond(kept):
         reason = Unrecovered.HISTORY_EXCEEDED
     elif kept.beyond(after):
         reason = Unrecovered.RETENTION
@@ -126,32 +138,32 @@ def resume_after(
         return StartPoint(after, earliest)
     missing = tuple(
         max(0, offset - after.next_offset(partition))
-        for partition, offset in enumerate(begin.offsets)
+        for partition, offset in enumerate(start.offsets)
     )
-    return StartPoint(begin, earliest, reason, missing)
+    return StartPoint(start, earliest, reason, missing)
 
 
-def _newest_share(position: Position, head: Position, most: int) -> Position:
-    """The position, moved up where more than `most` records lie before the head."""
-    waiting = [
+def _newest_share(position: Position, head: Position, max_records: int) -> Position:
+    """The position, moved forward if more than max_records lie between it and the head."""
+    behind = [
         max(0, offset - position.next_offset(partition))
         for partition, offset in enumerate(head.offsets)
     ]
-    total = sum(waiting)
-    if total <= most:
+    total = sum(behind)
+    if total <= max_records:
         return position
     offsets = [
-        end - count * most // total for end, count in zip(head.offsets, waiting, strict=True)
+        end - count * max_records // total for end, count in zip(head.offsets, behind, strict=True)
     ]
     return position.merge(from_offsets(position.epoch, offsets))
 
 
 def newest(count: int, lows: Position, head: Position, blocks: Blocks) -> tuple[Position, int]:
-    """The position before the newest `count` records by time, and how many there are, at most."""
-    if count > EXACTLY:
+    """The position before the newest `count` records by time, and how many follow it at most."""
+    if count > MAX_EXACT:
         return newest_about(count, lows, head)
     at = list(head.offsets)
-    # Times and places only: the records of all partitions together may be larger than memory.
+    # Times and offsets only: the records of all partitions together may be larger than memory.
     heap: list[tuple[int, int, int]] = []
     for partition, end in enumerate(at):
         _push_last_before(heap, partition, end, lows, blocks)
@@ -165,7 +177,7 @@ def newest(count: int, lows: Position, head: Position, blocks: Blocks) -> tuple[
 
 
 def newest_about(count: int, lows: Position, head: Position) -> tuple[Position, int]:
-    """The same without reading: each partition gives its share of the count, by its length."""
+    """The same without reading: each partition contributes in proportion to its length."""
     position = _newest_share(lows, head, count)
     pairs = zip(head.offsets, position.offsets, strict=True)
     return position, sum(max(0, end - begin) for end, begin in pairs)
@@ -191,15 +203,15 @@ def _last_before(partition: int, offset: int, lows: Position, blocks: Blocks) ->
 
 
 def first_since(timestamp_ms: int, partition: int, low: int, high: int, blocks: Blocks) -> int:
-    """The first offset of [low, high) whose block has reached a time; `high` if none has.
+    """The first offset in [low, high) of a record that is not older; `high` if there is none.
 
-    By bisection: right where a partition's times rise. For brokers that do not look it up
-    themselves.
+    By bisection, so exact only where a partition's times rise. For brokers that do not look up
+    offsets by time.
     """
     offset, last = low, high
     while offset < last:
         block = blocks(partition, (offset + last) // 2)
-        # A block without records says nothing: what is looked for may lie before it.
+        # A block without records proves nothing: the offset may lie before it.
         if not block.records or block.records[-1].timestamp_ms >= timestamp_ms:
             last = block.start
         else:
@@ -214,7 +226,7 @@ def first_since(timestamp_ms: int, partition: int, low: int, high: int, blocks: 
 
 
 class _Reader:
-    """One partition's place in a merge."""
+    """One partition's progress in a merge."""
 
     __slots__ = ("at", "block", "head", "index", "partition")
 
@@ -226,7 +238,7 @@ class _Reader:
         self.index = 0
 
     def enter(self, known: Known) -> tuple[int, int] | None:
-        """Go to the next record, over as many blocks as that takes; the place that is missing."""
+        """Go to the next record, across blocks; returns the (partition, offset) that is missing."""
         while self.at < self.head:
             block = known(self.partition, self.at)
             if block is None:
@@ -238,7 +250,7 @@ class _Reader:
         return None
 
     def settle(self) -> bool:
-        """After a step: whether the block ends here, with more of the partition behind it."""
+        """Call this after a step; True if the block ends here, and the partition continues."""
         assert self.block is not None
         if self.index < len(self.block.records):
             if self.block.records[self.index].offset >= self.head:
@@ -261,19 +273,21 @@ def assemble(
     *,
     whole: bool = True,
 ) -> Chunk:
-    """The next chunk after `begin`, none of it beyond `head`; raises BlocksNeeded.
+    """The next chunk after `begin`, not beyond `head`; raises BlocksNeeded.
 
     It ends at about max_bytes, at the end of a block, or at the head. whole: of all partitions;
-    else those whose block is missing are left for a later chunk, as long as there are others.
+    otherwise partitions whose block is missing are left for a later chunk, if there are others.
     """
     readers = [_Reader(p, begin.next_offset(p), end) for p, end in enumerate(head.offsets)]
-    missing = {place[0]: place for reader in readers if (place := reader.enter(known)) is not None}
+    missing = {
+        needed[0]: needed for reader in readers if (needed := reader.enter(known)) is not None
+    }
     heap = [
         (reader.record().timestamp_ms, reader.partition)
         for reader in readers
         if reader.at < reader.head and reader.partition not in missing
     ]
-    # Where it stands behind holes, it has got somewhere as well.
+    # Passing holes without a record is progress too.
     moved = any(reader.at > begin.next_offset(reader.partition) for reader in readers)
     if missing and (whole or not (heap or moved)):
         raise BlocksNeeded(missing.values())
@@ -294,7 +308,7 @@ def assemble(
         built.append(frame)
         size += len(frame)
         ended = reader.settle()
-        # Holes behind the last record are passed here, so that the end is where the next begins.
+        # Pass the holes after the last record, so that the chunk ends where the next one starts.
         at[partition] = reader.at
         texts[partition] = str(reader.at)
         if ended:

@@ -1,8 +1,8 @@
-"""From a record's bytes to the JSON object in it, or to the reason why there is none.
+"""Decodes a record: the JSON object in its value, or the reason why there is none.
 
 The object's own bytes pass through untouched: decoding proves that they are one JSON object (RFC
-8259) in valid UTF-8, which is what a text frame needs, and re-encoding would only alter numbers.
-The grammar decides, not what a parser can represent; a byte order mark is none of it (section 8.1).
+8259) in valid UTF-8, as a text frame requires, and re-encoding would only alter numbers.
+The grammar decides, not what a parser can represent; it has no byte order mark (section 8.1).
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ REASONS: Final[tuple[Reason, ...]] = (
     "not_an_object",
 )
 
-
-# Where the parser refuses such a place, what to replace everywhere, and by what. First every escape
-# sequence: without them nothing that looks like a number is half of one. The numbers that are left
-# in the end are below 10^199 * 10^99.
+# Each step: what the parser refuses although the grammar allows it, and which patterns to replace
+# by what then. Escape sequences come first: once they are gone, no number in the text is part of
+# one. The numbers that remain in the end are below 10^199 * 10^99.
 _ESCAPE: Final = rb'\\(?:u[0-9A-Fa-f]{4}|["\\/bfnrt])'
 _NUMBER: Final = r"-?(?:[0-9]{200}|[0-9.]+[eE]\+?[0-9]{3})"
 _STEPS: Final = (
@@ -49,7 +48,7 @@ MAX_TIMESTAMP_MS: Final = 253_402_300_799_999
 
 
 class BadRecord(EnergywsError):
-    """A record that is not a reading. `reason` is one of `REASONS`."""
+    """A record whose value is not a JSON object, or too large. `reason` is one of `REASONS`."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
@@ -57,7 +56,7 @@ class BadRecord(EnergywsError):
 
 
 def decode(value: bytes | None, *, max_bytes: int) -> bytes:
-    """The JSON object in a record's value, without surrounding white space; or BadRecord."""
+    """The JSON object in a record's value, without surrounding white space; raises BadRecord."""
     if value is None:
         raise BadRecord("tombstone", "the record has no value")
     if len(value) > max_bytes:
@@ -77,11 +76,11 @@ def decode(value: bytes | None, *, max_bytes: int) -> bytes:
 
 
 def _second_opinion(text: bytes, refusal: orjson.JSONDecodeError) -> object:
-    """What the parser makes of the text once what it cannot represent is something else.
+    """Parse the text again, with what the parser cannot represent replaced; raises BadRecord.
 
-    RFC 8259 allows a surrogate alone (section 8.2) and numbers beyond a double (section 6). They
-    are replaced where the grammar has room for both: in two steps, each linear, and only taken if
-    such a place is what the parser has refused last.
+    RFC 8259 allows a lone surrogate (section 8.2) and numbers beyond a double (section 6). Each
+    step replaces some of these in linear time, and is taken only if one of them is what the parser
+    has just refused.
     """
     for refused, replacements in _STEPS:
         if not refused.match(refusal.doc, refusal.pos):
@@ -96,5 +95,5 @@ def _second_opinion(text: bytes, refusal: orjson.JSONDecodeError) -> object:
 
 
 def timestamp(record_ms: int | None, now_ms: int) -> int:
-    """A record's own time, or the present where it has none that can be written down."""
+    """The record's timestamp in milliseconds; now_ms if it has none that RFC 3339 can express."""
     return record_ms if record_ms is not None and 0 <= record_ms <= MAX_TIMESTAMP_MS else now_ms

@@ -3,11 +3,11 @@
 Rules of this file:
 
 1. Entries have a dense index that never restarts: 0 for the first ever appended. `first` is the
-   oldest one still here, `end` the one that comes next.
+   oldest one that is still in the ring, `end` the one that the next entry gets.
 2. Within a partition offsets only rise. Between partitions there is no order, and another replica
    may have interleaved them differently; so what a position covers is judged per partition.
-3. Kafka's offsets have holes (compaction, transactions, bad records): loss is never judged by
-   "offset + 1", only by the floor: what lies below it has left the ring, or was never in it.
+3. Kafka's offsets have holes (compaction, transactions, bad records). So loss is never judged by
+   "offset + 1", only by the floor: records below it have left the ring, or were never in it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from energyws.protocol.messages import OnLag, Unrecovered
 from energyws.protocol.position import Position, from_offsets
 from energyws.settings import History
 
-# Two workers, or two replicas, are milliseconds apart; a client that knows more than this one
-# after so long claims a position that no log of ours has.
+# Two workers, or two replicas, are milliseconds apart. A client whose position is still ahead of
+# the ring after this time claims one that the log does not have.
 AHEAD_SECONDS: Final = 5.0
 LAGGED: Final = "LAGGED"
 
@@ -37,9 +37,9 @@ class Entry(NamedTuple):
 
 
 class Located(NamedTuple):
-    """Where a position lies: from index `start` on there are `replayed` frames after it.
+    """Where a position is in the ring: `replayed` frames, from index `start` on, come after it.
 
-    complete: nothing after the position has left the ring.
+    complete: no frame after the position has left the ring.
     """
 
     start: int
@@ -68,12 +68,10 @@ class Ring:
 
     @property
     def bytes(self) -> int:
-        """The size of all frames."""
         return self._bytes
 
     @property
     def partitions(self) -> int:
-        """How many partitions are known."""
         return len(self._head)
 
     @property
@@ -83,7 +81,7 @@ class Ring:
 
     @property
     def end(self) -> int:
-        """The index that the next entry gets."""
+        """The index of the next entry."""
         return self.first + len(self._entries)
 
     @property
@@ -93,15 +91,15 @@ class Ring:
 
     @property
     def head(self) -> Position:
-        """The position after everything known, bad records included."""
+        """The position after all records that were read, including bad ones."""
         return from_offsets(self.epoch, self._head)
 
     def covers(self, partition: int, offset: int) -> bool:
-        """Whether a record lies before the head."""
+        """Whether a record is below the head."""
         return partition < len(self._head) and offset < self._head[partition]
 
     def append(self, entry: Entry, now: float) -> None:
-        """Add the next entry; its offset must not be covered yet."""
+        """Add the next entry; raises ValueError if its offset is below the head."""
         partition, offset, _, frame_bytes = entry
         if partition >= len(self._head):
             self._grow(partition + 1)
@@ -118,13 +116,13 @@ class Ring:
         self.trim(now)
 
     def advance(self, head: Position) -> None:
-        """Note that the log was read up to `head`, though it held no further frame."""
+        """The log was read up to `head`, without a further frame."""
         self._grow(len(head.offsets))
         for partition, offset in enumerate(head.offsets):
             self._head[partition] = max(self._head[partition], offset)
 
     def trim(self, now: float) -> None:
-        """Let go of what is over the limits; the newest entry always stays."""
+        """Drop the oldest entries until the limits hold; the newest entry always stays."""
         limits = self._limits
         oldest = now - limits.max_age_seconds
         while len(self._entries) > 1 and (
@@ -132,30 +130,30 @@ class Ring:
             or self._bytes > limits.max_bytes
             or self._added[0] < oldest
         ):
-            gone = self._entries.popleft()
+            dropped = self._entries.popleft()
             self._added.popleft()
-            self._offsets[gone.partition].popleft()
-            self._indexes[gone.partition].popleft()
-            self._floor[gone.partition] = gone.offset + 1
-            self._bytes -= len(gone.frame)
+            self._offsets[dropped.partition].popleft()
+            self._indexes[dropped.partition].popleft()
+            self._floor[dropped.partition] = dropped.offset + 1
+            self._bytes -= len(dropped.frame)
             self.first += 1
 
     def locate(self, position: Position) -> Located:
-        """Where to go on from a position of this epoch."""
-        begin, replayed = self.end, 0
+        """Where to continue from a position of this epoch."""
+        start, replayed = self.end, 0
         for partition, offsets in enumerate(self._offsets):
             at = bisect_left(offsets, position.next_offset(partition))
             if at < len(offsets):
-                begin = min(begin, self._indexes[partition][at])
+                start = min(start, self._indexes[partition][at])
                 replayed += len(offsets) - at
         complete = not any(
             floor > position.next_offset(partition) for partition, floor in enumerate(self._floor)
         )
-        return Located(begin, replayed, complete)
+        return Located(start, replayed, complete)
 
     def position_at(self, index: int) -> Position:
         """The position before the entry at `index`, first <= index <= end."""
-        # Where a partition has nothing more, all that is known of it lies before.
+        # A partition without a further entry is read up to its head.
         offsets = list(self._head)
         for partition, indexes in enumerate(self._indexes):
             at = bisect_left(indexes, index)
@@ -169,7 +167,7 @@ class Ring:
     ) -> tuple[list[Entry], int]:
         """Entries from `index` up to `stop`, and the index after them.
 
-        At least one is taken, then no more than fit into max_bytes of frames; those that `skip`
+        At least one is taken, then as many as fit into max_bytes of frames; entries that `skip`
         covers are left out.
         """
         taken: list[Entry] = []
@@ -194,10 +192,10 @@ class Ring:
 
 
 def gap_entries(stream: str, known: Position, floor: Position, reason: str) -> list[Entry]:
-    """Markers for what is missing between two positions: a `lagged` message per partition.
+    """Entries that report a gap between two positions: a `lagged` message per partition.
 
-    Each takes the place of the last missing record, so that whoever resumes from before the gap
-    is told of it too, once, and whoever resumes from behind it is not.
+    Each has the offset of the last missing record. So a client that resumes from before the gap
+    receives it exactly once, and one that resumes from after the gap does not.
     """
     markers = []
     for partition, offset in enumerate(floor.offsets):
@@ -212,13 +210,13 @@ def gap_entries(stream: str, known: Position, floor: Position, reason: str) -> l
 
 
 class TooSlow(Exception):
-    """The cursor fell off the ring, and its owner asked to be disconnected then."""
+    """The ring has dropped the cursor's next entry, and the client chose OnLag.DISCONNECT."""
 
 
 class Cursor:
-    """One subscription's place in the ring while it is not live.
+    """The next index of one subscription while it is not live.
 
-    skip: what the client has already; frames below it are left out.
+    skip: the position that the client has; frames that it covers are left out.
     """
 
     __slots__ = ("_ahead_until", "_position", "index", "on_lag", "skip")
@@ -231,12 +229,12 @@ class Cursor:
         self._ahead_until: float | None = None
 
     def skip_to(self, skip: Position, now: float) -> None:
-        """Leave out what `skip` covers; the ring is given a while to reach it."""
+        """Leave out frames that `skip` covers; the ring has AHEAD_SECONDS to reach it."""
         self.skip = skip
         self._ahead_until = now + AHEAD_SECONDS
 
-    def place(self, ring: Ring) -> Position:
-        """What its client has."""
+    def position(self, ring: Ring) -> Position:
+        """The position of its client."""
         position = ring.position_at(self.index) if self.index >= ring.first else self._position
         return position if self.skip is None else position.merge(self.skip)
 
@@ -258,7 +256,7 @@ class Cursor:
         return frames, 0
 
     def jump_to_newest(self, stream: str, ring: Ring, stop: int) -> tuple[list[bytes], int]:
-        """What OnLag.LATEST wants after a pause: own up to the rest, keep the newest frame."""
+        """OnLag.LATEST after a pause: report the skipped frames, and keep the newest one."""
         newest = max(stop - 1, ring.first)
         if newest <= self.index:
             return [], 0

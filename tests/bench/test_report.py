@@ -378,7 +378,7 @@ def test_peers_that_cost_less_or_cannot_follow_are_told() -> None:
     text = RENDERERS["peers"](RESULTS["peers"]).markdown
     assert "| energyws | 40,000 | 4.00 |  |  | 5.00 |" in text
     assert "| axum | 40,000 | 9.00 | 2.25 | 2.00 |" in text
-    assert "| picows | 320,000 (its most) (**late**) | 9.00 | 0.900 (**less**) | 2.00 |" in text
+    assert "| picows | 320,000 (its maximum) (**late**) | 9.00 | 0.900 (**less**) | 2.00 |" in text
     assert "ws was not measured: npm not found on PATH." in text
 
 

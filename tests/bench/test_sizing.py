@@ -1,4 +1,4 @@
-"""What docs/operations.md says of sizes is what was measured, and what the code reckons with."""
+"""What docs/sizing.md says of sizes is what was measured, and what the code reckons with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench import report, sizing
 from bench.advice import BUSIEST_SHARE
 from energyws.control.host.shortages import OTHER_DESCRIPTORS
 
-OPERATIONS = next(path for path in report.PAGES if path.name == "operations.md").read_text()
+SIZING = next(path for path in report.PAGES if path.name == "sizing.md").read_text()
 
 
 def documents(*rows: dict[str, Any], tune: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -54,12 +54,12 @@ def test_formula_and_trials_on_this_page_agree() -> None:
 
 
 def test_page_has_the_formula_of_the_code() -> None:
-    assert f"µs a delivery ÷ 1,000,000 ÷ {BUSIEST_SHARE:g}, rounded up" in OPERATIONS
+    assert f"µs a delivery ÷ 1,000,000 ÷ {BUSIEST_SHARE:g}, rounded up" in SIZING
 
 
 @pytest.mark.parametrize("name", sorted(sizing.DERIVED))
 def test_every_derived_figure_has_a_place(name: str) -> None:
-    assert f"<!-- figures {name}: begin -->" in OPERATIONS
+    assert f"<!-- figures {name}: begin -->" in SIZING
 
 
 @pytest.mark.parametrize(

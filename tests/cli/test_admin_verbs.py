@@ -3,40 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from energyws.testing.service import Service, eventually
+from tests.cli.command import energyws
 
-ROOT = Path(__file__).parents[2]
-# As the example has them; nothing that an operator's shell knows.
-SECRETS = {"JWT_SECRET": "", "ADMIN_TOKEN": ""}
 VERBS = [
     *(["status", "--json"], ["rebalance"], ["roll"], ["reload"], ["drain"]),
     *(["scale", "2"], ["log", "INFO"]),
 ]
 
 
-def energyws(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    known = {k: v for k, v in os.environ.items() if k not in SECRETS and k != "CONFIG_PATH"}
-    return subprocess.run(
-        [sys.executable, "-m", "energyws.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=cwd,
-        env={**known, "PYTHONPATH": str(ROOT), **environment},
-        check=False,
-    )
-
-
 def broken(directory: Path, service: Service, token: str) -> Path:
-    """A configuration of which only the section admin is of any use."""
+    """A configuration of which only the section admin is valid."""
     path = directory / "config.yaml"
     path.write_text(
         "kafka: {brokers: 7, brokers: 8, topic: $(NOT_SET)}\n"
@@ -60,11 +43,13 @@ def test_only_the_admin_section_is_needed_and_no_secret(
     assert done.returncode == 2
     done = energyws("drain", cwd=tmp_path, CONFIG_PATH=str(path))
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "clients are being sent away, within 0.2 s; then the service ends\n"
+    assert done.stdout == "closing all connections within 0.2 s; then the service ends\n"
     assert service.wait() == 0
 
 
-def test_with_an_address_nothing_is_loaded(serve: Callable[..., Service], tmp_path: Path) -> None:
+def test_with_an_address_no_configuration_is_read(
+    serve: Callable[..., Service], tmp_path: Path
+) -> None:
     service = serve(server={"workers": 1}).ready()
     admin = ("--admin", f"http://127.0.0.1:{service.admin_port}")
     nowhere = {"CONFIG_PATH": str(tmp_path / "nowhere.yaml")}
@@ -79,11 +64,11 @@ def test_default_address_needs_no_configuration(
     serve: Callable[..., Service], tmp_path: Path
 ) -> None:
     service = serve().ready()
-    # Which port is the default is another test's matter; the variable is as good as one.
+    # The default port may be taken on this machine; a variable needs no file either.
     where = {"ENERGYWS_ADMIN__PORT": str(service.admin_port)}
     done = energyws("status", cwd=tmp_path, **where)
     assert (done.returncode, done.stderr) == (0, "")
-    # As in an image whose CONFIG_PATH is not where the service got its file from.
+    # As in an image whose CONFIG_PATH is not the service's file.
     done = energyws("status", cwd=tmp_path, CONFIG_PATH="/nowhere.yaml", **where)
     assert (done.returncode, done.stderr) == (0, "")
     done = energyws("status", "--config", "nowhere.yaml", cwd=tmp_path, **where)
@@ -91,19 +76,21 @@ def test_default_address_needs_no_configuration(
     assert "nowhere.yaml: no such file" in done.stderr
 
 
-def test_token_comes_from_wherever_it_is(serve: Callable[..., Service], tmp_path: Path) -> None:
+def test_token_comes_from_flag_environment_or_file(
+    serve: Callable[..., Service], tmp_path: Path
+) -> None:
     service = serve(admin={"token": "let me"}).ready()
     path = broken(tmp_path, service, "$(ADMIN_TOKEN)")
     config = ("--config", str(path))
     admin = ("--admin", f"http://127.0.0.1:{service.admin_port}")
-    # Looking takes none.
+    # Reading needs no token.
     assert energyws("status", *config, cwd=tmp_path).returncode == 0
     done = energyws("rebalance", *config, cwd=tmp_path)
     assert done.returncode == 2
     assert f"{path}:5: admin.token: the environment variable ADMIN_TOKEN is not set" in done.stderr
     done = energyws("rebalance", *admin, cwd=tmp_path)
     assert done.returncode == 1
-    assert "wants its admin.token: set ENERGYWS_ADMIN__TOKEN" in done.stderr
+    assert "requires admin.token: set ENERGYWS_ADMIN__TOKEN" in done.stderr
     for arguments, environment in (
         (config, {"ADMIN_TOKEN": "let me"}),
         (config, {"ENERGYWS_ADMIN__TOKEN": "let me"}),
@@ -115,11 +102,11 @@ def test_token_comes_from_wherever_it_is(serve: Callable[..., Service], tmp_path
         assert (done.returncode, done.stderr) == (0, ""), (arguments, environment)
     done = energyws("rebalance", *admin, cwd=tmp_path, ENERGYWS_ADMIN__TOKEN="let him")
     assert done.returncode == 1
-    assert "has another admin.token" in done.stderr
+    assert "does not accept this admin.token" in done.stderr
     assert "let" not in done.stderr
 
 
-def test_reload_says_what_came_of_it(serve: Callable[..., Service], tmp_path: Path) -> None:
+def test_reload_prints_its_outcome(serve: Callable[..., Service], tmp_path: Path) -> None:
     service = serve().ready()
     admin = ("--admin", f"http://127.0.0.1:{service.admin_port}")
     path = service.config_path
@@ -136,7 +123,7 @@ def test_reload_says_what_came_of_it(serve: Callable[..., Service], tmp_path: Pa
         0,
         [
             "reloaded; changed: server.port, server.max_connections",
-            "only a restart brings these into force: server.port",
+            "these take effect after a restart only: server.port",
         ],
     )
     assert service.admin("/status")[1]["max_connections"] == 77
@@ -166,8 +153,8 @@ def test_roll_replaces_every_process(serve: Callable[..., Service], tmp_path: Pa
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_nobody_there_is_one_line(verb: list[str], tmp_path: Path) -> None:
+def test_without_a_service_the_error_is_one_line(verb: list[str], tmp_path: Path) -> None:
     done = energyws(*verb, "--admin", "http://127.0.0.1:1", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith("energyws: nobody answers on 127.0.0.1:1: Connection refused")
+    assert line.startswith("energyws: cannot connect to 127.0.0.1:1: Connection refused")

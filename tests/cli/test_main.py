@@ -18,30 +18,15 @@ import pytest
 import yaml
 
 from energyws.testing.service import SECRET, Records, Service, eventually, token
+from tests.cli.command import ROOT, energyws
 
-ROOT = Path(__file__).parents[2]
 # As the demo prints it.
 TOP = re.compile(r"energyws top --admin (http://127\.0\.0\.1:[0-9]+)$")
-# What only Linux or only POSIX has, and what the clients need not have installed.
+# Modules of Linux or POSIX only, and libraries that the clients do without.
 NOT_EVERYWHERE = [
     *("fcntl", "grp", "pty", "pwd", "resource", "termios", "tty", "uvloop"),
     *("confluent_kafka", "prometheus_client", "psutil", "pydantic", "rich", "yaml", "zmq"),
 ]
-
-
-def energyws(
-    *arguments: str, cwd: Path | None = None, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run one verb to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "energyws.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -72,13 +57,13 @@ def test_token_is_minted_from_the_configured_secret(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("ttl", ["1", "h", "1w", "-1h", "1.5h", ""])
-def test_duration_that_is_none_is_refused(ttl: str) -> None:
+def test_invalid_duration_is_refused(ttl: str) -> None:
     done = energyws("token", "--sub", "me", f"--ttl={ttl}")
     assert done.returncode == 2
     assert "write 30s, 15m, 1h or 7d" in done.stderr
 
 
-def test_check_config_prints_what_is_in_force_without_the_secret(directory: Path) -> None:
+def test_check_config_prints_the_settings_without_the_secret(directory: Path) -> None:
     done = energyws("check-config", "--set", "server.port=9000", cwd=directory, JWT_SECRET=SECRET)
     assert done.returncode == 0
     printed = yaml.safe_load(done.stdout)
@@ -87,7 +72,7 @@ def test_check_config_prints_what_is_in_force_without_the_secret(directory: Path
     assert SECRET not in done.stdout + done.stderr
 
 
-def test_check_config_tells_every_problem_at_once(tmp_path: Path) -> None:
+def test_check_config_lists_every_problem_at_once(tmp_path: Path) -> None:
     path = tmp_path / "elsewhere.yaml"
     path.write_text(
         "kafka:\n  broker: x\nserver:\n  port: 99999\nauth:\n  jwt_secret: $(NOWHERE)\n"
@@ -117,7 +102,7 @@ def test_option_that_librdkafka_does_not_know_is_found_by_the_check(directory: P
     assert 'No such configuration property: "secruity.protocol"' in done.stderr
 
 
-def test_example_is_printed_and_can_be_used(tmp_path: Path) -> None:
+def test_printed_example_is_a_valid_configuration(tmp_path: Path) -> None:
     done = energyws("example-config", cwd=tmp_path)
     assert done.returncode == 0
     assert done.stdout == (ROOT / "config" / "config.example.yaml").read_text()
@@ -147,9 +132,9 @@ def test_example_is_installed_with_the_package(tmp_path: Path) -> None:
 
 
 def elsewhere(platform: str, program: str) -> subprocess.CompletedProcess[str]:
-    """Run a program as if on another system, where this one's modules are not."""
+    """Run a program as if on another system, without the modules of this one."""
     lines = [
-        # It has what every system has, under other names.
+        # Before the change: asyncio imports what this system has.
         "import asyncio",
         f"import sys; sys.platform = {platform!r}",
         f"sys.modules.update(dict.fromkeys({NOT_EVERYWHERE!r}))",
@@ -166,7 +151,7 @@ def elsewhere(platform: str, program: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("platform", ["darwin", "win32"])
 @pytest.mark.parametrize("verb", ["serve", "demo", "check-config"])
-def test_service_elsewhere_than_on_linux_is_refused_in_one_line(verb: str, platform: str) -> None:
+def test_service_outside_linux_is_refused_in_one_line(verb: str, platform: str) -> None:
     done = elsewhere(platform, f"from energyws.cli.main import main; sys.exit(main([{verb!r}]))")
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
@@ -197,7 +182,7 @@ def test_previous_secret_that_is_a_key_pair_is_found_by_the_check(directory: Pat
     assert "PUBLIC KEY" not in done.stderr
 
 
-def test_minted_token_is_one_of_the_newest_secret_and_names_streams_as_configured(
+def test_token_is_minted_from_the_newest_secret_with_the_configured_claim(
     directory: Path,
 ) -> None:
     done = energyws(
@@ -229,14 +214,14 @@ def test_tail_prints_frames_and_ends_with_its_pipe(serve: type[Service], records
 
 
 @pytest.mark.e2e
-def test_tail_with_a_bad_token_says_so(serve: type[Service]) -> None:
+def test_tail_with_a_bad_token_is_refused(serve: type[Service]) -> None:
     service = serve().ready()
     done = energyws("tail", service.url, WS_TOKEN="nonsense")
     assert done.returncode == 1
     assert done.stderr == "energyws: HTTP 401: Invalid token\n"
 
 
-def test_scale_and_rebalance_say_what_they_did(serve: Callable[..., Service]) -> None:
+def test_scale_and_rebalance_print_their_outcome(serve: Callable[..., Service]) -> None:
     service = serve(server={"workers": 1}, admin={"token": "let me"}).ready()
     config = ("--config", str(service.config_path))
     admin = ("--admin", f"http://127.0.0.1:{service.admin_port}")
@@ -250,12 +235,10 @@ def test_scale_and_rebalance_say_what_they_did(serve: Callable[..., Service]) ->
     assert "N from 1 to 64" in done.stderr
     done = energyws("scale", "2", *config, "--admin", "http://127.0.0.1:1")
     assert done.returncode == 1
-    assert "nobody answers on 127.0.0.1:1" in done.stderr
+    assert "cannot connect to 127.0.0.1:1" in done.stderr
 
 
-def test_status_is_for_people_and_with_json_for_scripts(
-    serve: Callable[..., Service], records: Records
-) -> None:
+def test_status_prints_text_or_json(serve: Callable[..., Service], records: Records) -> None:
     service = serve(admin={"token": "let me"}).ready()
     records.send(9)
     service.caught_up(records)
@@ -270,15 +253,15 @@ def test_status_is_for_people_and_with_json_for_scripts(
         assert sum(line.startswith(f"{name} ") for line in lines) == 1
     done = energyws("status", "--json", *config, *admin)
     assert (done.returncode, done.stderr) == (0, "")
-    told = orjson.loads(done.stdout)
-    assert (told["ready"], told["workers_wanted"]) == (True, 2)
-    assert [each["name"] for each in told["processes"]] == [
+    shown = orjson.loads(done.stdout)
+    assert (shown["ready"], shown["workers_wanted"]) == (True, 2)
+    assert [each["name"] for each in shown["processes"]] == [
         *("supervisor", "consumer", "worker-0", "worker-1")
     ]
-    assert sum(each["next_offset"] for each in told["partitions"]) == 9
+    assert sum(each["next_offset"] for each in shown["partitions"]) == 9
     done = energyws("status", "--json", *config, "--admin", "http://127.0.0.1:1")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "nobody answers on 127.0.0.1:1" in done.stderr
+    assert "cannot connect to 127.0.0.1:1" in done.stderr
     assert "let me" not in done.stderr
 
 
@@ -289,7 +272,7 @@ def test_status_is_for_people_and_with_json_for_scripts(
         *("http://", "http://[::1", "http://a b:1", "http://127.0.0.1:99999", ""),
     ],
 )
-def test_admin_address_that_is_none_is_refused(url: str, directory: Path) -> None:
+def test_invalid_admin_address_is_refused(url: str, directory: Path) -> None:
     done = energyws("status", "--admin", url, cwd=directory, JWT_SECRET=SECRET)
     assert (done.returncode, done.stderr) == (1, "energyws: --admin: use http://HOST:PORT\n")
 

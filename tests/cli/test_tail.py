@@ -1,129 +1,41 @@
-"""`energyws tail` as a shell runs it: by people who make mistakes, and by scripts."""
+"""`energyws tail` as a shell runs it: its output, exit codes and messages."""
 
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import signal
 import socket
 import ssl
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from websockets.sync.server import ServerConnection
 
 from energyws.testing.proxy import TcpProxy
 from energyws.testing.service import Broker, Records, Service, config, eventually, token
-from tests.cli.test_main import ROOT, energyws
-from tests.client.test_client import Script, subscribed, wait
+from tests.cli.command import Tail, energyws
+from tests.cli.ports import answering
+from tests.client.script import Script, subscribed, wait
 
 pytestmark = pytest.mark.timeout(120)
 Serve = Callable[..., Service]
 AUTHORITY = "; name its authority with --cacert FILE"
 
 
-class Tail:
-    """One that runs, until the block ends."""
-
-    def __init__(self, *arguments: str, **environment: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "energyws.cli", "tail", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "WS_TOKEN": "", **environment},
-        )
-        self.readings: list[Any] = []
-        self.said: list[str] = []
-        self._threads = [
-            threading.Thread(target=self._read, args=each)
-            for each in (
-                (self._process.stdout, lambda line: self.readings.append(json.loads(line))),
-                (self._process.stderr, self.said.append),
-            )
-        ]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        for thread in self._threads:
-            thread.join()
-
-    def says(self, text: str) -> None:
-        """Wait until it has said exactly this."""
-        line = f"energyws: {text}"
-        eventually(lambda: line in self.said, f"{line!r}, not {self.said}")
-
-    def interrupt(self) -> int:
-        """Ctrl-C, and the exit code."""
-        self._process.send_signal(signal.SIGINT)
-        return self._process.wait(20)
-
-    @staticmethod
-    def _read(stream: Any, take: Callable[[str], object]) -> None:
-        with stream:
-            for line in stream:
-                take(line.rstrip("\n"))
-
-
 def ends(code: int, text: str, *arguments: str, **environment: str) -> None:
-    """Run it to its end: this code, this line, and nothing else."""
+    """Run it to its end; expect this exit code and this line only."""
     done = energyws("tail", *arguments, **{"WS_TOKEN": "", **environment})
     assert (done.stdout, done.stderr) == ("", f"energyws: {text}\n")
     assert done.returncode == code
 
 
-@contextmanager
-def answering(answer: bytes | None, context: ssl.SSLContext | None = None) -> Iterator[str]:
-    """A port that says this to everybody once something has come, and hangs up; its HOST:PORT.
-
-    None: it hangs up at once.
-    """
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                try:
-                    connection.settimeout(10)
-                    if context is not None:
-                        connection = context.wrap_socket(connection, server_side=True)
-                    if answer is not None and connection.recv(4096):
-                        connection.sendall(answer)
-                except OSError:
-                    pass
-                finally:
-                    connection.close()
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.getsockname()[1]}"
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            thread.join()
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
-    """Self-signed certificates and their keys, by what they are for."""
+    """Self-signed certificates and their keys, by subject."""
     made = {}
     for name, subject in (("here", "IP:127.0.0.1"), ("elsewhere", "DNS:elsewhere.example")):
         directory = tmp_path_factory.mktemp(name)
@@ -144,7 +56,7 @@ def context(certificate: tuple[Path, Path]) -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("localhost:8080/ws/energy", "no scheme: write ws://localhost:8080/ws/energy"),
         ("localhost:8080", "no scheme: write ws://localhost:8080/ws/energy"),
@@ -153,17 +65,17 @@ def context(certificate: tuple[Path, Path]) -> ssl.SSLContext:
         ("", "no scheme: write ws://HOST:PORT/ws/energy"),
         (
             "http://localhost:8080/ws/energy?token=CANARY",
-            "http:// is no WebSocket: write ws://localhost:8080/ws/energy",
+            "http:// is not a WebSocket: write ws://localhost:8080/ws/energy",
         ),
         (
             "https://me:CANARY@meters.example",
-            "https:// is no WebSocket: write wss://meters.example/ws/energy",
+            "https:// is not a WebSocket: write wss://meters.example/ws/energy",
         ),
         (
             "HTTPS://meters.example/",
-            "HTTPS:// is no WebSocket: write wss://meters.example/ws/energy",
+            "HTTPS:// is not a WebSocket: write wss://meters.example/ws/energy",
         ),
-        ("ftp://meters.example/ws/energy", "ftp:// is no WebSocket: use ws:// or wss://"),
+        ("ftp://meters.example/ws/energy", "ftp:// is not a WebSocket: use ws:// or wss://"),
         ("ws://localhost:8080", "no path: write ws://localhost:8080/ws/energy"),
         ("wss://me:CANARY@[::1]?token=CANARY", "no path: write wss://[::1]/ws/energy"),
         ("ws://localhost:99999/ws/energy", "cannot be used: write ws://HOST:PORT/ws/energy"),
@@ -171,11 +83,11 @@ def context(certificate: tuple[Path, Path]) -> ssl.SSLContext:
         ("ws://localhost:8080/ws/energy#CANARY", "cannot be used: write ws://HOST:PORT/ws/energy"),
     ],
 )
-def test_url_that_is_none_is_told_with_the_one_that_was_meant(url: str, said: str) -> None:
-    ends(2, f"URL: {said}", url)
+def test_invalid_url_is_refused_with_a_valid_one(url: str, message: str) -> None:
+    ends(2, f"URL: {message}", url)
 
 
-def test_file_of_an_authority_that_is_none_is_told(tmp_path: Path) -> None:
+def test_invalid_authority_file_is_refused(tmp_path: Path) -> None:
     url = "wss://127.0.0.1:1/ws/energy"
     missing, empty = tmp_path / "missing", tmp_path / "empty"
     empty.write_text("no certificate")
@@ -184,13 +96,13 @@ def test_file_of_an_authority_that_is_none_is_told(tmp_path: Path) -> None:
     ends(2, f"--cacert: {tmp_path}: Is a directory", url, "--cacert", str(tmp_path))
 
 
-def test_position_that_is_none_is_told() -> None:
+def test_invalid_position_is_refused() -> None:
     text = "--resume: not a position: expected the `id` of a data message"
     ends(2, text, "ws://127.0.0.1:1/ws/energy", "--resume", "energy:yesterday")
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "x"])
-def test_count_that_is_none_is_told(count: str) -> None:
+def test_invalid_count_is_refused(count: str) -> None:
     done = energyws("tail", "ws://127.0.0.1:1/ws/energy", f"--count={count}")
     assert done.returncode == 2
     assert "write a number from 1 on" in done.stderr
@@ -205,46 +117,46 @@ def test_exit_codes_are_in_the_help() -> None:
     assert "2 for" in text
 
 
-def test_unknown_host_is_told() -> None:
+def test_unknown_host_ends_it() -> None:
     ends(1, "no-such-host.invalid is no known host", "ws://no-such-host.invalid/ws/energy")
 
 
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
-def test_wrong_port_is_told_once_and_tried_again(scheme: str) -> None:
+def test_closed_port_is_reported_once_and_tried_again(scheme: str) -> None:
     with socket.socket() as taken:
-        # Nobody else has the port, and nothing listens there.
+        # The port is taken, but nothing listens on it.
         taken.bind(("127.0.0.1", 0))
         place = f"127.0.0.1:{taken.getsockname()[1]}"
-        check_wrong_port(f"{scheme}://{place}/ws/energy", place)
+        check_closed_port(f"{scheme}://{place}/ws/energy", place)
 
 
-def check_wrong_port(url: str, place: str) -> None:
+def check_closed_port(url: str, place: str) -> None:
     with Tail(url) as tail:
         text = f"nothing listens at {place} (is the service running, and is this its port?)"
         tail.says(f"{text}; trying again")
-        # Past the silence that it would tell, had it told nothing.
+        # Longer than the silence that it would report, had it reported nothing.
         started = time.monotonic()
         eventually(lambda: time.monotonic() - started > 6, "some attempts")
-        assert len(tail.said) == 1
+        assert len(tail.messages) == 1
         assert tail.interrupt() == 0
     assert tail.readings == []
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [
         (b"\0\1\r\n\r\n", "{} speaks no WebSocket (is this the service's port?)"),
         (
             b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
-            "HTTP 200, and no WebSocket; the service answers at /ws/energy",
+            "HTTP 200, not a WebSocket; the service answers at /ws/energy",
         ),
         (
             b"HTTP/1.1 301 Moved\r\nLocation: https://x.example/\r\nContent-Length: 0\r\n\r\n",
-            "HTTP 301, and no WebSocket; the service answers at /ws/energy",
+            "HTTP 301, not a WebSocket; the service answers at /ws/energy",
         ),
         (
             b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
-            "HTTP 400, and no WebSocket (is this the service's port?)",
+            "HTTP 400, not a WebSocket (is this the service's port?)",
         ),
         (
             b"HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -253,13 +165,13 @@ def check_wrong_port(url: str, place: str) -> None:
         ),
     ],
 )
-def test_port_of_something_else_is_told(answer: bytes, said: str) -> None:
+def test_port_of_another_program_ends_it(answer: bytes, message: str) -> None:
     with answering(answer) as place:
-        ends(1, said.format(place), f"ws://{place}/ws/energy")
+        ends(1, message.format(place), f"ws://{place}/ws/energy")
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [
         (
             None,
@@ -273,13 +185,13 @@ def test_port_of_something_else_is_told(answer: bytes, said: str) -> None:
         (b"HTTP/1.1 429 Too Many\r\nContent-Length: 0\r\n\r\n", "HTTP 429"),
     ],
 )
-def test_answer_that_may_pass_is_told_and_tried_again(answer: bytes | None, said: str) -> None:
+def test_temporary_failure_is_reported_and_tried_again(answer: bytes | None, message: str) -> None:
     with answering(answer) as place, Tail(f"ws://{place}/ws/energy") as tail:
-        tail.says(f"{said.format(place)}; trying again")
+        tail.says(f"{message.format(place)}; trying again")
         assert tail.interrupt() == 0
 
 
-def test_port_that_answers_nothing_is_told() -> None:
+def test_port_that_answers_nothing_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         place = f"127.0.0.1:{server.getsockname()[1]}"
         with Tail(f"ws://{place}/ws/energy") as tail:
@@ -287,26 +199,32 @@ def test_port_that_answers_nothing_is_told() -> None:
             assert tail.interrupt() == 0
 
 
-def test_tls_to_a_port_without_is_told() -> None:
+def test_wss_to_a_port_without_tls_ends_it() -> None:
     with answering(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n") as place:
         ends(
-            1, f"{place} speaks no TLS; a port without TLS takes ws://", f"wss://{place}/ws/energy"
+            1,
+            f"{place} speaks no TLS; for a port without TLS use ws://",
+            f"wss://{place}/ws/energy",
         )
 
 
-def test_port_with_tls_is_told(certificates: dict[str, tuple[Path, Path]]) -> None:
+def test_ws_to_a_port_with_tls_ends_it(certificates: dict[str, tuple[Path, Path]]) -> None:
     with answering(b"", context(certificates["here"])) as place:
         ends(1, f"{place} speaks TLS; write wss:// instead of ws://", f"ws://{place}/ws/energy")
 
 
-def test_certificate_that_is_not_trusted_is_told(
+def test_untrusted_certificate_ends_it(
     certificates: dict[str, tuple[Path, Path]],
 ) -> None:
     file = str(certificates["elsewhere"][0])
     for name, why, cacert in (
         ("here", f"it is self-signed{AUTHORITY}", ()),
         ("here", f"it is self-signed{AUTHORITY}", ("--cacert", file)),
-        ("elsewhere", "it is for another host; use the name that it is for", ("--cacert", file)),
+        (
+            "elsewhere",
+            "it is for another host; use the name in the certificate",
+            ("--cacert", file),
+        ),
     ):
         with answering(b"", context(certificates[name])) as place:
             text = f"the certificate of {place} is not trusted: {why}"
@@ -314,12 +232,12 @@ def test_certificate_that_is_not_trusted_is_told(
 
 
 @pytest.mark.e2e
-def test_what_the_service_refuses_is_told(
+def test_refusals_of_the_service_end_it(
     serve: Serve, records: Records, certificates: dict[str, tuple[Path, Path]]
 ) -> None:
     service = serve(server={"workers": 1}).ready()
     url, good = service.url, token()
-    none = "there is none; put it into WS_TOKEN, or into the URL as ?token="
+    none = "none was given; set WS_TOKEN, or add ?token= to the URL"
     ends(1, f"HTTP 401: Invalid token: {none}", url)
     ends(1, "HTTP 401: Invalid token", url, WS_TOKEN="nonsense")
     ends(1, "HTTP 401: Invalid token", f"{url}?token=nonsense")
@@ -352,7 +270,7 @@ def test_what_the_service_refuses_is_told(
 
 
 @pytest.mark.e2e
-def test_silence_is_told_with_its_reason(
+def test_silence_is_reported_with_its_reason(
     broker: Broker, topic: str, records: Records, tmp_path: Path
 ) -> None:
     host, _, port = broker.bootstrap.partition(":")
@@ -373,7 +291,7 @@ def test_silence_is_told_with_its_reason(
             settings["server"]["port"] = service.port
             assert service.stop() == 0
             eventually(
-                lambda: any("nothing listens" in line for line in tail.said), "that it is gone"
+                lambda: any("nothing listens" in line for line in tail.messages), "that it is gone"
             )
             with Service(tmp_path / "second", settings) as again:
                 again.ready()
@@ -381,11 +299,11 @@ def test_silence_is_told_with_its_reason(
                 records.send(3)
                 eventually(lambda: len(tail.readings) == 6, "readings after the restart")
                 assert tail.interrupt() == 0
-        assert all(line.startswith("energyws: ") for line in tail.said)
+        assert all(line.startswith("energyws: ") for line in tail.messages)
 
 
 @pytest.mark.e2e
-def test_service_that_is_full_is_told_and_waited_for(serve: Serve) -> None:
+def test_full_service_is_reported_and_tried_again(serve: Serve) -> None:
     service = serve(server={"workers": 1, "max_connections": 1}).ready()
     with Tail(service.url, WS_TOKEN=token()) as first:
         first.says("subscribed, but no reading has come for 5 s")
@@ -400,8 +318,14 @@ def test_record_that_orjson_refuses_is_printed() -> None:
 
     def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
         subscribed(connection, "aa-0")
-        told = {"type": "data", "stream": "energy", "timestamp": "", "data": record, "id": "aa-1"}
-        connection.send(json.dumps(told))
+        message = {
+            "type": "data",
+            "stream": "energy",
+            "timestamp": "",
+            "data": record,
+            "id": "aa-1",
+        }
+        connection.send(json.dumps(message))
         wait(connection, request)
 
     with Script(scene) as script, Tail(script.url) as tail:

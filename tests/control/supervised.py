@@ -26,7 +26,7 @@ ROOT: Final = Path(__file__).parent.parent.parent
 
 
 class Supervised:
-    """A running supervisor; host: see children/host.py."""
+    """A running supervisor; host: see child_scripts/host.py."""
 
     def __init__(
         self, scripts: dict[str, str], sections: dict[str, Any], host: dict[str, Any]
@@ -89,7 +89,7 @@ class Supervised:
             with refusal:
                 return refusal.code, json.load(refusal)
 
-    def remote(self) -> AdminClient:
+    def client(self) -> AdminClient:
         (port,) = re.findall(r"port=(\d+)", self.wait_logged("admin listening")[0])
         return AdminClient(Admin(port=int(port)))
 

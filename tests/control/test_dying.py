@@ -1,4 +1,4 @@
-"""What fails or hangs in any process ends or heals it: real processes, killed part by part."""
+"""Real processes of which a part fails or hangs: they end and are replaced, or recover."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def terminate(supervised: Supervised) -> None:
 
 
 def wait_running(supervised: Supervised) -> None:
-    """Until the worker's event loop has its handlers."""
+    """Wait until the worker's event loop has its handlers."""
 
     def beats() -> bool:
         workers = supervised.admin("/workers")[1]
@@ -47,16 +47,16 @@ def state(supervised: Supervised, name: str) -> str | None:
     ("name", "part", "provoke"),
     [
         ("worker-0", "tick", nothing),
-        ("worker-0", "roster", nothing),
+        ("worker-0", "pings", nothing),
         ("worker-0", "heartbeat", nothing),
         ("worker-0", "shed", nothing),
         ("worker-0", "keys", nothing),
-        ("worker-0", "order", reload),
+        ("worker-0", "message", reload),
         ("worker-0", "terminate", terminate),
         ("consumer", "publisher", nothing),
     ],
 )
-def test_child_of_which_a_part_fails_is_replaced(
+def test_child_with_a_part_that_fails_is_replaced(
     run: Run,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
@@ -73,23 +73,25 @@ def test_child_of_which_a_part_fails_is_replaced(
 
 
 @pytest.mark.parametrize(
-    "part", ["_carry_out", "_look_after", "_replace", "_scale_by", "_on_quit", "_begin_drain"]
+    ("part", "number"),
+    [
+        ("_carry_out", None),
+        ("_look_after", None),
+        ("handle_usr2", signal.SIGUSR2),
+        ("handle_ttin", signal.SIGTTIN),
+        ("handle_quit", signal.SIGQUIT),
+        ("handle_term", signal.SIGTERM),
+        ("drain", signal.SIGTERM),
+    ],
 )
-def test_supervisor_of_which_a_part_fails_ends_in_order(run: Run, part: str) -> None:
+def test_supervisor_with_a_part_that_fails_ends_in_order(
+    run: Run, part: str, number: signal.Signals | None
+) -> None:
     supervised = run(host={"broken": part})
-    if part in ("_replace", "_scale_by", "_on_quit", "_begin_drain"):
-        supervised.ready()
-        children = supervised.children()
-        supervised.signal(
-            {
-                "_replace": signal.SIGUSR2,
-                "_scale_by": signal.SIGTTIN,
-                "_on_quit": signal.SIGQUIT,
-                "_begin_drain": signal.SIGTERM,
-            }[part]
-        )
-    else:
-        children = []
+    children = []
+    if number is not None:
+        children = supervised.ready().children()
+        supervised.signal(number)
     assert supervised.wait() == 1
     assert supervised.logged("ERROR supervisor failed")
     assert supervised.logged("RuntimeError: broken on purpose")
@@ -107,7 +109,7 @@ def test_hung_child_leaves_its_stacks(run: Run, script: str) -> None:
     assert f"pid={pid}" in line
     where = {"hanging": "hanging.py:", "blocked": "threading.py:"}[script]
     assert where in line.partition(" at=")[2]
-    # All threads, and what called what.
+    # All threads, each with its callers.
     stacks = supervised.lines[supervised.lines.index(line) + 1 :]
     assert any(f'{script}.py", line' in each for each in stacks)
     assert any("events.py" in each and " in _write" in each for each in stacks)
@@ -131,45 +133,45 @@ def test_child_that_crashes_in_c_leaves_its_stacks(run: Run) -> None:
     supervised.wait_logged("child ended", "child=worker-0", "killed by SIGSEGV")
 
 
-def test_stopped_child_is_killed_although_it_can_leave_no_stacks(run: Run) -> None:
+def test_stopped_child_is_killed_though_it_cannot_leave_its_stacks(run: Run) -> None:
     supervised = run().ready()
     supervised.child("worker-0").suspend()
     (line,) = supervised.wait_logged("child ended", "child=worker-0")
-    # Our own signal is no sign of a shortage.
+    # Without "(out of memory?)": the signal was ours.
     assert 'status="killed by SIGKILL"' in line
 
 
-def test_command_that_the_supervisor_does_not_come_to_is_never_carried_out(run: Run) -> None:
+def test_command_that_is_not_begun_in_time_is_never_carried_out(run: Run) -> None:
     supervised = run(host={"act_seconds": 0.3, "block_seconds": 4}).ready()
-    remote = supervised.remote()
+    admin = supervised.client()
     supervised.signal(signal.SIGHUP)
-    # Until the block begins they are carried out.
+    # Commands are still carried out until the block begins.
     eventually(lambda: supervised.admin("/live")[1]["silent_seconds"] >= 0.5, "it is blocked")
     with pytest.raises(
-        AdminRequestFailed, match=r"503: the supervisor has not come to it within 0\.3 s"
+        AdminRequestFailed, match=r"503: the supervisor has not begun within 0\.3 s"
     ):
-        remote.post("/workers", {"workers": 5})
+        admin.post("/workers", {"workers": 5})
     supervised.wait_logged("reloaded")
-    assert remote.post("/workers", {"workers": 3}) == {"workers": 3, "before": 2}
+    assert admin.post("/workers", {"workers": 3}) == {"workers": 3, "before": 2}
     assert not supervised.logged("scaling", "workers=5")
 
 
 def test_command_that_fails_is_answered_and_logged(run: Run) -> None:
-    supervised = run(host={"broken": "_set_workers"}).ready()
+    supervised = run(host={"broken": "scale"}).ready()
     with pytest.raises(AdminRequestFailed, match="500: a fault of the service: see its log"):
-        supervised.remote().post("/workers", {"workers": 5})
+        supervised.client().post("/workers", {"workers": 5})
     supervised.wait_logged("an admin request failed")
     supervised.ready()
 
 
-def test_order_for_a_child_that_does_not_read_waits_for_it(run: Run) -> None:
+def test_message_to_a_child_that_does_not_read_waits_for_it(run: Run) -> None:
     supervised = run(supervision={"hang_seconds": 600}).ready()
     worker = supervised.child("worker-0")
     worker.suspend()
-    # Far more than its socket has room for.
+    # Far more messages than its socket has room for.
     for number in range(300):
         level = ("DEBUG", "INFO")[number % 2]
-        supervised.remote().post("/log", {"level": level})
+        supervised.client().post("/log", {"level": level})
     supervised.signal(signal.SIGHUP)
     supervised.wait_logged("reloaded")
     worker.resume()
@@ -178,11 +180,11 @@ def test_order_for_a_child_that_does_not_read_waits_for_it(run: Run) -> None:
         workers = supervised.admin("/workers")[1]
         return [each["board"]["reloads"] for each in workers]
 
-    eventually(lambda: reloads() == [1, 1, 1], "everybody has the new settings")
+    eventually(lambda: reloads() == [1, 1, 1], "all children have the new settings")
     assert not supervised.logged("order not delivered")
 
 
-def test_settings_too_large_for_an_order_lead_to_other_processes(run: Run) -> None:
+def test_settings_too_large_for_a_message_lead_to_new_processes(run: Run) -> None:
     supervised = run(host={"streams": 2500}).ready()
     supervised.signal(signal.SIGHUP)
     supervised.wait_logged("order not delivered", "order=Adopt", "Message too long")
@@ -190,7 +192,7 @@ def test_settings_too_large_for_an_order_lead_to_other_processes(run: Run) -> No
 
 
 def test_scaling_back_and_forth_never_needs_more_rows_than_there_are(run: Run) -> None:
-    # Workers that do not leave, and room for five processes.
+    # Workers that do not leave, and a board with room for five processes.
     supervised = run(
         {"*": "stubborn", "consumer": "steady"},
         host={"rows": 6},
@@ -202,10 +204,10 @@ def test_scaling_back_and_forth_never_needs_more_rows_than_there_are(run: Run) -
         },
     )
     supervised.wait_logged(" ready", count=4)
-    remote = supervised.remote()
+    admin = supervised.client()
     for workers in (1, 3, 1, 3, 1, 3):
-        remote.post("/workers", {"workers": workers})
-        # Nothing that looks is disturbed, either.
+        admin.post("/workers", {"workers": workers})
+        # The admin port still answers.
         assert supervised.admin("/status")[0] == 200
         assert len(supervised.children()) <= 5
     supervised.wait_logged("a start waits for another process to end", "processes=5")

@@ -1,4 +1,4 @@
-"""What a service manager hears: real datagrams, on a path and on an abstract address."""
+"""What a service manager receives: real datagrams, on a path and on an abstract address."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Listening:
         self._socket.bind("\0" + address[1:] if address[0] == "@" else address)
         self._socket.setblocking(False)
 
-    def heard(self) -> list[str]:
-        """What has come since it was asked last."""
+    def received(self) -> list[str]:
+        """The datagrams since the last call."""
         messages = []
         while True:
             try:
@@ -46,112 +46,114 @@ def listening(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Listen
 
 
 @pytest.fixture
-def telling(listening: Listening) -> Iterator[ServiceManager]:
-    told = ServiceManager(listening.address)
-    yield told
-    told.close()
+def reporting(listening: Listening) -> Iterator[ServiceManager]:
+    made = ServiceManager(listening.address)
+    yield made
+    made.close()
 
 
-def test_ready_is_said_once_and_only_when_nothing_is_missing(
-    telling: ServiceManager, listening: Listening
+def test_ready_is_sent_once_when_there_is_no_reason_against_it(
+    reporting: ServiceManager, listening: Listening
 ) -> None:
-    telling.step([NO_BROKER], 0)
-    assert listening.heard() == [f"STATUS=not ready: {NO_BROKER}"]
-    telling.step([], 1)
-    assert listening.heard() == ["READY=1", "STATUS=ready"]
-    telling.step([], 2)
-    assert listening.heard() == []
-    telling.step([NO_BROKER], 3)
-    telling.step([], 4)
-    assert listening.heard() == [f"STATUS=not ready: {NO_BROKER}", "STATUS=ready"]
+    reporting.step([NO_BROKER], 0)
+    assert listening.received() == [f"STATUS=not ready: {NO_BROKER}"]
+    reporting.step([], 1)
+    assert listening.received() == ["READY=1", "STATUS=ready"]
+    reporting.step([], 2)
+    assert listening.received() == []
+    reporting.step([NO_BROKER], 3)
+    reporting.step([], 4)
+    assert listening.received() == [f"STATUS=not ready: {NO_BROKER}", "STATUS=ready"]
 
 
-def test_a_reload_is_told_with_the_clock_that_systemd_compares(
-    telling: ServiceManager, listening: Listening
+def test_a_reload_is_reported_with_the_clock_that_systemd_compares(
+    reporting: ServiceManager, listening: Listening
 ) -> None:
-    telling.step([], 0)
-    listening.heard()
+    reporting.step([], 0)
+    listening.received()
     before = time.monotonic_ns() // 1000
-    with telling.reloading():
-        (begun,) = listening.heard()
+    with reporting.reloading():
+        (begun,) = listening.received()
     first, second = begun.split("\n")
     name, value = second.split("=")
     assert (first, name) == ("RELOADING=1", "MONOTONIC_USEC")
     assert before <= int(value) <= time.monotonic_ns() // 1000
-    assert listening.heard() == ["READY=1"]
+    assert listening.received() == ["READY=1"]
 
 
-def test_a_reload_that_fails_ends_too(telling: ServiceManager, listening: Listening) -> None:
-    telling.step([], 0)
-    listening.heard()
-    with pytest.raises(RuntimeError), telling.reloading():
+def test_a_reload_that_fails_ends_too(reporting: ServiceManager, listening: Listening) -> None:
+    reporting.step([], 0)
+    listening.received()
+    with pytest.raises(RuntimeError), reporting.reloading():
         raise RuntimeError
-    assert listening.heard()[1:] == ["READY=1"]
+    assert listening.received()[1:] == ["READY=1"]
 
 
 def test_a_reload_before_the_service_is_ready_does_not_make_it_so(
-    telling: ServiceManager, listening: Listening
+    reporting: ServiceManager, listening: Listening
 ) -> None:
-    telling.step([NO_BROKER], 0)
-    listening.heard()
-    with telling.reloading():
+    reporting.step([NO_BROKER], 0)
+    listening.received()
+    with reporting.reloading():
         pass
-    assert listening.heard() == []
+    assert listening.received() == []
 
 
-def test_stopping(telling: ServiceManager, listening: Listening) -> None:
-    telling.stopping()
-    assert listening.heard() == ["STOPPING=1"]
+def test_stopping(reporting: ServiceManager, listening: Listening) -> None:
+    reporting.stopping()
+    assert listening.received() == ["STOPPING=1"]
 
 
-def test_the_watchdog_is_patted_at_half_its_time(listening: Listening) -> None:
-    telling = ServiceManager(listening.address, watchdog_seconds=10)
+def test_the_watchdog_is_reset_at_half_its_time(listening: Listening) -> None:
+    reporting = ServiceManager(listening.address, watchdog_seconds=10)
     beats = []
     for now in range(12):
-        telling.step([], now)
-        beats += [now for message in listening.heard() if message == "WATCHDOG=1"]
-    telling.close()
+        reporting.step([], now)
+        beats += [now for message in listening.received() if message == "WATCHDOG=1"]
+    reporting.close()
     assert beats == [0, 5, 10]
 
 
-def test_what_a_full_socket_did_not_take_is_said_again(
-    telling: ServiceManager, listening: Listening
+def test_messages_that_a_full_socket_did_not_take_are_sent_again(
+    reporting: ServiceManager, listening: Listening
 ) -> None:
     for _ in range(10_000):
-        telling.stopping()
-    telling.step([], 0)
-    assert set(listening.heard()) == {"STOPPING=1"}
-    telling.step([], 1)
-    assert listening.heard() == ["READY=1", "STATUS=ready"]
+        reporting.stopping()
+    reporting.step([], 0)
+    assert set(listening.received()) == {"STOPPING=1"}
+    reporting.step([], 1)
+    assert listening.received() == ["READY=1", "STATUS=ready"]
 
 
-def test_a_manager_that_is_gone_disturbs_nobody(tmp_path: Path) -> None:
-    telling = ServiceManager(str(tmp_path / "nobody"), watchdog_seconds=1)
-    telling.step([], 0)
-    telling.stopping()
-    telling.close()
+def test_a_manager_that_has_ended_causes_no_error(tmp_path: Path) -> None:
+    reporting = ServiceManager(str(tmp_path / "absent"), watchdog_seconds=1)
+    reporting.step([], 0)
+    reporting.stopping()
+    reporting.close()
 
 
-def test_without_a_manager_nobody_is_told() -> None:
-    telling = manager({})
-    telling.step([], 0)
-    telling.stopping()
-    telling.close()
+def test_without_a_manager_nothing_is_sent() -> None:
+    reporting = manager({})
+    reporting.step([], 0)
+    reporting.stopping()
+    reporting.close()
 
 
-def test_the_environment_says_who_listens_and_children_are_not_told(listening: Listening) -> None:
+def test_the_address_comes_from_the_environment_and_children_do_not_get_it(
+    listening: Listening,
+) -> None:
     environment = {
         "NOTIFY_SOCKET": listening.address,
         "WATCHDOG_USEC": "3000000",
         "WATCHDOG_PID": str(os.getpid()),
         "HOME": "/",
     }
-    telling = manager(environment)
-    telling.step([], 0)
-    telling.step([], 1.4)
-    telling.step([], 1.5)
-    telling.close()
-    assert listening.heard() == ["READY=1", "STATUS=ready", "WATCHDOG=1", "WATCHDOG=1"]
+    reporting = manager(environment)
+    reporting.step([], 0)
+    reporting.step([], 1.4)
+    reporting.step([], 1.5)
+    reporting.close()
+    assert listening.received() == ["READY=1", "STATUS=ready", "WATCHDOG=1", "WATCHDOG=1"]
     assert environment == {"HOME": "/"}
 
 
@@ -164,16 +166,16 @@ def test_the_environment_says_who_listens_and_children_are_not_told(listening: L
         pytest.param({}, id="none"),
     ],
 )
-def test_no_watchdog_is_patted_that_is_not_ours(
+def test_a_watchdog_for_another_process_is_not_reset(
     listening: Listening, watchdog: dict[str, str]
 ) -> None:
-    telling = manager({"NOTIFY_SOCKET": listening.address, **watchdog})
-    telling.step([], 0)
-    telling.close()
-    assert listening.heard() == ["READY=1", "STATUS=ready"]
+    reporting = manager({"NOTIFY_SOCKET": listening.address, **watchdog})
+    reporting.step([], 0)
+    reporting.close()
+    assert listening.received() == ["READY=1", "STATUS=ready"]
 
 
-def test_an_address_of_another_kind_is_left_alone() -> None:
-    telling = manager({"NOTIFY_SOCKET": "vsock:2:1234"})
-    telling.step([], 0)
-    telling.close()
+def test_an_address_of_another_kind_is_not_used() -> None:
+    reporting = manager({"NOTIFY_SOCKET": "vsock:2:1234"})
+    reporting.step([], 0)
+    reporting.close()

@@ -1,4 +1,4 @@
-"""The shapes of configuration that energy-ws was deployed with: each loads, without a warning."""
+"""The configurations that energy-ws was deployed with load without a warning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The supervisor with real children, each a few lines that behave in one way."""
+"""The supervisor with real children, each a script of a few lines."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import psutil
 import pytest
 
 from energyws.control.admin.client import AdminRequestFailed
-from energyws.control.host.cores import usable_cores
+from energyws.control.host.facts import usable_cores
 from energyws.testing.service import eventually
 from tests.control.supervised import Run
 
 
-def gone(process: psutil.Process) -> bool:
-    """Ended; whoever inherits it may be slow to bury it."""
+def ended(process: psutil.Process) -> bool:
+    """Whether it has ended; init may not have reaped it yet."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -37,7 +37,7 @@ def test_killed_child_is_replaced_and_its_row_is_clean(run: Run) -> None:
     eventually(lambda: connections() == [7, 7, 7], "three clean rows")
 
 
-def test_the_service_manager_is_told(
+def test_the_service_manager_gets_reports(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
@@ -46,21 +46,21 @@ def test_the_service_manager_is_told(
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         monkeypatch.setenv("WATCHDOG_USEC", "500000")
 
-        def wait_told(wanted: str) -> None:
+        def wait_received(wanted: str) -> None:
             while not listening.recv(4096).decode().startswith(wanted):
                 pass
 
         supervised = run()
-        wait_told("READY=1")
+        wait_received("READY=1")
         assert supervised.admin("/ready")[0] == 200
         assert "NOTIFY_SOCKET" not in supervised.child("worker-0").environ()
-        wait_told("WATCHDOG=1")
-        wait_told("WATCHDOG=1")
+        wait_received("WATCHDOG=1")
+        wait_received("WATCHDOG=1")
         supervised.signal(signal.SIGHUP)
-        wait_told("RELOADING=1\nMONOTONIC_USEC=")
-        wait_told("READY=1")
+        wait_received("RELOADING=1\nMONOTONIC_USEC=")
+        wait_received("READY=1")
         supervised.signal(signal.SIGTERM)
-        wait_told("STOPPING=1")
+        wait_received("STOPPING=1")
         assert supervised.wait() == 0
 
 
@@ -70,18 +70,18 @@ def test_terminate_drains_and_ends_with_zero(run: Run) -> None:
     assert len(children) == 3
     supervised.signal(signal.SIGTERM)
     assert supervised.wait() == 0
-    assert all(gone(child) for child in children)
-    order = [line for line in supervised.lines if "child ended" in line]
-    assert "child=consumer" in order[-1]
-    assert len(order) == 3
+    assert all(ended(child) for child in children)
+    ends = [line for line in supervised.lines if "child ended" in line]
+    assert "child=consumer" in ends[-1]
+    assert len(ends) == 3
 
 
 def test_admin_rolls_and_drains(run: Run) -> None:
     supervised = run(server={"drain_seconds": 3600}).ready()
-    remote = supervised.remote()
-    assert remote.post("/roll", None) == {"replacing": True}
+    admin = supervised.client()
+    assert admin.post("/roll", None) == {"replacing": True}
     supervised.wait_logged("child replaced", count=3)
-    assert remote.post("/drain", None) == {"seconds": 3600}
+    assert admin.post("/drain", None) == {"seconds": 3600}
     assert supervised.wait() == 0
     assert supervised.logged("draining", 'trigger="POST /drain"')
 
@@ -89,33 +89,34 @@ def test_admin_rolls_and_drains(run: Run) -> None:
 def test_service_that_drains_takes_no_commands(run: Run) -> None:
     supervised = run({"worker-0": "stubborn"}, server={"drain_seconds": 3600})
     supervised.wait_logged(" ready", count=3)
-    remote = supervised.remote()
-    remote.post("/drain", None)
+    admin = supervised.client()
+    admin.post("/drain", None)
     for path, body in (
         *(("/drain", None), ("/roll", None), ("/rebalance", None), ("/workers", {"workers": 3})),
         ("/reload", None),
     ):
         with pytest.raises(AdminRequestFailed, match="409: the service is draining"):
-            remote.post(path, body)
+            admin.post(path, body)
     supervised.wait_logged("child ended", count=1)
     assert supervised.logged("told to stop at once") == []
 
 
-def test_status_tells_of_everybody_and_of_what_happened(run: Run) -> None:
+def test_status_shows_all_processes_and_recent_events(run: Run) -> None:
     supervised = run().ready()
     supervised.child("worker-1").kill()
     supervised.wait_logged("child started", "child=worker-1", "restarts=1")
     supervised.ready()
-    told = eventually(
-        lambda: len(seen := supervised.admin("/status")[1]["processes"]) == 4 and seen, "everybody"
+    processes = eventually(
+        lambda: len(seen := supervised.admin("/status")[1]["processes"]) == 4 and seen,
+        "all processes",
     )
-    assert {each["name"]: each.get("restarts") for each in told} == {
+    assert {each["name"]: each.get("restarts") for each in processes} == {
         "supervisor": None,
         "consumer": 0,
         "worker-0": 0,
         "worker-1": 1,
     }
-    assert all(each["resident_bytes"] > 1 << 20 for each in told)
+    assert all(each["resident_bytes"] > 1 << 20 for each in processes)
     events = supervised.admin("/status")[1]["events"]
     (ended,) = [each for each in events if each["event"] == "child ended"]
     assert (ended["level"], ended["child"]) == ("ERROR", "worker-1")
@@ -144,7 +145,7 @@ def test_child_that_does_not_drain_is_killed_at_the_deadline(run: Run) -> None:
     assert supervised.logged("killing child", "child=worker-0", "did not drain in time")
 
 
-def test_crash_loop_ends_with_its_own_code_and_says_why(run: Run) -> None:
+def test_crash_loop_ends_with_its_own_code_and_logs_why(run: Run) -> None:
     supervised = run({"worker-0": "crashing"})
     assert supervised.wait() == 4
     (line,) = supervised.logged("stopped")
@@ -181,7 +182,7 @@ def test_no_child_outlives_a_killed_supervisor(run: Run, script: str) -> None:
     children = supervised.children()
     supervised.signal(signal.SIGKILL)
     supervised.wait()
-    eventually(lambda: all(gone(child) for child in children), "every child is gone", 5)
+    eventually(lambda: all(ended(child) for child in children), "every child is gone", 5)
 
 
 def test_bus_directory_is_private_and_removed(run: Run) -> None:
@@ -194,7 +195,7 @@ def test_bus_directory_is_private_and_removed(run: Run) -> None:
     assert not directory.exists()
 
 
-def test_no_secret_is_in_what_others_can_see_of_a_child(run: Run) -> None:
+def test_no_secret_is_visible_to_other_users(run: Run) -> None:
     supervised = run().ready()
     for child in supervised.children():
         assert "x" * 40 not in " ".join(child.cmdline())
@@ -202,7 +203,7 @@ def test_no_secret_is_in_what_others_can_see_of_a_child(run: Run) -> None:
 
 
 @pytest.mark.parametrize("reuse", [False, True], ids=["plain", "with SO_REUSEPORT"])
-def test_taken_port_is_a_clear_error(run: Run, reuse: bool) -> None:
+def test_port_in_use_is_a_clear_error(run: Run, reuse: bool) -> None:
     with socket.socket() as other:
         if reuse:
             # A second service of the same user could share the port unnoticed.
@@ -217,7 +218,7 @@ def test_taken_port_is_a_clear_error(run: Run, reuse: bool) -> None:
     assert "is the service running already?" in line
 
 
-def test_admin_tells_what_is_not_ready(run: Run) -> None:
+def test_admin_shows_what_is_not_ready(run: Run) -> None:
     supervised = run({"worker-0": "stubborn", "worker-1": "stubborn", "consumer": "stubborn"})
     supervised.wait_logged(" ready", count=3)
     assert supervised.admin("/ready") == (
@@ -230,7 +231,7 @@ def test_admin_tells_what_is_not_ready(run: Run) -> None:
     assert supervised.admin("/nowhere")[0] == 404
 
 
-def test_what_the_machine_is_short_of_is_told_once_with_the_command(run: Run) -> None:
+def test_shortage_is_logged_once_with_the_command_that_cures_it(run: Run) -> None:
     supervised = run(server={"backlog": 1 << 30, "workers": 1}).ready()
     (line,) = supervised.logged("the kernel lets fewer connections wait than server.backlog")
     assert f"sysctl -w net.core.somaxconn={1 << 30}" in line

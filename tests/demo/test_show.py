@@ -1,4 +1,4 @@
-"""Where the demo's admin port is."""
+"""Which admin port the demo's service gets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from energyws.demo.show import Demo
 from energyws.settings import Admin
 
 
-def test_admin_port_is_the_usual_one_unless_somebody_has_it(
+def test_admin_port_is_the_default_one_unless_it_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -21,7 +21,7 @@ from energyws.testing.embedded_broker import EmbeddedBroker
 from tests.testing.processes import wait_until_ended
 from tests.testing.readers import DEADLINE, Readers
 
-# Starts a simulator, says which process that is, and waits to be killed.
+# Starts a simulator, prints its process id, and waits to be killed.
 PARENT = """
 import signal, subprocess, sys
 child = subprocess.Popen([sys.executable, "-m", "energyws.demo.simulator", *sys.argv[1:]])
@@ -78,7 +78,7 @@ def test_same_seed_is_the_same_meters(embedded: EmbeddedBroker, readers: Readers
     assert serials[0] == serials[1]
 
 
-def test_poison_follows_readings_at_the_rate_asked_for(
+def test_poison_follows_readings_at_the_given_rate(
     embedded: EmbeddedBroker, readers: Readers
 ) -> None:
     with simulator(embedded.bootstrap, "--poison", "1"):
@@ -106,7 +106,7 @@ def test_it_waits_for_its_broker(embedded: EmbeddedBroker, readers: Readers) -> 
         assert len(readers.read(embedded.bootstrap, "energy", 3, 3)) == 3
 
 
-def test_it_goes_on_after_an_outage(embedded: EmbeddedBroker, readers: Readers) -> None:
+def test_it_continues_after_an_outage(embedded: EmbeddedBroker, readers: Readers) -> None:
     with simulator(embedded.bootstrap, "--meters", "1"):
         before = len(readers.read(embedded.bootstrap, "energy", 3, 3))
         embedded.set_down(True)
@@ -137,7 +137,7 @@ def test_it_dies_with_its_parent(embedded: EmbeddedBroker, readers: Readers) -> 
     wait_until_ended(child)
 
 
-# Arguments, and what the refusal must say.
+# Arguments, and the message that refuses them.
 REFUSED = [
     (["--meters", "0"], "--meters: 0 is out of range: expected 1 or more"),
     (["--meters", "x"], "--meters: invalid number value: 'x'"),

@@ -34,8 +34,9 @@ _UNITS: Final = {
 _HEAD: Final = f"""\
 # The dashboard with data
 
-`python -m tests.deploy.screenshot` wrote this page: [the dashboard](../../config/grafana/energyws.json)'s queries, run by a real Prometheus (every second, rates over 10 s) that scraped a real service for two minutes: two workers, {CLIENTS} clients that stay, one that comes and goes and resumes, one with a bad token; a reload, and a worker that was killed, at the beginning.
-What it shows is that each panel has data, and what that looks like; it is no measurement of speed.
+`python -m tests.deploy.screenshot` generates this page: a real Prometheus scrapes a real service for two minutes (every second, rates over 10 s) and runs the queries of [the dashboard](../../config/grafana/energyws.json).
+The service has two workers, {CLIENTS} clients that stay, one that comes and goes and resumes, and one with a bad token; at the beginning it reloads, and one worker is killed.
+The page shows that each panel has data, and what it looks like; it does not measure speed.
 
 ![All panels](dashboard.svg)
 

@@ -181,7 +181,7 @@ def test_labels_in_alerts_are_those_of_the_metrics() -> None:
 
 
 def test_every_alert_has_a_runbook_and_a_test() -> None:
-    text = (ROOT / "docs" / "operations.md").read_text()
+    text = (ROOT / "docs" / "runbook.md").read_text()
     anchors = {
         heading.strip().lower().replace(" ", "-") for heading in re.findall(r"(?m)^#+ (.*)$", text)
     }
@@ -194,13 +194,13 @@ def test_every_alert_has_a_runbook_and_a_test() -> None:
     for rule in alerts():
         annotations = rule["annotations"]
         page, _, anchor = annotations["runbook"].partition("#")
-        assert page == "docs/operations.md"
+        assert page == "docs/runbook.md"
         assert anchor in anchors
         # What the templates of Alertmanager and Grafana show, the link as it is.
         link = urlsplit(annotations["runbook_url"])
         assert link.scheme == "https"
         assert link.netloc
-        assert link.path.endswith("/operations.md")
+        assert link.path.endswith("/runbook.md")
         assert link.fragment == anchor
         assert annotations["description"].endswith(".")
         assert len(annotations["description"]) > len(annotations["summary"])

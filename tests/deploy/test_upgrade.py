@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from energyws.control.config import load, schema
-from energyws.control.config.load import warnings
+from energyws.control.config.rules import warnings
 from energyws.control.host.memory import needed
 from energyws.errors import CLOSES, ERROR_CODES
 from energyws.settings import MIB, Admin, Level, Server

@@ -6,6 +6,7 @@ import itertools
 import os
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from bench.faults.fault import Fault, Losses
 from bench.faults.world import World
 from energyws.testing.service import Broker
 
+RELIABILITY = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text()
 _names = itertools.count()
 
 
@@ -105,3 +107,10 @@ def test_every_class_can_be_told_apart() -> None:
     known = [(fault.title, fault.expected) for fault in FAULTS.values()]
     assert len(set(known)) == len(FAULTS) > 20
     assert all(title and expected for title, expected in known)
+
+
+def test_the_table_of_results_names_every_class_as_it_is() -> None:
+    rows = [line for line in RELIABILITY.splitlines() if line.endswith((" passed |", " failed |"))]
+    known = [f"| {fault.number} | {fault.title} | {fault.expected} | " for fault in FAULTS.values()]
+    assert [begins for begins in known if not any(row.startswith(begins) for row in rows)] == []
+    assert [row for row in rows if not row.startswith(tuple(known))] == []

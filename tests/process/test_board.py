@@ -50,7 +50,7 @@ def test_every_cell_keeps_its_own_number(written: dict[tuple[int, Field], int]) 
         board.close()
 
 
-def test_row_adds_up(board: Board) -> None:
+def test_add_adds_to_a_cell(board: Board) -> None:
     row = board.row(3)
     row.add(Field.CONNECTIONS)
     row.add(Field.CONNECTIONS, 5)
@@ -70,7 +70,7 @@ def test_cleared_row_is_empty_and_its_neighbours_are_not(board: Board) -> None:
     assert set(board.row(8).snapshot().values()) == {8}
 
 
-def test_issuers_are_told_and_cleared(board: Board) -> None:
+def test_issuers_are_written_and_cleared(board: Board) -> None:
     one, other = issuer_id("https://one.example"), issuer_id("https://other.example")
     row = Board(os.dup(board.descriptor)).row(3)
     row.set_issuers([(one, 5), (other, 0)])
@@ -81,11 +81,11 @@ def test_issuers_are_told_and_cleared(board: Board) -> None:
     assert board.row(3).issuers() == {other: 6}
     row.clear()
     assert (board.row(3).issuers(), board.row(ROWS - 1).issuers()) == ({}, {one: 7})
-    # Its neighbours in memory.
+    # The neighbouring rows in memory.
     assert board.row(2).issuers() == board.row(4).issuers() == {}
 
 
-def test_of_more_issuers_than_there_is_room_for_the_first_are_told(board: Board) -> None:
+def test_of_too_many_issuers_the_first_are_written(board: Board) -> None:
     many = [(issuer_id(f"{n}"), n) for n in range(MAX_ISSUERS + 5)]
     board.row(ROWS - 1).set_issuers(many)
 
@@ -111,7 +111,7 @@ def test_what_one_mapping_writes_another_reads(board: Board) -> None:
     assert board.row(2)[Field.BEAT] == 42
 
 
-def test_descriptor_reaches_a_child_only_on_purpose(board: Board) -> None:
+def test_descriptor_is_not_inherited_by_default(board: Board) -> None:
     assert not os.get_inheritable(board.descriptor)
 
 

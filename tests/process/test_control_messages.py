@@ -1,16 +1,16 @@
-"""Orders arrive as they were given."""
+"""Control messages survive their datagram."""
 
 from __future__ import annotations
 
 import pytest
 
 from energyws.process.control_messages import (
-    Adopt,
     ControlMessage,
-    Leave,
     Shed,
+    ShutDown,
     ShutdownMode,
-    Write,
+    UseLog,
+    UseSettings,
     pack,
     unpack,
 )
@@ -24,14 +24,14 @@ SETTINGS = Settings(
 
 
 @pytest.mark.parametrize(
-    "order",
+    "message",
     [
-        *map(Leave, ShutdownMode),
+        *map(ShutDown, ShutdownMode),
         Shed(7),
-        Adopt(SETTINGS),
-        Write(Logging(level="DEBUG", format="json")),
+        UseSettings(SETTINGS),
+        UseLog(Logging(level="DEBUG", format="json")),
     ],
     ids=str,
 )
-def test_what_is_packed_is_unpacked(order: ControlMessage) -> None:
-    assert unpack(pack(order)) == order
+def test_what_is_packed_is_unpacked(message: ControlMessage) -> None:
+    assert unpack(pack(message)) == message

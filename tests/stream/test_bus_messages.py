@@ -15,7 +15,6 @@ from energyws.stream.bus_messages import (
     VERSION,
     BadMessage,
     BusMessage,
-    ReadChunks,
     StreamState,
     SyncReply,
     SyncRequest,
@@ -28,11 +27,11 @@ from energyws.stream.bus_messages import (
     unpack_chunks,
     unpack_heads,
     unpack_history_request,
-    unpack_reply,
-    unpack_request,
     unpack_start,
+    unpack_sync_reply,
+    unpack_sync_request,
 )
-from energyws.stream.history import Chunk, FindStart, StartPoint
+from energyws.stream.history import Chunk, FindStart, HistoryRequest, ReadChunks, StartPoint
 
 MESSAGE = BusMessage(
     kind=FRAME,
@@ -79,7 +78,7 @@ FIELDS = {
 
 
 @pytest.mark.parametrize(("begin", "end", "value"), FIELDS.values(), ids=FIELDS.keys())
-def test_header_field_lies_where_the_layout_says(begin: int, end: int, value: int) -> None:
+def test_header_field_is_where_the_layout_says(begin: int, end: int, value: int) -> None:
     assert int.from_bytes(pack(MESSAGE)[begin:end], "little") == value
 
 
@@ -104,7 +103,7 @@ GARBLED = {
 
 
 @pytest.mark.parametrize("data", GARBLED.values(), ids=GARBLED.keys())
-def test_what_is_not_spoken_is_refused(data: bytes) -> None:
+def test_unknown_message_is_refused(data: bytes) -> None:
     with pytest.raises(BadMessage, match="bus message of"):
         unpack(data)
 
@@ -118,19 +117,19 @@ def test_arbitrary_bytes_are_a_message_or_refused(data: bytes) -> None:
     assert pack(message) == data
 
 
-def test_a_field_that_does_not_fit_is_never_cut_short() -> None:
+def test_field_that_does_not_fit_is_an_error() -> None:
     with pytest.raises(struct.error):
         pack(MESSAGE._replace(stream=2**16))
 
 
 @given(requests)
-def test_request_comes_back_as_it_was(request: SyncRequest) -> None:
-    assert unpack_request(request.pack()) == request
+def test_sync_request_comes_back_as_it_was(request: SyncRequest) -> None:
+    assert unpack_sync_request(request.pack()) == request
 
 
 @given(replies)
-def test_reply_comes_back_as_it_was(reply: SyncReply) -> None:
-    assert unpack_reply(reply.pack()) == reply
+def test_sync_reply_comes_back_as_it_was(reply: SyncReply) -> None:
+    assert unpack_sync_reply(reply.pack()) == reply
 
 
 @given(st.dictionaries(names, positions, max_size=4))
@@ -162,8 +161,8 @@ def test_run_is_text_in_a_reply() -> None:
         st.builds(FindStart, names, st.text("0123456789abcdef", min_size=1), last=u32),
     )
 )
-def test_inquiry_comes_back_as_it_was(inquiry: FindStart | ReadChunks) -> None:
-    assert unpack_history_request(pack_history_request(inquiry)) == inquiry
+def test_history_request_comes_back_as_it_was(request: HistoryRequest) -> None:
+    assert unpack_history_request(pack_history_request(request)) == request
 
 
 @given(
@@ -172,7 +171,7 @@ def test_inquiry_comes_back_as_it_was(inquiry: FindStart | ReadChunks) -> None:
     st.none() | st.sampled_from(Unrecovered),
     st.none() | st.lists(u32, max_size=4).map(tuple),
 )
-def test_start_comes_back_as_it_was(
+def test_start_point_comes_back_as_it_was(
     position: Position,
     earliest: Position,
     reason: Unrecovered | None,

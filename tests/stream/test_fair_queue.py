@@ -9,20 +9,20 @@ from hypothesis import strategies as st
 from energyws.stream.fair_queue import FairQueue, QueueFull
 
 
-def taken(turns: FairQueue[str]) -> list[str]:
-    """Everything that waits, in the order of its turns."""
+def taken(queued: FairQueue[str]) -> list[str]:
+    """The waiting entries, in the order in which they are served."""
     found = []
-    while (next_one := turns.take()) is not None:
+    while (next_one := queued.take()) is not None:
         found.append(next_one[1])
     return found
 
 
 def queue(*entries: str, capacity: int = 1000) -> FairQueue[str]:
     """Entries such as `a1`: the first of subject `a`."""
-    turns: FairQueue[str] = FairQueue(capacity)
+    queued: FairQueue[str] = FairQueue(capacity)
     for entry in entries:
-        turns.join(entry[0], entry, 10)
-    return turns
+        queued.join(entry[0], entry, 10)
+    return queued
 
 
 def test_one_subjects_many_entries_never_delay_anothers_first() -> None:
@@ -37,39 +37,39 @@ def test_one_subjects_many_entries_never_delay_anothers_first() -> None:
     ]
 
 
-def test_subject_that_may_not_is_passed_over() -> None:
-    turns = queue("a1", "a2", "b1")
-    assert turns.take(lambda subject: subject != "a") == ("b", "b1")
-    assert turns.take(lambda subject: subject != "a") is None
-    assert taken(turns) == ["a1", "a2"]
+def test_subject_that_may_not_be_served_is_skipped() -> None:
+    queued = queue("a1", "a2", "b1")
+    assert queued.take(lambda subject: subject != "a") == ("b", "b1")
+    assert queued.take(lambda subject: subject != "a") is None
+    assert taken(queued) == ["a1", "a2"]
 
 
-def test_entry_that_leaves_has_no_turn() -> None:
-    turns = queue("a1", "a2", "b1")
+def test_entry_that_has_left_is_not_served() -> None:
+    queued = queue("a1", "a2", "b1")
     for entry in ("a1", "b1"):
-        turns.leave(entry)
-    assert taken(turns) == ["a2"]
-    assert (len(turns), turns.weight) == (1, 10)
+        queued.leave(entry)
+    assert taken(queued) == ["a2"]
+    assert (len(queued), queued.weight) == (1, 10)
 
 
-def test_entry_that_waits_again_does_so_behind_its_subjects_others() -> None:
-    turns = queue("a1", "a2")
-    assert turns.take() == ("a", "a1")
-    turns.again("a1")
-    assert taken(turns) == ["a2", "a1"]
+def test_requeued_entry_is_served_after_its_subjects_others() -> None:
+    queued = queue("a1", "a2")
+    assert queued.take() == ("a", "a1")
+    queued.requeue("a1")
+    assert taken(queued) == ["a2", "a1"]
 
 
-def test_one_subject_alone_gets_half_and_there_is_room_for_another() -> None:
-    turns = queue(*(f"a{n}" for n in range(5)), capacity=100)
+def test_single_subject_gets_half_and_there_is_room_for_another() -> None:
+    queued = queue(*(f"a{n}" for n in range(5)), capacity=100)
     with pytest.raises(QueueFull):
-        turns.join("a", "a5", 10)
-    # What was taken still weighs.
-    assert taken(turns) == [f"a{n}" for n in range(5)]
+        queued.join("a", "a5", 10)
+    # An entry that was taken still counts.
+    assert taken(queued) == [f"a{n}" for n in range(5)]
     with pytest.raises(QueueFull):
-        turns.join("a", "a5", 10)
-    turns.join("b", "b0", 10)
-    turns.leave("a0")
-    turns.join("a", "a6", 10)
+        queued.join("a", "a5", 10)
+    queued.join("b", "b0", 10)
+    queued.leave("a0")
+    queued.join("a", "a6", 10)
 
 
 @given(
@@ -77,26 +77,26 @@ def test_one_subject_alone_gets_half_and_there_is_room_for_another() -> None:
         st.tuples(st.sampled_from("abc"), st.sampled_from(["join", "take", "leave"])), max_size=200
     )
 )
-def test_it_holds_what_joined_and_did_not_leave(script: list[tuple[str, str]]) -> None:
-    turns: FairQueue[int] = FairQueue(400)
+def test_queue_holds_what_joined_and_has_not_left(script: list[tuple[str, str]]) -> None:
+    queued: FairQueue[int] = FairQueue(400)
     here: dict[int, str] = {}
     for number, (subject, action) in enumerate(script):
         mine = [entry for entry, whose in here.items() if whose == subject]
         if action == "join":
             room = 10 * len(mine) + 10 <= 400 - 10 * len(here)
             if room:
-                turns.join(subject, number, 10)
+                queued.join(subject, number, 10)
                 here[number] = subject
             else:
                 with pytest.raises(QueueFull):
-                    turns.join(subject, number, 10)
+                    queued.join(subject, number, 10)
         elif action == "take":
-            next_one = turns.take()
+            next_one = queued.take()
             assert next_one is None or here[next_one[1]] == next_one[0]
         elif mine:
-            turns.leave(mine[0])
+            queued.leave(mine[0])
             del here[mine[0]]
-    assert (len(turns), turns.weight) == (len(here), 10 * len(here))
+    assert (len(queued), queued.weight) == (len(here), 10 * len(here))
     for entry in here:
-        turns.leave(entry)
-    assert (len(turns), turns.weight, turns.take()) == (0, 0, None)
+        queued.leave(entry)
+    assert (len(queued), queued.weight, queued.take()) == (0, 0, None)

@@ -1,4 +1,4 @@
-"""Reading back: where it begins, and the chain of chunks, on logs made up for the purpose."""
+"""Reading history: where a replay starts, and the chain of chunks, on invented logs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FRAMES: Final = DataFrames("energy")
 
 
 class Topic:
-    """Partitions of (offset, timestamp); blocks of SIZE are read when they are asked for."""
+    """Partitions of (offset, timestamp); blocks of SIZE are read on demand."""
 
     def __init__(self, partitions: Sequence[Sequence[tuple[int, int]]]) -> None:
         self.partitions = [
@@ -62,7 +62,7 @@ class Topic:
             try:
                 return assemble(FRAMES, begin, self.head, self.block, max_bytes)
             except BlocksNeeded as needed:
-                for partition, offset in needed.places:
+                for partition, offset in needed.offsets:
                     self.cache[partition, offset // SIZE] = self.read(partition, offset)
 
     def chunk_of_some(self, begin: Position, room: int) -> Chunk:
@@ -73,7 +73,7 @@ class Topic:
                 return assemble(FRAMES, begin, self.head, self.block, 300, whole=whole)
             except BlocksNeeded as needed:
                 whole = False
-                for partition, offset in needed.places[:room]:
+                for partition, offset in needed.offsets[:room]:
                     self.cache[partition, offset // SIZE] = self.read(partition, offset)
                 while len(self.cache) > room:
                     del self.cache[next(iter(self.cache))]
@@ -128,7 +128,7 @@ topics = st.lists(partition_of, min_size=1, max_size=4).map(Topic)
 
 
 @given(topics, st.data())
-def test_a_chain_delivers_what_lies_after_its_beginning_once_and_in_order(
+def test_chain_delivers_everything_after_its_start_once_and_in_order(
     topic: Topic, data: st.DataObject
 ) -> None:
     begin = at(*(data.draw(st.integers(0, end)) for end in topic.head.offsets))
@@ -151,7 +151,7 @@ def test_a_chain_delivers_what_lies_after_its_beginning_once_and_in_order(
 
 
 @given(topics, st.data())
-def test_an_id_covers_exactly_what_came_before_it(topic: Topic, data: st.DataObject) -> None:
+def test_id_covers_exactly_the_records_before_it(topic: Topic, data: st.DataObject) -> None:
     begin = at(*(data.draw(st.integers(0, end)) for end in topic.head.offsets))
     chunks = topic.chain(begin)
     delivered = records(chunks)
@@ -172,7 +172,7 @@ def test_resuming_anywhere_in_a_chain_gives_the_rest(topic: Topic, data: st.Data
     assert sorted(rest) == sorted((p, o) for p, o, _ in whole[cut:])
 
 
-def test_chains_from_different_places_run_through_the_same_chunks() -> None:
+def test_chains_from_different_positions_reach_the_same_chunks() -> None:
     topic = Topic([[(n, 10 * n + p) for n in range(200)] for p in range(3)])
     chains = [topic.chain(at(*begin)) for begin in ((0, 0, 0), (7, 3, 5), (11, 0, 90))]
     ends = [{chunk.start for chunk in chain} for chain in chains]
@@ -185,19 +185,19 @@ def test_partitions_are_merged_by_time() -> None:
     assert records(topic.chain(topic.lows, 10_000)) == [(0, 0), (1, 0), (0, 1), (1, 1)]
 
 
-def test_nothing_beyond_the_head_is_handed_out() -> None:
+def test_chunk_ends_at_the_head() -> None:
     topic = Topic([[(n, n) for n in range(10)]])
     topic.head = at(6)
     assert records(topic.chain(at(0))) == [(0, n) for n in range(6)]
 
 
-def test_a_position_that_names_more_partitions_keeps_them() -> None:
+def test_position_that_names_more_partitions_keeps_them() -> None:
     topic = Topic([[(n, n) for n in range(3)]])
     assert topic.chain(at(0, 9))[-1].end == at(3, 9)
 
 
 @given(topics, st.integers(1, 3), st.data())
-def test_a_chain_is_whole_where_not_all_blocks_fit_into_memory(
+def test_chain_is_complete_where_not_all_blocks_fit_into_memory(
     topic: Topic, room: int, data: st.DataObject
 ) -> None:
     begin = at(*(data.draw(st.integers(0, end)) for end in topic.head.offsets))
@@ -213,21 +213,21 @@ def test_a_chain_is_whole_where_not_all_blocks_fit_into_memory(
         ]
 
 
-def test_what_is_missing_is_asked_for_at_once() -> None:
+def test_all_missing_blocks_are_requested_together() -> None:
     topic = Topic([[(0, 1)], [(0, 1)], [(0, 1)]])
     with pytest.raises(BlocksNeeded) as needed:
         assemble(FRAMES, topic.lows, topic.head, topic.block, 100)
-    assert needed.value.places == [(0, 0), (1, 0), (2, 0)]
+    assert needed.value.offsets == [(0, 0), (1, 0), (2, 0)]
 
 
 @given(topics, st.integers(0, 200))
-def test_newest_are_as_many_as_asked_or_all(topic: Topic, count: int) -> None:
+def test_newest_are_as_many_as_requested_or_all(topic: Topic, count: int) -> None:
     position, found = topic.newest(count)
     delivered = records(topic.chain(position))
     assert len(delivered) == found == min(count, sum(map(len, topic.partitions)))
 
 
-def test_newest_of_very_many_are_shared_out_without_reading() -> None:
+def test_very_many_newest_are_taken_from_each_partition_without_reading() -> None:
     topic = Topic([[(29_999, 1)], [(9_999, 1)]])
     position, found = topic.newest(30_000)
     assert position == at(7_500, 2_500)
@@ -235,7 +235,7 @@ def test_newest_of_very_many_are_shared_out_without_reading() -> None:
     assert topic.reads == 0
 
 
-def test_newest_are_those_of_the_latest_times() -> None:
+def test_newest_are_those_with_the_latest_times() -> None:
     topic = Topic([[(n, 10 * n) for n in range(50)], [(n, 1000 + n) for n in range(3)]])
     position, _ = topic.newest(5)
     assert position == at(48, 0)
@@ -304,7 +304,7 @@ def test_first_since_reads_few_blocks() -> None:
         ),
     ],
 )
-def test_resume_begins(
+def test_resume_starts(
     after: tuple[int, ...],
     lows: tuple[int, ...],
     oldest: tuple[int, ...],
@@ -316,7 +316,7 @@ def test_resume_begins(
 
 
 @given(st.integers(1, 5000))
-def test_a_block_is_a_bounded_power_of_two(partitions: int) -> None:
+def test_block_size_is_a_bounded_power_of_two(partitions: int) -> None:
     size = block_records(partitions)
     assert MIN_BLOCK_RECORDS <= size <= MAX_BLOCK_RECORDS
     assert size & (size - 1) == 0

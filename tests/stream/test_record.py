@@ -112,7 +112,7 @@ def test_bad_record_has_a_reason(value: bytes | None, reason: Reason) -> None:
     assert str(bad.value)
 
 
-def test_nesting_without_end_is_a_bad_record() -> None:
+def test_endless_nesting_is_a_bad_record() -> None:
     deep = 100_000
     with pytest.raises(BadRecord) as bad:
         decode(b'{"a":' * deep + b"1" + b"}" * deep, max_bytes=10 * deep)
@@ -133,7 +133,7 @@ def test_every_object_passes_without_surrounding_white_space(
     assert decode(before + text + after, max_bytes=len(before + text + after)) == text
 
 
-# Pieces of texts that are, or nearly are, what the parser cannot represent.
+# Pieces of texts that the parser cannot represent, or nearly.
 PIECES = [
     *(
         b"{",
@@ -170,7 +170,7 @@ PIECES = [
 
 
 def is_object(text: bytes) -> bool:
-    """As the standard library judges the grammar, which can represent all of it."""
+    """Whether the standard library, which can represent all of the grammar, finds an object."""
 
     def refuse(constant: str) -> None:
         raise ValueError(constant)
@@ -210,7 +210,7 @@ def test_the_grammar_decides(value: bytes) -> None:
     | st.text(max_size=20).map(lambda inner: f'{{"a":{inner}}}'.encode())
 )
 @example(b'{"a":"\\u0000"}')
-def test_whatever_passes_is_an_object_in_utf8(value: bytes) -> None:
+def test_record_that_passes_is_an_object_in_utf8(value: bytes) -> None:
     try:
         text = decode(value, max_bytes=100)
     except BadRecord:
@@ -226,6 +226,6 @@ def test_record_of_exactly_the_limit_passes() -> None:
     assert decode(value, max_bytes=len(value)) == value
 
 
-def test_oversized_record_says_how_big_it_was_and_which_setting_bounds_it() -> None:
+def test_oversized_record_names_its_size_and_the_setting_that_bounds_it() -> None:
     with pytest.raises(BadRecord, match=r"^8 bytes, more than kafka\.max_record_bytes \(7\)$"):
         decode(b'{"a":1} ', max_bytes=7)

@@ -1,4 +1,4 @@
-"""Where a subscription begins, by tables."""
+"""Where a subscription starts, by tables."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def ring(first: int = 0, end: int = 10) -> Ring:
 
 
 def request(**fields: Any) -> Subscribe:
-    asked: dict[str, Any] = {"resume": {}, "last": None, "on_lag": OnLag.SKIP, **fields}
-    return Subscribe(streams=("energy",), **asked)
+    wanted: dict[str, Any] = {"resume": {}, "last": None, "on_lag": OnLag.SKIP, **fields}
+    return Subscribe(streams=("energy",), **wanted)
 
 
 def resume(text: str) -> Subscribe:
@@ -39,7 +39,7 @@ def resume(text: str) -> Subscribe:
 
 
 @pytest.mark.parametrize(
-    ("first", "asked", "expected"),
+    ("first", "subscribe", "expected"),
     [
         pytest.param(4, request(), None, id="nothing"),
         pytest.param(4, resume(f"{EPOCH}-4.4"), None, id="the ring reaches as far"),
@@ -76,12 +76,12 @@ def resume(text: str) -> Subscribe:
         pytest.param(0, request(last=99), None, id="last, and the ring has all there ever was"),
     ],
 )
-def test_the_log_is_asked(first: int, asked: Subscribe, expected: FindStart | None) -> None:
-    assert history_request("energy", ring(first), asked) == expected
+def test_history_request(first: int, subscribe: Subscribe, expected: FindStart | None) -> None:
+    assert history_request("energy", ring(first), subscribe) == expected
 
 
 @pytest.mark.parametrize(
-    ("asked", "found", "told", "place"),
+    ("subscribe", "found", "reply", "starts_at"),
     [
         pytest.param(request(), None, Subscribed(str(at(10, 10))), None, id="live"),
         pytest.param(
@@ -146,30 +146,33 @@ def test_the_log_is_asked(first: int, asked: Subscribe, expected: FindStart | No
         pytest.param(request(last=3), None, Subscribed(f"{EPOCH}-9.8", True, 3), 9, id="last"),
     ],
 )
-def test_it_begins(
-    asked: Subscribe, found: StartPoint | None, told: Subscribed, place: int | Position | None
+def test_start_point(
+    subscribe: Subscribe,
+    found: StartPoint | None,
+    reply: Subscribed,
+    starts_at: int | Position | None,
 ) -> None:
-    """place: an index into the ring, a position in the log, or live."""
-    told_now, place_now = start_point("energy", ring(4), at(10, 10), asked, found, 0.0)
-    assert told_now == told
-    assert (place_now.index if isinstance(place_now, Cursor) else place_now) == place
+    """starts_at: an index into the ring, a position in the log, or live."""
+    replied, started = start_point("energy", ring(4), at(10, 10), subscribe, found, 0.0)
+    assert replied == reply
+    assert (started.index if isinstance(started, Cursor) else started) == starts_at
 
 
-def test_all_of_a_log_that_is_in_the_ring_is_replayed_to_who_knew_another_epoch() -> None:
-    told, place = start_point("energy", ring(), at(10, 10), resume("beef-1.2"), None, 0.0)
-    assert told == Subscribed(f"{EPOCH}-0.0", False, 20, Unrecovered.EPOCH_CHANGED, f"{EPOCH}-0.0")
-    assert isinstance(place, Cursor)
+def test_client_of_another_epoch_gets_the_whole_log_if_it_is_in_the_ring() -> None:
+    reply, cursor = start_point("energy", ring(), at(10, 10), resume("beef-1.2"), None, 0.0)
+    assert reply == Subscribed(f"{EPOCH}-0.0", False, 20, Unrecovered.EPOCH_CHANGED, f"{EPOCH}-0.0")
+    assert isinstance(cursor, Cursor)
 
 
-def test_less_than_last_is_told() -> None:
-    told, _ = start_point("energy", ring(), at(10, 10), request(last=50), None, 0.0)
-    assert told == Subscribed(
+def test_fewer_records_than_requested_are_reported() -> None:
+    reply, _ = start_point("energy", ring(), at(10, 10), request(last=50), None, 0.0)
+    assert reply == Subscribed(
         f"{EPOCH}-0.0", False, 20, Unrecovered.HISTORY_EXCEEDED, f"{EPOCH}-0.0"
     )
 
 
-def test_a_replay_goes_on_in_the_ring_as_soon_as_that_reaches() -> None:
+def test_replay_continues_in_the_ring_as_soon_as_it_reaches_it() -> None:
     assert resume_from(ring(4), at(4, 3), OnLag.SKIP, 0.0) == (at(4, 3), 13)
-    place, replayed = resume_from(ring(4), at(4, 5), OnLag.SKIP, 0.0)
-    assert isinstance(place, Cursor)
-    assert (place.index, place.skip, replayed) == (0, at(4, 5), 11)
+    cursor, replayed = resume_from(ring(4), at(4, 5), OnLag.SKIP, 0.0)
+    assert isinstance(cursor, Cursor)
+    assert (cursor.index, cursor.skip, replayed) == (0, at(4, 5), 11)

@@ -1,4 +1,4 @@
-"""The ring against a list, cursors against clients that change replicas and fall behind."""
+"""The ring against a list, and cursors against clients that change replicas and fall behind."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def at(*offsets: int) -> Position:
 
 
 def entry(partition: int, offset: int, size: int = 10) -> Entry:
-    """An entry that can be told from all others, of so many bytes."""
+    """An entry of `size` bytes that differs from all others."""
     return Entry(partition, offset, 0, f"{partition}:{offset}".ljust(size).encode())
 
 
-def ring_of(*places: tuple[int, int], floor: Position | None = None, **limits: int) -> Ring:
+def ring_of(*records: tuple[int, int], floor: Position | None = None, **limits: int) -> Ring:
     """A ring after these records of (partition, offset) were appended at time 0."""
     ring = Ring(History(**limits), at(0, 0) if floor is None else floor)
-    for place in places:
-        ring.append(entry(*place), 0.0)
+    for record in records:
+        ring.append(entry(*record), 0.0)
     return ring
 
 
-def places(entries: list[Entry]) -> list[tuple[int, int]]:
+def offsets_of(entries: list[Entry]) -> list[tuple[int, int]]:
     return [(each.partition, each.offset) for each in entries]
 
 
@@ -63,7 +63,7 @@ behinds = st.lists(st.integers(-1, 8), max_size=5)
 
 
 class RingMachine(RuleBasedStateMachine):
-    """The ring beside the list of everything ever appended."""
+    """A ring, and the list of everything that was ever appended to it."""
 
     @initialize(
         floor=st.lists(st.integers(0, 5), min_size=1, max_size=3),
@@ -116,7 +116,7 @@ class RingMachine(RuleBasedStateMachine):
         self.forget()
 
     def before_the_head(self, behind: list[int]) -> Position:
-        """A client's position: some way behind the head, or ahead of it, in each partition."""
+        """A client's position: in each partition behind the head, or ahead of it."""
         return at(*(max(0, self.head.next_offset(p) - by) for p, by in enumerate(behind)))
 
     def forget(self) -> None:
@@ -174,7 +174,7 @@ class RingMachine(RuleBasedStateMachine):
         assert taken == wanted(self.all[begin:after])
         assert len(taken) <= 1 or sum(len(each.frame) for each in taken) <= max_bytes
         if after < stop:
-            # It stopped only because the next one did not fit.
+            # It may stop only because the next one does not fit.
             assert wanted(self.all[after : after + 1])
             assert sum(len(e.frame) for e in [*taken, self.all[after]]) > max_bytes
 
@@ -185,7 +185,7 @@ class RingMachine(RuleBasedStateMachine):
         assert kept == self.all[self.first :]
 
     @invariant()
-    def floor_is_behind_the_newest_that_is_gone(self) -> None:
+    def floor_is_after_the_newest_dropped_entry(self) -> None:
         floor = at(*self.initial)
         for gone in self.all[: self.first]:
             floor = floor.after(gone.partition, gone.offset)
@@ -197,12 +197,12 @@ class RingMachine(RuleBasedStateMachine):
         assert not self.ring.floor.beyond(floor)
 
     @invariant()
-    def head_is_behind_everything_known(self) -> None:
+    def head_is_after_everything_known(self) -> None:
         assert not self.ring.head.beyond(self.head)
         assert not self.head.beyond(self.ring.head)
 
     @invariant()
-    def position_at_an_index_lies_between_its_neighbours(self) -> None:
+    def position_at_an_index_is_between_its_neighbours(self) -> None:
         for index in range(self.first, len(self.all) + 1):
             position = self.ring.position_at(index)
             assert position.epoch == EPOCH
@@ -217,7 +217,7 @@ TestRing = RingMachine.TestCase
 TestRing.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 
 
-def test_empty_ring_begins_and_ends_at_its_floor() -> None:
+def test_empty_ring_starts_and_ends_at_its_floor() -> None:
     ring = Ring(UNBOUNDED, at(7, 3))
 
     assert (ring.first, ring.end) == (0, 0)
@@ -271,7 +271,7 @@ def test_newest_entry_stays_however_large_and_old() -> None:
     ring.append(entry(0, 0, size=100), 0.0)
     ring.trim(1e9)
 
-    assert places(ring.read(ring.first, ring.end, 1)[0]) == [(0, 0)]
+    assert offsets_of(ring.read(ring.first, ring.end, 1)[0]) == [(0, 0)]
 
 
 def test_entry_leaves_after_its_age_and_not_at_it() -> None:
@@ -314,7 +314,7 @@ def test_record_without_a_frame_moves_the_head_only() -> None:
     assert ring.head == at(9, 4)
 
 
-def test_record_without_a_frame_is_behind_every_index_after_it() -> None:
+def test_record_without_a_frame_is_covered_at_every_later_index() -> None:
     ring = ring_of((0, 0), (1, 0), (1, 1))
     ring.advance(at(9, 2))
 
@@ -328,14 +328,14 @@ def test_record_without_a_frame_is_behind_every_index_after_it() -> None:
 
 @dataclass
 class Replica:
-    """A process that reads the log in an order of its own, and remembers a part of it."""
+    """A process that reads the log in its own order, and keeps a part of it."""
 
     ring: Ring
     next: list[int]
     seen: list[tuple[int, int]]
 
     def step(self, partition: int) -> None:
-        """Read the next offset of a partition: a record, or one that makes no frame."""
+        """Read the next offset of a partition: a record, or one without a frame."""
         offset = self.next[partition]
         self.next[partition] += 1
         position = at(*self.next)
@@ -352,14 +352,14 @@ class Replica:
 
 
 def is_record(partition: int, offset: int) -> bool:
-    """Whether the log has a record there: the offsets have holes, alone and in runs."""
+    """Whether the log has a record there: single offsets, and runs of them, are missing."""
     return (offset * 7 + partition * 3) % 11 not in (0, 4, 7)
 
 
 class ReplicaMachine(RuleBasedStateMachine):
-    """A client that keeps the merge of all ids, and goes from one replica to the other at will.
+    """A client that keeps the merge of all ids, and changes between two replicas.
 
-    Each record comes once and in the order of its partition; or the client has been told.
+    It receives each record once and in the order of its partition, or a report that it is missing.
     """
 
     @initialize(sizes=st.tuples(st.integers(1, 12), st.integers(1, 12)))
@@ -369,7 +369,7 @@ class ReplicaMachine(RuleBasedStateMachine):
         ]
         self.position = at(0, 0, 0)
         self.received: list[tuple[int, int]] = []
-        self.told: set[tuple[int, int]] = set()
+        self.reported: set[tuple[int, int]] = set()
         self.connect(0)
 
     @rule(which=st.integers(0, 1), partition=st.integers(0, 2), count=st.integers(1, 6))
@@ -381,12 +381,12 @@ class ReplicaMachine(RuleBasedStateMachine):
     def connect(self, which: int) -> None:
         self.replica = self.replicas[which]
         ring, known = self.replica.ring, self.position
-        lost = {place for place in self.replica.gone if not known.covers(*place)}
+        lost = {record for record in self.replica.gone if not known.covers(*record)}
 
         located = ring.locate(known)
 
         assert located.complete is (not lost)
-        self.tell(lost)
+        self.report(lost)
         self.position = known.merge(ring.position_at(located.start))
         self.cursor = Cursor(located.start, known, OnLag.SKIP)
         self.cursor.skip_to(known, 0.0)
@@ -400,15 +400,15 @@ class ReplicaMachine(RuleBasedStateMachine):
 
         assert begin <= self.cursor.index <= ring.end
         if missed:
-            end = told_end(frames)
+            end = reported_end(frames)
             lost = {
-                place
-                for place in self.replica.seen[begin : self.cursor.index]
-                if not self.position.covers(*place)
+                record
+                for record in self.replica.seen[begin : self.cursor.index]
+                if not self.position.covers(*record)
             }
             assert len(lost) <= missed
             assert len(lost) == missed or skip is not None
-            self.tell(lost)
+            self.report(lost)
             self.position = self.position.merge(end)
         else:
             for each in frames:
@@ -419,9 +419,9 @@ class ReplicaMachine(RuleBasedStateMachine):
         self.received.append((int(partition), int(offset)))
         self.position = self.position.merge(parse(position))
 
-    def tell(self, lost: set[tuple[int, int]]) -> None:
-        assert not lost & self.told
-        self.told |= lost
+    def report(self, lost: set[tuple[int, int]]) -> None:
+        assert not lost & self.reported
+        self.reported |= lost
 
     @invariant()
     def every_record_came_once_and_in_order(self) -> None:
@@ -431,7 +431,7 @@ class ReplicaMachine(RuleBasedStateMachine):
             assert offsets == sorted(offsets)
 
     @invariant()
-    def what_the_position_covers_was_received_or_told(self) -> None:
+    def what_the_position_covers_was_received_or_reported(self) -> None:
         covered = {
             (partition, offset)
             for partition, end in enumerate(self.position.offsets)
@@ -439,17 +439,17 @@ class ReplicaMachine(RuleBasedStateMachine):
             if is_record(partition, offset)
         }
 
-        assert covered == set(self.received) | self.told
-        assert not set(self.received) & self.told
+        assert covered == set(self.received) | self.reported
+        assert not set(self.received) & self.reported
 
     @invariant()
     def nothing_is_left_at_the_end_of_the_ring(self) -> None:
         if self.cursor.index == self.replica.ring.end:
-            assert all(self.position.covers(*place) for place in self.replica.seen)
+            assert all(self.position.covers(*record) for record in self.replica.seen)
 
 
-def told_end(frames: list[bytes]) -> Position:
-    """Where the only frame, a `lagged` message, says that delivery goes on."""
+def reported_end(frames: list[bytes]) -> Position:
+    """The position at which delivery continues, from the only frame: a `lagged` message."""
     (message,) = frames
     found = re.search(rb'"to":"([^"]+)"', message)
     assert found is not None
@@ -469,7 +469,7 @@ def test_resume_on_a_replica_with_another_order_gives_the_rest_once(
     other = Replica(Ring(UNBOUNDED, at(0, 0, 0)), [0, 0, 0], [])
     for partition in order:
         one.step(partition)
-    # The other one may not have come as far when the client arrives.
+    # The other one may be behind when the client arrives.
     for partition in other_order[:ahead]:
         other.step(partition)
 
@@ -481,9 +481,9 @@ def test_resume_on_a_replica_with_another_order_gives_the_rest_once(
     rest, _ = other.ring.read(located.start, other.ring.end, ENOUGH, known)
 
     assert located.complete
-    assert sorted(places(had) + places(rest)) == sorted(one.seen)
+    assert sorted(offsets_of(had) + offsets_of(rest)) == sorted(one.seen)
     for partition in range(3):
-        offsets = [o for p, o in places(had) + places(rest) if p == partition]
+        offsets = [o for p, o in offsets_of(had) + offsets_of(rest) if p == partition]
         assert offsets == sorted(set(offsets))
 
 
@@ -498,7 +498,7 @@ def test_cursor_takes_what_fits_then_the_rest() -> None:
     assert cursor.index == 3
 
 
-def test_cursor_goes_no_further_than_it_is_told() -> None:
+def test_cursor_goes_no_further_than_it_may() -> None:
     ring = ring_of((0, 0), (0, 1), (0, 2))
     cursor = Cursor(0, at(0, 0), OnLag.SKIP)
 
@@ -507,22 +507,22 @@ def test_cursor_goes_no_further_than_it_is_told() -> None:
 
 
 @pytest.mark.parametrize("on_lag", [OnLag.SKIP, OnLag.LATEST], ids=lambda each: each.value)
-def test_cursor_that_fell_off_owns_up_and_goes_on_live(on_lag: OnLag) -> None:
+def test_cursor_that_fell_off_reports_the_gap_and_continues_live(on_lag: OnLag) -> None:
     ring = ring_of(*[(0, offset) for offset in range(10)], max_frames=4)
     cursor = Cursor(2, at(2, 0), on_lag)
 
     frames, missed = cursor.take(STREAM, ring, 10, ENOUGH, 0.0)
 
-    # How many were missed is what it did not get, and where: from its place up to the live one.
-    told = told_end(frames)
-    assert frames == [lagged(missed, at(2, 0), told)]
-    assert told == ring.position_at(cursor.index)
+    # The gap reaches from its position to the live one.
+    reported = reported_end(frames)
+    assert frames == [lagged(missed, at(2, 0), reported)]
+    assert reported == ring.position_at(cursor.index)
     assert missed == cursor.index - 2
     assert on_lag is OnLag.LATEST or cursor.index == 10
 
 
-def test_cursor_that_fell_off_while_the_rest_is_sent_goes_no_further_back_than_the_ring() -> None:
-    # `stop` is where the live ones stand; it may have left the ring as well.
+def test_cursor_that_fell_off_during_a_replay_jumps_into_the_ring() -> None:
+    # `stop` is where live delivery is; it may have left the ring too.
     ring = ring_of(*[(0, offset) for offset in range(10)], max_frames=4)
     cursor = Cursor(2, at(2, 0), OnLag.SKIP)
 
@@ -530,7 +530,7 @@ def test_cursor_that_fell_off_while_the_rest_is_sent_goes_no_further_back_than_t
     assert cursor.index == ring.first == 6
 
 
-def test_cursor_that_asked_for_it_is_disconnected_when_it_falls_off() -> None:
+def test_cursor_of_on_lag_disconnect_is_too_slow_when_it_falls_off() -> None:
     ring = ring_of(*[(0, offset) for offset in range(10)], max_frames=4)
 
     with pytest.raises(TooSlow):
@@ -548,7 +548,7 @@ def test_cursor_at_the_oldest_frame_has_not_fallen_off(on_lag: OnLag) -> None:
     assert missed == 0
 
 
-def test_lagged_tells_where_the_cursor_came_from() -> None:
+def test_lagged_names_the_position_of_the_cursor() -> None:
     ring = ring_of(*[(0, offset) for offset in range(4)], max_frames=4)
     cursor = Cursor(0, at(0, 0), OnLag.SKIP)
     cursor.take(STREAM, ring, 4, 20, 0.0)
@@ -567,7 +567,7 @@ def test_jump_to_newest_keeps_the_newest_frame() -> None:
     assert cursor.index == 4
 
 
-def test_jump_to_newest_from_beyond_the_ring_lands_in_it() -> None:
+def test_jump_to_newest_from_before_the_ring_lands_in_it() -> None:
     ring = ring_of(*[(0, offset) for offset in range(10)], max_frames=1)
     cursor = Cursor(2, at(2, 0), OnLag.LATEST)
 
@@ -575,8 +575,8 @@ def test_jump_to_newest_from_beyond_the_ring_lands_in_it() -> None:
     assert cursor.take(STREAM, ring, 10, ENOUGH, 0.0) == ([b"0:9       "], 0)
 
 
-def test_jump_to_newest_is_never_to_what_has_left_the_ring() -> None:
-    # `stop` is where the live ones stand; it may have left the ring as well.
+def test_jump_to_newest_never_lands_before_the_ring() -> None:
+    # `stop` is where live delivery is; it may have left the ring too.
     ring = ring_of(*[(0, offset) for offset in range(10)], max_frames=4)
     cursor = Cursor(2, at(2, 0), OnLag.LATEST)
 
@@ -585,7 +585,7 @@ def test_jump_to_newest_is_never_to_what_has_left_the_ring() -> None:
 
 
 @pytest.mark.parametrize("index", [3, 4], ids=["newest waits", "nothing waits"])
-def test_jump_to_newest_has_nothing_to_say_without_a_backlog(index: int) -> None:
+def test_jump_to_newest_reports_nothing_without_a_backlog(index: int) -> None:
     ring = ring_of((0, 0), (0, 1), (0, 2), (0, 3))
     cursor = Cursor(index, at(index, 0), OnLag.LATEST)
 
@@ -594,7 +594,7 @@ def test_jump_to_newest_has_nothing_to_say_without_a_backlog(index: int) -> None
 
 
 def ahead_by_two(ring: Ring, now: float = 0.0) -> Cursor:
-    """The cursor of a client that has 0:2 and 0:3 too, from a replica that is further."""
+    """The cursor of a client that already has 0:2 and 0:3, from a replica that is ahead."""
     cursor = Cursor(ring.locate(at(4, 0)).start, at(4, 0), OnLag.SKIP)
     cursor.skip_to(at(4, 0), now)
     return cursor
@@ -609,7 +609,7 @@ def test_client_that_is_not_ahead_settles_at_once() -> None:
     assert cursor.skip is None
 
 
-def test_client_is_not_settled_in_the_middle_of_a_replay_however_long_it_takes() -> None:
+def test_client_is_not_settled_during_a_replay_however_long_it_takes() -> None:
     ring = ring_of((1, 0), (1, 1), (0, 0))
     cursor = Cursor(0, at(1, 0), OnLag.SKIP)
     cursor.skip_to(at(1, 0), 0.0)
@@ -626,19 +626,21 @@ def test_client_that_is_ahead_gets_only_what_it_lacks() -> None:
     cursor = ahead_by_two(ring)
 
     assert cursor.take(STREAM, ring, ring.end, ENOUGH, 0.0) == ([b"1:0       "], 0)
-    for place in ((0, 2), (1, 1), (0, 3), (0, 4)):
+    for record in ((0, 2), (1, 1), (0, 3), (0, 4)):
         assert cursor.skip == at(4, 0)
-        ring.append(entry(*place), 0.0)
+        ring.append(entry(*record), 0.0)
         frames, _ = cursor.take(STREAM, ring, ring.end, ENOUGH, AHEAD_SECONDS - 0.1)
-        assert [each.strip() for each in frames] == [b"%d:%d" % place][: place in ((1, 1), (0, 4))]
-        if place == (0, 3):
+        assert [each.strip() for each in frames] == [b"%d:%d" % record][
+            : record in ((1, 1), (0, 4))
+        ]
+        if record == (0, 3):
             assert cursor.skip is None
             break
     ring.append(entry(0, 4), 0.0)
     assert cursor.take(STREAM, ring, ring.end, ENOUGH, 0.0) == ([b"0:4       "], 0)
 
 
-def test_client_that_has_what_made_no_frame_is_not_ahead() -> None:
+def test_client_that_has_records_without_frames_is_not_ahead() -> None:
     # Partition 0 ends in records without frames, and partition 1 never pauses.
     ring = ring_of((0, 0), (1, 0))
     ring.advance(at(9, 1))
@@ -650,20 +652,20 @@ def test_client_that_has_what_made_no_frame_is_not_ahead() -> None:
     assert cursor.skip is None
 
 
-def test_client_that_stays_ahead_is_told_after_a_while_and_once() -> None:
+def test_client_that_stays_ahead_gets_one_report_after_a_while() -> None:
     ring = ring_of((0, 0), (0, 1))
     cursor = ahead_by_two(ring, now=100.0)
 
     assert cursor.take(STREAM, ring, 2, ENOUGH, 100.0) == ([], 0)
     assert cursor.take(STREAM, ring, 2, ENOUGH, 100.0 + AHEAD_SECONDS - 0.001) == ([], 0)
     assert cursor.skip == at(4, 0)
-    told = lagged(None, at(4, 0), at(2, 0), "POSITION_AHEAD")
-    assert cursor.take(STREAM, ring, 2, ENOUGH, 100.0 + AHEAD_SECONDS) == ([told], 0)
+    reported = lagged(None, at(4, 0), at(2, 0), "POSITION_AHEAD")
+    assert cursor.take(STREAM, ring, 2, ENOUGH, 100.0 + AHEAD_SECONDS) == ([reported], 0)
     assert cursor.skip is None
     assert cursor.take(STREAM, ring, 2, ENOUGH, 200.0) == ([], 0)
 
 
-def test_client_that_was_ahead_of_nothing_gets_what_comes_then() -> None:
+def test_client_that_was_ahead_of_an_empty_log_gets_what_comes_then() -> None:
     ring = ring_of((0, 0), (0, 1))
     cursor = ahead_by_two(ring)
     cursor.take(STREAM, ring, 2, ENOUGH, AHEAD_SECONDS)
@@ -679,14 +681,14 @@ def test_client_that_is_ahead_and_falls_off_still_gets_nothing_twice() -> None:
         ring.append(entry(1, offset), 0.0)
 
     frames, _ = cursor.take(STREAM, ring, ring.end, ENOUGH, 0.0)
-    assert told_end(frames) == at(2, 5)
+    assert reported_end(frames) == at(2, 5)
     for offset in range(2, 5):
         ring.append(entry(0, offset), 0.0)
         frames, _ = cursor.take(STREAM, ring, ring.end, ENOUGH, 0.0)
         assert [each.strip() for each in frames] == ([b"0:4"] if offset == 4 else [])
 
 
-def test_newest_frame_is_not_given_to_those_who_have_it() -> None:
+def test_newest_frame_is_not_sent_to_a_client_that_has_it() -> None:
     ring = ring_of((0, 0), (1, 0), (0, 1))
     cursor = Cursor(1, at(2, 0), OnLag.LATEST)
     cursor.skip_to(at(2, 0), 0.0)
@@ -697,7 +699,7 @@ def test_newest_frame_is_not_given_to_those_who_have_it() -> None:
     assert cursor.skip is None
 
 
-def test_gap_has_a_marker_for_each_partition_that_lacks_something() -> None:
+def test_gap_has_a_marker_for_each_partition_with_missing_records() -> None:
     markers = gap_entries(STREAM, at(5, 7, 9), at(8, 7, 10, 3), "RETENTION")
 
     assert markers == [
@@ -713,7 +715,7 @@ def test_no_gap_has_no_markers(floor: Position) -> None:
 
 
 @given(positions, positions, positions)
-def test_gap_is_told_once_to_those_before_it_and_to_nobody_behind_it(
+def test_client_before_a_gap_gets_one_report_and_client_after_it_none(
     known: Position, floor: Position, client: Position
 ) -> None:
     ring = Ring(UNBOUNDED, known)
@@ -722,16 +724,16 @@ def test_gap_is_told_once_to_those_before_it_and_to_nobody_behind_it(
         assert not ring.covers(marker.partition, marker.offset)
         ring.append(marker, 0.0)
 
-    told, _ = ring.read(ring.locate(client).start, ring.end, ENOUGH, client)
+    reported, _ = ring.read(ring.locate(client).start, ring.end, ENOUGH, client)
 
     missing = {p for p, end in enumerate(floor.offsets) if end > known.next_offset(p)}
     assert {each.partition for each in markers} == missing
-    assert [each.partition for each in told] == [
+    assert [each.partition for each in reported] == [
         partition
         for partition in sorted(missing)
         if client.next_offset(partition) < floor.next_offset(partition)
     ]
-    # Having read them, it is behind the gap.
+    # Having read them, it is after the gap.
     behind = client.merge(ring.head)
     assert not floor.beyond(behind)
     assert ring.read(ring.first, ring.end, ENOUGH, behind)[0] == []

@@ -194,7 +194,7 @@ def _row(row: str, name: str, *scenes: Scene, **more: Any) -> Row:
 
 
 def _rows() -> Iterator[Row]:
-    go = "a connection is there"
+    go = "the connection opens"
     yield _row(go, "readings come", GOOD)
     yield _row(
         go, "divided messages", (subscribed, in_pieces(1), data(LAST), wait), numbers=(1, LAST)
@@ -361,7 +361,7 @@ def _rows() -> Iterator[Row]:
     yield _row(
         row, "function fails", GOOD, token=(FAILS, FAILS, GIVES), waits=(None, None), calls=3
     )
-    row = "`token` throws a `Refused`, or gives what is no JWT"
+    row = "`token` throws `Refused`, or returns something that is not a JWT"
     yield _row(row, "function ends", GOOD, token=(ENDS,), refused="", numbers=(), calls=1)
     yield _row(row, "no JWT", GOOD, token="CANARY\r\nX-Evil: 1", refused="", numbers=())
 

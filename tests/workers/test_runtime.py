@@ -1,14 +1,29 @@
-"""What a loop or a thread calls is guarded; tests/control/test_dying.py lets it fail."""
+"""A child's runtime, and that all code which a loop or a thread calls is guarded.
+
+tests/control/test_dying.py lets guarded code fail.
+"""
 
 from __future__ import annotations
 
 import ast
+import logging
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import pytest
+
+from energyws.errors import BootError, ExitCode
+from energyws.process.board import Board, Field, State
+from energyws.process.control_messages import Shed, ShutDown, ShutdownMode, UseLog, UseSettings
+from energyws.settings import Kafka, Logging, Settings
+from workers.runtime import Runtime
+
 ROOT: Final = Path(__file__).parent.parent.parent
-# What has somebody call it later: the method, and which of its arguments is called.
+# Functions that have a callback called later, and the index of that argument.
 CALLERS: Final = {
     "call_later": 1,
     "call_at": 1,
@@ -18,38 +33,137 @@ CALLERS: Final = {
     "add_signal_handler": 1,
 }
 GUARDS: Final = ("crash_on_error", "crash_on_error_task", "self._crash_on_error")
-# The rest, by file and what is called, with why a failure of it leaves no process blind.
+# Unguarded callbacks by file, with the reason why an exception in them does no lasting harm.
 EXCEPTIONS: Final = {
     ("workers/consumer/process.py", "create_task"): "waits for an event only",
     ("workers/consumer/process.py", "to_thread"): "awaited",
-    (
-        "workers/websocket/accept/listener.py",
-        "self._accept",
-    ): "called again for the next connection",
-    ("workers/websocket/connection/tls_exchange.py", "self.abort"): "one connection's",
+    ("workers/websocket/accept/listener.py", "self._accept"): "called for the next connection, too",
     ("workers/websocket/accept/listener.py", "self._begin"): "one connection's",
-    ("workers/websocket/connection/framing.py", "under.abort"): "one connection's",
     ("workers/websocket/accept/listener.py", "create_task"): "its end is looked at",
-    (
-        "workers/websocket/accept/pending.py",
-        "self._serve_some",
-    ): "called again while somebody waits",
-    ("workers/runtime.py", "_leave_now"): "ends the process",
-    ("workers/runtime.py", "create_task"): "is the guard",
+    ("workers/websocket/accept/pending.py", "self._serve_some"): "called while connections wait",
+    ("workers/websocket/connection/framing.py", "under.abort"): "one connection's",
+    ("workers/websocket/connection/tls_exchange.py", "self.abort"): "one connection's",
     ("workers/websocket/process.py", "create_task"): "waits for an event only",
-    ("energyws/logs/events.py", "self._write"): "goes on whatever happens",
-    ("energyws/control/admin/server.py", "self._serve"): "goes on whatever happens",
+    ("workers/runtime.py", "_exit_now"): "ends the process",
+    ("workers/runtime.py", "create_task"): "is the guard",
+    ("energyws/logs/events.py", "self._write"): "catches everything",
+    ("energyws/control/admin/in_loop.py", "carry_out"): "the waiting thread gets the exception",
     (
-        "energyws/control/children/children.py",
-        "self._on_exit",
-    ): "notes a number; a step does the rest",
-    ("energyws/control/admin/in_loop.py", "carry_out"): "whoever waits gets the exception",
-    ("energyws/control/admin/in_loop.py", "create_task"): "whoever waits gets the exception",
-    (
-        "energyws/control/reload/reloader.py",
+        "energyws/control/admin/in_loop.py",
         "create_task",
-    ): "logs it, and goes on with the next one",
+    ): "the waiting thread gets the exception",
+    ("energyws/control/admin/server.py", "self._serve"): "catches everything",
+    ("energyws/control/children/children.py", "self._on_exit"): "notes an id; a step does the rest",
+    ("energyws/control/reload/reloader.py", "create_task"): "logs it, and begins the next reload",
+    ("energyws/control/signals.py", "self._note"): "notes a signal; the loop does the rest",
 }
+
+SETTINGS: Final = Settings(kafka=Kafka(brokers="b", topic="t"))
+
+
+@pytest.fixture
+def logs(monkeypatch: pytest.MonkeyPatch) -> list[Logging]:
+    """How the log was to be written, in turn; pytest's own logging stays as it is."""
+    adjusted: list[Logging] = []
+    monkeypatch.setattr("workers.runtime.events.adjust", lambda log, process: adjusted.append(log))
+    return adjusted
+
+
+@pytest.fixture
+def runtime(logs: list[Logging]) -> Iterator[Runtime]:
+    board = Board.create()
+    row = board.row(0)
+    row[Field.STATE] = State.STARTING
+    yield Runtime(SETTINGS, board, row, "worker-0", Path("/"), 0, None)
+    board.close()
+
+
+def test_child_is_ready_once(runtime: Runtime, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        runtime.ready()
+        runtime.ready()
+    assert runtime.row[Field.STATE] == State.READY
+    assert [record.getMessage() for record in caplog.records] == ["ready"]
+    runtime.shut_down(ShutdownMode.RETIRE)
+    runtime.ready()
+    assert runtime.row[Field.STATE] == State.DRAINING
+
+
+def test_shutdown_only_becomes_more_urgent(runtime: Runtime) -> None:
+    modes: list[ShutdownMode] = []
+    runtime.on_shutdown = modes.append
+    assert not runtime.drain.is_set()
+    for mode in (
+        *(ShutdownMode.RETIRE, ShutdownMode.RETIRE),
+        *(ShutdownMode.STOP, ShutdownMode.HANDOVER, ShutdownMode.RETIRE),
+    ):
+        runtime.obey(ShutDown(mode))
+    assert runtime.drain.is_set()
+    assert modes == [ShutdownMode.RETIRE, ShutdownMode.STOP]
+    assert runtime.shutdown_mode is ShutdownMode.STOP
+
+
+def test_shed_is_passed_on(runtime: Runtime) -> None:
+    counts: list[int] = []
+    runtime.on_shed = counts.append
+    runtime.obey(Shed(7))
+    assert counts == [7]
+
+
+def test_new_settings_are_used_unless_they_cannot_be(runtime: Runtime) -> None:
+    new = replace(SETTINGS, kafka=Kafka(brokers="c", topic="t"))
+    seen: list[tuple[Settings, Settings]] = []
+    runtime.on_settings = lambda settings: seen.append((runtime.settings, settings))
+    runtime.obey(UseSettings(new))
+    assert seen == [(SETTINGS, new)]
+    assert runtime.settings == new
+
+    def refuse(settings: Settings) -> None:
+        raise BootError("no such certificate")
+
+    runtime.on_settings = refuse
+    runtime.obey(UseSettings(SETTINGS))
+    assert runtime.settings == new
+    assert (runtime.row[Field.RELOADS], runtime.row[Field.RELOADS_REFUSED]) == (1, 1)
+
+
+def test_log_changes_alone(runtime: Runtime, logs: list[Logging]) -> None:
+    runtime.on_settings = lambda settings: pytest.fail("not called")
+    log = Logging(format="json")
+    runtime.obey(UseLog(log))
+    assert logs == [log]
+    assert runtime.settings == replace(SETTINGS, log=log)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "runtime.crash_on_error(fail)()",
+        "threading.Thread(target=runtime.crash_on_error(fail)).start(); time.sleep(60)",
+        "asyncio.run(task())",
+    ],
+    ids=["callback", "thread", "task"],
+)
+def test_exception_in_guarded_code_ends_the_process(code: str) -> None:
+    script = f"""
+import asyncio, logging, threading, time
+from workers import runtime
+
+def fail():
+    raise RuntimeError("broken on purpose")
+
+async def failing():
+    fail()
+
+async def task():
+    held = runtime.crash_on_error_task(failing())
+    await asyncio.sleep(60)
+
+{code}
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=30)
+    assert done.returncode == ExitCode.FAILURE
+    assert b"broken on purpose" in done.stderr
 
 
 def is_guard(node: ast.expr) -> bool:
@@ -57,7 +171,7 @@ def is_guard(node: ast.expr) -> bool:
 
 
 def later(path: Path) -> Iterator[tuple[str, bool]]:
-    """What in a file is called by a loop or a thread: its name, and whether it is guarded."""
+    """The names of what a loop or a thread calls in a file, and whether each is guarded."""
     tree = ast.parse(path.read_text())
     guarded = {
         node.name
@@ -96,11 +210,17 @@ def later(path: Path) -> Iterator[tuple[str, bool]]:
             yield name, is_guard(target) or name in guarded
 
 
+def sources() -> Iterator[Path]:
+    """The code of the service's processes; `energyws top` is a process of its own."""
+    yield ROOT / "energyws" / "logs" / "events.py"
+    for tree in ("workers", "energyws/control"):
+        yield from (path for path in (ROOT / tree).rglob("*.py") if path.parent.name != "status")
+
+
 def test_whatever_a_loop_or_a_thread_calls_is_guarded() -> None:
     unguarded = {
         (str(path.relative_to(ROOT)), name)
-        for pattern in ("workers/*.py", "energyws/logs/events.py", "energyws/control/*.py")
-        for path in sorted(ROOT.glob(pattern))
+        for path in sources()
         for name, guarded in later(path)
         if not guarded
     }

@@ -1,1 +1,1 @@
-"""The consumer process: Kafka to frames, once for every client."""
+"""The consumer process: turns Kafka's records into frames, once for all clients."""

@@ -1,4 +1,4 @@
-"""Starts the process; the supervisor is what runs this."""
+"""Entry point: the supervisor runs `python -m workers.consumer`."""
 
 from workers.consumer.process import consume
 from workers.runtime import run

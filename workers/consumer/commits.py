@@ -1,15 +1,15 @@
-"""Offsets, committed so that lag shows.
+"""Commits offsets, only so that monitoring shows the group's lag.
 
-A commit that finds no coordinator stays in the client library until there is one, and close() waits
-for it: for ever, if the service has no right on the group. So at most one commit is under way, and
-`finish` waits for it for a limited time. (An admin client's requests would time out by themselves,
-but librdkafka 2.16 may abort the process when the coordinator comes back: its issue 4605.)
+A commit that finds no coordinator stays in librdkafka until there is one, and close() waits for it:
+for ever, if the service may not use the group. So at most one commit is under way, and `finish`
+waits for it for a limited time. (An admin client's requests would time out by themselves, but
+librdkafka 2.16 may abort the process when the coordinator comes back: its issue 4605.)
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -18,7 +18,7 @@ from energyws.logs.events import Log
 
 POLL_SECONDS: Final = 0.05
 
-# Others may pass by themselves: the coordinator moves, the broker restarts.
+# Other errors may pass by themselves: the coordinator moves, the broker restarts.
 _HINTS: Final = {
     KafkaError.GROUP_AUTHORIZATION_FAILED: "allow the service READ on this group",
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "allow the service READ on its topics",
@@ -33,27 +33,33 @@ _Offsets = Mapping[tuple[str, int], int]
 
 
 class Commits:
-    """The offsets of one group. For one thread; topics: the topic of each stream."""
+    """The offsets of one group. For one thread. topics: the topic of each stream."""
 
-    def __init__(self, group: str, topics: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        group: str,
+        topics: Mapping[str, str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._group = group
         self._topics = topics
-        self._done: _Offsets = {}
+        self._clock = clock
+        self._committed: _Offsets = {}
         self._failures = 0
-        self._told = False
+        self._warned = False
         self.under_way = False
 
     def commit(self, consumer: Consumer, published: _Offsets) -> None:
-        """Commit what has changed; on_commit tells the result."""
-        if self.under_way or published == self._done:
+        """Commit these next offsets if they have changed; librdkafka calls `on_commit`."""
+        if self.under_way or published == self._committed:
             return
-        self._done = dict(published)
+        self._committed = dict(published)
         offsets = [
             TopicPartition(self._topics[stream], partition, offset)
             for (stream, partition), offset in published.items()
         ]
         try:
-            # Never synchronously: with the broker away that blocks for as long as it likes.
+            # Never synchronously: without a broker that blocks without limit.
             consumer.commit(offsets=offsets, asynchronous=True)
             self.under_way = True
         except KafkaException as refused:
@@ -61,39 +67,42 @@ class Commits:
 
     def finish(self, consumer: Consumer, published: _Offsets, seconds: float) -> None:
         """Commit for the last time and wait up to `seconds`; records that arrive are dropped."""
-        deadline = time.monotonic() + seconds
-        if not self._told:
+        deadline = self._clock() + seconds
+        if not self._warned:
             self._wait(consumer, deadline)
             self.commit(consumer, published)
             self._wait(consumer, deadline)
 
     def on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
-        """Called by the consumer, while it is polled."""
+        """librdkafka's callback, from within poll()."""
         self.under_way = False
         refused = error or next((p.error for p in partitions if p.error is not None), None)
         if refused is None:
-            self._failures, self._told = 0, False
+            self._failures, self._warned = 0, False
         else:
-            # The same offsets are committed again.
-            self._done = {}
-            self.refused(refused)
+            # So that the same offsets are committed again.
+            self._committed = {}
+            self.failed(refused)
 
-    def refused(self, error: KafkaError) -> None:
-        """Say that it does not work: once, until it does again."""
+    def failed(self, error: KafkaError) -> None:
+        """Log that commits fail, once until one succeeds.
+
+        The first failure without a hint is not logged: it may pass by itself.
+        """
         hint = _HINTS.get(error.code())
         self._failures += 1
-        if self._told or (hint is None and self._failures < 2):
+        if self._warned or (hint is None and self._failures < 2):
             return
-        self._told = True
-        # A broker's word without the library's about the request that it answers.
-        said = KafkaError(error.code()) if error.code() >= 0 else error
+        self._warned = True
+        # The broker's text alone, without librdkafka's about the request that it answers.
+        reason = KafkaError(error.code()) if error.code() >= 0 else error
         _log.warning(
             "offsets cannot be committed: streaming goes on, consumer lag will not show",
             group=self._group,
-            reason=said.str(),
+            reason=reason.str(),
             hint=hint or "see the broker's log; it is tried again",
         )
 
     def _wait(self, consumer: Consumer, deadline: float) -> None:
-        while self.under_way and time.monotonic() < deadline:
+        while self.under_way and self._clock() < deadline:
             consumer.poll(POLL_SECONDS)

@@ -10,8 +10,8 @@ from energyws.process.stalls import Stall
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A stream's topic is there, or is another one now: read from `begin`, live from `live`.
+class TopicFound:
+    """A stream's topic exists, or was replaced by another: read from `begin`, live from `live`.
 
     Both are offsets of partition 0, 1, …; a stream that was found before starts over.
     """
@@ -23,8 +23,8 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Grown:
-    """A partition was added; it is read from `begin`."""
+class PartitionAdded:
+    """A new partition is read from `begin`."""
 
     stream: str
     partition: int
@@ -53,10 +53,10 @@ class Records:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """Offsets `begin` up to, not with, `end` will not be read.
+class RecordsLost:
+    """The offsets from `begin` to `end` (exclusive) will not be read.
 
-    retention: it took them first; else they are too many, or nobody knows where reading stood.
+    retention: it removed them first; else they are too many, or the group has no offset.
     """
 
     stream: str
@@ -68,36 +68,45 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class BrokerState:
-    """The broker went away, or came back."""
+    """Whether any broker can be reached has changed."""
 
     up: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
-    """Where the logs end, by (stream, partition): the high watermarks, as far as they are known."""
+class LogEnds:
+    """The high watermarks that are known, by (stream, partition)."""
 
     ends: dict[tuple[str, int], int]
 
 
 @dataclass(frozen=True, slots=True)
 class MetadataStalls:
-    """Why a stream cannot be read now, as its metadata say: by partition, or by WHOLE.
+    """Why metadata say that a stream cannot be read, by partition or by WHOLE.
 
-    All there is to say of the stream: what is not in it can be read.
+    Complete: every partition that is not listed can be read.
     """
 
     stream: str
-    waits: Mapping[int, Stall]
+    stalls: Mapping[int, Stall]
 
 
 @dataclass(frozen=True, slots=True)
 class FetchError:
-    """A fetch was answered with an error; the next record or end of the partition takes it back."""
+    """A fetch was answered with an error; the partition's next record or end takes it back."""
 
     stream: str
     partition: int
-    wait: Stall
+    stall: Stall
 
 
-Event = Found | Grown | Records | Lost | BrokerState | Ends | MetadataStalls | FetchError
+Event = (
+    TopicFound
+    | PartitionAdded
+    | Records
+    | RecordsLost
+    | BrokerState
+    | LogEnds
+    | MetadataStalls
+    | FetchError
+)

@@ -6,7 +6,7 @@ import heapq
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
@@ -17,23 +17,17 @@ from energyws.protocol.position import as_text, from_offsets
 from energyws.settings import Settings
 from energyws.stream.record import BadRecord, decode, timestamp
 from energyws.stream.ring import Entry, Ring, gap_entries
-from workers.consumer.events import Found, Lost, Record
+from workers.bus.publisher import Publisher
+from workers.consumer.events import Record, RecordsLost, TopicFound
 
-# How long reading back may stand still in one partition while another is at its end.
+# How long a partition may stall while it is read back and another has reached its end.
 STALLED_SECONDS: Final = 5.0
 
 _log = Log("consumer")
 
 
-class Sender(Protocol):
-    """What an intake needs of the Publisher."""
-
-    def publish(self, stream: str, entry: Entry) -> None:
-        """Send one frame to every worker."""
-
-
-class _Warm:
-    """What is read back of one partition: the newest records that a ring of max_bytes can hold."""
+class _ReadBack:
+    """The newest records of one partition that a ring of max_bytes can hold."""
 
     def __init__(self, max_bytes: int) -> None:
         self.records: deque[tuple[Record, bytes]] = deque()
@@ -41,36 +35,36 @@ class _Warm:
         self._bytes = 0
 
     def append(self, record: Record, data: bytes) -> int | None:
-        """Add the next one; the offset of the newest that was let go of for it, if any was."""
+        """Add a record; returns the offset of the newest one dropped for it, if any was."""
         self.records.append((record, data))
         self._bytes += len(data)
         dropped = None
         while self._bytes > self._max_bytes and len(self.records) > 1:
-            gone, old = self.records.popleft()
-            self._bytes -= len(old)
-            dropped = gone.offset
+            oldest, old_data = self.records.popleft()
+            self._bytes -= len(old_data)
+            dropped = oldest.offset
         return dropped
 
     def clear(self) -> None:
-        """Let go of all."""
         self.records.clear()
         self._bytes = 0
 
 
 class Intake:
-    """One stream: records in, frames out; first what is read back, then what is live.
+    """Reads the stream back into a ring, then publishes what is live.
 
-    on_bad is called with the partition of each record that is skipped.
+    ring: None until everything has been read back. on_bad is called with the partition of each
+    record that is skipped.
     """
 
     def __init__(
         self,
         stream: str,
-        found: Found,
+        found: TopicFound,
         epoch: str,
         settings: Settings,
         row: Row,
-        publisher: Sender,
+        publisher: Publisher,
     ) -> None:
         self.stream = stream
         self.epoch = epoch
@@ -86,9 +80,9 @@ class Intake:
         self._begin = list(found.begin)
         self._next = list(found.begin)
         self._live = list(found.live)
-        # What is read back, per partition, until all of them have reached their end.
-        self._warm = [_Warm(settings.history.max_bytes) for _ in found.begin]
-        # Until then: how far each partition was when it was last seen to move, and when.
+        # Per partition, until all of them have reached their end.
+        self._read_back = [_ReadBack(settings.history.max_bytes) for _ in found.begin]
+        # Until then: each partition's next offset when `skip_stalled` last saw it move, and when.
         self._moved: dict[int, tuple[int, float]] = {}
         self._limited = RateLimitedLog(_log, 1.0)
 
@@ -104,41 +98,41 @@ class Intake:
             self._skip(record, bad)
             return
         if self.ring is None:
-            dropped = self._warm[partition].append(record, data)
+            dropped = self._read_back[partition].append(record, data)
             if dropped is not None:
                 self._begin[partition] = dropped + 1
         else:
             self._send(self.ring, self._entry(record, data))
 
     def reached(self, partition: int, end: int) -> None:
-        """The log ends at `end`: what lies before it and was not seen holds no record."""
+        """The log ends at `end`: offsets below it that never arrived hold no record."""
         self._next[partition] = max(self._next[partition], end)
 
-    def lost(self, lost: Lost) -> None:
-        """Retention was faster."""
+    def lost(self, lost: RecordsLost) -> None:
+        """These records will not arrive: report a gap, unless the ring can begin after it."""
         self._next[lost.partition] = lost.end
         if self.ring is None:
-            # Nobody was told of these; the ring simply begins later.
             self._begin[lost.partition] = lost.end
-            self._warm[lost.partition].clear()
+            self._read_back[lost.partition].clear()
             return
         target = from_offsets(self.epoch, self._next)
         reason = Unrecovered.RETENTION if lost.retention else Unrecovered.HISTORY_EXCEEDED
         for entry in gap_entries(self.stream, self.ring.head, target, reason.value):
             self._send(self.ring, entry)
 
-    def grown(self, partition: int, begin: int) -> None:
-        """A partition was added; the next one, in order."""
+    def add_partition(self, partition: int, begin: int) -> None:
+        """Add the next partition, which is read from `begin`."""
         assert partition == len(self._next)
         self._begin.append(begin)
         self._next.append(begin)
         self._live.append(begin)
-        self._warm.append(_Warm(self._history.max_bytes))
+        self._read_back.append(_ReadBack(self._history.max_bytes))
 
     def skip_stalled(self, now: float) -> list[int]:
-        """Stop waiting for partitions whose reading back stands still while others are done.
+        """Stop reading back partitions that stall while others have reached their end.
 
-        What is not read back of them is not live either: it can be had from the log.
+        Returns those partitions. Their records up to there are not published either: clients can
+        still get them from the log.
         """
         if self.ring is not None:
             return []
@@ -155,29 +149,29 @@ class Intake:
             return []
         for partition in stalled:
             self._begin[partition] = self._next[partition] = self._live[partition]
-            self._warm[partition].clear()
+            self._read_back[partition].clear()
         return stalled
 
     def settle(self) -> bool:
-        """After a batch: note how far it came; True when everything has been read back by now."""
+        """Call this after each batch; True when it was the one that completed the ring."""
         if self.ring is not None:
             self.ring.advance(from_offsets(self.epoch, self._next))
             return False
         if any(at < live for at, live in zip(self._next, self._live, strict=True)):
             return False
-        self.ring = self._ring_of_warm()
+        self.ring = self._build_ring()
         return True
 
-    def _ring_of_warm(self) -> Ring:
+    def _build_ring(self) -> Ring:
         reached, self._next = self._next, self._begin
         ring = Ring(self._history, from_offsets(self.epoch, self._begin))
-        # Partitions were read one after another; clients want them as they were written.
-        records = [warm.records for warm in self._warm]
+        # Partitions were read one after another; clients want their records in order of time.
+        records = [each.records for each in self._read_back]
         merged = heapq.merge(*records, key=lambda item: item[0].timestamp_ms or 0)
         for record, data in merged:
             self._next[record.partition] = record.offset + 1
-            self._remember(ring, self._entry(record, data))
-        self._warm.clear()
+            self._append(ring, self._entry(record, data))
+        self._read_back.clear()
         self._next = reached
         ring.advance(from_offsets(self.epoch, reached))
         return ring
@@ -201,9 +195,9 @@ class Intake:
         return Entry(record.partition, record.offset, timestamp_ms, frame)
 
     def _send(self, ring: Ring, entry: Entry) -> None:
-        self._remember(ring, entry)
+        self._append(ring, entry)
         self._publisher.publish(self.stream, entry)
 
-    def _remember(self, ring: Ring, entry: Entry) -> None:
+    def _append(self, ring: Ring, entry: Entry) -> None:
         ring.append(entry, time.monotonic())
         self._row.add(Field.FRAMES)

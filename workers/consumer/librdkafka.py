@@ -1,4 +1,4 @@
-"""What Kafka clients of ours tell librdkafka, and where its own log goes."""
+"""The librdkafka settings of all our Kafka clients, and where its own log goes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from energyws.settings import Kafka
 
 _VALUE: Final = re.compile(r'(?<=Invalid value) ".*"(?= for)')
 
-# The facilities of lines whose facts reach error_cb, a message or an answer as well.
+# Lines of these facilities repeat what error_cb, a message or an answer reports as well.
 _REPORTED: Final = ("FAIL ", "ERROR ", "REQTMOUT ", "OFFSET ")
 
 _log = Log("kafka")
 
 
 def client_settings(kafka: Kafka) -> dict[str, Any]:
-    """What every client of ours tells librdkafka; `kafka.options` has the last word."""
+    """The settings that all clients share; `kafka.options` has the last word."""
     return {
         "bootstrap.servers": kafka.brokers,
         "client.id": "energyws",
@@ -31,22 +31,22 @@ def client_settings(kafka: Kafka) -> dict[str, Any]:
         "reconnect.backoff.ms": 100,
         "reconnect.backoff.max.ms": 1000,
         "fetch.error.backoff.ms": 100,
-        # A peer that vanished without FIN is noticed by this alone.
+        # Nothing else notices a peer that vanished without FIN.
         "socket.timeout.ms": 10_000,
         "socket.keepalive.enable": True,
         # Read-ahead: the default of 64 MiB is a quarter of today's memory limit.
         "queued.max.messages.kbytes": 16_384,
-        # Once that is full, ask again before it is empty: the default of 1,000 ms outlasts it at
-        # more than 16 MB a second, and who catches up then spends most of the time waiting.
+        # Once that is full, fetch again before it is empty: at more than 16 MB a second it is empty
+        # long before the default of 1,000 ms, and a consumer that catches up mostly waits.
         "fetch.queue.backoff.ms": 100,
         **kafka.options,
     }
 
 
 def assigned_settings(kafka: Kafka) -> dict[str, Any]:
-    """What every consumer of ours is told besides: where it begins is said by assign() alone."""
+    """What consumers have besides: assign() alone decides where they begin."""
     return {
-        # Never joined; but the client wants one, and an ACL may name it.
+        # Never joined, but librdkafka requires one, and an ACL may name it.
         "group.id": kafka.group_id,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
@@ -56,12 +56,12 @@ def assigned_settings(kafka: Kafka) -> dict[str, Any]:
 
 
 def live_settings(kafka: Kafka) -> dict[str, Any]:
-    """What the one that reads the live end of every topic is told."""
+    """The settings of the consumer that reads the live end of every topic."""
     return {**client_settings(kafka), **assigned_settings(kafka)}
 
 
 def open_consumer(settings: dict[str, Any]) -> Consumer:
-    """A consumer; raises BootError, without any value, for options that librdkafka refuses."""
+    """A consumer; raises BootError for options that librdkafka refuses, without their values."""
     try:
         return Consumer(settings, logger=library_logger())
     except KafkaException as error:
@@ -73,16 +73,16 @@ def open_consumer(settings: dict[str, Any]) -> Consumer:
 
 
 def open_admin(kafka: Kafka) -> AdminClient:
-    """For metadata and commits; it creates no topic by asking for one."""
+    """A client for metadata and offsets; asking for a topic does not create it."""
     settings = {**client_settings(kafka), "allow.auto.create.topics": False}
     settings["logger"] = library_logger()
     return AdminClient(settings)
 
 
 def library_logger() -> logging.Logger:
-    """Where librdkafka's own log goes: one line per ten seconds, the rest counted.
+    """A logger for librdkafka's own lines: one per ten seconds, the others are counted.
 
-    What it says of connections and offsets is at DEBUG: it reports these to our callbacks too.
+    Lines about connections and offsets are at DEBUG: librdkafka reports these to callbacks too.
     """
     logger = logging.Logger("librdkafka", logging.WARNING)
     logger.addHandler(_Relay())
@@ -98,5 +98,5 @@ class _Relay(logging.Handler):
         says = record.getMessage()
         reported = says.startswith(_REPORTED)
         level = self._limited.debug if reported else self._limited.warning
-        # Kinds of their own: what is not written must not hold back what is.
+        # Kinds of their own: lines at DEBUG must not hold back warnings.
         level("librdkafka reports", kind="reported" if reported else "", says=says)

@@ -1,9 +1,9 @@
-"""Ranges of a topic's log, read by a Kafka client that does nothing else."""
+"""Reads ranges of a topic's log, with a Kafka client of its own."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -21,11 +21,11 @@ RECORDS_PER_BATCH: Final = 500
 
 
 class Unreadable(EnergywsError):
-    """The log could not be read there and then."""
+    """The log could not be read there, or not now."""
 
 
 class Range(NamedTuple):
-    """What is wanted of a partition: from `begin` to `needed`, and gladly on to `stop`."""
+    """Offsets of a partition: from `begin`, required up to `needed`, welcome up to `stop`."""
 
     begin: int
     needed: int
@@ -34,9 +34,9 @@ class Range(NamedTuple):
 
 @dataclass(slots=True)
 class RecordsRead:
-    """All good records of a partition from where its range begins up to, not with, `reached`.
+    """All good records of a partition from the start of its range to `reached` (exclusive).
 
-    weight: about what they take of memory, in bytes.
+    weight: about how much memory they take, in bytes.
     """
 
     reached: int
@@ -45,27 +45,33 @@ class RecordsRead:
 
 
 def weight(record: Stored) -> int:
-    """About what a record takes of memory, in bytes: its object weighs as much as short data."""
+    """About how much memory a record takes, in bytes; its object weighs as much as short data."""
     return len(record.data) + 200
 
 
 class LogReader:
-    """Reads ranges of offsets, several partitions at once. Not for more than one thread."""
+    """Reads ranges of offsets, several partitions at once. For one thread."""
 
-    def __init__(self, client: Mapping[str, Any], kafka: Kafka) -> None:
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        kafka: Kafka,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._max_record_bytes = kafka.max_record_bytes
         self._topics: set[str] = set()
         self._consumer = Consumer(
             {
-                # What is fetched beyond a range is thrown away; `client` has the last word. A batch
-                # that is larger comes all the same (KIP-74).
+                # Small fetches: records after a range are dropped. A larger batch is fetched all
+                # the same (KIP-74). `client` has the last word.
                 "fetch.message.max.bytes": 512 * 1024,
                 "queued.min.messages": RECORDS_PER_BATCH,
-                # The end of the log is reached now and then; there is nothing to wait for.
+                # Where the end of the log is reached, there is nothing to wait for.
                 "fetch.wait.max.ms": 20,
                 **client,
                 **assigned_settings(kafka),
-                # The live client says what there is to say of the broker.
+                # The source's consumer reports the broker's errors.
                 "error_cb": lambda error: None,
             }
         )
@@ -75,17 +81,17 @@ class LogReader:
     ) -> dict[int, RecordsRead]:
         """The good records of each partition's range; raises Unreadable.
 
-        share, limit: bytes. A partition is read no further once it has its share, nor any once all
-        together have as much as the limit; the last record may exceed either.
+        share, limit: bytes. Reading stops for a partition that has reached its share, and for all
+        once they have reached the limit together; the last record may exceed either.
         """
         if topic not in self._topics:
-            # A topic that the handle has not heard of yet would cost half a second.
+            # A topic that is new to the client's handle would delay the assignment by 0.5 s.
             self._consumer.list_topics(topic, timeout=READ_SECONDS)
             self._topics.add(topic)
-        weighs = 0
+        total = 0
         found = {partition: RecordsRead(range_.begin) for partition, range_ in ranges.items()}
         open_ranges = dict(ranges)
-        heard_at = time.monotonic()
+        heard_at = self._clock()
         self._consumer.assign([TopicPartition(topic, p, r.begin) for p, r in ranges.items()])
         try:
             while open_ranges:
@@ -94,18 +100,17 @@ class LogReader:
                     for message in [first, *self._consumer.consume(RECORDS_PER_BATCH, 0)]:
                         added = self._take(message, open_ranges, found, share)
                         if added is not None:
-                            heard_at = time.monotonic()
-                            weighs += added
-                        if weighs >= limit:
+                            heard_at = self._clock()
+                            total += added
+                        if total >= limit:
                             return found
-                if open_ranges and time.monotonic() - heard_at > READ_SECONDS:
+                if open_ranges and self._clock() - heard_at > READ_SECONDS:
                     raise Unreadable(f"no answer within {READ_SECONDS:g} s")
         finally:
             self._consumer.unassign()
         return found
 
     def close(self) -> None:
-        """Close the client."""
         self._consumer.close()
 
     def _take(
@@ -115,7 +120,7 @@ class LogReader:
         found: dict[int, RecordsRead],
         share: int,
     ) -> int | None:
-        """How much it adds; None: it is none of those that are waited for."""
+        """The bytes that a message adds; None: it is no record, or not of an open range."""
         partition, offset = message.partition(), message.offset()
         if partition is None or partition not in open_ranges:
             return None
@@ -140,7 +145,7 @@ class LogReader:
             try:
                 data = decode(message.value(), max_bytes=self._max_record_bytes)
             except BadRecord:
-                # Counted and logged where it was first read.
+                # The intake has counted and logged it when it was live.
                 pass
             else:
                 now_ms = time.time_ns() // 1_000_000

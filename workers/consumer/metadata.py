@@ -1,4 +1,4 @@
-"""What the brokers tell of a topic: which incarnation it is, its partitions, their ends."""
+"""A topic as the brokers describe it: its incarnation, its partitions, their ends."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from energyws.protocol.position import MAX_PARTITIONS
 from energyws.settings import Kafka
 
 ASK_SECONDS: Final = 5.0
-# For a topic's id that is known from before: without a controller nobody answers.
+# Where the topic's id is known from before: without a controller, no broker answers.
 ASK_AGAIN_SECONDS: Final = 1.0
 _LOCAL_ANSWERS: Final = {KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
 _NO_TOPIC_IDS: Final = {KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION}
-_WAITS: Final = {
+_STALLS: Final = {
     KafkaError._UNKNOWN_TOPIC: Stall.NO_TOPIC,
     KafkaError.UNKNOWN_TOPIC_OR_PART: Stall.NO_TOPIC,
     KafkaError.TOPIC_AUTHORIZATION_FAILED: Stall.NOT_ALLOWED,
@@ -40,34 +40,34 @@ _WAITS: Final = {
 }
 
 
-class Unanswered(EnergywsError):
-    """No broker tells which topics there are. The text says why."""
+class BrokersUnavailable(EnergywsError):
+    """No broker answers which topics there are. The text says why."""
 
 
-class Unknown(EnergywsError):
+class TopicUnavailable(EnergywsError):
     """Brokers answer, but the topic cannot be read now. The text says why."""
 
-    def __init__(self, wait: Stall, reason: str) -> None:
+    def __init__(self, stall: Stall, reason: str) -> None:
         super().__init__(reason)
-        self.wait = wait
+        self.stall = stall
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic as it is now.
+    """A topic at this moment.
 
-    epoch: names this incarnation; ends: the first offset of partition 0, 1, … and the one after
-    the last that can be read (under read_committed the last stable offset, before which every
-    transaction has ended); None: not known now, and `waits` says why.
+    epoch: names this incarnation. ends: of partition 0, 1, … the first offset, and the one after
+    the last record that can be read (under read_committed the last stable offset, before which
+    every transaction has ended); None where they are not known, and `stalls` says why.
     """
 
     epoch: str
     ends: tuple[tuple[int, int] | None, ...]
-    waits: Mapping[int, Stall] = field(default_factory=dict)
+    stalls: Mapping[int, Stall] = field(default_factory=dict)
 
 
 def isolation(kafka: Kafka) -> IsolationLevel:
-    """Which records a consumer gets: those of transactions that have ended, unless set."""
+    """Which records a consumer gets: by default only those of transactions that have ended."""
     if kafka.options.get("isolation.level") == "read_uncommitted":
         return IsolationLevel.READ_UNCOMMITTED
     return IsolationLevel.READ_COMMITTED
@@ -78,50 +78,52 @@ def describe(
     name: str,
     level: IsolationLevel = IsolationLevel.READ_COMMITTED,
     known_epoch: str | None = None,
-    most: int = MAX_PARTITIONS,
+    max_partitions: int = MAX_PARTITIONS,
 ) -> Topic:
-    """Ask the brokers for a topic; raises Unanswered or Unknown.
+    """Ask the brokers for a topic; raises BrokersUnavailable or TopicUnavailable.
 
-    known_epoch: taken where the topic's id cannot be had now; a topic cannot be made again
-    without the controller, which tells the id. most: of more partitions it is Unknown.
+    known_epoch: used where no broker answers with the topic's id; a topic cannot be created anew
+    without the controller, which knows the id. max_partitions: with more, it is unavailable.
     """
     try:
-        # Also what keeps the controller that describe_topics asks up to date.
+        # This also tells describe_topics which broker is the controller.
         metadata = admin.list_topics(name, timeout=ASK_SECONDS)
     except KafkaException as failure:
-        raise Unanswered(failure.args[0].str()) from None
+        raise BrokersUnavailable(failure.args[0].str()) from None
     topic = metadata.topics[name]
     partitions = sorted(topic.partitions)
     if topic.error is not None:
         if not _is_answer(topic.error):
-            raise Unanswered(topic.error.str())
-        raise _unknown(topic.error)
+            raise BrokersUnavailable(topic.error.str())
+        raise TopicUnavailable(stall_of(topic.error), topic.error.str())
     if not partitions or partitions != list(range(len(partitions))):
-        # Seen for a moment while a topic is made or deleted.
-        raise Unknown(Stall.NO_TOPIC, f"its partitions are {partitions}")
-    if len(partitions) > most:
-        raise Unknown(
+        # Seen for a moment while a topic is created or deleted.
+        raise TopicUnavailable(Stall.NO_TOPIC, f"its partitions are {partitions}")
+    if len(partitions) > max_partitions:
+        raise TopicUnavailable(
             Stall.TOO_MANY_PARTITIONS,
-            f"it has {len(partitions)} partitions, more than {most}",
+            f"it has {len(partitions)} partitions, more than {max_partitions}",
         )
-    ends, waits = _ends(admin, name, topic.partitions, level)
+    ends, stalls = _ends(admin, name, topic.partitions, level)
     try:
         topic_id = _topic_id(admin, name, ASK_AGAIN_SECONDS if known_epoch else ASK_SECONDS)
     except KafkaException as failure:
         if known_epoch is None:
-            raise Unknown(Stall.NO_TOPIC_ID, f"no topic id: {failure.args[0].str()}") from None
+            raise TopicUnavailable(
+                Stall.NO_TOPIC_ID, f"no topic id: {failure.args[0].str()}"
+            ) from None
         epoch = known_epoch
     else:
         epoch = _epoch(topic_id, metadata.cluster_id, name)
     if not any(ends) and known_epoch != epoch:
-        raise Unknown(waits[0], WORDS[waits[0]])
-    return Topic(epoch, ends, waits)
+        raise TopicUnavailable(stalls[0], WORDS[stalls[0]])
+    return Topic(epoch, ends, stalls)
 
 
 def list_offsets(
     admin: AdminClient, name: str, partitions: Sequence[int], spec: OffsetSpec
 ) -> list[int]:
-    """One offset of each partition, in their order; -1 where the broker has none.
+    """The offset of each partition for `spec`, in their order; -1 where the broker has none.
 
     Raises KafkaException.
     """
@@ -159,9 +161,9 @@ def _ends(
     partitions: Mapping[int, PartitionMetadata],
     level: IsolationLevel,
 ) -> tuple[tuple[tuple[int, int] | None, ...], dict[int, Stall]]:
-    """The ends of each partition, and why those are missing that are."""
-    waits = {number: Stall.NO_LEADER for number, each in partitions.items() if each.leader < 0}
-    led = [number for number in partitions if number not in waits]
+    """The ends of each partition, and the stalls of those whose ends are not known."""
+    stalls = {number: Stall.NO_LEADER for number, each in partitions.items() if each.leader < 0}
+    led = [number for number in partitions if number not in stalls]
     low: dict[int, int | KafkaError] = {}
     high: dict[int, int | KafkaError] = {}
     if led:
@@ -178,30 +180,27 @@ def _ends(
         ends.append(None)
         for each in (first, end):
             if isinstance(each, KafkaError):
-                wait = wait_of(each)
-                # It has one, as metadata say: so this only means that we do not reach it.
-                waits[number] = Stall.NO_ANSWER if wait is Stall.NO_LEADER else wait
-    return tuple(ends), waits
+                stall = stall_of(each)
+                # Metadata say that it has a leader: so we only fail to reach it.
+                stalls[number] = Stall.NO_ANSWER if stall is Stall.NO_LEADER else stall
+    return tuple(ends), stalls
 
 
-def wait_of(error: KafkaError) -> Stall:
-    """What a partition or a topic with this error waits for."""
-    return _WAITS.get(error.code(), Stall.FAILS if error.code() >= 0 else Stall.NO_ANSWER)
-
-
-def _unknown(error: KafkaError) -> Unknown:
-    return Unknown(wait_of(error), error.str())
+def stall_of(error: KafkaError) -> Stall:
+    """Why a partition or a topic with this error cannot be read."""
+    return _STALLS.get(error.code(), Stall.FAILS if error.code() >= 0 else Stall.NO_ANSWER)
 
 
 def _is_answer(error: KafkaError) -> bool:
-    """Whether a broker said this of a topic; else nobody answered (librdkafka's own codes)."""
+    """Whether a broker sent this error; librdkafka's own codes mostly mean that none answered."""
     return error.code() >= 0 or error.code() in _LOCAL_ANSWERS
 
 
 def _topic_id(admin: AdminClient, name: str, seconds: float) -> str | None:
     """The broker's id of this incarnation (KIP-516); None where the broker has none.
 
-    Any other failure is raised: an epoch that changes with the weather would be worse than none.
+    Raises KafkaException for every other failure: an epoch that depended on whether a broker
+    answers would be worse than none.
     """
     answers = admin.describe_topics(TopicCollection([name]), request_timeout=seconds)
     try:
@@ -217,8 +216,8 @@ def _topic_id(admin: AdminClient, name: str, seconds: float) -> str | None:
 def _epoch(topic_id: str | None, cluster_id: str | None, name: str) -> str:
     """Eight hex digits; every replica derives the same ones.
 
-    Without a topic id a recreated topic of the same name has the same epoch, and shows only when
-    its log is shorter than a position.
+    Without a topic id, a topic that was deleted and created anew has the same epoch; it is noticed
+    only once its log is shorter than a position.
     """
     identity = topic_id or f"{cluster_id}/{name}"
     return hashlib.blake2b(identity.encode(), digest_size=4).hexdigest()

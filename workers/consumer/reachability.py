@@ -1,4 +1,4 @@
-"""Whether a broker can be reached: one line per change, with the reason in it."""
+"""Whether a broker can be reached: one log line per change, with the reason in it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from confluent_kafka import KafkaError
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
 
-# How long the loss of all brokers waits for its reason, and what a connection said waits to be one.
-SAME_SECONDS: Final = 2.0
-# How long what a connection said last explains why nobody answers.
+# How long the loss of all brokers waits for a connection's error to be its reason, and such an
+# error for the loss that it explains.
+PAIRING_SECONDS: Final = 2.0
+# How long a connection's error explains why no broker answers.
 RECENT_SECONDS: Final = 15.0
 
-# Of a loss that nothing was said of.
-UNKNOWN: Final = "no broker answers"
+NO_REASON: Final = "no broker answers"
 
-# What may end with no broker at all; the first two are no matter of the network.
+# Errors after which no broker may be left; the first two have other causes than the network.
 _KINDS: Final = {
     KafkaError._AUTHENTICATION: "authentication",
     KafkaError._SSL: "tls",
@@ -33,11 +33,11 @@ _log = Log("kafka")
 
 
 class Reachability:
-    """Told by any thread; on_change(up) is called at once, by the one that brought the news.
+    """Thread-safe. on_change(up) is called at once, by the thread that reports the change.
 
-    The client library says of a lost broker that a connection broke, and that none is left, in
-    either order: the first is the reason of the second, and a line of its own only where others
-    are left.
+    When a broker is lost, librdkafka reports that a connection broke and that no broker is left, in
+    either order. The first is the reason of the second; it gets a line of its own only where other
+    brokers are left.
     """
 
     def __init__(
@@ -52,51 +52,51 @@ class Reachability:
         self._limited = RateLimitedLog(_log, 10.0, clock)
         self._lock = threading.Lock()
         self._up: bool | None = None
-        # The last thing that a connection said: when, of which kind, in which words.
-        self._last: tuple[float, str, str] | None = None
-        # What is to be written unless more comes of it, and when: that, or the loss.
-        self._said_due: float | None = None
-        self._lost_due: float | None = None
-        self._told_kind = ""
+        # The last error of a connection: when, of which kind, its text.
+        self._last_error: tuple[float, str, str] | None = None
+        # When that error, or the loss of all brokers, is logged unless the other comes first.
+        self._error_due: float | None = None
+        self._loss_due: float | None = None
+        self._logged_kind = ""
 
     @property
     def up(self) -> bool:
-        """Whether a broker answered last."""
+        """Whether the last news was that a broker answers."""
         return bool(self._up)
 
-    def seen(self) -> None:
+    def answered(self) -> None:
         """A broker has answered."""
         if self._up:
             return
         with self._lock:
             changed, self._up = not self._up, True
-            unsaid, self._lost_due = self._lost_due is not None, None
+            unlogged, self._loss_due = self._loss_due is not None, None
         if changed:
-            if unsaid:
-                self._tell_lost(UNKNOWN)
+            if unlogged:
+                self._log_loss(NO_REASON)
             _log.info("broker is reachable", brokers=self._brokers)
             self._on_change(True)
 
     def lost(self, reason: str | None = None) -> None:
-        """No broker answers; the reason, if there is one better than what a connection said."""
+        """No broker answers. A recent error of a connection is a better reason than `reason`."""
         with self._lock:
             changed, self._up = self._up is not False, False
             if not changed:
                 return
-            self._said_due = None
+            self._error_due = None
             now = self._clock()
-            if self._last is not None and now - self._last[0] < RECENT_SECONDS:
-                _, self._told_kind, reason = self._last
+            if self._last_error is not None and now - self._last_error[0] < RECENT_SECONDS:
+                _, self._logged_kind, reason = self._last_error
             else:
-                self._told_kind = "network"
+                self._logged_kind = "network"
             if reason is None:
-                self._lost_due = now + SAME_SECONDS
+                self._loss_due = now + PAIRING_SECONDS
         if reason is not None:
-            self._tell_lost(reason)
+            self._log_loss(reason)
         self._on_change(False)
 
     def error(self, error: KafkaError) -> bool:
-        """What the client library reports; whether it may be news of the cluster."""
+        """librdkafka's error_cb; True if the cluster may have changed."""
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self.lost()
             return True
@@ -106,36 +106,36 @@ class Reachability:
             return False
         with self._lock:
             now = self._clock()
-            self._last = now, kind, error.str()
-            reason, self._lost_due = self._lost_due is not None, None
+            self._last_error = now, kind, error.str()
+            explains, self._loss_due = self._loss_due is not None, None
             if self._up is not False:
-                self._said_due = now + SAME_SECONDS
-            another = self._up is False and kind != self._told_kind
+                self._error_due = now + PAIRING_SECONDS
+            another = self._up is False and kind != self._logged_kind
             if another:
-                self._told_kind = kind
-        if reason:
-            self._tell_lost(error.str())
+                self._logged_kind = kind
+        if explains:
+            self._log_loss(error.str())
         elif another:
             self._limited.warning("Kafka client reports", kind=kind, reason=error.str())
         return True
 
-    def tell(self) -> None:
-        """Write what is due; to be called every now and then."""
-        if self._said_due is None and self._lost_due is None:
+    def log_due(self) -> None:
+        """Log what has waited long enough; call this several times a second."""
+        if self._error_due is None and self._loss_due is None:
             return
         with self._lock:
             now = self._clock()
-            said = self._said_due is not None and now >= self._said_due
-            lost = self._lost_due is not None and now >= self._lost_due
-            if said:
-                self._said_due = None
-            if lost:
-                self._lost_due = None
-            last = self._last
-        if said and last is not None:
+            error = self._error_due is not None and now >= self._error_due
+            loss = self._loss_due is not None and now >= self._loss_due
+            if error:
+                self._error_due = None
+            if loss:
+                self._loss_due = None
+            last = self._last_error
+        if error and last is not None:
             self._limited.warning("Kafka client reports", reason=last[2])
-        if lost:
-            self._tell_lost(UNKNOWN)
+        if loss:
+            self._log_loss(NO_REASON)
 
-    def _tell_lost(self, reason: str) -> None:
+    def _log_loss(self, reason: str) -> None:
         _log.warning("broker is not reachable: trying again", brokers=self._brokers, reason=reason)

@@ -14,8 +14,8 @@ from energyws.logs.events import Log
 from energyws.process.board import Field
 from energyws.process.control_messages import ShutdownMode
 from energyws.settings import Settings, Tls
-from workers.bus import Subscriber
-from workers.rendezvous import current
+from workers.bus.rendezvous import current
+from workers.bus.subscriber import Subscriber
 from workers.runtime import Runtime, crash_on_error, crash_on_error_task
 from workers.websocket.accept.handshake import Gate, max_descriptor
 from workers.websocket.accept.listener import Listener
@@ -57,59 +57,59 @@ def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
 
 
 class Worker:
-    def __init__(self, child: Runtime) -> None:
-        settings = child.settings
-        assert child.listen_fd is not None
-        self._child = child
+    def __init__(self, runtime: Runtime) -> None:
+        settings = runtime.settings
+        assert runtime.listen_fd is not None
+        self._runtime = runtime
         self._loop = asyncio.get_running_loop()
         self._synced = asyncio.Event()
         self._has_keys = asyncio.Event()
         self._queue_handed_over = asyncio.Event()
         # Before anything that runs: it may raise BootError.
         tls = tls_context(settings.server.tls)
-        child.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
-        self._tokens = Tokens(settings.auth, child.row, self._on_fetched)
+        runtime.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
+        self._tokens = Tokens(settings.auth, runtime.row, self._on_fetched)
         self._connections = ConnectionRegistry(settings.server, settings.auth)
-        bus = current(child.bus_directory)
+        bus = current(runtime.bus_directory)
         self._history = HistoryClient(bus, settings.history.max_concurrent)
         self._hub = Hub(
-            settings.streams, settings.history, self._history, child.row, self._synced.set
+            settings.streams, settings.history, self._history, runtime.row, self._synced.set
         )
         self._context = Context(
-            settings.server, self._hub, self._connections, self._tokens, child.row
+            settings.server, self._hub, self._connections, self._tokens, runtime.row
         )
-        self._gate = Gate(self._context, settings.auth, child.board)
+        self._gate = Gate(self._context, settings.auth, runtime.board)
         self._listener = Listener(
-            socket.socket(fileno=child.listen_fd),
+            socket.socket(fileno=runtime.listen_fd),
             settings.server,
             tls,
             self._gate,
             max_descriptor(),
-            child.row,
+            runtime.row,
         )
         self._subscriber = Subscriber(
             bus,
             settings.bus,
             sorted(settings.streams),
             self._hub,
-            lambda: child.row.add(Field.RESYNCS),
+            lambda: runtime.row.add(Field.RESYNCS),
         )
         self._memory = MemoryUpkeep()
         self._tasks = {crash_on_error_task(self._tick())}
-        child.on_departure = self._on_departure
-        child.on_shed = self._on_shed
-        child.on_adopt = self._on_adopt
+        runtime.on_shutdown = self._on_shutdown
+        runtime.on_shed = self._on_shed
+        runtime.on_settings = self._on_settings
 
     async def serve(self) -> None:
         """Serve until the supervisor ends it, and then until the last client is gone."""
-        child = self._child
-        leaving = asyncio.create_task(child.drain.wait())
+        runtime = self._runtime
+        leaving = asyncio.create_task(runtime.drain.wait())
         # A client that connected earlier would resume from an empty ring.
         ready = asyncio.create_task(self._synced.wait())
         await asyncio.wait({ready, leaving}, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
         self._memory.begin()
-        if child.departure is not ShutdownMode.HANDOVER:
+        if runtime.shutdown_mode is not ShutdownMode.HANDOVER:
             # Also when it is to leave already: connections may wait in the queue.
             self._listener.start()
         self._publish_keys()
@@ -119,7 +119,7 @@ class Worker:
         await asyncio.wait({has_keys, leaving}, return_when=asyncio.FIRST_COMPLETED)
         has_keys.cancel()
         if not leaving.done():
-            child.ready()
+            runtime.ready()
         await leaving
         await self._leave()
 
@@ -134,39 +134,39 @@ class Worker:
         self._tokens.close()
 
     async def _leave(self) -> None:
-        child = self._child
+        runtime = self._runtime
         queue_empty_at = self._loop.time() + QUEUE_SECONDS
-        await self._connections.drain(child.settings.server.drain_seconds)
+        await self._connections.drain(runtime.settings.server.drain_seconds)
         with contextlib.suppress(TimeoutError):
             left = max(0.0, queue_empty_at - self._loop.time())
             await asyncio.wait_for(self._queue_handed_over.wait(), left)
-        if child.departure is not ShutdownMode.STOP:
+        if runtime.shutdown_mode is not ShutdownMode.STOP:
             # Accepted connections become clients before they are sent away: they are not refused.
             self._listener.stop()
             await self._listener.settled()
             await self._connections.drain(0.0)
 
-    def _on_departure(self, how: ShutdownMode) -> None:
+    def _on_shutdown(self, mode: ShutdownMode) -> None:
         self._gate.leaving = True
-        if how is not ShutdownMode.RETIRE:
+        if mode is not ShutdownMode.RETIRE:
             self._queue_handed_over.set()
-        if how is ShutdownMode.STOP:
+        if mode is ShutdownMode.STOP:
             self._gate.draining = True
-        elif how is ShutdownMode.HANDOVER:
+        elif mode is ShutdownMode.HANDOVER:
             self._listener.stop()
 
     def _on_shed(self, count: int) -> None:
         _log.info("shedding clients", count=count, of=len(self._connections))
-        seconds = self._child.settings.server.drain_seconds
+        seconds = self._runtime.settings.server.drain_seconds
         task = crash_on_error_task(self._connections.shed(count, seconds))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _on_adopt(self, settings: Settings) -> None:
+    def _on_settings(self, settings: Settings) -> None:
         tls = tls_context(settings.server.tls)
         verifier = Verifier(settings.auth)
         self._listener.adopt(settings.server, tls)
-        self._child.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
+        self._runtime.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
         self._connections.adopt(settings.server, settings.auth)
         self._tokens.adopt(settings.auth, verifier)
         self._gate.auth = settings.auth
@@ -190,8 +190,8 @@ class Worker:
             self._memory.tick(len(self._connections) + self._listener.waiting)
 
 
-async def serve(child: Runtime) -> None:
-    worker = Worker(child)
+async def serve(runtime: Runtime) -> None:
+    worker = Worker(runtime)
     try:
         await worker.serve()
     finally:

@@ -1,4 +1,4 @@
-"""Asking a running service for something, or to do something, over its admin port."""
+"""A client of the admin port of a running service."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import orjson
 from energyws.errors import EnergywsError
 from energyws.settings import Admin
 
-COMMAND_SECONDS: Final = 30.0
-# What only reads answers at once, or something is wrong.
-LOOK_SECONDS: Final = 5.0
+POST_SECONDS: Final = 30.0
+# GET is answered at once, or something is wrong.
+GET_SECONDS: Final = 5.0
 _UNAUTHORIZED: Final = 401
 _HOW: Final = "--admin: use http://HOST:PORT"
 
@@ -24,11 +24,11 @@ class AdminRequestFailed(EnergywsError):
 
 
 class AdminClient:
-    """The admin port at `url`, or where `admin` says that it is.
+    """The admin port at `url`, or at the address in `admin`.
 
-    token: gives admin.token, or None, where `admin` has none; it is called only if the service
-    wants one, and may raise ConfigError.
-    Raises AdminRequestFailed if there is no such address, and from each call that brings no answer.
+    token: returns admin.token or None, if `admin` has none. It is called only if the service
+    requires a token, and may raise ConfigError.
+    Raises AdminRequestFailed if the address is not valid, and so does each request that fails.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class AdminClient:
     ) -> None:
         if url is None and not admin.port:
             raise AdminRequestFailed(
-                "admin.port is 0, a port that only the log line `admin listening` tells: "
+                "admin.port is 0, so only the log line `admin listening` has the port: "
                 "use --admin http://HOST:PORT"
             )
         if url is None:
@@ -52,45 +52,45 @@ class AdminClient:
         self.where: Final = f"{_bracketed(host)}:{port}"
 
     def get(self, path: str) -> Any:
-        """What the service tells; needs no token."""
-        return self._said(*self._ask("GET", path, None, LOOK_SECONDS))
+        """The JSON body of the answer; needs no token."""
+        return self._checked(*self._request("GET", path, None, GET_SECONDS))
 
     def post(self, path: str, body: object, *keys: str) -> Any:
-        """What the service answers to a command: an object with these keys, and maybe others."""
+        """The JSON body of the answer: an object that has at least these keys."""
         data = orjson.dumps(body)
-        status, said = self._ask("POST", path, data, COMMAND_SECONDS)
-        # Looked for only now: most services have no token, and its variable may not be set here.
+        status, answer = self._request("POST", path, data, POST_SECONDS)
+        # Only now: most services have no token, and its variable may not be set here.
         if status == _UNAUTHORIZED and self._token is None and self._find_token is not None:
             self._token = self._find_token()
             if self._token is not None:
-                status, said = self._ask("POST", path, data, COMMAND_SECONDS)
-        answer = self._said(status, said)
+                status, answer = self._request("POST", path, data, POST_SECONDS)
+        answer = self._checked(status, answer)
         if not isinstance(answer, dict) or not answer.keys() >= set(keys):
             raise self.stranger()
         return answer
 
-    def _said(self, status: int, said: Any) -> Any:
+    def _checked(self, status: int, answer: Any) -> Any:
         if status == 200:
-            return said
-        reason = said.get("error") if isinstance(said, dict) else None
+            return answer
+        reason = answer.get("error") if isinstance(answer, dict) else None
         if not isinstance(reason, str):
             raise self.stranger()
         if status == _UNAUTHORIZED and self._token is None:
             raise AdminRequestFailed(
-                f"{self.where} wants its admin.token: set ENERGYWS_ADMIN__TOKEN, "
+                f"{self.where} requires admin.token: set ENERGYWS_ADMIN__TOKEN, "
                 "or name its configuration with --config FILE"
             )
         if status == _UNAUTHORIZED:
-            raise AdminRequestFailed(
-                f"{self.where} has another admin.token than the one that was sent"
-            )
-        problems = said.get("problems")
+            raise AdminRequestFailed(f"{self.where} does not accept this admin.token")
+        problems = answer.get("problems")
         listed = problems if isinstance(problems, list) else []
         raise AdminRequestFailed(
             "\n  ".join([f"{self.where} answers {status}: {reason}", *map(str, listed)]),
         )
 
-    def _ask(self, method: str, path: str, body: bytes | None, seconds: float) -> tuple[int, Any]:
+    def _request(
+        self, method: str, path: str, body: bytes | None, seconds: float
+    ) -> tuple[int, Any]:
         headers = {}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -104,7 +104,7 @@ class AdminClient:
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or "no such host"
             raise AdminRequestFailed(
-                f"nobody answers on {self.where}: {reason} "
+                f"cannot connect to {self.where}: {reason} "
                 "(is the service running, and is this its admin.port?)"
             ) from None
         try:
@@ -114,21 +114,23 @@ class AdminClient:
         except TimeoutError:
             raise AdminRequestFailed(f"{self.where} does not answer within {seconds:g} s") from None
         except (ConnectionError, HTTPException, orjson.JSONDecodeError):
-            # What speaks another protocol hangs up, or answers in that one.
+            # A server of another protocol hangs up, or answers in its own.
             raise self.stranger() from None
         except ValueError:
             raise AdminRequestFailed(
-                "admin.token holds characters that no request can carry"
+                "admin.token has characters that no HTTP header can have"
             ) from None
         except OSError as error:
-            raise AdminRequestFailed(f"{self.where} broke off: {error.strerror}") from None
+            raise AdminRequestFailed(
+                f"the connection to {self.where} failed: {error.strerror}"
+            ) from None
         finally:
             connection.close()
 
     def stranger(self) -> AdminRequestFailed:
-        """What to raise when an answer is none that this service gives."""
+        """The error for an answer that no energyws service gives."""
         return AdminRequestFailed(
-            f"what answers on {self.where} is not the admin port of an energyws service: "
+            f"{self.where} is not the admin port of an energyws service: "
             "its log line `admin listening` has the port"
         )
 
@@ -137,7 +139,7 @@ def _address(url: str) -> tuple[str, int]:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or 80
-        # It looks at every character of the host.
+        # Checks every character of the host.
         HTTPConnection(host, port)
     except (ValueError, InvalidURL):
         raise AdminRequestFailed(_HOW) from None
@@ -147,6 +149,6 @@ def _address(url: str) -> tuple[str, int]:
 
 
 def _bracketed(host: str) -> str:
-    # The addresses that mean "everywhere" are no place to connect to.
+    # One cannot connect to the addresses that mean "all interfaces".
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"[{host}]" if ":" in host else host

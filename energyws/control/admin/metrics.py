@@ -1,24 +1,16 @@
-"""The metrics of docs/metrics.md, made from a Status when somebody scrapes.
+"""The table of all metrics (docs/metrics.md), each made from a Status at each scrape.
 
-How many series there are is bounded by the configuration: nothing that clients send is a label.
+The configuration bounds the number of series: no client input becomes a label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
-
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 
 from energyws.control.admin.samples import (
     Labels,
     Read,
-    Totals,
     broker_up,
     by_name,
     certificate_expires,
@@ -37,361 +29,286 @@ from energyws.control.admin.samples import (
     reloads,
     single,
 )
-from energyws.control.children.status import Status
 from energyws.process import counters
 from energyws.process.board import Field
-
-Kind = Literal["counter", "gauge", "histogram"]
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One metric: what it is called, what it means, and how it is read from a Totals."""
+    """One metric. read: its samples."""
 
     name: str
-    kind: Kind
+    kind: Literal["counter", "gauge", "histogram"]
     labels: Labels
     help: str
     read: Read
 
-    def family(self, totals: Totals) -> Metric:
-        """With its samples."""
-        if self.kind == "histogram":
-            histogram = HistogramMetricFamily(self.name, self.help, labels=self.labels)
-            for labels, value in self.read(totals):
-                assert isinstance(value, tuple)
-                histogram.add_metric(labels, *value)
-            return histogram
-        make = CounterMetricFamily if self.kind == "counter" else GaugeMetricFamily
-        family = make(self.name, self.help, labels=self.labels)
-        for labels, value in self.read(totals):
-            assert not isinstance(value, tuple)
-            family.add_metric(labels, value)
-        return family
+
+def _gauge(name: str, text: str, read: Read, *labels: str) -> Definition:
+    return Definition(name, "gauge", labels, text, read)
 
 
-WORKER: Final = ("worker",)
-PROCESS: Final = ("process",)
+def _counter(name: str, text: str, read: Read, *labels: str) -> Definition:
+    return Definition(name, "counter", labels, text, read)
+
+
+def _histogram(name: str, text: str, read: Read, *labels: str) -> Definition:
+    return Definition(name, "histogram", labels, text, read)
+
+
+WORKER: Final = "worker"
+PROCESS: Final = "process"
 DEFINITIONS: Final = (
-    Definition(
-        "energyws_ready",
-        "gauge",
-        (),
-        "1 while /ready answers 200.",
-        single(lambda status: not status.reasons),
+    _gauge(
+        "energyws_ready", "1 while /ready answers 200.", single(lambda status: not status.reasons)
     ),
-    Definition(
+    _gauge(
         "energyws_draining",
-        "gauge",
-        (),
-        "1 while the service is on its way out.",
+        "1 while the service drains.",
         single(lambda status: status.draining),
     ),
-    Definition(
+    _gauge(
         "energyws_build_info",
-        "gauge",
-        ("version",),
         "1; the version is a label.",
         lambda totals: [((totals.status.version,), 1)],
+        "version",
     ),
-    Definition(
+    _gauge(
         "energyws_workers_wanted",
-        "gauge",
-        (),
-        "How many workers there should be.",
+        "Configured or scaled number of workers.",
         single(lambda status: status.workers_wanted),
     ),
-    Definition(
+    _gauge(
         "energyws_workers_ready",
-        "gauge",
-        (),
-        "How many workers are ready.",
+        "Workers that are ready.",
         single(
             lambda status: sum(
                 each.slot is not None and each.state == "ready" for each in status.processes
             )
         ),
     ),
-    Definition(
+    _gauge(
         "energyws_max_connections",
-        "gauge",
-        (),
         "server.max_connections.",
         single(lambda status: status.max_connections),
     ),
-    Definition(
-        "energyws_connections",
-        "gauge",
-        WORKER,
-        "Clients that are connected.",
-        levels_of_workers(Field.CONNECTIONS),
+    _gauge(
+        "energyws_connections", "Connected clients.", levels_of_workers(Field.CONNECTIONS), WORKER
     ),
-    Definition(
+    _counter(
         "energyws_handshakes",
-        "counter",
-        ("result",),
-        "Requests to connect: accepted, or the error code that refused them.",
+        "Handshakes: accepted, or the error code that refused them.",
         labelled(counters.HANDSHAKES),
+        "result",
     ),
-    Definition(
+    _counter(
         "energyws_token_refusals",
-        "counter",
-        ("reason", "claim"),
-        "Tokens that let nobody in, at a handshake or a renewal.",
+        "Tokens refused, at a handshake or a renewal.",
         labelled(counters.TOKEN_REFUSALS),
+        "reason",
+        "claim",
     ),
-    Definition(
+    _gauge(
         "energyws_issuer_keys_fetched_timestamp_seconds",
-        "gauge",
-        ("issuer",),
         "When an issuer's keys were last fetched, in Unix seconds; 0: not yet.",
         lambda totals: [((name,), at) for name, at in totals.status.issuers.items()],
+        "issuer",
     ),
-    Definition(
+    _counter(
         "energyws_closes",
-        "counter",
-        ("by", "code"),
-        "Connections that ended: who closed them, and the close code.",
+        "Connections that ended: the side that closed first, and the close code.",
         labelled(counters.CLOSED),
+        "by",
+        "code",
     ),
-    Definition(
+    _counter(
         "energyws_resumes",
-        "counter",
-        ("depth", "result"),
-        "Subscriptions that asked something back: where it was found, and whether all of it was.",
+        "Subscriptions that requested history: where it began, and whether all of it was there.",
         labelled(counters.RESUMES),
+        "depth",
+        "result",
     ),
-    Definition(
+    _counter(
         "energyws_frames_published",
-        "counter",
-        (),
-        "Frames that the consumer made of records.",
+        "Frames that the consumer published.",
         of_consumer(Field.FRAMES),
     ),
-    Definition(
+    _counter(
         "energyws_frames_received",
-        "counter",
-        WORKER,
-        "Frames that a worker had from the bus.",
+        "Frames that a worker received from the bus.",
         of_workers(Field.FRAMES),
+        WORKER,
     ),
-    Definition(
+    _counter(
         "energyws_deliveries",
-        "counter",
-        WORKER,
-        "Frames handed to clients' sockets, each client counted.",
+        "Frames written to clients' sockets, counted per client.",
         of_workers(Field.DELIVERIES),
+        WORKER,
     ),
-    Definition(
+    _counter(
         "energyws_writes",
-        "counter",
-        WORKER,
-        "Writes to clients' sockets; frames that wait share one.",
+        "Writes to clients' sockets; waiting frames share one.",
         of_workers(Field.WRITES),
+        WORKER,
     ),
-    Definition(
+    _counter(
         "energyws_sent_bytes",
-        "counter",
-        WORKER,
-        "Bytes of frames handed to clients' sockets, before TLS.",
+        "Bytes of frames written to clients' sockets, before TLS.",
         of_workers(Field.BYTES),
-    ),
-    Definition(
-        "energyws_fanout_seconds",
-        "histogram",
         WORKER,
+    ),
+    _histogram(
+        "energyws_fanout_seconds",
         "From the first client's write of a batch of frames to the last one's.",
         histogram(counters.FANOUT),
-    ),
-    Definition(
-        "energyws_delivery_age_seconds",
-        "histogram",
         WORKER,
+    ),
+    _histogram(
+        "energyws_delivery_age_seconds",
         "Age of a batch's oldest record, by its timestamp, at the last client's write.",
         histogram(counters.AGE),
+        WORKER,
     ),
-    Definition(
+    _gauge(
         "energyws_lagging_clients",
-        "gauge",
-        WORKER,
-        "Subscriptions that are not live: behind, or being replayed.",
+        "Subscriptions that are not live: behind, or in a replay.",
         levels_of_workers(Field.LAGGING),
+        WORKER,
     ),
-    Definition(
+    _counter(
         "energyws_skipped_frames",
-        "counter",
-        WORKER,
-        "Frames that clients were told they missed, since they were too slow.",
+        "Frames that slow clients missed, as reported to them in `lagged`.",
         of_workers(Field.SKIPPED),
-    ),
-    Definition(
-        "energyws_bus_resyncs",
-        "counter",
         WORKER,
-        "Times that a worker missed something on the bus, and fetched it.",
+    ),
+    _counter(
+        "energyws_bus_resyncs",
+        "How often a worker missed something on the bus and fetched it.",
         of_workers(Field.RESYNCS),
+        WORKER,
     ),
-    Definition(
+    _histogram(
         "energyws_loop_delay_seconds",
-        "histogram",
-        PROCESS,
-        "How late the event loop comes to a heartbeat, four times a second.",
+        "How late the event loop runs its heartbeat, four times a second.",
         histogram(counters.LOOP_DELAY, workers=False),
-    ),
-    Definition(
-        "energyws_process_cpu_seconds",
-        "counter",
         PROCESS,
+    ),
+    _counter(
+        "energyws_process_cpu_seconds",
         "CPU time, user and system.",
         by_name(lambda totals: totals.cpu),
-    ),
-    Definition(
-        "energyws_process_resident_memory_bytes",
-        "gauge",
         PROCESS,
+    ),
+    _gauge(
+        "energyws_process_resident_memory_bytes",
         "Resident memory.",
         by_name(lambda totals: totals.resident),
-    ),
-    Definition(
-        "energyws_process_open_fds",
-        "gauge",
         PROCESS,
+    ),
+    _gauge(
+        "energyws_process_open_fds",
         "Open file descriptors.",
         by_name(lambda totals: totals.files),
+        PROCESS,
     ),
-    Definition(
+    _gauge(
         "energyws_process_max_fds",
-        "gauge",
-        PROCESS,
-        "File descriptors that may be open.",
+        "Limit of open file descriptors.",
         by_name(lambda totals: totals.max_files),
-    ),
-    Definition(
-        "energyws_process_starts",
-        "counter",
         PROCESS,
+    ),
+    _counter(
+        "energyws_process_starts",
         "Starts of a child; all but the first are restarts.",
         by_name(lambda totals: totals.status.starts),
+        PROCESS,
     ),
-    Definition(
+    _counter(
         "energyws_process_exits",
-        "counter",
-        ("process", "reason"),
-        "Ends of a child: told, failed, killed, hung or overdue.",
+        "Exits of a child: told, failed, killed, hung or overdue.",
         exits,
+        "process",
+        "reason",
     ),
-    Definition(
-        "energyws_broker_up",
-        "gauge",
-        (),
-        "1 while the broker is reachable.",
-        broker_up,
-    ),
-    Definition(
+    _gauge("energyws_broker_up", "1 while the broker is reachable.", broker_up),
+    _gauge(
         "energyws_consumer_lag_records",
-        "gauge",
-        ("stream", "partition"),
-        "Records of a partition that were not handed on yet.",
+        "Records of a partition that the consumer has not passed on yet.",
         lag_records,
+        "stream",
+        "partition",
     ),
-    Definition(
+    _gauge(
         "energyws_consumer_lag_seconds",
-        "gauge",
-        ("stream", "partition"),
-        "Age of the newest record handed on while others wait; 0 while none does.",
+        "Age of the newest record passed on, while others wait; 0 while none waits.",
         lag_seconds,
+        "stream",
+        "partition",
     ),
-    Definition(
+    _gauge(
         "energyws_newest_record_timestamp_seconds",
-        "gauge",
-        ("stream",),
-        "Timestamp of a stream's newest record that was read, in Unix time.",
+        "Timestamp of a stream's newest record that was read, in Unix seconds.",
         newest_records,
+        "stream",
     ),
-    Definition(
+    _counter(
         "energyws_bad_records",
-        "counter",
-        ("stream",),
-        "Records that are no JSON object or too large, and were left out.",
+        "Records skipped because they are not a JSON object, or too large.",
         of_streams(lambda records: records.bad),
+        "stream",
     ),
-    Definition(
+    _counter(
         "energyws_lost_records",
-        "counter",
-        ("stream",),
-        "Records that retention took before they were read.",
+        "Records that retention removed before they were read.",
         of_streams(lambda records: records.lost),
+        "stream",
     ),
-    Definition(
+    _counter(
         "energyws_read_back_records",
-        "counter",
-        (),
-        "Records read once more for clients that asked back.",
+        "Records read again for clients that requested history.",
         of_consumer(Field.READ_BACK),
     ),
-    Definition(
+    _gauge(
         "energyws_history_frames",
-        "gauge",
-        PROCESS,
         "Frames in a process's memory.",
         of_each(lambda columns, _: columns[Field.RING_FRAMES]),
-    ),
-    Definition(
-        "energyws_history_bytes",
-        "gauge",
         PROCESS,
+    ),
+    _gauge(
+        "energyws_history_bytes",
         "Bytes of the frames in a process's memory.",
         of_each(lambda columns, _: columns[Field.RING_BYTES]),
-    ),
-    Definition(
-        "energyws_history_seconds",
-        "gauge",
         PROCESS,
+    ),
+    _gauge(
+        "energyws_history_seconds",
         "Age of the oldest record in a process's memory.",
         of_each(oldest_seconds),
+        PROCESS,
     ),
-    Definition(
+    _gauge(
         "energyws_history_questions",
-        "gauge",
-        WORKER,
-        "Subscriptions that wait for an answer from Kafka's log.",
+        "Subscriptions that wait for history from Kafka's log.",
         levels_of_workers(Field.HISTORY_QUESTIONS),
-    ),
-    Definition(
-        "energyws_certificate_expiry_timestamp_seconds",
-        "gauge",
         WORKER,
-        "When the certificate that a worker shows expires, or one of its chain, in Unix time.",
+    ),
+    _gauge(
+        "energyws_certificate_expiry_timestamp_seconds",
+        "Earliest expiry of a worker's certificate and its chain, in Unix seconds.",
         of_each(certificate_expires),
+        WORKER,
     ),
-    Definition(
+    _counter(
         "energyws_config_reloads",
-        "counter",
-        ("process", "result"),
-        "Configurations that a process was given while it ran: taken or refused.",
+        "Configurations given to a running process: taken or refused.",
         reloads,
+        "process",
+        "result",
     ),
-    Definition(
+    _counter(
         "energyws_reload_refusals",
-        "counter",
-        ("reason",),
-        "Configurations that were refused while the service ran: what was at fault.",
+        "Configurations that the supervisor refused, by what was wrong.",
         labelled(counters.RELOAD_REFUSALS),
+        "reason",
     ),
 )
-
-
-class _Scrape(Collector):
-    def __init__(self, status: Status) -> None:
-        self._totals = Totals(status)
-
-    def collect(self) -> Iterable[Metric]:
-        return [definition.family(self._totals) for definition in DEFINITIONS]
-
-
-def exposition(status: Status, accept: str) -> tuple[str, bytes]:
-    """The content type and the text that an Accept header asks for (Prometheus or OpenMetrics)."""
-    encoder, content_type = choose_encoder(accept)
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Scrape(status))
-    return content_type, encoder(registry)

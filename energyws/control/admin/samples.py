@@ -1,7 +1,7 @@
-"""A Status added up by the name of the child, and ways to read one metric's samples from it.
+"""The sums of a Status by child name, and readers of one metric's samples.
 
-Counters of processes include those of their predecessors of the same name, so that a restart takes
-nothing away from them.
+A child's counters include those of its predecessors of the same name, so a restart does not reset
+them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from energyws.process import counters
 from energyws.process.board import Field
 
 Labels = tuple[str, ...]
-# The cumulative buckets and the sum.
+# Of a histogram: the cumulative buckets, and the sum.
 Buckets = tuple[Sequence[tuple[str, float]], float]
 _SUPERVISOR: Final = "supervisor"
 
 
 class Totals:
-    """A Status added up by the name of the child. columns: counters; levels: of those that run."""
+    """Sums by child name. columns: also of ended processes, for counters; levels: without them."""
 
     def __init__(self, status: Status) -> None:
         self.status = status
@@ -47,7 +47,7 @@ class Totals:
             self.max_files[name] = self.max_files.get(name, 0) + usage.max_files
 
     def workers(self, columns: Mapping[str, list[int]]) -> Iterator[tuple[str, list[int]]]:
-        """Those of workers."""
+        """Those of `columns` that are workers'."""
         yield from ((name, values) for name, values in columns.items() if name != CONSUMER)
 
 
@@ -60,7 +60,7 @@ Read = Callable[[Totals], Iterable[tuple[Labels, float | Buckets]]]
 
 
 def single(value: Callable[[Status], float]) -> Read:
-    """One sample, without labels."""
+    """One sample without labels."""
     return lambda totals: [((), value(totals.status))]
 
 
@@ -77,7 +77,7 @@ def of_workers(field: Field) -> Read:
 
 
 def levels_of_workers(field: Field) -> Read:
-    """A level of each worker that runs."""
+    """A level of each running worker."""
     return lambda totals: [
         ((name,), columns[field]) for name, columns in totals.workers(totals.levels)
     ]
@@ -93,26 +93,26 @@ def of_consumer(field: Field) -> Read:
 def broker_up(totals: Totals) -> Iterable[tuple[Labels, float]]:
     """1 while a consumer reaches the broker."""
     up = totals.levels.get(CONSUMER)
-    # The sum of two, while one replaces the other.
+    # The sum of two consumers while one replaces the other.
     return [((), float(bool(up and up[Field.BROKER_UP])))]
 
 
 def of_each(value: Callable[[Sequence[int], Status], float | None]) -> Read:
-    """A sample for each running process for which `value` is not None."""
+    """A sample for each running process whose value is not None."""
 
     def read(totals: Totals) -> Iterable[tuple[Labels, float]]:
-        # Where one process replaces another, the newer one's.
+        # While one process replaces another, that of the newer one.
         found = {
             (process.name,): value(process.columns, totals.status)
             for process in totals.status.processes
         }
-        return [(name, told) for name, told in found.items() if told is not None]
+        return [(name, known) for name, known in found.items() if known is not None]
 
     return read
 
 
 def labelled(family: counters.Family) -> Read:
-    """Counters with labels of their own, over all processes."""
+    """Counters with labels of their own, summed over all processes."""
 
     def read(totals: Totals) -> Iterable[tuple[Labels, float]]:
         sums = dict.fromkeys(family.labels, 0)
@@ -138,7 +138,7 @@ def histogram(histogram: counters.Histogram, *, workers: bool = True) -> Read:
 
 
 def reloads(totals: Totals) -> Iterable[tuple[Labels, float]]:
-    """By process and result."""
+    """Reloads by process and result."""
     for name, columns in (
         (_SUPERVISOR, totals.status.supervisor_columns),
         *totals.columns.items(),
@@ -148,13 +148,13 @@ def reloads(totals: Totals) -> Iterable[tuple[Labels, float]]:
 
 
 def lag_records(totals: Totals) -> Iterable[tuple[Labels, float]]:
-    """By stream and partition."""
+    """Lag by stream and partition."""
     for each in totals.status.partitions:
         yield (each.stream, str(each.partition)), each.lag_records
 
 
 def lag_seconds(totals: Totals) -> Iterable[tuple[Labels, float]]:
-    """By stream and partition, where it is known."""
+    """Lag by stream and partition, where it is known."""
     for each in totals.status.partitions:
         seconds = each.lag_seconds(totals.status.wall)
         if seconds is not None:
@@ -162,13 +162,13 @@ def lag_seconds(totals: Totals) -> Iterable[tuple[Labels, float]]:
 
 
 def oldest_seconds(columns: Sequence[int], status: Status) -> float | None:
-    """How old the oldest record in a process's memory is; None: it has none."""
+    """The age of the oldest record in a process's ring; None: the ring is empty."""
     oldest_ms = columns[Field.RING_OLDEST_MS]
     return max(0.0, status.wall - oldest_ms / 1000) if oldest_ms else None
 
 
 def certificate_expires(columns: Sequence[int], status: Status) -> float | None:
-    """When a worker's certificate expires, in Unix seconds; None: it shows none."""
+    """When a worker's certificate expires, in Unix seconds; None: it has none."""
     return columns[Field.CERTIFICATE_EXPIRES] or None
 
 
@@ -180,7 +180,7 @@ def of_streams(value: Callable[[Records], float]) -> Read:
 
 
 def newest_records(totals: Totals) -> Iterable[tuple[Labels, float]]:
-    """By stream, in Unix seconds, for those of which a record was handed on."""
+    """By stream, in Unix seconds; no sample before the first record."""
     newest: dict[str, int] = {}
     for each in totals.status.partitions:
         newest[each.stream] = max(newest.get(each.stream, 0), each.record_ms)
@@ -188,7 +188,7 @@ def newest_records(totals: Totals) -> Iterable[tuple[Labels, float]]:
 
 
 def exits(totals: Totals) -> Iterable[tuple[Labels, float]]:
-    """By the child's name and why it ended; 0 where that never was, so that a rate has a start."""
+    """By child name and reason; 0 from the start, which a rate() needs."""
     for name in totals.status.starts:
         for why in get_args(Ending):
             yield (name, why), totals.status.exits.get((name, why), 0)

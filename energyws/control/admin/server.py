@@ -1,4 +1,4 @@
-"""The operators' HTTP port: a thread that reads a snapshot and can disturb nobody."""
+"""The admin port: HTTP for operators, from threads that cannot hold up the supervisor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from energyws.control.config.rules import is_loopback
+from energyws.control.loopback import is_loopback
 from energyws.errors import BootError
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
@@ -22,17 +22,17 @@ from energyws.settings import Admin
 REQUEST_SECONDS: Final = 5.0
 MAX_REQUESTS_AT_ONCE: Final = 32
 MAX_BODY_BYTES: Final = 4096
-# Between a failure of the thread that accepts and its next attempt.
+# From a failure of the accepting thread to its next attempt.
 PAUSE_SECONDS: Final = 1.0
 
 _log = Log("admin")
 _limited = RateLimitedLog(_log, 10.0)
 
-# Path to status and JSON body.
+# By path: returns the status and JSON body of a GET.
 Answers = dict[str, Callable[[], tuple[int, Any]]]
-# Path to what answers in another form: from the Accept header to content type and body.
+# By path: from the Accept header of a GET to content type and body.
 Pages = dict[str, Callable[[str], tuple[str, bytes]]]
-# Path to status and JSON body for POST; it is given what the body holds.
+# By path: from the JSON body of a POST to the answer's status and JSON body.
 Commands = dict[str, Callable[[Any], tuple[int, Any]]]
 # Status, content type and body.
 Sent = tuple[int, str, bytes]
@@ -41,8 +41,7 @@ Sent = tuple[int, str, bytes]
 class AdminServer:
     """Answers GET for each path in `answers` and `pages`, and POST for each in `commands`.
 
-    From threads of its own. `token` is asked for by POST, and may be replaced; without one, POST is
-    for loopback only.
+    POST requires `token`, which may be replaced; without one it is for loopback only.
     """
 
     def __init__(self, settings: Admin, answers: Answers, pages: Pages, commands: Commands) -> None:
@@ -63,7 +62,7 @@ class AdminServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop answering."""
+        """Stop listening, and wait for the accepting thread."""
         self._closing.set()
         self._server.shutdown()
         self._server.server_close()
@@ -74,22 +73,22 @@ class AdminServer:
             try:
                 self._server.serve_forever()
             except Exception:
-                # Without this thread probes fail, and operators are blind.
+                # Without this thread probes fail and operators see nothing.
                 _log.exception("the admin port failed: going on")
                 self._closing.wait(PAUSE_SECONDS)
 
     def _refusal(self, headers: Message[str, str]) -> tuple[int, str] | None:
-        """Why a POST with these headers is not answered: status and text."""
+        """The status and text that refuse a POST with these headers; None: it may pass."""
         if self.token is None:
             if not self._loopback:
                 return 403, "set admin.token: admin.host can be reached from elsewhere"
             if headers.get("Origin") is not None:
-                # Any page in a browser on this machine could send it.
+                # Any web page in a browser on this machine could send such a request.
                 return 403, "not for browsers"
             return None
-        scheme, _, shown = headers.get("Authorization", "").partition(" ")
+        scheme, _, sent = headers.get("Authorization", "").partition(" ")
         token = self.token.encode()
-        if scheme.lower() != "bearer" or not hmac.compare_digest(shown.strip().encode(), token):
+        if scheme.lower() != "bearer" or not hmac.compare_digest(sent.strip().encode(), token):
             return 401, "send Authorization: Bearer with admin.token"
         return None
 
@@ -114,7 +113,7 @@ class _Server(ThreadingHTTPServer):
         try:
             super().process_request(request, client_address)
         except BaseException:
-            # No thread could be had for it.
+            # No thread could be started for it.
             self._room.release()
             raise
 
@@ -125,7 +124,7 @@ class _Server(ThreadingHTTPServer):
             self._room.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        # A client that went away or dawdled is its own business.
+        # An OSError means that the client went away or was too slow: not worth a log line.
         if not isinstance(sys.exc_info()[1], OSError):
             _limited.fault("an admin request failed")
 
@@ -158,12 +157,12 @@ def _handler(
 
         def do_POST(self) -> None:
             command = self._command()
-            # What was not read of the request must not be taken for the next one.
+            # Unread bytes of this request must not be taken for the next one.
             self.close_connection = True
             self._send_as(*self._answered(lambda: _as_json(*command())))
 
         def _command(self) -> Callable[[], tuple[int, Any]]:
-            """What the request wants; reads its body."""
+            """The command, or the refusal, that the request calls for; reads its body."""
             command = commands.get(self.path.partition("?")[0])
             if command is None:
                 return lambda: (404, {"error": "no such path for POST", "paths": sorted(commands)})
@@ -184,7 +183,7 @@ def _handler(
             try:
                 return answer()
             except Exception:
-                # Here, and not in handle_error, which takes an OSError for the client's doing.
+                # Not in handle_error, which takes every OSError for the client's doing.
                 _limited.fault("an admin request failed")
                 return _as_json(500, {"error": "a fault of the service: see its log"})
 
@@ -197,7 +196,7 @@ def _handler(
             self.wfile.write(data)
 
         def log_message(self, format: str, *args: Any) -> None:
-            # Probes come every few seconds; their log says nothing.
+            # Not logged: probes come every few seconds.
             pass
 
     return Handler

@@ -18,22 +18,21 @@ from energyws.control.children.spawn import ChildSpec
 from energyws.control.children.status import Ending
 from energyws.process.board import Row
 
-# What a child that hangs has for writing its stacks.
+# For a hung child to write its stacks.
 STACKS_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True)
 class RunningChild:
-    """A running child process. leaving: it has been told to.
+    """A running child process. leaving: it has been asked to leave.
 
-    streams: those that it was started with, in the order of their names. stacks: see that module.
-    end: why it ends, as far as that is our doing. cpu_seconds: as last seen. Times are monotonic
-    seconds.
+    streams: those that it was started with, sorted by name. stacks: a descriptor, see stacks.py.
+    end: why we have killed it, if we have. cpu_seconds: as last seen. Times are monotonic seconds.
     """
 
     spec: ChildSpec
     process: subprocess.Popen[bytes]
-    orders: Mailbox
+    mailbox: Mailbox
     stacks: int
     row: Row
     usage: psutil.Process
@@ -47,29 +46,29 @@ class RunningChild:
     _kill_at: float = float("inf")
 
     def kill(self, now: float, *, hung: bool) -> None:
-        """End it, because it hangs or is overdue; one that hangs writes its stacks first."""
+        """End it because it hangs or is overdue; a hung child writes its stacks first."""
         self.end = "hung" if hung else "overdue"
         if not hung:
             self.process.kill()
             return
-        # No core beside the stacks, neither in a file nor through a pipe (a limit of 1 byte, see
-        # core(5)): it would hold tokens and keys.
+        # A core dump would hold tokens and keys: none to a file, and none through a pipe, which a
+        # limit of 1 byte prevents (core(5)).
         with contextlib.suppress(OSError):
             _, hard = resource.prlimit(self.process.pid, resource.RLIMIT_CORE)
             least = 1 if hard == resource.RLIM_INFINITY else min(1, hard)
             resource.prlimit(self.process.pid, resource.RLIMIT_CORE, (least, hard))
         self.process.send_signal(signal.SIGABRT)
-        # One that is stopped, or deep in the kernel, does not take that.
+        # A stopped child, or one blocked in the kernel, does not handle SIGABRT.
         self._kill_at = now + STACKS_SECONDS
 
     def look_after(self, now: float) -> None:
-        """To be called often: send what orders wait; end it, if it had time for its stacks."""
-        self.orders.flush()
+        """Send the messages that wait; kill it once it had its time for the stacks. Call often."""
+        self.mailbox.flush()
         if self._kill_at <= now:
             self.process.kill()
 
     def close(self) -> None:
-        """Let go of its descriptors; it has ended, or ends for that."""
+        """Close its descriptors; a child that still runs ends because of that."""
         os.close(self.pidfd)
         os.close(self.stacks)
-        self.orders.close()
+        self.mailbox.close()

@@ -1,7 +1,7 @@
-"""The running child processes: started, looked at, given orders, ended and buried.
+"""All running child processes: starts them, reads what they show, sends to them and reaps them.
 
-Children are started from the main thread only: the parent-death signal that ends them is bound to
-the thread that started them (prctl(2)).
+Only the main thread starts children: the parent-death signal that ends them is bound to the thread
+that started them (prctl(2)).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from energyws.control.policy.heartbeat import Beat
 from energyws.errors import ExitCode
 from energyws.logs.events import Log
 from energyws.process.board import COLUMNS, ROWS, Board, Field, Row, State
-from energyws.process.control_messages import Adopt, ControlMessage, Write
+from energyws.process.control_messages import Shed, ShutDown, UseLog, UseSettings
 from energyws.settings import Settings
 
 KILL_SECONDS: Final = 5.0
@@ -48,18 +48,18 @@ _log = Log("supervisor")
 
 
 class ChildrenSeen(NamedTuple):
-    """All children at one moment, and those that were; see Status."""
+    """All children at one moment, and the sums of those that have ended; see Status."""
 
     processes: list[ProcessStatus]
     ended: dict[str, Ended]
     starts: dict[str, int]
     exits: dict[tuple[str, Ending], int]
-    partitions: dict[tuple[str, int], PartitionStatus]
+    partitions: list[PartitionStatus]
     records: dict[str, Records]
 
 
 class Children:
-    """By the fleet's numbers. `wake` is called when one has ended."""
+    """The children by their ids in the fleet. wake: called when one has ended."""
 
     def __init__(
         self, spawner: Spawner, board: Board, listeners: Listeners, wake: Callable[[], None]
@@ -70,27 +70,27 @@ class Children:
         self._wake = wake
         self._running: dict[int, RunningChild] = {}
         self._starts: Counter[str] = Counter()
-        # Those that have ended and are not buried yet; and what the fleet has not heard of.
-        self._gone: list[int] = []
+        # Ended but not reaped yet; and reaped, but not reported to the fleet yet.
+        self._to_reap: list[int] = []
         self._exits: list[Exit] = []
-        # By name and reason; and what those had counted that have ended, by name.
+        # Of children that have ended: the ends by name and reason, the sums by name, and the
+        # records by stream.
         self._ends: Counter[tuple[str, Ending]] = Counter()
         self._ended: dict[str, Ended] = {}
-        # By stream: what became of the records of consumers that have ended.
         self._records: dict[str, Records] = {}
-        # What an ended child has counted must be seen once, here or there.
+        # Held while a child's counts move from its row into the sums: they must be seen only once.
         self._moving = threading.Lock()
 
     def __iter__(self) -> Iterator[RunningChild]:
-        # A copy: the admin port's threads look, too.
+        # A copy: the admin port's threads iterate as well.
         return iter(list(self._running.values()))
 
     def start(self, action: Start) -> None:
-        """Start one; it is running, not ready, when this returns."""
+        """Start a child; it is running, not ready, when this returns."""
         name, slot = action.name, action.slot
         taken = {child.spec.row for child in self} | {SUPERVISOR_ROW}
-        # The fleet starts no more than there is room for.
-        free = next(number for number in range(ROWS) if number not in taken)
+        # There is one: the fleet has a limit.
+        free = next(index for index in range(ROWS) if index not in taken)
         row = self._board.row(free)
         row.clear()
         self._starts[name] += 1
@@ -99,8 +99,7 @@ class Children:
             spec = ChildSpec(name, free, slot, listen_fd, action.successor)
             child = self._started(spec, row)
         except OSError as error:
-            # No memory, no process, no descriptor to be had: as if it had crashed, it is tried
-            # again later.
+            # Out of memory, processes or descriptors: it counts as a crash and is tried again.
             _log.error("child cannot be started", child=name, reason=error.strerror)
             self._exits.append(Exit(action.process, ExitCode.FAILURE))
             return
@@ -109,20 +108,20 @@ class Children:
         _log.info("child started", child=name, pid=child.process.pid, restarts=child.starts - 1)
 
     def _started(self, spec: ChildSpec, row: Row) -> RunningChild:
-        process, orders, stacks_fd = self._spawner.start(spec)
+        process, control, stacks_fd = self._spawner.start(spec)
         try:
             pidfd = os.pidfd_open(process.pid)
         except OSError:
-            # Its end would go unnoticed.
+            # Without it we would not notice the child's end.
             process.kill()
             process.wait(KILL_SECONDS)
-            orders.close()
+            control.close()
             os.close(stacks_fd)
             raise
         return RunningChild(
             spec,
             process,
-            Mailbox(spec.name, orders),
+            Mailbox(spec.name, control),
             stacks_fd,
             row,
             psutil.Process(process.pid),
@@ -131,53 +130,55 @@ class Children:
             sorted(self._spawner.settings.streams),
         )
 
-    def tell(self, number: int, order: ControlMessage) -> bool:
-        """Give an order to one that may have ended; False: it can never be delivered."""
-        child = self._running.get(number)
-        return child is None or child.orders.put(order)
-
     def look_after(self, now: float) -> None:
-        """To be called often, with the monotonic time: what each of them needs by and by."""
+        """Send the messages that wait, and end hung children. To be called often.
+
+        now: monotonic seconds.
+        """
         for child in self:
             child.look_after(now)
 
-    def leave(self, number: int) -> None:
-        """Its end is no surprise from now on."""
-        if (child := self._running.get(number)) is not None:
-            child.leaving = True
+    def send(self, id_: int, message: ShutDown | Shed) -> None:
+        """Send a control message to a child, unless it has ended."""
+        if (child := self._running.get(id_)) is not None:
+            child.leaving = child.leaving or isinstance(message, ShutDown)
+            child.mailbox.put(message)
 
-    def adopt(self, settings: Settings) -> bool:
-        """Let all of them, and those to come, use these settings; False: not all can be told."""
+    def use_settings(self, settings: Settings) -> bool:
+        """Let all children, also later ones, use these settings.
+
+        False: they are too large for a control message.
+        """
         self._spawner.settings = settings
-        told = [self.tell(number, Adopt(settings)) for number in list(self._running)]
-        return all(told)
+        sent = [child.mailbox.put(UseSettings(settings)) for child in self]
+        return all(sent)
 
-    def write_log(self, settings: Settings) -> None:
-        """Let all of them, and those to come, write the log as these settings say."""
+    def use_log(self, settings: Settings) -> None:
+        """Let all children, also later ones, write the log as these settings say."""
         self._spawner.settings = settings
-        for number in list(self._running):
-            self.tell(number, Write(settings.log))
+        for child in self:
+            child.mailbox.put(UseLog(settings.log))
 
-    def kill(self, number: int, why: str, *, hung: bool) -> None:
-        """End one, because it hangs or is overdue; one that hangs writes its stacks first."""
-        child = self._running.get(number)
+    def kill(self, id_: int, why: str, *, hung: bool) -> None:
+        """End a child because it hangs or is overdue; a hung child writes its stacks first."""
+        child = self._running.get(id_)
         if child is None:
             return
         _log.error("killing child", child=child.spec.name, pid=child.process.pid, reason=why)
         child.kill(time.monotonic(), hung=hung)
 
     def beats(self) -> dict[int, Beat]:
-        """What they show of themselves."""
+        """What the running children show, by id."""
         beats = {}
-        for number, child in self._running.items():
+        for id_, child in self._running.items():
             try:
                 usage = child.usage.cpu_times()
             except psutil.Error:
-                # It has ended; its exit is on the way.
+                # It has ended, and its exit is reported soon.
                 continue
             row = child.row
             child.cpu_seconds = usage.user + usage.system
-            beats[number] = Beat(
+            beats[id_] = Beat(
                 State(row[Field.STATE]),
                 row[Field.BEAT],
                 child.cpu_seconds,
@@ -186,8 +187,8 @@ class Children:
             )
         return beats
 
-    def sight(self) -> ChildrenSeen:
-        """What is known of all of them; for any thread."""
+    def seen(self) -> ChildrenSeen:
+        """The state of all children; for any thread."""
         now = time.monotonic()
         with self._moving:
             processes: list[ProcessStatus] = []
@@ -197,7 +198,7 @@ class Children:
                 try:
                     usage = usage_of(child.usage)
                 except psutil.Error:
-                    # It has ended, and is not buried yet: what it has counted must not vanish.
+                    # It has ended and is not reaped yet: its counts must not disappear.
                     usage = Usage(child.cpu_seconds, 0, 0, 0)
                 child.cpu_seconds = max(child.cpu_seconds, usage.cpu_seconds)
                 processes.append(
@@ -212,10 +213,10 @@ class Children:
                     )
                 )
                 if child.spec.slot is None:
-                    # Of two consumers, the newer one's.
+                    # Of two consumers, that of the newer one.
                     for each in partitions_of(child.row, child.streams):
                         partitions[each.stream, each.partition] = each
-                    # At 0 from the start: a rate needs that.
+                    # At 0 from the start, which a rate() needs.
                     _add(records, [(name, Records()) for name in child.streams])
                     _add(records, records_of(child.row, child.streams))
             return ChildrenSeen(
@@ -223,20 +224,20 @@ class Children:
                 dict(self._ended),
                 dict(self._starts),
                 dict(self._ends),
-                partitions,
+                list(partitions.values()),
                 records,
             )
 
     def ended(self) -> list[Exit]:
-        """Those that have ended since the last call, buried."""
-        gone, self._gone = self._gone, []
-        for number in gone:
-            self._on_end(number)
+        """Reap the children that have ended since the last call, and report them."""
+        to_reap, self._to_reap = self._to_reap, []
+        for id_ in to_reap:
+            self._reap(id_)
         exits, self._exits = self._exits, []
         return exits
 
     def kill_all(self) -> None:
-        """End all of them, and wait until they are gone."""
+        """End all children at once, and wait until they have ended."""
         for child in self:
             child.process.kill()
         for child in self:
@@ -244,10 +245,10 @@ class Children:
             child.close()
         self._running.clear()
 
-    def reap_strangers(self, known: Sequence[int]) -> None:
-        """As PID 1 of a container we inherit orphans; whoever is not ours is only buried.
+    def reap_orphans(self, known: Sequence[int]) -> None:
+        """As PID 1 of a container, reap the orphans that this process inherits.
 
-        known: the processes of others here, who bury them themselves.
+        known: processes of this one that other code here reaps.
         """
         if os.getpid() != 1:
             return
@@ -261,25 +262,25 @@ class Children:
                 return
             os.waitpid(found.si_pid, 0)
 
-    def _on_exit(self, number: int) -> None:
-        # The loop that calls this only reports what fails in it: all else is done in a step.
-        asyncio.get_running_loop().remove_reader(self._running[number].pidfd)
-        self._gone.append(number)
+    def _on_exit(self, id_: int) -> None:
+        # An exception in here would only be logged by the loop: a step does everything else.
+        asyncio.get_running_loop().remove_reader(self._running[id_].pidfd)
+        self._to_reap.append(id_)
         self._wake()
 
-    def _on_end(self, number: int) -> None:
-        child = self._running[number]
+    def _reap(self, id_: int) -> None:
+        child = self._running[id_]
         status = child.process.wait()
-        if told := stacks.read(child.stacks):
+        if traceback := stacks.read(child.stacks):
             _log.error(
                 "where the child stood when it hung or crashed",
                 child=child.spec.name,
                 pid=child.process.pid,
-                at=stacks.where(told),
-                traceback=told,
+                at=stacks.where(traceback),
+                traceback=traceback,
             )
         child.close()
-        self._bury(number, child, status)
+        self._keep_counts(id_, child, status)
         level = _log.info if child.leaving and status == 0 else _log.error
         level(
             "child ended",
@@ -287,15 +288,14 @@ class Children:
             pid=child.process.pid,
             status=describe(status, ours=child.end is not None),
         )
-        self._exits.append(Exit(number, status))
+        self._exits.append(Exit(id_, status))
 
-    def _bury(self, number: int, child: RunningChild, status: int) -> None:
-        """Keep what it has counted; its connections are gone, and count no longer."""
+    def _keep_counts(self, id_: int, child: RunningChild, status: int) -> None:
         name = child.spec.name
         why: Ending | None = child.end or ("told" if child.leaving and status == 0 else None)
         why = why or ("killed" if status < 0 else "failed")
         with self._moving:
-            del self._running[number]
+            del self._running[id_]
             known = self._ended.get(name, Ended(0.0, [0] * COLUMNS))
             columns = list(map(int.__add__, known.columns, child.row.columns()))
             self._ended[name] = Ended(known.cpu_seconds + child.cpu_seconds, columns)

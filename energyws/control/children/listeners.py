@@ -1,10 +1,10 @@
-"""The listening sockets: one per worker slot, held by the supervisor, and who of them is chosen.
+"""The listening sockets, one per worker slot, and how new connections are steered between them.
 
-SO_REUSEPORT lets them share a port (socket(7)). Which of them a new connection goes to is decided
-by a classic BPF program of ours (SO_ATTACH_REUSEPORT_CBPF, for which no privilege is needed), at
-random among the slots that take connections: so a slot gets none before its worker is ready and
-none once it is to go, and its queue can be emptied before its socket is closed. Closing a socket
-resets whatever waits in its queue.
+The supervisor holds them; SO_REUSEPORT lets them share a port (socket(7)). A classic BPF program
+(SO_ATTACH_REUSEPORT_CBPF, which needs no privilege) picks the socket of a new connection at random
+among the slots that take connections. So a slot gets none before its worker is ready and none when
+it retires, and its queue can be emptied before its socket is closed: closing a socket resets the
+connections in its queue.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ _MODULO: Final = 0x94
 _JUMP_EQUAL: Final = 0x15
 _RETURN: Final = 0x06
 _RANDOM: Final = 0xFFFFF000 + 56
-# No such index: the kernel chooses by the hash of the addresses, as without a program.
+# No index: the kernel chooses by the hash of the addresses, as without a program.
 _ANY: Final = 0xFFFFFFFF
 
 _log = Log("sockets")
 
 
 class Listeners:
-    """The sockets by slot. The first `count` are there at once; raises BootError."""
+    """The sockets by slot; makes the first `count`. Raises BootError if it cannot listen."""
 
     def __init__(self, settings: Server, count: int) -> None:
         self._backlog = settings.backlog
-        # Their order is that of the kernel's group, which a program's answer is an index into.
+        # In the order of the kernel's group: the program returns an index into that.
         self._sockets: list[socket.socket] = []
-        self._done: set[int] = set()
+        self._released: set[int] = set()
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(
                 settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
-            # Another service of the same user could join the port with SO_REUSEPORT unnoticed, and
-            # take a share of its connections; without it, the port must be free.
+            # With SO_REUSEPORT a second service of the same user could join the port unnoticed and
+            # take a share of the connections; without it, binding fails unless the port is free.
             with _socket(family, kind, protocol, reuse_port=False) as probe:
                 probe.bind(address)
                 self.port: Final[int] = probe.getsockname()[1]
@@ -66,18 +66,18 @@ class Listeners:
     def claim(self, slot: int) -> int:
         """The descriptor of a slot's socket, for a worker that will accept on it.
 
-        A socket that is made here gets connections only once `steer` names its slot.
+        A new socket gets no connections before `steer` names its slot.
         """
-        self._done.discard(slot)
+        self._released.discard(slot)
         while len(self._sockets) <= slot:
             self._add()
         return self._sockets[slot].fileno()
 
     def steer(self, slots: Sequence[int]) -> None:
-        """Let new connections go to these slots only."""
+        """Send new connections to these slots only."""
         program = steering(slots)
         code = ctypes.create_string_buffer(program, len(program))
-        # struct sock_fprog: the number of instructions and where they are.
+        # struct sock_fprog: the number of instructions and their address.
         fprog = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))
         try:
             self._sockets[0].setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, fprog)
@@ -85,21 +85,21 @@ class Listeners:
             _log.warning("connections cannot be steered", slots=len(slots), reason=error.strerror)
 
     def release(self, slot: int) -> None:
-        """A slot is not needed any more: its worker has emptied the queue and is gone."""
-        self._done.add(slot)
-        # Only from the end: the kernel would move the last one into a gap.
-        while (last := len(self._sockets) - 1) in self._done:
-            self._done.discard(last)
+        """Close a retired slot's socket, once all higher slots are released as well."""
+        self._released.add(slot)
+        # Only from the end: the kernel would move the last socket into a gap.
+        while (last := len(self._sockets) - 1) in self._released:
+            self._released.discard(last)
             self._sockets.pop().close()
 
     def listen(self, backlog: int) -> None:
-        """Let so many connections wait in each queue from now on."""
+        """Let `backlog` connections wait in each queue from now on."""
         self._backlog = backlog
         for each in self._sockets:
             each.listen(backlog)
 
     def close(self) -> None:
-        """Close them all."""
+        """Close all sockets."""
         for each in self._sockets:
             each.close()
 
@@ -115,7 +115,7 @@ class Listeners:
 
 
 def steering(slots: Sequence[int]) -> bytes:
-    """The program that returns one of `slots` at random (struct sock_filter, 8 bytes each)."""
+    """A BPF program that returns one of `slots` at random: struct sock_filter, 8 bytes each."""
     code = [(_LOAD_WORD, 0, 0, _RANDOM), (_MODULO, 0, 0, len(slots))]
     for number, slot in enumerate(slots):
         code += [(_JUMP_EQUAL, 0, 1, number), (_RETURN, 0, 0, slot)]

@@ -1,4 +1,4 @@
-"""The directory of one run: made when the service starts, gone when it ends, however it ends."""
+"""The directory of one run of the service; the next run removes it if this one cannot."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from energyws.errors import BootError
 
 _PREFIX: Final = "energyws-"
 _LOCK: Final = ".lock"
-# Of a socket's path (unix(7): sun_path, without the null byte), and of what the bus puts below the
-# directory: /consumer- and a process id, or /current; then /frames (workers/rendezvous.py).
+# The longest path of a Unix socket (unix(7): sun_path, without the null byte), and the part of it
+# that the bus puts below the directory: /consumer-PID or /current, then /frames
+# (workers/bus/rendezvous.py).
 MAX_PATH_BYTES: Final = 107
 BELOW_BYTES: Final = len("/consumer-4194304/frames")
 # mkstemp's random part has eight characters.
 _OWN_BYTES: Final = len(f"/{_PREFIX}12345678")
-# Where the usual places are too long, or cannot be written: all that a Linux has.
+# Used if the usual directories have long paths or are not writable; every Linux has some of these.
 _OTHERS: Final = ("/run", "/tmp", "/dev/shm", "/var/tmp")  # noqa: S108 - a new name, mode 0700
 
 
 class RunDirectory:
-    """Of mode 0700 and its own: binding an ipc path that is in use steals it.
+    """A new directory of mode 0700, since binding an ipc path that is in use steals it.
 
-    A lock beside it says that its supervisor lives; what a killed one has left is removed by
-    whoever comes next. The lock is not in the directory, which may be removed and made again.
-    Raises BootError if there is no place for it.
+    A lock file beside it shows that its supervisor is alive; the next supervisor removes what a
+    killed one has left. The lock is not in the directory, which may be removed and made again.
+    Raises BootError if no directory is suitable.
     """
 
     def __init__(self, base: Path | None = None) -> None:
@@ -40,7 +41,7 @@ class RunDirectory:
             descriptor, name = tempfile.mkstemp(prefix=_PREFIX, suffix=_LOCK, dir=base)
         except OSError as error:
             raise BootError(f"cannot write in {base}: {error.strerror}") from None
-        # Whoever sweeps in this very moment may win; then nothing is lost but the lock.
+        # Another supervisor may sweep the file away at this moment; then only the lock is lost.
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         self._descriptor = descriptor
         self._lock = Path(name)
@@ -48,18 +49,18 @@ class RunDirectory:
         self.path.mkdir(mode=0o700)
 
     def close(self) -> None:
-        """Remove it."""
+        """Remove the directory and its lock."""
         shutil.rmtree(self.path, ignore_errors=True)
         self._lock.unlink(missing_ok=True)
         os.close(self._descriptor)
 
 
 def _base() -> Path:
-    """The first place that can be written and leaves room for the paths of the bus's sockets."""
-    for place in _places():
-        length = len(os.fsencode(place)) + _OWN_BYTES + BELOW_BYTES
-        if length <= MAX_PATH_BYTES and os.access(place, os.W_OK | os.X_OK):
-            return Path(place)
+    """The first directory that is writable and short enough for the paths of the bus's sockets."""
+    for path in _candidates():
+        length = len(os.fsencode(path)) + _OWN_BYTES + BELOW_BYTES
+        if length <= MAX_PATH_BYTES and os.access(path, os.W_OK | os.X_OK):
+            return Path(path)
     most = MAX_PATH_BYTES - _OWN_BYTES - BELOW_BYTES
     raise BootError(
         "no directory for the sockets of the bus: set XDG_RUNTIME_DIR to one that can be written "
@@ -67,10 +68,10 @@ def _base() -> Path:
     )
 
 
-def _places() -> Iterator[str]:
-    # The temporary directory may be cleaned under us; the runtime directory is not.
+def _candidates() -> Iterator[str]:
+    # First the runtime directory: a temporary directory may be cleaned while we run.
     yield os.path.abspath(os.environ.get("XDG_RUNTIME_DIR") or "/run")
-    # FileNotFoundError: nothing can be written there.
+    # FileNotFoundError: no temporary directory is writable.
     with contextlib.suppress(FileNotFoundError):
         yield os.path.abspath(tempfile.gettempdir())
     yield from _OTHERS
@@ -81,7 +82,7 @@ def _sweep(base: Path) -> None:
         try:
             descriptor = os.open(lock, os.O_RDWR)
         except OSError:
-            # It has just gone, or is another user's.
+            # Another supervisor has just removed it, or it belongs to another user.
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

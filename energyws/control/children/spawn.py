@@ -1,4 +1,4 @@
-"""Starting a child by exec: what it needs goes along in descriptors, never in a fork of ours."""
+"""Starting a child by exec: it inherits descriptors, and no state of this process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from energyws.settings import Settings, dumps
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """One child to start; slot and listen_fd are a worker's. A successor takes over when ready."""
+    """One child to start; slot (its number) and listen_fd: a worker's only."""
 
     name: str
     row: int
@@ -32,28 +32,28 @@ Command = Callable[[ChildSpec], list[str]]
 
 
 def module_command(spec: ChildSpec) -> list[str]:
-    """The interpreter and the module that a child runs."""
+    """The command line of a child: the interpreter and its module."""
     module = "workers.consumer" if spec.slot is None else "workers.websocket"
     return [sys.executable, "-m", module]
 
 
-# Tries settings that no process has yet, see workers/preflight.py.
+# Checks new settings before any child gets them.
 PREFLIGHT_COMMAND: Final = (sys.executable, "-m", "workers.preflight")
 
 
 class Started(NamedTuple):
-    """A child that runs. orders: takes orders for it, one a datagram; stacks: see that module.
+    """control: the socket for control messages, one a datagram; stacks: see stacks.py.
 
-    The child ends when our end of `orders` is closed, by us or by the kernel.
+    The child ends when our end of `control` is closed, by us or by the kernel.
     """
 
     process: subprocess.Popen[bytes]
-    orders: socket.socket
+    control: socket.socket
     stacks: int
 
 
 class Spawner:
-    """Starts children of one supervisor; `settings` are what the next one gets."""
+    """Starts the children of one supervisor; each gets `settings` as they are at its start."""
 
     def __init__(
         self, settings: Settings, board_fd: int, bus_directory: Path, command: Command
@@ -66,21 +66,21 @@ class Spawner:
     def start(self, spec: ChildSpec) -> Started:
         """Start a child; it is running, not ready, when this returns. Raises OSError."""
         with ExitStack() as ours, ExitStack() as its:
-            orders, held = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            ours.callback(orders.close)
-            its.callback(held.close)
-            orders.setblocking(False)
+            control, other_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours.callback(control.close)
+            its.callback(other_end.close)
+            control.setblocking(False)
             stacks_fd = stacks.memory()
             ours.callback(os.close, stacks_fd)
             settings_fd = sealed_file(dumps(self.settings))
             its.callback(os.close, settings_fd)
-            descriptors = [self._board_fd, settings_fd, held.fileno(), stacks_fd]
+            descriptors = [self._board_fd, settings_fd, other_end.fileno(), stacks_fd]
             arguments = [
                 f"--name={spec.name}",
                 f"--row={spec.row}",
                 f"--board-fd={self._board_fd}",
                 f"--settings-fd={settings_fd}",
-                f"--orders-fd={held.fileno()}",
+                f"--control-fd={other_end.fileno()}",
                 f"--stacks-fd={stacks_fd}",
                 f"--bus={self._bus_directory}",
                 f"--parent={os.getpid()}",
@@ -96,11 +96,11 @@ class Spawner:
                 pass_fds=descriptors,
             )
             ours.pop_all()
-        return Started(process, orders, stacks_fd)
+        return Started(process, control, stacks_fd)
 
 
 def sealed_file(data: bytes) -> int:
-    """Memory that holds secrets: in no directory, and nobody can change it (memfd_create(2))."""
+    """A descriptor of read-only memory that is in no directory, for secrets (memfd_create(2))."""
     descriptor = os.memfd_create("energyws-settings", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.write(descriptor, data)
     seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE

@@ -1,8 +1,8 @@
-"""Where the threads of a child stood when it hung or crashed, as faulthandler has written it.
+"""The stacks of a child that hung or crashed, as faulthandler has written them.
 
-A child writes it into memory that its supervisor holds, too, and not to standard error: what two
-processes write there at once could not be told apart, and is none of the forms of the log. Stacks
-hold files, lines and functions, and no values.
+The child writes them into memory that it shares with its supervisor. On standard error the output
+of two processes would mix, and it is not in the log's format. Stacks have files, lines and
+functions, but no values.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from typing import Final
 
 MAX_BYTES: Final = 64 * 1024
-# The frames of the thread that took the signal; the first one is where it stood.
+# The thread that took the signal; its first frame is where it was.
 _WHERE: Final = re.compile(r'^Current thread .*\n +File "(.+)", line (\d+) in (.+)$', re.MULTILINE)
 
 
@@ -22,12 +22,12 @@ def memory() -> int:
 
 
 def read(descriptor: int) -> str:
-    """What the child has written, MAX_BYTES at most; empty for one that ended in any other way."""
-    # pread: the child shares our place in the file, and it stands at the end.
+    """What the child has written, at most MAX_BYTES; empty if it neither hung nor crashed."""
+    # pread: child and supervisor share the file's position, which is at the end now.
     return os.pread(descriptor, MAX_BYTES, 0).decode(errors="replace").strip()
 
 
 def where(stacks: str) -> str | None:
-    """The place in the code where the thread stood that took the signal, as file:line function."""
+    """Where the thread that took the signal was in the code, as "file:line function"."""
     found = _WHERE.search(stacks)
     return None if found is None else f"{found[1]}:{found[2]} {found[3]}"

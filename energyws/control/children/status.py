@@ -1,6 +1,6 @@
-"""What the service shows of itself at one moment: for metrics, for scripts and for `energyws top`.
+"""The state of the service at one moment, for metrics, scripts and `energyws top`.
 
-Children are not asked: all of it is read from the board and from /proc.
+All of it is read from the board and from /proc; no child has to answer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from energyws.process.board import MAX_PARTITIONS, Field, PartitionField, Row, S
 from energyws.process.stalls import WHOLE, Stall
 from energyws.settings import Issuer
 
-# Why a child ended: as it was told, by itself, by a signal, or killed since it hung or was overdue.
+# Why a child ended: we asked it to; it failed; another process killed it; we killed it because it
+# hung, or because it missed a deadline.
 Ending = Literal["told", "failed", "killed", "hung", "overdue"]
 
 _HISTOGRAMS = {"fanout": counters.FANOUT, "age": counters.AGE, "loop_delay": counters.LOOP_DELAY}
@@ -24,7 +25,7 @@ _HISTOGRAMS = {"fanout": counters.FANOUT, "age": counters.AGE, "loop_delay": cou
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the kernel says of a process."""
+    """What a process uses, from /proc."""
 
     cpu_seconds: float
     resident_bytes: int
@@ -34,7 +35,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class ProcessStatus:
-    """A running child; `columns` is a copy of its row on the board."""
+    """A running child; columns: a copy of its row of the board."""
 
     name: str
     slot: int | None
@@ -46,13 +47,13 @@ class ProcessStatus:
 
     @property
     def state(self) -> str:
-        """Where it is in its life."""
+        """The name of its State, in lower case."""
         return State(self.columns[Field.STATE]).name.lower()
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What the processes of one name that have ended had counted."""
+    """The sums over all processes of one name that have ended."""
 
     cpu_seconds: float
     columns: Sequence[int]
@@ -60,7 +61,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """What became of a stream's records; bad: skipped; lost: retention took them first."""
+    """Records of a stream that no client got: bad ones, and those that retention deleted first."""
 
     bad: int = 0
     lost: int = 0
@@ -71,9 +72,9 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class PartitionStatus:
-    """How far one partition is. next_offset: the next record's; end_offset: the log's end.
+    """How far one partition is read. next_offset: the next record's; end_offset: the log's end.
 
-    record_ms: the timestamp of the newest record handed on, in Unix milliseconds; 0: there is none.
+    record_ms: the timestamp of the newest record published, in Unix milliseconds; 0: none yet.
     """
 
     stream: str
@@ -84,18 +85,18 @@ class PartitionStatus:
 
     @property
     def lag_records(self) -> int:
-        """How many records wait to be read."""
+        """How many records of the log are not read yet."""
         return max(0, self.end_offset - self.next_offset)
 
     @property
     def newest_record(self) -> float | None:
-        """The timestamp of the newest record handed on, in Unix seconds; None: there is none."""
+        """The timestamp of the newest record published, in Unix seconds; None: none yet."""
         return self.record_ms / 1000 if self.record_ms else None
 
     def lag_seconds(self, wall: float) -> float | None:
-        """How old the newest record handed on is while others wait, else 0; None: unknown.
+        """The age of the newest record published, or 0 if no record waits; None: unknown.
 
-        What waits is younger than that: it is an upper bound.
+        An upper bound: the records that wait are younger.
         """
         if not self.lag_records:
             return 0.0
@@ -104,11 +105,11 @@ class PartitionStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The service at `wall`, in Unix seconds. `events` are the supervisor's newest log lines.
+    """The service at `wall`, in Unix seconds. events: the supervisor's newest log lines.
 
-    ended, starts: by the name of the child; exits: by its name and the reason. issuers: by the
-    issuer's name, when its keys were last fetched, in Unix seconds; 0: never. records: by stream,
-    of all consumers that have been.
+    ended, starts: by the child's name; exits: by its name and the reason. issuers: by the issuer's
+    name, when its keys were last fetched, in Unix seconds; 0: never. records: by stream, counted by
+    all consumers since the start.
     """
 
     wall: float
@@ -129,7 +130,7 @@ class Status:
     records: Mapping[str, Records] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """For scripts; what is documented of it stays."""
+        """For scripts; docs/operations.md documents the fields."""
         return {
             "time": self.wall,
             "version": self.version,
@@ -159,60 +160,60 @@ class Status:
 
 
 def usage_of(process: psutil.Process) -> Usage:
-    """Asks the kernel; raises psutil.Error for a process that has ended."""
-    # Without oneshot(): the fleet's policy looks at the same object from another thread.
+    """What a process uses; raises psutil.Error if it has ended."""
+    # Without oneshot(): the supervisor's loop uses the same object from another thread.
     times = process.cpu_times()
     max_files, _ = process.rlimit(psutil.RLIMIT_NOFILE)
     return Usage(times.user + times.system, process.memory_info().rss, process.num_fds(), max_files)
 
 
 def partitions_of(row: Row, streams: Sequence[str]) -> Iterable[PartitionStatus]:
-    """What a consumer's row says; `streams` in the order of their names."""
+    """The partitions that a consumer's row lists; streams: sorted by name."""
     for entry in range(min(row[Field.PARTITIONS], MAX_PARTITIONS)):
-        if row.place(entry, PartitionField.PARTITION) == WHOLE:
+        if row.partition(entry, PartitionField.PARTITION) == WHOLE:
             continue
         yield PartitionStatus(
-            streams[row.place(entry, PartitionField.STREAM)],
-            row.place(entry, PartitionField.PARTITION),
-            row.place(entry, PartitionField.NEXT),
-            row.place(entry, PartitionField.END),
-            row.place(entry, PartitionField.RECORD_MS),
+            streams[row.partition(entry, PartitionField.STREAM)],
+            row.partition(entry, PartitionField.PARTITION),
+            row.partition(entry, PartitionField.NEXT),
+            row.partition(entry, PartitionField.END),
+            row.partition(entry, PartitionField.RECORD_MS),
         )
 
 
 def records_of(row: Row, streams: Sequence[str]) -> Iterable[tuple[str, Records]]:
-    """What a consumer's row has counted, by stream; several for one are to be added."""
+    """The records that a consumer's row has counted, by stream; the caller adds them up."""
     for entry in range(min(row[Field.PARTITIONS], MAX_PARTITIONS)):
         counted = Records(
-            row.place(entry, PartitionField.BAD), row.place(entry, PartitionField.LOST)
+            row.partition(entry, PartitionField.BAD), row.partition(entry, PartitionField.LOST)
         )
-        yield streams[row.place(entry, PartitionField.STREAM)], counted
+        yield streams[row.partition(entry, PartitionField.STREAM)], counted
 
 
-def waits_of(row: Row, streams: Sequence[str]) -> list[tuple[str, int, Stall]]:
-    """What a consumer's row says is waited for: (stream, partition or WHOLE, wait)."""
+def stalls_of(row: Row, streams: Sequence[str]) -> list[tuple[str, int, Stall]]:
+    """What a consumer's row says is not readable: (stream, partition or WHOLE, why)."""
     return [
         (
-            streams[row.place(entry, PartitionField.STREAM)],
-            row.place(entry, PartitionField.PARTITION),
-            Stall(row.place(entry, PartitionField.WAIT)),
+            streams[row.partition(entry, PartitionField.STREAM)],
+            row.partition(entry, PartitionField.PARTITION),
+            Stall(row.partition(entry, PartitionField.STALL)),
         )
         for entry in range(min(row[Field.PARTITIONS], MAX_PARTITIONS))
-        if row.place(entry, PartitionField.WAIT)
+        if row.partition(entry, PartitionField.STALL)
     ]
 
 
 def keys_fetched(issuers: Iterable[Issuer], workers: Iterable[Row]) -> dict[str, float]:
-    """By the issuer's name, when the worker whose keys are oldest fetched them, in Unix seconds.
+    """By the issuer's name, when the worker with the oldest keys fetched them, in Unix seconds.
 
     0: some worker has none yet, or there is no worker.
     """
-    told = [row.issuers() for row in workers]
+    fetched = [row.issuers() for row in workers]
     oldest: dict[str, float] = {}
     for each in issuers:
         number = issuer_id(each.issuer)
-        at = min((known[number] for known in told if number in known), default=0) / 1000
-        # Names need not be different.
+        at = min((known[number] for known in fetched if number in known), default=0) / 1000
+        # Two issuers may have the same name.
         oldest[each.name] = min(at, oldest.get(each.name, at))
     return oldest
 

@@ -1,6 +1,6 @@
 """`$(VAR)` inside a text becomes the value of an environment variable; `$$(` stays `$(`.
 
-What is put in is data: it is neither scanned again nor read as YAML.
+A variable's value is data: it is neither scanned again nor read as YAML.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _TOKEN: Final = re.compile(r"\$\$\(|\$\((?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)\))?"
 
 
 def interpolate(text: str, env: Mapping[str, str]) -> tuple[str, list[str]]:
-    """The text with its variables filled in, and what is wrong with those that are not."""
+    """The text with the values of its variables, and the faults of those that have none."""
     faults: list[str] = []
 
     def fill(match: re.Match[str]) -> str:
@@ -21,13 +21,13 @@ def interpolate(text: str, env: Mapping[str, str]) -> tuple[str, list[str]]:
         if match[0] == "$$(":
             return "$("
         if name is None:
-            faults.append("$( begins a variable: write $(NAME), or $$( for these two characters")
+            faults.append("$( begins a variable: write $(NAME), or $$( for a literal $(")
             return match[0]
         if not env.get(name):
             state = "empty" if name in env else "not set"
             faults.append(
                 f"the environment variable {name} is {state}: "
-                f"give it a value, as in `export {name}=…`, or write $$({name}) for this very text"
+                f"give it a value, as in `export {name}=…`, or write $$({name}) for the text itself"
             )
         return env.get(name, "")
 

@@ -1,8 +1,8 @@
-"""The configuration: file, environment and flags in, validated `Settings` or every problem out.
+"""File, environment and flags to validated `Settings`, or to every problem that they have.
 
-Flags win over `ENERGYWS_…` variables, these over the file, the file over the defaults. Values of
-the file may hold `$(VAR)`; what is overridden is not looked at, so its variables need not be set.
-Only the supervisor runs this; it is also the only place that imports pydantic.
+Flags win over `ENERGYWS_…` variables, variables over the file, the file over the defaults. Values
+in the file may hold `$(VAR)`; the variables of an overridden value need not be set. Only the
+supervisor and the command line run this; nothing else imports pydantic.
 """
 
 from __future__ import annotations
@@ -16,45 +16,32 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from energyws.control.config import schema, yaml_tree
+from energyws.control.config.files import with_secret_files, without_secret_files
 from energyws.control.config.interpolate import escape, interpolate
 from energyws.control.config.origins import ANY, normalised
 from energyws.control.config.overrides import PREFIX, apply_environment, apply_flags, unknown_key
 from energyws.control.config.problems import (
     REDACTED,
     KeyPath,
-    Location,
     Problems,
     is_secret,
     without_user_info,
 )
-from energyws.control.config.rules import check_files, cross_check, warnings
-from energyws.control.config.secret_files import secret_files, with_secret_file, without_secret_file
+from energyws.control.config.rules import cross_check
 from energyws.errors import ConfigError
 from energyws.settings import Admin, Issuer, Settings, Stream
-
-__all__ = [
-    "check_files",
-    "describe",
-    "example",
-    "load",
-    "load_admin",
-    "parse",
-    "secret_files",
-    "warnings",
-    "with_secret_file",
-]
 
 _ADAPTER: Final = TypeAdapter(Settings)
 _UNKNOWN_KEY: Final = "unexpected_keyword_argument"
 
 
 def load(path: Path, *, env: Mapping[str, str], overrides: Sequence[str] = ()) -> Settings:
-    """The settings of the file at `path`; see `parse`. Raises ConfigError, for the file too."""
-    return with_secret_file(parse(_text(path), str(path), env, overrides))
+    """The settings of the file at `path`, secrets from their files included; see `parse`."""
+    return with_secret_files(parse(_text(path), str(path), env, overrides))
 
 
 def example() -> str:
-    """The example file: every key with its default and its meaning."""
+    """The example file: every key with its default and a comment."""
     # In a clone it is a link to config/config.example.yaml, in a wheel a copy.
     return Path(__file__).with_name("config.example.yaml").read_text(encoding="utf-8")
 
@@ -62,27 +49,28 @@ def example() -> str:
 def load_admin(
     path: Path | None, *, env: Mapping[str, str], overrides: Sequence[str] = (), token: bool
 ) -> Admin:
-    """The section `admin` of the file at `path` (None: there is no file), and of what wins over it.
+    """The section `admin`, from the file at `path` (None: no file) and what overrides it.
 
-    Whatever else is wrong with the configuration does not matter, so no secret need be set; nor
-    admin.token, unless `token` says that it is wanted: else it is None. Raises ConfigError.
+    Other sections may be wrong, and their secrets missing. token: whether admin.token is needed;
+    if not, it is None, and its variable need not be set. Raises ConfigError.
     """
-    name = str(path) if path is not None else "the configuration"
-    problems = Problems(name)
-    tree = _read(_text(path) if path is not None else "", name, problems, section="admin")
-    merged: dict[str, Any] = {k: v for k, v in (tree or {}).items() if k == "admin"}
-    ours = {k: v for k, v in env.items() if k.upper().startswith(f"{PREFIX}ADMIN")}
+    problems = Problems(str(path) if path is not None else "the configuration")
+    tree = _read(_text(path) if path is not None else "", problems)
+    merged = {}
+    if tree is not None:
+        problems.keep("admin")
+        merged = {key: value for key, value in tree.items() if key == "admin"}
+    ours = {key: value for key, value in env.items() if key.upper().startswith(f"{PREFIX}ADMIN")}
     apply_environment(merged, ours, problems)
     apply_flags(merged, overrides, problems)
     admin = merged.get("admin")
     if not token and isinstance(admin, dict):
-        admin = {key: value for key, value in admin.items() if key != "token"}
+        admin.pop("token", None)
     settings = None
     if tree is not None:
-        # Only there so that the whole has all that must be there.
-        brokers = {"brokers": "none"}
-        resolved = _resolve((), {"admin": admin}, env, problems)
-        settings = _validate({"kafka": brokers, **resolved}, problems)
+        # The brokers are required, but not used.
+        whole = {"kafka": {"brokers": "none"}, "admin": admin}
+        settings = _validate(_resolve((), whole, env, problems), problems)
     if settings is None or problems:
         raise ConfigError(problems.lines())
     return settings.admin
@@ -93,18 +81,17 @@ def parse(
 ) -> Settings:
     """The settings of a YAML text, of `env` and of `overrides` (`section.key=value`).
 
-    Raises ConfigError with every problem at once, each with its place: `source_name` and line,
-    variable or flag. No message ever holds the value of a secret or of a variable.
+    Raises ConfigError with every problem, each with its location: `source_name` and line, variable
+    or flag. No message holds the value of a secret or of a variable.
     """
     problems = Problems(source_name)
-    tree = _read(text, source_name, problems)
-    merged: dict[str, Any] = tree if tree is not None else {}
+    tree = _read(text, problems)
+    merged = tree or {}
     apply_environment(merged, env, problems)
     apply_flags(merged, overrides, problems)
     settings = None
     if tree is not None:
-        merged = _resolve((), merged, env, problems)
-        merged.setdefault("kafka", {})
+        merged = {"kafka": {}, **_resolve((), merged, env, problems)}
         settings = _validate(merged, problems)
         cross_check(merged, problems)
     if settings is None or problems:
@@ -112,14 +99,18 @@ def parse(
     return _normalise(settings)
 
 
+def describe(settings: Settings) -> str:
+    """The settings as YAML that `parse` reads, with `***` in place of every secret."""
+    return yaml_tree.write(_presentable((), asdict(without_secret_files(settings))))
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        there = path.parent.is_dir()
-        make = "" if there else f"mkdir -p {shlex.quote(str(path.parent))} && "
+        parent = "" if path.parent.is_dir() else f"mkdir -p {shlex.quote(str(path.parent))} && "
         problem = (
-            f"no such file: make one with `{make}energyws example-config > "
+            f"no such file: make one with `{parent}energyws example-config > "
             f"{shlex.quote(str(path))}` and edit it, or set CONFIG_PATH to the one to use"
         )
     except UnicodeDecodeError as error:
@@ -129,43 +120,20 @@ def _text(path: Path) -> str:
     raise ConfigError([f"{path}: {problem}"])
 
 
-def describe(settings: Settings) -> str:
-    """The settings as YAML that `parse` takes, with `***` in place of every secret."""
-    return yaml_tree.write(_presentable((), asdict(without_secret_file(settings))))
-
-
-def _read(
-    text: str, source_name: str, problems: Problems, section: str | None = None
-) -> dict[str, Any] | None:
-    """The file's values; None if there is no telling what they are.
-
-    section: the only one whose faults matter, if not all do.
-    """
-    document = yaml_tree.read(text)
-
-    def place(line: int, written: str | None = None) -> Location:
-        return Location((0, line), f"{source_name}:{line}", written)
-
-    for path, mark in document.marks.items():
-        if path:
-            problems.put(path, place(mark.line, mark.written))
-    for fault in document.faults:
-        if section is not None and document.tree is not None and fault.path[:1] != (section,):
-            continue
-        if fault.path:
-            problems.add(fault.path, fault.text)
-        else:
-            problems.add_text(fault.text, place(fault.line))
-    if isinstance(document.tree, dict):
-        return document.tree
-    if document.tree is None:
-        return None if document.faults else {}
-    problems.add_text("sections such as `kafka:` and `server:` belong at the top level", place(1))
+def _read(text: str, problems: Problems) -> dict[str, Any] | None:
+    """The file's values; None if they cannot be known."""
+    tree = yaml_tree.read(text, problems)
+    if tree is None:
+        return None if problems else {}
+    if isinstance(tree, dict):
+        return tree
+    location = problems.line(1)
+    problems.add_text("sections such as `kafka:` and `server:` belong at the top level", location)
     return None
 
 
 def _resolve(path: KeyPath, value: Any, env: Mapping[str, str], problems: Problems) -> Any:
-    """The value with its variables filled in; a section or list left empty is one without keys."""
+    """The value with its variables filled in; an empty section or list becomes {} or []."""
     kind = schema.at(path)
     if value is None:
         return schema.empty(kind)
@@ -175,14 +143,14 @@ def _resolve(path: KeyPath, value: Any, env: Mapping[str, str], problems: Proble
         return [_resolve((*path, i), inner, env, problems) for i, inner in enumerate(value)]
     if isinstance(value, str):
         return _resolve_text(path, value, env, problems)
-    # pydantic would take true for 1.
+    # pydantic would accept true as 1.
     if isinstance(value, bool) and kind is not None and bool not in schema.alternatives(kind):
         _add_wrong(path, value, problems)
     return value
 
 
 def _resolve_text(path: KeyPath, text: str, env: Mapping[str, str], problems: Problems) -> str:
-    if problems.place(path).in_file:
+    if problems.location(path).in_file:
         text, faults = interpolate(text, env)
         for fault in faults:
             problems.add(path, fault)
@@ -197,17 +165,17 @@ def _validate(tree: dict[str, Any], problems: Problems) -> Settings | None:
     try:
         return _ADAPTER.validate_python(tree)
     except ValidationError as error:
-        # Neither its texts nor the error itself go any further: both hold the input.
+        # The error and its messages must not get any further: both hold the input.
         errors = error.errors(include_url=False, include_context=False, include_input=False)
-    # Unknown keys first: they may explain what is missing.
+    # Unknown keys first: one may be the reason that another is missing.
     for each in sorted(errors, key=lambda each: each["type"] != _UNKNOWN_KEY):
         loc = each["loc"]
         path = schema.longest_known(loc)
         if each["type"] == _UNKNOWN_KEY:
-            problems.add(loc, unknown_key(loc, problems.place(loc), problems))
+            problems.add(loc, unknown_key(loc, problems.location(loc), problems))
         elif each["type"] == "missing":
             if not problems.explain_absence(path):
-                problems.add(path, f"missing: give {schema.allowed(schema.at(path))}")
+                problems.add(path, f"missing: set it to {schema.allowed(schema.at(path))}")
         elif loc[-1] != "[key]" and not problems.wrong(path):
             value: Any = tree
             for part in path:
@@ -218,36 +186,33 @@ def _validate(tree: dict[str, Any], problems: Problems) -> Settings | None:
 
 def _add_wrong(path: KeyPath, value: Any, problems: Problems) -> None:
     kind = schema.at(path)
+    allowed = schema.allowed(kind)
+    if isinstance(value, bool | int | float) and allowed.endswith("string"):
+        allowed += ", in quotes"
     scalar = not (schema.is_mapping(kind) or schema.is_list(kind))
     found = problems.found(path, value, scalar=scalar)
-    advice = f"use {schema.allowed(kind)}"
-    if isinstance(value, bool | int | float) and advice.startswith("use a text"):
-        advice += ", in quotes"
-    problems.add(path, f"found {found}: {advice}")
+    problems.add(path, f"found {found}: use {allowed}" if found else f"must be {allowed}")
 
 
 def _normalise(settings: Settings) -> Settings:
-    """The shorthands written out: `streams` and `auth.issuers` then tell it all.
-
-    Origins are as browsers send them.
-    """
-    origins = tuple(map(normalised, settings.server.allowed_origins))
-    origins = () if ANY in origins else origins
-    settings = replace(settings, server=replace(settings.server, allowed_origins=origins))
-    kafka, auth = settings.kafka, settings.auth
-    if not auth.jwt_secret_previous:
-        auth = replace(auth, jwt_secret_previous=None)
-        settings = replace(settings, auth=auth)
+    """The settings with shorthands written out (`streams` and `auth.issuers` are then complete),
+    and origins as browsers send them."""
+    server, kafka, auth, streams = settings.server, settings.kafka, settings.auth, settings.streams
+    origins = tuple(map(normalised, server.allowed_origins))
     if kafka.topic is not None:
-        # A stream energy beside it has the same topic: cross_check saw to that.
-        streams = {"energy": Stream(topic=kafka.topic), **settings.streams}
-        settings = replace(settings, streams=streams)
-    if auth.jwks_url is None or auth.issuer is None:
-        return settings
-    if auth.issuer in [each.issuer for each in auth.issuers]:
-        return settings
-    short = Issuer(name="default", issuer=auth.issuer, jwks_url=auth.jwks_url)
-    return replace(settings, auth=replace(auth, issuers=(short, *auth.issuers)))
+        # cross_check made sure that a stream energy, if there is one, has the same topic.
+        streams = {"energy": Stream(topic=kafka.topic), **streams}
+    issuers = auth.issuers
+    if auth.jwks_url and auth.issuer and auth.issuer not in [each.issuer for each in issuers]:
+        default = Issuer(name="default", issuer=auth.issuer, jwks_url=auth.jwks_url)
+        issuers = (default, *issuers)
+    previous = auth.jwt_secret_previous or None
+    return replace(
+        settings,
+        streams=streams,
+        server=replace(server, allowed_origins=() if ANY in origins else origins),
+        auth=replace(auth, issuers=issuers, jwt_secret_previous=previous),
+    )
 
 
 def _presentable(path: KeyPath, value: Any) -> Any:

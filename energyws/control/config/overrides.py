@@ -1,8 +1,7 @@
-"""What the environment and the flags set, over the file: `ENERGYWS_SERVER__PORT=9000` and
-`--set server.port=9000`.
+"""Values of the environment and of flags: `ENERGYWS_SERVER__PORT=9000`, `--set server.port=9000`.
 
-The type of the key decides how the text is read: a list is read as YAML (`[a, b]`); for anything
-else the text is the value, so that the secret `12345` stays a text.
+A list is read as YAML (`[a, b]`). For any other key the text is the value, so that the secret
+`12345` stays a string.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ PREFIX: Final = "ENERGYWS_"
 _LEVEL: Final = "__"
 _ENVIRONMENT_RANK: Final = 1
 _FLAG_RANK: Final = 2
-# Kubernetes gives every pod such variables for each Service of its namespace, and a Service for
-# this program is likely to be called energyws, or energyws-admin.
+# Kubernetes sets such variables in every pod for each Service of its namespace, and a Service for
+# this program is probably called energyws, or energyws-admin.
 _SERVICE_LINK: Final = re.compile(
     r"ENERGYWS(_[A-Z0-9]+)*"
     r"_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9]+)*|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
@@ -28,109 +27,98 @@ _SERVICE_URL: Final = re.compile(r"(tcp|udp|sctp)://\S+:[0-9]+")
 
 
 def apply_environment(tree: dict[str, Any], env: Mapping[str, str], problems: Problems) -> None:
-    """Put every `ENERGYWS_…` variable into the tree; names count in any case."""
+    """Put every `ENERGYWS_…` variable into the tree; the case of names does not matter."""
     seen: dict[KeyPath, str] = {}
     for number, name in enumerate(sorted(env)):
         text = env[name]
         if not name.upper().startswith(PREFIX) or _is_service_link(name, text):
             continue
         path = _environment_path(name)
-        place = Location((_ENVIRONMENT_RANK, number), f"environment variable {name}", f'"{text}"')
+        where = f"environment variable {name}"
+        location = Location((_ENVIRONMENT_RANK, number), where, f'"{text}"')
         if path in seen:
-            problems.add_text(f"sets {dotted(path)}, as {seen[path]} does: keep one", place)
+            problems.add_text(f"sets {dotted(path)}, as {seen[path]} does: remove one", location)
             continue
         seen[path] = name
-        _apply(tree, path, text, place, problems)
+        _apply(tree, path, text, location, problems)
 
 
 def apply_flags(tree: dict[str, Any], flags: Sequence[str], problems: Problems) -> None:
-    """Put every `section.key=value` into the tree; the last one for a key counts."""
+    """Put every `section.key=value` into the tree; the last one of a key wins."""
     for number, flag in enumerate(flags):
         name, equals, text = flag.partition("=")
-        place = Location((_FLAG_RANK, number), "--set", f'"{text}"')
+        location = Location((_FLAG_RANK, number), "--set", f'"{text}"')
         if not equals:
-            # Not shown: without its key it could be anything, a secret too.
-            problems.add_text(
-                f"number {number + 1} has no =: write section.key=value, such as server.port=9000",
-                place,
-            )
+            # The text is not shown: it may be a secret.
+            text = f"number {number + 1} has no =: write section.key=value, as in server.port=9000"
+            problems.add_text(text, location)
             continue
-        _apply(tree, schema.locate(name.strip().split(".")), text, place, problems)
+        _apply(tree, schema.locate(name.strip().split(".")), text, location, problems)
 
 
-def unknown_key(path: KeyPath, place: Location, problems: Problems) -> str:
-    """What to say of a key that does not exist; takes note of those that may have been meant."""
+def unknown_key(path: KeyPath, location: Location, problems: Problems) -> str:
+    """The message about a key that does not exist; records the keys that may have been meant."""
     meant = schema.suggest(path)
     for each in meant:
         problems.add_meant(each)
     if meant:
-        return f"unknown key: did you mean {' or '.join(_name(each, place) for each in meant)}?"
+        return f"unknown key: did you mean {' or '.join(_name(each, location) for each in meant)}?"
     section = path[:-1]
-    names = ", ".join(schema.keys(schema.at(section)))
+    kind = schema.at(section)
+    names = ", ".join(schema.keys(kind)) or f"no keys: set it to {schema.allowed(kind)}"
     return f"unknown key: {dotted(section) or 'the top level'} has {names}"
 
 
 def _is_service_link(name: str, text: str) -> bool:
-    if _LEVEL in name:
-        return False
-    if name.endswith("_PORT") and _SERVICE_URL.fullmatch(text):
-        return True
-    return _SERVICE_LINK.fullmatch(name) is not None
+    is_url = name.endswith("_PORT") and _SERVICE_URL.fullmatch(text)
+    return _LEVEL not in name and bool(is_url or _SERVICE_LINK.fullmatch(name))
 
 
 def _environment_path(name: str) -> KeyPath:
     parts = name[len(PREFIX) :].lower().split(_LEVEL)
     path = schema.locate(parts)
     if path[:2] == ("kafka", "options"):
-        # Shells cannot export a name with dots, and no option of librdkafka that takes a text has
-        # an underscore.
+        # Shells cannot export a name with dots, and no option of librdkafka that is a string has an
+        # underscore.
         return path[:2] + tuple(str(part).replace("_", ".") for part in path[2:])
     return path
 
 
-def _environment_name(path: KeyPath) -> str:
-    return PREFIX + _LEVEL.join(str(part) for part in path).upper()
-
-
-def _name(path: KeyPath, place: Location) -> str:
-    return _environment_name(path) if place.rank[0] == _ENVIRONMENT_RANK else dotted(path)
+def _name(path: KeyPath, location: Location) -> str:
+    """The key as it is written at such a location."""
+    if location.rank[0] == _ENVIRONMENT_RANK:
+        return PREFIX + _LEVEL.join(map(str, path)).upper()
+    return dotted(path)
 
 
 def _apply(
-    tree: dict[str, Any], path: KeyPath, text: str, place: Location, problems: Problems
+    tree: dict[str, Any], path: KeyPath, value: Any, location: Location, problems: Problems
 ) -> None:
     kind = schema.at(path)
-    value: Any = text
     if kind is None:
-        problems.add_text(_no_such_key(path, place, problems), place)
+        unknown = path[: len(schema.longest_known(path)) + 1]
+        text = f"{dotted(unknown)}: {unknown_key(unknown, location, problems)}"
+        problems.add_text(text, location)
         return
     if schema.is_mapping(kind):
-        example = _name(schema.first_key(path), place)
-        problems.add_text(f"{dotted(path)}: a section: set its keys, such as {example}", place)
+        example = _name(schema.first_key(path), location)
+        text = f"{dotted(path)}: is a section: set its keys, such as {example}"
+        problems.add_text(text, location)
         return
     if schema.is_list(kind):
-        document = yaml_tree.read(text)
-        if document.faults:
-            problems.put(path, place)
+        faults = Problems("")
+        value = yaml_tree.read(value, faults)
+        if faults:
+            problems.put(path, location)
             problems.add(path, f"cannot be read: use {schema.allowed(kind)}, as in [a, b]")
             return
-        value = document.tree
     section: Any = tree
     for part in path[:-1]:
         if section.get(part) is None:
             section[part] = {}
         section = section[part]
         if not isinstance(section, dict):
-            # The file has a value in the section's place, which is a problem of its own.
+            # The file has a single value instead of a section, which is a problem of its own.
             return
     section[path[-1]] = value
-    problems.put(path, place)
-
-
-def _no_such_key(path: KeyPath, place: Location, problems: Problems) -> str:
-    known = schema.longest_known(path)
-    kind = schema.at(known)
-    if not schema.is_mapping(kind):
-        return f"{dotted(path)}: {dotted(known)} is set as a whole: use {schema.allowed(kind)}"
-    unknown = path[: len(known) + 1]
-    return f"{dotted(unknown)}: {unknown_key(unknown, place, problems)}"
+    problems.put(path, location)

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration: collected key by key, told with the place it was written."""
+"""The problems of a configuration, each with the location where its value was written."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REDACTED: Final = "***"
 
 
 def dotted(path: KeyPath) -> str:
-    """A path as operators read it: `auth.issuers[0].issuer`."""
+    """The path as operators write it: `auth.issuers[0].issuer`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)[1:]
 
 
@@ -44,7 +44,7 @@ def shown(text: str) -> str:
 class Location:
     """Where a value was written.
 
-    rank: sorts places (file by line, then environment, then flags).
+    rank: the order of locations (file by line, then environment, then flags).
     written: a scalar as it was typed, before any substitution; None for a mapping or a list.
     """
 
@@ -54,62 +54,72 @@ class Location:
 
     @property
     def in_file(self) -> bool:
-        """Whether `$(VAR)` means something here."""
+        """Whether `$(VAR)` is substituted here."""
         return self.rank[0] == 0
 
 
 class Problems:
-    """Every problem found so far, and where each value was written.
-
-    places: what is missing has the place of the section that it is missing from.
-    """
+    """Every problem found so far, and the location of each value."""
 
     def __init__(self, source: str) -> None:
-        self.places: dict[KeyPath, Location] = {(): Location((0, 0), source)}
-        self._entries: list[tuple[Location, str]] = []
+        self._source = source
+        self._locations: dict[KeyPath, Location] = {(): Location((0, 0), source)}
+        # With the path of the value that is wrong, if there is one.
+        self._entries: list[tuple[Location, str, KeyPath]] = []
         self._wrong: set[KeyPath] = set()
         self._meant: set[KeyPath] = set()
 
     def __bool__(self) -> bool:
         return bool(self._entries)
 
-    def place(self, path: KeyPath) -> Location:
-        """Where the value was written, or the nearest thing around it."""
-        return next(place for each in _upwards(path) if (place := self.places.get(each)))
+    def line(self, number: int, written: str | None = None) -> Location:
+        """A location in the file."""
+        return Location((0, number), f"{self._source}:{number}", written)
 
-    def put(self, path: KeyPath, place: Location) -> None:
-        """Take note that the value at `path`, and all inside it, now comes from `place`."""
-        for each in [p for p in self.places if p[: len(path)] == path]:
-            del self.places[each]
-        self.places[path] = place
+    def location(self, path: KeyPath) -> Location:
+        """The location of the value, or of the smallest section that should have it."""
+        return next(found for each in _upwards(path) if (found := self._locations.get(each)))
+
+    def has(self, path: KeyPath) -> bool:
+        """Whether the value at `path` was written anywhere."""
+        return path in self._locations
+
+    def put(self, path: KeyPath, location: Location) -> None:
+        """Record that the value at `path`, and all inside it, now comes from `location`."""
+        for each in [known for known in self._locations if known[: len(path)] == path]:
+            del self._locations[each]
+        self._locations[path] = location
 
     def add(self, path: KeyPath, text: str) -> None:
-        """The value at `path` is wrong, or missing."""
-        self.add_text(f"{dotted(path)}: {text}", self.place(path))
+        """Add a problem: the value at `path` is wrong or missing."""
+        self.add_text(f"{dotted(path)}: {text}" if path else text, self.location(path), path)
         self._wrong.add(path)
 
-    def add_text(self, text: str, place: Location) -> None:
-        """Something is wrong that leaves no value wrong or missing."""
-        if (place, text) not in self._entries:
-            self._entries.append((place, text))
+    def add_text(self, text: str, location: Location, path: KeyPath = ()) -> None:
+        """Add a problem that leaves no value wrong or missing."""
+        if (location, text, path) not in self._entries:
+            self._entries.append((location, text, path))
+
+    def keep(self, section: str) -> None:
+        """Forget the problems outside a section."""
+        self._entries = [entry for entry in self._entries if entry[2][:1] == (section,)]
 
     def add_meant(self, path: KeyPath) -> None:
-        """An unknown key was taken for this one."""
+        """Record that an unknown key was probably meant to be this one."""
         self._meant.add(path)
 
     def wrong(self, path: KeyPath) -> bool:
-        """Whether the value at `path`, or one that it is part of, is known to be wrong."""
+        """Whether the value at `path`, or a section around it, is known to be wrong."""
         return any(each in self._wrong for each in _upwards(path))
 
     def explain_absence(self, path: KeyPath) -> bool:
-        """Whether a problem found already is why there is no value at `path`."""
+        """Whether a problem found already is the reason that `path` has no value."""
         return self.wrong(path) or any(each in self._meant for each in _upwards(path))
 
     def found(self, path: KeyPath, value: Any, *, scalar: bool = True) -> str:
-        """What stands at `path`, as far as it may be shown.
+        """The value at `path` as it was typed, if it may be shown; empty if there is none.
 
-        scalar: whether a single value belongs there; where none does, its text stays untold,
-        since it could be a secret that lost its key.
+        scalar: whether a single value belongs there. If not, it may be a secret that lost its key.
         """
         if isinstance(value, dict):
             return "a mapping"
@@ -119,14 +129,13 @@ class Problems:
             return REDACTED
         if not scalar:
             return "a single value"
-        place = self.places.get(path)
-        written = place.written if place else str(value)
-        return shown(written) if written else "nothing"
+        location = self._locations.get(path)
+        return shown((location.written if location else str(value)) or "")
 
     def lines(self) -> list[str]:
-        """One line for each problem: the file's from top to bottom, then environment and flags."""
+        """A line per problem: the file's from top to bottom, then environment, then flags."""
         entries = sorted(self._entries, key=lambda entry: entry[0].rank)
-        return [f"{place.where}: {text}" for place, text in entries]
+        return [f"{location.where}: {text}" for location, text, _ in entries]
 
 
 def _upwards(path: KeyPath) -> Iterator[KeyPath]:

@@ -1,24 +1,20 @@
-"""What no single key can tell: keys that need, exclude or doubt one another.
+"""Rules that a type cannot express: keys that need or exclude others, and values to warn of.
 
-`cross_check` works on the raw tree, so that it speaks up even while other keys are wrong;
-`warnings` and `check_files` on settings that are otherwise sound.
+`cross_check` works on the raw tree, so that it finds problems even while other keys are wrong;
+`warnings` works on valid settings.
 """
 
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Iterator
-from ipaddress import ip_address
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from energyws.control.config.encoding import pem_fault
+from energyws.control.config.files import secrets
 from energyws.control.config.origins import NULL, NoOrigin, normalised
 from energyws.control.config.problems import REDACTED, KeyPath, Problems, dotted, is_secret, shown
-from energyws.control.config.secret_files import secrets
-from energyws.errors import ConfigError
+from energyws.control.loopback import is_loopback
 from energyws.settings import Admin, Server, Settings
 
 _STREAM: Final = re.compile(r"[a-z0-9_.-]{1,64}")
@@ -36,7 +32,7 @@ _OWNED_OPTIONS: Final = {
 
 
 def cross_check(tree: dict[str, Any], problems: Problems) -> None:
-    """Add what is wrong between keys; keeps quiet where a problem found already explains it."""
+    """Add the problems between keys, unless one found already explains them."""
     _check_issuers(_section(tree, "auth"), problems)
     _check_auth(_section(tree, "auth"), problems)
     _check_streams(_section(tree, "kafka"), _section(tree, "streams"), problems)
@@ -46,36 +42,8 @@ def cross_check(tree: dict[str, Any], problems: Problems) -> None:
 
 
 def warnings(settings: Settings) -> list[str]:
-    """What runs, but should be looked at: one line each."""
+    """A line for each setting that is valid but probably not intended."""
     return list(_warnings(settings))
-
-
-def check_files(settings: Settings) -> None:
-    """Raise ConfigError unless the files that the settings name can be used."""
-    tls = settings.server.tls
-    if tls is None:
-        return
-    problems = []
-    for key, name in (("cert", tls.cert), ("key", tls.key)):
-        try:
-            fault = pem_fault(Path(name).read_bytes())
-        except OSError as error:
-            problems.append(f"server.tls.{key}: cannot read {shown(name)}: {error.strerror}")
-        else:
-            if fault is not None:
-                problems.append(f"server.tls.{key}: {shown(name)} {fault}")
-    if not problems:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        try:
-            # A password must be given, or OpenSSL asks the terminal for it.
-            context.load_cert_chain(tls.cert, tls.key, password="")
-        except (ssl.SSLError, ValueError):
-            problems.append(
-                f"server.tls: {shown(tls.cert)} and {shown(tls.key)} do not go together: use a PEM "
-                "certificate chain, and its private key in PEM without a passphrase"
-            )
-    if problems:
-        raise ConfigError(problems, "certificate")
 
 
 def _section(tree: dict[str, Any], name: str) -> dict[str, Any]:
@@ -88,13 +56,12 @@ def _check_auth(auth: dict[str, Any], problems: Problems) -> None:
         return auth.get(key) not in (None, []) or problems.explain_absence(("auth", key))
 
     if not any(map(has, ("jwt_secret", "jwt_secret_file", "jwks_url", "issuer", "issuers"))):
-        problems.add(
-            ("auth",), "lets nobody in: set jwt_secret, or jwks_url and issuer, or issuers"
-        )
+        text = "no authentication configured: set jwt_secret, or jwks_url and issuer, or issuers"
+        problems.add(("auth",), text)
     if has("jwks_url") and not has("issuer"):
-        problems.add(("auth", "jwks_url"), "needs auth.issuer too: whose tokens these keys check")
+        problems.add(("auth", "jwks_url"), "needs auth.issuer too: the issuer of these keys")
     if has("issuer") and not has("jwks_url") and not has("issuers"):
-        problems.add(("auth", "issuer"), "needs auth.jwks_url too: where the issuer's keys are")
+        problems.add(("auth", "issuer"), "needs auth.jwks_url too: the URL of the issuer's keys")
     for key in ("jwt_secret", "jwt_secret_previous"):
         _check_redacted(("auth", key), auth.get(key), problems)
 
@@ -109,9 +76,9 @@ def _check_issuers(auth: dict[str, Any], problems: Problems) -> None:
         if not isinstance(issuer, str) or problems.wrong(issuer_path):
             continue
         first, first_url = first_of.setdefault(issuer, (path, url))
-        # The shorthand may repeat one of the list: that is how settings look once loaded.
+        # The shorthand may repeat one of the list, as it does in the output of check-config.
         if first != path and not (first == ("auth",) and first_url == url):
-            problems.add(issuer_path, f"{dotted(first)}.issuer is the same: name each issuer once")
+            problems.add(issuer_path, f"same as {dotted(first)}.issuer: list each issuer once")
 
 
 def _issuers(auth: dict[str, Any]) -> Iterator[tuple[KeyPath, object, object]]:
@@ -136,33 +103,32 @@ def _check_streams(kafka: dict[str, Any], streams: dict[str, Any], problems: Pro
     short, long = ("kafka", "topic"), ("streams", "energy", "topic")
     explained = any(map(problems.explain_absence, (short, ("streams",))))
     if kafka.get("topic") is None and not streams and not explained:
-        problems.add(short, "missing: give the topic to read (or streams, if there are more)")
+        problems.add(short, "missing: set it to the topic to read, or set streams")
     topics = kafka.get("topic"), _section(streams, "energy").get("topic")
     sound = not any(map(problems.wrong, (short, long)))
     if sound and None not in topics and topics[0] != topics[1]:
         problems.add(
             short,
             f"found {problems.found(short, topics[0])}, but it is short for streams.energy.topic, "
-            f"which has {problems.found(long, topics[1])}: keep one",
+            f"which has {problems.found(long, topics[1])}: remove one",
         )
     for name in streams:
         if not _STREAM.fullmatch(name):
-            problems.add(
-                ("streams", name), "no name for a stream: use 1 to 64 of a-z, 0-9, _, . and -"
-            )
+            text = "invalid name of a stream: use 1 to 64 of a-z, 0-9, _, . and -"
+            problems.add(("streams", name), text)
 
 
 def _check_options(options: dict[str, Any], problems: Problems) -> None:
     for name, value in options.items():
         _check_redacted(("kafka", "options", name), value, problems)
         if advice := _OWNED_OPTIONS.get(name):
-            problems.add(("kafka", "options", name), f"energyws sets this one itself: {advice}")
+            problems.add(("kafka", "options", name), f"energyws sets this option itself: {advice}")
 
 
 def _check_redacted(path: KeyPath, value: object, problems: Problems) -> None:
-    # Else the output of `check-config`, saved as a file, would make *** the secret.
+    # Otherwise *** would be the secret of a file made from the output of `check-config`.
     if value == REDACTED and is_secret(path):
-        problems.add(path, f"{REDACTED} stands for a secret left out: put in the real one")
+        problems.add(path, f"{REDACTED} is a placeholder: write the secret instead")
 
 
 def _check_ports(server: dict[str, Any], admin: dict[str, Any], problems: Problems) -> None:
@@ -172,11 +138,9 @@ def _check_ports(server: dict[str, Any], admin: dict[str, Any], problems: Proble
         return
     hosts = str(server.get("host", Server().host)), str(admin.get("host", Admin().host))
     if len(ports) == 1 and ports != {0} and _overlap(*hosts):
-        path = ("admin", "port") if ("admin", "port") in problems.places else ("server", "port")
-        problems.add(
-            path,
-            f"server.port and admin.port are both {ports.pop()} on the same host: change one",
-        )
+        path = ("admin", "port") if problems.has(("admin", "port")) else ("server", "port")
+        text = f"server.port and admin.port are both {ports.pop()} on the same host: change one"
+        problems.add(path, text)
 
 
 def _check_origins(listed: object, problems: Problems) -> None:
@@ -191,7 +155,7 @@ def _check_origins(listed: object, problems: Problems) -> None:
 
 def _overlap(one: str, other: str) -> bool:
     names = {one, other}
-    # Bound to ::, a socket takes IPv4 too (IPV6_V6ONLY is off by default on Linux).
+    # A socket bound to :: accepts IPv4 too (IPV6_V6ONLY is off by default on Linux).
     if len(names) == 1 or "::" in names:
         return True
     if "0.0.0.0" in names:
@@ -202,7 +166,7 @@ def _overlap(one: str, other: str) -> bool:
 def _warnings(settings: Settings) -> Iterator[str]:
     auth = settings.auth
     if auth.issuers:
-        # Of jwt_secret nothing is said: energy-ws had to have a placeholder there.
+        # No warning of an unused jwt_secret: energy-ws required a placeholder there.
         if auth.jwt_secret_previous is not None:
             yield "auth.jwt_secret_previous: not used beside auth.issuers; remove it"
     else:
@@ -232,7 +196,7 @@ def _warnings(settings: Settings) -> Iterator[str]:
             )
     token = settings.admin.token
     if token is not None and (token != token.strip() or not token.isprintable()):
-        yield "admin.token: begins or ends with white space, or holds what no request can carry"
+        yield "admin.token: begins or ends with white space, or has control characters"
 
 
 def _secret_warnings(key: str, secret: str) -> Iterator[str]:
@@ -245,11 +209,3 @@ def _secret_warnings(key: str, secret: str) -> Iterator[str]:
         yield f"{key}: begins or ends with white space, which is part of the secret"
     if secret.startswith("\ufeff"):
         yield f"{key}: begins with a byte order mark, which is part of the secret"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach it."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -1,8 +1,8 @@
-"""What the types of `Settings` say about a key: what it takes, in plain words, and its name."""
+"""The keys of `Settings`, and the values that their types allow."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from types import NoneType, UnionType
@@ -13,9 +13,17 @@ from annotated_types import Ge, Gt, Le, MinLen
 from energyws.control.config.problems import KeyPath
 from energyws.settings import Settings
 
+_WORDS: Final[dict[Any, str]] = {
+    str: "a string",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "a mapping",
+}
+
 
 def alternatives(kind: Any) -> list[Any]:
-    """The members of a union, None left out; the type itself where it is no union."""
+    """The members of a union without None; of any other type, the type itself."""
     members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     return [member for member in members if member is not NoneType]
 
@@ -30,85 +38,72 @@ def keys(kind: Any) -> dict[str, Any]:
 
 
 def is_mapping(kind: Any) -> bool:
-    """Whether the type is a section, or a mapping with keys of the operator's choice."""
-    return bool(keys(kind)) or get_origin(alternatives(kind)[0]) is dict
+    """Whether the type is a section, or a mapping whose keys the operator chooses."""
+    return bool(keys(kind)) or _origin(kind) is dict
 
 
 def is_list(kind: Any) -> bool:
     """Whether the type is a list."""
-    return get_origin(alternatives(kind)[0]) is tuple
+    return _origin(kind) is tuple
 
 
 def at(path: KeyPath) -> Any | None:
-    """The type of the value at `path`; None where no such key can be."""
+    """The type of the value at `path`; None if there is no such key."""
     kind: Any = Settings
     for part in path:
-        inner = alternatives(kind)[0]
-        if get_origin(inner) is dict and isinstance(part, str):
-            kind = get_args(inner)[1]
-        elif get_origin(inner) is tuple and isinstance(part, int):
-            kind = get_args(inner)[0]
+        if _origin(kind) is (dict if isinstance(part, str) else tuple):
+            kind = _item(kind)
         elif (kind := keys(kind).get(str(part))) is None:
             return None
     return kind
 
 
 def empty(kind: Any) -> Any:
-    """What a key that is written without a value stands for."""
-    if kind is None or NoneType in get_args(kind):
+    """The value of a key that is written without one."""
+    if NoneType in get_args(kind) or not (is_mapping(kind) or is_list(kind)):
         return None
-    if is_mapping(kind):
-        return {}
-    return [] if is_list(kind) else None
+    return {} if is_mapping(kind) else []
 
 
 def longest_known(path: KeyPath) -> KeyPath:
-    """The part of `path` that leads to a type."""
-    length = 0
-    while length < len(path) and at(path[: length + 1]) is not None:
-        length += 1
-    return path[:length]
+    """The longest part of `path` that has a type."""
+    lengths = range(len(path), -1, -1)
+    return next(path[:length] for length in lengths if at(path[:length]) is not None)
 
 
 def locate(parts: Sequence[str]) -> KeyPath:
-    """The path that the parts of a dotted name stand for, known or not.
+    """The path of a dotted name, known or not.
 
-    Keys of the operator's choice (streams, librdkafka's options) may hold dots themselves.
+    Keys that the operator chooses (streams, librdkafka's options) may have dots themselves.
     """
     path: KeyPath = ()
     rest = list(parts)
     while rest:
-        kind = at(path)
-        inner = None if kind is None else alternatives(kind)[0]
-        taken = 1
-        if get_origin(inner) is dict:
-            below = 1 if is_mapping(get_args(inner)[1]) else 0
-            taken = max(1, len(rest) - below)
+        kind, taken = at(path), 1
+        if _origin(kind) is dict:
+            taken = max(1, len(rest) - is_mapping(_item(kind)))
         path += (".".join(rest[:taken]),)
         rest = rest[taken:]
     return path
 
 
 def first_key(path: KeyPath) -> KeyPath:
-    """The first key inside a section that takes a value, as an example of such keys."""
+    """The first key inside a section that takes a value, as an example."""
     while is_mapping(kind := at(path)):
         path += (next(iter(keys(kind)), "name"),)
     return path
 
 
-def known_keys() -> list[KeyPath]:
-    """Every key whose whole path is ours, not the operator's, to name."""
-    return list(_below((), Settings))
-
-
-def _below(path: KeyPath, kind: Any) -> Iterator[KeyPath]:
+def known_keys(kind: Any = Settings, path: KeyPath = ()) -> list[KeyPath]:
+    """Every key, but for those that the operator chooses and what is inside them."""
+    found: list[KeyPath] = []
     for name, inner in keys(kind).items():
-        yield (*path, name)
-        yield from _below((*path, name), inner)
+        found += [(*path, name), *known_keys(inner, (*path, name))]
+    return found
 
 
 def suggest(path: KeyPath) -> list[KeyPath]:
-    """What an unknown key was probably meant to be: one key, several, or none."""
+    """The keys that an unknown one was probably meant to be."""
     *section, key = path
     known = known_keys()
     # SERVER_PORT with one underscore instead of two is the likeliest slip in an environment.
@@ -121,8 +116,33 @@ def suggest(path: KeyPath) -> list[KeyPath]:
 
 
 def allowed(kind: Any) -> str:
-    """What a value of this type may be, in plain words."""
+    """The values that the type allows, in plain words."""
     return _either([_allowed(member) for member in alternatives(kind)])
+
+
+def _allowed(kind: Any) -> str:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _bounded(_allowed(arguments[0]), arguments[1:])
+    if origin is Literal:
+        return _either(arguments)
+    if origin is tuple:
+        return f"a list, each item {allowed(arguments[0])}"
+    names = ", ".join(keys(kind))
+    return f"a mapping with the keys {names}" if names else _WORDS[origin or kind]
+
+
+def _bounded(words: str, constraints: Sequence[object]) -> str:
+    match constraints:
+        case (MinLen(),):
+            return "a non-empty string"
+        case (Ge(ge=least), Le(le=most)):
+            return f"{words} from {least} to {most}"
+        case (Ge(ge=least),):
+            return f"{words} of at least {least}"
+        case (Gt(gt=bound),):
+            return f"{words} above {bound}"
+    raise AssertionError(constraints)
 
 
 def _either(choices: Sequence[str]) -> str:
@@ -130,39 +150,11 @@ def _either(choices: Sequence[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-def _allowed(kind: Any) -> str:
-    origin = get_origin(kind)
-    if origin is Annotated:
-        base, *constraints = get_args(kind)
-        return _allowed(base) + _bounds(constraints)
-    if origin is Literal:
-        return _either(get_args(kind))
-    if origin is tuple:
-        return f"a list, each item {allowed(get_args(kind)[0])}"
-    if names := keys(kind):
-        return f"a mapping with the keys {', '.join(names)}"
-    return _WORDS[origin or kind]
+def _origin(kind: Any) -> Any:
+    return get_origin(alternatives(kind)[0]) if kind is not None else None
 
 
-def _bounds(constraints: Sequence[object]) -> str:
-    said = []
-    for constraint in constraints:
-        match constraint:
-            case MinLen():
-                return " that is not empty"
-            case Ge(ge=bound):
-                said.append(f"at least {bound}")
-            case Gt(gt=bound):
-                said.append(f"above {bound}")
-            case Le(le=bound):
-                said.append(f"at most {bound}")
-    return f" ({', '.join(said)})"
-
-
-_WORDS: Final[dict[Any, str]] = {
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true/false",
-    dict: "a mapping",
-}
+def _item(kind: Any) -> Any:
+    """The type of the values of a mapping, or of the items of a list."""
+    arguments = get_args(alternatives(kind)[0])
+    return arguments[1] if _origin(kind) is dict else arguments[0]

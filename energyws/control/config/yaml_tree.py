@@ -1,66 +1,40 @@
-"""YAML text to plain values that know their lines, and back. The only user of PyYAML.
+"""YAML text to plain values with known lines, and back. The only user of PyYAML.
 
-Stricter than PyYAML's safe loader: duplicate keys are problems instead of overwriting one another,
-dates stay texts, and there are no tags, anchors or aliases.
+Stricter than PyYAML's safe loader: a duplicate key is a problem instead of overwriting the first,
+dates stay strings, and there are no tags, anchors or aliases.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import yaml
 
-from energyws.control.config.problems import KeyPath, dotted
+from energyws.control.config.problems import KeyPath, Problems, dotted
 
 _TAG: Final = "tag:yaml.org,2002:"
 _SCALARS: Final = frozenset(_TAG + name for name in ("null", "bool", "int", "float"))
 _TAGS: Final = _SCALARS | {_TAG + name for name in ("str", "map", "seq")}
-# PyYAML quotes the file in its messages, and what it quotes may be (part of) a secret. Single
-# characters and the names of its own tokens ('<block end>') are safe, and useful.
+# PyYAML quotes the file in its messages, and that may be (part of) a secret. Single characters and
+# the names of its own tokens ('<block end>') are safe, and useful.
 _QUOTED: Final = re.compile(r"""'([^']*)'|"([^"]*)\"""")
 _SAFE_TO_QUOTE: Final = re.compile(r".{0,3}|<[a-z ]+>")
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """Where a value stands, and how it was typed if it is a scalar."""
+def read(text: str, problems: Problems) -> Any:
+    """The values in `text`, all keys strings; None if it is empty, or not YAML.
 
-    line: int
-    written: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Something wrong in the text; `path` is the value lost by it, empty if there is no such."""
-
-    path: KeyPath
-    line: int
-    text: str
-
-
-@dataclass(slots=True)
-class Document:
-    """The values (None where the text is no YAML, or empty), their marks, and what is wrong."""
-
-    tree: Any = None
-    marks: dict[KeyPath, Mark] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
-
-
-def read(text: str) -> Document:
-    """The document in `text`, its keys all texts; faults are listed, never raised."""
-    document = Document()
+    The locations of the values, and what is wrong with the text, go to `problems`.
+    """
     try:
-        loader = _Loader(text)
+        loader = _Loader(text, problems)
         root = loader.get_single_node()
     except yaml.YAMLError as error:
-        document.faults.append(_syntax_fault(text, error))
-    else:
-        if root is not None:
-            document.tree = _Builder(loader, document).value(root, ())
-    return document
+        line, reason = _syntax_error(text, error)
+        problems.add_text(reason, problems.line(line))
+        return None
+    return None if root is None else loader.value(root, ())
 
 
 def write(tree: Any) -> str:
@@ -69,6 +43,10 @@ def write(tree: Any) -> str:
 
 
 class _Loader(yaml.SafeLoader):
+    def __init__(self, text: str, problems: Problems) -> None:
+        self._problems = problems
+        super().__init__(text)
+
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "anchor", None) is not None:
@@ -78,6 +56,44 @@ class _Loader(yaml.SafeLoader):
             )
         return super().compose_node(parent, index)
 
+    def value(self, node: yaml.Node, path: KeyPath, line: int | None = None) -> Any:
+        """The plain value of a node. line: that of its key, if it has one."""
+        written = None
+        if isinstance(node, yaml.ScalarNode):
+            written = f'"{node.value}"' if node.style else str(node.value)
+        if path:
+            self._problems.put(path, self._problems.line(line or _line(node), written))
+        if node.tag not in _TAGS:
+            text = "! makes a tag in YAML: put a value that starts with one in quotes"
+            self._problems.add(path, text)
+            return None
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*path, i)) for i, item in enumerate(node.value)]
+        try:
+            return self.construct_object(node)
+        except (yaml.YAMLError, ValueError):
+            self._problems.add(path, "cannot be read as a value: put it in quotes")
+            return None
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        first: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            key, line = key_node.value, _line(key_node)
+            text = None
+            if not isinstance(key_node, yaml.ScalarNode):
+                text = "a key must be a plain word"
+            elif key in mapping:
+                text = f"{dotted((*path, key))}: duplicate key (first on line {first[key]})"
+            if text is not None:
+                self._problems.add_text(text, self._problems.line(line))
+                continue
+            first[key] = line
+            mapping[key] = self.value(value_node, (*path, key), line)
+        return mapping
+
 
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag in _SCALARS]
@@ -85,68 +101,22 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-class _Builder:
-    def __init__(self, loader: _Loader, document: Document) -> None:
-        self._loader = loader
-        self._document = document
-
-    def value(self, node: yaml.Node, path: KeyPath) -> Any:
-        line = node.start_mark.line + 1
-        written = _written(node) if isinstance(node, yaml.ScalarNode) else None
-        # A section's mark is its key's, which the mapping has set already.
-        self._document.marks.setdefault(path, Mark(line, written))
-        if node.tag not in _TAGS:
-            return self._fault(
-                path, line, "! makes a tag in YAML: put a value that starts with one in quotes"
-            )
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.value(item, (*path, i)) for i, item in enumerate(node.value)]
-        try:
-            return self._loader.construct_object(node)
-        except (yaml.YAMLError, ValueError):
-            return self._fault(path, line, "cannot be read as a value: put it in quotes")
-
-    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
-        mapping: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode):
-                self._fault(path, line, "a key must be a plain word")
-                continue
-            key = key_node.value
-            inner = (*path, key)
-            if key in mapping:
-                first = self._document.marks[inner].line
-                text = f"{dotted(inner)}: stands here twice, on line {first} too: keep one"
-                self._fault((), line, text)
-                continue
-            written = _written(value_node) if isinstance(value_node, yaml.ScalarNode) else None
-            self._document.marks[inner] = Mark(line, written)
-            mapping[key] = self.value(value_node, inner)
-        return mapping
-
-    def _fault(self, path: KeyPath, line: int, text: str) -> None:
-        self._document.faults.append(Fault(path, line, text))
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
 
 
-def _written(node: yaml.ScalarNode) -> str:
-    return f'"{node.value}"' if node.style else str(node.value)
-
-
-def _syntax_fault(text: str, error: yaml.YAMLError) -> Fault:
+def _syntax_error(text: str, error: yaml.YAMLError) -> tuple[int, str]:
     if isinstance(error, yaml.reader.ReaderError):
         line = text.count("\n", 0, error.position) + 1
-        return Fault((), line, f"cannot be read: the character U+{error.character:04X}")
+        return line, f"cannot be read: the character U+{error.character:04X}"
     # Every other error of reading, scanning, parsing and composing has a mark.
     assert isinstance(error, yaml.MarkedYAMLError)
     assert error.problem_mark is not None
     line = error.problem_mark.line + 1
-    said = ", ".join(part for part in (error.context, error.problem) if part)
-    if "'\\t'" in said:
-        return Fault((), line, "a tab character: YAML is indented with spaces only")
-    return Fault((), line, f"cannot be read: {_QUOTED.sub(_quote, said)}")
+    reason = ", ".join(part for part in (error.context, error.problem) if part)
+    if "'\\t'" in reason:
+        return line, "a tab character: YAML is indented with spaces only"
+    return line, f"cannot be read: {_QUOTED.sub(_quote, reason)}"
 
 
 def _quote(match: re.Match[str]) -> str:

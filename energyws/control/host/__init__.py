@@ -1,1 +1,1 @@
-"""What the machine and its container allow, beside what the configuration asks for."""
+"""The limits of the machine and its container, compared with the needs of the configuration."""

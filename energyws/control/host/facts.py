@@ -1,28 +1,28 @@
-"""What the machine and the container allow, read once; limits.py judges it."""
+"""The limits of the machine and its container (proc(5), cgroups(7)), for shortages.py."""
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from energyws.control.host.cgroups import MEMBERSHIP, ROOT, groups
-from energyws.control.host.cores import usable_cores
-
 SYSCTLS: Final = Path("/proc/sys")
-# A cgroup v1 without a limit says the largest number of pages there is.
+CGROUPS: Final = Path("/sys/fs/cgroup")
+MEMBERSHIP: Final = Path("/proc/self/cgroup")
+# A cgroup v1 without a limit shows the largest number of pages that there is.
 _NO_LIMIT: Final = 1 << 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """None: unlimited, not there, or not to be seen from inside a container.
+    """Limits; None where there is none, or where a container hides it.
 
     descriptors: the hard limit of a process. somaxconn, syn_backlog: connections that may wait.
-    tcp_mem: low, pressure and high, in pages. tcp_rmem, tcp_wmem: least, usual and most bytes of a
-    connection's buffers. conntrack_count: what is tracked already. cores: what may be used.
+    tcp_mem: low, pressure and high, in pages. tcp_rmem, tcp_wmem: minimum, default and maximum of a
+    connection's buffers in bytes. conntrack_count: connections tracked now. cores: usable ones.
     """
 
     descriptors: int | None = None
@@ -40,9 +40,13 @@ class Host:
     memory_bytes: int | None = None
 
 
-def read_host(sysctls: Path = SYSCTLS, cgroups: Path = ROOT, membership: Path = MEMBERSHIP) -> Host:
-    """As it is now."""
+def read_host(
+    sysctls: Path = SYSCTLS, cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP
+) -> Host:
+    """The limits as they are now."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    pages = os.sysconf("SC_PHYS_PAGES")
+    installed = pages * resource.getpagesize() if pages > 0 else None
     ipv4, netfilter = sysctls / "net" / "ipv4", sysctls / "net" / "netfilter"
     return Host(
         descriptors=None if hard == resource.RLIM_INFINITY else hard,
@@ -57,14 +61,38 @@ def read_host(sysctls: Path = SYSCTLS, cgroups: Path = ROOT, membership: Path = 
         tcp_wmem=_three(ipv4 / "tcp_wmem"),
         page_bytes=resource.getpagesize(),
         cores=usable_cores(),
-        memory_bytes=memory_limit(cgroups, membership, _installed()),
+        memory_bytes=memory_limit(cgroups, membership, installed),
     )
 
 
+def usable_cores() -> int:
+    """The cores that this process may use: in a container, fewer than the machine has."""
+    return core_limit(len(os.sched_getaffinity(0)), cpu_quota(CGROUPS, MEMBERSHIP))
+
+
+def core_limit(affinity: int, quota: float | None) -> int:
+    """The smaller of the affinity mask and the quota, rounded up: 1.5 cores keep 2 workers busy."""
+    return max(1, affinity if quota is None else min(affinity, math.ceil(quota)))
+
+
+def cpu_quota(cgroups: Path, membership: Path) -> float | None:
+    """The smallest CPU quota of all enclosing groups, in cores; None: unlimited."""
+    found = []
+    for group in _groups(cgroups, membership, "cpu"):
+        # "max" for the quota in v2, -1 in v1: no limit.
+        numbers = _numbers(group / "cpu.max") or (
+            *_numbers(group / "cpu.cfs_quota_us"),
+            *_numbers(group / "cpu.cfs_period_us"),
+        )
+        if len(numbers) == 2 and min(numbers) > 0:
+            found.append(numbers[0] / numbers[1])
+    return min(found, default=None)
+
+
 def memory_limit(cgroups: Path, membership: Path, installed: int | None) -> int | None:
-    """The least of what the machine has and the groups around this process allow, in bytes."""
+    """The smallest of the installed memory and the limits of all enclosing groups, in bytes."""
     found = [] if installed is None else [installed]
-    for group in groups(cgroups, membership, "memory"):
+    for group in _groups(cgroups, membership, "memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
             limit = _one(group / name)
             if limit is not None and limit < _NO_LIMIT:
@@ -72,16 +100,31 @@ def memory_limit(cgroups: Path, membership: Path, installed: int | None) -> int 
     return min(found, default=None)
 
 
-def _installed() -> int | None:
-    pages = os.sysconf("SC_PHYS_PAGES")
-    return pages * resource.getpagesize() if pages > 0 else None
+def _groups(cgroups: Path, membership: Path, controller: str) -> list[Path]:
+    """This process's group and those around it, in every hierarchy with that controller."""
+    # Inside a container the root is its own group, whatever `membership` calls it.
+    found = [cgroups, cgroups / controller]
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return found
+    for line in lines:
+        # "0::/a/b" in v2, "4:cpu,cpuacct:/a/b" in v1.
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and controller not in controllers.split(","):
+            continue
+        base = cgroups / controller if controllers else cgroups
+        parts = Path(path.lstrip("/")).parts
+        found += [base.joinpath(*parts[: depth + 1]) for depth in range(len(parts))]
+    return found
 
 
 def _numbers(path: Path) -> tuple[int, ...]:
     try:
         return tuple(int(word) for word in path.read_text().split())
     except (OSError, ValueError):
-        # "max", in a cgroup v2 without a limit.
+        # Missing, or "max": a cgroup v2 without a limit.
         return ()
 
 

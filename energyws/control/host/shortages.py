@@ -1,6 +1,6 @@
-"""What the configuration asks for, against what machine and container allow: pure.
+"""Resources that the configuration needs, and machine or container do not allow: pure.
 
-Each doubt comes with the command that mends it. docs/operations.md lists what is looked at.
+Each shortage comes with the command that ends it. docs/sizing.md lists what is checked.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from energyws.control.host.facts import Host
 from energyws.control.host.memory import connection_bytes, needed
 from energyws.settings import MIB, Settings
 
-# Per process: what is no client connection.
+# Descriptors of a process that are not client connections.
 OTHER_DESCRIPTORS: Final = 64
 # Standard deviations above the mean: one start in 30,000 has a fuller worker.
 _FULLEST_SIGMAS: Final = 4
@@ -22,7 +22,7 @@ _FULLEST_SIGMAS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """A line for the log: its event, its fields, and the command or change that mends it."""
+    """A warning for the log: its event, its fields, and the command or change that ends it."""
 
     event: str
     fields: tuple[tuple[str, int], ...]
@@ -30,7 +30,7 @@ class Shortage:
 
 
 def fullest(connections: int, workers: int) -> int:
-    """How many of all connections the fullest worker has: they are dealt out at random."""
+    """How many of all connections the fullest worker has: the kernel spreads them at random."""
     if workers == 1:
         return connections
     mean = connections / workers
@@ -38,7 +38,7 @@ def fullest(connections: int, workers: int) -> int:
 
 
 def shortages(settings: Settings, workers: int, host: Host) -> list[Shortage]:
-    """What may go wrong once server.max_connections clients are there."""
+    """The resources that run short once server.max_connections clients are connected."""
     found = (
         _descriptors(settings, workers, host),
         _accept_queue(settings, host),
@@ -48,7 +48,7 @@ def shortages(settings: Settings, workers: int, host: Host) -> list[Shortage]:
         _cores(workers, host),
         _memory(settings, workers, host),
     )
-    return [doubt for each in found for doubt in each]
+    return [shortage for each in found for shortage in each]
 
 
 def _descriptors(settings: Settings, workers: int, host: Host) -> Iterator[Shortage]:
@@ -58,7 +58,7 @@ def _descriptors(settings: Settings, workers: int, host: Host) -> Iterator[Short
         return
     hint = f"ulimit -n {want}"
     if host.nr_open is not None and host.nr_open < want:
-        # Not even root may go beyond it (setrlimit(2)).
+        # Not even root may exceed it (setrlimit(2)).
         hint = f"sysctl -w fs.nr_open={want} && {hint}"
     room = workers * max(0, host.descriptors - OTHER_DESCRIPTORS)
     yield Shortage(
@@ -69,7 +69,7 @@ def _descriptors(settings: Settings, workers: int, host: Host) -> Iterator[Short
 
 
 def _accept_queue(settings: Settings, host: Host) -> Iterator[Shortage]:
-    # listen(2) says nothing when it takes less than it was given.
+    # listen(2) reduces the backlog silently.
     backlog = settings.server.backlog
     if host.somaxconn is not None and host.somaxconn < backlog:
         yield Shortage(
@@ -80,8 +80,8 @@ def _accept_queue(settings: Settings, host: Host) -> Iterator[Shortage]:
 
 
 def _handshake_queue(settings: Settings, host: Host) -> Iterator[Shortage]:
-    # With SYN cookies, the default, the kernel does not look at this limit (tcp_conn_request in
-    # net/ipv4/tcp_input.c); without them it keeps the last quarter for peers that it knows.
+    # With SYN cookies, the default, the kernel ignores this limit (tcp_conn_request in
+    # net/ipv4/tcp_input.c); without them it keeps the last quarter for known peers.
     if host.syncookies != 0 or host.syn_backlog is None:
         return
     backlog = settings.server.backlog
@@ -98,8 +98,8 @@ def _tracking(settings: Settings, host: Host) -> Iterator[Shortage]:
     if host.conntrack_max is None:
         return
     most = settings.server.max_connections
-    # Twice: while clients come back after a restart, the entries of before are still there, for two
-    # minutes by default (nf_conntrack_tcp_timeout_time_wait).
+    # Twice: when clients reconnect after a restart, the entries of their old connections are still
+    # there, for two minutes by default (nf_conntrack_tcp_timeout_time_wait).
     want = 2 * most + (host.conntrack_count or 0)
     if host.conntrack_max < want:
         yield Shortage(
@@ -113,11 +113,11 @@ def _tcp_memory(settings: Settings, host: Host) -> Iterator[Shortage]:
     if host.tcp_mem is None or host.tcp_rmem is None or host.tcp_wmem is None:
         return
     most = settings.server.max_connections
-    # Each connection has a right to the least of both buffers. Where these alone are beyond the
-    # point of pressure, the kernel shrinks everybody's buffers, of those who read well, too.
+    # Each connection is guaranteed the minimum of both buffers. If these minima alone exceed the
+    # pressure threshold, the kernel shrinks the buffers of all clients, fast ones too.
     pages = math.ceil(most * (host.tcp_rmem[0] + host.tcp_wmem[0]) / host.page_bytes)
     if host.tcp_mem[1] < pages:
-        # In the proportions that the kernel itself chooses them.
+        # In the kernel's own proportions.
         low, high = math.ceil(pages * 3 / 4), math.ceil(pages * 3 / 2)
         yield Shortage(
             "TCP memory is short for server.max_connections",

@@ -1,4 +1,4 @@
-"""What the fleet's policy sees and what it wants done: values between deciding and doing."""
+"""What the policy is told, and the actions that it asks of the supervisor."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import signal
 from dataclasses import dataclass
 
 from energyws.errors import ExitCode
-from energyws.process.control_messages import Leave, Shed
+from energyws.process.control_messages import Shed, ShutDown
 
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """A process has ended; status as subprocess has it: an exit code, or minus a signal."""
+    """A process has ended; status: as subprocess has it, an exit code or minus a signal."""
 
     process: int
     status: int
@@ -19,7 +19,7 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Start this child; slot is a worker's. A successor takes over when it is ready."""
+    """Start a child; slot: the number of a worker's. A successor takes over when it is ready."""
 
     process: int
     name: str
@@ -29,15 +29,15 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Give an order to this process."""
+    """Send a control message to this process."""
 
     process: int
-    order: Leave | Shed
+    message: ShutDown | Shed
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """End this process at once. hung: it shows no life; else it has missed a deadline."""
+    """End this process at once. hung: it shows no life; otherwise it has missed a deadline."""
 
     process: int
     why: str
@@ -53,14 +53,14 @@ class Steer:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """This slot's worker is gone for good, its queue is empty: its socket can be closed."""
+    """This slot is retired and its queue is empty: its socket can be closed."""
 
     slot: int
 
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """The successor of a child is ready, or (why) was given up."""
+    """The successor of a child has taken over or, for the reason `why`, was given up."""
 
     name: str
     why: str | None = None
@@ -68,14 +68,14 @@ class Replaced:
 
 @dataclass(frozen=True, slots=True)
 class Crowded:
-    """`processes` run, the most there may be: the next start waits until one of them has ended."""
+    """`processes` run, as many as allowed: the next start waits until one of them has ended."""
 
     processes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """End the service with this exit code, and whatever still runs with it."""
+    """End the service with this exit code, and every process that still runs with it."""
 
     code: ExitCode
     why: str
@@ -85,7 +85,7 @@ Action = Start | Send | Kill | Steer | Release | Replaced | Crowded | Halt
 
 
 def describe(status: int, *, ours: bool = False) -> str:
-    """An exit status in words. ours: the signal that ended it was sent by us."""
+    """An exit status in words. ours: we sent the signal that ended it."""
     if status >= 0:
         try:
             return f"with exit code {status} ({ExitCode(status).name.lower()})"

@@ -1,4 +1,4 @@
-"""Who has more connections than its share, and where new ones go; pure."""
+"""Which workers have more connections than their share, and which get new ones; pure."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import ceil
 from typing import Any, Final
 
-# Chance alone spreads 1,000 clients over 4 workers within 1.05 of the mean, over 16 within 1.26:
-# what is less than a tenth over the mean is not worth a reconnect.
+# Chance alone spreads 1,000 clients over 4 workers within 1.05 of the mean, over 16 within 1.26: an
+# excess of less than a tenth is not worth a reconnect.
 TOLERANCE: Final = 1.1
 
 
 def share(loads: Mapping[Any, int]) -> int:
-    """The connections that each would have if all had the same, rounded up."""
+    """The mean number of connections, rounded up."""
     return ceil(sum(loads.values()) / len(loads)) if loads else 0
 
 
 def surplus(loads: Mapping[str, int]) -> dict[str, int]:
-    """How many connections each of those that have too many should shed."""
+    """How many connections each worker that has too many should shed, by its name."""
     fair = share(loads)
     return {name: load - fair for name, load in loads.items() if load > fair * TOLERANCE}
 
@@ -32,11 +32,11 @@ class Steering:
 
     @property
     def shedding(self) -> bool:
-        """Whether somebody sheds clients."""
+        """Whether any worker sheds clients."""
         return bool(self._shedding)
 
     def shed(self, slots: Iterable[int], until: float) -> None:
-        """These get no new connections until then, or until they have their share."""
+        """Send these slots no new connections until `until`, or until they are at their share."""
         self._shedding.update(slots)
         self._shedding_until = until
 
@@ -47,10 +47,11 @@ class Steering:
         wanted: Sequence[int],
         full: Collection[int] = (),
     ) -> tuple[int, ...] | None:
-        """The slots that get new ones from now on; None: as before.
+        """The slots that get new connections from now on; None: as before.
 
-        loads: the connections of those that are ready. While none is, newcomers wait in the queues
-        of all that are wanted. full: those of them that accept nobody for want of descriptors.
+        loads: the connections of the workers that are ready, by slot. While none is ready, new
+        connections wait in the queues of all `wanted` slots. full: slots whose workers accept no
+        connection because their file descriptors have run out.
         """
         fair = share(loads)
         if now >= self._shedding_until:

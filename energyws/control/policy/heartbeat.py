@@ -1,7 +1,7 @@
 """Whether a running child hangs; no I/O, no clock.
 
-A child counts as hung when its heartbeat stands still and so does its CPU time; one that computes
-but does not beat is starved or stuck, and gets much longer.
+A child counts as hung when neither its heartbeat nor its CPU time moves. One that uses CPU time but
+does not beat is starved or stuck, and gets much longer.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from energyws.settings import Supervision
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What a running child shows: its state, its heartbeat counter, CPU seconds it has used.
+    """What a running child shows: its state, its heartbeat counter, the CPU seconds it has used.
 
-    full: it accepts nobody, because its descriptors have run out.
+    full: it accepts no connections, because its file descriptors have run out.
     """
 
     state: State
@@ -27,7 +27,7 @@ class Beat:
 
 
 class Heartbeat:
-    """Looks at one child's beats. Times are monotonic seconds."""
+    """The heartbeat of one child. Times are monotonic seconds."""
 
     def __init__(self, now: float) -> None:
         self._beat = -1
@@ -36,12 +36,12 @@ class Heartbeat:
         self._cpu_at = now
 
     def forgive(self, seconds: float) -> None:
-        """Nobody has looked for so long."""
+        """Leave out `seconds` in which the supervisor did not run."""
         self._beat_at += seconds
         self._cpu_at += seconds
 
     def look(self, beat: Beat, now: float, rules: Supervision) -> str | None:
-        """Why this child must be killed; None: it lives."""
+        """Why this child must be killed; None: it is alive."""
         if beat.beat != self._beat:
             self._beat, self._beat_at = beat.beat, now
         if beat.cpu_seconds != self._cpu_seconds:

@@ -20,7 +20,7 @@ NO_KEYS: Final = "no issuer's keys have been fetched yet"
 NO_ROOM: Final = "no worker has a file descriptor left for another client"
 UNLISTED: Final = "more partitions wait than can be listed"
 
-# What may be said of a stream or a partition comes after its name.
+# The reasons in stalls.WORDS come after the name of a stream or partition.
 REASONS: Final = (
     DRAINING,
     NO_CONSUMER,
@@ -33,67 +33,68 @@ REASONS: Final = (
     *stalls.WORDS.values(),
 )
 
-# A worker at its limit lets somebody in whenever somebody leaves; one that has let nobody in for so
-# long will not soon.
+# A worker at its descriptor limit accepts a client whenever another one leaves; one that has
+# accepted none for this long will not soon.
 FULL_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class ChildHealth:
-    """One child that has not ended. doomed: it hung or was overdue, and is being killed.
+    """One child that has not ended. condemned: it hung or was overdue, and is being killed.
 
-    waits: what a consumer lists as not readable; unlisted_waits: how much it has no room for.
-    keyless: a worker that has no key of any issuer yet, and so can check no token.
-    full_seconds: how long it has accepted nobody because its descriptors have run out.
+    stalls: (stream, partition, why) that a consumer lists as not readable; unlisted_stalls: how
+    many more there was no room for. keyless: a worker without a key of any issuer, which cannot
+    check a token. full_seconds: how long it has accepted no connection because its file descriptors
+    have run out.
     """
 
     is_worker: bool
     state: State
     broker_up: bool
-    doomed: bool = False
-    waits: Sequence[tuple[str, int, Stall]] = ()
-    unlisted_waits: int = 0
+    condemned: bool = False
+    stalls: Sequence[tuple[str, int, Stall]] = ()
+    unlisted_stalls: int = 0
     keyless: bool = False
     connections: int = 0
     full_seconds: float = 0.0
 
     @property
     def has_room(self) -> bool:
-        """Whether it accepts a client, or will when one leaves: without clients none will."""
+        """Whether it accepts a client, or will when one leaves; without clients, none can leave."""
         return self.full_seconds <= (FULL_SECONDS if self.connections else 0.0)
 
     @property
-    def works(self) -> bool:
-        """Whether it does its work."""
-        return self.state is State.READY and not self.doomed and not self.keyless
+    def serves(self) -> bool:
+        """Whether it serves."""
+        return self.state is State.READY and not self.condemned and not self.keyless
 
 
 def unready(draining: bool, children: Sequence[ChildHealth]) -> list[str]:
-    """Why nobody new should be sent here; empty: all is well."""
+    """Why load balancers should send no new clients here; empty: the service is ready."""
     reasons = [DRAINING] if draining else []
     consumers = [child for child in children if not child.is_worker]
-    if not any(not child.doomed for child in consumers):
+    if not any(not child.condemned for child in consumers):
         reasons.append(NO_CONSUMER)
     elif not any(child.broker_up for child in consumers):
         reasons.append(NO_BROKER)
     else:
-        reasons += _unread([child for child in consumers if not child.doomed])
+        reasons += _unread([child for child in consumers if not child.condemned])
     workers = [child for child in children if child.is_worker]
-    working = [child for child in workers if child.works]
-    if not working:
-        keyless = any(child.keyless and not child.doomed for child in workers)
+    serving = [child for child in workers if child.serves]
+    if not serving:
+        keyless = any(child.keyless and not child.condemned for child in workers)
         reasons.append(NO_KEYS if keyless else NO_WORKER)
-    elif not any(child.has_room for child in working):
+    elif not any(child.has_room for child in serving):
         reasons.append(NO_ROOM)
     return reasons
 
 
 def _unread(consumers: Sequence[ChildHealth]) -> list[str]:
-    # While one replaces another: what is said of the one whose records clients get.
-    serving = [child for child in consumers if child.works]
+    # While one consumer replaces another: that of the one whose records clients get.
+    serving = [child for child in consumers if child.serves]
     reasons = [] if serving else [NOT_READ_BACK]
     for child in serving or consumers:
-        reasons += [each for each in stalls.reasons(child.waits) if each not in reasons]
-        if child.unlisted_waits and UNLISTED not in reasons:
+        reasons += [each for each in stalls.reasons(child.stalls) if each not in reasons]
+        if child.unlisted_stalls and UNLISTED not in reasons:
             reasons.append(UNLISTED)
     return reasons

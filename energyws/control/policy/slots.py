@@ -1,64 +1,81 @@
-"""Who sits where: a child by name, the process that does its work, and those beside it."""
+"""Slots, the fleet's places for children (consumer, worker-0 ...), and the processes in each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from energyws.control.policy.heartbeat import Heartbeat
+from energyws.control.policy.heartbeat import Beat, Heartbeat
+from energyws.control.policy.lifecycle import CONDEMNED, CURRENT, SUCCESSOR, Event, Stage, after
+from energyws.control.policy.restarts import Restarts
 from energyws.process.board import State
-from energyws.process.control_messages import ShutdownMode
 
 CONSUMER: Final = "consumer"
+_SEEN: Final = {State.READY: Event.READY, State.DRAINING: Event.DRAINS}
 
 
-def worker_name(slot: int) -> str:
-    """The name of the child in a worker slot."""
-    return f"worker-{slot}"
+def worker_name(number: int) -> str:
+    """The name of the slot, and of its children, that has the worker of this number."""
+    return f"worker-{number}"
 
 
 @dataclass(slots=True)
 class SlotProcess:
-    """One child process, as it was last seen. told: how it was told to leave; killed: by us.
+    """One child process as last seen; id: the fleet's, never used twice.
 
     It is killed if it is not ready by `warm_until`, or not gone by `kill_at`, monotonic seconds.
     """
 
-    number: int
-    watch: Heartbeat
-    state: State = State.EMPTY
+    id: int
+    stage: Stage
+    heartbeat: Heartbeat
     connections: int = 0
     full: bool = False
     warm_until: float = float("inf")
     kill_at: float = float("inf")
-    told: ShutdownMode | None = None
-    killed: bool = False
+
+    def on(self, event: Event) -> None:
+        """Move on to the next stage; raises ValueError if this one does not allow the event."""
+        self.stage = after(self.stage, event)
+
+    def see(self, beat: Beat) -> None:
+        """Take over what the process shows of itself."""
+        self.connections, self.full = beat.connections, beat.full
+        if (event := _SEEN.get(beat.state)) is not None:
+            self.on(event)
 
     @property
-    def ready(self) -> bool:
-        """Whether it does its work."""
-        return self.state is State.READY and not self.killed
+    def condemned(self) -> bool:
+        """Whether it has been killed and has not ended yet."""
+        return self.stage in CONDEMNED
 
 
 @dataclass(slots=True)
 class Slot:
-    """A child by name: the process that does its work, its successor, and those that leave.
-
-    ended_at: when its last process crashed; start_at: when the next one is started.
-    """
+    """number: a worker's; the consumer's slot has none. wanted: False while it is being retired."""
 
     name: str
-    slot: int | None
+    number: int | None
+    restarts: Restarts
     wanted: bool = True
-    start_at: float = float("-inf")
-    ended_at: float = float("-inf")
-    crashes: list[float] = field(default_factory=list)
-    current: SlotProcess | None = None
-    successor: SlotProcess | None = None
-    leaving: list[SlotProcess] = field(default_factory=list)
+    processes: list[SlotProcess] = field(default_factory=list)
 
-    def members(self) -> Iterator[SlotProcess]:
-        """All its processes."""
-        yield from (each for each in (self.current, self.successor) if each is not None)
-        yield from self.leaving
+    @property
+    def current(self) -> SlotProcess | None:
+        """The process that does the slot's work, or will when it is ready."""
+        return next((each for each in self.processes if each.stage in CURRENT), None)
+
+    @property
+    def serving(self) -> SlotProcess | None:
+        """The current process, if it is ready."""
+        return next((each for each in self.processes if each.stage is Stage.SERVING), None)
+
+    @property
+    def successor(self) -> SlotProcess | None:
+        """The process that is to take the current one's place."""
+        return next((each for each in self.processes if each.stage in SUCCESSOR), None)
+
+    @property
+    def leaving(self) -> list[SlotProcess]:
+        """Its former processes that have not ended yet, in the order in which they left."""
+        return [each for each in self.processes if each.stage not in CURRENT | SUCCESSOR]

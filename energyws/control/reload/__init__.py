@@ -1,1 +1,1 @@
-"""A reload: what changed and what that takes, the preflight, and the watched files."""
+"""A reload: watched files, the preflight of new settings, and which processes to replace."""

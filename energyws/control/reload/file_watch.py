@@ -1,8 +1,8 @@
-"""Whether a file has changed, also by a link on the way to it that points elsewhere now.
+"""Whether files have changed, also because a link in their path points elsewhere now.
 
-Kubernetes replaces a mounted secret by one rename of a link (`..data`), whatever the file's own
-time says; certbot writes certificate and key one after the other. So what counts is the file that
-a path leads to, and only what looks the same twice in a row.
+Kubernetes replaces a mounted secret by renaming a link (`..data`), without a new modification time
+of the file; certbot writes certificate and key one after the other. So a change is that a path
+leads to another file, and it counts once it looks the same twice in a row.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-# Device, inode, time of change, size; None: it is not there.
+# Device, inode, time of modification in ns, size; None: there is no such file.
 Stamp = tuple[int, int, int, int] | None
 
 
 def stamp(path: str) -> Stamp:
-    """What tells one content of a path from another without reading it."""
+    """Tells whether a path has other content, without reading it."""
     try:
         found = os.stat(path)
     except OSError:
@@ -24,23 +24,23 @@ def stamp(path: str) -> Stamp:
 
 
 class WatchedFiles:
-    """Some files; `changed` is to be asked every second or so."""
+    """Some files; call `changed` about once a second."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self.follow(paths)
 
     def follow(self, paths: Iterable[str]) -> None:
-        """Look at these from now on; what they hold at present is known."""
+        """Watch these files instead; their present content is no change."""
         self._known = {path: stamp(path) for path in paths}
         self._maybe = self._known
 
     @property
     def paths(self) -> list[str]:
-        """Those that are looked at."""
+        """The files that are watched."""
         return list(self._known)
 
     def changed(self) -> bool:
-        """Whether they hold something else than at the last True, and have for two looks."""
+        """Whether any has changed since the last True, and none since the last call."""
         seen = {path: stamp(path) for path in self._known}
         settled, self._maybe = seen == self._maybe, seen
         if seen == self._known or not settled:

@@ -1,6 +1,6 @@
-"""What a change of the settings takes: nothing, other processes, or a restart. Pure.
+"""What a change of the settings takes: nothing, new processes, or a restart. Pure.
 
-The table in docs/operations.md says the same; a test holds the two together.
+docs/operations.md shows the table; a test holds the two together.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from energyws.settings import Settings
 
 
 class Takes(Enum):
-    """How a changed key comes into force."""
+    """What it takes until a changed key has effect."""
 
     NOTHING = "at once"
     CONSUMER = "a new consumer"
@@ -23,7 +23,7 @@ class Takes(Enum):
     RESTART = "a restart"
 
 
-# A section, or a key of one; what is not named here takes new workers, which is always right.
+# Sections, or keys in them; any other key takes new workers, which is always enough.
 TABLE: Final = {
     "kafka": Takes.CONSUMER,
     "streams": Takes.ALL,
@@ -63,28 +63,41 @@ TABLE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """settings: what is in force from now on; keys: what has changed, and what that takes."""
+    """settings: to be used from now on; keys: those that have changed, and what each takes."""
 
     settings: Settings
     keys: dict[str, Takes]
 
     def taking(self, *takes: Takes) -> list[str]:
-        """The changed keys that take one of these."""
+        """The changed keys that take one of `takes`."""
         return [key for key, what in self.keys.items() if what in takes]
 
     @property
     def consumer(self) -> bool:
-        """Whether there must be another consumer."""
+        """Whether to replace the consumer."""
         return bool(self.taking(Takes.CONSUMER, Takes.ALL))
 
     @property
     def workers(self) -> bool:
-        """Whether there must be other workers."""
+        """Whether to replace the workers."""
         return bool(self.taking(Takes.WORKERS, Takes.ALL))
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The outcome of a reload.
+
+    changed: the keys that changed; restart: those of them that take a restart; problems: why the
+    new settings were refused, one line each, empty if they were applied.
+    """
+
+    changed: tuple[str, ...] = ()
+    restart: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
 def plan(old: Settings, new: Settings) -> Plan:
-    """How to get from the old settings to the new ones; what takes a restart stays as it was."""
+    """How to get from the old settings to the new ones, without the keys that take a restart."""
     keys = {key: takes(key) for key in _changed(old, new)}
     kept = [key.split(".") for key, what in keys.items() if what is Takes.RESTART]
     for section, name in kept:

@@ -1,4 +1,4 @@
-"""Settings that are tried by a process of their own before running ones are given them."""
+"""New settings are checked in a process of their own before running children get them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ PREFLIGHT_SECONDS: Final = 20.0
 
 
 class Preflight:
-    """One after the other; pid: of the process that tries, while there is one."""
+    """One check at a time; pid: of the process that checks, None if there is none."""
 
     def __init__(self, command: Sequence[str] = PREFLIGHT_COMMAND) -> None:
         self._command = command
         self.pid: int | None = None
 
-    async def of(self, settings: Settings) -> None:
-        """Raises ConfigError if children could not use these, or nobody can tell."""
-        said = await self._run(settings)
+    async def check(self, settings: Settings) -> None:
+        """Raises ConfigError if children could not use these settings, or the check fails."""
+        output = await self._run(settings)
         try:
-            faults = orjson.loads(said)
+            faults = orjson.loads(output)
         except orjson.JSONDecodeError:
-            raise ConfigError(["the settings could not be tried: see the log"]) from None
+            raise ConfigError(["the settings could not be checked: see the log"]) from None
         if faults:
             faulty, _ = faults[0]
             raise ConfigError([problem for _, problem in faults], faulty)
@@ -45,16 +45,16 @@ class Preflight:
                 pass_fds=[descriptor],
             )
         except OSError as error:
-            raise ConfigError([f"the settings could not be tried: {error.strerror}"]) from None
+            raise ConfigError([f"the settings could not be checked: {error.strerror}"]) from None
         finally:
             os.close(descriptor)
         self.pid = process.pid
         try:
             async with asyncio.timeout(PREFLIGHT_SECONDS):
-                said, _ = await process.communicate()
-                return said
+                output, _ = await process.communicate()
+                return output
         except TimeoutError:
-            raise ConfigError([f"not tried within {PREFLIGHT_SECONDS:g} s: try again"]) from None
+            raise ConfigError([f"not checked within {PREFLIGHT_SECONDS:g} s: try again"]) from None
         finally:
             if process.returncode is None:
                 process.kill()

@@ -1,1 +1,1 @@
-"""The live view of a running service, and its summary: made of what GET /status answers."""
+"""`energyws status` and `energyws top`: views of what GET /status of a running service answers."""

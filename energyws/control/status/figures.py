@@ -1,22 +1,20 @@
-"""Figures as short text, and the columns of the tables that show them."""
+"""Figures as short text, and the lines about the whole service that are made of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final
 
-from energyws.control.status.model import PartitionView, ProcessView, ServiceView, UpperBound
+from energyws.control.status.model import ServiceView, UpperBound
 
 UNKNOWN: Final = "–"
-# From here on thousands are counted.
+# Larger numbers get a unit.
 _LONG: Final = 99_999
 _UNITS: Final = ("", "k", "M", "G", "T", "P")
 _SPANS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"))
 
 
 def count(value: float | None) -> str:
-    """1,234; from 100,000 on with three digits and a unit: 123k, 1.23M."""
+    """1,234; above 99,999 three digits and a unit: 123k, 1.23M."""
     if value is None:
         return UNKNOWN
     return f"{value:,.0f}" if round(value) <= _LONG else _scaled(value, 1000, "")
@@ -41,7 +39,7 @@ def duration(seconds: float | None) -> str:
     """250 µs, 2.5 ms, 1.5 s, 4 m 10 s, 3 h 7 m, 12 d 3 h."""
     if seconds is None:
         return UNKNOWN
-    # What rounds to 1,000 of a unit is one of the next, and no less than one.
+    # 1,000 of a unit, after rounding, are 1 of the next.
     if round(seconds * 1e6) < 1000:
         return f"{seconds * 1e6:.0f} µs" if seconds else "0 s"
     if round(seconds * 1e3) < 1000:
@@ -57,15 +55,20 @@ def duration(seconds: float | None) -> str:
 
 
 def bound(value: UpperBound | None) -> str:
-    """A duration; >1 s where it is beyond what is told apart."""
+    """A duration; >1 s where it is above the histogram's last bound."""
     if value is None:
         return UNKNOWN
     return f">{duration(value.seconds)}" if value.beyond else duration(value.seconds)
 
 
 def percent(cores: float | None) -> str:
-    """Of one core, as top has it."""
+    """100% is one core, as in top(1)."""
     return UNKNOWN if cores is None else f"{cores * 100:.0f}%"
+
+
+def whole(seconds: float | None) -> float | None:
+    """The seconds without a fraction: it would change with each look, and mean nothing."""
+    return None if seconds is None else float(int(seconds))
 
 
 def _scaled(value: float, base: int, gap: str) -> str:
@@ -75,70 +78,6 @@ def _scaled(value: float, base: int, gap: str) -> str:
         power += 1
     digits = max(0, 2 - len(f"{value:.0f}") + 1)
     return f"{value:.{digits}f}{gap}{_UNITS[power]}"
-
-
-Row = TypeVar("Row")
-
-
-@dataclass(frozen=True, slots=True)
-class Column(Generic[Row]):
-    """A column. width: in characters; rank: the higher ones go first where room is short."""
-
-    title: str
-    width: int
-    rank: int
-    text: Callable[[Row], str]
-    left: bool = False
-
-
-def fitting(columns: Sequence[Column[Row]], width: int, gap: int) -> list[Column[Row]]:
-    """Those that have room side by side, in their order; the first rank always has."""
-    left = width
-    kept = set()
-    for column in sorted(columns, key=lambda column: column.rank):
-        left -= column.width + gap
-        if left + gap < 0:
-            break
-        kept.add(column.title)
-    return [column for column in columns if column.title in kept]
-
-
-def _worker(text: Callable[[ProcessView], str]) -> Callable[[ProcessView], str]:
-    return lambda process: text(process) if process.is_worker else ""
-
-
-def _child(text: Callable[[ProcessView], str]) -> Callable[[ProcessView], str]:
-    return lambda process: text(process) if process.pid is not None else ""
-
-
-# Nine of them have room in 80 characters. loop, fan-out and age are 99th percentiles.
-PROCESSES: Final[Sequence[Column[ProcessView]]] = (
-    Column("process", 10, 0, lambda each: each.name, left=True),
-    Column("state", 8, 1, lambda each: each.state, left=True),
-    Column("conns", 6, 2, _worker(lambda each: count(each.connections))),
-    Column("deliv/s", 7, 3, _worker(lambda each: rate(each.traffic.deliveries))),
-    Column("CPU", 4, 4, lambda each: percent(each.cpu)),
-    Column("RSS", 8, 5, lambda each: size(each.resident_bytes)),
-    Column("loop", 7, 6, _child(lambda each: bound(each.traffic.loop_delay))),
-    Column("lagging", 7, 7, _worker(lambda each: count(each.lagging))),
-    Column("fan-out", 7, 8, _worker(lambda each: bound(each.traffic.fanout))),
-    Column("age", 7, 9, _worker(lambda each: bound(each.traffic.age))),
-    Column("frames/s", 8, 11, _child(lambda each: rate(each.traffic.frames))),
-    Column("joined", 6, 13, _worker(lambda each: rate(each.traffic.joined))),
-    Column("bytes/s", 8, 12, _worker(lambda each: size(each.traffic.bytes))),
-    Column("skipped", 7, 14, _worker(lambda each: count(each.skipped))),
-    Column("fds", 6, 15, lambda each: count(each.open_files)),
-    Column("restarts", 8, 10, _child(lambda each: count(each.restarts))),
-    Column("up", 10, 16, _child(lambda each: duration(each.uptime_seconds))),
-)
-PARTITIONS: Final[Sequence[Column[PartitionView]]] = (
-    Column("partition", 16, 0, lambda each: f"{each.stream}/{each.partition}", left=True),
-    Column("next offset", 16, 1, lambda each: f"{each.next_offset:,}"),
-    Column("records/s", 9, 4, lambda each: rate(each.records)),
-    Column("lag", 8, 2, lambda each: count(each.lag_records)),
-    Column("lag time", 10, 3, lambda each: duration(each.lag_seconds)),
-    Column("newest", 8, 5, lambda each: duration(_whole(each.newest_seconds))),
-)
 
 
 def totals(view: ServiceView) -> list[str]:
@@ -153,35 +92,30 @@ def totals(view: ServiceView) -> list[str]:
 
 
 def history(view: ServiceView) -> str:
-    """What is held of the past: by the consumer, and by the worker that has the least."""
-    told = [
-        f"{count(held.frames)} frames, {duration(held.seconds)}, {size(held.bytes)}"
+    """The history in memory: of the consumer, and of the worker that has the fewest frames."""
+    parts = [
+        f"{count(ring.frames)} frames, {duration(ring.seconds)}, {size(ring.bytes)}"
         for process in view.processes
-        if (held := process.depth) is not None and not process.is_worker
+        if (ring := process.depth) is not None and not process.is_worker
     ]
     workers = [each.depth for each in view.processes if each.is_worker and each.depth is not None]
     if workers:
-        least = min(workers, key=lambda held: held.frames)
-        told.append(f"in workers ≥ {count(least.frames)}, {duration(least.seconds)}")
-    return f"history {' · '.join(told) or UNKNOWN}"
+        least = min(workers, key=lambda ring: ring.frames)
+        parts.append(f"in workers ≥ {count(least.frames)}, {duration(least.seconds)}")
+    return f"history {' · '.join(parts) or UNKNOWN}"
 
 
 def freshness(view: ServiceView) -> str:
-    """How long ago each stream had its newest record; the most silent one first."""
+    """How long ago each stream had its newest record, the longest first."""
     ages = view.newest()
-    told = ["none yet" if age is None else f"{duration(_whole(age))} ago" for age in ages.values()]
-    if len(told) > 1:
-        told = [f"{stream} {each}" for stream, each in zip(ages, told, strict=True)]
-    return f"newest record {' · '.join(told) or UNKNOWN}"
+    parts = ["none yet" if age is None else f"{duration(whole(age))} ago" for age in ages.values()]
+    if len(parts) > 1:
+        parts = [f"{stream} {each}" for stream, each in zip(ages, parts, strict=True)]
+    return f"newest record {' · '.join(parts) or UNKNOWN}"
 
 
-def _whole(seconds: float | None) -> float | None:
-    # Milliseconds of it say nothing: they change with each look.
-    return None if seconds is None else float(int(seconds))
-
-
-def standing(view: ServiceView) -> str:
-    """Ready or not, and why."""
+def readiness(view: ServiceView) -> str:
+    """Ready, or why not."""
     if view.ready:
         return "ready"
     return f"not ready: {'; '.join(view.reasons)}"

@@ -1,4 +1,4 @@
-"""What the keys of `energyws top` mean; what cannot be taken back is asked for twice."""
+"""The keys of `energyws top`, and the question before what cannot be undone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 
 class KeyCommand(Enum):
-    """What a key asks for."""
+    """The commands that keys stand for."""
 
     MORE = "one worker more"
     LESS = "one worker less"
@@ -28,33 +28,33 @@ KEYS: Final = {
     "q": KeyCommand.QUIT,
 }
 HELP: Final = "+/- workers  b rebalance  r roll  d drain  q quit"
-# Once begun, they go on to their end.
+# Commands that cannot be stopped once they have begun.
 _QUESTIONS: Final = {
     KeyCommand.ROLL: "Replace the consumer and every worker, one at a time? y/n",
-    KeyCommand.DRAIN: "Send every client away and end the service? y/n",
+    KeyCommand.DRAIN: "Close every connection and end the service? y/n",
 }
-# An arrow or the like (ECMA-48, 5.4): what follows the escape is no key of ours.
+# The sequence that an arrow or function key sends (ECMA-48, 5.4).
 _SEQUENCE: Final = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|O.|)")
 
 
 def characters(typed: str) -> str:
-    """What a terminal has sent, without the keys that are no characters."""
+    """The characters that a terminal has sent, without arrows and function keys."""
     return _SEQUENCE.sub("", typed)
 
 
 @dataclass(frozen=True, slots=True)
 class Dialog:
-    """Between two keys; asked: what waits for a yes."""
+    """The state between two keys. asked: the command that waits for a yes."""
 
     asked: KeyCommand | None = None
 
     @property
     def question(self) -> str | None:
-        """What the operator is asked."""
+        """The question that the operator has to answer."""
         return None if self.asked is None else _QUESTIONS[self.asked]
 
     def press(self, key: str) -> tuple[Dialog, KeyCommand | None]:
-        """What comes next, and what is to be done now. All but "y" is a no to a question."""
+        """The next state, and the command to carry out now. Any key but "y" means no."""
         if self.asked is not None:
             return Dialog(), self.asked if key == "y" else None
         command = KEYS.get(key)

@@ -1,6 +1,6 @@
-"""`energyws top`: looks at the service every second, shows it, and does what the keys say.
+"""`energyws top`: asks the service every second, shows it, and carries out the keys' commands.
 
-The main thread has the terminal; others ask the service, so that a key never waits for an answer.
+The main thread owns the terminal; other threads do the requests, so that no key waits for one.
 """
 
 from __future__ import annotations
@@ -27,32 +27,31 @@ from energyws.control.status.terminal import Waker, cbreak
 from energyws.errors import EnergywsError, ExitCode
 
 LOOK_SECONDS: Final = 1.0
-# Rates and quantiles are over so long: long enough for a p99, short enough to see a change.
+# The window of rates and quantiles: long enough for a p99, short enough to see a change.
 WINDOW_SECONDS: Final = 5.0
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
-def run(remote: AdminClient) -> int:
-    """Until the operator has enough of it; the exit code. Raises AdminRequestFailed if nobody
-    answers."""
+def run(admin: AdminClient) -> int:
+    """Run until the operator quits; the exit code. Raises AdminRequestFailed at the start only."""
     console = Console(highlight=False)
     if not (sys.stdin.isatty() and console.is_terminal) or console.is_dumb_terminal:
         raise EnergywsError(
             "energyws top needs a terminal; for scripts there is: energyws status --json"
         )
-    return _Top(remote, console, look(remote)).run()
+    return _Top(admin, console, look(admin)).run()
 
 
 class _Top:
-    def __init__(self, remote: AdminClient, console: Console, first: Document) -> None:
-        self._remote = remote
+    def __init__(self, admin: AdminClient, console: Console, first: Document) -> None:
+        self._admin = admin
         self._console = console
-        # With the time of their coming, the newest last.
-        self._seen: deque[tuple[float, Document]] = deque([(time.monotonic(), first)])
-        self._trouble: str | None = None
-        self._said = ""
+        # With the time of their arrival, the newest last.
+        self._documents: deque[tuple[float, Document]] = deque([(time.monotonic(), first)])
+        self._failure: str | None = None
+        self._outcome = ""
         self._dialog = Dialog()
-        # What is to be done, and what comes of looking and doing.
+        # To the other threads, and what they bring back.
         self._commands: queue.SimpleQueue[KeyCommand] = queue.SimpleQueue()
         self._news: queue.SimpleQueue[Document | AdminRequestFailed | str] = queue.SimpleQueue()
         self._stop = threading.Event()
@@ -60,8 +59,8 @@ class _Top:
     def run(self) -> int:
         signals = (*_ENDING, signal.SIGWINCH, signal.SIGTSTP)
         with Waker(sys.stdin.fileno(), signals) as self._waker:
-            for work in (self._look, self._obey):
-                # A request under way ends with the process.
+            for work in (self._look, self._carry_out):
+                # Daemons: a request that is under way must not delay the end.
                 threading.Thread(target=work, daemon=True).start()
             try:
                 while (end := self._show()) is signal.SIGTSTP:
@@ -69,14 +68,14 @@ class _Top:
             except OSError as error:
                 if error.errno != errno.EIO:
                     raise
-                # The terminal is gone, and with it whoever could be told so.
+                # The terminal is gone, as with a SIGHUP.
                 end = signal.SIGHUP
             finally:
                 self._stop.set()
         return ExitCode.OK if end is None else 128 + end
 
     def _show(self) -> signal.Signals | None:
-        """Until a signal ends it or, None, a key does."""
+        """Run until a signal ends it, or a key (None)."""
         with (
             cbreak(sys.stdin.fileno()),
             Live(
@@ -98,29 +97,29 @@ class _Top:
                     return None
 
     def _picture(self) -> Group:
-        at, newest = self._seen[-1]
-        before = self._seen[0][1] if len(self._seen) > 1 else None
+        at, newest = self._documents[-1]
+        before = self._documents[0][1] if len(self._documents) > 1 else None
         picture = Picture(
             view(newest, before),
-            self._remote.where,
-            self._said,
+            self._admin.where,
+            self._outcome,
             self._dialog.question,
-            self._trouble,
+            self._failure,
             time.monotonic() - at,
         )
         return screen(picture, *self._console.size)
 
     def _type(self, keys: str) -> bool:
-        """Whether it is the end."""
+        """Handle keys; whether one of them quits."""
         for key in characters(keys):
             self._dialog, command = self._dialog.press(key)
             if command is KeyCommand.QUIT:
                 return True
             if command is not None:
-                self._said = f"{command.value} …"
+                self._outcome = f"{command.value} …"
                 self._commands.put(command)
             if self._dialog.asked is not None:
-                # What was typed, or pasted, before the question could be read is no answer.
+                # Keys typed or pasted before the question was visible do not answer it.
                 break
         return False
 
@@ -129,34 +128,34 @@ class _Top:
             news = self._news.get()
             match news:
                 case AdminRequestFailed():
-                    self._trouble = str(news)
+                    self._failure = str(news)
                 case str():
-                    self._said = news
+                    self._outcome = news
                 case _:
-                    self._trouble = None
+                    self._failure = None
                     now = time.monotonic()
-                    self._seen.append((now, news))
-                    while now - self._seen[0][0] > WINDOW_SECONDS + LOOK_SECONDS / 2:
-                        self._seen.popleft()
+                    self._documents.append((now, news))
+                    while now - self._documents[0][0] > WINDOW_SECONDS + LOOK_SECONDS / 2:
+                        self._documents.popleft()
 
-    # In threads of their own.
+    # The methods below run in the other threads.
 
     def _look(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
             try:
-                self._tell(look(self._remote))
+                self._report(look(self._admin))
             except AdminRequestFailed as error:
-                self._tell(error)
+                self._report(error)
 
-    def _obey(self) -> None:
+    def _carry_out(self) -> None:
         while True:
             command = self._commands.get()
             try:
-                self._tell(carry_out(self._remote, command))
+                self._report(carry_out(self._admin, command))
             except EnergywsError as error:
-                # Also of a configuration in which admin.token was looked for.
-                self._tell(f"{command.value}: {error}")
+                # Also a ConfigError, from the file that should have admin.token.
+                self._report(f"{command.value}: {error}")
 
-    def _tell(self, news: Document | AdminRequestFailed | str) -> None:
+    def _report(self, news: Document | AdminRequestFailed | str) -> None:
         self._news.put(news)
         self._waker.wake()

@@ -1,4 +1,4 @@
-"""What operators want to see, from two documents of GET /status: levels, rates and quantiles."""
+"""Levels, rates and quantiles, from two documents of GET /status."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Document = Mapping[str, Any]
 # Tells a process from its successor.
 _Key = tuple[str, int | None]
 _P99: Final = 0.99
-# What every event has; all else is a field of its own.
+# The keys of every event; all others are its fields.
 _EVENT: Final = frozenset({"time", "level", "process", "logger", "event"})
 
 
 @dataclass(frozen=True, slots=True)
 class UpperBound:
-    """So many seconds at most; beyond: more than that, and it is not known how many."""
+    """At most `seconds`; beyond: more than that, above the histogram's last bound."""
 
     seconds: float
     beyond: bool = False
@@ -26,9 +26,9 @@ class UpperBound:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What went through between two documents, a second; None where that cannot be known.
+    """Rates per second between two documents; None where they are unknown.
 
-    joined: frames in a write to a client, on average. fanout, age, loop_delay: the 99th percentile.
+    joined: the mean number of frames per write to a client. fanout, age, loop_delay: p99.
     """
 
     frames: float | None = None
@@ -42,7 +42,7 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """What a process holds of the past; seconds: the age of its oldest record, if it has one."""
+    """The depth of a process's rings; seconds: the age of the oldest record, if there is one."""
 
     frames: int
     bytes: int
@@ -53,7 +53,7 @@ class Depth:
 class ProcessView:
     """A running process. cpu: cores in use; None: not known yet.
 
-    The supervisor has no traffic and no depth; the consumer's frames are those it published.
+    The supervisor has no traffic and no depth; the consumer's frames are the published ones.
     """
 
     name: str
@@ -74,9 +74,9 @@ class ProcessView:
 
 @dataclass(frozen=True, slots=True)
 class PartitionView:
-    """How far the consumer is in one partition; records: handed on a second.
+    """The consumer's progress in one partition. records: published per second.
 
-    newest_seconds: the age of the newest record handed on, by its timestamp; None: there is none.
+    newest_seconds: the age of the newest published record, by its timestamp; None: there is none.
     """
 
     stream: str
@@ -90,7 +90,7 @@ class PartitionView:
 
 @dataclass(frozen=True, slots=True)
 class EventView:
-    """A line of the supervisor's log; time as the log has it."""
+    """A line of the supervisor's log; `time` in the log's format."""
 
     time: str
     level: str
@@ -99,7 +99,7 @@ class EventView:
 
 @dataclass(frozen=True, slots=True)
 class ServiceView:
-    """The service at `time`, in Unix seconds. fanout, age: over all workers."""
+    """The service at `time`, in Unix seconds. fanout, age: p99 over all workers."""
 
     time: float
     version: str
@@ -121,10 +121,7 @@ class ServiceView:
     events: Sequence[EventView]
 
     def newest(self) -> dict[str, float | None]:
-        """The age of each stream's newest record; the stream that was silent longest comes first.
-
-        None, and last: there is no record yet.
-        """
+        """The age of each stream's newest record, the largest first; None, last: no record yet."""
         ages: dict[str, list[float]] = {each.stream: [] for each in self.partitions}
         for each in self.partitions:
             if each.newest_seconds is not None:
@@ -138,13 +135,13 @@ class ServiceView:
 
 
 def view(now: Document, before: Document | None = None) -> ServiceView:
-    """What `now` shows; rates and quantiles are of the time since `before`.
+    """The view of `now`, with rates and quantiles since `before`.
 
-    A process that is not in `before`, or has counted less since, counts from its start.
+    A process that is not in `before`, or whose counters are lower now, counts from its start.
     """
     seconds = now["time"] - before["time"] if before is not None else 0.0
     if seconds <= 0:
-        # None, the same one, or the clock was set.
+        # None, the same document, or the clock was set back.
         before = None
     known = {} if before is None else {_key(each): each for each in before["processes"]}
     changes = [_Change(each, known.get(_key(each)), seconds) for each in now["processes"]]
@@ -175,13 +172,13 @@ def view(now: Document, before: Document | None = None) -> ServiceView:
 
 
 def printable(value: object) -> str:
-    """As text without anything that would move a terminal's cursor."""
+    """The value as text, without control characters."""
     text = str(value)
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 class _Change:
-    """What a process has counted between two documents."""
+    """The counts of one process between two documents."""
 
     def __init__(self, now: Document, before: Document | None, seconds: float) -> None:
         self.now = now
@@ -189,7 +186,7 @@ class _Change:
         self.seconds = seconds
         if before is None or _restarted(now, before):
             self.before = None
-            # It counts from its own start, which is later than the other document.
+            # It counts from its own start, which is after the other document.
             self.seconds = min(seconds, now.get("uptime_seconds", seconds)) or seconds
 
     @property
@@ -220,33 +217,33 @@ def _key(process: Document) -> _Key:
 
 
 def _restarted(now: Document, before: Document) -> bool:
-    # The kernel has given the same number again.
+    # Another process may have the same process id.
     return bool(now["cpu_seconds"] < before["cpu_seconds"]) or (
         "board" in now and now["board"]["beat"] < before["board"]["beat"]
     )
 
 
 def _process(change: _Change, time: float, *, compared: bool) -> ProcessView:
-    told = change.now
-    # Of the supervisor only the first document of all says less than the whole truth.
-    cpu = change.cpu() if compared and (change.before is not None or "pid" in told) else None
+    document = change.now
+    # A new child counts from its start; the supervisor, which has no pid here, from `before` only.
+    cpu = change.cpu() if compared and (change.before is not None or "pid" in document) else None
     common = {
-        "name": printable(told["name"]),
+        "name": printable(document["name"]),
         "cpu": cpu,
-        "resident_bytes": told["resident_bytes"],
-        "open_files": told["open_files"],
+        "resident_bytes": document["resident_bytes"],
+        "open_files": document["open_files"],
     }
-    if "board" not in told:
+    if "board" not in document:
         return ProcessView(**common, state="")
-    board = told["board"]
+    board = document["board"]
     oldest_ms = board["ring_oldest_ms"]
     return ProcessView(
         **common,
-        state=told["state"],
+        state=document["state"],
         is_worker=change.is_worker,
-        pid=told["pid"],
-        restarts=told["restarts"],
-        uptime_seconds=told["uptime_seconds"],
+        pid=document["pid"],
+        restarts=document["restarts"],
+        uptime_seconds=document["uptime_seconds"],
         connections=board["connections"],
         lagging=board["lagging"],
         skipped=board["skipped"],
@@ -301,7 +298,7 @@ def _partitions(now: Document, before: Document | None, seconds: float) -> list[
     for each in now["partitions"]:
         since = known.get((each["stream"], each["partition"]))
         records = None
-        # A recreated topic begins again.
+        # The offsets of a re-created topic begin again.
         if since is not None and each["next_offset"] >= since:
             records = (each["next_offset"] - since) / seconds
         found.append(
@@ -319,7 +316,7 @@ def _partitions(now: Document, before: Document | None, seconds: float) -> list[
 
 
 def _age(now: float, then: float | None) -> float | None:
-    # A producer's clock may be ahead of ours.
+    # A producer's clock may be ahead of this one.
     return None if then is None else max(0.0, now - then)
 
 

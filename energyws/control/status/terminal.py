@@ -1,4 +1,4 @@
-"""The terminal as `energyws top` wants it: keys at once and unseen, and back as it was."""
+"""The terminal of `energyws top`: keys arrive at once and without an echo."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ _READ_BYTES: Final = 64
 
 @contextmanager
 def cbreak(descriptor: int) -> Iterator[None]:
-    """Let a terminal give each key as it is pressed, without an echo, until the block ends."""
+    """Deliver each key as it is pressed, without an echo, until the block ends."""
     before = termios.tcgetattr(descriptor)
     try:
         tty.setcbreak(descriptor)
         yield
     finally:
-        # A terminal that is gone needs nothing any more. What was typed and not read is a key for
-        # this program, not a line for the shell.
+        # The terminal may be gone. Flush: keys that were not read are no input for the shell.
         with suppress(termios.error):
             termios.tcsetattr(descriptor, termios.TCSAFLUSH, before)
 
@@ -36,15 +35,15 @@ class Waker:
     def __init__(self, descriptor: int, signals: tuple[signal.Signals, ...]) -> None:
         self._keys = descriptor
         self._signals = signals
-        self._noted: list[signal.Signals] = []
-        # Threads may come back from a long request when all is over.
+        self._received: list[signal.Signals] = []
+        # A thread may return from a long request after __exit__.
         self._lock = threading.Lock()
         self._open = False
 
     def __enter__(self) -> Waker:
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._open = True
-        # A signal that comes just before select() must not wait for its end.
+        # Without it a signal just before select() would wait for the timeout.
         self._wakeup_before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self._handlers_before: dict[signal.Signals, Any] = {
             number: signal.signal(number, self._note) for number in self._signals
@@ -61,16 +60,16 @@ class Waker:
             os.close(self._write)
 
     def wake(self) -> None:
-        """End a wait; for any thread."""
+        """End a wait; callable from any thread."""
         # A full pipe ends the wait as well.
         with self._lock, suppress(BlockingIOError):
             if self._open:
                 os.write(self._write, b"\0")
 
     def wait(self, seconds: float) -> tuple[str, list[signal.Signals]]:
-        """The keys pressed and the signals that came, at most so many seconds later.
+        """The keys and signals that arrived, after `seconds` at most.
 
-        A terminal that is gone is a SIGHUP.
+        The loss of the terminal counts as SIGHUP.
         """
         readable, _, _ = select.select([self._keys, self._read], [], [], seconds)
         keys = ""
@@ -83,9 +82,9 @@ class Waker:
                 data = b""
             keys = data.decode("ascii", "replace")
             if not data:
-                self._noted.append(signal.SIGHUP)
-        noted, self._noted = self._noted, []
+                self._received.append(signal.SIGHUP)
+        noted, self._received = self._received, []
         return keys, noted
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._noted.append(signal.Signals(number))
+        self._received.append(signal.Signals(number))

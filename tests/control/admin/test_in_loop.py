@@ -1,4 +1,4 @@
-"""Commands from threads: carried out in the loop and answered, or refused and never carried out."""
+"""Commands from threads: carried out in the loop in time, or never."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_command_may_take_several_turns_of_the_loop(loop: asyncio.AbstractEventL
         in_loop(loop, act)("fail")
 
 
-def test_what_it_raises_is_raised(loop: asyncio.AbstractEventLoop) -> None:
+def test_exception_reaches_the_thread(loop: asyncio.AbstractEventLoop) -> None:
     def act(body: Any) -> tuple[int, Any]:
         raise OSError("broken on purpose")
 
@@ -61,10 +61,10 @@ def test_command_that_is_not_begun_in_time_never_is(loop: asyncio.AbstractEventL
         return 200, None
 
     loop.call_soon_threadsafe(go_on.wait)
-    status, said = in_loop(loop, act, 0.05)("late")
+    status, answer = in_loop(loop, act, 0.05)("late")
     go_on.set()
     assert (status, done) == (503, [])
-    assert said == {"error": "the supervisor has not come to it within 0.05 s: nothing was done"}
+    assert answer == {"error": "the supervisor has not begun within 0.05 s: nothing was done"}
     assert in_loop(loop, act)("next") == (200, None)
     assert done == ["next"]
 
@@ -78,12 +78,12 @@ def test_command_that_is_not_finished_in_time_says_so(loop: asyncio.AbstractEven
         return 200, None
 
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(in_loop(loop, act, 0.5), None)
+        future = pool.submit(in_loop(loop, act, 0.5), None)
         begun.wait()
-        status, said = answer.result()
+        status, answer = future.result()
         go_on.set()
     assert status == 503
-    assert "has begun it and not finished within 0.5 s" in said["error"]
+    assert "has begun, but not finished within 0.5 s" in answer["error"]
 
 
 def test_loop_that_has_ended_carries_nothing_out() -> None:

@@ -1,4 +1,4 @@
-"""The admin port's server: what fails in it is answered, logged and got over."""
+"""The admin port's server recovers from failures, and answers and logs them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from energyws.settings import Admin
 from energyws.testing.service import eventually
 
 
-def fails_as_a_client_would() -> tuple[int, Any]:
+def fail_like_a_client() -> tuple[int, Any]:
     raise OSError("no file of ours")
 
 
@@ -25,9 +25,9 @@ def fails_as_a_client_would() -> tuple[int, Any]:
 def server() -> Iterator[AdminServer]:
     made = AdminServer(
         Admin(port=0),
-        {"/ok": lambda: (200, {"ok": True}), "/broken": fails_as_a_client_would},
+        {"/ok": lambda: (200, {"ok": True}), "/broken": fail_like_a_client},
         {},
-        {"/broken": lambda body: fails_as_a_client_would()},
+        {"/broken": lambda body: fail_like_a_client()},
     )
     yield made
     made.close()
@@ -50,7 +50,7 @@ def answers(server: AdminServer) -> bool:
 
 
 @pytest.mark.parametrize("data", [None, b"{}"], ids=["GET", "POST"])
-def test_what_fails_is_answered(server: AdminServer, data: bytes | None) -> None:
+def test_failure_is_answered(server: AdminServer, data: bytes | None) -> None:
     assert ask(server, "/broken", data) == (
         500,
         {"error": "a fault of the service: see its log"},
@@ -74,7 +74,7 @@ def test_thread_that_accepts_goes_on_after_a_failure(
     eventually(lambda: answers(server), "it answers again")
 
 
-def test_requests_without_a_thread_take_no_place_for_good(
+def test_requests_without_a_thread_free_their_places(
     server: AdminServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start: Callable[[threading.Thread], None] = threading.Thread.start

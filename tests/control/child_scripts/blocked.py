@@ -13,9 +13,9 @@ def wait_for_nothing() -> None:
     threading.Event().wait()
 
 
-async def main(child: Runtime) -> None:
+async def main(runtime: Runtime) -> None:
     asyncio.get_running_loop().call_later(0.5, wait_for_nothing)
-    await serve(child)
+    await serve(runtime)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from __future__ import annotations
 from workers.runtime import Runtime, run
 
 
-async def main(child: Runtime) -> None:
-    child.ready()
+async def main(runtime: Runtime) -> None:
+    runtime.ready()
     while True:
         pass
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from workers.runtime import Runtime, run
 
 
-async def main(child: Runtime) -> None:
+async def main(runtime: Runtime) -> None:
     raise RuntimeError("broken on purpose")
 
 

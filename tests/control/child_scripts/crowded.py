@@ -1,4 +1,4 @@
-"""A child that says that it has more clients than its share."""
+"""A child that claims more clients than its share."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from energyws.process.board import Field
 from workers.runtime import Runtime, run
 
 
-async def main(child: Runtime) -> None:
-    child.row[Field.CONNECTIONS] = 100
-    child.ready()
-    await child.drain.wait()
+async def main(runtime: Runtime) -> None:
+    runtime.row[Field.CONNECTIONS] = 100
+    runtime.ready()
+    await runtime.drain.wait()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A real worker, or consumer, of which one part fails once it runs; FAILING names the part."""
+"""A real worker or consumer, of which the part that FAILING names fails."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ async def broken_task(*_: object) -> None:
     broken()
 
 
-async def main(child: Runtime) -> None:
+async def main(runtime: Runtime) -> None:
     match os.environ["FAILING"]:
         case "tick":
             Hub.tick = broken  # type: ignore[method-assign]
-        case "roster":
+        case "pings":
             ConnectionRegistry._ping_some = broken  # type: ignore[method-assign]
         case "heartbeat":
             rate_limit.flush_suppressed = broken
         case "shed":
             ConnectionRegistry.shed = broken_task  # type: ignore[method-assign,assignment]
-            asyncio.get_running_loop().call_later(0.1, child.obey, Shed(1))
-        case "order":
+            asyncio.get_running_loop().call_later(0.1, runtime.obey, Shed(1))
+        case "message":
             Runtime.obey = broken  # type: ignore[method-assign]
         case "terminate":
-            Runtime.depart = broken  # type: ignore[method-assign]
+            Runtime.shut_down = broken  # type: ignore[method-assign]
         case "keys":
             KeyStore._fetch = broken  # type: ignore[assignment,method-assign]
             issuer = Issuer(name="i", issuer="i", jwks_url="http://127.0.0.1:1/")
@@ -47,8 +47,8 @@ async def main(child: Runtime) -> None:
                 0.1, lambda: KeyStore(Auth(issuers=(issuer,)), lambda: None)
             )
         case "publisher":
-            Publisher._beat_now = broken  # type: ignore[method-assign]
-    await (consume(child) if child.slot is None else serve(child))
+            Publisher._send_heartbeat = broken  # type: ignore[method-assign]
+    await (consume(runtime) if runtime.slot is None else serve(runtime))
 
 
 if __name__ == "__main__":

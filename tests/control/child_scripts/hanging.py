@@ -7,8 +7,8 @@ import time
 from workers.runtime import Runtime, run
 
 
-async def main(child: Runtime) -> None:
-    child.ready()
+async def main(runtime: Runtime) -> None:
+    runtime.ready()
     while True:
         time.sleep(60)
 

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from energyws.control import supervisor
+from energyws.control import running, supervisor
 from energyws.control.admin import in_loop
 from energyws.control.children import children
 from energyws.control.children.spawn import ChildSpec
@@ -41,7 +41,7 @@ if __name__ == "__main__":
     scripts = dict(argument.split("=") for argument in sys.argv[3:])
     if "rows" in host:
         children.ROWS = host["rows"]  # type: ignore[misc]
-        children.SUPERVISOR_ROW = supervisor.SUPERVISOR_ROW = host["rows"] - 1  # type: ignore[misc]
+        children.SUPERVISOR_ROW = running.SUPERVISOR_ROW = host["rows"] - 1  # type: ignore[misc]
         supervisor.Fleet = partial(Fleet, limit=host["rows"] - 1)  # type: ignore[assignment,misc]
     if "act_seconds" in host:
         in_loop.ACT_SECONDS = host["act_seconds"]  # type: ignore[misc]

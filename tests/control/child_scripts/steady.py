@@ -6,11 +6,11 @@ from energyws.process.board import Field
 from workers.runtime import Runtime, run
 
 
-async def main(child: Runtime) -> None:
-    child.row[Field.BROKER_UP] = 1
-    child.row[Field.CONNECTIONS] = 7
-    child.ready()
-    await child.drain.wait()
+async def main(runtime: Runtime) -> None:
+    runtime.row[Field.BROKER_UP] = 1
+    runtime.row[Field.CONNECTIONS] = 7
+    runtime.ready()
+    await runtime.drain.wait()
 
 
 if __name__ == "__main__":

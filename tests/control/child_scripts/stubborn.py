@@ -1,4 +1,4 @@
-"""A child that is told to drain and does not."""
+"""A child that does not leave when it is asked to."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import asyncio
 from workers.runtime import Runtime, run
 
 
-async def main(child: Runtime) -> None:
-    child.ready()
+async def main(runtime: Runtime) -> None:
+    runtime.ready()
     await asyncio.Event().wait()
 
 

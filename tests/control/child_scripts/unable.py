@@ -1,4 +1,4 @@
-"""A child that cannot start, and says so."""
+"""A child that cannot start, and logs why."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from energyws.errors import BootError
 from workers.runtime import Runtime, run
 
 
-async def main(child: Runtime) -> None:
+async def main(runtime: Runtime) -> None:
     raise BootError("the moon is in the wrong phase")
 
 

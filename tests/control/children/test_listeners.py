@@ -1,4 +1,4 @@
-"""Which socket a connection goes to, and that none is lost."""
+"""New connections go to the right socket, and none is lost."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_new_slot_gets_nothing_before_it_is_steered_to(listeners: Listeners) -> 
     assert spread(listeners, 5) == [0, 0, 0, 0, COUNT]
 
 
-def test_slot_in_the_middle_is_released_with_those_behind_it(listeners: Listeners) -> None:
+def test_slot_in_the_middle_is_released_with_the_higher_ones(listeners: Listeners) -> None:
     listeners.steer((0,))
     listeners.release(1)
     # Closing it now would move slot 2 into its place.

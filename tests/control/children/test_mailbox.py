@@ -1,4 +1,4 @@
-"""Orders to a child that does not read: none is lost, none comes twice, none out of order."""
+"""Messages to a child that does not read are not lost, doubled or reordered."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 
 from energyws.control.children.mailbox import Mailbox
 from energyws.process.control_messages import (
-    Adopt,
     ControlMessage,
-    Leave,
     Shed,
+    ShutDown,
     ShutdownMode,
+    UseSettings,
     unpack,
 )
 from energyws.settings import Kafka, Settings, Stream
@@ -23,7 +23,7 @@ SETTINGS = Settings(kafka=Kafka(brokers="b", topic="t"))
 
 
 class Child:
-    """The other end; it reads when it is told to."""
+    """The other end; it reads when `read` is called."""
 
     def __init__(self) -> None:
         ours, self.socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -32,7 +32,7 @@ class Child:
         self.mailbox = Mailbox("worker-0", ours)
 
     def read(self) -> list[ControlMessage]:
-        """All that is there by now."""
+        """The messages that have arrived."""
         found = []
         while True:
             try:
@@ -42,7 +42,7 @@ class Child:
             found.append(unpack(data))
 
     def fill(self) -> list[ControlMessage]:
-        """Send until nothing further has room; what was sent."""
+        """Send until there is no room; what was sent."""
         sent: list[ControlMessage] = []
         while not self.mailbox._waiting:
             sent.append(Shed(len(sent)))
@@ -58,16 +58,16 @@ def child() -> Iterator[Child]:
     made.socket.close()
 
 
-def test_order_is_sent_at_once(child: Child) -> None:
-    assert child.mailbox.put(Leave(ShutdownMode.STOP))
-    assert child.read() == [Leave(ShutdownMode.STOP)]
+def test_message_is_sent_at_once(child: Child) -> None:
+    assert child.mailbox.put(ShutDown(ShutdownMode.STOP))
+    assert child.read() == [ShutDown(ShutdownMode.STOP)]
 
 
-def test_what_has_no_room_is_sent_later_and_in_order(child: Child) -> None:
+def test_message_without_room_is_sent_later_and_in_order(child: Child) -> None:
     sent = child.fill()
-    wanted = [Adopt(SETTINGS), Leave(ShutdownMode.RETIRE)]
-    for order in wanted:
-        assert child.mailbox.put(order)
+    wanted = [UseSettings(SETTINGS), ShutDown(ShutdownMode.RETIRE)]
+    for message in wanted:
+        assert child.mailbox.put(message)
     assert child.read() == sent[:-1]
     assert child.mailbox.flush() == set()
     assert child.read() == [sent[-1], *wanted]
@@ -75,28 +75,30 @@ def test_what_has_no_room_is_sent_later_and_in_order(child: Child) -> None:
     assert child.read() == []
 
 
-def test_newer_order_of_a_kind_replaces_one_that_waits(child: Child) -> None:
+def test_newer_message_of_a_kind_replaces_one_that_waits(child: Child) -> None:
     sent = child.fill()
     other = Settings(kafka=Kafka(brokers="c", topic="t"))
-    for order in (Adopt(SETTINGS), Leave(ShutdownMode.RETIRE), Adopt(other)):
-        child.mailbox.put(order)
+    for message in (UseSettings(SETTINGS), ShutDown(ShutdownMode.RETIRE), UseSettings(other)):
+        child.mailbox.put(message)
     assert child.read() == sent[:-1]
     child.mailbox.flush()
-    assert child.read() == [sent[-1], Leave(ShutdownMode.RETIRE), Adopt(other)]
+    assert child.read() == [sent[-1], ShutDown(ShutdownMode.RETIRE), UseSettings(other)]
 
 
-def test_order_larger_than_any_datagram_is_refused(
+def test_message_larger_than_any_datagram_is_refused(
     child: Child, caplog: pytest.LogCaptureFixture
 ) -> None:
     streams = {f"stream-{number}": Stream(topic="t" * 200) for number in range(3000)}
     with caplog.at_level(logging.WARNING):
-        assert not child.mailbox.put(Adopt(Settings(kafka=Kafka(brokers="b"), streams=streams)))
-        assert child.mailbox.put(Leave(ShutdownMode.STOP))
-    assert child.read() == [Leave(ShutdownMode.STOP)]
+        assert not child.mailbox.put(
+            UseSettings(Settings(kafka=Kafka(brokers="b"), streams=streams))
+        )
+        assert child.mailbox.put(ShutDown(ShutdownMode.STOP))
+    assert child.read() == [ShutDown(ShutdownMode.STOP)]
     assert [record.getMessage() for record in caplog.records] == ["order not delivered"]
 
 
-def test_child_that_has_ended_is_no_reason_for_another(child: Child) -> None:
+def test_message_to_a_child_that_has_ended_is_not_too_large(child: Child) -> None:
     child.socket.close()
-    assert child.mailbox.put(Adopt(SETTINGS))
+    assert child.mailbox.put(UseSettings(SETTINGS))
     assert child.mailbox.flush() == set()

@@ -15,7 +15,7 @@ from energyws.control.children.run_directory import BELOW_BYTES, MAX_PATH_BYTES,
 from energyws.errors import BootError
 from energyws.testing.service import Service
 
-# What a directory of this length leaves is enough for the bus, by a byte and by none.
+# The longest directory that leaves enough for the paths of the bus.
 ENOUGH = MAX_PATH_BYTES - BELOW_BYTES - len("/energyws-12345678")
 _HOLD = (
     "import sys; from pathlib import Path;"
@@ -24,7 +24,7 @@ _HOLD = (
 )
 
 
-def test_it_is_for_its_owner_only_and_goes_with_it(tmp_path: Path) -> None:
+def test_directory_is_private_and_removed_at_the_end(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     assert directory.path.stat().st_mode & 0o777 == 0o700
     (directory.path / "frames").touch()
@@ -32,7 +32,9 @@ def test_it_is_for_its_owner_only_and_goes_with_it(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_service_left_is_removed_and_a_living_one_is_spared(tmp_path: Path) -> None:
+def test_directory_of_a_killed_service_is_removed_and_that_of_a_running_one_is_not(
+    tmp_path: Path,
+) -> None:
     held = []
     for _ in range(2):
         process = subprocess.Popen(
@@ -57,7 +59,7 @@ def test_what_a_killed_service_left_is_removed_and_a_living_one_is_spared(tmp_pa
             process.communicate()
 
 
-def test_directories_of_others_are_left_alone(tmp_path: Path) -> None:
+def test_directories_without_a_lock_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "energyws-theirs").mkdir()
     RunDirectory(tmp_path).close()
     assert [path.name for path in tmp_path.iterdir()] == ["energyws-theirs"]
@@ -65,13 +67,13 @@ def test_directories_of_others_are_left_alone(tmp_path: Path) -> None:
 
 @pytest.fixture
 def short() -> Iterator[Path]:
-    """A directory whose path is short, whatever pytest's is."""
+    """A directory with a short path; pytest's may be long."""
     with tempfile.TemporaryDirectory(prefix="e", dir="/tmp") as name:
         yield Path(name)
 
 
 def directory_of(length: int, short: Path) -> Path:
-    """A directory whose path has so many bytes, in characters of more than one."""
+    """A directory whose path has `length` bytes, some of them in characters of two bytes."""
     left = length - len(str(short)) - 1
     path = short / ("é" * (left // 2) + "x" * (left % 2))
     path.mkdir()
@@ -79,11 +81,11 @@ def directory_of(length: int, short: Path) -> Path:
 
 
 @pytest.mark.parametrize("variable", ["XDG_RUNTIME_DIR", "TMPDIR"])
-def test_directory_that_is_too_long_for_sockets_is_passed_over(
+def test_directory_whose_path_is_too_long_for_sockets_is_skipped(
     short: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setattr(run_directory.tempfile, "tempdir", None)
-    # One that is not there is passed over as well.
+    # A directory that does not exist is skipped as well.
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(short / "absent"))
     fits = directory_of(ENOUGH, short)
     monkeypatch.setenv(variable, str(fits))
@@ -100,7 +102,7 @@ def test_directory_that_is_too_long_for_sockets_is_passed_over(
 
 def test_longest_directory_has_room_for_the_sockets(short: Path) -> None:
     directory = RunDirectory(directory_of(ENOUGH, short))
-    # As workers/rendezvous.py and workers/bus.py name them, with the longest process id of Linux.
+    # As workers/bus/rendezvous.py names them, with the longest process id of Linux.
     place = directory.path / "consumer-4194304"
     place.mkdir()
     with zmq.Context() as context, context.socket(zmq.PUB) as socket:
@@ -110,7 +112,7 @@ def test_longest_directory_has_room_for_the_sockets(short: Path) -> None:
     directory.close()
 
 
-def test_no_directory_at_all_is_told_with_what_to_do(
+def test_without_any_directory_the_error_names_the_remedy(
     short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_directory, "_OTHERS", ())

@@ -33,27 +33,27 @@ def test_variables_are_filled_in_once(text: str, expected: str) -> None:
             "$(NO)",
             [
                 "the environment variable NO is not set: give it a value, as in `export NO=…`, "
-                "or write $$(NO) for this very text"
+                "or write $$(NO) for the text itself"
             ],
         ),
         (
             "$(EMPTY)",
             [
                 "the environment variable EMPTY is empty: give it a value, as in "
-                "`export EMPTY=…`, or write $$(EMPTY) for this very text"
+                "`export EMPTY=…`, or write $$(EMPTY) for the text itself"
             ],
         ),
         *[
-            (text, ["$( begins a variable: write $(NAME), or $$( for these two characters"])
+            (text, ["$( begins a variable: write $(NAME), or $$( for a literal $("])
             for text in ("$()", "$(", "$(a b)", "$(A", "$(1)", "$(A-B)")
         ],
     ],
 )
-def test_what_cannot_be_filled_in_is_told(text: str, faults: list[str]) -> None:
+def test_variable_without_a_value_is_reported(text: str, faults: list[str]) -> None:
     assert interpolate(text, ENV)[1] == faults
 
 
-def test_every_variable_that_is_missing_is_told() -> None:
+def test_every_missing_variable_is_reported() -> None:
     _, faults = interpolate("$(B) $(A) $(C)", ENV)
 
     assert [fault.split()[3] for fault in faults] == ["B", "C"]

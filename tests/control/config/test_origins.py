@@ -41,53 +41,53 @@ def test_origin_is_what_browsers_send(written: str, sent: str) -> None:
 
 
 @pytest.mark.parametrize("others", [(), ("https://dashboard.example",)])
-def test_star_lets_all_pages_in(others: tuple[str, ...]) -> None:
+def test_star_allows_all_pages(others: tuple[str, ...]) -> None:
     assert loaded("*", *others) == ()
 
 
 @pytest.mark.parametrize(
     ("written", "why"),
     [
-        ("dashboard.example", "there is no scheme: begin with https://"),
-        ("dashboard.example:8443", "there is no scheme: begin with https://"),
-        ("//dashboard.example", "there is no scheme: begin with https://"),
+        ("dashboard.example", "no scheme: start with https://"),
+        ("dashboard.example:8443", "no scheme: start with https://"),
+        ("//dashboard.example", "no scheme: start with https://"),
         ("https://a b", "use scheme://host or scheme://host:port"),
         ("https://$$(page)", "use scheme://host or scheme://host:port"),
-        ("", "there is no scheme: begin with https://"),
+        ("", "no scheme: start with https://"),
         ("https://", "use scheme://host or scheme://host:port"),
         ("https://dashboard.example:port", "use scheme://host or scheme://host:port"),
-        ("https://dashboard.example/app", "an origin ends with the host or its port: leave out"),
-        ("https://dashboard.example?a", "an origin ends with the host or its port: leave out"),
-        ("https://me@dashboard.example", "an origin has no user name: leave it out"),
-        ("https://*.example", "a pattern matches no page: name each origin, or use * for all"),
-        ("https://*", "a pattern matches no page: name each origin, or use * for all pages"),
-        ("wss://dashboard.example", "a page's origin begins with https://: use that"),
+        ("https://dashboard.example/app", "an origin ends with the host or its port: remove"),
+        ("https://dashboard.example?a", "an origin ends with the host or its port: remove"),
+        ("https://me@dashboard.example", "an origin has no user name: remove it"),
+        ("https://*.example", "patterns are not supported: list each origin, or use * for all"),
+        ("https://*", "patterns are not supported: list each origin, or use * for all pages"),
+        ("wss://dashboard.example", "a page's origin starts with https://: use that"),
         ("https://münchen.example", "write the host as browsers send it, in Punycode (xn--…)"),
         ("http://[zz::1]", "use scheme://host or scheme://host:port"),
     ],
 )
-def test_origin_that_no_page_has_is_a_problem(written: str, why: str) -> None:
+def test_invalid_origin_is_a_problem(written: str, why: str) -> None:
     text = GOOD + f'server:\n  allowed_origins: ["https://fine.example", "{written}"]\n'
     (problem,) = problems_of(text)
     assert problem.startswith("c.yaml:4: server.allowed_origins[1]: found ")
     assert f": {why}" in problem
 
 
-def test_problem_does_not_show_what_a_variable_holds() -> None:
+def test_problem_does_not_show_the_value_of_a_variable() -> None:
     text = GOOD + 'server: {allowed_origins: ["$(PAGE)", "https://$(PAGE)/x"]}\n'
     problems = problems_of(text, {"PAGE": "hidden.example"})
     assert len(problems) == 2
     assert "hidden" not in "".join(problems)
 
 
-def test_null_is_taken_and_warned_of() -> None:
+def test_null_is_accepted_and_warned_of() -> None:
     settings = load.parse(GOOD + "server: {allowed_origins: ['null']}\n", "c.yaml", {})
     (warning,) = warnings(settings)
     assert warning.startswith("server.allowed_origins: null is what browsers send for files")
 
 
 @given(st.text())
-def test_whatever_is_taken_stays_as_it_is(text: str) -> None:
+def test_normalised_origins_stay_as_they_are(text: str) -> None:
     try:
         once = normalised(text)
     except NoOrigin:

@@ -35,7 +35,7 @@ def test_flags_win_over_environment_over_file_over_defaults(
 @pytest.mark.parametrize(
     ("text", "on"), [("on", True), ("true", True), ("off", False), ("false", False)]
 )
-def test_a_switch_is_turned_wherever_it_is_set(text: str, on: bool) -> None:
+def test_a_boolean_may_be_set_anywhere(text: str, on: bool) -> None:
     name = "ENERGYWS_SERVER__COMPRESSION"
     for parsed in (
         load.parse(f"{GOOD}server: {{compression: {text}}}", "c.yaml", {}),
@@ -59,7 +59,7 @@ def test_variables_count_in_any_case(name: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["12345", "yes", "null", "1e3", "[a]", "~", "'", "$(HOME)", "$$("])
-def test_a_text_is_never_taken_for_anything_else(text: str) -> None:
+def test_a_string_is_never_read_as_anything_else(text: str) -> None:
     by_variable = load.parse(GOOD, "c.yaml", {"ENERGYWS_AUTH__JWT_SECRET": text})
     by_flag = load.parse(GOOD, "c.yaml", {}, [f"auth.jwt_secret={text}"])
 
@@ -69,7 +69,7 @@ def test_a_text_is_never_taken_for_anything_else(text: str) -> None:
 
 @settings(deadline=None)
 @given(st.text(min_size=1).filter(lambda text: text != "***"))
-def test_every_text_arrives_as_it_was_typed(text: str) -> None:
+def test_every_string_arrives_as_it_was_typed(text: str) -> None:
     settings = load.parse(
         GOOD, "c.yaml", {"ENERGYWS_AUTH__JWT_SECRET": text}, [f"auth.audience={text}"]
     )
@@ -97,10 +97,10 @@ def test_numbers_choices_and_lists_are_read_by_the_type_of_their_key() -> None:
     assert load.parse(GOOD, "c.yaml", {}, ["server.workers=auto"]).server.workers == "auto"
 
 
-def test_a_list_from_outside_replaces_the_one_of_the_file() -> None:
+def test_a_list_in_a_variable_replaces_the_one_of_the_file() -> None:
     text = GOOD + "server:\n  allowed_origins:\n    - https://a.example\n    - $(UNSET)\n"
 
-    # Nor is that of the variable filled in.
+    # Nor are variables inside a variable filled in.
     (problem,) = problems_of(text, {"ENERGYWS_SERVER__ALLOWED_ORIGINS": "[$(NO)]"})
 
     assert "ENERGYWS_SERVER__ALLOWED_ORIGINS: server.allowed_origins[0]: found $(NO): " in problem
@@ -145,7 +145,7 @@ def test_free_keys_may_hold_dots() -> None:
         ("ENERGYWS_ADMIN_PORT", "tcp://10.0.0.1:8490"),
     ],
 )
-def test_variables_that_kubernetes_makes_of_services_are_not_ours(name: str, text: str) -> None:
+def test_service_variables_of_kubernetes_are_ignored(name: str, text: str) -> None:
     assert problems_of(GOOD, {name: text}) == []
 
 
@@ -167,49 +167,49 @@ def test_variables_that_kubernetes_makes_of_services_are_not_ours(name: str, tex
         ("ZZZ", "x", f"zzz: unknown key: {TOP_LEVEL}"),
         ("ZZZ", "tcp://10.0.0.1:80", f"zzz: unknown key: {TOP_LEVEL}"),
         ("SERVER__PORT", "tcp://10.0.0.1:80", 'server.port: found "tcp://10.0.0.1:80": use a'),
-        ("SERVER", "x", "server: a section: set its keys, such as ENERGYWS_SERVER__HOST"),
+        ("SERVER", "x", "server: is a section: set its keys, such as ENERGYWS_SERVER__HOST"),
         (
             "STREAMS__GAS",
             "x",
-            "streams.gas: a section: set its keys, such as ENERGYWS_STREAMS__GAS__TOPIC",
+            "streams.gas: is a section: set its keys, such as ENERGYWS_STREAMS__GAS__TOPIC",
         ),
         (
             "AUTH__ISSUERS__0__NAME",
             "x",
-            f"auth.issuers.0.name: auth.issuers is set as a whole: use {ISSUERS}",
+            f"auth.issuers.0: unknown key: auth.issuers has no keys: set it to {ISSUERS}",
         ),
         (
             "SERVER__PORT__X",
             "1",
-            "server.port.x: server.port is set as a whole: "
-            "use a whole number (at least 0, at most 65535)",
+            "server.port.x: unknown key: server.port has no keys: "
+            "set it to a whole number from 0 to 65535",
         ),
         ("SERVER__PORT", "many", 'server.port: found "many": use a whole number'),
         ("SERVER__PORT", "true", 'server.port: found "true": use a whole number'),
         ("SERVER__PORT", "", 'server.port: found "": use a whole number'),
         ("SERVER__DRAIN_SECONDS", "inf", 'server.drain_seconds: found "inf": use a number'),
-        ("KAFKA__TOPIC", "", 'kafka.topic: found "": use a text that is not empty'),
+        ("KAFKA__TOPIC", "", 'kafka.topic: found "": use a non-empty string'),
         ("SERVER__HOST", "\udcff", "server.host: holds bytes that are not UTF-8"),
         ("KAFKA__OPTIONS__DEBUG", "\udcff", "kafka.options.debug: holds bytes that are not UTF-8"),
         (
             "SERVER__ALLOWED_ORIGINS",
             "https://a.example",
-            "server.allowed_origins: found a single value: use a list, each item a text",
+            "server.allowed_origins: found a single value: use a list, each item a string",
         ),
         (
             "SERVER__ALLOWED_ORIGINS",
             "[https://a, 5]",
-            "server.allowed_origins[1]: found 5: use a text, in quotes",
+            "server.allowed_origins[1]: found 5: use a string, in quotes",
         ),
         (
             "SERVER__ALLOWED_ORIGINS",
             "[a",
-            "server.allowed_origins: cannot be read: use a list, each item a text, as in [a, b]",
+            "server.allowed_origins: cannot be read: use a list, each item a string, as in [a, b]",
         ),
         ("AUTH__ISSUERS", "x", f"auth.issuers: found a single value: use {ISSUERS}"),
     ],
 )
-def test_a_bad_variable_is_told_by_its_name(name: str, text: str, problem: str) -> None:
+def test_a_bad_variable_is_reported_by_its_name(name: str, text: str, problem: str) -> None:
     problems = problems_of(GOOD, {f"ENERGYWS_{name}": text})
 
     assert len(problems) == 1
@@ -221,32 +221,35 @@ def test_two_variables_for_one_key_are_refused() -> None:
 
     assert problems_of(GOOD, env) == [
         "environment variable energyws_server__port: "
-        "sets server.port, as ENERGYWS_SERVER__PORT does: keep one"
+        "sets server.port, as ENERGYWS_SERVER__PORT does: remove one"
     ]
 
 
 @pytest.mark.parametrize(
     ("flag", "problem"),
     [
-        ("server", "number 1 has no =: write section.key=value, such as server.port=9000"),
+        ("server", "number 1 has no =: write section.key=value, as in server.port=9000"),
         ("server.prot=1", "server.prot: unknown key: did you mean server.port?"),
         ("=", f": unknown key: {TOP_LEVEL}"),
-        ("kafka.options=1", "kafka.options: a section: set its keys, such as kafka.options.name"),
+        (
+            "kafka.options=1",
+            "kafka.options: is a section: set its keys, such as kafka.options.name",
+        ),
         (
             "kafka.options.group.id=x",
-            "kafka.options.group.id: energyws sets this one itself: use kafka.group_id",
+            "kafka.options.group.id: energyws sets this option itself: use kafka.group_id",
         ),
         (
             "server.port=-1",
-            'server.port: found "-1": use a whole number (at least 0, at most 65535)',
+            'server.port: found "-1": use a whole number from 0 to 65535',
         ),
     ],
 )
-def test_a_bad_flag_is_told(flag: str, problem: str) -> None:
+def test_a_bad_flag_is_reported(flag: str, problem: str) -> None:
     assert problems_of(GOOD, {}, [flag]) == [f"--set: {problem}"]
 
 
-def test_a_key_whose_section_is_no_section_in_the_file_is_told_once() -> None:
+def test_a_section_that_is_a_value_in_the_file_is_reported_once() -> None:
     problems = problems_of(GOOD + "log: loud\n", {"ENERGYWS_LOG__LEVEL": "DEBUG"})
 
     assert problems == [

@@ -49,7 +49,7 @@ def test_a_path_is_written_with_dots(path: KeyPath, text: str) -> None:
         ],
     ],
 )
-def test_secrets_are_known_by_their_keys(path: KeyPath, secret: bool) -> None:
+def test_secrets_are_recognised_by_their_keys(path: KeyPath, secret: bool) -> None:
     assert is_secret(path) is secret
 
 
@@ -63,11 +63,11 @@ def test_secrets_are_known_by_their_keys(path: KeyPath, secret: bool) -> None:
         ("x" * 61, "x" * 60 + "…"),
     ],
 )
-def test_what_is_shown_fits_a_line(text: str, line: str) -> None:
+def test_what_is_shown_fits_on_a_line(text: str, line: str) -> None:
     assert shown(text) == line
 
 
-def test_problems_are_sorted_by_place_and_told_once() -> None:
+def test_problems_are_sorted_by_location_and_listed_once() -> None:
     problems = Problems("c.yaml")
     problems.put(("log",), Location((0, 5), "c.yaml:5"))
     problems.put(("kafka",), Location((0, 2), "c.yaml:2"))
@@ -98,7 +98,7 @@ def test_a_wrong_section_explains_what_is_absent_from_it() -> None:
     assert not problems.explain_absence(("auth", "jwks_url"))
 
 
-def test_a_value_from_elsewhere_takes_all_its_places_along() -> None:
+def test_a_list_from_a_flag_replaces_the_locations_of_its_items() -> None:
     problems = Problems("c.yaml")
     problems.put(("server", "allowed_origins"), Location((0, 2), "c.yaml:2"))
     problems.put(("server", "allowed_origins", 0), Location((0, 3), "c.yaml:3", "a"))
@@ -106,7 +106,7 @@ def test_a_value_from_elsewhere_takes_all_its_places_along() -> None:
 
     problems.put(("server", "allowed_origins"), flag)
 
-    assert problems.place(("server", "allowed_origins", 0)) == flag
+    assert problems.location(("server", "allowed_origins", 0)) == flag
 
 
 @pytest.mark.parametrize(
@@ -117,11 +117,11 @@ def test_a_value_from_elsewhere_takes_all_its_places_along() -> None:
         (("auth",), "hunter2", False, "a single value"),
         (("auth",), ["hunter2"], False, "a list"),
         (("server", "port"), "9000", True, "$(PORT)"),
-        (("server", "host"), None, True, "nothing"),
+        (("server", "host"), None, True, ""),
         (("server", "allowed_origins", 0), 5, True, "5"),
     ],
 )
-def test_what_was_found_is_told_as_it_was_typed(
+def test_a_value_is_shown_as_it_was_typed(
     path: KeyPath, value: object, scalar: bool, found: str
 ) -> None:
     problems = Problems("c.yaml")
@@ -129,3 +129,14 @@ def test_what_was_found_is_told_as_it_was_typed(
     problems.put(("server", "host"), Location((0, 2), "c.yaml:2", ""))
 
     assert problems.found(path, value, scalar=scalar) == found
+
+
+def test_problems_of_other_sections_can_be_forgotten() -> None:
+    problems = Problems("c.yaml")
+    problems.add(("admin", "port"), "bad")
+    problems.add(("kafka", "brokers"), "bad")
+    problems.add_text("admin.port: duplicate key", problems.line(3))
+
+    problems.keep("admin")
+
+    assert problems.lines() == ["c.yaml: admin.port: bad"]

@@ -12,17 +12,17 @@ from energyws.control.config.problems import KeyPath
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        (("kafka", "brokers"), "a text that is not empty"),
-        (("kafka", "topic"), "a text that is not empty"),
+        (("kafka", "brokers"), "a non-empty string"),
+        (("kafka", "topic"), "a non-empty string"),
         (("kafka", "auto_offset_reset"), "latest or earliest"),
         (("kafka", "options"), "a mapping"),
-        (("kafka", "options", "x"), "a text, a whole number, a number or true/false"),
-        (("server", "port"), "a whole number (at least 0, at most 65535)"),
-        (("server", "workers"), "a whole number (at least 1, at most 64) or auto"),
+        (("kafka", "options", "x"), "a string, a whole number, a number or true or false"),
+        (("server", "port"), "a whole number from 0 to 65535"),
+        (("server", "workers"), "a whole number from 1 to 64 or auto"),
         (("server", "tls"), "a mapping with the keys cert, key"),
-        (("server", "allowed_origins"), "a list, each item a text"),
-        (("server", "drain_seconds"), "a number (at least 0)"),
-        (("server", "messages_per_second"), "a number (above 0)"),
+        (("server", "allowed_origins"), "a list, each item a string"),
+        (("server", "drain_seconds"), "a number of at least 0"),
+        (("server", "messages_per_second"), "a number above 0"),
         (
             ("auth", "issuers"),
             "a list, each item a mapping with the keys name, issuer, jwks_url",
@@ -30,7 +30,7 @@ from energyws.control.config.problems import KeyPath
         (("log", "level"), "DEBUG, INFO, WARNING or ERROR"),
     ],
 )
-def test_types_are_told_in_plain_words(path: KeyPath, words: str) -> None:
+def test_types_are_described_in_plain_words(path: KeyPath, words: str) -> None:
     assert schema.allowed(schema.at(path)) == words
 
 
@@ -42,7 +42,7 @@ def _constraints(kind: Any) -> list[object]:
 
 
 @pytest.mark.parametrize("path", schema.known_keys(), ids=str)
-def test_every_key_can_be_told_whole(path: KeyPath) -> None:
+def test_every_key_can_be_described(path: KeyPath) -> None:
     kind = schema.at(path)
 
     assert schema.allowed(kind)

@@ -1,4 +1,4 @@
-"""Who has too many."""
+"""How many connections workers shed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_surplus(loads: dict[str, int], expected: dict[str, int]) -> None:
 
 
 @given(st.dictionaries(st.text(max_size=3), st.integers(0, 10_000), max_size=8))
-def test_nobody_sheds_below_the_share(loads: dict[str, int]) -> None:
+def test_no_worker_sheds_below_its_share(loads: dict[str, int]) -> None:
     for name, count in surplus(loads).items():
         assert count > 0
         assert loads[name] - count == share(loads)

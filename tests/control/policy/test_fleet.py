@@ -1,4 +1,4 @@
-"""The fleet's policy, by tables and properties; time is a number here."""
+"""The fleet's policy, with numbers for time and without processes."""
 
 from __future__ import annotations
 
@@ -24,14 +24,13 @@ from energyws.control.policy.actions import (
     Send,
     Start,
     Steer,
-    describe,
 )
 from energyws.control.policy.fleet import MAX_PROCESSES, WARM_SECONDS, Fleet
 from energyws.control.policy.heartbeat import Beat
 from energyws.control.policy.slots import CONSUMER, worker_name
 from energyws.errors import ExitCode
 from energyws.process.board import State
-from energyws.process.control_messages import Leave, Shed, ShutdownMode
+from energyws.process.control_messages import Shed, ShutDown, ShutdownMode
 from energyws.settings import Kafka, Server, Settings, Supervision
 
 NAMES = ("consumer", "worker-0", "worker-1")
@@ -47,18 +46,18 @@ SETTINGS = Settings(
     server=Server(drain_seconds=10, close_timeout_seconds=1, handshake_timeout_seconds=1),
     supervision=RULES,
 )
-Said = tuple[str, ...]
+Short = tuple[str, ...]
 
 
-def said(actions: Sequence[Action], names: dict[int, str]) -> list[Said]:
-    """Actions in short, with names in place of numbers."""
-    short: list[Said] = []
+def shortened(actions: Sequence[Action], names: dict[int, str]) -> list[Short]:
+    """Actions as short tuples, with names instead of ids."""
+    short: list[Short] = []
     for action in actions:
         match action:
             case Start(_, name, _, successor):
                 short.append(("start", name, *(["successor"] if successor else [])))
-            case Send(process, Leave(how)):
-                short.append(("leave", names[process], how.value))
+            case Send(process, ShutDown(mode)):
+                short.append(("leave", names[process], mode.value))
             case Send(process, Shed(count)):
                 short.append(("shed", names[process], str(count)))
             case Kill(process, _):
@@ -91,7 +90,7 @@ class Play:
         self.slow = False
         self.actions: list[Action] = []
 
-    def step(self, *exits: Exit) -> list[Said]:
+    def step(self, *exits: Exit) -> list[Short]:
         for each in exits:
             del self.states[each.process]
         seen = {
@@ -111,17 +110,17 @@ class Play:
                 self.names[number] = action.name
                 self.states[number] = State.STARTING if self.slow else State.READY
                 self.beats[number], self.cpu[number] = 0, 0.0
-        return said(self.actions, self.names)
+        return shortened(self.actions, self.names)
 
     def started(self, workers: int = 2) -> Play:
-        """Everybody runs, and connections go to all."""
+        """All children run, and connections go to all workers."""
         self.step()
         self.step()
         return self
 
     def pass_seconds(
         self, seconds: float, *, silent: Sequence[str] = (), idle: Sequence[str] = ()
-    ) -> list[Said]:
+    ) -> list[Short]:
         actions = []
         for _ in range(round(seconds * 4)):
             self.now += 0.25
@@ -138,10 +137,10 @@ class Play:
     def running(self, name: str) -> bool:
         return any(self.names[number] == name for number in self.states)
 
-    def crash(self, name: str, status: int = -signal.SIGKILL) -> list[Said]:
+    def crash(self, name: str, status: int = -signal.SIGKILL) -> list[Short]:
         return self.step(Exit(self.number(name), status))
 
-    def end(self, *numbers: int) -> list[Said]:
+    def end(self, *numbers: int) -> list[Short]:
         return self.step(*(Exit(number, 0) for number in numbers))
 
 
@@ -153,14 +152,14 @@ def test_steady_children_are_left_alone() -> None:
     assert Play().started().pass_seconds(600) == []
 
 
-def test_first_crash_is_answered_at_once() -> None:
+def test_child_restarts_at_once_after_its_first_crash() -> None:
     play = Play().started()
     play.pass_seconds(5)
     assert play.crash("worker-0") == [("steer", "1"), ("start", "worker-0")]
     assert play.step() == [("steer", "0", "1")]
 
 
-def test_further_crashes_are_answered_later_and_later() -> None:
+def test_child_restarts_after_longer_and_longer_pauses() -> None:
     play = Play().started()
     waits = []
     for _ in range(3):
@@ -175,7 +174,7 @@ def test_further_crashes_are_answered_later_and_later() -> None:
 def test_backoff_never_exceeds_its_bound() -> None:
     play = Play().started()
     for _ in range(12):
-        # Far enough apart to be no loop, close enough to be remembered.
+        # Far enough apart to be no crash loop, close enough to be remembered.
         play.pass_seconds(12)
         play.crash("worker-0")
         began = play.now
@@ -184,7 +183,7 @@ def test_backoff_never_exceeds_its_bound() -> None:
         assert play.now - began <= RULES.backoff_max_seconds
 
 
-def test_shorter_backoff_counts_for_the_pause_that_has_begun() -> None:
+def test_shorter_backoff_applies_to_the_present_pause() -> None:
     play = Play(rng=1.0).started()
     for _ in range(4):
         play.crash("worker-0")
@@ -201,7 +200,7 @@ def test_shorter_backoff_counts_for_the_pause_that_has_begun() -> None:
     assert ("start", "worker-0") in play.pass_seconds(0.25)
 
 
-def test_healthy_minute_clears_the_record() -> None:
+def test_minute_without_a_crash_clears_the_record() -> None:
     play = Play().started()
     play.crash("worker-0")
     play.crash("worker-0")
@@ -209,7 +208,7 @@ def test_healthy_minute_clears_the_record() -> None:
     assert ("start", "worker-0") in play.crash("worker-0")
 
 
-def test_crash_loop_ends_the_service_and_says_why() -> None:
+def test_crash_loop_ends_the_service_with_a_reason() -> None:
     play = Play(rng=0.0).started()
     for _ in range(RULES.crash_loop_count):
         play.crash("worker-1")
@@ -223,7 +222,7 @@ def test_crash_loop_ends_the_service_and_says_why() -> None:
     )
 
 
-def test_crashes_of_different_children_are_no_loop() -> None:
+def test_crashes_of_different_children_are_no_crash_loop() -> None:
     play = Play(8).started()
     for n in range(8):
         assert ("start", f"worker-{n}") in play.crash(f"worker-{n}")
@@ -243,7 +242,7 @@ def test_hung_child_is_killed_once() -> None:
     play = Play().started()
     play.pass_seconds(3)
     actions = play.pass_seconds(30, silent=["worker-0"], idle=["worker-0"])
-    # Nobody new is sent to it from then on.
+    # From then on it gets no new connections.
     assert actions == [("kill", "worker-0"), ("steer", "1")]
     assert play.crash("worker-0") == [("start", "worker-0")]
 
@@ -259,10 +258,10 @@ def test_idle_child_that_beats_is_healthy() -> None:
 
 
 @pytest.mark.parametrize("absence", [2.0, 10.0, 3600.0])
-def test_absence_of_the_supervisor_is_held_against_nobody(absence: float) -> None:
+def test_time_without_the_supervisor_does_not_count(absence: float) -> None:
     play = Play().started()
     play.pass_seconds(4, silent=NAMES, idle=NAMES)
-    # The machine was suspended, or so starved that nothing of it ran.
+    # The machine was suspended, or the supervisor got no CPU time.
     play.now += absence
     assert play.step() == []
     assert play.pass_seconds(0.5, silent=NAMES, idle=NAMES) == []
@@ -291,7 +290,7 @@ def test_drain_kills_what_outlives_its_deadline() -> None:
 
 
 def delayed(seconds: float) -> Play:
-    """A fleet that has just been told to drain, and waits before it does."""
+    """A fleet in its drain delay."""
     play = Play().started()
     play.fleet.settings = replace(
         SETTINGS, server=replace(SETTINGS.server, drain_delay_seconds=seconds)
@@ -301,7 +300,7 @@ def delayed(seconds: float) -> Play:
     return play
 
 
-def test_drain_begins_after_its_delay_and_has_all_of_its_time() -> None:
+def test_drain_begins_after_its_delay_and_then_has_its_full_time() -> None:
     play = delayed(5)
     assert play.pass_seconds(4.75) == []
     assert play.pass_seconds(0.25) == [("leave", "worker-0", "stop"), ("leave", "worker-1", "stop")]
@@ -315,20 +314,20 @@ def test_child_that_crashes_before_the_drain_begins_is_started_again() -> None:
     assert ("start", "consumer") in play.crash("consumer")
 
 
-def test_nobody_is_replaced_any_more_before_the_drain_begins() -> None:
+def test_no_further_child_is_replaced_in_the_drain_delay() -> None:
     play = Play().started()
     play.fleet.replace()
     assert play.step() == [("start", "consumer", "successor")]
     old = min(number for number, name in play.names.items() if name == CONSUMER)
     play.fleet.settings = replace(SETTINGS, server=replace(SETTINGS.server, drain_delay_seconds=60))
     play.fleet.drain(play.now)
-    # What has begun is ended in order, and no worker follows.
+    # The replacement that has begun is finished, and no worker follows.
     assert play.step() == [("replaced", "consumer"), ("leave", "consumer", "handover")]
     assert play.end(old) == []
     assert play.pass_seconds(10) == []
 
 
-def test_drain_starts_nobody_again() -> None:
+def test_drain_starts_no_child_again() -> None:
     play = Play().started()
     play.crash("worker-0")
     play.crash("worker-0")
@@ -339,7 +338,7 @@ def test_drain_starts_nobody_again() -> None:
     assert play.crash("consumer", 1) == [("halt", "OK", "drained")]
 
 
-def test_drain_reaches_those_that_leave_already() -> None:
+def test_drain_reaches_children_that_leave_already() -> None:
     play = Play().started()
     play.fleet.scale(1)
     play.step()
@@ -360,7 +359,7 @@ def test_new_worker_gets_connections_when_it_is_ready() -> None:
     assert play.step() == [("steer", "0", "1", "2", "3")]
 
 
-def test_worker_without_need_gets_no_connections_before_it_leaves() -> None:
+def test_retired_worker_gets_no_connections_before_it_leaves() -> None:
     play = Play(4).started()
     play.fleet.scale(2)
     assert play.step() == [
@@ -382,30 +381,30 @@ def test_worker_that_does_not_leave_is_killed_at_its_deadline() -> None:
     assert play.pass_seconds(5) == [("kill", "worker-1")]
 
 
-def test_slot_that_is_needed_again_has_a_new_worker_while_the_old_one_leaves() -> None:
+def test_slot_that_is_needed_again_gets_a_new_worker_while_the_old_one_leaves() -> None:
     play = Play().started()
     play.fleet.scale(1)
     play.step()
     old = play.number("worker-1")
     play.fleet.scale(2)
     assert play.step() == [("start", "worker-1")]
-    # From here on its queue is the new one's alone.
+    # From now on the queue belongs to the new worker.
     assert play.step() == [("steer", "0", "1"), ("leave", "worker-1", "handover")]
-    assert play.actions[1] == Send(old, Leave(ShutdownMode.HANDOVER))
+    assert play.actions[1] == Send(old, ShutDown(ShutdownMode.HANDOVER))
     assert play.end(old) == []
     assert play.pass_seconds(60) == []
 
 
-def test_scaling_back_and_forth_has_no_more_processes_than_rows() -> None:
+def test_scaling_back_and_forth_never_needs_more_processes_than_rows() -> None:
     play = Play(64).started(64)
-    said = []
+    seen = []
     for workers in (1, 64) * 3:
         play.fleet.scale(workers)
         assert play.fleet.workers == workers
-        said += play.pass_seconds(2)
+        seen += play.pass_seconds(2)
         assert len(play.states) <= MAX_PROCESSES
-    assert ("crowded", str(MAX_PROCESSES)) in said
-    # Those that leave are killed when they are overdue, and then all are there that should be.
+    assert ("crowded", str(MAX_PROCESSES)) in seen
+    # Overdue workers are killed, and then the wanted children all run.
     for _ in range(240):
         play.pass_seconds(0.25)
         killed = [each.process for each in play.actions if isinstance(each, Kill)]
@@ -415,7 +414,7 @@ def test_scaling_back_and_forth_has_no_more_processes_than_rows() -> None:
     )
 
 
-def test_other_threads_may_look_while_it_is_scaled() -> None:
+def test_other_threads_may_read_while_it_is_scaled() -> None:
     play = Play(64).started(64)
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -444,7 +443,7 @@ def test_other_threads_may_look_while_it_is_scaled() -> None:
         sys.setswitchinterval(before)
 
 
-def test_crashed_consumer_comes_back_before_anything_that_waits_for_room() -> None:
+def test_crashed_consumer_restarts_before_anything_that_waits_for_room() -> None:
     play = Play(2, limit=4).started()
     for workers in (1, 2, 1, 2):
         play.fleet.scale(workers)
@@ -473,8 +472,8 @@ def test_children_are_replaced_one_at_a_time() -> None:
         old = play.number(name)
         assert play.step() == [("start", name, "successor")]
         assert play.step() == [("replaced", name), ("leave", name, "handover")]
-        assert play.actions[1] == Send(old, Leave(ShutdownMode.HANDOVER))
-        # Its clients leave slowly; the next one waits for that.
+        assert play.actions[1] == Send(old, ShutDown(ShutdownMode.HANDOVER))
+        # Its clients leave slowly, and the next replacement waits for that.
         assert play.pass_seconds(5) == []
         assert play.end(old) == []
     assert play.pass_seconds(60) == []
@@ -492,7 +491,7 @@ def test_successor_that_is_never_ready_is_given_up() -> None:
 
 
 @pytest.mark.parametrize("status", [1, -9, ExitCode.BOOT])
-def test_successor_that_ends_is_given_up_and_nobody_else_is_replaced(status: int) -> None:
+def test_successor_that_ends_is_given_up_and_no_other_child_is_replaced(status: int) -> None:
     play = Play().started()
     play.slow = True
     play.fleet.replace()
@@ -502,7 +501,7 @@ def test_successor_that_ends_is_given_up_and_nobody_else_is_replaced(status: int
     assert play.running("consumer")
 
 
-def test_successor_takes_the_place_of_one_that_crashes() -> None:
+def test_successor_takes_the_place_of_a_child_that_crashes() -> None:
     play = Play().started()
     play.fleet.replace(workers=False)
     old = play.number("consumer")
@@ -522,17 +521,17 @@ def test_child_that_is_not_ready_is_replaced_without_a_handover() -> None:
     assert play.step() == [("start", "consumer")]
 
 
-def test_child_that_somebody_else_terminates_has_a_successor_at_once() -> None:
+def test_child_that_leaves_unasked_has_a_successor_at_once() -> None:
     play = Play().started()
     old = play.number("worker-1")
     play.states[old] = State.DRAINING
     assert play.step() == [("steer", "0"), ("start", "worker-1")]
     assert play.step() == [("steer", "0", "1"), ("leave", "worker-1", "handover")]
-    assert play.actions[1] == Send(old, Leave(ShutdownMode.HANDOVER))
+    assert play.actions[1] == Send(old, ShutDown(ShutdownMode.HANDOVER))
     assert play.end(old) == []
 
 
-def test_rebalancing_sheds_what_is_above_the_share_and_sends_it_elsewhere() -> None:
+def test_rebalancing_sheds_what_is_above_the_share_to_other_workers() -> None:
     play = Play(4).started()
     play.loads = {"worker-0": 100, "worker-1": 20, "worker-2": 40, "worker-3": 40}
     play.step()
@@ -543,7 +542,7 @@ def test_rebalancing_sheds_what_is_above_the_share_and_sends_it_elsewhere() -> N
     assert play.step() == [("steer", "0", "1", "2", "3")]
 
 
-def test_rebalancing_that_does_not_come_about_ends() -> None:
+def test_rebalancing_without_effect_ends() -> None:
     play = Play().started()
     play.loads = {"worker-0": 100, "worker-1": 0}
     play.step()
@@ -555,27 +554,12 @@ def test_rebalancing_that_does_not_come_about_ends() -> None:
 @pytest.mark.parametrize(
     "loads", [{}, {"worker-0": 50, "worker-1": 50}, {"worker-0": 52, "worker-1": 48}]
 )
-def test_rebalancing_leaves_alone_what_is_fair(loads: dict[str, int]) -> None:
+def test_rebalancing_leaves_a_fair_distribution_alone(loads: dict[str, int]) -> None:
     play = Play().started()
     play.loads = loads
     play.step()
     assert play.fleet.rebalance(play.now) == {}
     assert play.step() == []
-
-
-@pytest.mark.parametrize(
-    ("status", "words"),
-    [
-        (0, "with exit code 0 (ok)"),
-        (3, "with exit code 3 (boot)"),
-        (77, "with exit code 77"),
-        (-15, "killed by SIGTERM"),
-        (-9, "killed by SIGKILL (out of memory?)"),
-        (-99, "killed by signal 99"),
-    ],
-)
-def test_exit_status_in_words(status: int, words: str) -> None:
-    assert describe(status) == words
 
 
 @given(
@@ -590,7 +574,7 @@ def test_exit_status_in_words(status: int, words: str) -> None:
     st.floats(0, 1, exclude_max=True),
     st.sampled_from([6, 8, MAX_PROCESSES]),
 )
-def test_whatever_happens_every_child_is_there_once(
+def test_every_slot_has_one_child_in_all_circumstances(
     script: list[tuple[str, int]], slow: bool, rng: float, limit: int
 ) -> None:
     play = Play(rng=rng, limit=limit).started()
@@ -600,7 +584,7 @@ def test_whatever_happens_every_child_is_there_once(
     def note(actions: Sequence[Action]) -> bool:
         for action in actions:
             match action:
-                case Send(process, Leave()):
+                case Send(process, ShutDown()):
                     leaving.add(process)
                 case Release(slot):
                     assert not play.running(worker_name(slot))
@@ -611,7 +595,7 @@ def test_whatever_happens_every_child_is_there_once(
                     return False
         for name in (CONSUMER, *map(worker_name, range(play.fleet.workers))):
             staying = [n for n in play.states if play.names[n] == name and n not in leaving]
-            # One, and its successor.
+            # A child, and its successor.
             assert len(staying) <= 2
         assert len(play.states) <= limit
         return True
@@ -645,13 +629,13 @@ def test_whatever_happens_every_child_is_there_once(
             return
 
 
-def test_full_workers_get_nobody_while_others_have_room() -> None:
+def test_full_workers_get_no_connections_while_others_have_room() -> None:
     play = Play(workers=3).started()
     play.full = {"worker-1"}
     assert play.step() == [("steer", "0", "2")]
     play.full = {"worker-0", "worker-1"}
     assert play.step() == [("steer", "2")]
-    # Newcomers wait where somebody may leave first.
+    # New connections wait where a client may leave first.
     play.full = {"worker-0", "worker-1", "worker-2"}
     assert play.step() == [("steer", "0", "1", "2")]
     play.full = {"worker-0"}

@@ -22,13 +22,13 @@ from energyws.process.stalls import WHOLE, Stall
 CONSUMER = ChildHealth(is_worker=False, state=State.READY, broker_up=True)
 READING = ChildHealth(is_worker=False, state=State.STARTING, broker_up=True)
 AWAY = ChildHealth(is_worker=False, state=State.READY, broker_up=False)
-DOOMED_CONSUMER = ChildHealth(is_worker=False, state=State.READY, broker_up=True, doomed=True)
+CONDEMNED_CONSUMER = ChildHealth(is_worker=False, state=State.READY, broker_up=True, condemned=True)
 WORKER = ChildHealth(is_worker=True, state=State.READY, broker_up=False)
 STARTING = ChildHealth(is_worker=True, state=State.STARTING, broker_up=False)
 LEAVING = ChildHealth(is_worker=True, state=State.DRAINING, broker_up=False)
 KEYLESS = ChildHealth(is_worker=True, state=State.READY, broker_up=False, keyless=True)
 WAITING = ChildHealth(is_worker=True, state=State.STARTING, broker_up=False, keyless=True)
-DOOMED = ChildHealth(is_worker=True, state=State.READY, broker_up=False, doomed=True)
+CONDEMNED = ChildHealth(is_worker=True, state=State.READY, broker_up=False, condemned=True)
 
 # At its limit of open files: for a while, for long, and without a client that might leave.
 CROWDED = replace(WORKER, connections=50, full_seconds=9.0)
@@ -40,26 +40,26 @@ SHUT = replace(WORKER, full_seconds=0.001)
     ("children", "reasons"),
     [
         pytest.param([CONSUMER, WORKER], [], id="running"),
-        pytest.param([], [NO_CONSUMER, NO_WORKER], id="nobody"),
+        pytest.param([], [NO_CONSUMER, NO_WORKER], id="no children"),
         pytest.param([AWAY, WORKER], [NO_BROKER], id="broker away"),
         pytest.param([READING, WORKER], [NOT_READ_BACK], id="reading back"),
         pytest.param([WORKER], [NO_CONSUMER], id="consumer dead"),
-        pytest.param([DOOMED_CONSUMER, WORKER], [NO_CONSUMER], id="consumer hung"),
+        pytest.param([CONDEMNED_CONSUMER, WORKER], [NO_CONSUMER], id="consumer hung"),
         pytest.param([CONSUMER, STARTING], [NO_WORKER], id="worker starting"),
         pytest.param([CONSUMER, LEAVING], [NO_WORKER], id="worker leaving"),
-        pytest.param([CONSUMER, DOOMED], [NO_WORKER], id="worker hung"),
-        pytest.param([CONSUMER, DOOMED, WORKER], [], id="one of two workers hung"),
+        pytest.param([CONSUMER, CONDEMNED], [NO_WORKER], id="worker hung"),
+        pytest.param([CONSUMER, CONDEMNED, WORKER], [], id="one of two workers hung"),
         pytest.param([CONSUMER, WAITING], [NO_KEYS], id="worker without keys at its start"),
         pytest.param([CONSUMER, KEYLESS], [NO_KEYS], id="worker without keys after a reload"),
-        pytest.param([CONSUMER, DOOMED, KEYLESS], [NO_KEYS], id="one hung, one without keys"),
+        pytest.param([CONSUMER, CONDEMNED, KEYLESS], [NO_KEYS], id="one hung, one without keys"),
         pytest.param([CONSUMER, WAITING, WORKER], [], id="one of two without keys"),
         pytest.param([CONSUMER, CROWDED], [], id="at its limit"),
         pytest.param([CONSUMER, FULL], [NO_ROOM], id="at its limit for long"),
-        pytest.param([CONSUMER, SHUT], [NO_ROOM], id="nobody can come in"),
+        pytest.param([CONSUMER, SHUT], [NO_ROOM], id="no client can connect"),
         pytest.param([CONSUMER, FULL, CROWDED], [], id="one of two at its limit for long"),
         pytest.param([CONSUMER, FULL, STARTING], [NO_ROOM], id="the other one starting"),
         pytest.param([CONSUMER, READING, WORKER], [], id="consumer being replaced"),
-        pytest.param([DOOMED_CONSUMER, CONSUMER, WORKER], [], id="its successor is there"),
+        pytest.param([CONDEMNED_CONSUMER, CONSUMER, WORKER], [], id="its successor is there"),
     ],
 )
 def test_reasons_not_to_be_ready(children: list[ChildHealth], reasons: list[str]) -> None:
@@ -67,14 +67,14 @@ def test_reasons_not_to_be_ready(children: list[ChildHealth], reasons: list[str]
     assert unready(True, children) == [DRAINING, *reasons]
 
 
-def waiting(state: State, *waits: tuple[str, int, Stall], unlisted: int = 0) -> ChildHealth:
+def stalled(state: State, *stalls: tuple[str, int, Stall], unlisted: int = 0) -> ChildHealth:
     return ChildHealth(
-        is_worker=False, state=state, broker_up=True, waits=waits, unlisted_waits=unlisted
+        is_worker=False, state=state, broker_up=True, stalls=stalls, unlisted_stalls=unlisted
     )
 
 
-def test_what_is_not_read_is_named_with_what_it_waits_for() -> None:
-    consumer = waiting(
+def test_what_is_not_read_is_named_with_why() -> None:
+    consumer = stalled(
         State.READY,
         *(("b", partition, Stall.NO_LEADER) for partition in range(10)),
         ("b", 3, Stall.FAILS),
@@ -90,7 +90,7 @@ def test_what_is_not_read_is_named_with_what_it_waits_for() -> None:
 
 
 def test_nothing_read_back_yet_and_why() -> None:
-    consumer = waiting(State.STARTING, ("a", WHOLE, Stall.NO_TOPIC))
+    consumer = stalled(State.STARTING, ("a", WHOLE, Stall.NO_TOPIC))
     assert unready(False, [consumer, WORKER]) == [
         NOT_READ_BACK,
         "stream a: the topic does not exist",
@@ -98,7 +98,7 @@ def test_nothing_read_back_yet_and_why() -> None:
 
 
 def test_of_two_consumers_the_one_that_serves_counts() -> None:
-    successor = waiting(State.STARTING, ("a", 0, Stall.NO_LEADER))
+    successor = stalled(State.STARTING, ("a", 0, Stall.NO_LEADER))
     assert unready(False, [CONSUMER, successor, WORKER]) == []
-    doomed = ChildHealth(False, State.READY, True, True, (("a", 0, Stall.NO_LEADER),))
-    assert unready(False, [doomed, READING, WORKER]) == [NOT_READ_BACK]
+    condemned = ChildHealth(False, State.READY, True, True, (("a", 0, Stall.NO_LEADER),))
+    assert unready(False, [condemned, READING, WORKER]) == [NOT_READ_BACK]

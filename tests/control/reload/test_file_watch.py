@@ -1,4 +1,4 @@
-"""Noticing that a file is another one."""
+"""A changed file is noticed once it has settled."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def mounted(tmp_path: Path) -> Path:
 
 
 def put(mount: Path, version: str, text: str) -> None:
-    """A new version, as kubelet brings it: a directory of its own, and one rename."""
+    """Write a new version as kubelet does: a new directory, and one rename."""
     directory = mount / f"..{version}"
     directory.mkdir()
     (directory / "tls.crt").write_text(text)
-    # The same time for all: only the file itself tells.
+    # The same modification time for all versions.
     os.utime(directory / "tls.crt", (1, 1))
     (mount / "..tmp").symlink_to(directory.name)
     (mount / "..tmp").replace(mount / "..data")
 
 
-def test_what_stays_is_no_change(mounted: Path) -> None:
+def test_unchanged_file_is_no_change(mounted: Path) -> None:
     watched = WatchedFiles([str(mounted / "tls.crt")])
     assert [watched.changed() for _ in range(3)] == [False] * 3
 
@@ -40,7 +40,7 @@ def test_flipped_link_is_a_change_once_it_has_settled(mounted: Path) -> None:
     assert [watched.changed() for _ in range(4)] == [False, True, False, False]
 
 
-def test_file_that_goes_on_changing_is_waited_for(tmp_path: Path) -> None:
+def test_file_that_keeps_changing_is_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "tls.crt"
     path.write_text("old")
     watched = WatchedFiles([str(path)])
@@ -60,7 +60,7 @@ def test_file_that_goes_and_comes_back_is_a_change(tmp_path: Path) -> None:
     assert [watched.changed() for _ in range(2)] == [False, True]
 
 
-def test_what_is_followed_from_now_on_is_known(tmp_path: Path) -> None:
+def test_present_content_of_a_newly_watched_file_is_no_change(tmp_path: Path) -> None:
     path = tmp_path / "tls.crt"
     watched = WatchedFiles([])
     path.write_text("old")

@@ -63,7 +63,7 @@ def test_what_takes_a_restart_stays_as_it_was(section: str, key: str, value: obj
     assert not found.workers
 
 
-def test_key_that_nobody_thought_of_takes_new_workers() -> None:
+def test_key_that_is_not_in_the_table_takes_new_workers() -> None:
     assert takes("server.of_tomorrow") is Takes.WORKERS
 
 

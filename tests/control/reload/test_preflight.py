@@ -1,4 +1,4 @@
-"""Settings are tried by a process of their own: what it says, and what if it says nothing."""
+"""The process that checks new settings: its result, and how it can fail."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def script(text: str) -> list[str]:
 
 
 def refused(settings: Settings, *command: str) -> ConfigError:
-    with pytest.raises(ConfigError) as told:
-        asyncio.run(Preflight(command or PREFLIGHT_COMMAND).of(settings))
-    return told.value
+    with pytest.raises(ConfigError) as error:
+        asyncio.run(Preflight(command or PREFLIGHT_COMMAND).check(settings))
+    return error.value
 
 
 def test_good_settings_pass_and_leave_nothing() -> None:
-    trial = Preflight()
-    asyncio.run(trial.of(GOOD))
-    assert trial.pid is None
+    preflight = Preflight()
+    asyncio.run(preflight.check(GOOD))
+    assert preflight.pid is None
 
 
-def test_everything_at_fault_is_told_without_a_value() -> None:
+def test_every_fault_is_named_without_a_value() -> None:
     error = refused(
         Settings(
             kafka=Kafka(brokers="b", topic="t", options={"security.protocol": "hunter2"}),
@@ -60,7 +60,7 @@ def test_everything_at_fault_is_told_without_a_value() -> None:
     ],
     ids=lambda options: next(iter(options)),
 )
-def test_options_that_librdkafka_refuses_are_the_configurations_fault(
+def test_options_that_librdkafka_refuses_are_faults_of_the_configuration(
     options: dict[str, str],
 ) -> None:
     kafka = Kafka(brokers="b", topic="t", options=options)
@@ -71,31 +71,33 @@ def test_options_that_librdkafka_refuses_are_the_configurations_fault(
 
 
 @pytest.mark.parametrize("text", ["", "print('['", "raise SystemExit(1)"])
-def test_process_that_cannot_tell_is_no_pass(text: str) -> None:
-    assert refused(GOOD, *script(text)).problems == ["the settings could not be tried: see the log"]
+def test_process_without_a_result_is_no_pass(text: str) -> None:
+    assert refused(GOOD, *script(text)).problems == [
+        "the settings could not be checked: see the log"
+    ]
 
 
 def test_process_that_cannot_be_started_is_no_pass() -> None:
     error = refused(GOOD, "/no/such/program")
-    assert error.problems == ["the settings could not be tried: No such file or directory"]
+    assert error.problems == ["the settings could not be checked: No such file or directory"]
 
 
-def test_process_that_never_tells_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("energyws.control.reload.preflight.PREFLIGHT_SECONDS", 0.2)
     others = psutil.Process().children()
     error = refused(GOOD, *script("import time; time.sleep(600)"))
-    assert error.problems == ["not tried within 0.2 s: try again"]
+    assert error.problems == ["not checked within 0.2 s: try again"]
     assert set(psutil.Process().children()) <= set(others)
 
 
-def test_process_ends_with_whoever_started_it() -> None:
-    trial = Preflight(script("import time; time.sleep(600)"))
+def test_process_ends_when_the_check_is_cancelled() -> None:
+    preflight = Preflight(script("import time; time.sleep(600)"))
 
     async def give_up() -> psutil.Process:
-        task = asyncio.create_task(trial.of(GOOD))
-        while trial.pid is None:
+        task = asyncio.create_task(preflight.check(GOOD))
+        while preflight.pid is None:
             await asyncio.sleep(0.01)
-        process = psutil.Process(trial.pid)
+        process = psutil.Process(preflight.pid)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

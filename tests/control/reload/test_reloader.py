@@ -1,4 +1,4 @@
-"""What becomes of new settings: taken, refused, or asked for again while they are tried."""
+"""New settings are applied or refused, also when they change during the check."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from energyws.control.reload.plan import Plan, plan
+from energyws.control.reload.plan import Outcome, Plan, plan
 from energyws.control.reload.preflight import Preflight
-from energyws.control.reload.reloader import Outcome, Reloader
+from energyws.control.reload.reloader import Reloader
 from energyws.control.sd_notify import ServiceManager
 from energyws.errors import ConfigError
 from energyws.process.board import Board, Field, Row
@@ -27,23 +27,23 @@ def secret(text: str) -> Settings:
 
 
 class Play:
-    """Reloads in a loop of their own; a trial takes as long as the file `hold` is there."""
+    """A reloader whose preflight takes as long as the file `hold` exists."""
 
     def __init__(self, tmp_path: Path) -> None:
         self.hold = tmp_path / "hold"
-        self.taken: list[tuple[str, Settings]] = []
+        self.applied: list[tuple[str, Settings]] = []
         self.row: Row = Board.create().row(0)
         self.in_force = IN_FORCE
         wait = f"import os, time\nwhile os.path.exists({str(self.hold)!r}): time.sleep(0.01)\n"
-        self._trial = Preflight([sys.executable, "-c", f"{wait}print('[]')"])
+        self._preflight = Preflight([sys.executable, "-c", f"{wait}print('[]')"])
 
     def make(self) -> Reloader:
         return Reloader(
-            lambda: self.in_force, self._take, ServiceManager(None), self.row, self._trial
+            lambda: self.in_force, self._apply, ServiceManager(None), self.row, self._preflight
         )
 
-    def _take(self, trigger: str, settings: Settings) -> Plan:
-        self.taken.append((trigger, settings))
+    def _apply(self, trigger: str, settings: Settings) -> Plan:
+        self.applied.append((trigger, settings))
         before, self.in_force = self.in_force, settings
         return plan(before, settings)
 
@@ -52,8 +52,8 @@ class Play:
             while not condition():
                 await asyncio.sleep(0.01)
 
-    async def trying(self) -> None:
-        await self.until(lambda: self._trial.pid is not None)
+    async def checking(self) -> None:
+        await self.until(lambda: self._preflight.pid is not None)
 
     @property
     def refusals(self) -> dict[str, int]:
@@ -65,44 +65,44 @@ def play(tmp_path: Path) -> Play:
     return Play(tmp_path)
 
 
-def test_new_settings_are_tried_and_taken(play: Play) -> None:
+def test_new_settings_are_checked_and_applied(play: Play) -> None:
     async def run() -> None:
-        play.make().ask("SIGHUP", lambda: secret("2"))
-        await play.until(lambda: play.taken)
+        play.make().request("SIGHUP", lambda: secret("2"))
+        await play.until(lambda: play.applied)
 
     asyncio.run(run())
-    assert play.taken == [("SIGHUP", secret("2"))]
+    assert play.applied == [("SIGHUP", secret("2"))]
     assert play.refusals == {}
 
 
-def test_what_children_need_not_try_is_taken_without(play: Play) -> None:
+def test_settings_that_children_can_always_use_need_no_preflight(play: Play) -> None:
     play.hold.touch()
     settings = replace(IN_FORCE, server=replace(IN_FORCE.server, max_connections=5))
 
     async def run() -> None:
-        play.make().ask("SIGHUP", lambda: settings)
-        await play.until(lambda: play.taken)
+        play.make().request("SIGHUP", lambda: settings)
+        await play.until(lambda: play.applied)
 
     asyncio.run(run())
-    assert play.taken == [("SIGHUP", settings)]
+    assert play.applied == [("SIGHUP", settings)]
 
 
-def test_what_changes_while_it_is_tried_is_tried_again(play: Play) -> None:
+def test_settings_that_change_during_the_check_are_checked_again(play: Play) -> None:
     play.hold.touch()
     there = [secret("2")]
 
     async def run() -> None:
-        play.make().ask("SIGHUP", lambda: there[-1])
-        await play.trying()
+        play.make().request("SIGHUP", lambda: there[-1])
+        await play.checking()
         there.append(secret("3"))
         play.hold.unlink()
-        await play.until(lambda: play.taken)
+        await play.until(lambda: play.applied)
 
     asyncio.run(run())
-    assert play.taken == [("SIGHUP", secret("3"))]
+    assert play.applied == [("SIGHUP", secret("3"))]
 
 
-def test_asked_again_and_again_while_one_is_tried_is_once_more(play: Play) -> None:
+def test_several_requests_during_a_check_are_one_further_reload(play: Play) -> None:
     play.hold.touch()
     loads = []
 
@@ -111,49 +111,49 @@ def test_asked_again_and_again_while_one_is_tried_is_once_more(play: Play) -> No
         return secret("2")
 
     async def run() -> None:
-        reloads = play.make()
-        reloads.ask("SIGHUP", load)
-        await play.trying()
+        reloader = play.make()
+        reloader.request("SIGHUP", load)
+        await play.checking()
         for _ in range(5):
-            reloads.ask("SIGHUP", load)
+            reloader.request("SIGHUP", load)
         play.hold.unlink()
-        await play.until(lambda: len(play.taken) == 2)
-        await play.until(lambda: not reloads.pids)
+        await play.until(lambda: len(play.applied) == 2)
+        await play.until(lambda: not reloader.pids)
 
     asyncio.run(run())
-    # Twice each: once more when it has been tried.
+    # Twice each: before the check and after it.
     assert len(loads) == 4
 
 
-def test_nothing_is_taken_once_the_service_is_on_its_way_out(play: Play) -> None:
+def test_nothing_is_applied_once_the_service_drains(play: Play) -> None:
     play.hold.touch()
 
     async def run() -> None:
-        reloads = play.make()
-        reloads.ask("SIGHUP", lambda: secret("2"))
-        await play.trying()
-        reloads.stop()
+        reloader = play.make()
+        reloader.request("SIGHUP", lambda: secret("2"))
+        await play.checking()
+        reloader.stop()
         play.hold.unlink()
-        await play.until(lambda: not reloads.pids)
-        reloads.ask("SIGHUP", lambda: replace(IN_FORCE, streams={}))
+        await play.until(lambda: not reloader.pids)
+        reloader.request("SIGHUP", lambda: replace(IN_FORCE, streams={}))
         await asyncio.sleep(0)
 
     asyncio.run(run())
-    assert play.taken == []
+    assert play.applied == []
 
 
 @pytest.mark.parametrize("faulty", ["configuration", "certificate", "secret"])
-def test_refusal_is_counted_by_what_is_at_fault(play: Play, faulty: str) -> None:
+def test_refusal_is_counted_by_the_kind_of_fault(play: Play, faulty: str) -> None:
     def load() -> Settings:
         raise ConfigError(["one", "two"], faulty)  # type: ignore[arg-type]
 
     async def run() -> None:
-        play.make().ask("SIGHUP", load)
+        play.make().request("SIGHUP", load)
         await play.until(lambda: play.row[Field.RELOADS_REFUSED])
 
     asyncio.run(run())
     assert play.refusals == {faulty: 1}
-    assert play.taken == []
+    assert play.applied == []
 
 
 def test_failure_of_one_does_not_end_the_others(
@@ -163,10 +163,10 @@ def test_failure_of_one_does_not_end_the_others(
         raise RuntimeError("unforeseen")
 
     async def run() -> None:
-        reloads = play.make()
-        failed = reloads.ask("SIGHUP", load)
-        # Asked before the first one has failed.
-        taken = reloads.ask("POST /reload", lambda: secret("2"))
+        reloader = play.make()
+        failed = reloader.request("SIGHUP", load)
+        # Requested before the first one has failed.
+        taken = reloader.request("POST /reload", lambda: secret("2"))
         assert (await failed).problems == ("the reload failed: the log has the reason",)
         assert (await taken).changed == ("auth.jwt_secret",)
 
@@ -174,39 +174,39 @@ def test_failure_of_one_does_not_end_the_others(
     assert "reload failed" in caplog.text
 
 
-def test_changed_secret_file_is_read_again_by_itself(play: Play, tmp_path: Path) -> None:
+def test_changed_secret_file_is_read_again_without_a_signal(play: Play, tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text("1" * 40)
     play.in_force = replace(IN_FORCE, auth=Auth(jwt_secret="1" * 40, jwt_secret_file=str(path)))
 
     async def run() -> None:
-        reloads = play.make()
+        reloader = play.make()
         path.write_text("2" * 40 + "\n")
         for second in range(3):
-            reloads.look(float(second))
-        await play.until(lambda: play.taken)
+            reloader.look(float(second))
+        await play.until(lambda: play.applied)
 
     asyncio.run(run())
-    ((trigger, settings),) = play.taken
+    ((trigger, settings),) = play.applied
     assert trigger == "a file has changed"
     assert settings.auth.jwt_secret == "2" * 40
 
 
-def test_whoever_asks_learns_what_came_of_it(play: Play) -> None:
+def test_request_ends_with_its_outcome(play: Play) -> None:
     server = replace(IN_FORCE.server, port=1, backlog=9)
 
     def refuse() -> Settings:
         raise ConfigError(["one", "two"])
 
     async def run() -> list[Outcome]:
-        reloads = play.make()
+        reloader = play.make()
         outcomes = [
-            await reloads.ask("SIGHUP", load)
+            await reloader.request("SIGHUP", load)
             for load in (lambda: replace(IN_FORCE, server=server), refuse, lambda: play.in_force)
         ]
-        first = reloads.ask("SIGHUP", lambda: secret("2"))
-        reloads.stop()
-        return [*outcomes, await first, await reloads.ask("SIGHUP", lambda: secret("2"))]
+        first = reloader.request("SIGHUP", lambda: secret("2"))
+        reloader.stop()
+        return [*outcomes, await first, await reloader.request("SIGHUP", lambda: secret("2"))]
 
     assert asyncio.run(run()) == [
         Outcome(changed=("server.port", "server.backlog"), restart=("server.port",)),
@@ -216,12 +216,12 @@ def test_whoever_asks_learns_what_came_of_it(play: Play) -> None:
     ]
 
 
-def test_asked_twice_before_it_begins_is_one_with_the_newer_settings(play: Play) -> None:
+def test_two_requests_before_a_reload_begins_are_one_with_the_newer_settings(play: Play) -> None:
     async def run() -> None:
-        reloads = play.make()
-        first = reloads.ask("POST /reload", lambda: secret("2"))
-        assert reloads.ask("POST /reload", lambda: secret("3")) is first
+        reloader = play.make()
+        first = reloader.request("POST /reload", lambda: secret("2"))
+        assert reloader.request("POST /reload", lambda: secret("3")) is first
         await first
 
     asyncio.run(run())
-    assert play.taken == [("POST /reload", secret("3"))]
+    assert play.applied == [("POST /reload", secret("3"))]

@@ -1,4 +1,4 @@
-"""Figures as text, and which columns have room."""
+"""Figures as short text."""
 
 from __future__ import annotations
 
@@ -6,17 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energyws.control.status.figures import (
-    PARTITIONS,
-    PROCESSES,
-    bound,
-    count,
-    duration,
-    fitting,
-    percent,
-    rate,
-    size,
-)
+from energyws.control.status.figures import bound, count, duration, percent, rate, size, whole
 from energyws.control.status.model import UpperBound
 
 
@@ -90,30 +80,18 @@ def test_bound_and_percent() -> None:
 
 
 @given(st.floats(min_value=0, max_value=1e15))
-def test_figures_keep_to_their_columns(value: float) -> None:
+def test_figures_fit_their_columns(value: float) -> None:
     assert len(count(value)) <= 6
     assert len(rate(value)) <= 6
     assert len(size(value)) <= 8
 
 
 @given(st.floats(min_value=0, max_value=86_400 * 1000 - 1))
-def test_durations_keep_to_their_columns(seconds: float) -> None:
+def test_durations_fit_their_columns(seconds: float) -> None:
     assert len(duration(seconds)) <= 10
     if seconds < 60:
         assert len(duration(seconds)) <= 7
 
 
-@given(st.integers(min_value=0, max_value=300))
-def test_columns_fit(width: int) -> None:
-    kept = fitting(PROCESSES, width, 2)
-    assert sum(column.width for column in kept) + 2 * (len(kept) - 1) <= width
-    assert [each.title for each in PROCESSES if each in kept] == [each.title for each in kept]
-
-
-def test_what_issue_and_operators_ask_for_first_is_there_in_80_columns() -> None:
-    titles = [column.title for column in fitting(PROCESSES, 80, 2)]
-    assert titles == [
-        *("process", "state", "conns", "deliv/s", "CPU", "RSS", "loop", "lagging", "fan-out"),
-    ]
-    assert len(fitting(PARTITIONS, 80, 2)) == len(PARTITIONS)
-    assert len(fitting(PROCESSES, 160, 2)) == len(PROCESSES)
+def test_whole_seconds() -> None:
+    assert [whole(None), whole(1.9), whole(0.0)] == [None, 1.0, 0.0]

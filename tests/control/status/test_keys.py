@@ -1,4 +1,4 @@
-"""What a sequence of keys asks for."""
+"""The commands that keys stand for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from energyws.control.status.keys import HELP, KEYS, Dialog, KeyCommand, charact
         ("xyY?\n", []),
         ("ry", [KeyCommand.ROLL]),
         ("dy", [KeyCommand.DRAIN]),
-        # Only y is a yes, and whatever else was pressed means nothing more.
+        # Only y confirms; any other key cancels, and is no command itself.
         ("rn", []),
         ("dd", []),
         ("dq", []),
@@ -36,7 +36,7 @@ def test_keys(keys: str, commands: list[KeyCommand]) -> None:
 
 
 @pytest.mark.parametrize(("key", "word"), [("d", "end the service"), ("r", "every worker")])
-def test_what_cannot_be_taken_back_is_asked_for(key: str, word: str) -> None:
+def test_what_cannot_be_undone_is_confirmed(key: str, word: str) -> None:
     dialog, command = Dialog().press(key)
     assert command is None
     assert dialog.question is not None
@@ -57,5 +57,5 @@ def test_help_names_every_key() -> None:
         ("\x1b", ""),
     ],
 )
-def test_arrows_and_the_like_are_no_keys(typed: str, keys: str) -> None:
+def test_arrows_and_function_keys_are_ignored(typed: str, keys: str) -> None:
     assert characters(typed) == keys

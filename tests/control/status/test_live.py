@@ -31,14 +31,14 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\].*?\x07")
 
 
 class Terminal:
-    """A terminal with `energyws top` in it, and somebody who reads and types."""
+    """A terminal with `energyws top` in it, and the operator at it."""
 
     def __init__(self, arguments: list[str], width: int, height: int) -> None:
         self._master, self._slave = pty.openpty()
         self.resize(width, height)
         self.before = termios.tcgetattr(self._slave)
         self._output = ""
-        # A size in there wins over the terminal's.
+        # COLUMNS and LINES would win over the terminal's size.
         inherited = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "energyws.cli", "top", *arguments],
@@ -70,7 +70,7 @@ class Terminal:
         return [line.rstrip() for line in _ESCAPES.sub("", text).split("\r\n")]
 
     def shows(self, text: str) -> list[str]:
-        """Wait until it does."""
+        """Wait until the screen has the text; its lines."""
         lines: list[str] = eventually(
             lambda: (seen := self.lines()) and any(text in line for line in seen) and seen,
             f"{text!r} on the screen",
@@ -86,20 +86,20 @@ class Terminal:
 
     @property
     def restored(self) -> bool:
-        """Keys are echoed and come in lines again, as before."""
+        """Whether the terminal is as it was before."""
         return termios.tcgetattr(self._slave) == self.before
 
     def vanish(self) -> None:
-        """As when a connection by ssh breaks."""
+        """Close the terminal, as a broken SSH connection does."""
         os.close(self._slave)
         os.close(self._master)
         self._slave = self._master = -1
 
     def ended(self) -> int:
-        """The exit code; the screen is the shell's again."""
+        """The exit code; the screen is restored."""
         code = self.process.wait(30)
         assert self.restored
-        eventually(lambda: LEAVE in self._output, "the screen of before")
+        eventually(lambda: LEAVE in self._output, "the screen is restored")
         assert "\x1b[?25h" in self._output.rsplit(HOME, 1)[-1]
         assert "Traceback" not in self._output
         return code
@@ -147,7 +147,7 @@ def test_keys_scale_rebalance_and_quit(
     assert lines[0] == f"energyws {installed()} at 127.0.0.1:{service.admin_port}  ready"
     terminal.shows("energy/2")
     terminal.shows("history 30 frames")
-    # Two at once: neither is lost, whatever the screen shows meanwhile.
+    # Two keys at once: neither is lost.
     terminal.type("++")
     terminal.shows("workers: 2 before, 3 now")
     terminal.shows("workers 3 of 3 ready")
@@ -164,7 +164,7 @@ def test_keys_scale_rebalance_and_quit(
 
 
 @pytest.mark.e2e
-def test_roll_and_drain_are_asked_for_and_a_service_that_is_gone_is_waited_for(
+def test_roll_and_drain_are_confirmed_and_the_view_outlives_the_service(
     serve: Callable[..., Service], top: Open
 ) -> None:
     service = serve(server={"workers": 1}).ready()
@@ -176,26 +176,26 @@ def test_roll_and_drain_are_asked_for_and_a_service_that_is_gone_is_waited_for(
     terminal.shows("every process is being replaced, one at a time")
     service.wait_logged("child replaced", "child=worker-0")
     terminal.type("d")
-    terminal.shows("Send every client away and end the service? y/n")
+    terminal.shows("Close every connection and end the service? y/n")
     terminal.type("n")
     eventually(lambda: not any("y/n" in line for line in terminal.lines()), "no question")
-    # What was typed before the question could be read is no answer.
+    # Keys typed before the question is visible do not answer it.
     terminal.type("dy")
-    terminal.shows("Send every client away and end the service? y/n")
+    terminal.shows("Close every connection and end the service? y/n")
     assert service.logged("draining") == []
     terminal.type("y")
     service.wait_logged("draining", 'trigger="POST /drain"')
     assert service.wait() == 0
     lines = terminal.shows("trying again")
-    assert any(line.startswith("nobody answers on 127.0.0.1:") for line in terminal.lines())
-    # What was last seen is still there.
+    assert any(line.startswith("cannot connect to 127.0.0.1:") for line in terminal.lines())
+    # The last view is still shown.
     assert any(line.startswith("process ") for line in lines)
     terminal.type("q")
     assert terminal.ended() == 0
 
 
 @pytest.mark.e2e
-def test_every_way_out_gives_the_terminal_back(serve: Callable[..., Service], top: Open) -> None:
+def test_every_way_out_restores_the_terminal(serve: Callable[..., Service], top: Open) -> None:
     service = serve(server={"workers": 1}).ready()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         terminal = top(service)
@@ -210,7 +210,7 @@ def test_every_way_out_gives_the_terminal_back(serve: Callable[..., Service], to
 
 
 @pytest.mark.e2e
-def test_suspended_view_gives_the_terminal_back_for_so_long(
+def test_suspended_view_restores_the_terminal_meanwhile(
     serve: Callable[..., Service], top: Open
 ) -> None:
     terminal = top(serve(server={"workers": 1}).ready())
@@ -219,7 +219,7 @@ def test_suspended_view_gives_the_terminal_back_for_so_long(
     suspended = psutil.Process(terminal.process.pid)
     eventually(lambda: suspended.status() == psutil.STATUS_STOPPED, "suspended")
     assert terminal.restored
-    assert LEAVE in terminal.output
+    eventually(lambda: LEAVE in terminal.output, "the screen is restored")
     terminal.process.send_signal(signal.SIGCONT)
     eventually(lambda: not terminal.restored, "the view again")
     terminal.type("q")
@@ -227,7 +227,7 @@ def test_suspended_view_gives_the_terminal_back_for_so_long(
 
 
 @pytest.mark.e2e
-def test_token_that_cannot_be_found_is_told_and_the_view_goes_on(
+def test_missing_token_is_reported_and_the_view_continues(
     serve: Callable[..., Service], top: Open
 ) -> None:
     service = serve(server={"workers": 1}, admin={"token": TOKEN}).ready()
@@ -275,7 +275,7 @@ def run(directory: Path, *arguments: str, **environment: str) -> subprocess.Comp
     )
 
 
-def test_output_that_is_no_terminal_is_refused(tmp_path: Path) -> None:
+def test_output_without_a_terminal_is_refused(tmp_path: Path) -> None:
     done = run(tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
@@ -283,13 +283,13 @@ def test_output_that_is_no_terminal_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_nobody_there_is_an_error_and_no_empty_screen(tmp_path: Path) -> None:
+def test_without_a_service_there_is_an_error_and_no_screen(tmp_path: Path) -> None:
     run(tmp_path)
     arguments = [f"--config={tmp_path / 'config.yaml'}", "--admin=http://127.0.0.1:1"]
     terminal = Terminal(arguments, 80, 24)
     try:
         assert terminal.process.wait(30) == 1
-        eventually(lambda: "nobody answers on 127.0.0.1:1" in terminal.output, "the reason")
+        eventually(lambda: "cannot connect to 127.0.0.1:1" in terminal.output, "the reason")
         assert HOME not in terminal.output
         assert TOKEN not in terminal.output
     finally:

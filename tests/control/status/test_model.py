@@ -1,4 +1,4 @@
-"""Levels, rates and quantiles out of two documents."""
+"""Levels, rates and quantiles of two documents."""
 
 from __future__ import annotations
 
@@ -65,17 +65,15 @@ def test_rates_are_differences_over_the_time_between() -> None:
 @pytest.mark.parametrize(
     ("pid", "uptime", "rate"),
     [
-        # Its successor: it has counted for two seconds.
+        # A successor that has run for two seconds.
         (11, 2.0, 20.0),
-        # A predecessor that was seen late: never more than the time between.
+        # Another process that is older than the first document: the time in between counts.
         (11, 60.0, 4.0),
-        # The kernel gave the number again.
+        # A successor with the same process id.
         (10, 2.0, 20.0),
     ],
 )
-def test_process_that_has_begun_anew_counts_from_its_start(
-    pid: int, uptime: float, rate: float
-) -> None:
+def test_new_process_counts_from_its_start(pid: int, uptime: float, rate: float) -> None:
     old = {Field.BEAT: 5000, Field.DELIVERIES: 1_000_000}
     new = {Field.BEAT: 8, Field.DELIVERIES: 40}
     before = document(100.0, [Child("worker-0", 10, 50.0, fields=old)])
@@ -85,7 +83,7 @@ def test_process_that_has_begun_anew_counts_from_its_start(
     assert named(shown, "worker-0").cpu == 0.5 * rate / 40
 
 
-def test_process_that_leaves_is_told_from_its_successor() -> None:
+def test_draining_process_and_its_successor_are_separate() -> None:
     leaving = {Field.STATE: State.DRAINING, Field.DELIVERIES: 50, Field.CONNECTIONS: 3}
     before = document(100.0, [Child("worker-0", 10, fields={Field.DELIVERIES: 40})])
     now = document(
@@ -103,7 +101,7 @@ def test_process_that_leaves_is_told_from_its_successor() -> None:
 
 
 @pytest.mark.parametrize("time", [100.0, 99.0])
-def test_clock_that_was_set_back_makes_no_rates(time: float) -> None:
+def test_clock_set_back_gives_no_rates(time: float) -> None:
     before = document(100.0, [Child("worker-0")])
     assert view(document(time, [Child("worker-0")]), before).deliveries is None
 
@@ -111,16 +109,16 @@ def test_clock_that_was_set_back_makes_no_rates(time: float) -> None:
 @pytest.mark.parametrize(
     ("before", "now", "p99"),
     [
-        # Only what was observed in between counts.
+        # Only observations between the documents count.
         ([0.9] * 10, [0.9] * 10 + [0.0002] * 5, UpperBound(0.00025)),
-        # One in a hundred may be later.
+        # One in a hundred may be larger.
         ([], [0.0002] * 99 + [0.2], UpperBound(0.00025)),
         ([], [0.0002] * 98 + [0.2] * 2, UpperBound(0.25)),
         ([], [3.0], UpperBound(1.0, beyond=True)),
         ([0.2], [0.2], None),
     ],
 )
-def test_p99_is_of_what_was_observed_in_between(
+def test_p99_is_of_the_observations_between_the_documents(
     before: list[float], now: list[float], p99: UpperBound | None
 ) -> None:
     shown = view(
@@ -170,7 +168,7 @@ def test_partitions_have_their_rate_and_lag() -> None:
     assert [each.newest_seconds for each in shown] == [12.0, None, None]
 
 
-def test_streams_say_how_long_ago_the_newest_record_was() -> None:
+def test_streams_show_the_age_of_their_newest_record() -> None:
     now = document(
         100.0,
         [],
@@ -179,12 +177,12 @@ def test_streams_say_how_long_ago_the_newest_record_was() -> None:
             PartitionStatus("energy", 1, 10, 10, 97_500),
             PartitionStatus("empty", 0, 0, 0, 0),
             PartitionStatus("power", 0, 10, 10, 10_000),
-            # Its producer's clock is ahead of ours.
+            # Its producer's clock is ahead.
             PartitionStatus("ahead", 0, 10, 10, 170_000),
         ],
     )
     shown = view(now)
-    # The one that was silent for longest comes first.
+    # The longest age comes first.
     assert list(shown.newest().items()) == [
         *(("power", 90.0), ("energy", 2.5), ("ahead", 0.0), ("empty", None))
     ]
@@ -208,7 +206,7 @@ def test_depth_is_of_children_only_and_has_an_age() -> None:
     assert named(shown, "supervisor").depth is None
 
 
-def test_events_move_no_cursor() -> None:
+def test_events_hold_no_control_characters() -> None:
     event = {
         "time": "2026-11-24T01:02:03.000Z",
         "level": "ERROR",

@@ -1,4 +1,4 @@
-"""What is on the screen, in terminals of several sizes."""
+"""The screen in terminals of several sizes."""
 
 from __future__ import annotations
 
@@ -8,65 +8,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from energyws.control.children.status import PartitionStatus
 from energyws.control.status.keys import HELP
-from energyws.control.status.model import ServiceView, view
+from energyws.control.status.model import ServiceView
 from energyws.control.status.screen import Picture, screen
-from energyws.control.status.summary import WIDTH, summary
-from energyws.process import counters
-from energyws.process.board import Field
-from tests.control.documents import Child, document
-
-
-def service(workers: int = 2, partitions: int = 3, events: int = 4) -> ServiceView:
-    """A service with something in every column."""
-
-    def at(time: float, times: int) -> dict[str, object]:
-        counted = {
-            Field.CONNECTIONS: 1234,
-            Field.LAGGING: 3,
-            Field.FRAMES: 50 * times,
-            Field.DELIVERIES: 61_000 * times,
-            Field.WRITES: 30_500 * times,
-            Field.BYTES: 70_000_000 * times,
-            Field.RING_FRAMES: 4096,
-            Field.RING_BYTES: 4_660_000,
-            Field.RING_OLDEST_MS: int((time - 82) * 1000),
-        }
-        observed = {counters.FANOUT: [0.002] * times, counters.LOOP_DELAY: [0.0007] * times}
-        return document(
-            time,
-            [
-                Child("consumer", 9, times, fields={**counted, Field.CONNECTIONS: 0}),
-                *(
-                    Child(
-                        f"worker-{slot}", 10 + slot, 0.5 * times, 74, 1000.0, 0, counted, observed
-                    )
-                    for slot in range(workers)
-                ),
-            ],
-            partitions=[
-                PartitionStatus(
-                    "energy",
-                    number,
-                    7000 + 100 * times + number,
-                    7300 + 2 * number,
-                    int((time - 12 - number) * 1000),
-                )
-                for number in range(partitions)
-            ],
-            events=[
-                {
-                    "time": f"2026-11-24T01:02:{number:02d}.000Z",
-                    "level": "INFO",
-                    "event": f"event-{number} " + "with many words " * 20,
-                }
-                for number in range(events)
-            ],
-            wanted=workers,
-        )
-
-    return view(at(1_800_000_001.0, 2), at(1_800_000_000.0, 1))
+from tests.control.documents import sample_view
 
 
 def shown(picture: Picture, width: int, height: int) -> list[str]:
@@ -83,7 +28,7 @@ def picture(of: ServiceView) -> Picture:
 @pytest.mark.parametrize("size", [(80, 24), (160, 50), (60, 12), (40, 6), (10, 1)])
 @pytest.mark.parametrize("many", [False, True])
 def test_screen_has_the_size_of_the_terminal(size: tuple[int, int], many: bool) -> None:
-    of = service(64, 512, 50) if many else service()
+    of = sample_view(64, 512, 50) if many else sample_view()
     lines = shown(picture(of), *size)
     assert len(lines) == size[1]
     assert max(len(line) for line in lines) <= size[0]
@@ -92,7 +37,7 @@ def test_screen_has_the_size_of_the_terminal(size: tuple[int, int], many: bool) 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50)])
 def test_screen_has_the_figures(size: tuple[int, int]) -> None:
-    lines = shown(picture(service()), *size)
+    lines = shown(picture(sample_view()), *size)
     text = "\n".join(lines)
     assert lines[0] == "energyws 1.2.3 at 127.0.0.1:8490  ready"
     assert "workers 2 of 2 ready · clients 2,468 of 10,000 · lagging 6" in text
@@ -110,15 +55,15 @@ def test_screen_has_the_figures(size: tuple[int, int]) -> None:
 
 def test_wide_screen_has_more_columns() -> None:
     narrow, wide = (
-        next(line.split() for line in shown(picture(service()), *size) if line[:7] == "process")
+        next(line.split() for line in shown(picture(sample_view()), *size) if line[:7] == "process")
         for size in ((80, 24), (160, 50))
     )
     more = ["age", "frames/s", "joined", "bytes/s", "skipped", "fds", "restarts", "up"]
     assert wide == narrow + more
 
 
-def test_the_worst_stay_when_not_all_have_room() -> None:
-    of = service(64, 512, 50)
+def test_the_worst_rows_stay_when_not_all_fit() -> None:
+    of = sample_view(64, 512, 50)
     busy = [
         replace(each, cpu=0.9) if each.name in ("worker-7", "worker-63") else each
         for each in of.processes
@@ -137,44 +82,34 @@ def test_the_worst_stay_when_not_all_have_room() -> None:
     assert any("event-49" in line for line in lines)
 
 
-def test_service_that_is_away_is_said_to_be() -> None:
+def test_service_that_does_not_answer_is_reported() -> None:
     away = replace(
-        picture(service()), trouble="nobody answers on 127.0.0.1:8490: refused", age_seconds=12.3
+        picture(sample_view()),
+        failure="nobody answers on 127.0.0.1:8490: refused",
+        age_seconds=12.3,
     )
     lines = shown(away, 80, 24)
     assert "no answer for 12 s, trying again" in lines[0]
     assert lines[-2].startswith("nobody answers on 127.0.0.1:8490: refused")
 
 
-def test_question_comes_before_all_else() -> None:
-    asked = replace(picture(service()), question="End? y/n", trouble="nobody answers", said="x")
+def test_question_replaces_every_other_message() -> None:
+    asked = replace(
+        picture(sample_view()), question="End? y/n", failure="nobody answers", outcome="x"
+    )
     assert shown(asked, 80, 24)[-2].strip() == "End? y/n"
 
 
-def test_service_that_is_not_ready_says_why() -> None:
-    of = replace(service(), ready=False, reasons=["draining", "no worker is ready"])
+def test_service_that_is_not_ready_shows_why() -> None:
+    of = replace(sample_view(), ready=False, reasons=["draining", "no worker is ready"])
     line = "not ready: draining; no worker is ready"
     assert shown(picture(of), 80, 24)[0].rstrip().endswith(line)
-    assert summary(of).splitlines()[0] == f"energyws 1.2.3: {line}"
 
 
 def test_markup_in_names_is_text() -> None:
-    of = service()
+    of = sample_view()
     names = [replace(each, name="[red]x[/]") for each in of.processes]
     assert any(
         line.startswith("[red]x[/]")
         for line in shown(picture(replace(of, processes=names)), 80, 24)
     )
-
-
-def test_summary_is_plain_text_within_its_width() -> None:
-    lines = summary(service(64, 512)).splitlines()
-    assert max(map(len, lines)) <= WIDTH
-    assert not any(line != line.rstrip() for line in lines)
-    assert sum(line.startswith("worker-") for line in lines) == 64
-    assert sum(line.startswith("energy/") for line in lines) == 512
-    assert "\x1b" not in "\n".join(lines)
-
-
-def test_summary_without_partitions_has_no_table_of_them() -> None:
-    assert "partition" not in summary(service(partitions=0))

@@ -1,149 +1,189 @@
-"""What the brokers tell of topics, by an embedded one; and what becomes of a thread that fails."""
+"""When discovery looks at topics, and what it reports; the brokers' answers are the test's."""
 
 from __future__ import annotations
 
 import importlib
+import logging
 import pkgutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-from confluent_kafka import IsolationLevel, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 import workers
 from energyws.errors import ExitCode
-from energyws.process.stalls import Stall
+from energyws.process.stalls import WHOLE, Stall
 from energyws.settings import Kafka
-from energyws.testing.embedded_broker import EmbeddedBroker
-from workers.consumer.librdkafka import open_admin
-from workers.consumer.metadata import Unanswered, Unknown, describe, isolation
+from energyws.testing.service import eventually
+from workers.consumer import discovery as module
+from workers.consumer.discovery import Discovery
+from workers.consumer.metadata import BrokersUnavailable, Topic, TopicUnavailable
 
-LEVEL = IsolationLevel.READ_COMMITTED
+Answer = Topic | BrokersUnavailable | TopicUnavailable
+TOPIC = Topic("aaaa0000", ((0, 3), (0, 5)))
+MISSING = TopicUnavailable(Stall.NO_TOPIC, "no such topic")
+
+
+class Stage:
+    """A discovery of the streams `a` and `b`, whose topics are as `answers` says."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Answer] = {"topic-a": TOPIC, "topic-b": TOPIC}
+        self.known_epochs: dict[str, str | None] = {}
+        self.reported: list[tuple[str, Topic]] = []
+        self.brokers: list[tuple[bool, str]] = []
+        self.ends: list[str] = []
+        self.stalls: list[tuple[str, dict[int, Stall]]] = []
+        self.discovery = Discovery(
+            None,  # type: ignore[arg-type]
+            Kafka(brokers="b", metadata_refresh_seconds=60.0),
+            {"a": "topic-a", "b": "topic-b"},
+            lambda stream, topic: self.reported.append((stream, topic)),
+            lambda up, reason: self.brokers.append((up, reason)),
+            lambda stream, topic: self.ends.append(stream),
+            lambda stream, stalls: self.stalls.append((stream, dict(stalls))),
+        )
+
+    def describe(self, admin: object, name: str, level: object, known_epoch: str | None) -> Topic:
+        self.known_epochs[name] = known_epoch
+        answer = self.answers[name]
+        if isinstance(answer, Topic):
+            return answer
+        raise answer
+
+    def look(self) -> list[tuple[str, Topic]]:
+        """The topics that one look reports."""
+        self.reported.clear()
+        self.stalls.clear()
+        self.discovery.look()
+        return list(self.reported)
 
 
 @pytest.fixture
-def cluster() -> Iterator[EmbeddedBroker]:
-    with EmbeddedBroker(2) as running:
-        running.create_topic("t", 3)
-        yield running
+def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
+    made = Stage()
+    monkeypatch.setattr(module, "describe", made.describe)
+    return made
 
 
 @pytest.fixture
-def admin(cluster: EmbeddedBroker) -> AdminClient:
-    return open_admin(Kafka(brokers=cluster.bootstrap))
+def warnings() -> Iterator[list[str]]:
+    found: list[str] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            fields = record.energyws_fields  # type: ignore[attr-defined]
+            found.append(f"{fields['stream']}: {fields['reason']}")
+
+    handler, logger = Kept(), logging.getLogger("energyws.discovery")
+    logger.addHandler(handler)
+    yield found
+    logger.removeHandler(handler)
 
 
-def test_ends_of_every_partition(cluster: EmbeddedBroker, admin: AdminClient) -> None:
-    producer = Producer({"bootstrap.servers": cluster.bootstrap})
-    for _ in range(4):
-        producer.produce("t", b"{}", partition=1)
-    producer.flush(10)
-    cluster.trim("t", 1, 3)
-    topic = describe(admin, "t", LEVEL)
-    assert (topic.ends, topic.waits) == (((0, 0), (3, 4), (0, 0)), {})
-
-
-def test_a_broker_that_is_away_takes_its_partitions_only(
-    cluster: EmbeddedBroker, admin: AdminClient
-) -> None:
-    before = describe(admin, "t", LEVEL)
-    cluster.set_down(True, 2)
-    topic = describe(admin, "t", LEVEL)
-    assert topic.ends == ((0, 0), None, (0, 0))
-    assert topic.waits == {1: Stall.NO_ANSWER}
-    assert topic.epoch == before.epoch
-
-
-def test_no_broker_at_all(cluster: EmbeddedBroker, admin: AdminClient) -> None:
-    describe(admin, "t", LEVEL)
-    for broker in (1, 2):
-        cluster.set_down(True, broker)
-    with pytest.raises(Unanswered, match=r"roker|imed out"):
-        describe(admin, "t", LEVEL)
-
-
-def test_a_topic_that_is_not_there(cluster: EmbeddedBroker, admin: AdminClient) -> None:
-    with pytest.raises(Unknown) as unknown:
-        describe(admin, "other", LEVEL)
-    assert unknown.value.wait is Stall.NO_TOPIC
-    # Asking has not made it.
-    assert "other" not in admin.list_topics(timeout=5).topics
-
-
-def test_more_partitions_than_a_position_can_hold(
-    cluster: EmbeddedBroker, admin: AdminClient
-) -> None:
-    cluster.create_topic("wide", 1025)
-    with pytest.raises(Unknown, match="1025 partitions, more than 1024") as unknown:
-        describe(admin, "wide", LEVEL)
-    assert unknown.value.wait is Stall.TOO_MANY_PARTITIONS
-
-
-def test_without_a_controller_the_id_that_is_known_counts(
-    cluster: EmbeddedBroker, admin: AdminClient
-) -> None:
-    known = describe(admin, "t", LEVEL)
-    cluster.set_controller(9)
-    assert describe(admin, "t", LEVEL, known.epoch) == known
-    with pytest.raises(Unknown) as unknown:
-        describe(admin, "t", LEVEL)
-    assert unknown.value.wait is Stall.NO_TOPIC_ID
-
-
-def offsets(partitions: Mapping[TopicPartition, object], **_: object) -> dict[Any, Future[Any]]:
-    """Every partition's answer is offset 7."""
-    answers: dict[Any, Future[Any]] = {each: Future() for each in partitions}
-    for answer in answers.values():
-        answer.set_result(SimpleNamespace(offset=7))
-    return answers
-
-
-def test_a_partition_without_a_leader_is_not_even_asked() -> None:
-    # The embedded broker cannot take a leader away.
-    partitions = {0: SimpleNamespace(leader=1), 1: SimpleNamespace(leader=-1)}
-    topic = SimpleNamespace(error=None, partitions=partitions)
-    told: Future[Any] = Future()
-    told.set_result(SimpleNamespace(topic_id="an-id"))
-    asked: list[TopicPartition] = []
-    admin: Any = SimpleNamespace(
-        list_topics=lambda name, timeout: SimpleNamespace(topics={"t": topic}, cluster_id="c"),
-        list_offsets=lambda wanted, **more: asked.extend(wanted) or offsets(wanted, **more),
-        describe_topics=lambda topics, request_timeout: {"t": told},
-    )
-    found = describe(admin, "t", LEVEL)
-    assert (found.ends, found.waits) == (((7, 7), None), {1: Stall.NO_LEADER})
-    assert {each.partition for each in asked} == {0}
-    # Of which nothing can be read, the topic cannot.
-    partitions[0].leader = -1
-    with pytest.raises(Unknown, match="no broker leads it") as unknown:
-        describe(admin, "t", LEVEL)
-    assert unknown.value.wait is Stall.NO_LEADER
-    # Unless it is read already.
-    assert describe(admin, "t", LEVEL, found.epoch).ends == (None, None)
+def test_topic_is_reported_once_while_its_shape_stays(stage: Stage) -> None:
+    assert stage.look() == [("a", TOPIC), ("b", TOPIC)]
+    # Ends move all the time: they have a callback of their own.
+    stage.answers["topic-a"] = Topic("aaaa0000", ((2, 7), (0, 5)))
+    assert stage.look() == []
+    assert stage.ends == ["a", "b", "a", "b"]
 
 
 @pytest.mark.parametrize(
-    ("options", "level"),
+    "changed",
     [
-        ({}, IsolationLevel.READ_COMMITTED),
-        ({"isolation.level": "read_committed"}, IsolationLevel.READ_COMMITTED),
-        ({"isolation.level": "read_uncommitted"}, IsolationLevel.READ_UNCOMMITTED),
+        pytest.param(Topic("bbbb0000", ((0, 1), (0, 1))), id="recreated"),
+        pytest.param(Topic("aaaa0000", ((0, 3), (0, 5), (0, 0))), id="partition added"),
+        pytest.param(Topic("aaaa0000", ((0, 3), None), {1: Stall.NO_LEADER}), id="stalled"),
     ],
 )
-def test_ends_are_asked_for_as_records_are_read(
-    options: dict[str, str | int | float | bool], level: IsolationLevel
+def test_topic_that_changes_its_shape_is_reported_again(stage: Stage, changed: Topic) -> None:
+    stage.look()
+    stage.answers["topic-b"] = changed
+    assert stage.look() == [("b", changed)]
+    assert ("b", dict(changed.stalls)) in stage.stalls
+    stage.answers["topic-b"] = TOPIC
+    assert stage.look() == [("b", TOPIC)]
+
+
+def test_look_again_reports_a_topic_that_has_not_changed(stage: Stage) -> None:
+    stage.look()
+    stage.discovery.look_again("a")
+    assert stage.look() == [("a", TOPIC)]
+    # Its epoch was not forgotten: without a controller it could not be had.
+    assert stage.known_epochs["topic-a"] == TOPIC.epoch
+
+
+def test_topic_that_is_missing_does_not_hide_the_next_one(
+    stage: Stage, warnings: list[str]
 ) -> None:
-    assert isolation(Kafka(brokers="b", options=options)) is level
+    stage.answers["topic-a"] = MISSING
+    assert stage.look() == [("b", TOPIC)]
+    assert stage.stalls == [("a", {WHOLE: Stall.NO_TOPIC}), ("b", {})]
+    assert stage.brokers == [(True, ""), (True, "")]
 
 
-def test_a_look_that_fails_ends_the_process_and_is_told_once() -> None:
-    # An exception that nobody thought of, in a thread that the process cannot do without.
+def test_missing_topic_is_logged_once_for_each_reason(stage: Stage, warnings: list[str]) -> None:
+    denied = TopicUnavailable(Stall.NOT_ALLOWED, "denied")
+    for answer in (MISSING, MISSING, denied, TOPIC, MISSING):
+        stage.answers["topic-a"] = answer
+        stage.look()
+    assert warnings == ["a: no such topic", "a: denied", "a: no such topic"]
+
+
+def test_without_brokers_one_topic_is_enough_to_know(stage: Stage) -> None:
+    stage.answers["topic-a"] = BrokersUnavailable("timed out")
+    assert stage.look() == []
+    assert stage.brokers == [(False, "timed out")]
+    assert "topic-b" not in stage.known_epochs
+
+
+@pytest.mark.parametrize(
+    ("answer", "complete"),
+    [
+        (TOPIC, True),
+        (MISSING, False),
+        (BrokersUnavailable("timed out"), False),
+        (Topic("aaaa0000", ((0, 3), None), {1: Stall.NO_LEADER}), False),
+    ],
+)
+def test_look_is_complete_if_every_partition_can_be_read(
+    stage: Stage, answer: Answer, complete: bool
+) -> None:
+    stage.answers["topic-a"] = answer
+    assert stage.discovery.look() == complete
+
+
+def test_thread_looks_again_soon_while_something_is_missing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MISSING_SECONDS", 0.01)
+    stage.answers["topic-a"] = MISSING
+    stage.discovery.start()
+    eventually(lambda: stage.reported == [("b", TOPIC)], "the topic that exists")
+    stage.answers["topic-a"] = TOPIC
+    eventually(lambda: ("a", TOPIC) in stage.reported, "the topic that was missing")
+    stage.discovery.stop()
+    stage.discovery.join(10)
+    assert not stage.discovery.is_alive()
+
+
+def test_thread_that_knows_everything_looks_when_it_is_asked_to(stage: Stage) -> None:
+    stage.discovery.start()
+    eventually(lambda: len(stage.ends) == 2, "the first look")
+    stage.discovery.look_now()
+    eventually(lambda: len(stage.ends) == 4, "the second look")
+    stage.discovery.look_again("a")
+    eventually(lambda: len(stage.reported) == 3, "the topic once more")
+    stage.discovery.stop()
+    stage.discovery.join(10)
+    assert not stage.discovery.is_alive()
+
+
+def test_look_that_fails_ends_the_process_and_is_logged_once() -> None:
+    # An unforeseen exception in a thread that the process needs.
     script = (
         "import threading\n"
         "from energyws.logs import events\n"
@@ -151,7 +191,7 @@ def test_a_look_that_fails_ends_the_process_and_is_told_once() -> None:
         "from workers.consumer.discovery import Discovery\n"
         "events.configure(Logging(), 'consumer')\n"
         "class Admin:\n"
-        "    def list_topics(self, name, timeout): raise ZeroDivisionError('by whom?')\n"
+        "    def list_topics(self, name, timeout): raise ZeroDivisionError('unforeseen')\n"
         "nothing = lambda *_: None\n"
         "Discovery(Admin(), Kafka(brokers='b'), {'s': 't'}, *[nothing] * 4).start()\n"
         "threading.Event().wait(30)\n"
@@ -160,11 +200,11 @@ def test_a_look_that_fails_ends_the_process_and_is_told_once() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False
     )
     assert ended.returncode == ExitCode.FAILURE
-    assert ended.stderr.count("ZeroDivisionError: by whom?") == 1
+    assert ended.stderr.count("ZeroDivisionError: unforeseen") == 1
     assert " ERROR consumer failed" in ended.stderr
 
 
-def test_no_thread_of_ours_can_end_unseen() -> None:
+def test_no_thread_can_end_unnoticed() -> None:
     for each in pkgutil.walk_packages(workers.__path__, "workers."):
         if not each.name.endswith("__main__"):
             importlib.import_module(each.name)

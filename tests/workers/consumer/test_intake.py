@@ -1,4 +1,4 @@
-"""Intake: what becomes of records, without Kafka."""
+"""Records that become frames, without Kafka."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from energyws.process.board import Board, Field, Row
 from energyws.protocol.position import from_offsets
 from energyws.settings import History, Kafka, Settings, Stream
 from energyws.stream.ring import Entry, Ring
-from workers.consumer.events import Found, Lost, Record
-from workers.consumer.intake import STALLED_SECONDS, Intake, _Warm
+from workers.consumer.events import Record, RecordsLost, TopicFound
+from workers.consumer.intake import STALLED_SECONDS, Intake, _ReadBack
 
 EPOCH = "abcd0123"
 
 
 class Bus:
-    """A publisher that keeps what it is given."""
+    """A publisher that keeps its frames."""
 
     def __init__(self) -> None:
         self.sent: list[Entry] = []
@@ -45,7 +45,7 @@ def intake(
         streams={"energy": Stream(topic="t")},
         history=History(max_bytes=max_bytes),
     )
-    return Intake("energy", Found("energy", EPOCH, begin, live), EPOCH, settings, row, bus)
+    return Intake("energy", TopicFound("energy", EPOCH, begin, live), EPOCH, settings, row, bus)
 
 
 def record(partition: int, offset: int, timestamp_ms: int | None = 1_000) -> Record:
@@ -79,7 +79,7 @@ def test_empty_topic_is_live_at_once(row: Row) -> None:
 
 
 @pytest.mark.parametrize("max_bytes", [1, 200, 1_000, 4_000, 1 << 20])
-def test_reading_back_holds_no_more_than_the_memory_it_is_for(row: Row, max_bytes: int) -> None:
+def test_records_are_read_back_in_bounded_memory(row: Row, max_bytes: int) -> None:
     rng = random.Random(max_bytes)
     begin, live = (5, 0, 7), (65, 60, 7)
     written = [
@@ -97,12 +97,12 @@ def test_reading_back_holds_no_more_than_the_memory_it_is_for(row: Row, max_byte
     taken = intake(row, Bus(), begin, live, max_bytes)
     for each in written:
         taken.take(each)
-        held = [sum(len(data) for _, data in warm.records) for warm in taken._warm]
+        held = [sum(len(data) for _, data in each.records) for each in taken._read_back]
         assert all(size <= max(max_bytes, 310) for size in held)
     assert taken.settle()
-    # The same as if all of it had been held until the end.
+    # The ring is the same as if everything had been held until the end.
     everything = intake(row, Bus(), begin, live, max_bytes)
-    everything._warm = [_Warm(1 << 30) for _ in begin]
+    everything._read_back = [_ReadBack(1 << 30) for _ in begin]
     for each in written:
         everything.take(each)
     assert everything.settle()
@@ -111,10 +111,10 @@ def test_reading_back_holds_no_more_than_the_memory_it_is_for(row: Row, max_byte
     assert ring_of(taken).head == ring_of(everything).head
 
 
-def test_what_is_read_back_is_remembered_in_the_order_of_writing_and_not_sent(row: Row) -> None:
+def test_records_read_back_are_ordered_by_time_and_not_published(row: Row) -> None:
     bus = Bus()
     taken = intake(row, bus, (5, 0), (7, 2))
-    # Partition after partition, as a broker hands them out.
+    # Partition after partition, as a broker sends them.
     for each in (record(0, 5, 10), record(0, 6, 30), record(1, 0, 20)):
         taken.take(each)
         assert not taken.settle()
@@ -132,7 +132,7 @@ def test_what_is_read_back_is_remembered_in_the_order_of_writing_and_not_sent(ro
     assert str(ring.floor) == f"{EPOCH}-5.0"
 
 
-def test_times_that_go_back_do_not_disturb_the_order_of_a_partition(row: Row) -> None:
+def test_times_that_go_back_do_not_change_the_order_of_a_partition(row: Row) -> None:
     taken = intake(row, Bus(), (0, 0), (3, 1))
     for each in (record(0, 0, 50), record(0, 1, 10), record(0, 2, 60), record(1, 0, 30)):
         taken.take(each)
@@ -154,7 +154,7 @@ def test_end_of_a_log_whose_last_offsets_hold_no_record_is_reached(row: Row) -> 
 @pytest.mark.parametrize(
     "value", [None, b"", b"nonsense", b"[]", b"x" * 2000], ids=lambda v: str(v)[:12]
 )
-def test_bad_record_is_counted_and_passed(row: Row, value: bytes | None) -> None:
+def test_bad_record_is_counted_and_skipped(row: Row, value: bytes | None) -> None:
     bus = Bus()
     taken = intake(row, bus, (0,), (0,))
     taken.settle()
@@ -162,7 +162,7 @@ def test_bad_record_is_counted_and_passed(row: Row, value: bytes | None) -> None
     assert not taken.settle()
     assert row[Field.BAD_RECORDS] == 1
     assert bus.sent == []
-    # Nobody needs to come back for it.
+    # The head is after it: no client has to resume from before it.
     assert str(ring_of(taken).head) == f"{EPOCH}-1"
     taken.take(record(0, 1))
     assert [message(entry)["id"] for entry in bus.sent] == [f"{EPOCH}-2"]
@@ -177,12 +177,12 @@ def test_record_that_comes_twice_counts_once(row: Row) -> None:
     assert [entry.offset for entry in bus.sent] == [0, 1, 2]
 
 
-def test_lost_records_leave_a_mark_in_their_place(row: Row) -> None:
+def test_lost_records_leave_a_gap_message_in_their_place(row: Row) -> None:
     bus = Bus()
     taken = intake(row, bus, (0, 0), (0, 0))
     taken.settle()
     taken.take(record(0, 0))
-    taken.lost(Lost("energy", 0, 1, 6))
+    taken.lost(RecordsLost("energy", 0, 1, 6))
     taken.take(record(0, 6))
     gap = message(bus.sent[1])
     assert (gap["type"], gap["missed"], gap["reason"]) == ("lagged", 5, "RETENTION")
@@ -195,14 +195,14 @@ def test_loss_while_reading_back_only_raises_the_floor(row: Row) -> None:
     bus = Bus()
     taken = intake(row, bus, (0, 0), (8, 1))
     taken.take(record(0, 0))
-    taken.lost(Lost("energy", 0, 1, 6))
+    taken.lost(RecordsLost("energy", 0, 1, 6))
     for each in (record(0, 6), record(0, 7), record(1, 0)):
         taken.take(each)
     assert taken.settle()
     assert bus.sent == []
     ring = ring_of(taken)
     assert str(ring.floor) == f"{EPOCH}-6.0"
-    # Nobody who knows less than that may be told that he missed nothing.
+    # A client from before that has missed records, and the floor shows it.
     assert [(e.partition, e.offset) for e in entries(ring)] == [(0, 6), (0, 7), (1, 0)]
 
 
@@ -211,13 +211,15 @@ def test_added_partition_is_part_of_every_position_from_then_on(row: Row) -> Non
     taken = intake(row, bus, (0,), (0,))
     taken.settle()
     taken.take(record(0, 0))
-    taken.grown(1, 0)
+    taken.add_partition(1, 0)
     taken.take(record(1, 0))
     assert [message(entry)["id"] for entry in bus.sent] == [f"{EPOCH}-1", f"{EPOCH}-1.1"]
 
 
 @pytest.mark.parametrize("timestamp_ms", [None, -1, 253_402_300_800_000])
-def test_time_that_cannot_be_written_is_now(row: Row, timestamp_ms: int | None) -> None:
+def test_time_that_cannot_be_expressed_is_replaced_by_now(
+    row: Row, timestamp_ms: int | None
+) -> None:
     bus = Bus()
     taken = intake(row, bus, (0,), (0,))
     taken.settle()
@@ -225,7 +227,7 @@ def test_time_that_cannot_be_written_is_now(row: Row, timestamp_ms: int | None) 
     assert str(message(bus.sent[0])["timestamp"]).startswith("20")
 
 
-def test_a_partition_that_stands_still_is_not_waited_for(row: Row) -> None:
+def test_partition_that_stalls_does_not_delay_the_stream(row: Row) -> None:
     bus = Bus()
     taken = intake(row, bus, (5, 0), (7, 2))
     taken.take(record(0, 5))
@@ -233,38 +235,38 @@ def test_a_partition_that_stands_still_is_not_waited_for(row: Row) -> None:
     for each in (record(1, 0), record(1, 1)):
         taken.take(each)
     assert not taken.settle()
-    # It counts from when it was last seen to move.
+    # The time counts from its last progress.
     assert taken.skip_stalled(100.0 + STALLED_SECONDS - 1) == []
     assert taken.skip_stalled(100.0 + STALLED_SECONDS) == [0]
     assert taken.settle()
     ring = ring_of(taken)
-    # What was not read back is behind the floor: it is had from the log, by those who ask.
+    # What was not read back is below the floor: clients get it from the log.
     assert str(ring.floor) == str(from_offsets(EPOCH, (7, 0)))
     assert [(e.partition, e.offset) for e in entries(ring)] == [(1, 0), (1, 1)]
-    # And it is not live when it comes at last.
+    # When it comes at last, it is not published.
     for each in (record(0, 6), record(0, 7)):
         taken.take(each)
     assert [(entry.partition, entry.offset) for entry in bus.sent] == [(0, 7)]
 
 
-def test_a_stream_that_stands_still_as_a_whole_is_waited_for(row: Row) -> None:
+def test_stream_that_stalls_as_a_whole_is_waited_for(row: Row) -> None:
     taken = intake(row, Bus(), (5, 0), (7, 2))
     for now in (100.0, 200.0, 300.0):
         assert taken.skip_stalled(now) == []
     assert not taken.settle()
 
 
-def test_reading_back_that_goes_on_is_waited_for(row: Row) -> None:
+def test_partition_that_makes_progress_is_waited_for(row: Row) -> None:
     taken = intake(row, Bus(), (0, 0), (9, 0))
     for offset in range(8):
         taken.take(record(0, offset))
         assert taken.skip_stalled(100.0 + offset * STALLED_SECONDS) == []
 
 
-def test_what_is_left_out_of_a_partition_that_was_away_leaves_a_mark(row: Row) -> None:
+def test_records_left_out_of_a_partition_that_was_away_leave_a_gap_message(row: Row) -> None:
     bus = Bus()
     taken = intake(row, bus, (3, 0), (3, 0))
     taken.settle()
-    taken.lost(Lost("energy", 0, 3, 8, retention=False))
+    taken.lost(RecordsLost("energy", 0, 3, 8, retention=False))
     gap = message(bus.sent[0])
     assert (gap["type"], gap["missed"], gap["reason"]) == ("lagged", 5, "HISTORY_EXCEEDED")

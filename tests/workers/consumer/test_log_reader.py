@@ -1,26 +1,28 @@
-"""Ranges read from a broker, against what was written."""
+"""Ranges read from a broker, and from a consumer whose broker is the test."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import orjson
 import pytest
+from confluent_kafka import KafkaError, TopicPartition
 
 from energyws.settings import Kafka
 from energyws.testing.service import FAST_FETCH, PARTITIONS, Broker, Records
+from tests.workers.consumer.fake_consumer import OUT_OF_RANGE, Message
+from workers.consumer import log_reader
 from workers.consumer.librdkafka import client_settings
-from workers.consumer.log_reader import LogReader, Range, RecordsRead, Unreadable
-
-pytestmark = pytest.mark.e2e
+from workers.consumer.log_reader import READ_SECONDS, LogReader, Range, RecordsRead, Unreadable
 
 COUNT = 200
 MUCH = 1 << 30
 
 
 def whole(begin: int, stop: int) -> Range:
-    """All of it is wanted."""
+    """A range of which every offset is required."""
     return Range(begin, stop, stop)
 
 
@@ -36,6 +38,7 @@ def reader(broker: Broker) -> Iterator[LogReader]:
     made.close()
 
 
+@pytest.mark.e2e
 def test_ranges_hold_exactly_what_was_written(
     reader: LogReader, records: Records, topic: str
 ) -> None:
@@ -55,6 +58,7 @@ def test_ranges_hold_exactly_what_was_written(
             ]
 
 
+@pytest.mark.e2e
 def test_bad_records_are_left_out(reader: LogReader, records: Records, topic: str) -> None:
     for value in (b"{}", b"not json", None, b'{"n":1}', b"\xff", b'{"n":2}', b"[]"):
         records.raw(value, 1)
@@ -68,19 +72,21 @@ def test_bad_records_are_left_out(reader: LogReader, records: Records, topic: st
     assert reader.read(topic, {1: whole(1, 3)}, MUCH, MUCH) == {1: RecordsRead(3)}
 
 
-def test_range_that_retention_has_taken_is_unreadable(
+@pytest.mark.e2e
+def test_range_that_retention_removed_is_unreadable(
     reader: LogReader, records: Records, topic: str, broker: Broker
 ) -> None:
     records.send(90)
     broker.trim(topic, 0, 20)
     with pytest.raises(Unreadable, match="partition 0 has no offset 5"):
         reader.read(topic, {0: whole(5, 25), 1: whole(5, 25)}, MUCH, MUCH)
-    # The next reading begins afresh.
+    # The next read is not affected.
     found = reader.read(topic, {0: whole(20, 25), 1: whole(5, 25)}, MUCH, MUCH)
     assert offsets(found[0]) == list(range(20, 25))
     assert offsets(found[1]) == list(range(5, 25))
 
 
+@pytest.mark.e2e
 def test_range_beyond_the_end_is_unreadable(
     reader: LogReader, records: Records, topic: str
 ) -> None:
@@ -89,19 +95,140 @@ def test_range_beyond_the_end_is_unreadable(
         reader.read(topic, {2: whole(0, 11)}, MUCH, MUCH)
 
 
-def test_partition_is_read_no_further_than_its_share_and_all_than_the_limit(
+@pytest.mark.e2e
+def test_reading_stops_at_the_share_of_a_partition_and_at_the_limit_of_all(
     reader: LogReader, records: Records, topic: str
 ) -> None:
     records.send(90, padding="x" * 1000)
     ranges = {partition: whole(0, 30) for partition in range(PARTITIONS)}
     found = reader.read(topic, ranges, 5_000, MUCH)
     for partition in range(PARTITIONS):
-        # So many that the last of them exceeds the share.
+        # The last of them exceeds the share.
         assert offsets(found[partition]) == list(range(5))
         assert found[partition].reached == 5
     found = reader.read(topic, ranges, MUCH, 5_000)
     assert sum(len(taken.records) for taken in found.values()) == 5
     assert all(taken.reached == len(taken.records) for taken in found.values())
-    # One record is read, however heavy it is.
+    # One record is always read, however heavy it is.
     found = reader.read(topic, {0: whole(7, 30)}, 1, 1)
     assert offsets(found[0]) == [7]
+
+
+class ScriptedConsumer:
+    """Hands out the messages of a script; each poll without one takes a second."""
+
+    def __init__(self, script: Sequence[Message]) -> None:
+        self.now = 100.0
+        self.script = list(script)
+        self.assigned: list[list[tuple[int, int]]] = []
+        self.topics: list[str] = []
+        self.unassigned = 0
+        self.closed = False
+
+    def list_topics(self, topic: str, timeout: float) -> None:
+        self.topics.append(topic)
+
+    def assign(self, partitions: Sequence[TopicPartition]) -> None:
+        self.assigned.append([(each.partition, each.offset) for each in partitions])
+
+    def unassign(self) -> None:
+        self.unassigned += 1
+
+    def poll(self, seconds: float) -> Message | None:
+        if self.script:
+            return self.script.pop(0)
+        self.now += 1.0
+        return None
+
+    def consume(self, most: int, seconds: float) -> list[Message]:
+        return []
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def scripted(
+    monkeypatch: pytest.MonkeyPatch, script: Sequence[Message]
+) -> tuple[LogReader, ScriptedConsumer]:
+    consumer = ScriptedConsumer(script)
+    monkeypatch.setattr(log_reader, "Consumer", lambda settings: consumer)
+    return LogReader({}, Kafka(brokers="b"), lambda: consumer.now), consumer
+
+
+def end(partition: int, offset: int) -> Message:
+    return Message(partition, offset, KafkaError(KafkaError._PARTITION_EOF))
+
+
+def test_silence_is_an_error_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, consumer = scripted(monkeypatch, [Message(0, 0)])
+    with pytest.raises(Unreadable, match="no answer within 5 s"):
+        reader.read("t", {0: whole(0, 2)}, MUCH, MUCH)
+    assert consumer.now == 100.0 + READ_SECONDS + 1.0
+    # The next read starts with nothing assigned.
+    assert consumer.unassigned == 1
+
+
+def test_range_whose_last_offsets_hold_no_record_ends_with_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader, _ = scripted(monkeypatch, [Message(0, 3), end(0, 9)])
+    read = reader.read("t", {0: whole(2, 8)}, MUCH, MUCH)[0]
+    assert (offsets(read), read.reached) == ([3], 8)
+
+
+def test_record_after_the_range_completes_it_and_is_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader, _ = scripted(monkeypatch, [Message(0, 3), Message(0, 12)])
+    read = reader.read("t", {0: whole(2, 8)}, MUCH, MUCH)[0]
+    assert (offsets(read), read.reached) == ([3], 8)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (Message(0, 5, OUT_OF_RANGE), "partition 0 has no offset 0 any more"),
+        (end(0, 3), "partition 0 ends at 3, before 4"),
+    ],
+)
+def test_log_without_the_range_is_unreadable(
+    monkeypatch: pytest.MonkeyPatch, message: Message, reason: str
+) -> None:
+    reader, consumer = scripted(monkeypatch, [message])
+    with pytest.raises(Unreadable, match=reason):
+        reader.read("t", {0: whole(0, 4)}, MUCH, MUCH)
+    assert consumer.unassigned == 1
+
+
+def test_messages_that_are_not_waited_for_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    fault = KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION)
+    script = [
+        Message(7, 0),
+        Message(0, None, fault, name=None),
+        Message(0, 0, fault),
+        Message(0, 0),
+        Message(0, 0),
+        Message(1, 0),
+    ]
+    reader, consumer = scripted(monkeypatch, script)
+    found = reader.read("t", {0: whole(0, 1), 1: whole(0, 1)}, MUCH, MUCH)
+    assert {partition: offsets(read) for partition, read in found.items()} == {0: [0], 1: [0]}
+    assert consumer.assigned == [[(0, 0), (1, 0)]]
+
+
+def test_topic_is_introduced_to_the_client_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, consumer = scripted(monkeypatch, [Message(0, 0), Message(0, 1)])
+    for offset in range(2):
+        reader.read("t", {0: whole(offset, offset + 1)}, MUCH, MUCH)
+    reader.close()
+    assert (consumer.topics, consumer.closed) == (["t"], True)
+
+
+def test_client_does_not_report_the_errors_that_the_source_reports(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings: dict[str, Any] = {}
+    monkeypatch.setattr(log_reader, "Consumer", settings.update)
+    LogReader({"bootstrap.servers": "b"}, Kafka(brokers="b", group_id="g"))
+    assert settings["error_cb"](OUT_OF_RANGE) is None
+    assert (settings["bootstrap.servers"], settings["group.id"]) == ("b", "g")

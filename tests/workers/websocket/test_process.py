@@ -26,8 +26,8 @@ from energyws.protocol.frame import DataFrames
 from energyws.protocol.position import from_offsets
 from energyws.settings import Auth, Bus, Issuer, Kafka, Server, Settings, Stream, Tls
 from energyws.stream.ring import Entry, Ring
-from workers.bus import Publisher
-from workers.rendezvous import BusDirectory
+from workers.bus.publisher import Publisher
+from workers.bus.rendezvous import BusDirectory
 from workers.runtime import Runtime
 from workers.websocket import process
 
@@ -139,7 +139,7 @@ def test_worker_sends_its_clients_away_before_it_ends(
             await until(lambda: worker.ready)
             client = await worker.client()
             await client.recv()
-            worker.runtime.depart(how)
+            worker.runtime.shut_down(how)
             assert '"reconnect"' in str(await client.recv())
             with pytest.raises(ConnectionClosed) as closed:
                 await client.recv()
@@ -158,7 +158,7 @@ def test_clients_are_refused_while_the_service_stops(tmp_path: Path) -> None:
             await until(lambda: worker.ready)
             # The first is sent away at once, the second after half of the drain.
             clients = [await worker.client() for _ in range(2)]
-            worker.runtime.depart(ShutdownMode.STOP)
+            worker.runtime.shut_down(ShutdownMode.STOP)
             with pytest.raises(InvalidStatus) as refused:
                 await worker.client()
             assert refused.value.response.status_code == 503
@@ -189,11 +189,11 @@ def test_new_settings_that_cannot_be_used_change_nothing(tmp_path: Path) -> None
             await until(lambda: worker.ready)
             missing = Tls(cert=str(tmp_path / "none.pem"), key=str(tmp_path / "none.pem"))
             with pytest.raises(BootError, match="cannot be used as certificate and key"):
-                worker.runtime.on_adopt(
+                worker.runtime.on_settings(
                     replace(SETTINGS, server=replace(SETTINGS.server, tls=missing))
                 )
             client = await worker.client()
-            worker.runtime.on_adopt(
+            worker.runtime.on_settings(
                 replace(SETTINGS, server=replace(SETTINGS.server, max_connections=1))
             )
             with pytest.raises(InvalidStatus) as refused:

@@ -163,7 +163,7 @@ class CatchUp:
         assert isinstance(cursor, Cursor)
         if cursor.index < ring.first and not subscription.paused:
             # It fell off the ring, though it took everything that we wrote: the log has the rest.
-            subscription.cursor = cursor.place(ring)
+            subscription.cursor = cursor.position(ring)
             self._catching[client] = subscription
             return 0
         subscription.paused = False

@@ -157,7 +157,7 @@ class Fanout:
         for client, subscription in subscriptions.items():
             cursor = subscription.cursor
             if isinstance(cursor, Cursor):
-                subscription.cursor = cursor.place(self.ring)
+                subscription.cursor = cursor.position(self.ring)
             elif cursor is None:
                 reached = self._reached
                 if batch is not None and not batch.waits(client):

@@ -29,14 +29,14 @@ from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
 from energyws.protocol.position import Position
 from energyws.stream.bus_messages import (
-    ReadChunks,
     pack_history_request,
     unpack_chunks,
     unpack_start,
 )
 from energyws.stream.fair_queue import FairQueue, QueueFull
-from energyws.stream.history import Chunk, FindStart, StartPoint
-from workers.bus import RECONNECT_MILLISECONDS, SocketReader
+from energyws.stream.history import Chunk, FindStart, ReadChunks, StartPoint
+from workers.bus.rendezvous import RECONNECT_MILLISECONDS
+from workers.bus.socket_reader import SocketReader
 
 CACHE_BYTES: Final = 8 << 20
 # What the requests of all clients may weigh; one subject alone may have half of it.

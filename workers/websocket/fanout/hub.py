@@ -84,7 +84,7 @@ class Hub:
             for name in self.streams
         }
 
-    def begin(self, stream: str, floor: Position) -> None:
+    def set_floor(self, stream: str, floor: Position) -> None:
         """The consumer's ring begins at `floor`; earlier records come from the log."""
         self._syncing = True
         fanout = self._fanouts.get(stream)

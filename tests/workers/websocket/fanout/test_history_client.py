@@ -14,14 +14,13 @@ import zmq
 
 from energyws.protocol.position import Position, from_offsets
 from energyws.stream.bus_messages import (
-    ReadChunks,
     pack_chunks,
     pack_history_request,
     pack_start,
     unpack_history_request,
 )
 from energyws.stream.fair_queue import QueueFull
-from energyws.stream.history import Chunk, FindStart, StartPoint
+from energyws.stream.history import Chunk, FindStart, ReadChunks, StartPoint
 from workers.websocket.fanout import history_client
 from workers.websocket.fanout.history_client import HistoryClient
 

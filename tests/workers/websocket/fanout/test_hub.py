@@ -137,7 +137,7 @@ async def turns(hub: Hub) -> None:
 def found(hub: Hub, *streams: str) -> None:
     """The topics of these streams are found; the ring of each begins at offset 5."""
     for name in streams:
-        hub.begin(name, at(5))
+        hub.set_floor(name, at(5))
         hub.append(name, Entry(0, 5, 0, b"frame"))
     hub.synced()
 
@@ -206,7 +206,7 @@ def test_log_is_asked_again_when_the_topic_is_created_anew() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
         hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-2"}))
-        hub.begin("a", at(3, epoch="beef"))
+        hub.set_floor("a", at(3, epoch="beef"))
         hub.synced()
         assert log.forgotten == ["a"]
         (request, done) = log.asked[1]
@@ -331,7 +331,7 @@ def test_plain_subscribe_that_waited_for_its_topic_gets_no_old_records(compresse
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         client.compressed = compressed
         hub.subscribe(client, ask("a"))
-        hub.begin("a", at(0))
+        hub.set_floor("a", at(0))
         for offset in range(60):
             hub.append("a", Entry(0, offset, 0, b"old"))
         # The rest of what the consumer has comes later; this client is early, too.
@@ -357,7 +357,7 @@ def test_plain_subscribe_after_the_topic_was_created_anew_gets_no_old_records() 
         found(hub, "a")
         here = FakeClient()
         hub.subscribe(here, ask("a"))
-        hub.begin("a", at(0, epoch="beef"))
+        hub.set_floor("a", at(0, epoch="beef"))
         hub.subscribe(client, ask("a"))
         for offset in range(3):
             hub.append("a", Entry(0, offset, 0, b"old"))
@@ -461,14 +461,14 @@ def test_compressed_clients_follow_a_stream_into_its_new_rings() -> None:
         small = FakeClient(compressed=True)
         found(hub, "a")
         hub.subscribe(small, ask("a"))
-        hub.begin("a", at(0, epoch="beef"))
+        hub.set_floor("a", at(0, epoch="beef"))
         hub.append("a", Entry(0, 0, 0, record))
         await turns(hub)
         told, first = small.frames
         assert b"EPOCH_CHANGED" in told
         assert first == shrink(record)
         # The worker missed more than the consumer has: the log is asked for the rest.
-        hub.begin("a", at(50, epoch="beef"))
+        hub.set_floor("a", at(50, epoch="beef"))
         await turns(hub)
         assert log.wanted == [at(1, epoch="beef")]
         log.chunks[at(1, epoch="beef")] = Chunk(

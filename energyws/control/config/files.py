@@ -1,0 +1,111 @@
+"""The files that settings name: the secrets of `auth`, and the certificate of the server."""
+
+from __future__ import annotations
+
+import codecs
+import ssl
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from energyws.control.config.problems import shown
+from energyws.errors import ConfigError
+from energyws.settings import Auth, Settings
+
+_SECRETS: Final = ("jwt_secret", "jwt_secret_previous")
+_UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+class NotText(ValueError):
+    """A file that is not UTF-8; the message has the reason."""
+
+
+def secrets(auth: Auth) -> dict[str, str | None]:
+    """The secrets, by key."""
+    return {key: getattr(auth, key) for key in _SECRETS}
+
+
+def secret_files(settings: Settings) -> dict[str, str]:
+    """The paths of the files with secrets, by the key whose value they hold."""
+    paths = {key: getattr(settings.auth, f"{key}_file") for key in _SECRETS}
+    return {key: path for key, path in paths.items() if path is not None}
+
+
+def with_secret_files(settings: Settings) -> Settings:
+    """The settings with the secrets that are in the files now; raises ConfigError.
+
+    The file of the previous secret may be empty: then there is no previous secret.
+    """
+    found: dict[str, Any] = {}
+    problems = []
+    for key, path in secret_files(settings).items():
+        try:
+            found[key] = text_of(Path(path).read_bytes()) or None
+        except (OSError, NotText) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            problems.append(f"auth.{key}_file: cannot read {shown(path)}: {reason}")
+        else:
+            if found[key] is None and key == "jwt_secret":
+                problems.append(f"auth.{key}_file: {shown(path)} is empty")
+    if problems:
+        raise ConfigError(problems, "secret")
+    return replace(settings, auth=replace(settings.auth, **found))
+
+
+def without_secret_files(settings: Settings) -> Settings:
+    """The settings without the secrets that come from files."""
+    left_out: dict[str, Any] = dict.fromkeys(secret_files(settings))
+    return replace(settings, auth=replace(settings.auth, **left_out))
+
+
+def text_of(data: bytes) -> str:
+    """The text in a file, without the line end that editors and `echo` put after it.
+
+    A byte order mark is a signature of the encoding, no part of the text (Unicode 23.8). Raises
+    NotText.
+    """
+    if data.startswith(_UTF16) or b"\0" in data:
+        raise NotText("it is UTF-16 or binary: save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise NotText("it is not UTF-8") from None
+
+
+def check_files(settings: Settings) -> None:
+    """Raise ConfigError unless the server's certificate and key can be used."""
+    tls = settings.server.tls
+    if tls is None:
+        return
+    problems = []
+    for key, path in (("cert", tls.cert), ("key", tls.key)):
+        try:
+            fault = pem_fault(Path(path).read_bytes())
+        except OSError as error:
+            problems.append(f"server.tls.{key}: cannot read {shown(path)}: {error.strerror}")
+        else:
+            if fault is not None:
+                problems.append(f"server.tls.{key}: {shown(path)} {fault}")
+    if not problems:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            # Without a password OpenSSL would ask for one at the terminal.
+            context.load_cert_chain(tls.cert, tls.key, password="")
+        except (ssl.SSLError, ValueError):
+            problems.append(
+                f"server.tls: {shown(tls.cert)} and {shown(tls.key)} do not go together: use a PEM "
+                "certificate chain, and its private key in PEM without a passphrase"
+            )
+    if problems:
+        raise ConfigError(problems, "certificate")
+
+
+def pem_fault(data: bytes) -> str | None:
+    """The fault that keeps OpenSSL from reading all of a PEM file; None if none is found."""
+    if data.startswith(_UTF16) or b"\0" in data:
+        return "is UTF-16 or binary: PEM is plain text"
+    if (at := data.find(codecs.BOM_UTF8)) >= 0:
+        # OpenSSL finds ----- at the beginning of a line only, and skips other lines silently.
+        line = data.count(b"\n", 0, at) + 1
+        return f"has a byte order mark on line {line}, which hides the block after it: remove it"
+    return None

@@ -1,0 +1,119 @@
+"""What a started child gets: descriptors for everything that no other user may read."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from energyws.control.children import stacks
+from energyws.control.children.spawn import (
+    ChildSpec,
+    Spawner,
+    module_command,
+    sealed_file,
+)
+from energyws.process.board import Board, Field
+from energyws.settings import Auth, Kafka, Settings, loads
+
+SECRET: Final = "s" * 40
+SETTINGS: Final = Settings(kafka=Kafka(brokers="b", topic="t"), auth=Auth(jwt_secret=SECRET))
+# A child that uses all it was given, and writes what it got into the file REPORT.
+SCRIPT: Final = """
+import json, os, socket, sys
+given = dict(each.lstrip("-").partition("=")[::2] for each in sys.argv[2:])
+settings = os.pread(int(given["settings-fd"]), 1 << 20, 0).decode()
+os.pwrite(int(given["board-fd"]), (42).to_bytes(8, "little"), 8 * int(sys.argv[1]))
+os.write(int(given["stacks-fd"]), b"where it was")
+control = socket.socket(fileno=int(given["control-fd"]))
+message = control.recv(100).decode()
+end = control.recv(100).decode()
+with open(os.environ["REPORT"], "w") as file:
+    json.dump({"given": given, "settings": settings, "message": message, "end": end}, file)
+"""
+
+
+@pytest.fixture
+def board() -> Iterator[Board]:
+    made = Board.create()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("REPORT", str(tmp_path / "report"))
+    return tmp_path / "report"
+
+
+def spawn(board: Board, report: Path, spec: ChildSpec) -> dict[str, Any]:
+    """Start a child, send it one message and close the socket; the child's report."""
+    command = [sys.executable, "-c", SCRIPT, str(int(Field.BEAT))]
+    spawner = Spawner(SETTINGS, board.descriptor, Path("/run/bus"), lambda spec: command)
+    process, control, stacks_fd = spawner.start(spec)
+    try:
+        control.send(b"hello")
+        control.close()
+        assert process.wait(20) == 0
+        assert stacks.read(stacks_fd) == "where it was"
+    finally:
+        process.kill()
+        process.wait()
+        os.close(stacks_fd)
+    found: dict[str, Any] = json.loads(report.read_text())
+    return found
+
+
+def test_consumer_gets_settings_board_and_messages(board: Board, report: Path) -> None:
+    found = spawn(board, report, ChildSpec("consumer", 3, None, None, successor=True))
+    assert loads(found["settings"].encode()) == SETTINGS
+    assert (found["message"], found["end"]) == ("hello", "")
+    assert board.row(0)[Field.BEAT] == 42
+    given = found["given"]
+    assert {"slot", "listen-fd"} & given.keys() == set()
+    assert (given["name"], given["row"], given["bus"]) == ("consumer", "3", "/run/bus")
+    assert given["parent"] == str(os.getpid())
+    assert "successor" in given
+    assert SECRET not in str(given)
+
+
+def test_worker_gets_its_socket_as_well(board: Board, report: Path) -> None:
+    with socket.socket() as listening:
+        spec = ChildSpec("worker-2", 0, 2, listening.fileno())
+        given = spawn(board, report, spec)["given"]
+    assert (given["slot"], given["listen-fd"]) == ("2", str(spec.listen_fd))
+    assert "successor" not in given
+
+
+def test_program_that_is_not_there_leaves_no_descriptor(board: Board) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    spawner = Spawner(SETTINGS, board.descriptor, Path("/"), lambda spec: ["/no/such/program"])
+    with pytest.raises(FileNotFoundError):
+        spawner.start(ChildSpec("consumer", 0, None, None))
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_module_of_a_child() -> None:
+    assert module_command(ChildSpec("consumer", 0, None, None))[1:] == ["-m", "workers.consumer"]
+    assert module_command(ChildSpec("worker-0", 0, 0, 5))[1:] == ["-m", "workers.websocket"]
+
+
+def test_sealed_file_cannot_be_changed() -> None:
+    descriptor = sealed_file(b"secret")
+    try:
+        assert os.pread(descriptor, 100, 0) == b"secret"
+        for change in (
+            lambda: os.pwrite(descriptor, b"x", 0),
+            lambda: os.ftruncate(descriptor, 0),
+            lambda: os.ftruncate(descriptor, 100),
+        ):
+            with pytest.raises(PermissionError):
+                change()
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,209 @@
+"""Secrets and certificates in files, also as editors on other systems save them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from energyws.control.config import load
+from energyws.control.config.files import (
+    check_files,
+    pem_fault,
+    secret_files,
+    with_secret_files,
+    without_secret_files,
+)
+from energyws.control.config.rules import warnings
+from energyws.errors import ConfigError
+from energyws.settings import Auth, Kafka, Server, Settings, Tls
+from tests.control.configs import GOOD, KAFKA, SECRET
+
+BOM = b"\xef\xbb\xbf"
+
+
+def secret_in(tmp_path: Path, data: bytes) -> str | None:
+    path = tmp_path / "secret"
+    path.write_bytes(data)
+    text = KAFKA + f"auth: {{jwt_secret_file: {path}}}\n"
+    return with_secret_files(load.parse(text, "c.yaml", {})).auth.jwt_secret
+
+
+@pytest.mark.parametrize("before", [b"", BOM])
+@pytest.mark.parametrize("after", [b"", b"\n", b"\r\n", b"\r\n\r\n"])
+def test_secret_is_the_text_without_its_line_end(
+    tmp_path: Path, before: bytes, after: bytes
+) -> None:
+    assert secret_in(tmp_path, before + SECRET.encode() + after) == SECRET
+    assert secret_in(tmp_path, before + "é€".encode() + after) == "é€"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_secret_in_utf_16_is_refused_as_such(tmp_path: Path, encoding: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        secret_in(tmp_path, SECRET.encode(encoding))
+    (problem,) = refused.value.problems
+    assert problem.endswith(": it is UTF-16 or binary: save it as UTF-8")
+    assert refused.value.faulty == "secret"
+
+
+@pytest.mark.parametrize(
+    ("data", "why"), [(BOM, "is empty"), (BOM + b"\r\n", "is empty"), (b"\xe9", "is not UTF-8")]
+)
+def test_file_without_a_secret_is_refused(tmp_path: Path, data: bytes, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        secret_in(tmp_path, data)
+
+
+def test_configuration_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(BOM + GOOD.replace("\n", "\r\n").encode())
+    assert load.load(path, env={}).auth.jwt_secret == SECRET
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (b"-----BEGIN CERTIFICATE-----\r\n", None),
+        (b"\x30\x82\x01", None),
+        (BOM + b"-----BEGIN", "has a byte order mark on line 1"),
+        (b"a\nb\n" + BOM + b"-----BEGIN", "has a byte order mark on line 3"),
+        ("-----BEGIN".encode("utf-16"), "is UTF-16 or binary: PEM is plain text"),
+        ("-----BEGIN".encode("utf-16-le"), "is UTF-16 or binary: PEM is plain text"),
+    ],
+)
+def test_faults_that_hide_a_certificate_are_found(data: bytes, fault: str | None) -> None:
+    found = pem_fault(data)
+    assert found is None if fault is None else found is not None and found.startswith(fault)
+
+
+@pytest.mark.parametrize("key", ["jwt_secret", "jwt_secret_previous"])
+def test_byte_order_mark_in_a_variable_is_warned_of(key: str) -> None:
+    # As after `export JWT_SECRET=$(cat FILE)`.
+    env = {f"ENERGYWS_AUTH__{key}": f"\ufeff{SECRET}"}
+    (warning,) = warnings(load.parse(GOOD, "c.yaml", env))
+    assert warning == f"auth.{key}: begins with a byte order mark, which is part of the secret"
+
+
+@pytest.mark.parametrize(
+    ("token", "warned"),
+    [("let me", False), ("let me\r", True), (" let me", True), ("a\nb", True), ("\ufefflet", True)],
+)
+def test_token_that_no_request_can_carry_is_warned_of(token: str, warned: bool) -> None:
+    settings = load.parse(GOOD, "c.yaml", {"ENERGYWS_ADMIN__TOKEN": token})
+    assert [each.startswith("admin.token: ") for each in warnings(settings)] == [True] * warned
+
+
+def test_only_the_secrets_of_files_are_left_out() -> None:
+    auth = Auth(jwt_secret="file", jwt_secret_file="/s", jwt_secret_previous="typed")
+    settings = Settings(kafka=Kafka(brokers="b"), auth=auth)
+    assert secret_files(settings) == {"jwt_secret": "/s"}
+    left = without_secret_files(settings).auth
+    assert (left.jwt_secret, left.jwt_secret_previous) == (None, "typed")
+
+
+def test_secrets_come_from_files(tmp_path: Path) -> None:
+    now, before = tmp_path / "now", tmp_path / "before"
+    now.write_text("new\n", encoding="utf-8")
+    before.write_text("old\r\n", encoding="utf-8")
+    auth = f"auth: {{jwt_secret_file: {now}, jwt_secret_previous_file: {before}}}\n"
+    path = tmp_path / "config.yaml"
+    path.write_text(KAFKA + auth, encoding="utf-8")
+
+    settings = load.load(path, env={})
+    assert (settings.auth.jwt_secret, settings.auth.jwt_secret_previous) == ("new", "old")
+    assert "new" not in load.describe(settings)
+    assert "old" not in load.describe(settings)
+
+    # An empty file ends the overlap of the two secrets.
+    before.write_text("\n", encoding="utf-8")
+    assert with_secret_files(settings).auth.jwt_secret_previous is None
+
+    before.write_bytes(b"\xff")
+    now.write_text("", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load.load(path, env={})
+    assert caught.value.faulty == "secret"
+    empty, unreadable = caught.value.problems
+    assert empty.startswith("auth.jwt_secret_file: ")
+    assert empty.endswith(" is empty")
+    assert unreadable.startswith("auth.jwt_secret_previous_file: cannot read ")
+    assert unreadable.endswith(": it is not UTF-8")
+
+
+def _pair(folder: Path, name: str, password: bytes | None = None) -> Tls:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if password is not None:
+        encryption = serialization.BestAvailableEncryption(password)
+    (folder / f"{name}.crt").write_bytes(certificate.public_bytes(pem))
+    (folder / f"{name}.key").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, encryption)
+    )
+    return Tls(cert=str(folder / f"{name}.crt"), key=str(folder / f"{name}.key"))
+
+
+def _with(tls: Tls | None) -> Settings:
+    return Settings(kafka=Kafka(brokers="b"), server=Server(tls=tls))
+
+
+def test_a_certificate_and_its_key_pass(tmp_path: Path) -> None:
+    check_files(_with(None))
+    check_files(_with(_pair(tmp_path, "a")))
+
+
+def test_every_unreadable_file_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    tls = Tls(cert=str(tmp_path / "no"), key=str(tmp_path / "folder"))
+
+    with pytest.raises(ConfigError) as caught:
+        check_files(_with(tls))
+
+    where = [problem.replace(str(tmp_path), "").split(": ") for problem in caught.value.problems]
+    assert [(each[0], each[-1]) for each in where] == [
+        ("server.tls.cert", "No such file or directory"),
+        ("server.tls.key", "Is a directory"),
+    ]
+
+
+@pytest.mark.parametrize("case", ["other key", "passphrase", "no PEM"])
+def test_files_that_do_not_go_together_are_refused(tmp_path: Path, case: str) -> None:
+    tls = _pair(tmp_path, "a", b"passphrase" if case == "passphrase" else None)
+    if case == "other key":
+        tls = Tls(cert=tls.cert, key=_pair(tmp_path, "b").key)
+    if case == "no PEM":
+        Path(tls.cert).write_text("hunter2")
+
+    with pytest.raises(ConfigError, match=r"^server\.tls: .* do not go together: ") as caught:
+        check_files(_with(tls))
+
+    assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize("key", ["cert", "key"])
+def test_byte_order_mark_in_a_certificate_is_reported(tmp_path: Path, key: str) -> None:
+    tls = _pair(tmp_path, "a")
+    path = Path(getattr(tls, key))
+    # Notepad's, between two concatenated files: OpenSSL would skip the second silently.
+    path.write_bytes(path.read_bytes() + b"\xef\xbb\xbf" + path.read_bytes())
+    line = path.read_bytes().count(b"\n") // 2 + 1
+
+    with pytest.raises(ConfigError, match=rf"^server\.tls\.{key}: .* on line {line}, which hides"):
+        check_files(_with(tls))

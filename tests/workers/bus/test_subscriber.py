@@ -1,0 +1,286 @@
+"""Both ends of the bus over real sockets: no gap goes unnoticed, whatever drops or restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from energyws.protocol.position import Position, from_offsets
+from energyws.settings import Bus, History
+from energyws.stream.ring import Entry, Ring
+from workers.bus.publisher import Publisher
+from workers.bus.subscriber import Subscriber
+
+EPOCH = "abcd0123"
+STREAM = "energy"
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a test's coroutine with a deadline."""
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition; the test's deadline limits the wait."""
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+class FakeSink:
+    """A hub that keeps what it receives."""
+
+    def __init__(self) -> None:
+        self.ring: Ring | None = None
+        self.offsets: list[int] = []
+        self.gaps: list[tuple[int, int]] = []
+        self.restarts = 0
+        self.syncs = 0
+
+    def have(self) -> dict[str, Position | None]:
+        return {STREAM: None if self.ring is None else self.ring.head}
+
+    def set_floor(self, stream: str, floor: Position) -> None:
+        if self.ring is None or self.ring.epoch != floor.epoch:
+            self.restarts += self.ring is not None
+            self.ring = Ring(History(), floor)
+        elif floor.beyond(self.ring.head):
+            self.gaps.append((self.ring.head.offsets[0], floor.offsets[0]))
+            self.ring.advance(floor)
+
+    def append(self, stream: str, entry: Entry) -> None:
+        assert self.ring is not None
+        if not self.ring.covers(entry.partition, entry.offset):
+            self.ring.append(entry, 0.0)
+            self.offsets.append(entry.offset)
+
+    def advance(self, stream: str, head: Position) -> None:
+        if self.ring is not None and self.ring.epoch == head.epoch:
+            self.ring.advance(head)
+
+    def synced(self) -> None:
+        self.syncs += 1
+
+
+class Feed:
+    """A publisher with its ring, and offsets that count up."""
+
+    def __init__(self, directory: Path, settings: Bus, history: History | None = None) -> None:
+        self.ring = Ring(history or History(), from_offsets(EPOCH, [0]))
+        self.rings: dict[str, Ring] = {STREAM: self.ring}
+        self.publisher = Publisher(directory, settings, [STREAM], self.rings)
+        self.sent = 0
+
+    def entries(self, count: int, size: int = 10) -> list[Entry]:
+        entries = [Entry(0, self.sent + i, 0, b"x" * size) for i in range(count)]
+        self.sent += count
+        return entries
+
+    def send(self, count: int, size: int = 10) -> None:
+        for entry in self.entries(count, size):
+            self.ring.append(entry, 0.0)
+            self.publisher.publish(STREAM, entry)
+
+    def send_dropped(self, count: int) -> None:
+        """As if PUB dropped frames for a subscriber whose queue is full: the sequence continues."""
+        for entry in self.entries(count):
+            self.ring.append(entry, 0.0)
+            self.publisher._sequence += 1
+
+
+@asynccontextmanager
+async def subscriber(directory: Path, settings: Bus) -> AsyncIterator[tuple[FakeSink, list[str]]]:
+    sink = FakeSink()
+    resyncs: list[str] = []
+    made = Subscriber(directory, settings, [STREAM], sink, lambda: resyncs.append("again"))
+    try:
+        yield sink, resyncs
+    finally:
+        made.close()
+
+
+FAST = Bus(heartbeat_seconds=0.02)
+
+
+def test_late_subscriber_gets_the_ring_first_and_then_every_frame(tmp_path: Path) -> None:
+    async def main() -> None:
+        feed = Feed(tmp_path, FAST)
+        feed.send(500)
+        async with subscriber(tmp_path, FAST) as (sink, resyncs):
+            # Frames are published while it synchronises.
+            while not sink.syncs:
+                feed.send(1)
+                await asyncio.sleep(0)
+            feed.send(200)
+            await until(lambda: len(sink.offsets) == feed.sent)
+        feed.publisher.close()
+        assert sink.offsets == list(range(feed.sent))
+        assert resyncs == []
+
+    run(main)
+
+
+def test_large_ring_comes_in_several_replies(tmp_path: Path) -> None:
+    async def main() -> None:
+        feed = Feed(tmp_path, FAST)
+        feed.send(400, size=10_000)
+        async with subscriber(tmp_path, FAST) as (sink, _):
+            await until(lambda: sink.syncs == 1)
+            assert sink.offsets == list(range(400))
+        feed.publisher.close()
+
+    run(main)
+
+
+def test_gap_in_the_middle_is_filled_before_anything_later(tmp_path: Path) -> None:
+    async def main() -> None:
+        feed = Feed(tmp_path, FAST)
+        async with subscriber(tmp_path, FAST) as (sink, resyncs):
+            await until(lambda: sink.syncs == 1)
+            feed.send(10)
+            feed.send_dropped(5)
+            feed.send(10)
+            await until(lambda: len(sink.offsets) == 25)
+        feed.publisher.close()
+        assert sink.offsets == list(range(25))
+        assert resyncs == ["again"]
+
+    run(main)
+
+
+def test_dropped_last_frames_are_noticed_by_the_heartbeat(tmp_path: Path) -> None:
+    async def main() -> None:
+        feed = Feed(tmp_path, FAST)
+        async with subscriber(tmp_path, FAST) as (sink, _):
+            await until(lambda: sink.syncs == 1)
+            feed.send(3)
+            feed.send_dropped(4)
+            await until(lambda: sink.offsets == list(range(7)))
+        feed.publisher.close()
+
+    run(main)
+
+
+def test_subscriber_that_does_not_read_loses_nothing_to_a_tiny_queue(tmp_path: Path) -> None:
+    async def main() -> None:
+        tiny = Bus(heartbeat_seconds=0.02, high_watermark_frames=10)
+        feed = Feed(tmp_path, tiny)
+        async with subscriber(tmp_path, tiny) as (sink, resyncs):
+            await until(lambda: sink.syncs == 1)
+            # In one turn of the loop: no frame is read meanwhile.
+            feed.send(5_000)
+            time.sleep(0.05)
+            await until(lambda: len(sink.offsets) == 5_000)
+        feed.publisher.close()
+        assert sink.offsets == list(range(5_000))
+        assert resyncs
+
+    run(main)
+
+
+def test_new_publisher_on_the_same_log_continues_without_gap_or_repeat(tmp_path: Path) -> None:
+    async def main() -> None:
+        feed = Feed(tmp_path, FAST)
+        async with subscriber(tmp_path, FAST) as (sink, _):
+            await until(lambda: sink.syncs == 1)
+            feed.send(20)
+            await until(lambda: len(sink.offsets) == 20)
+            feed.publisher.close()
+            successor = Feed(tmp_path, FAST)
+            # It has read back from before the other one's end, and further.
+            for entry in successor.entries(30):
+                successor.ring.append(entry, 0.0)
+            successor.publisher.break_run()
+            successor.send(5)
+            await until(lambda: len(sink.offsets) == 35)
+            successor.publisher.close()
+        assert sink.offsets == list(range(35))
+        assert sink.gaps == []
+
+    run(main)
+
+
+def test_new_publisher_whose_ring_starts_too_late_is_a_gap(tmp_path: Path) -> None:
+    async def main() -> None:
+        feed = Feed(tmp_path, FAST)
+        async with subscriber(tmp_path, FAST) as (sink, _):
+            await until(lambda: sink.syncs == 1)
+            feed.send(20)
+            await until(lambda: len(sink.offsets) == 20)
+            feed.publisher.close()
+            successor = Feed(tmp_path, FAST, History(max_frames=4))
+            for entry in successor.entries(50):
+                successor.ring.append(entry, 0.0)
+            successor.publisher.break_run()
+            await until(lambda: len(sink.offsets) == 24)
+            successor.publisher.close()
+        assert sink.gaps == [(20, 46)]
+        assert sink.offsets[-4:] == [46, 47, 48, 49]
+
+    run(main)
+
+
+def test_stream_without_a_topic_comes_with_the_run_after_it_is_found(tmp_path: Path) -> None:
+    async def main() -> None:
+        feed = Feed(tmp_path, FAST)
+        feed.rings.clear()
+        async with subscriber(tmp_path, FAST) as (sink, _):
+            await until(lambda: sink.syncs == 1)
+            assert sink.ring is None
+            for entry in feed.entries(3):
+                feed.ring.append(entry, 0.0)
+            feed.rings[STREAM] = feed.ring
+            feed.publisher.break_run()
+            await until(lambda: sink.offsets == [0, 1, 2])
+        feed.publisher.close()
+
+    run(main)
+
+
+def test_another_epoch_starts_over(tmp_path: Path) -> None:
+    async def main() -> None:
+        feed = Feed(tmp_path, FAST)
+        async with subscriber(tmp_path, FAST) as (sink, _):
+            await until(lambda: sink.syncs == 1)
+            feed.send(5)
+            await until(lambda: len(sink.offsets) == 5)
+            feed.ring = feed.rings[STREAM] = Ring(History(), from_offsets("beef", [0]))
+            feed.sent = 0
+            feed.publisher.break_run()
+            feed.send(2)
+            await until(lambda: sink.offsets[5:] == [0, 1])
+        feed.publisher.close()
+        assert sink.restarts == 1
+
+    run(main)
+
+
+def test_subscriber_waits_for_a_publisher_that_comes_later(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with subscriber(tmp_path, FAST) as (sink, _):
+            await asyncio.sleep(0)
+            feed = Feed(tmp_path, FAST)
+            feed.send(7)
+            await until(lambda: sink.offsets == list(range(7)))
+            feed.publisher.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize("garbage", [b"", b"x", b"\xff" * 60])
+def test_garbage_on_the_bus_is_refused_and_harmless(tmp_path: Path, garbage: bytes) -> None:
+    async def main() -> None:
+        feed = Feed(tmp_path, FAST)
+        async with subscriber(tmp_path, FAST) as (sink, _):
+            await until(lambda: sink.syncs == 1)
+            feed.publisher._pub.send(garbage)
+            feed.send(2)
+            await until(lambda: sink.offsets == [0, 1])
+        feed.publisher.close()
+
+    run(main)

@@ -1,0 +1,31 @@
+"""What both kinds of child write about their rings."""
+
+from __future__ import annotations
+
+from energyws.process.board import Board, Field
+from energyws.protocol.position import from_offsets
+from energyws.settings import History
+from energyws.stream.ring import Entry, Ring
+from workers.gauges import record_ring_depth
+
+
+def ring(*timestamps_ms: int) -> Ring:
+    made = Ring(History(), from_offsets("aaaa0000", [0]))
+    for offset, timestamp_ms in enumerate(timestamps_ms):
+        made.append(Entry(0, offset, timestamp_ms, b"12345"), 0.0)
+    return made
+
+
+def test_rings_count_together_and_the_oldest_frame_of_all_counts() -> None:
+    row = Board.create().row(0)
+    record_ring_depth(row, [ring(300, 400), ring(), ring(200)])
+    written = row[Field.RING_FRAMES], row[Field.RING_BYTES], row[Field.RING_OLDEST_MS]
+    assert written == (3, 15, 200)
+
+
+def test_empty_rings_have_no_oldest_frame() -> None:
+    row = Board.create().row(0)
+    record_ring_depth(row, [ring(300)])
+    record_ring_depth(row, [ring()])
+    written = row[Field.RING_FRAMES], row[Field.RING_BYTES], row[Field.RING_OLDEST_MS]
+    assert written == (0, 0, 0)
