@@ -165,10 +165,10 @@ class Worker:
     def _on_settings(self, settings: Settings) -> None:
         tls = tls_context(settings.server.tls)
         verifier = Verifier(settings.auth)
-        self._listener.adopt(settings.server, tls)
+        self._listener.use_settings(settings.server, tls)
         self._runtime.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
-        self._connections.adopt(settings.server, settings.auth)
-        self._tokens.adopt(settings.auth, verifier)
+        self._connections.use_settings(settings.server, settings.auth)
+        self._tokens.use_settings(settings.auth, verifier)
         self._gate.auth = settings.auth
         self._context.settings = settings.server
         self._publish_keys()

@@ -50,7 +50,7 @@ class Running:
         self.port = self.listening.getsockname()[1]
         self.rings: dict[str, Ring] = {}
         bus = BusDirectory(directory / "bus")
-        self.publisher = Publisher(bus.directory, settings.bus, ["energy"], self.rings)
+        self.publisher = Publisher(bus.path, settings.bus, ["energy"], self.rings)
         bus.take_over()
         board = Board.create()
         descriptor = os.dup(self.listening.fileno())

@@ -143,7 +143,7 @@ class Listener:
         for exchange in self._tls_exchanges:
             exchange.abort()
 
-    def adopt(self, settings: Server, tls: Tls) -> None:
+    def use_settings(self, settings: Server, tls: Tls) -> None:
         """Use these from now on, handshake_timeout_seconds also for pending connections."""
         self._settings = settings
         self._tls = tls

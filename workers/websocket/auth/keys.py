@@ -75,15 +75,15 @@ class KeyStore:
         self.known: Known = Known()
         self._fetched = fetched
         self._endpoints: dict[str, _Endpoint] = {}
-        # Held where `known` is replaced: by the threads, and by `adopt`.
+        # Held where `known` is replaced: by the threads, and by `use_settings`.
         self._replacing = threading.Lock()
-        self.adopt(settings)
+        self.use_settings(settings)
 
     @property
     def keys(self) -> Mapping[str, tuple[Key, ...]]:
         return self.known.keys
 
-    def adopt(self, settings: Auth) -> None:
+    def use_settings(self, settings: Auth) -> None:
         """Trust these issuers from now on, and fetch all their keys soon.
 
         Until then, the keys of issuers whose settings are the same stay good.

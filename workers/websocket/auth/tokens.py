@@ -28,10 +28,10 @@ class Tokens:
         self._unknown_keys = UnknownKeys()
         self._keys = KeyStore(settings, fetched)
 
-    def adopt(self, settings: Auth, verifier: Verifier) -> None:
+    def use_settings(self, settings: Auth, verifier: Verifier) -> None:
         """Use these settings from now on, and the verifier that was made from them."""
         self._settings, self._verifier = settings, verifier
-        self._keys.adopt(settings)
+        self._keys.use_settings(settings)
 
     def close(self) -> None:
         """Fetch no further keys."""

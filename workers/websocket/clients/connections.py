@@ -138,7 +138,7 @@ class ConnectionRegistry:
         if self._empty is not None and not self._connections:
             self._empty.set()
 
-    def adopt(self, server: Server, auth: Auth) -> None:
+    def use_settings(self, server: Server, auth: Auth) -> None:
         """Use these from now on; existing connections keep their maximum age."""
         self._server = server
         self._auth = auth

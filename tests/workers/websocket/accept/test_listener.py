@@ -136,7 +136,7 @@ def test_changed_handshake_timeout_takes_effect_at_once() -> None:
             reader, writer = await asyncio.open_connection(*listening.getsockname())
             while not listener.waiting:
                 await asyncio.sleep(0)
-            listener.adopt(replace(patient, handshake_timeout_seconds=0.1), None)
+            listener.use_settings(replace(patient, handshake_timeout_seconds=0.1), None)
             assert await asyncio.wait_for(reader.read(), 10) == b""
             listener.close()
         writer.close()

@@ -541,19 +541,19 @@ def test_changed_settings_keep_keys_that_are_still_good(endpoint: Endpoint) -> N
         until(lambda: kids(keys) == ["1"])
         endpoint.answer = body(jwks("2"))
         same = Issuer(name="name-0", issuer="0", jwks_url=endpoint.url())
-        keys.adopt(Auth(issuers=(same,), jwks_refresh_seconds=NEVER))
+        keys.use_settings(Auth(issuers=(same,), jwks_refresh_seconds=NEVER))
         assert kids(keys)
         until(lambda: kids(keys) == ["2"])
         # No key from the old URL of an issuer that has moved is trusted.
         endpoint.answer = body({})
-        keys.adopt(Auth(issuers=(replace(same, jwks_url=endpoint.url("/other")),)))
+        keys.use_settings(Auth(issuers=(replace(same, jwks_url=endpoint.url("/other")),)))
         assert kids(keys) == []
 
 
 def test_keys_of_issuers_that_are_added_later_are_fetched(endpoint: Endpoint) -> None:
     with store() as keys:
         one = Issuer(name="one", issuer="one", jwks_url=endpoint.url())
-        keys.adopt(Auth(issuers=(one,), jwks_refresh_seconds=NEVER))
+        keys.use_settings(Auth(issuers=(one,), jwks_refresh_seconds=NEVER))
         until(lambda: kids(keys, "one") == ["1"])
-        keys.adopt(Auth())
+        keys.use_settings(Auth())
         assert keys.keys == {}

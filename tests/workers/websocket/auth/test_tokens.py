@@ -166,7 +166,7 @@ def test_new_issuer_has_no_keys_yet(issuer: Issuer, row: Row) -> None:
     with Issuer("b", "ES256") as late, tokens_of(row, issuer) as tokens:
         late.down = True
         settings = trusting(issuer, late)
-        tokens.adopt(settings, Verifier(settings))
+        tokens.use_settings(settings, Verifier(settings))
         assert answer(tokens, late.token()) is KEYS_UNAVAILABLE
         assert answer(tokens, issuer.token()) is None
         late.down = False
@@ -198,7 +198,7 @@ def test_without_any_key_no_token_can_be_checked(issuer: Issuer, row: Row) -> No
         assert not tokens.publish()
         assert row[Field.KEYLESS] == 1
         settings = Auth(jwt_secret="s" * 32)
-        tokens.adopt(settings, Verifier(settings))
+        tokens.use_settings(settings, Verifier(settings))
         assert tokens.publish()
         assert (row[Field.KEYLESS], row.issuers()) == (0, {})
     finally:

@@ -127,7 +127,7 @@ def test_shorter_ping_interval_does_not_wait_for_the_end_of_the_longer_one() -> 
         connections.join(fake)
         clock.pass_seconds(connections, 5)
         assert fake.pings == 1
-        connections.adopt(SERVER, Auth())
+        connections.use_settings(SERVER, Auth())
         clock.pass_seconds(connections, 60)
         assert fake.pings == 4
         connections.close()
@@ -331,7 +331,7 @@ def test_old_connections_are_sent_away_and_not_all_at_once() -> None:
 def test_new_settings_take_effect_at_once() -> None:
     async def test(clock: Clock) -> None:
         connections = clock.registry()
-        connections.adopt(
+        connections.use_settings(
             replace(SERVER, close_timeout_seconds=50), Auth(expiry_notice_seconds=500)
         )
         slow, expiring = FakeConnection(), FakeConnection(expires_at=clock.wall + 400)
