@@ -17,7 +17,7 @@ from typing import Final
 from energyws.control.children.spawn import ChildSpec, module_command
 from energyws.control.config.load import load
 from energyws.control.supervisor import serve
-from energyws.logs import events
+from energyws.logs import writer
 from energyws.process.board import Field, Row
 from energyws.process.counters import Family, Histogram
 
@@ -57,7 +57,7 @@ def main() -> int:
     parser.add_argument("--config", type=Path, required=True)
     options = parser.parse_args()
     settings = load(options.config, env=os.environ)
-    events.configure(settings.log, "supervisor")
+    writer.configure(settings.log, "supervisor")
     return serve(settings, lambda: settings, _command)
 
 

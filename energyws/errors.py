@@ -1,6 +1,6 @@
-"""What can go wrong, as values: exit codes, close codes and the error codes that clients see.
+"""Errors as values: exit codes, WebSocket closes, and the error codes that clients receive.
 
-The tables here are the single source of `docs/protocol.md`; a test holds the two together.
+The tables of `docs/protocol.md` are those of this file; a test compares them.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ class EnergywsError(Exception):
     """Root of every error that energyws raises on purpose."""
 
 
-# What is wrong when a configuration cannot be used: the configuration, or a file that it names.
+# Why a configuration cannot be used: its own keys, or a certificate or secret file that it names.
+# Here because ConfigError carries it and workers report it, which import no control package.
 FaultKind = Literal["configuration", "certificate", "secret"]
 
 
 class ConfigError(EnergywsError):
     """A configuration that cannot be used; `problems` has every fault found, one line each."""
 
-    def __init__(self, problems: list[str], faulty: FaultKind = "configuration") -> None:
+    def __init__(self, problems: list[str], kind: FaultKind = "configuration") -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-        self.faulty: Final = faulty
+        self.kind: Final = kind
 
 
 class BootError(EnergywsError):
@@ -48,7 +49,7 @@ class ExitCode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """A WebSocket close (RFC 6455 section 7.4): its code, its reason and whether to come back.
+    """A WebSocket close (RFC 6455 section 7.4).
 
     `retry` says what a client should do. True: reconnect with backoff and resume; False: stay away,
     since the same attempt would fail again.
@@ -74,22 +75,8 @@ TOKEN_EXPIRED_CLOSE: Final = Close(4401, "token expired", False)
 FORBIDDEN_CLOSE: Final = Close(4403, "forbidden", False)
 UNAVAILABLE_CLOSE: Final = Close(4503, "try again later", True)
 
-CLOSES: Final = (
-    NORMAL,
-    PROTOCOL_VIOLATION,
-    INVALID_TEXT,
-    INVALID_DEFLATE,
-    TOO_MANY_MESSAGES,
-    TOO_BIG,
-    INTERNAL,
-    RESTART,
-    NO_PONG,
-    SLOW,
-    UNAUTHORIZED_CLOSE,
-    TOKEN_EXPIRED_CLOSE,
-    FORBIDDEN_CLOSE,
-    UNAVAILABLE_CLOSE,
-)
+# All of the above, in the order of docs/protocol.md.
+CLOSES: Final = tuple(each for each in list(globals().values()) if isinstance(each, Close))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,49 +153,5 @@ HISTORY_UNAVAILABLE: Final = ErrorCode(
 )
 RATE_LIMITED: Final = ErrorCode("RATE_LIMITED", "Too many messages", 0, TOO_MANY_MESSAGES)
 
-ERROR_CODES: Final = (
-    UNAUTHORIZED,
-    TOKEN_EXPIRED,
-    TOKEN_EXPIRING,
-    FORBIDDEN_ORIGIN,
-    FORBIDDEN_STREAM,
-    NOT_FOUND,
-    UPGRADE_REQUIRED,
-    BAD_REQUEST,
-    METHOD_NOT_ALLOWED,
-    URI_TOO_LONG,
-    HEADERS_TOO_LARGE,
-    NOT_IMPLEMENTED,
-    VERSION_NOT_SUPPORTED,
-    TOO_MANY_CONNECTIONS,
-    SHUTTING_DOWN,
-    KEYS_UNAVAILABLE,
-    INTERNAL_ERROR,
-    BAD_JSON,
-    BAD_MESSAGE,
-    UNKNOWN_TYPE,
-    UNKNOWN_STREAM,
-    STREAM_UNAVAILABLE,
-    HISTORY_UNAVAILABLE,
-    RATE_LIMITED,
-)
-
-# Why a token is refused, as logs and metrics name it.
-TokenReason = Literal[
-    "missing",
-    "malformed",
-    "too_long",
-    "algorithm",
-    "signature",
-    "issuer",
-    "audience",
-    "claims",
-    "expired",
-    "not_yet_valid",
-    "unknown_key",
-    "keys_unavailable",
-]
-
-# Which claim is wrong, if the reason is `claims`. streams: the one that auth.streams_claim names;
-# scope: `scope` or `scp`.
-TokenClaim = Literal["sub", "exp", "nbf", "iat", "streams", "scope"]
+# All of the above, in the order of docs/protocol.md.
+ERROR_CODES: Final = tuple(each for each in list(globals().values()) if isinstance(each, ErrorCode))

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from energyws.auth.claims import streams
+from energyws.auth.claims import TokenClaim, TokenReason, streams
 from energyws.control.admin.metrics import DEFINITIONS
 from energyws.control.children.status import Ending, PartitionStatus
 from energyws.control.host.facts import Host
@@ -21,7 +21,7 @@ from energyws.control.host.shortages import shortages
 from energyws.control.policy.readiness import REASONS
 from energyws.control.reload.plan import TABLE, Takes
 from energyws.control.status.keys import KEYS
-from energyws.errors import ExitCode, FaultKind, TokenClaim, TokenReason
+from energyws.errors import ExitCode, FaultKind
 from energyws.protocol.messages import Unrecovered
 from energyws.settings import Auth, Kafka, Settings
 from tests.control.documents import Child, document

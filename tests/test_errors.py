@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from websockets.frames import EXTERNAL_CLOSE_CODES
 
-from energyws import errors
 from energyws.errors import (
     CLOSES,
     ERROR_CODES,
@@ -28,28 +27,18 @@ every_error = pytest.mark.parametrize("error", ERROR_CODES, ids=lambda error: er
 
 
 def documented(section: str) -> list[list[str]]:
-    """The rows of the table in a section of the protocol's page, without the header."""
+    """The rows of the table in a section of docs/protocol.md, without the header."""
     _, _, rest = PROTOCOL_PAGE.read_text().partition(f"\n## {section}\n")
     body, _, _ = rest.partition("\n## ")
     rows = [line.strip("|").split("|") for line in body.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in row] for row in rows[2:]]
 
 
-def test_close_table_is_complete() -> None:
-    assert {value for value in vars(errors).values() if isinstance(value, Close)} == set(CLOSES)
-
-
-def test_error_table_is_complete() -> None:
-    named = {value for value in vars(errors).values() if isinstance(value, ErrorCode)}
-
-    assert named == set(ERROR_CODES)
-
-
 def test_close_reasons_are_unique() -> None:
     assert len({close.reason for close in CLOSES}) == len(CLOSES)
 
 
-def test_a_close_code_says_one_thing_about_coming_back() -> None:
+def test_close_code_decides_whether_to_reconnect() -> None:
     assert len({(close.code, close.retry) for close in CLOSES}) == len(
         {close.code for close in CLOSES}
     )
@@ -72,13 +61,13 @@ def test_error_codes_and_messages_are_unique() -> None:
 
 
 @every_error
-def test_error_code_is_upper_snake_and_explained(error: ErrorCode) -> None:
+def test_error_code_is_upper_snake_and_has_a_message(error: ErrorCode) -> None:
     assert re.fullmatch(r"[A-Z]+(_[A-Z]+)*", error.code)
     assert error.message
 
 
 @every_error
-def test_error_status_is_a_refusal(error: ErrorCode) -> None:
+def test_status_of_an_error_is_an_http_error(error: ErrorCode) -> None:
     if error.status:
         assert 400 <= HTTPStatus(error.status) <= 599
 
@@ -89,12 +78,12 @@ def test_error_close_is_in_the_table(error: ErrorCode) -> None:
 
 
 @every_error
-def test_status_and_close_agree_about_coming_back(error: ErrorCode) -> None:
+def test_status_and_close_agree_whether_to_reconnect(error: ErrorCode) -> None:
     if error.status and error.close is not None:
         assert error.close.retry is (error.status >= 500)
 
 
-def test_exit_codes_are_distinct_and_leave_the_shells_alone() -> None:
+def test_exit_codes_are_distinct_and_below_those_of_shells() -> None:
     codes = [code.value for code in ExitCode.__members__.values()]
 
     assert len(set(codes)) == len(codes)
@@ -102,7 +91,7 @@ def test_exit_codes_are_distinct_and_leave_the_shells_alone() -> None:
     assert all(0 <= code < 126 for code in codes)
 
 
-def test_config_error_tells_every_problem() -> None:
+def test_config_error_lists_every_problem() -> None:
     error = ConfigError(["server.port: too large", "kafka.brokers: missing"])
 
     assert error.problems == ["server.port: too large", "kafka.brokers: missing"]
@@ -110,11 +99,11 @@ def test_config_error_tells_every_problem() -> None:
 
 
 @pytest.mark.parametrize("kind", [ConfigError, BootError])
-def test_errors_on_purpose_have_one_root(kind: type[Exception]) -> None:
+def test_own_errors_have_one_root(kind: type[Exception]) -> None:
     assert issubclass(kind, EnergywsError)
 
 
-def test_documented_error_codes_are_these() -> None:
+def test_error_codes_are_documented() -> None:
     expected = [
         [
             f"`{error.code}`",
@@ -128,20 +117,20 @@ def test_documented_error_codes_are_these() -> None:
     assert documented("Error codes") == expected
 
 
-def test_documented_notices_are_these() -> None:
+def test_notices_are_documented() -> None:
     named = [row[0].strip("`") for row in documented("Notices") if row[0].startswith("`")]
 
     assert named == [error.code for error in ERROR_CODES if error.notice]
 
 
 @every_error
-def test_a_notice_ends_no_connection_for_good(error: ErrorCode) -> None:
+def test_client_may_reconnect_after_a_notice(error: ErrorCode) -> None:
     if error.notice:
         assert error.close is None or error.close.retry
         assert error.status in (0, 503)
 
 
-def test_documented_close_codes_are_these() -> None:
+def test_close_codes_are_documented() -> None:
     expected = [[str(close.code), close.reason, "yes" if close.retry else "no"] for close in CLOSES]
 
     assert documented("Close codes") == expected

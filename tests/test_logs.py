@@ -1,4 +1,4 @@
-"""docs/logs.md and the lines that the code writes agree."""
+"""docs/logs.md lists exactly the events that the code writes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 import pytest
 
-from energyws.logs.events import LIBRARY_EVENT
+from energyws.logs.formats import LIBRARY_EVENT
 from tests.log_calls import ROOT, Call, log_calls
 
 PAGE = (ROOT / "docs" / "logs.md").read_text()
-# Of every line in JSON; a field must not hide them.
+# The keys of every line in JSON, which a field must not replace.
 KEYS = ("time", "level", "process", "logger", "event")
 CALLS = log_calls()
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the page."""
+    """One row of the table."""
 
     levels: frozenset[str]
     fields: tuple[str, ...]
@@ -52,7 +52,7 @@ def called() -> dict[tuple[str, str], list[Call]]:
     return calls
 
 
-def test_every_event_is_documented_and_every_documented_one_exists() -> None:
+def test_documented_events_are_those_of_the_code() -> None:
     assert set(DOCUMENTED) == {*called(), ("any", LIBRARY_EVENT)}
 
 
@@ -67,19 +67,19 @@ def test_level_and_fields_are_as_documented(call: Call) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.where)
-def test_no_field_hides_a_key(call: Call) -> None:
+def test_no_field_replaces_a_key(call: Call) -> None:
     assert not set(call.fields) & set(KEYS)
     assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", field) for field in call.fields)
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.where)
-def test_event_is_a_plain_text(call: Call) -> None:
-    # What the forms leave as it is, and no shell or regular expression takes for anything else.
+def test_event_is_plain_text(call: Call) -> None:
+    # Neither form quotes it, and it means itself in a shell and in a regular expression.
     assert re.fullmatch(r"[A-Za-z][A-Za-z0-9 ,:._'-]*[a-z]", call.event)
 
 
 @pytest.mark.parametrize(
     "call", [call for call in CALLS if call.logger == "session"], ids=lambda call: call.where
 )
-def test_lines_about_a_client_say_which_and_whose(call: Call) -> None:
+def test_events_of_a_session_have_client_and_subject(call: Call) -> None:
     assert {"client", "subject"} <= set(call.fields)

@@ -1,7 +1,7 @@
-"""What the code takes of its dependencies that they do not promise, by the version it was read in.
+"""Undocumented behaviour of dependencies that the code relies on, with the version it was read in.
 
-Where one of these fails after an upgrade, the file that is named has to be read beside the new
-version before the bound in setup.cfg is raised.
+If a test fails after an upgrade, check the file that it names against the new version before you
+raise the bound in setup.cfg.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def picows_protocol() -> None:
 
 
 def picows_request() -> None:
-    # What a request holds can be taken out of it.
+    # upgrade.py takes these out of a request.
     for name in ("headers", "method", "path", "version"):
         assert hasattr(WSUpgradeRequest, name)
 
@@ -72,8 +72,8 @@ def jwt_hmac() -> None:
     assert list(inspect.signature(HMACAlgorithm.check_key_length).parameters) == ["self", "key"]
 
 
-# The package and the version, as far as it matters; what is taken, and by which file.
-TAKEN: Final[dict[Callable[[], None], tuple[str, str, str]]] = {
+# The package, the start of its version, and the file that relies on it.
+RELIED_ON: Final[dict[Callable[[], None], tuple[str, str, str]]] = {
     picows_protocol: ("picows", "2.3.", "workers/websocket/accept/listener.py"),
     picows_request: ("picows", "2.3.", "workers/websocket/connection/upgrade.py"),
     picows_response: ("picows", "2.3.", "workers/websocket/connection/upgrade.py"),
@@ -84,16 +84,18 @@ TAKEN: Final[dict[Callable[[], None], tuple[str, str, str]]] = {
 }
 
 
-@pytest.mark.parametrize("taken", [*TAKEN, http_response], ids=lambda taken: taken.__name__)
-def test_what_is_not_promised_is_as_it_was_read(taken: Callable[[], None]) -> None:
-    if taken in TAKEN:
-        package, version, file = TAKEN[taken]
+@pytest.mark.parametrize(
+    "behaviour", [*RELIED_ON, http_response], ids=lambda behaviour: behaviour.__name__
+)
+def test_dependency_behaves_as_the_code_relies_on(behaviour: Callable[[], None]) -> None:
+    if behaviour in RELIED_ON:
+        package, version, file = RELIED_ON[behaviour]
         installed = importlib.metadata.version(package)
-        assert installed.startswith(version), f"{package} {installed}: read {file} beside it"
+        assert installed.startswith(version), f"{package} {installed}: check {file} against it"
         assert (ROOT / file).exists()
-    taken()
+    behaviour()
 
 
-def test_embedded_broker_is_of_the_very_version_of_its_library() -> None:
+def test_embedded_broker_has_the_version_of_its_library() -> None:
     installed = importlib.metadata.version("confluent-kafka")
     assert f"confluent-kafka=={installed}" in (ROOT / "setup.cfg").read_text()

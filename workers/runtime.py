@@ -25,7 +25,7 @@ from typing import Any, Final, NoReturn, ParamSpec
 import uvloop
 
 from energyws.errors import BootError, ExitCode
-from energyws.logs import events, rate_limit
+from energyws.logs import events, rate_limit, writer
 from energyws.process.board import Board, Field, Row, State
 from energyws.process.control_messages import (
     ControlMessage,
@@ -98,7 +98,7 @@ class Runtime:
             case UseSettings(settings):
                 self._use_settings(settings)
             case UseLog(log):
-                events.adjust(log, self.name)
+                writer.adjust(log, self.name)
                 self.settings = replace(self.settings, log=log)
 
     def _use_settings(self, settings: Settings) -> None:
@@ -108,7 +108,7 @@ class Runtime:
             self.row.add(Field.RELOADS_REFUSED)
             _log.error("reload refused: going on as before", reason=error)
             return
-        events.adjust(settings.log, self.name)
+        writer.adjust(settings.log, self.name)
         self.settings = settings
         self.row.add(Field.RELOADS)
 
@@ -126,7 +126,7 @@ def run(
     # For SIGABRT, which the supervisor sends to a child that hangs, and for crashes in C.
     faulthandler.enable(options.stacks_fd)
     settings = read_settings(options.settings_fd)
-    events.configure(settings.log, options.name)
+    writer.configure(settings.log, options.name)
     board = Board(options.board_fd)
     row = board.row(options.row)
     row[Field.PID] = os.getpid()

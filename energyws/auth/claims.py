@@ -1,37 +1,50 @@
-"""What the claims of a token say (RFC 7519), and which of them is wrong; pure.
+"""The claims of a token (RFC 7519), checked one by one; no I/O.
 
-Nothing raised here holds the token, a part of it or the value of a claim.
+No exception raised here contains the token, a part of it or the value of a claim.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from energyws.errors import (
-    KEYS_UNAVAILABLE,
-    TOKEN_EXPIRED,
-    UNAUTHORIZED,
-    EnergywsError,
-    ErrorCode,
-    TokenClaim,
-    TokenReason,
-)
+from energyws.errors import KEYS_UNAVAILABLE, TOKEN_EXPIRED, UNAUTHORIZED, EnergywsError, ErrorCode
 from energyws.settings import Auth
 
-# RFC 8693 section 4.2, RFC 9068 section 2.2.3: a text of scopes between spaces. `scp`, and lists,
-# are what several issuers write instead.
+# Why a token is refused, as logs and metrics name it.
+TokenReason = Literal[
+    "missing",
+    "malformed",
+    "too_long",
+    "algorithm",
+    "signature",
+    "issuer",
+    "audience",
+    "claims",
+    "expired",
+    "not_yet_valid",
+    "unknown_key",
+    "keys_unavailable",
+]
+
+# Which claim is wrong, for the reason "claims". streams: the claim that auth.streams_claim names;
+# scope: `scope` or `scp`.
+TokenClaim = Literal["sub", "exp", "nbf", "iat", "streams", "scope"]
+
+# RFC 8693 section 4.2, RFC 9068 section 2.2.3: scopes separated by spaces. Several issuers write
+# `scp`, or lists, instead.
 _SCOPE_CLAIMS: Final = ("scope", "scp")
 
 
 class TokenRefused(EnergywsError):
-    """A token that lets nobody in. `reason` and `claim` label metrics.
+    """A refused token. `reason` and `claim` label metrics.
 
-    issuer, doubt: set where other keys of this issuer might check the token (see
+    issuer, unknown_key: set where a newer key of this issuer might accept the token (see
     energyws.auth.unknown_keys).
-    unsettled: whether it must not be refused for good yet, since the keys are being fetched again.
-    subject: only of a token that would be good at another time.
+    keys_pending: set by the caller while it fetches those keys; the client is then asked to try
+    again instead of being refused for good.
+    subject: only of a token that is valid at another time.
     """
 
     def __init__(
@@ -40,23 +53,23 @@ class TokenRefused(EnergywsError):
         *,
         claim: TokenClaim | None = None,
         issuer: str | None = None,
-        doubt: bytes | None = None,
+        unknown_key: bytes | None = None,
         subject: str | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason: TokenReason = reason
         self.claim = claim
         self.issuer = issuer
-        self.doubt = doubt
+        self.unknown_key = unknown_key
         self.subject = subject
-        self.unsettled = False
+        self.keys_pending = False
 
     @property
     def error(self) -> ErrorCode:
-        """What the client is told: not which of the many reasons it was."""
+        """The error that the client receives, which does not reveal the reason."""
         if self.reason == "expired":
             return TOKEN_EXPIRED
-        if self.reason == "keys_unavailable" or self.unsettled:
+        if self.reason == "keys_unavailable" or self.keys_pending:
             return KEYS_UNAVAILABLE
         return UNAUTHORIZED
 
@@ -73,13 +86,13 @@ def parse(payload: bytes) -> dict[str, Any]:
 
 
 def is_for(audience: str, claims: dict[str, Any]) -> bool:
-    """Whether `aud` holds it (RFC 7519 section 4.1.3): one audience, or a list of them."""
+    """Whether `aud`, an audience or a list of them, names this one (RFC 7519 section 4.1.3)."""
     claim = claims.get("aud")
     return claim == audience or (isinstance(claim, list) and audience in claim)
 
 
 def subject(claims: dict[str, Any]) -> str:
-    """`sub`, which must be there; raises TokenRefused."""
+    """`sub`, which is required; raises TokenRefused."""
     name = claims.get("sub")
     if not isinstance(name, str) or not name:
         raise TokenRefused("claims", claim="sub")
@@ -87,7 +100,7 @@ def subject(claims: dict[str, Any]) -> str:
 
 
 def expiry(claims: dict[str, Any]) -> float:
-    """`exp` in Unix seconds, which must be there; raises TokenRefused."""
+    """`exp` in Unix seconds, which is required; raises TokenRefused."""
     seconds = time(claims, "exp")
     if seconds is None:
         raise TokenRefused("claims", claim="exp")
@@ -95,14 +108,14 @@ def expiry(claims: dict[str, Any]) -> float:
 
 
 def time(claims: dict[str, Any], name: TokenClaim) -> float | None:
-    """A NumericDate (RFC 7519 section 2) in Unix seconds, None where there is none.
+    """A NumericDate (RFC 7519 section 2) in Unix seconds; None where the claim is missing.
 
-    Raises TokenRefused for what is no finite number.
+    Raises TokenRefused for anything but a finite number.
     """
     if name not in claims:
         return None
     value = claims[name]
-    # Not isinstance: True is an int.
+    # Not isinstance, because True is an int.
     if type(value) not in (int, float):
         raise TokenRefused("claims", claim=name)
     try:
@@ -117,12 +130,13 @@ def time(claims: dict[str, Any], name: TokenClaim) -> float | None:
 def streams(claims: dict[str, Any], settings: Auth) -> frozenset[str] | None:
     """The streams that the token allows; None: all of them. Raises TokenRefused.
 
-    A claim with streams counts alone. Without it, and where scopes name streams, a token allows
-    those that it names and no others: what was meant to restrict must not come to allow everything.
+    Where the token has the claim that lists streams, its scopes are ignored. Otherwise, where
+    auth.scope_prefix is set, a token allows only the streams that its scopes name: one without
+    scopes must not allow everything.
     """
     if settings.streams_claim in claims:
         names = claims[settings.streams_claim]
-        # A null is refused, too.
+        # A null is refused too: it is not the same as no claim.
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise TokenRefused("claims", claim="streams")
         return frozenset(names)

@@ -1,4 +1,4 @@
-"""An issuer's published keys (RFC 7517): which check signatures, and by what algorithm; pure.
+"""An issuer's published keys (RFC 7517), and the algorithm that each verifies; no I/O.
 
 The algorithm follows from the key, never from a token's header (RFC 8725 section 3.1).
 """
@@ -21,26 +21,26 @@ MAX_JWKS_BYTES: Final = 1 << 20
 MAX_KEYS: Final = 100
 # RFC 7518 section 3.3.
 MIN_RSA_BITS: Final = 2048
-# RFC 7518 section 3.1 and RFC 8037: what a key of this type (and curve) signs with.
+# RFC 7518 section 3.1 and RFC 8037: the algorithm of a key of this type (and curve).
 _EDDSA: Final = "EdDSA"
 _KEY_ALGORITHMS: Final = {
     ("RSA", None): "RS256",
     ("EC", "P-256"): "ES256",
     ("OKP", "Ed25519"): _EDDSA,
 }
-# RFC 9864 section 2.2: the newer name of the same signatures by the same keys.
+# RFC 9864 section 2.2: the newer name of EdDSA with this curve.
 ED25519: Final = "Ed25519"
-# What a token signed by an issuer's key may name in its header.
+# What the header of a token that an issuer's key signed may name.
 ALGORITHMS: Final = (*_KEY_ALGORITHMS.values(), ED25519)
 
 
 class BadKeys(EnergywsError):
-    """A JWKS document that holds no key for us."""
+    """A JWKS document without a key that can be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What signatures are checked with, and the only algorithm it is used with."""
+    """A key that verifies signatures, and the only algorithm that it is used with."""
 
     kid: str | None
     algorithm: str
@@ -48,7 +48,7 @@ class Key:
 
     @property
     def names(self) -> list[str]:
-        """What a token's header may call the algorithm."""
+        """The names that a token's header may give the algorithm."""
         return _names(self.algorithm)
 
 
@@ -69,9 +69,9 @@ def parse_jwks(data: bytes) -> tuple[Key, ...]:
 
 
 def _parse_key(entry: object) -> Key | None:
-    """None for a key that must not check signatures, and for one that we cannot read.
+    """None for a key that must not verify signatures, or that cannot be read.
 
-    A symmetric or a private key lets everybody who can read it sign.
+    A published symmetric or private key would let everybody who reads it sign tokens.
     """
     if not isinstance(entry, dict) or "d" in entry or not _may_verify(entry):
         return None

@@ -1,8 +1,7 @@
-"""Tokens whose signature was checked already: what may be remembered of them, and how much.
+"""The verified claims of tokens seen lately, so that a reconnect costs no signature check.
 
-A crowd that comes back at once brings the tokens that it had. What is kept never opens anything by
-itself: only what cannot change is remembered, under a digest of the whole token, and the time is
-looked at anew each time (energyws.auth).
+After a restart thousands of clients reconnect with the tokens that they already had. Only what
+cannot change is cached, under a digest of the whole token; the times are compared anew each time.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class VerifiedClaims:
-    """What a token with a good signature grants, whenever it may: all but the time is checked.
+    """The claims of a token with a good signature; only its times remain to be compared.
 
-    expires, not_before, issued: Unix seconds, as claimed. keys: all those of its issuer at that
-    time, None for the shared secret; with others in their place it says nothing any more.
+    expires, not_before, issued: Unix seconds, as claimed. issuer, keys: whose keys the signature
+    was checked with, and the sequence of all of them; both None for the shared secret.
     """
 
     subject: str
@@ -32,34 +31,32 @@ class VerifiedClaims:
 
 
 class TokenCache:
-    """The newest `most` grants, by their token; tokens themselves are not kept."""
+    """The claims of the `capacity` tokens used last; the tokens themselves are not kept."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._grants: OrderedDict[bytes, VerifiedClaims] = OrderedDict()
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._claims: OrderedDict[bytes, VerifiedClaims] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._grants)
+        return len(self._claims)
 
     def find(self, digest: bytes) -> VerifiedClaims | None:
-        """What is remembered of a token."""
-        grant = self._grants.get(digest)
-        if grant is not None:
-            self._grants.move_to_end(digest)
-        return grant
+        claims = self._claims.get(digest)
+        if claims is not None:
+            self._claims.move_to_end(digest)
+        return claims
 
-    def keep(self, digest: bytes, grant: VerifiedClaims) -> None:
-        """Remember a token; the one that was not asked about for longest may have to go."""
-        self._grants[digest] = grant
-        self._grants.move_to_end(digest)
-        if len(self._grants) > self._most:
-            self._grants.popitem(last=False)
+    def keep(self, digest: bytes, claims: VerifiedClaims) -> None:
+        """Add a token; when the cache is full, the least recently used one is dropped."""
+        self._claims[digest] = claims
+        self._claims.move_to_end(digest)
+        if len(self._claims) > self._capacity:
+            self._claims.popitem(last=False)
 
     def forget(self, digest: bytes) -> None:
-        """It is of no use any more."""
-        self._grants.pop(digest, None)
+        self._claims.pop(digest, None)
 
 
 def digest(token: str) -> bytes:
-    """Another one for every other token, undecodable bytes and all."""
+    """Distinct for distinct tokens, also for those with undecodable bytes."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

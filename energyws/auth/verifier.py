@@ -1,11 +1,11 @@
-"""Who a token belongs to (RFC 7519), decided from the token, the keys and the time; no I/O.
+"""Verifies tokens (RFC 7519) from the token, the keys and the time; no I/O.
 
 Rules of this file (RFC 8725, JWT best current practices):
 
 1. The algorithm follows from the key, never from the token's header.
 2. A token is checked with the keys of its own issuer only, and `iss` is compared exactly.
-3. `exp` and `sub` are required, and every time is a finite number.
-4. Nothing raised here holds the token or a part of it.
+3. `exp` and `sub` are required, and every time must be a finite number.
+4. No exception raised here contains the token or a part of it.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ import jwt
 from jwt.algorithms import HMACAlgorithm, OKPAlgorithm
 
 from energyws.auth import claims as claimed
-from energyws.auth.claims import TokenRefused
+from energyws.auth.claims import TokenReason, TokenRefused
 from energyws.auth.jwks import ALGORITHMS, ED25519, Key
 from energyws.auth.token_cache import TokenCache, VerifiedClaims, digest
 from energyws.auth.unknown_keys import unknown_key
-from energyws.errors import BootError, TokenReason
+from energyws.errors import BootError
 from energyws.protocol.messages import MAX_TOKEN_BYTES
 from energyws.settings import Auth
 
-# Some 400 bytes each: as many as a worker may well have clients.
-MAX_SEEN: Final = 20_000
-# How many keys with the same id are tried: issuers give them different ones (RFC 7517 section 4.5:
-# SHOULD), and a forged token must not cost a hundred signatures.
+# Some 400 bytes each; about as many as a worker has clients.
+MAX_CACHED: Final = 20_000
+# How many keys with the same id are tried: issuers should not repeat an id (RFC 7517 section 4.5),
+# and a forged token must not cost a hundred signature checks.
 MAX_TRIED: Final = 4
 _HS256: Final = "HS256"
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whom a good token names.
+    """The owner of a valid token.
 
-    expires_at: Unix seconds, the leeway included. streams: None allows all of them.
+    expires_at: Unix seconds, with the leeway added. streams: None allows all of them.
     """
 
     subject: str
@@ -48,67 +48,66 @@ class Principal:
     issuer: str | None
 
     def may_read(self, stream: str) -> bool:
-        """Whether the token allows this stream."""
         return self.streams is None or stream in self.streams
 
 
 class Verifier:
-    """Checks tokens as the settings say: against issuers' keys where there are issuers.
+    """Verifies tokens with the issuers' keys, or with the shared secrets if there is no issuer.
 
-    The signature of a token is checked once as long as its issuer's keys stay the same objects;
-    every other answer is as if it had never been seen. Raises BootError for a secret that cannot
-    be used.
+    Caches the claims of tokens with good signatures. An entry is valid only while `keys[issuer]`
+    is the same object as when the signature was checked, so callers must keep that object until
+    the keys change, and replace it then. Raises BootError for a secret that cannot be used.
     """
 
     def __init__(self, settings: Auth) -> None:
         self._settings = settings
         self._issuers = frozenset(issuer.issuer for issuer in settings.issuers)
         self._secrets = [] if self._issuers else _secrets(settings)
-        self._seen = TokenCache(MAX_SEEN)
+        self._cache = TokenCache(MAX_CACHED)
 
     def verify(self, token: str, keys: Mapping[str, Sequence[Key]], *, now: float) -> Principal:
         """The token's principal, or TokenRefused.
 
-        keys: by issuer; an issuer that is missing has not been fetched yet. Replaced, never
-        changed. now: Unix seconds.
+        keys: by issuer, never changed in place; an issuer is missing until its keys are fetched.
+        now: Unix seconds.
         """
         if not token:
             raise TokenRefused("missing")
         if len(token) > MAX_TOKEN_BYTES:
             raise TokenRefused("too_long")
         key = digest(token)
-        grant = self._seen.find(key)
-        if grant is not None and grant.issuer and keys.get(grant.issuer) is not grant.keys:
-            self._seen.forget(key)
-            grant = None
-        grant = grant or self._checked(token, keys)
+        verified = self._cache.find(key)
+        if verified and verified.issuer and keys.get(verified.issuer) is not verified.keys:
+            self._cache.forget(key)
+            verified = None
+        verified = verified or self._verify(token, keys)
         try:
-            principal = self._principal(grant, now)
+            principal = self._principal(verified, now)
         except TokenRefused:
-            self._seen.forget(key)
+            self._cache.forget(key)
             raise
-        self._seen.keep(key, grant)
+        self._cache.keep(key, verified)
         return principal
 
-    def _checked(self, token: str, keys: Mapping[str, Sequence[Key]]) -> VerifiedClaims:
-        """What the token grants in its time; only that is left to look at."""
-        # RFC 7515 section 2: base64url without padding. PyJWT takes it, and so two texts for one
-        # token.
+    def _verify(self, token: str, keys: Mapping[str, Sequence[Key]]) -> VerifiedClaims:
+        """Check everything but the times."""
+        # RFC 7515 section 2: base64url without padding. PyJWT accepts padding, which would give one
+        # token several texts.
         if "=" in token:
             raise TokenRefused("malformed")
         if self._secrets:
-            return self._grant(_verified_claims(token, self._secrets), None, None)
+            return self._check_claims(_signed_claims(token, self._secrets), None, None)
         named, fitting = self._find_keys(token, keys)
         try:
-            claims = _verified_claims(token, fitting)
+            claims = _signed_claims(token, fitting)
         except TokenRefused as refused:
             if refused.reason == "signature":
-                raise _doubtful("signature", named) from None
+                raise _refused_for_now("signature", named) from None
             raise
-        return self._grant(claims, named.issuer, keys[named.issuer])
+        return self._check_claims(claims, named.issuer, keys[named.issuer])
 
     def _find_keys(self, token: str, keys: Mapping[str, Sequence[Key]]) -> tuple[_Named, list[Key]]:
-        """What the token says of itself, which picks among trusted keys and does nothing else."""
+        """The trusted keys that fit the token's unverified names, which serve for nothing else."""
         try:
             unverified = _JWS.decode_complete(token, options={"verify_signature": False})
         except (jwt.PyJWTError, ValueError, RecursionError):
@@ -128,14 +127,14 @@ class Verifier:
         if kid is not None:
             known = [key for key in known if key.kid == kid]
         fitting = [key for key in known if algorithm in key.names]
-        # OpenID Connect Core section 10.1: with several keys to choose from a token names one.
+        # OpenID Connect Core section 10.1: where several keys fit, a token must name one.
         if not known or (kid is None and len(fitting) != 1):
-            raise _doubtful("unknown_key", named)
+            raise _refused_for_now("unknown_key", named)
         if not fitting:
-            raise _doubtful("algorithm", named)
+            raise _refused_for_now("algorithm", named)
         return named, fitting[:MAX_TRIED]
 
-    def _grant(
+    def _check_claims(
         self, claims: dict[str, Any], issuer: str | None, keys: Sequence[Key] | None
     ) -> VerifiedClaims:
         settings = self._settings
@@ -146,15 +145,16 @@ class Verifier:
         streams = claimed.streams(claims, settings)
         return VerifiedClaims(subject, expires, not_before, issued, streams, issuer, keys)
 
-    def _principal(self, grant: VerifiedClaims, now: float) -> Principal:
+    def _principal(self, verified: VerifiedClaims, now: float) -> Principal:
         settings = self._settings
-        if grant.expires + settings.leeway_seconds <= now:
-            raise TokenRefused("expired", subject=grant.subject)
-        for since in (grant.not_before, grant.issued):
+        expires_at = verified.expires + settings.leeway_seconds
+        if expires_at <= now:
+            raise TokenRefused("expired", subject=verified.subject)
+        for since in (verified.not_before, verified.issued):
             if since is not None and since - settings.leeway_seconds > now:
-                raise TokenRefused("not_yet_valid", subject=grant.subject)
-        expires = min(grant.expires + settings.leeway_seconds, now + settings.max_token_seconds)
-        return Principal(grant.subject, expires, grant.streams, grant.issuer)
+                raise TokenRefused("not_yet_valid", subject=verified.subject)
+        expires_at = min(expires_at, now + settings.max_token_seconds)
+        return Principal(verified.subject, expires_at, verified.streams, verified.issuer)
 
 
 def mint(
@@ -168,7 +168,7 @@ def mint(
 ) -> str:
     """A token for development, signed with the shared secret (HS256).
 
-    now: Unix seconds. streams_claim: as Auth has it. Raises BootError for a secret that cannot be
+    now: Unix seconds. streams_claim: that of Auth. Raises BootError for a secret that cannot be
     used.
     """
     claims: dict[str, Any] = {"sub": subject, "iat": int(now), "exp": int(now + ttl_seconds)}
@@ -178,24 +178,24 @@ def mint(
 
 
 class _SharedSecret(HMACAlgorithm):
-    """HS256 with a key from `_secret_bytes`: not judged, nor warned of, again at each token."""
+    """HS256 with a key that `_secret_bytes` has checked: PyJWT would check it for each token."""
 
     def prepare_key(self, key: str | bytes) -> bytes:
         assert isinstance(key, bytes)
         return key
 
     def check_key_length(self, key: bytes) -> None:
-        """Any length: the configuration check warns of short secrets, once."""
+        """Accepts any length: the check of the configuration warns about short secrets, once."""
 
 
-# An instance of our own, that knows no other algorithms; `none` is among those it does not.
+# An instance of our own that knows no other algorithms, and not `none`.
 _JWS: Final = jwt.PyJWS(algorithms=[name for name in ALGORITHMS if name != ED25519])
 _JWS.register_algorithm(_HS256, _SharedSecret(HMACAlgorithm.SHA256))
 _JWS.register_algorithm(ED25519, OKPAlgorithm())
 
 
 def _secrets(settings: Auth) -> list[Key]:
-    """The newest first; the one before it while clients still bring tokens of it."""
+    """The current one first, then the previous one while some tokens are still signed with it."""
     named = {"jwt_secret": settings.jwt_secret or ""}
     if settings.jwt_secret_previous:
         named["jwt_secret_previous"] = settings.jwt_secret_previous
@@ -213,19 +213,20 @@ def _secret_bytes(secret: str, name: str) -> bytes:
 
 
 class _Named(NamedTuple):
-    """Whose token it is, and of which key, as it says itself."""
+    """The issuer, key and subject that a token names, unverified."""
 
     issuer: str
     kid: str | None
     subject: object
 
 
-def _doubtful(reason: TokenReason, named: _Named) -> TokenRefused:
-    return TokenRefused(reason, issuer=named.issuer, doubt=unknown_key(*named))
+def _refused_for_now(reason: TokenReason, named: _Named) -> TokenRefused:
+    """A refusal that newer keys of the issuer may lift."""
+    return TokenRefused(reason, issuer=named.issuer, unknown_key=unknown_key(*named))
 
 
-def _verified_claims(token: str, keys: Sequence[Key]) -> dict[str, Any]:
-    """Of the first key that fits; TokenRefused with the last one's reason where none does."""
+def _signed_claims(token: str, keys: Sequence[Key]) -> dict[str, Any]:
+    """The claims if one of the keys verifies the token; else TokenRefused, as for the last key."""
     refused = TokenRefused("signature")
     for key in keys:
         try:

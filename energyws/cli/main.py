@@ -129,7 +129,7 @@ def _duration(text: str) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from energyws.control.config.files import check_files
     from energyws.control.supervisor import serve
-    from energyws.logs.events import configure
+    from energyws.logs.writer import configure
 
     settings = load(options)
     check_files(settings)

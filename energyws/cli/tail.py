@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 import orjson
 
 from energyws.client import Client, Gap, Reading, Refused, State
-from energyws.client.failure import Failure, Kind, place, without_secrets
+from energyws.client.failure import Failure, Kind, address, without_secrets
 from energyws.errors import EnergywsError, ExitCode
 from energyws.protocol.position import BadPosition
 
@@ -65,7 +65,7 @@ class _Tail:
 
     def __init__(self, options: argparse.Namespace, env: Mapping[str, str]) -> None:
         self._url = _usable(options.url)
-        self._place = place(self._url)
+        self._place = address(self._url)
         self._is_plain = self._url.startswith("ws:")
         self._count: int | None = options.count
         token = (options.token or env.get("WS_TOKEN") or "").strip() or None
@@ -210,7 +210,7 @@ def _usable(url: str) -> str:
             f"URL: {without_secrets(scheme)}:// is not a WebSocket: use ws:// or wss://"
         )
     try:
-        place(url)
+        address(url)
     except ValueError:
         raise BadArgument(f"URL: cannot be used: write {scheme}://HOST:PORT{PATH}") from None
     if not urlsplit(url).path:

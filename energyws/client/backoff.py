@@ -11,18 +11,16 @@ BACKOFF_MAX_SECONDS: Final = 15.0
 
 
 class Backoff:
-    """Exponential, with full jitter: a random time between nothing and the bound."""
+    """Exponential backoff with full jitter: a random time from 0 to a bound that doubles."""
 
     def __init__(self, rng: Callable[[], float] = random.random) -> None:
         self._rng = rng
         self._failures = 0
 
     def next_seconds(self) -> float:
-        """How long to wait before the next attempt."""
         bound: float = min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST_SECONDS * 2**self._failures)
         self._failures = min(self._failures + 1, 16)
         return self._rng() * bound
 
     def reset(self) -> None:
-        """The connection worked."""
         self._failures = 0

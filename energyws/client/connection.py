@@ -1,4 +1,4 @@
-"""One connection of a client: frames in, messages out, and the socket unread when they pile up."""
+"""One connection of a client: a bounded queue of messages, between a socket and an application."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from energyws.client.payload import NoMessage, decode
 from energyws.errors import NORMAL, TOO_BIG
 from energyws.settings import KIB, MAX_RECORD_BYTES
 
-# Nothing at all for so long, not even an answer to the ping half-way: the connection is half open.
+# Nothing received for this long, not even a reply to the ping after half of it: half open.
 SILENCE_SECONDS: Final = 40.0
-# The largest record that a service takes, and what is around it.
+# The largest record that a service can be configured to accept, and the fields around it.
 MAX_MESSAGE_BYTES: Final = MAX_RECORD_BYTES + 64 * KIB
-# How much may wait for the application before the socket is left unread: messages, and bytes.
+# How much is queued for the application before the socket is no longer read.
 QUEUE_MESSAGES: Final = 1_000
 QUEUE_BYTES: Final = 16 << 20
 
@@ -27,46 +27,47 @@ Message = dict[str, Any]
 
 
 class Connection(WSListener):
-    """Messages in their order until its end; then `trouble` says why.
+    """Gives messages in order until the connection ends; `failure` is then the reason.
 
-    arrived: called at once with every message but those of data; whether it has a place in the
-    order of the others.
-    ended: called once, unless we end it ourselves.
+    on_message: called on receipt of each message except data messages; returns whether to queue it.
+    on_end: called once, unless `close` ends the connection.
     """
 
     def __init__(
-        self, arrived: Callable[[Connection, Message], bool], ended: Callable[[Connection], None]
+        self,
+        on_message: Callable[[Connection, Message], bool],
+        on_end: Callable[[Connection], None],
     ) -> None:
-        self.trouble: Failure | None = None
+        self.failure: Failure | None = None
         self.after_seconds: float | None = None
-        # What sends a fresh token, and whether that has no answer yet.
+        # The task that sends a fresh token, and whether the service has not replied to one yet.
         self.renewal: asyncio.Task[None] | None = None
         self.awaits_auth = False
-        # The last message, where that was an error or a notice: it gives the reason of a close.
+        # The last message, if it was an error or a notice: the reason for a close that follows.
         self._remark: Message | None = None
-        self._arrived = arrived
-        self._ended = ended
+        self._on_message = on_message
+        self._on_end = on_end
         self._transport: WSTransport | None = None
-        # Message and size; None after the last one.
+        # Messages with their sizes; None after the last one.
         self._queue: deque[tuple[Message | None, int]] = deque()
         self._wake: asyncio.Future[None] | None = None
         self._bytes = 0
         self._parts: list[bytes] = []
         self._paused = False
         self._loop = asyncio.get_running_loop()
-        self._heard_at = self._loop.time()
-        self._asked = False
+        self._received_at = self._loop.time()
+        self._pinged = False
         self._timer: asyncio.TimerHandle | None = None
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._transport = transport
-        # One for the connection: a timeout around each message would be a sixth of its cost.
+        # One timer per connection: a timeout per message would be a sixth of a message's cost.
         self._timer = self._loop.call_later(SILENCE_SECONDS / 2, self._on_timer)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        self._heard_at = self._loop.time()
-        self._asked = False
-        if self.trouble is not None:
+        self._received_at = self._loop.time()
+        self._pinged = False
+        if self.failure is not None:
             return
         kind = frame.msg_type
         if kind == WSMsgType.CLOSE:
@@ -75,7 +76,7 @@ class Connection(WSListener):
             if frame.fin and not self._parts:
                 self._take(frame.get_payload_as_memoryview())
             else:
-                # Nobody but a proxy divides messages.
+                # Only proxies fragment messages.
                 self._parts.append(frame.get_payload_as_bytes())
                 if sum(map(len, self._parts)) > MAX_MESSAGE_BYTES:
                     self._on_too_big()
@@ -89,10 +90,10 @@ class Connection(WSListener):
         self.end(Failure("closed", "closed with 1006"))
 
     async def next(self) -> Message | None:
-        """The next message; None after the last."""
+        """The next message; None after the last one."""
         if self._paused and self._is_half_empty() and self._transport is not None:
             self._paused = False
-            self._heard_at = self._loop.time()
+            self._received_at = self._loop.time()
             self._transport.underlying_transport.resume_reading()
         while not self._queue:
             self._wake = self._loop.create_future()
@@ -102,27 +103,27 @@ class Connection(WSListener):
         return message
 
     def send(self, message: dict[str, object]) -> None:
-        """Send a message, unless the connection is gone."""
-        if self._transport is not None and self.trouble is None:
+        """Send a message, unless the connection has ended."""
+        if self._transport is not None and self.failure is None:
             self._transport.send(WSMsgType.TEXT, orjson.dumps(message))
 
-    def end(self, trouble: Failure, code: WSCloseCode = WSCloseCode.OK) -> None:
-        """End it with this close code; what has come can still be consumed."""
-        if self.trouble is not None:
+    def end(self, failure: Failure, code: WSCloseCode = WSCloseCode.OK) -> None:
+        """End the connection with this close code; `next` still gives the queued messages."""
+        if self.failure is not None:
             return
-        self.trouble = trouble
+        self.failure = failure
         if self.renewal is not None:
             self.renewal.cancel()
         if self._transport is not None and not self._transport.is_disconnected:
             self._transport.send_close(code)
             self._transport.disconnect()
         self._put(None, 0)
-        self._ended(self)
+        self._on_end(self)
 
     async def close(self) -> None:
-        """Make sure that nothing of it is left."""
-        if self.trouble is None:
-            self._ended = _nobody
+        """End the connection, if it has not ended, and wait until its socket is closed."""
+        if self.failure is None:
+            self._on_end = _ignore
             self.end(Failure("closed", "", NORMAL.code))
         transport, self._transport = self._transport, None
         if transport is None:
@@ -133,11 +134,11 @@ class Connection(WSListener):
             await transport.wait_disconnected()
         except WSProtocolError as error:
             if error.code == WSCloseCode.MESSAGE_TOO_BIG:
-                self.trouble = _TOO_BIG
+                self.failure = _TOO_BIG
 
     def _take(self, data: memoryview) -> None:
         if len(data) > MAX_MESSAGE_BYTES:
-            # picows has begun to disconnect, and delivers it all the same.
+            # picows is disconnecting already, but still delivers this message.
             self._on_too_big()
             return
         try:
@@ -147,8 +148,8 @@ class Connection(WSListener):
             return
         kind = message.get("type")
         self._remark = message if kind in ("error", "notice") else None
-        # The first of them is all that there is to know of most messages.
-        if kind != "data" and not self._arrived(self, message):
+        # First, because it decides for nearly all messages.
+        if kind != "data" and not self._on_message(self, message):
             return
         self._put(message, len(data))
         is_full = len(self._queue) > QUEUE_MESSAGES or self._bytes > QUEUE_BYTES
@@ -182,16 +183,16 @@ class Connection(WSListener):
         half = SILENCE_SECONDS / 2
         now = self._loop.time()
         if self._paused:
-            # What we leave unread says nothing about the other end.
-            self._heard_at = now
-        elif now - self._heard_at >= half:
-            if self._asked:
+            # While the socket is not read, silence proves nothing.
+            self._received_at = now
+        elif now - self._received_at >= half:
+            if self._pinged:
                 self.end(Failure("silence", "silence"))
                 return
-            self._asked = True
-            self._heard_at = now
+            self._pinged = True
+            self._received_at = now
             self.send({"type": "ping"})
-        self._timer = self._loop.call_at(self._heard_at + half, self._on_timer)
+        self._timer = self._loop.call_at(self._received_at + half, self._on_timer)
 
 
 _TOO_BIG: Final = Failure(
@@ -199,5 +200,5 @@ _TOO_BIG: Final = Failure(
 )
 
 
-def _nobody(connection: Connection) -> None:
-    """Its end is no news to the client."""
+def _ignore(connection: Connection) -> None:
+    """The client itself closed the connection."""

@@ -1,4 +1,4 @@
-"""Why a client has no connection: in words that name neither a library nor a token."""
+"""Why a client has no connection, in words that name neither a library nor a token."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ from urllib.parse import urlsplit
 import orjson
 from picows import WSError, WSHandshakeError
 
+from energyws.errors import EnergywsError
+
 Kind = Literal[
-    # Before the handshake: no such host, nothing there, no TLS there, a certificate that is not
-    # trusted, no WebSocket there.
+    # Before the handshake: an unknown host, no connection, no TLS, an untrusted certificate, not a
+    # WebSocket server.
     "host",
     "connection",
     "tls",
     "certificate",
     "websocket",
-    # During the handshake: the other side ended it, answered nothing, or an HTTP status.
+    # During the handshake: the server closed the connection, sent nothing, or an HTTP status.
     "cut",
     "timeout",
     "status",
-    # Afterwards: the stream cannot be read yet, closed, or silent.
+    # Afterwards: the stream cannot be read yet, the connection was closed, or is silent.
     "stream",
     "closed",
     "silence",
-    # No token to try with.
+    # The application gave no token.
     "token",
 ]
+# RFC 6455 section 7.4.1: the connection ended without a close frame.
 ABNORMAL: Final = 1006
 _PORTS: Final = {"ws": 80, "wss": 443}
 _PRINTABLE: Final = re.compile(r"[^\s\x00-\x1f\x7f]+")
@@ -51,10 +54,10 @@ _CERTIFICATES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why there is no connection. text: for people.
+    """Why a client has no connection. text: for people.
 
-    status: the close code or the HTTP status; ABNORMAL where there was neither. code: the code of
-    the error or notice that came with it.
+    status: the close code or the HTTP status; ABNORMAL where there was neither. code: that of the
+    error or notice that preceded the close.
     """
 
     kind: Kind
@@ -63,39 +66,58 @@ class Failure:
     code: str | None = None
 
 
-def of(error: Exception, place: str) -> Failure | None:
-    """Why an attempt to connect has failed; None for an error that is none of a network.
+class Refused(EnergywsError):
+    """The service refuses this client for good: another attempt would fail the same way.
 
-    place: HOST:PORT.
+    code: the error code of the service, such as UNAUTHORIZED; close: the close code, or the HTTP
+    status; None where there is none.
+    """
+
+    def __init__(self, message: str, code: str | None = None, close: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.close = close
+
+
+class NoToken(Exception):
+    """The application's function that gives tokens has failed."""
+
+
+def explain(error: Exception, address: str) -> Failure | None:
+    """Why an attempt to connect failed; None for an error of another kind, such as Refused.
+
+    address: HOST:PORT.
     """
     match error:
+        case NoToken():
+            return Failure("token", str(error))
         case WSHandshakeError() if error.response is not None:
             return _status(error, int(error.response.status))
         case WSError():
-            return Failure("websocket", f"{place} speaks no WebSocket")
+            return Failure("websocket", f"{address} does not speak WebSocket")
         case ssl.SSLCertVerificationError():
             why = _CERTIFICATES.get(error.verify_code, "it cannot be verified")
-            return Failure("certificate", f"the certificate of {place} is not trusted: {why}")
+            return Failure("certificate", f"the certificate of {address} is not trusted: {why}")
         case ssl.SSLError() if error.reason == "WRONG_VERSION_NUMBER":
-            return Failure("tls", f"{place} speaks no TLS")
+            return Failure("tls", f"{address} does not speak TLS")
         case ssl.SSLError():
-            return Failure("tls", f"{place} and this client have no TLS in common")
+            return Failure("tls", f"{address} and this client have no TLS version in common")
         case socket.gaierror() | UnicodeError():
-            return Failure("host", f"{place.rpartition(':')[0]} is no known host")
+            return Failure("host", f"{address.rpartition(':')[0]} is not a known host")
         case TimeoutError():
-            return Failure("timeout", f"{place} does not answer")
+            return Failure("timeout", f"{address} does not answer")
         case ConnectionResetError() | BrokenPipeError() | EOFError():
-            return Failure("cut", f"{place} ended the connection before the handshake was over")
+            return Failure("cut", f"{address} ended the connection before the handshake was over")
         case OSError():
-            return Failure("connection", _connection(error, place))
+            return Failure("connection", _connection(error, address))
     return None
 
 
-def place(url: str) -> str:
-    """HOST:PORT of a WebSocket URL; raises ValueError, without what may be secret in it."""
+def address(url: str) -> str:
+    """HOST:PORT of a WebSocket URL; raises ValueError, whose text has no secret of the URL."""
     try:
         parts = urlsplit(url)
-        # A port that is no number raises, too.
+        # `port` raises ValueError for anything but a port number.
         good = parts.scheme in _PORTS and parts.hostname and parts.port != 0 and not parts.fragment
     except ValueError:
         good = None
@@ -111,16 +133,16 @@ def without_secrets(url: str) -> str:
     return re.sub(r"[\s\x00-\x1f\x7f]+", " ", shown)
 
 
-def _connection(error: OSError, place: str) -> str:
-    # Where a name has several addresses, one text speaks for all attempts.
+def _connection(error: OSError, address: str) -> str:
+    # For a name with several addresses, the text has the errors of all attempts.
     numbers = {error.errno, *map(int, _ERRNO.findall(str(error)))}
     if errno.ECONNREFUSED in numbers:
-        return f"nothing listens at {place}"
+        return f"nothing listens at {address}"
     if numbers & {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}:
-        return f"{place} cannot be reached"
+        return f"{address} cannot be reached"
     if numbers & {errno.EMFILE, errno.ENFILE}:
         return "this process has too many files open"
-    return f"no connection to {place}"
+    return f"no connection to {address}"
 
 
 def _status(error: WSHandshakeError, status: int) -> Failure:

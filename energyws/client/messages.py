@@ -1,4 +1,4 @@
-"""What the messages of a service mean to an application, and where it stands after each."""
+"""Turns a service's messages into readings and gaps, and follows the position."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Readings that this client will not get, between what it had and `position`.
+    """Readings that this client will not get, between its last one and `position`.
 
-    missed: how many at most, None where nobody can tell; missing: the same per partition, where a
-    resume could not be fulfilled; earliest: the earliest position that could have been.
+    missed: how many at most; None where the number is unknown. missing: the same per partition,
+    after a resume that was not possible in full. earliest: the earliest position that could have
+    been resumed from.
     """
 
     stream: str
@@ -39,10 +40,10 @@ Message = Reading | Gap
 
 
 class Reader:
-    """Readings and gaps from the messages of a service, over any number of connections.
+    """Reads the messages of any number of connections, one after another.
 
-    resume: the positions of an earlier one; is_bounded: whether a time to begin at was given, so
-    that what the service does not have of it is missing.
+    resume: the positions of an earlier Reader. is_bounded: whether the client asked for all
+    readings since a time; those that the service no longer has are then a gap.
     """
 
     def __init__(self, resume: Mapping[str, str], is_bounded: bool) -> None:
@@ -53,11 +54,11 @@ class Reader:
 
     @property
     def positions(self) -> dict[str, str]:
-        """After the last message that was taken."""
+        """Those after the last message that was read."""
         return {stream: str(position) for stream, position in self._positions.items()}
 
     def take(self, message: dict[str, Any]) -> Iterable[Message]:
-        """What an application gets for a `data`, `lagged` or `subscribed` message."""
+        """The readings and gaps in a `data`, `lagged` or `subscribed` message."""
         kind = message["type"]
         if kind == "data":
             stream, position = message["stream"], message["id"]
@@ -70,18 +71,18 @@ class Reader:
         return self._begin(message["positions"])
 
     def _begin(self, positions: dict[str, dict[str, Any]]) -> Iterable[Message]:
-        for stream, told in positions.items():
+        for stream, state in positions.items():
             resumed = stream in self._positions
-            if told.get("recovered") is False and (resumed or self._is_bounded):
-                # What was known says nothing about what comes now.
+            if state.get("recovered") is False and (resumed or self._is_bounded):
+                # Not merged: the old position says nothing about what comes now.
                 self._positions.pop(stream, None)
-                self._advance(stream, told["position"])
-                missing = None if told.get("missing") is None else tuple(told["missing"])
+                self._advance(stream, state["position"])
+                missing = None if state.get("missing") is None else tuple(state["missing"])
                 missed = None if missing is None else sum(missing)
-                reason, position = told["reason"], told["position"]
-                yield Gap(stream, missed, reason, position, missing, told.get("earliest"))
+                reason, position = state["reason"], state["position"]
+                yield Gap(stream, missed, reason, position, missing, state.get("earliest"))
             elif not resumed:
-                self._advance(stream, told["position"])
+                self._advance(stream, state["position"])
 
     def _advance(self, stream: str, text: str) -> None:
         try:

@@ -1,9 +1,9 @@
-"""What a client receives: the bytes of a message to a dict, whatever the record in it holds.
+"""Parses the messages that a client receives, with any record in them.
 
 A record is any JSON object by RFC 8259, and no parser takes all of them: orjson refuses half of a
 surrogate pair (section 8.2), numbers beyond a double (section 6) and more than 1,024 levels
-(section 9). So the standard library's has a second try; and where that gives up as well, what the
-service put around the record still says what is missing.
+(section 9). So the standard library's parser is tried second; if it fails too, the fields around
+the record still tell which record is missing.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import Any, Final, NoReturn
 import orjson
 
 UNREADABLE: Final = "UNREADABLE"
-# energyws.protocol.frame.DataFrames writes these, without white space and in this order.
+# energyws.protocol.frame.DataFrames writes these fields in this order, without white space.
 _HEAD: Final = re.compile(rb'\{"type":"data","stream":("(?:[^"\\]|\\.)*"),"timestamp":"')
 _ID: Final = b',"id":"'
 _TAIL: Final = re.compile(rb'([0-9a-f]{1,16}-[0-9.]+)"\}')
-# CPython refuses to convert longer ones.
+# CPython refuses to convert longer integers.
 _MAX_DIGITS: Final = 4_000
 
 
 class NoMessage(ValueError):
-    """Bytes that no service of ours sends."""
+    """Bytes that are not a message of energyws."""
 
 
 def decode(payload: bytes | bytearray | memoryview) -> dict[str, Any]:
-    """The message; empty where it is JSON but no object. Raises NoMessage.
+    """The message; empty for JSON that is not an object. Raises NoMessage.
 
-    A data message whose record cannot be represented becomes a `lagged` one with the reason
+    A data message whose record no parser can represent becomes a `lagged` message with the reason
     UNREADABLE.
     """
     try:

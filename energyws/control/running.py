@@ -22,7 +22,7 @@ from energyws.control.reload.preflight import Preflight
 from energyws.control.reload.reloader import Reloader
 from energyws.control.sd_notify import ServiceManager, manager
 from energyws.control.signals import Signals, Terminal
-from energyws.logs.events import Recent
+from energyws.logs.recent import Recent
 from energyws.process.board import Board, Row
 from energyws.settings import Settings
 

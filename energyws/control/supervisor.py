@@ -35,8 +35,9 @@ from energyws.control.policy.fleet import Fleet
 from energyws.control.reload.plan import Outcome, Plan, Takes, plan
 from energyws.control.running import Running, set_up
 from energyws.errors import BootError, ExitCode
-from energyws.logs.events import Log, adjust
+from energyws.logs.events import Log
 from energyws.logs.rate_limit import flush_suppressed
+from energyws.logs.writer import adjust
 from energyws.process.board import Field
 from energyws.settings import MAX_WORKERS, Level, Settings
 

@@ -23,8 +23,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from energyws.demo.meter import Meter
 from energyws.errors import ExitCode
-from energyws.logs.events import Log, configure
+from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog, flush_suppressed
+from energyws.logs.writer import configure
 from energyws.settings import Logging
 from energyws.testing.parent import end_with_parent
 

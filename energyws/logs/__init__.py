@@ -1,1 +1,1 @@
-"""Log events, their formats, the thread that writes them, and rate limits."""
+"""Log events, the forms of their lines, the thread that writes them, and rate limits."""

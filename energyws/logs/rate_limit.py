@@ -1,4 +1,4 @@
-"""Lines of the log that others can cause, at a limited rate: what is held back is counted."""
+"""A log for events that clients or a broken dependency can cause in any number."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ import time
 import traceback
 from collections.abc import Callable
 
-from energyws.logs.events import Log
+from energyws.logs.events import Levels, Log
 
 
-class RateLimitedLog:
-    """What others can cause: of each kind one line per `seconds`, and the rest counted.
+class RateLimitedLog(Levels):
+    """Writes one line of each kind per `seconds` and counts the others.
 
-    A kind is an event, or, of one that tells for example reasons apart, an event and `kind`: one
-    of a few words of ours. `held_back` in a line is the number of those of its kind that were not
-    written since the line before, where there are any. When the seconds are over and no other
-    came, the newest one that was held back is written (`flush_suppressed`): the count does not wait
-    for the next flood.
+    A kind is an event, or an event and the field `kind` (one of a few fixed words, such as a reason
+    for refusal), which is not written. `held_back` in a line is the number of events of its kind
+    that were not written since the line before it, if there were any. If no further event comes,
+    `flush_suppressed` writes the newest one that was held back.
     """
 
     __slots__ = ("_clock", "_kinds", "_lock", "_log", "_seconds")
@@ -31,74 +30,59 @@ class RateLimitedLog:
         self._log = log
         self._seconds = seconds
         self._clock = clock
-        self._kinds: dict[tuple[str, str], _Kind] = {}
-        # Any thread logs, and another one tells what is left.
+        self._kinds: dict[tuple[str, object], _Kind] = {}
+        # Any thread logs, while the main loop flushes.
         self._lock = threading.Lock()
 
-    def debug(self, event: str, *, kind: str = "", **fields: object) -> None:
-        """As Log's."""
-        self._say(logging.DEBUG, event, kind, fields)
+    def fault(self, event: str, **fields: object) -> None:
+        """An error of ours that a client triggered, with its place in the code.
 
-    def info(self, event: str, *, kind: str = "", **fields: object) -> None:
-        """As Log's."""
-        self._say(logging.INFO, event, kind, fields)
-
-    def warning(self, event: str, *, kind: str = "", **fields: object) -> None:
-        """As Log's."""
-        self._say(logging.WARNING, event, kind, fields)
-
-    def error(self, event: str, *, kind: str = "", **fields: object) -> None:
-        """As Log's."""
-        self._say(logging.ERROR, event, kind, fields)
-
-    def fault(self, event: str, *, kind: str = "", **fields: object) -> None:
-        """An error of ours that a client brought about, and where it is in the code.
-
-        Not the exception's text, which may repeat what the client sent: a token, for example.
+        Without the exception's text, which may repeat what the client sent: a token, for example.
         """
-        self._say(logging.ERROR, event, kind, fields, fault=True)
+        self.emit(logging.ERROR, event, fields, fault=True)
 
-    def tell(self, *, at_once: bool = False) -> None:
-        """Write what is held back and due; or all of it."""
+    def emit(
+        self, level: int, event: str, fields: dict[str, object], *, fault: bool = False
+    ) -> None:
+        """fault: with the traceback of the exception being handled, without its text."""
+        now = self._clock()
+        key = event, fields.pop("kind", "")
+        with self._lock:
+            kind = self._kinds.setdefault(key, _Kind())
+            if now < kind.next:
+                kind.held += 1
+                kind.newest = level, fields
+                _holding.add(self)
+                return
+            held, kind.held = kind.held, 0
+            kind.next = now + self._seconds
+        fields |= _count(held)
+        if fault:
+            fields["traceback"] = _traceback()
+        self._log.emit(level, event, fields)
+
+    def flush(self, *, at_once: bool = False) -> None:
+        """Write the newest held-back event of each kind whose `seconds` have passed.
+
+        at_once: of every kind.
+        """
         now = self._clock()
         due = []
         with self._lock:
-            for (event, _), each in self._kinds.items():
-                if each.held and (at_once or each.next <= now):
-                    level, fields = each.newest
-                    due.append((level, event, {**fields, **_count(each.held - 1)}))
-                    each.held = 0
-                    each.next = now + self._seconds
-            if not any(each.held for each in self._kinds.values()):
+            for (event, _), kind in self._kinds.items():
+                if kind.held and (at_once or kind.next <= now):
+                    level, fields = kind.newest
+                    due.append((level, event, {**fields, **_count(kind.held - 1)}))
+                    kind.held = 0
+                    kind.next = now + self._seconds
+            if not any(kind.held for kind in self._kinds.values()):
                 _holding.discard(self)
         for level, event, fields in due:
             self._log.emit(level, event, fields)
 
-    def _say(
-        self, level: int, event: str, kind: str, fields: dict[str, object], *, fault: bool = False
-    ) -> None:
-        now = self._clock()
-        with self._lock:
-            each = self._kinds.setdefault((event, kind), _Kind())
-            if now < each.next:
-                each.held += 1
-                each.newest = level, fields
-                _holding.add(self)
-                return
-            held, each.held = each.held, 0
-            each.next = now + self._seconds
-        fields |= _count(held)
-        if fault:
-            fields["traceback"] = _where()
-        self._log.emit(level, event, fields)
-
-
-def _count(held: int) -> dict[str, object]:
-    return {"held_back": held} if held else {}
-
 
 class _Kind:
-    """What is known of one kind: when a line may be written, and what is held back until then."""
+    """When the next line of one kind may be written, and what is held back until then."""
 
     __slots__ = ("held", "newest", "next")
 
@@ -108,22 +92,30 @@ class _Kind:
         self.newest: tuple[int, dict[str, object]] = (logging.DEBUG, {})
 
 
-# Those that hold something back.
+# The logs that hold something back.
 _holding: set[RateLimitedLog] = set()
 
 
 def flush_suppressed(*, at_once: bool = False) -> None:
-    """Write what any RateLimitedLog holds back and is due; to be called every now and then."""
+    """Write the held-back events whose time has come, of every RateLimitedLog of this process.
+
+    Every process that has a RateLimitedLog must call this every few seconds: otherwise the count
+    of a flood is written only with the next event of its kind, or when the process ends.
+    """
     for each in _holding.copy():
-        each.tell(at_once=at_once)
+        each.flush(at_once=at_once)
 
 
-# Before logging's own, which was registered earlier: what is held back is not forgotten at the end.
+# Runs before logging's own handler, which was registered earlier: nothing held back is lost.
 atexit.register(flush_suppressed, at_once=True)
 
 
-def _where() -> str:
-    """The exception being handled: its type and where it came from, without its text."""
+def _count(held: int) -> dict[str, object]:
+    return {"held_back": held} if held else {}
+
+
+def _traceback() -> str:
+    """The type and the origin of the exception being handled, without its text."""
     kind, _, trace = sys.exc_info()
     assert kind is not None
     lines = ["Traceback (most recent call last):\n", *traceback.format_tb(trace), kind.__name__]

@@ -10,7 +10,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import Final, get_args
 
-from energyws.errors import CLOSES, ERROR_CODES, FaultKind, TokenClaim, TokenReason
+from energyws.auth.claims import TokenClaim, TokenReason
+from energyws.errors import CLOSES, ERROR_CODES, FaultKind
 from energyws.process.board import COLUMNS, Row
 from energyws.protocol.messages import Unrecovered
 

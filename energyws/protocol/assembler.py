@@ -1,9 +1,9 @@
-"""From a client's frames to its messages: what RFC 6455 asks of a server beyond framing.
+"""From a client's frames to its messages: what RFC 6455 requires of a server beyond framing.
 
-picows parses headers, masks and lengths; the rest is checked here: reserved bits (section 5.2),
-the order of fragments and their total size (5.4), UTF-8 as it arrives (8.1) and close codes (7.4).
-What is compressed (RFC 7692 section 6) is inflated when it is whole, so that no client has more
-here than its bytes, and the end of what it has compressed before.
+picows parses headers, masks and lengths; this module checks the rest: reserved bits (section 5.2),
+the order and the total size of fragments (5.4), UTF-8 as it arrives (8.1) and close codes (7.4).
+A compressed message (RFC 7692 section 6) is inflated when it is complete, so a client's state is no
+larger than the bytes it sent, plus one window of its earlier messages.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from energyws.protocol.frame import TEXT
 
 CONTINUATION: Final = 0x0
 BINARY: Final = 0x2
-# An honest client does not cut 16 KiB into more; endless tiny fragments are an attack.
+# An honest client does not split 16 KiB further; endless tiny fragments are an attack.
 MAX_FRAGMENTS: Final = 64
 # RFC 6455 section 7.4.1 and the IANA registry; 3000-4999 belong to libraries and applications.
 _CLOSE_CODES: Final = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
 
 
 class Violation(EnergywsError):
-    """A client that broke the protocol, and the close it gets."""
+    """A violation of the protocol by a client. `close`: the close that answers it."""
 
     def __init__(self, close: Close, detail: str) -> None:
         super().__init__(detail)
@@ -39,10 +39,10 @@ class Violation(EnergywsError):
 
 
 class Assembler:
-    """Joins the fragments of one connection; `feed` takes data frames in order.
+    """Joins the fragments of one connection's messages.
 
-    max_bytes: of a message, compressed and inflated. takeover: compressed messages may refer to
-    earlier ones.
+    max_bytes: of a message, compressed as well as inflated. takeover: whether compressed messages
+    may refer to earlier ones.
     """
 
     __slots__ = (
@@ -68,16 +68,16 @@ class Assembler:
         self._compressed = self._text = False
 
     @property
-    def remembers(self) -> bool:
-        """Whether the next message needs what it has."""
+    def has_state(self) -> bool:
+        """Whether later frames depend on earlier ones; if not, a new Assembler will do."""
         return self._parts is not None or bool(self._window)
 
     def feed(
         self, opcode: int, final: bool, payload: bytes, compressed: bool = False
     ) -> bytes | None:
-        """The whole message once its last frame is in; raises Violation.
+        """Take the next data frame: the message if it was the last, else None. Raises Violation.
 
-        compressed: RSV1 is set; `check_reserved` has seen that it may be.
+        compressed: RSV1 is set; the caller has checked with `check_reserved` that it may be.
         """
         if opcode == CONTINUATION:
             if self._parts is None:
@@ -145,18 +145,19 @@ def _check_text(payload: bytes) -> None:
 
 
 def check_reserved(opcode: int, rsv1: int, rsv2: int, rsv3: int, compression: bool) -> None:
-    """Every reserved bit must be 0, but RSV1 may begin a message where compression was negotiated.
+    """Raises Violation for a reserved bit that is set.
 
-    RFC 7692 section 6: never in a continuation nor in a control frame. Raises Violation.
+    If compression was negotiated, RSV1 may be set in the first frame of a message, but not in a
+    continuation or a control frame (RFC 7692 section 6).
     """
     if rsv2 or rsv3 or (rsv1 and not (compression and opcode in (TEXT, BINARY))):
         raise Violation(PROTOCOL_VIOLATION, "a reserved bit is set")
 
 
 def reply_code(payload_size: int, code: int) -> int:
-    """The code that answers a client's close frame: its own, 1000 where it gave none.
+    """The code that answers a client's close frame: the client's own, or 1000 if it sent none.
 
-    Raises Violation for a code that must not be sent.
+    Raises Violation for a code that no client may send.
     """
     if payload_size == 0:
         return 1000

@@ -1,8 +1,8 @@
-"""Compression that is shared: permessage-deflate (RFC 7692) without a context of the server's.
+"""Shared compression: permessage-deflate (RFC 7692) without context takeover by the server.
 
-With `server_no_context_takeover` a message's compressed form depends on nothing that the connection
-has seen. So it is made once and is the same for every client, as the frame itself is. What clients
-compress may refer to their earlier messages: what is kept for that is the end of those, as text.
+With `server_no_context_takeover` a compressed message does not depend on earlier messages of its
+connection, so each frame is compressed once for all clients. Clients may still refer to their
+earlier messages; for that the inflated end of those is kept, not the state of zlib.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Final
 from energyws.errors import EnergywsError
 from energyws.protocol.frame import TEXT, encode
 
-# RFC 7692 section 6: of a compressed message's first frame.
+# RFC 7692 section 6: the bit of a compressed message's first frame.
 RSV1: Final = 0x40
-# 4 KiB: all of an ordinary record, and clients that ask for less than zlib's 32 KiB can be served.
+# 4 KiB: an ordinary record fits, and clients that ask for less than 32 KiB can be served.
 WINDOW_BITS: Final = 12
 _LEVEL: Final = 6
-# Enough for the window; zlib's default would clear 128 KiB for every record.
+# Enough for the window; with its default zlib would clear 128 KiB for every record.
 _MEMORY_LEVEL: Final = 5
-# RFC 7692 section 7.2.1: an empty block that each message ends with, and that is not sent.
+# RFC 7692 section 7.2.1: the empty block that ends each message and is not sent.
 _TAIL: Final = b"\x00\x00\xff\xff"
-# The same as a last block: an inflater that does not come to its end has met half a message.
+# The same as a last block: an inflater that does not reach it was given half a message.
 _END: Final = b"\x01\x00\x00\xff\xff"
 # A message may have several last blocks (section 7.2.3.4). An honest sender makes one per flush.
 _MAX_STREAMS: Final = 64
@@ -41,30 +41,30 @@ _Parameters = list[tuple[str, str | None]]
 
 
 class BadOffer(EnergywsError):
-    """A Sec-WebSocket-Extensions header that is none."""
+    """A malformed Sec-WebSocket-Extensions header."""
 
 
 class BadDeflate(EnergywsError):
-    """Bytes that are no compressed message."""
+    """Bytes that are not a compressed message."""
 
 
 class TooLong(EnergywsError):
-    """A message that is longer than it may be."""
+    """A message that is longer than allowed."""
 
 
 def negotiate(headers: Iterable[str]) -> str | None:
-    """The answer to a handshake's Sec-WebSocket-Extensions headers; None: no compression.
+    """The reply to a handshake's Sec-WebSocket-Extensions headers; None: no compression.
 
-    The first offer that can be accepted is (RFC 7692 section 7.1); raises BadOffer for what RFC
-    6455 section 9.1 does not allow.
+    Accepts the first acceptable offer (RFC 7692 section 7.1). Raises BadOffer for a header that
+    violates RFC 6455 section 9.1.
     """
     offers = [_offer(text) for header in headers for text in header.split(",") if text.strip()]
-    answers = (_answer(parameters) for name, parameters in offers if name == _NAME)
-    return next((answer for answer in answers if answer is not None), None)
+    replies = (_reply(parameters) for name, parameters in offers if name == _NAME)
+    return next((reply for reply in replies if reply is not None), None)
 
 
 def _offer(text: str) -> tuple[str, _Parameters]:
-    # A quoted value must be a token once it is unquoted, so it has no comma and no semicolon.
+    # Splitting is safe: a quoted value must be a token too, without a comma or a semicolon.
     name, *parameters = (part.strip(" \t") for part in text.split(";"))
     return _token(name), [_parameter(part) for part in parameters]
 
@@ -84,32 +84,32 @@ def _token(text: str) -> str:
     return text
 
 
-def _answer(parameters: _Parameters) -> str | None:
-    """What accepts one offer; None declines it."""
+def _reply(parameters: _Parameters) -> str | None:
+    """The reply that accepts one offer; None declines it."""
     given = dict(parameters)
     if len(given) < len(parameters):
         return None
-    # Section 7.1.1.2 allows this answer to clients that have not offered it; some then give up.
-    answer = f"{_ACCEPTED}; {_NO_TAKEOVER}" if _NO_TAKEOVER in given else _ACCEPTED
+    # Section 7.1.1.2 allows this reply also without an offer of it, but some clients then fail.
+    reply = f"{_ACCEPTED}; {_NO_TAKEOVER}" if _NO_TAKEOVER in given else _ACCEPTED
     for name, value in given.items():
         match name:
             case "server_no_context_takeover" | "client_no_context_takeover":
                 valid = value is None
             case "server_max_window_bits":
                 valid = _bits(value) >= WINDOW_BITS
-                answer = f"{answer}; {name}={WINDOW_BITS}"
+                reply = f"{reply}; {name}={WINDOW_BITS}"
             case "client_max_window_bits":
-                # Any will do: what comes is inflated with the largest window.
+                # Any size: clients' messages are inflated with the largest window.
                 valid = value is None or _bits(value) > 0
             case _:
                 valid = False
         if not valid:
             return None
-    return answer
+    return reply
 
 
 def _bits(value: str | None) -> int:
-    """The size of a window; 0 for what is none."""
+    """The size of a window; 0 for an invalid one."""
     return int(value) if value is not None and _BITS.fullmatch(value) else 0
 
 
@@ -120,21 +120,21 @@ def deflate(payload: bytes) -> bytes:
     return data.removesuffix(_TAIL)
 
 
-def takes_over(answer: str | None) -> bool:
-    """Whether a client that got this answer may refer to its earlier messages (section 7.1.1.2)."""
-    return answer is not None and _NO_TAKEOVER not in answer
+def takes_over(reply: str | None) -> bool:
+    """Whether a client with this reply may refer to its earlier messages (section 7.1.1.2)."""
+    return reply is not None and _NO_TAKEOVER not in reply
 
 
 def window_after(window: bytes, message: bytes) -> bytes:
-    """What the next message may refer to."""
+    """The window for the message after this one."""
     return (window + message)[-_WINDOW_BYTES:]
 
 
 def inflate(data: bytes, max_bytes: int, window: bytes = b"") -> bytes:
-    """The message in a compressed message's payload (RFC 7692 section 7.2.2).
+    """The inflated payload of a compressed message (RFC 7692 section 7.2.2).
 
-    window: what it may refer to. Never makes more than max_bytes + 1 bytes of it; raises TooLong
-    and BadDeflate.
+    window: the end of earlier messages, which it may refer to. Never inflates more than
+    max_bytes + 1 bytes; raises TooLong and BadDeflate.
     """
     parts: list[bytes] = []
     room = max_bytes + 1
@@ -154,17 +154,17 @@ def inflate(data: bytes, max_bytes: int, window: bytes = b"") -> bytes:
             raise BadDeflate("deflate data that has no end")
         if not left:
             return b"".join(parts)
-        # The next stream may refer to what this one said.
+        # The next stream may refer to this one.
         window = window_after(window, part)
     raise BadDeflate(f"more than {_MAX_STREAMS} streams")
 
 
-def shrink(frames: bytes) -> bytes:
-    """The same whole frames, each text compressed that is the smaller for it."""
-    return b"".join(_shrunk(whole, payload) for whole, payload in _split(frames))
+def compress(frames: bytes) -> bytes:
+    """The same whole frames, with each text frame compressed if that makes it smaller."""
+    return b"".join(_compressed(whole, payload) for whole, payload in _split(frames))
 
 
-def _shrunk(whole: bytes, payload: bytes) -> bytes:
+def _compressed(whole: bytes, payload: bytes) -> bytes:
     if whole[0] != 0x80 | TEXT:
         return whole
     small = deflate(payload)
@@ -172,7 +172,7 @@ def _shrunk(whole: bytes, payload: bytes) -> bytes:
 
 
 def _split(frames: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each frame and its payload; they are a server's, so without masks."""
+    """Each frame and its payload; frames of a server have no masks."""
     at = 0
     while at < len(frames):
         size, begin = frames[at + 1], at + 2
@@ -184,29 +184,29 @@ def _split(frames: bytes) -> Iterator[tuple[bytes, bytes]]:
         at = end
 
 
-class Shrinker:
-    """`shrink`, remembering what it made last: clients that catch up ask for the same again.
+class Compressor:
+    """`compress` with a cache, since clients that catch up need the same frames one after another.
 
-    max_bytes: of all that is remembered, both forms of it. What it could not remember stays as it
-    is: compressing it for one client after the other would cost more than it saves.
+    max_bytes: of all cached frames, in both forms. Frames that do not fit stay uncompressed:
+    compressing them anew for each client would cost more than it saves.
     """
 
-    __slots__ = ("_bytes", "_known", "_max_bytes")
+    __slots__ = ("_bytes", "_cached", "_max_bytes")
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._known: dict[bytes, bytes] = {}
+        self._cached: dict[bytes, bytes] = {}
 
     def __call__(self, frames: bytes) -> bytes:
-        """The compressed form of these whole frames, or themselves where they are too large."""
+        """The compressed form of these whole frames; the same frames if they are too large."""
         if 2 * len(frames) > self._max_bytes:
             return frames
-        small = self._known.get(frames)
+        small = self._cached.get(frames)
         if small is None:
-            small = self._known[frames] = shrink(frames)
+            small = self._cached[frames] = compress(frames)
             self._bytes += len(frames) + len(small)
             while self._bytes > self._max_bytes:
-                oldest = next(iter(self._known))
-                self._bytes -= len(oldest) + len(self._known.pop(oldest))
+                oldest = next(iter(self._cached))
+                self._bytes -= len(oldest) + len(self._cached.pop(oldest))
         return small

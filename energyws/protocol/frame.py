@@ -1,4 +1,4 @@
-"""Whole WebSocket frames, built once for everybody (RFC 6455 section 5.2).
+"""Whole WebSocket frames, built once for all clients (RFC 6455 section 5.2).
 
 A server's frames are not masked, so the bytes of one are the same for every client:
 
@@ -6,7 +6,7 @@ A server's frames are not masked, so the bytes of one are the same for every cli
     byte 1     MASK=0, length 0..125; 126: two bytes of length follow; 127: eight bytes follow
     then       the payload
 
-The payload of a data frame is the seed protocol's envelope, and the only serialization of a
+The payload of a data frame has the form that energy-ws had. It is the only serialization of a
 record in the whole system:
 
     {"type":"data","stream":"energy","timestamp":"…Z","data":{…},"id":"7f3a90c2-1042.998.17"}
@@ -25,7 +25,7 @@ TEXT: Final = 0x1
 CLOSE: Final = 0x8
 PING: Final = 0x9
 PONG: Final = 0xA
-# RFC 6455 section 5.5: what a control frame may carry; a close reason has two bytes less.
+# RFC 6455 section 5.5: the payload of a control frame; a close reason has two bytes less.
 MAX_CONTROL_BYTES: Final = 125
 
 _SHORT: Final = struct.Struct("!BBH")
@@ -43,7 +43,7 @@ def encode(opcode: int, payload: bytes) -> bytes:
 
 
 def text(message: object) -> bytes:
-    """A text frame with a message as JSON."""
+    """A text frame with this message as JSON."""
     return encode(TEXT, orjson.dumps(message))
 
 
@@ -61,7 +61,7 @@ def rfc3339(timestamp_ms: int) -> str:
     return f"{_whole_second(seconds)}.{millis:03d}Z"
 
 
-# Records come many to the second, and strftime costs more than the rest of the envelope.
+# Many records share a second, and strftime costs more than the rest of the frame.
 @lru_cache(maxsize=64)
 def _whole_second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
@@ -76,7 +76,7 @@ class DataFrames:
         self._prefix = b'{"type":"data","stream":' + orjson.dumps(stream) + b',"timestamp":"'
 
     def build(self, timestamp_ms: int, data: bytes, position: str) -> bytes:
-        """The frame of one record. `data`: a JSON object; `position`: the place after it."""
+        """The frame of one record. data: a JSON object; position: that after the record."""
         return encode(
             TEXT,
             b'%b%b","data":%b,"id":"%b"}'
@@ -85,9 +85,9 @@ class DataFrames:
 
 
 def lagged(stream: str, missed: int | None, start: str | None, end: str, reason: str) -> bytes:
-    """The message that owns up to a gap: `missed` frames between two positions.
+    """The frame that reports a gap: `missed` frames between two positions.
 
-    missed: None where nobody can tell how many; start: None where nothing was delivered before.
+    missed: None where the number is unknown. start: None where nothing was delivered before.
     """
     return text(
         {

@@ -1,8 +1,8 @@
-"""The head of an HTTP request, judged: RFC 9112 (sections 2 to 6), RFC 9110 and RFC 6455.
+"""Finds and checks the head of an HTTP request: RFC 9112 (sections 2 to 6), RFC 9110, RFC 6455.
 
-What comes is cut into heads here, within limits, and the request line is read here. The caller has
-httptools read the fields: it knows no limits of its own, and takes some of what these sections
-forbid. A body is never read.
+This module bounds the head and parses the request line. The caller parses the header fields with
+httptools, which has no limits of its own and accepts some of what these sections forbid; `checked`
+refuses that. A body is never read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from energyws.errors import (
 )
 
 MAX_HEAD_BYTES: Final = 16 * 1024
-# A token of MAX_TOKEN_BYTES in the query, and positions beside it.
+# Room in the query for a token of MAX_TOKEN_BYTES, and for positions.
 MAX_TARGET_BYTES: Final = 12 * 1024
 MAX_FIELDS: Final = 100
 
@@ -33,21 +33,21 @@ _METHODS: Final = frozenset(
     ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
 )
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-# RFC 9112 section 3: one blank each; a target has no controls, no blanks, and ASCII only.
+# RFC 9112 section 3: single spaces; a target is printable ASCII.
 _LINE: Final = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
-# What has come so far of a method, or of what follows it.
+# A valid beginning of a request line.
 _BEGINNING: Final = re.compile(rb"\r|" + _TOKEN + rb"(?: [^\r\n]*\r?)?")
 _LONGEST_METHOD: Final = 32
 # RFC 9112 section 3.2.2.
 _ABSOLUTE: Final = re.compile(r"(?:https?|wss?)://[^/?]+(?=[/?]|\Z)", re.IGNORECASE)
-# RFC 3986 section 3.2.2, and a port; empty where the target has no authority.
+# RFC 3986 section 3.2.2, with a port; empty where the target has no authority.
 _HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]*)(?::[0-9]*)?")
-# RFC 6455 section 11.3, RFC 6454 section 7.3: of two, which one counts depends on whom one asks.
+# RFC 6455 section 11.3, RFC 6454 section 7.3. Proxies disagree about which of two counts.
 _SINGLE: Final = ("Sec-WebSocket-Key", "Sec-WebSocket-Version", "Origin")
 
 
 class BadRequest(EnergywsError):
-    """A request that is answered with `error`, and ends its connection."""
+    """A request that is answered with `error`; its connection is closed afterwards."""
 
     def __init__(self, error: ErrorCode, detail: str = "") -> None:
         super().__init__(error.code)
@@ -57,8 +57,10 @@ class BadRequest(EnergywsError):
 
 @dataclass(slots=True)
 class Request:
-    """A request's head. minor: of its version, HTTP/1.x. path: `*` for the asterisk-form, empty
-    for the authority-form."""
+    """The head of a request.
+
+    minor: x of HTTP/1.x. path: `*` for the asterisk-form, empty for the authority-form.
+    """
 
     method: str
     path: str
@@ -68,34 +70,30 @@ class Request:
 
     @property
     def persists(self) -> bool:
-        """Whether the client can send another request (RFC 9112 section 9.3).
+        """Whether the client may send another request (RFC 9112 section 9.3).
 
-        A client of HTTP/1.0 that asks for it does without.
+        Never with HTTP/1.0, even with `Connection: keep-alive`.
         """
-        return self.minor > 0 and not self.has_body and "close" not in self.options()
+        return self.minor > 0 and not self.has_body and "close" not in self.tokens("Connection")
 
     @property
     def has_body(self) -> bool:
-        """Whether there is more of it than its head (RFC 9112 section 6)."""
+        """Whether a body follows the head (RFC 9112 section 6)."""
         return (
             "Transfer-Encoding" in self.headers
             or self.headers.get("Content-Length", "0").strip("0") != ""
         )
 
-    def options(self) -> set[str]:
-        """The options of Connection, in lower case."""
-        return self.tokens("Connection")
-
     def tokens(self, name: str) -> set[str]:
-        """The members of a field that is a list of tokens, in lower case."""
+        """The members of a comma-separated field, in lower case."""
         values = ",".join(self.headers.getall(name, ()))
         return {token.strip().lower() for token in values.split(",")}
 
 
 def head_size(data: bytes) -> int | None:
-    """The bytes of the head that `data` begins with; None while it is not whole.
+    """The size in bytes of the head at the start of `data`; None while it is incomplete.
 
-    Raises BadRequest for a beginning that no more bytes can make good.
+    Raises BadRequest as soon as no further bytes can complete it to a valid head.
     """
     end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
     if end >= 0:
@@ -108,7 +106,7 @@ def head_size(data: bytes) -> int | None:
     if whole:
         parse_line(data)
     elif data and not _BEGINNING.fullmatch(line):
-        # TLS, for example, or another protocol.
+        # Another protocol: TLS, for example.
         raise BadRequest(BAD_REQUEST, "the request line is none")
     if data.count(b"\n") != data.count(b"\r\n"):
         raise BadRequest(BAD_REQUEST, "lines end with CR LF")
@@ -116,14 +114,14 @@ def head_size(data: bytes) -> int | None:
 
 
 def parse_line(head: bytes) -> tuple[str, str, str, int]:
-    """Method, path, query and minor version of a head whose first line is whole.
+    """Method, path, query and minor version of a head whose first line is complete.
 
     Raises BadRequest, also for too many fields.
     """
     line, _, fields = head.partition(b"\r\n")
     if len(line) > _LONGEST_METHOD + MAX_TARGET_BYTES:
         raise BadRequest(URI_TOO_LONG)
-    # The blank line is two bytes more.
+    # One of them ends the empty line after the fields.
     if fields.count(b"\r\n") - 1 > MAX_FIELDS:
         raise BadRequest(HEADERS_TOO_LARGE)
     found = _LINE.fullmatch(line)
@@ -141,7 +139,7 @@ def parse_line(head: bytes) -> tuple[str, str, str, int]:
 
 
 def _path(method: str, target: str) -> tuple[str, str]:
-    """Path and query, whichever form the target has (RFC 9112 section 3.2)."""
+    """Path and query of a target in any form (RFC 9112 section 3.2)."""
     if "#" in target:
         raise BadRequest(BAD_REQUEST, "a target has no fragment")
     if not target.startswith("/"):
@@ -157,11 +155,11 @@ def _path(method: str, target: str) -> tuple[str, str]:
     return path or "/", query
 
 
-def judged(request: Request) -> Request:
-    """The same request; raises BadRequest for fields that the parser takes and that may not be."""
+def checked(request: Request) -> Request:
+    """The same request; raises BadRequest for fields that httptools accepts but the RFCs forbid."""
     headers = request.headers
     hosts = headers.getall("Host", ())
-    # RFC 9112 section 3.2: HTTP/1.0 may do without.
+    # RFC 9112 section 3.2: optional in HTTP/1.0.
     if len(hosts) != 1 and (hosts or request.minor):
         raise BadRequest(BAD_REQUEST, "exactly one Host header is needed")
     if hosts and not _HOST.fullmatch(hosts[0]):

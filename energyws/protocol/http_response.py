@@ -1,4 +1,4 @@
-"""What HTTP requests are answered with (RFC 9110, RFC 9112)."""
+"""HTTP responses (RFC 9110, RFC 9112)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ ALLOWED: Final = ("GET", "HEAD")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """status, body and the fields that describe it; `encode` adds those of every answer."""
+class Response:
+    """`headers`: those that describe the body; `encode` adds the headers of every response."""
 
     status: int
     body: bytes
@@ -21,13 +21,13 @@ class Answer:
 
     @property
     def is_error(self) -> bool:
-        """Whether it ends its connection: how the client goes on is not to be guessed."""
+        """Whether it ends its connection: after an error the next request's start is uncertain."""
         return self.status >= HTTPStatus.BAD_REQUEST
 
     def encode(self, *, now: float, closes: bool, head_only: bool) -> bytes:
-        """The whole message, to a HEAD without its body (RFC 9110 section 9.3.2).
+        """The whole response; without its body for a HEAD request (RFC 9110 section 9.3.2).
 
-        now: Unix seconds. closes: the connection ends with it.
+        now: Unix seconds. closes: whether the connection ends after it.
         """
         lines = [
             f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",

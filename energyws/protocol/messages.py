@@ -1,6 +1,6 @@
-"""The client protocol: bytes to typed messages, replies to frames. No I/O, no state.
+"""The client protocol: parses clients' messages and builds the replies. No I/O, no state.
 
-Client to server, JSON in text or binary frames; fields that are not named here are ignored:
+Client to server, as JSON in text or binary frames; other fields are ignored:
 
     {"type":"subscribe","streams":["energy"]}
         "resume": {"energy": "<id>"}    everything after this position
@@ -11,7 +11,8 @@ Client to server, JSON in text or binary frames; fields that are not named here 
     {"type":"ping"}
     {"type":"auth","token":"<JWT>"}
 
-The first line of each is the seed's protocol and never changes; docs/protocol.md has the replies.
+The first line of each is the protocol of energy-ws and never changes; docs/protocol.md has the
+replies.
 """
 
 from __future__ import annotations
@@ -26,20 +27,14 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from energyws.errors import (
-    BAD_JSON,
-    BAD_MESSAGE,
-    UNKNOWN_TYPE,
-    EnergywsError,
-    ErrorCode,
-)
+from energyws.errors import BAD_JSON, BAD_MESSAGE, UNKNOWN_TYPE, EnergywsError, ErrorCode
 from energyws.protocol import frame
 
 # Far more than any configuration has streams; bounds the work of one message.
 MAX_STREAMS: Final = 64
 MAX_LAST: Final = 1_000_000
 MAX_TOKEN_BYTES: Final = 8 * 1024
-# RFC 3339 section 5.6; datetime alone would take much else.
+# RFC 3339 section 5.6; datetime would accept much more.
 _UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC3339: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
@@ -48,10 +43,10 @@ _SPACE_FOR_PLUS: Final = re.compile(r"(?<=\d) (?=\d\d:\d\d\Z)", re.ASCII)
 
 
 class OnLag(Enum):
-    """What happens to a subscription that falls further behind than the ring reaches.
+    """What happens to a subscription that falls further behind than the ring goes back.
 
     SKIP: a `lagged` message with the count and both positions, then live.
-    LATEST: the same, but whenever it falls behind at all: only the newest frame counts.
+    LATEST: the same, but as soon as it falls behind at all: only the newest frame counts.
     DISCONNECT: close 4008; the client resumes.
     """
 
@@ -81,9 +76,9 @@ class BadClientMessage(EnergywsError):
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """`resume`: a position's text per stream, not yet looked at; `last`: None or a count.
+    """resume: the text of a position per stream, not yet parsed. last: a number of frames.
 
-    since_ms: None or milliseconds since the Unix epoch. At most one of the three is given.
+    since_ms: milliseconds since the Unix epoch. At most one of the three is given.
     """
 
     streams: tuple[str, ...]
@@ -93,14 +88,12 @@ class Subscribe:
     since_ms: int | None = None
 
     def wants_history(self, stream: str) -> bool:
-        """Whether it asks for more than the live frames of this stream."""
+        """Whether it requests history of this stream."""
         return stream in self.resume or self.last is not None or self.since_ms is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
-    """Ends the subscriptions to these streams."""
-
     streams: tuple[str, ...]
 
 
@@ -111,7 +104,7 @@ class Ping:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Renew:
-    """A fresh token for a connection whose own expires."""
+    """A fresh token for a connection whose token expires soon."""
 
     token: str
 
@@ -146,10 +139,10 @@ def parse(payload: bytes) -> ClientMessage:
 
 
 def parse_query(query: str) -> Subscribe | None:
-    """What the query string asks for: `subscribe=energy&resume=<id>`, `since=…` or `last=10`.
+    """The subscription in a query string: `subscribe=energy&resume=<id>`, `since=…` or `last=10`.
 
-    With several streams (`subscribe=a,b`) each resume names its own: `resume=a:<id>&resume=b:<id>`.
-    None where it asks for nothing; raises BadClientMessage.
+    With several streams (`subscribe=a,b`) each `resume` names one: `resume=a:<id>&resume=b:<id>`.
+    None where the query has no subscription; raises BadClientMessage.
     """
     pairs = parse_qsl(query, keep_blank_values=True)
     values: dict[str, list[str]] = {}
@@ -164,11 +157,11 @@ def parse_query(query: str) -> Subscribe | None:
         message["resume"] = dict(_query_resume(value, streams) for value in values["resume"])
     if "last" in values:
         text = values["last"][-1]
-        # Bounded, because int() itself refuses thousands of digits.
+        # Bounded, because int() raises ValueError for thousands of digits.
         digits = text.isascii() and text.isdigit() and len(text) < 20
         message["last"] = int(text) if digits else text
     if "since" in values:
-        # A plus that was not escaped reads as a space; before a zone it can be nothing else.
+        # An unescaped plus is decoded as a space; before a time zone it can only be a plus.
         message["since"] = _SPACE_FOR_PLUS.sub("+", values["since"][-1])
     if "on_lag" in values:
         message["on_lag"] = values["on_lag"][-1]
@@ -213,8 +206,8 @@ def _since(text: object) -> int:
     if type(text) is str and _RFC3339.fullmatch(text):
         try:
             moment = datetime.fromisoformat(text.upper())
-            # Rounded down: a record's time has no more than milliseconds, and one that was cut
-            # to the same millisecond may be later. Before the epoch is the same as at it.
+            # Rounded down: Kafka cuts a record's time to milliseconds, so a record of the same
+            # millisecond may be later. A time before the Unix epoch counts as the epoch.
             return max(0, (moment - _UNIX_EPOCH) // timedelta(milliseconds=1))
         except ValueError:
             pass
@@ -247,11 +240,11 @@ def _token(message: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """What a `subscribed` reply tells of one stream.
+    """One stream in a `subscribed` reply.
 
-    position: where delivery begins.
-    recovered: None where nothing was asked back; replayed: how many frames, at most, come before
-    live ones. missing: how many records of each partition, at most; None where nobody can tell.
+    position: where delivery begins. recovered: None where no history was requested. replayed: how
+    many frames, at most, precede live ones. missing: how many records, at most, are missing of each
+    partition; None where the numbers are unknown.
     """
 
     position: str
@@ -266,16 +259,16 @@ def subscribed(streams: dict[str, Subscribed]) -> bytes:
     """The frame that answers `subscribe`."""
     positions: dict[str, dict[str, object]] = {}
     for name, state in streams.items():
-        told: dict[str, object] = {"position": state.position}
+        fields: dict[str, object] = {"position": state.position}
         if state.recovered is not None:
-            told |= {"recovered": state.recovered, "replayed": state.replayed}
+            fields |= {"recovered": state.recovered, "replayed": state.replayed}
         if state.reason is not None:
-            told |= {
+            fields |= {
                 "reason": state.reason.value,
                 "earliest": state.earliest,
                 "missing": state.missing,
             }
-        positions[name] = told
+        positions[name] = fields
     return frame.text({"type": "subscribed", "streams": list(streams), "positions": positions})
 
 
@@ -295,12 +288,12 @@ def authenticated(expires_at_ms: int) -> bytes:
 
 
 def error_body(error: ErrorCode, detail: str = "") -> bytes:
-    """The error object as JSON: the body of an HTTP refusal."""
+    """The body of an HTTP response with this code, as JSON."""
     return _coded("error", error, detail)
 
 
 def error(code: ErrorCode, detail: str = "") -> bytes:
-    """The frame that carries a code: an `error`, or a `notice` where the table of codes says so."""
+    """The frame with this code: an `error`, or a `notice` if the code is one."""
     return frame.encode(frame.TEXT, _coded("notice" if code.notice else "error", code, detail))
 
 
@@ -310,5 +303,5 @@ def _coded(kind: str, code: ErrorCode, detail: str) -> bytes:
 
 
 def reconnect(after_ms: int) -> bytes:
-    """The frame that asks a client to come back after `after_ms` milliseconds."""
+    """The frame that asks a client to reconnect after `after_ms` milliseconds."""
     return frame.text({"type": "reconnect", "after_ms": after_ms})

@@ -1,8 +1,8 @@
-"""A place in a stream: the topic's epoch and, per partition, the next offset.
+"""A position in a stream: the topic's epoch and, per partition, the next offset.
 
-Position means "everything below these offsets". It is made of Kafka's own offsets, so it holds on
-every replica and after every restart, for as long as the topic keeps its records; the epoch
-(centrifuge's StreamPosition is the precedent) keeps it from being read against another log.
+A position means "everything below these offsets". It consists of Kafka's own offsets, so it is
+valid on every replica and after every restart, as long as the topic keeps its records. The epoch
+(centrifuge's StreamPosition is the precedent) tells the logs of a re-created topic apart.
 
     text     = epoch "-" offset *("." offset)        e.g. 7f3a90c2-1042.998.17
     epoch    = 1*16(lower-case hex)
@@ -22,13 +22,13 @@ from energyws.errors import EnergywsError
 
 MAX_PARTITIONS: Final = 1024
 MAX_OFFSET: Final = 2**63 - 1
-# 1,024 offsets of 19 digits, with their dots and the epoch.
+# 1,024 offsets of 19 digits, their dots and the epoch.
 MAX_TEXT_LENGTH: Final = MAX_PARTITIONS * 20 + 17
 _EPOCH: Final = re.compile(r"[0-9a-f]{1,16}")
 
 
 class BadPosition(EnergywsError):
-    """A text that is no position."""
+    """A text that is not a position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +50,21 @@ class Position:
         return offset < self.next_offset(partition)
 
     def after(self, partition: int, offset: int) -> Position:
-        """This position once the record at `offset` is behind it too; it never moves back."""
+        """This position, advanced past the record at `offset`; it never moves back."""
         offsets = list(self.offsets)
         offsets.extend([0] * (partition + 1 - len(offsets)))
         offsets[partition] = max(offsets[partition], offset + 1)
         return Position(self.epoch, tuple(offsets))
 
     def merge(self, other: Position) -> Position:
-        """Component-wise maximum: what a client knows that has seen both.
+        """Component-wise maximum: the position of a client that has reached both.
 
-        Replicas interleave partitions differently; merging makes each record count once. A
-        position of another epoch replaces this one.
+        Replicas interleave partitions differently; merging counts each record once. A position of
+        another epoch replaces this one.
         """
         if other.epoch != self.epoch:
             return other
-        # Clients merge with every message; nearly always both have the same partitions.
+        # Clients merge at every message, and nearly always both have the same partitions.
         both = tuple(map(max, self.offsets, other.offsets))
         longer = max(self.offsets, other.offsets, key=len)
         return Position(self.epoch, both + longer[len(both) :])
@@ -75,13 +75,13 @@ class Position:
 
 
 def parse(text: str) -> Position:
-    """The position of a text; raises BadPosition for anything that `str(Position)` never makes."""
+    """Inverse of `str(position)`; raises BadPosition for any other text."""
     epoch, _, rest = text.partition("-") if len(text) <= MAX_TEXT_LENGTH else ("", "", "")
     if not (_EPOCH.fullmatch(epoch) and rest.isascii() and rest.replace(".", "").isdigit()):
         raise BadPosition("not a position: expected the `id` of a data message")
     try:
-        # Digits and dots alone: as a JSON array, whose grammar knows no leading zeros and no empty
-        # numbers either. Half the time of an expression, and clients may send long ones.
+        # Only digits and dots are left, and JSON too forbids leading zeros and empty numbers. This
+        # takes half the time of a regular expression, and clients may send long texts.
         offsets = tuple(orjson.loads(f"[{rest.replace('.', ',')}]"))
     except orjson.JSONDecodeError:
         raise BadPosition("not a position: expected the `id` of a data message") from None
@@ -91,7 +91,7 @@ def parse(text: str) -> Position:
 
 
 def partitions(text: str) -> int:
-    """How many partitions the text of a position names; cheaper than `parse`."""
+    """How many partitions the text of a position has; cheaper than `parse`."""
     return text.count(".") + 1
 
 
@@ -101,10 +101,10 @@ def epoch_of(text: str) -> str:
 
 
 def as_text(epoch: str, offsets: Iterable[int]) -> str:
-    """What `str` of the position at these next offsets is, without making one."""
+    """The text of the position with these next offsets; cheaper than making one."""
     return f"{epoch}-{'.'.join(map(str, offsets))}"
 
 
 def from_offsets(epoch: str, offsets: Iterable[int]) -> Position:
-    """The position that begins at these next offsets."""
+    """The position with these next offsets."""
     return Position(epoch, tuple(offsets))

@@ -1,1 +1,1 @@
-"""The JavaScript client: energyws.js, for browsers and Node; nothing here is Python's."""
+"""The JavaScript client, energyws.js, for browsers and Node; this package has no Python code."""

@@ -4,7 +4,7 @@ export interface Reading<Data = Record<string, unknown>> {
   stream: string;
   /** RFC 3339, UTC, milliseconds: the record's own time in Kafka. */
   timestamp: string;
-  /** The record's value; as in all of JavaScript, integers are exact up to 2^53. */
+  /** The record's value; integers are exact up to 2^53, as everywhere in JavaScript. */
   data: Data;
   /** What to resume from after it. */
   position: string;
@@ -18,26 +18,26 @@ export type GapReason =
   | 'POSITION_AHEAD'
   | 'RETENTION';
 
-/** Readings that this client will not get, between what it had and `position`. */
+/** Readings that this client will not get, between its last one and `position`. */
 export interface Gap {
   kind: 'gap';
   stream: string;
-  /** How many at most; null where nobody can tell. */
+  /** How many at most; null where the number is unknown. */
   missed: number | null;
-  /** The same for partition 0, 1, …, where a resume could not be fulfilled. */
+  /** The same for partition 0, 1, …, after a resume that was not possible in full. */
   missing: number[] | null;
-  /** docs/protocol.md says what each means; a later service may have more of them. */
+  /** See docs/protocol.md; a later service may have further reasons. */
   reason: GapReason | (string & {});
   /** The earliest position that could have been resumed from. */
   earliest: string | null;
-  /** Where delivery goes on. */
+  /** Where delivery continues. */
   position: string;
 }
 
 export type Message<Data = Record<string, unknown>> = Reading<Data> | Gap;
 
 /**
- * idle: nobody iterates. connecting: until the service has answered the subscription.
+ * idle: not iterated. connecting: until the service has answered the subscription.
  * live: subscribed. waiting: between two connections.
  */
 export type State = 'idle' | 'connecting' | 'live' | 'waiting';
@@ -45,7 +45,7 @@ export type State = 'idle' | 'connecting' | 'live' | 'waiting';
 /** A JWT, or null for a connection without one. */
 export type Token = string | null | undefined;
 
-/** What is used of a WebSocket: the global one, or that of the package `ws`. */
+/** The part of a WebSocket that the client uses: the global one, or that of the package `ws`. */
 export interface Socket {
   send(data: string): void;
   close(): void;
@@ -57,32 +57,31 @@ export interface Socket {
 
 export interface Options {
   /**
-   * The JWT, or a function that gives a fresh one. It is called for every connection, and whenever
-   * the service says that a token expires soon. What it throws counts as a failed attempt and is
-   * tried again, unless it is a Refused: that ends the iteration, or leaves a connection that is
-   * there with the token that it has.
+   * The JWT, or a function that returns a fresh one. It is called for every connection, and
+   * whenever the service says that a token expires soon. If it throws Refused, the iteration ends,
+   * or an open connection keeps its token; anything else is a failed attempt, which is repeated.
    */
   token?: Token | (() => Token | Promise<Token>);
-  /** Which streams; `['energy']` unless told. */
+  /** Default: `['energy']`. */
   streams?: readonly string[];
   /** `positions` of an earlier client: everything after them. */
   resume?: Readonly<Record<string, string>>;
   /** An RFC 3339 time with its zone: everything since. */
   since?: string;
-  /** A count: the newest so many readings first. At most one of resume, since and last is given. */
+  /** The last N readings first. At most one of resume, since and last may be given. */
   last?: number;
-  /** What the service does when this client falls too far behind; `'skip'` unless told. */
+  /** What the service does when this client falls too far behind. Default: `'skip'`. */
   onLag?: 'skip' | 'latest' | 'disconnect';
   /**
-   * Called at every change of state or cause; `why` tells people why a client is `waiting`, or still
-   * `connecting`.
+   * Called at every change of state or cause. `why`: in words for people, why the client is
+   * `waiting`, or still `connecting`.
    */
   onState?: (state: State, why: string) => void;
-  /** Where there is no global one (Node 20). */
+  /** Needed where there is no global one (Node 20). */
   WebSocket?: new (url: string, protocols: string[]) => Socket;
 }
 
-/** The service does not want this client as it is; trying again would not help. */
+/** The service refuses this client for good: another attempt would fail the same way. */
 export class Refused extends Error {
   constructor(message: string, code?: string | null, close?: number | null);
   /** The error code of the service, such as `UNAUTHORIZED`. */
@@ -92,23 +91,23 @@ export class Refused extends Error {
 }
 
 /**
- * One subscription to some streams, over as many connections as it takes.
+ * One subscription to some streams, over as many connections as needed.
  *
  * Every reading comes once and in the order of its partition, as long as the topic keeps its
- * records; where it does not, a Gap says so in its place. The iteration rejects with Refused when
+ * records; a Gap stands for readings that it no longer has. The iteration rejects with Refused when
  * the service refuses for good, and ends after `close()`. Leaving the loop ends the connection;
- * another loop goes on where it was left. At most one loop at a time.
+ * another loop continues where it ended. At most one loop at a time.
  */
 export class EnergyClient<Data = Record<string, unknown>> implements AsyncIterable<Message<Data>> {
   /**
-   * @param url ws:, wss:, http: or https:; in a browser relative to the page.
+   * @param url ws:, wss:, http: or https:; in a browser it may be relative to the page.
    * @throws TypeError for a URL or options that cannot be used.
    */
   constructor(url: string | URL, options?: Options);
   readonly state: State;
-  /** How many connections there were. */
+  /** The number of connections so far. */
   readonly connects: number;
-  /** What to give as `resume` to another client that goes on after the last message given out. */
+  /** The `resume` for another client that continues after the last message. */
   readonly positions: Record<string, string>;
   /** Ends the iteration, for good; safe to call more than once. */
   close(): void;

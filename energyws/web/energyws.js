@@ -1,5 +1,5 @@
 /**
- * A client that does it right: reconnects, resumes, and says what it could not get back.
+ * A client that reconnects, resumes, and reports the readings that it missed.
  *
  *     const client = new EnergyClient('/ws/energy', { token: fetchToken });
  *     for await (const message of client) {
@@ -7,7 +7,7 @@
  *       else warn(message.missed, message.reason);
  *     }
  *
- * energyws.d.ts is its contract; docs/protocol.md in the repository is what it speaks.
+ * energyws.d.ts documents it; its protocol is docs/protocol.md in the repository.
  *
  * @typedef {import('./energyws.js').EnergyClient} Contract
  * @typedef {import('./energyws.js').Message} Message
@@ -19,23 +19,23 @@
 const BACKOFF_FIRST_MS = 250;
 const BACKOFF_MAX_MS = 15_000;
 const CONNECT_MS = 10_000;
-// A look so often: nothing since the last one, and we ask; nothing again, and it is half open.
-// Browsers do not show the pings of the protocol.
+// After this long without a message the client sends a `ping` message; after this long again, the
+// connection is half open. Browsers do not show WebSocket pings.
 const SILENCE_MS = 20_000;
-// What may wait for the application. Nobody can leave a WebSocket unread: beyond this it is closed,
-// and resumed from once all of this is consumed. One read of Node's brings hundreds of messages.
+// What is queued for the application. A WebSocket cannot be left unread: beyond these limits it is
+// closed, and the client resumes once the queue is consumed. Node may read hundreds at once.
 const QUEUE_MESSAGES = 5_000;
 const QUEUE_CHARACTERS = 8 << 20;
 
 const SUBPROTOCOL = 'energyws';
-// RFC 9110 section 5.6.2: all that a subprotocol may be made of. A JWT is.
+// RFC 9110 section 5.6.2: the characters of a subprotocol; a JWT has no others.
 const SUBPROTOCOL_TEXT = /^[\w!#$%&'*+.^`|~-]+$/;
-// Close codes, and HTTP statuses where the WebSocket tells them, that would only come again.
+// Close codes, and HTTP statuses where the WebSocket shows them, that every attempt would get.
 const FATAL = new Set([1002, 1007, 1009, 4403, 403, 404]);
 const UNAUTHORIZED = new Set([4401, 401]);
-// A subscription that can never work, whatever the connection.
+// The subscription cannot work on any connection.
 const FATAL_ERRORS = new Set(['UNKNOWN_STREAM', 'FORBIDDEN_STREAM', 'BAD_MESSAGE']);
-// RFC 6455 section 7.4.1; abnormal is an end without a close frame.
+// RFC 6455 section 7.4.1; abnormal: the connection ended without a close frame.
 const NORMAL = 1000;
 const ABNORMAL = 1006;
 
@@ -115,7 +115,7 @@ export class EnergyClient {
     const messages = this.#messages(run);
     return {
       next: () => messages.next(),
-      // The generator's own would wait for the next message first.
+      // The generator's own `return` would wait for the next message first.
       return: () => {
         run.stop();
         return messages.return(undefined);
@@ -170,7 +170,7 @@ export class EnergyClient {
     if (connection.ended) return connection;
     const protocols = [SUBPROTOCOL];
     if (token !== undefined && token !== null) {
-      // A WebSocket would say so too, with the token in its error.
+      // Checked here, because the error of a WebSocket would contain the token.
       if (!SUBPROTOCOL_TEXT.test(token)) throw new Refused('the token is not a JWT');
       protocols.push(`bearer.${token}`);
     }
@@ -198,16 +198,16 @@ export class EnergyClient {
     /** @type {Record<string, unknown>} */
     const request = { type: 'subscribe', streams, on_lag: onLag };
     if (this.#positions.size > 0) return { ...request, resume: this.positions };
-    // Undefined ones are left out of JSON.
+    // JSON leaves out undefined fields.
     return { ...request, since, last };
   }
 
   /**
-   * What cannot wait until the application has consumed what came before.
+   * Does what must not wait until the application has consumed the earlier messages.
    *
    * @param {Connection} connection
    * @param {any} message
-   * @returns {boolean} whether it has a place in the order of the others
+   * @returns {boolean} whether the message is to be queued for the application
    */
   #arrived(connection, message) {
     connection.remark = ['error', 'notice'].includes(message.type) ? message : null;
@@ -229,7 +229,7 @@ export class EnergyClient {
         return false;
       case 'notice':
       case 'error':
-        // A service of before there were notices sends errors for the same.
+        // Older services send an error where newer ones send a notice.
         this.#remark(connection, message);
         return false;
       default:
@@ -250,7 +250,7 @@ export class EnergyClient {
     } else if (code === 'STREAM_UNAVAILABLE') {
       this.#enter(this.#state, inWords(message));
     } else if (code === 'BAD_MESSAGE' && connection.awaitsAuth) {
-      // The fresh token allows other streams than this connection's.
+      // The fresh token does not allow the streams of this connection.
       connection.remark = null;
       connection.end(NORMAL, inWords(message));
     } else if (FATAL_ERRORS.has(code)) {
@@ -276,7 +276,7 @@ export class EnergyClient {
         }
         break;
       } catch (error) {
-        // The service ends the connection with its token; the next one asks again.
+        // The service ends the connection when its token expires; the next one tries again.
         if (error instanceof Refused) break;
       }
     }
@@ -309,7 +309,7 @@ export class EnergyClient {
    */
   *#begin(stream, told) {
     const asked = this.#positions.has(stream) || this.#options.since !== undefined;
-    // Not merged: where something is missing, what was known says nothing about what comes now.
+    // Not merged: if readings are missing, the old position says nothing about what comes now.
     this.#positions.set(stream, told.position);
     if (told.recovered === false && asked) {
       const { position, reason, missing = null, earliest = null } = told;
@@ -333,7 +333,7 @@ export class EnergyClient {
    * @returns {number} milliseconds until the next attempt; throws Refused where none would help
    */
   #judge({ code, remark, afterMs, overflowed, why }) {
-    // A function may give a token that is still good; twice refused, it does not.
+    // A fresh token may still be good when the last one was refused, but not after two refusals.
     const renewable = typeof this.#options.token === 'function' && !this.#unauthorized;
     const unauthorized = UNAUTHORIZED.has(code);
     if (FATAL.has(code) || (unauthorized && !renewable)) {
@@ -354,15 +354,15 @@ export class EnergyClient {
   #enter(state, why = '') {
     this.#state = state;
     const { onState } = this.#options;
-    // Not from here: what it throws must not tear apart what is being done.
+    // Called later: an exception in it must not interrupt the caller of this method.
     if (onState) queueMicrotask(() => onState(state, why));
   }
 }
 
-/** One iteration: what it waits for besides messages, and how to stop that. */
+/** One iteration: its waits for anything but messages, and how to stop them. */
 class Run {
   stopped = false;
-  /** What else ends with it. */
+  /** Called when the iteration is stopped. */
   stops = () => {};
   #interrupt = () => {};
 
@@ -393,29 +393,29 @@ class Run {
   }
 }
 
-/** One connection: messages in their order, until its end; memory bounded, silence noticed. */
+/** One connection: a bounded queue of messages, in order until the connection ends. */
 class Connection {
   ended = false;
   code = ABNORMAL;
   why = '';
   overflowed = false;
   /**
-   * The service's wish, null where it has none.
+   * When to reconnect, if the service has said so.
    *
    * @type {number | null}
    */
   afterMs = null;
   /**
-   * The service's last message, if that was an error or a notice: it gives the reason of a close.
+   * The last message, if it was an error or a notice: the reason for a close that follows.
    *
    * @type {any}
    */
   remark = null;
-  /** Whether the service has asked for a fresh token, and how often it could not be had since. */
+  /** Whether the service has asked for a fresh token; `renewals` counts the failures since. */
   asked = false;
   isRenewing = false;
   renewals = 0;
-  /** Whether a fresh token has no answer yet. */
+  /** Whether the service has not replied to a fresh token yet. */
   awaitsAuth = false;
 
   #arrived;
@@ -433,7 +433,7 @@ class Connection {
   #timer;
 
   /**
-   * @param {(message: any) => boolean} arrived whether a message is to be queued
+   * @param {(message: any) => boolean} arrived returns whether to queue a message
    * @param {() => void} onEnd
    */
   constructor(arrived, onEnd) {
@@ -449,7 +449,7 @@ class Connection {
     let isOpen = false;
     this.#socket = socket;
     this.#timer = setTimeout(() => this.end(ABNORMAL, 'no answer to the handshake'), CONNECT_MS);
-    // They stay when the connection is over: `ws` throws an error that nobody listens to.
+    // Never removed: the package ws throws an error that has no listener.
     socket.addEventListener('open', () => {
       if (this.ended) return;
       isOpen = true;
@@ -459,9 +459,9 @@ class Connection {
     });
     socket.addEventListener('message', (event) => this.#take(event.data));
     socket.addEventListener('error', (event) => {
-      // An open one tells its close code next; one that fails to open tells nothing more in Node.
+      // An open WebSocket closes next, with a code; in Node, one that failed to open does not.
       if (isOpen) return;
-      // The only WebSocket that shows an HTTP status is that of the package ws.
+      // Only the WebSocket of the package ws shows the HTTP status.
       const [, status] = /^Unexpected server response: (\d{3})$/.exec(event.message) ?? [];
       if (status === undefined) this.end(ABNORMAL, 'no connection');
       else this.end(Number(status), `HTTP ${status}`);
@@ -484,7 +484,7 @@ class Connection {
   }
 
   /**
-   * Until then, or until its end.
+   * Waits for this time, or until the connection ends.
    *
    * @param {number} ms
    * @returns {Promise<void>}
@@ -505,7 +505,7 @@ class Connection {
   }
 
   /**
-   * What is queued can still be consumed.
+   * Ends the connection; `next` still gives the queued messages.
    *
    * @param {number} code
    * @param {string} why
@@ -515,7 +515,7 @@ class Connection {
     this.ended = true;
     this.code = code;
     this.why = why;
-    // HTML section 8.7: this ends an interval as well.
+    // HTML section 8.7: this clears intervals as well.
     clearTimeout(this.#timer);
     this.#socket?.close();
     this.#onEnd();
@@ -523,7 +523,7 @@ class Connection {
     this.#wake();
   }
 
-  /** Its end, which is no news to the client. */
+  /** Ends the connection without calling `onEnd`. */
   abandon() {
     this.#onEnd = () => {};
     this.end(NORMAL, '');
@@ -564,8 +564,8 @@ class Connection {
 }
 
 /**
- * The component-wise maximum: what a client knows that has seen both. Replicas interleave
- * partitions differently. A position of another epoch replaces what was known.
+ * The component-wise maximum: the position of a client that has reached both. Replicas interleave
+ * partitions differently. A position of another epoch replaces the known one.
  *
  * @param {string | undefined} known
  * @param {string} text
@@ -582,7 +582,7 @@ function merge(known, text) {
 }
 
 /**
- * Of two decimals without leading zeros, which may be too large for a number.
+ * The larger of two decimals without leading zeros, which may exceed a number.
  *
  * @param {string} a
  * @param {string} b
@@ -593,7 +593,7 @@ function larger(a, b) {
 }
 
 /**
- * Full jitter, with a bound that doubles.
+ * A random time up to a bound that doubles (full jitter).
  *
  * @param {number} failures
  * @returns {number} milliseconds
@@ -618,7 +618,7 @@ function webSocketUrl(url) {
   try {
     parsed = new URL(url, globalThis.location?.href);
   } catch {
-    // Without its text: there may be a token in it.
+    // Without the URL: it may contain a token.
     throw new TypeError('not a URL: expected ws://… or wss://…');
   }
   parsed.protocol = parsed.protocol.replace(/^http/, 'ws');

@@ -1,4 +1,4 @@
-"""What is remembered of a token changes nothing but the price: each answer is a fresh one's."""
+"""The cache changes only the cost of a verification, never its outcome."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def outcome(verifier: Verifier, text: str, keys: Keys, now: float) -> Principal 
 
 
 def reason(verifier: Verifier, text: str, now: float, keys: Keys = KEYS["none"]) -> str | None:
-    """Why it is refused; None where it is accepted."""
+    """Why the token is refused; None where it is accepted."""
     answer = outcome(verifier, text, keys, now)
     return None if isinstance(answer, Principal) else answer[0]
 
@@ -84,7 +84,7 @@ STEPS = st.tuples(st.sampled_from(TOKENS), st.sampled_from(sorted(KEYS)), st.int
 
 
 @given(st.lists(STEPS, max_size=12))
-def test_whatever_was_seen_before_the_answer_is_a_fresh_one_s(
+def test_outcome_is_that_of_a_verifier_with_an_empty_cache(
     steps: list[tuple[str, str, int]],
 ) -> None:
     verifier = by_issuer()
@@ -95,14 +95,14 @@ def test_whatever_was_seen_before_the_answer_is_a_fresh_one_s(
 
 def test_signature_is_checked_once() -> None:
     verifier = by_secret()
-    with patch.object(module, "_verified_claims", wraps=module._verified_claims) as checked:
+    with patch.object(module, "_signed_claims", wraps=module._signed_claims) as checked:
         first = verifier.verify(shared(), {}, now=NOW)
         assert verifier.verify(shared(), {}, now=NOW) == first
 
     assert checked.call_count == 1
 
 
-def test_seen_token_expires_to_the_second() -> None:
+def test_cached_token_expires_on_time() -> None:
     verifier, text = by_secret(), shared()
     assert reason(verifier, text, NOW) is None
 
@@ -110,7 +110,7 @@ def test_seen_token_expires_to_the_second() -> None:
     assert reason(verifier, text, NOW + 600 + LEEWAY) == "expired"
 
 
-def test_time_limit_counts_from_each_connection() -> None:
+def test_max_token_seconds_count_from_each_connection() -> None:
     verifier, text = by_secret(), shared(exp=NOW + 10**9)
     most = Auth(jwt_secret=SECRET).max_token_seconds
 
@@ -119,16 +119,16 @@ def test_time_limit_counts_from_each_connection() -> None:
 
 
 @pytest.mark.parametrize("claim", ["nbf", "iat"])
-def test_token_refused_for_being_early_is_accepted_in_its_time(claim: str) -> None:
+def test_token_refused_as_too_early_is_accepted_later(claim: str) -> None:
     verifier, text = by_secret(), shared(**{claim: NOW + 300})
 
     assert reason(verifier, text, NOW) == "not_yet_valid"
     assert reason(verifier, text, NOW + 300) is None
-    # A clock that was set back.
+    # The clock was set back.
     assert reason(verifier, text, NOW) == "not_yet_valid"
 
 
-def test_seen_token_is_refused_once_its_key_is_gone() -> None:
+def test_cached_token_is_refused_once_its_key_is_gone() -> None:
     verifier, text = by_issuer(), token(OLD, ALICE)
     assert reason(verifier, text, NOW, KEYS["both"]) is None
 
@@ -149,54 +149,54 @@ def test_forged_signature_is_refused_after_a_good_one() -> None:
     )
 
 
-def test_issuers_share_nothing() -> None:
+def test_issuers_share_no_keys() -> None:
     verifier, text = by_issuer(), token(OLD, ALICE)
     principal = verifier.verify(text, KEYS["both"], now=NOW)
 
     assert principal.issuer == ALICE
-    # Signed by her key, but for him.
+    # Signed with Alice's key, in the name of Bob.
     assert reason(verifier, token(OLD, BOB), NOW, KEYS["both"]) == "signature"
     assert reason(verifier, text, NOW, {BOB: KEYS["both"][ALICE]}) == "keys_unavailable"
 
 
-def test_refused_tokens_are_not_remembered() -> None:
+def test_refused_tokens_are_not_cached() -> None:
     verifier = by_secret()
     for text in (shared(exp=0), shared(nbf=NOW + 300), shared(sub=""), "a.b.c"):
         assert reason(verifier, text, NOW) is not None
 
-    assert len(verifier._seen) == 0
+    assert len(verifier._cache) == 0
 
 
-def test_expired_token_is_forgotten() -> None:
+def test_expired_token_is_dropped() -> None:
     verifier = by_secret()
     assert reason(verifier, shared(), NOW) is None
     assert reason(verifier, shared(), NOW + 3600) == "expired"
 
-    assert len(verifier._seen) == 0
+    assert len(verifier._cache) == 0
 
 
-GRANT = VerifiedClaims("me", NOW, None, None, None, None, None)
+CLAIMS = VerifiedClaims("me", NOW, None, None, None, None, None)
 
 
-def test_the_one_that_nobody_asked_about_for_longest_goes() -> None:
-    seen = TokenCache(2)
-    seen.keep(b"a", GRANT)
-    seen.keep(b"b", GRANT)
-    assert seen.find(b"a") is GRANT
+def test_least_recently_used_token_is_dropped() -> None:
+    cache = TokenCache(2)
+    cache.keep(b"a", CLAIMS)
+    cache.keep(b"b", CLAIMS)
+    assert cache.find(b"a") is CLAIMS
 
-    seen.keep(b"c", GRANT)
+    cache.keep(b"c", CLAIMS)
 
-    assert [seen.find(each) for each in (b"a", b"b", b"c")] == [GRANT, None, GRANT]
+    assert [cache.find(each) for each in (b"a", b"b", b"c")] == [CLAIMS, None, CLAIMS]
 
 
 @given(st.lists(st.binary(max_size=1)))
-def test_never_more_than_so_many_are_kept(digests: list[bytes]) -> None:
-    seen = TokenCache(5)
+def test_size_is_bounded(digests: list[bytes]) -> None:
+    cache = TokenCache(5)
     for each in digests:
-        seen.keep(each, GRANT)
+        cache.keep(each, CLAIMS)
 
-        assert len(seen) <= 5
-        assert seen.find(each) is GRANT
+        assert len(cache) <= 5
+        assert cache.find(each) is CLAIMS
 
 
 @given(st.text(st.characters(exclude_categories=())), st.text(st.characters(exclude_categories=())))

@@ -118,7 +118,7 @@ def test_exit_codes_are_in_the_help() -> None:
 
 
 def test_unknown_host_ends_it() -> None:
-    ends(1, "no-such-host.invalid is no known host", "ws://no-such-host.invalid/ws/energy")
+    ends(1, "no-such-host.invalid is not a known host", "ws://no-such-host.invalid/ws/energy")
 
 
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
@@ -145,7 +145,7 @@ def check_closed_port(url: str, place: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (b"\0\1\r\n\r\n", "{} speaks no WebSocket (is this the service's port?)"),
+        (b"\0\1\r\n\r\n", "{} does not speak WebSocket (is this the service's port?)"),
         (
             b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
             "HTTP 200, not a WebSocket; the service answers at /ws/energy",
@@ -203,7 +203,7 @@ def test_wss_to_a_port_without_tls_ends_it() -> None:
     with answering(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n") as place:
         ends(
             1,
-            f"{place} speaks no TLS; for a port without TLS use ws://",
+            f"{place} does not speak TLS; for a port without TLS use ws://",
             f"wss://{place}/ws/energy",
         )
 
@@ -245,7 +245,7 @@ def test_refusals_of_the_service_end_it(
     path = "HTTP 404: No such path; the service answers at /ws/energy"
     ends(1, path, url.replace("energy", "gas"), WS_TOKEN=good)
     admin = f"127.0.0.1:{service.admin_port}"
-    text = f"{admin} speaks no WebSocket (is this the service's port?)"
+    text = f"{admin} does not speak WebSocket (is this the service's port?)"
     ends(1, text, f"ws://{admin}/ws/energy", WS_TOKEN=good)
     denied = "FORBIDDEN_STREAM: The token does not allow this stream: 'energy'"
     ends(1, denied, url, WS_TOKEN=token(streams=["water"]))

@@ -1,10 +1,12 @@
-"""A server that follows a script, with a WebSocket library other than the project's own."""
+"""A server that follows a script, with an independent WebSocket library."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any, Self
 
@@ -13,12 +15,14 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
-# One connection of the script: gets the connection and the client's subscribe message.
+from energyws.client import Client, Message, Reading
+
+# One connection of the script, given the client's `subscribe` message.
 Scene = Callable[[ServerConnection, dict[str, Any]], None]
 
 
 class Script:
-    """A server that plays one scene per connection; the last one again and again."""
+    """A server that plays one scene per connection, and repeats the last one."""
 
     def __init__(self, *scenes: Scene, refuse: list[tuple[int, bytes]] | None = None) -> None:
         self._scenes = list(scenes)
@@ -87,3 +91,29 @@ def wait(connection: ServerConnection, request: dict[str, Any]) -> None:
     """Keep the connection until the client ends it."""
     while True:
         connection.recv()
+
+
+def one_reading(connection: ServerConnection, request: dict[str, Any]) -> None:
+    """Subscribe the client and send a single reading, number 1."""
+    subscribed(connection, "aa-0")
+    data(connection, 1, "aa-1")
+    wait(connection, request)
+
+
+def collect(client: Client, count: int) -> list[Message]:
+    """The first `count` messages that the client gives."""
+
+    async def main() -> list[Message]:
+        found: list[Message] = []
+        async with aclosing(client.messages()) as messages:
+            async for message in messages:
+                found.append(message)
+                if len(found) == count:
+                    break
+        return found
+
+    return asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def numbers(messages: list[Message]) -> list[object]:
+    return [message.data["n"] for message in messages if isinstance(message, Reading)]

@@ -32,7 +32,7 @@ RECORDS: dict[str, tuple[str, Any]] = {
 
 
 def message(record: str, stream: str = "energy", position: str = "7f-1.2") -> bytes:
-    """A data message, as the service writes it."""
+    """A data message as the service encodes it."""
     content = first_frame(frame.DataFrames(stream).build(0, record.encode(), position))
     assert content is not None
     return content[0]
@@ -56,7 +56,7 @@ def test_record_that_orjson_refuses_is_delivered(record: str, expected: object) 
 @pytest.mark.parametrize(
     "record", ["[" * 100_000 + "]" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000]
 )
-def test_record_that_no_parser_represents_is_a_gap_in_its_place(stream: str, record: str) -> None:
+def test_record_that_no_parser_represents_becomes_a_gap(stream: str, record: str) -> None:
     assert decode(message(f'{{"deep":{record}}}', stream)) == {
         "type": "lagged",
         "stream": stream,
@@ -66,7 +66,7 @@ def test_record_that_no_parser_represents_is_a_gap_in_its_place(stream: str, rec
     }
 
 
-def test_position_of_the_most_partitions_is_found() -> None:
+def test_gap_has_a_position_of_any_length() -> None:
     position = "ffffffffffffffff-" + ".".join(["9223372036854775806"] * MAX_PARTITIONS)
     found = decode(message('{"deep":' + "[" * 100_000 + "]" * 100_000 + "}", position=position))
 
@@ -76,13 +76,13 @@ def test_position_of_the_most_partitions_is_found() -> None:
 @pytest.mark.parametrize(
     "payload", [b"", b"{", b'{"type":"data"', b"\xff\xfe", b'{"w":NaN}', b"{}{}"]
 )
-def test_what_is_no_json_is_refused(payload: bytes) -> None:
+def test_invalid_json_is_refused(payload: bytes) -> None:
     with pytest.raises(NoMessage, match="not JSON"):
         decode(payload)
 
 
 @pytest.mark.parametrize("payload", [b"null", b"[1]", b'"x"', b"1", rb'"\ud83d"'])
-def test_what_is_no_object_is_an_empty_message(payload: bytes) -> None:
+def test_json_that_is_not_an_object_is_an_empty_message(payload: bytes) -> None:
     assert decode(payload) == {}
 
 
@@ -96,14 +96,14 @@ def test_what_is_no_object_is_an_empty_message(payload: bytes) -> None:
 def test_every_record_is_delivered(record: dict[str, Any]) -> None:
     found = decode(message(json.dumps(record)))
 
-    # Integers beyond 64 bits are doubles, whichever parser has them.
+    # Integers beyond 64 bits become doubles with either parser.
     assert found["data"].keys() == record.keys()
     for key, value in record.items():
         expected = pytest.approx(value) if isinstance(value, int) else value
         assert found["data"][key] == expected
 
 
-def test_largest_record_that_the_service_may_send_is_taken() -> None:
+def test_largest_record_of_the_service_fits_in_a_message() -> None:
     (bound,) = [
         each.le
         for each in get_args(get_type_hints(Kafka, include_extras=True)["max_record_bytes"])

@@ -112,7 +112,7 @@ def test_hung_child_leaves_its_stacks(run: Run, script: str) -> None:
     # All threads, each with its callers.
     stacks = supervised.lines[supervised.lines.index(line) + 1 :]
     assert any(f'{script}.py", line' in each for each in stacks)
-    assert any("events.py" in each and " in _write" in each for each in stacks)
+    assert any("writer.py" in each and " in _write" in each for each in stacks)
     assert supervised.wait_logged("child ended", "child=worker-0", 'status="killed by SIGABRT"')
     supervised.wait_logged("child started", "child=worker-0", "restarts=1")
 

@@ -1,4 +1,4 @@
-"""What others can cause is written at a limited rate, and all of it is counted."""
+"""Events are written at a limited rate, and every one is counted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Clock:
 
 
 class Kept(logging.Handler):
-    """The lines: level, event and fields."""
+    """Keeps level, event and fields of each line."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Kept(logging.Handler):
         self.lines.append((record.levelname, record.getMessage(), fields))
 
     def take(self) -> list[tuple[str, str, dict[str, Any]]]:
-        """Those since the last call."""
+        """The lines since the last call."""
         lines, self.lines = self.lines, []
         return lines
 
@@ -48,7 +48,7 @@ class Kept(logging.Handler):
 @pytest.fixture
 def kept() -> Iterator[Kept]:
     handler = Kept()
-    logger = logging.getLogger("energyws.logs.rate_limit")
+    logger = logging.getLogger("energyws.flood")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     yield handler
@@ -57,12 +57,11 @@ def kept() -> Iterator[Kept]:
     flush_suppressed(at_once=True)
 
 
-def test_a_line_that_stands_for_itself_counts_nothing(kept: Kept) -> None:
+def test_single_held_back_event_is_written_without_a_count(kept: Kept) -> None:
     limited = RateLimitedLog(log, 10.0, clock := Clock())
     limited.warning("refused", number=0)
     limited.warning("refused", number=1)
     clock.now += 10.0
-    # The only one that was held back is written itself.
     flush_suppressed()
     assert kept.take() == [
         ("WARNING", "refused", {"number": 0}),
@@ -70,7 +69,7 @@ def test_a_line_that_stands_for_itself_counts_nothing(kept: Kept) -> None:
     ]
 
 
-def test_first_is_written_and_the_others_are_counted(kept: Kept) -> None:
+def test_first_event_is_written_and_the_others_are_counted(kept: Kept) -> None:
     clock = Clock()
     limited = RateLimitedLog(log, 10.0, clock)
     for at in (100.0, 100.0, 105.0, 109.9, 110.0, 110.1, 120.0, 500.0):
@@ -83,7 +82,7 @@ def test_first_is_written_and_the_others_are_counted(kept: Kept) -> None:
     ]
 
 
-def test_newest_is_written_when_the_flood_is_over(kept: Kept) -> None:
+def test_newest_event_is_written_when_the_flood_is_over(kept: Kept) -> None:
     clock = Clock()
     limited = RateLimitedLog(log, 10.0, clock)
     for number in range(5):
@@ -101,7 +100,7 @@ def test_newest_is_written_when_the_flood_is_over(kept: Kept) -> None:
     assert kept.take() == []
 
 
-def test_what_is_told_late_keeps_its_distance_too(kept: Kept) -> None:
+def test_flushed_line_delays_the_next_one(kept: Kept) -> None:
     clock = Clock()
     limited = RateLimitedLog(log, 10.0, clock)
     for _ in range(2):
@@ -115,7 +114,7 @@ def test_what_is_told_late_keeps_its_distance_too(kept: Kept) -> None:
     assert kept.take() == []
 
 
-def test_kinds_do_not_hide_one_another(kept: Kept) -> None:
+def test_kinds_are_limited_separately(kept: Kept) -> None:
     limited = RateLimitedLog(log, 10.0, Clock())
     for _ in range(3):
         limited.warning("refused", kind="signature", reason="signature")
@@ -129,7 +128,13 @@ def test_kinds_do_not_hide_one_another(kept: Kept) -> None:
     ]
 
 
-def test_level_that_is_not_shown_is_not_shown_late_either(kept: Kept) -> None:
+def test_kind_is_not_written(kept: Kept) -> None:
+    RateLimitedLog(log, 10.0, Clock()).warning("refused", kind="full")
+
+    assert kept.take() == [("WARNING", "refused", {})]
+
+
+def test_event_below_the_level_is_not_written_by_a_flush(kept: Kept) -> None:
     clock = Clock()
     limited = RateLimitedLog(log, 10.0, clock)
     for _ in range(3):
@@ -139,7 +144,7 @@ def test_level_that_is_not_shown_is_not_shown_late_either(kept: Kept) -> None:
     assert kept.take() == []
 
 
-def test_fault_says_where_but_not_what_was_sent(kept: Kept) -> None:
+def test_fault_has_a_traceback_without_what_was_sent(kept: Kept) -> None:
     limited = RateLimitedLog(log, 10.0, Clock())
     for _ in range(2):
         try:
@@ -151,17 +156,17 @@ def test_fault_says_where_but_not_what_was_sent(kept: Kept) -> None:
     assert level == "ERROR"
     assert fields["traceback"].startswith("Traceback (most recent call last):\n")
     assert fields["traceback"].endswith("\nValueError")
-    assert "test_fault_says_where" in fields["traceback"]
-    limited.tell(at_once=True)
+    assert "test_fault_has_a_traceback" in fields["traceback"]
+    limited.flush(at_once=True)
     assert kept.take() == [("ERROR", "request could not be handled", {"peer": "127.0.0.1"})]
 
 
 @given(st.lists(st.tuples(st.floats(0, 15), st.booleans()), max_size=40))
-def test_every_one_is_accounted_for_at_a_bounded_rate(steps: list[tuple[float, bool]]) -> None:
+def test_every_event_is_counted_at_a_bounded_rate(steps: list[tuple[float, bool]]) -> None:
     clock = Clock()
     limited = RateLimitedLog(log, 10.0, clock)
     handler = Kept()
-    logger = logging.getLogger("energyws.logs.rate_limit")
+    logger = logging.getLogger("energyws.flood")
     logger.addHandler(handler)
     caused, written = 0, []
     try:
@@ -171,7 +176,7 @@ def test_every_one_is_accounted_for_at_a_bounded_rate(steps: list[tuple[float, b
                 caused += 1
                 limited.error("refused")
             else:
-                limited.tell()
+                limited.flush()
             written += [clock.now] * (len(handler.lines) - len(written))
     finally:
         logger.removeHandler(handler)
@@ -180,7 +185,7 @@ def test_every_one_is_accounted_for_at_a_bounded_rate(steps: list[tuple[float, b
     assert all(later >= earlier + 10.0 for earlier, later in pairwise(written))
 
 
-def test_threads_lose_no_count(kept: Kept) -> None:
+def test_no_event_is_lost_between_threads(kept: Kept) -> None:
     limited = RateLimitedLog(log, 0.001)
     many = 2_000
 
@@ -198,11 +203,11 @@ def test_threads_lose_no_count(kept: Kept) -> None:
     assert sum(fields.get("held_back", 0) + 1 for _, _, fields in kept.take()) == 4 * many
 
 
-def test_end_of_the_process_tells_what_is_held_back() -> None:
+def test_end_of_the_process_flushes() -> None:
     script = (
         "from energyws import settings\n"
-        "from energyws.logs import events, rate_limit\n"
-        "events.configure(settings.Logging(), 'worker-0')\n"
+        "from energyws.logs import events, rate_limit, writer\n"
+        "writer.configure(settings.Logging(), 'worker-0')\n"
         "limited = rate_limit.RateLimitedLog(events.Log('x'), 3600.0)\n"
         "for number in range(7): limited.warning('refused', number=number)\n"
     )

@@ -29,13 +29,13 @@ Fed = tuple[int, bool, bytes]
 
 opcodes = st.sampled_from([CONTINUATION, TEXT, BINARY])
 kinds = st.sampled_from([TEXT, BINARY])
-# Characters of every length in UTF-8, and text that is cut anywhere, also inside of them.
+# Characters of every length in UTF-8, and text that is cut at any byte, also inside a character.
 texts = st.text("aé日😀", max_size=30).map(str.encode)
 
 
 @st.composite
 def fragmented(draw: st.DrawFn, payloads: st.SearchStrategy[bytes]) -> list[bytes]:
-    """A payload in pieces, empty ones too."""
+    """A payload in fragments, some of them empty."""
     payload = draw(payloads)
     cuts = sorted(draw(st.lists(st.integers(0, len(payload)), max_size=8)))
     return [payload[a:b] for a, b in zip([0, *cuts], [*cuts, len(payload)], strict=True)]
@@ -48,13 +48,13 @@ def frames(kind: int, parts: list[bytes]) -> list[Fed]:
 
 
 def feed(fed: list[Fed], max_bytes: int = LIMIT) -> list[bytes | None]:
-    """What a new assembler answers to each frame."""
+    """What a new assembler returns for each frame."""
     assembler = Assembler(max_bytes)
     return [assembler.feed(*each) for each in fed]
 
 
 def broken_at(fed: list[Fed], max_bytes: int = LIMIT) -> tuple[int, Close] | None:
-    """Which frame an assembler refuses, and how it closes; None where it takes them all."""
+    """The number of the frame that an assembler refuses, and the close; None if it accepts all."""
     assembler = Assembler(max_bytes)
     for at, each in enumerate(fed):
         try:
@@ -65,7 +65,7 @@ def broken_at(fed: list[Fed], max_bytes: int = LIMIT) -> tuple[int, Close] | Non
 
 
 def oracle(fed: list[Fed], max_bytes: int | None = None) -> tuple[int, int] | None:
-    """The same, as another implementation sees it: the frame and the close code."""
+    """The same of another implementation, with the close code."""
     server = Protocol(SERVER, max_size=max_bytes)
     for at, (opcode, final, payload) in enumerate(fed):
         server.receive_data(Frame(Opcode(opcode), payload, final).serialize(mask=True))
@@ -85,9 +85,9 @@ def test_fragments_make_the_message(kind: int, parts: list[bytes]) -> None:
 
 @given(st.lists(st.tuples(kinds, fragmented(texts)), max_size=4))
 def test_messages_follow_each_other(sent: list[tuple[int, list[bytes]]]) -> None:
-    answers = feed([each for kind, parts in sent for each in frames(kind, parts)])
+    returned = feed([each for kind, parts in sent for each in frames(kind, parts)])
 
-    assert [answer for answer in answers if answer is not None] == [
+    assert [message for message in returned if message is not None] == [
         b"".join(parts) for _, parts in sent
     ]
 
@@ -156,14 +156,14 @@ def test_fragments_out_of_order_are_a_violation(fed: list[Fed], at: int) -> None
 
 
 @given(st.lists(st.tuples(opcodes, st.booleans(), st.just(b"a")), max_size=12))
-def test_order_is_judged_as_another_implementation_does(fed: list[Fed]) -> None:
+def test_order_is_checked_as_by_another_implementation(fed: list[Fed]) -> None:
     broken = broken_at(fed)
 
     assert (broken and (broken[0], broken[1].code)) == oracle(fed)
 
 
 @given(kinds, fragmented(st.binary(max_size=40).map(lambda b: b"x" * len(b))), st.integers(1, 40))
-def test_size_is_judged_as_another_implementation_does(
+def test_size_is_checked_as_by_another_implementation(
     kind: int, parts: list[bytes], max_bytes: int
 ) -> None:
     broken = broken_at(frames(kind, parts), max_bytes)
@@ -198,15 +198,15 @@ WITHIN = {
 @pytest.mark.parametrize("parts", WITHIN.values(), ids=WITHIN.keys())
 def test_limits_are_of_each_message_and_inclusive(parts: list[bytes]) -> None:
     message = b"".join(parts)
-    answers = feed(frames(TEXT, parts) * 3)
+    returned = feed(frames(TEXT, parts) * 3)
 
-    assert [answer for answer in answers if answer is not None] == [message] * 3
+    assert [message for message in returned if message is not None] == [message] * 3
 
 
 @pytest.mark.parametrize("compression", [False, True], ids=["plain", "compression"])
 @pytest.mark.parametrize("opcode", [0, 1, 2, 8, 9, 10])
 @pytest.mark.parametrize("bits", list(product((0, 1), repeat=3)), ids=str)
-def test_reserved_bits_must_be_zero_but_where_a_compressed_message_begins(
+def test_reserved_bits_must_be_zero_except_at_the_start_of_a_compressed_message(
     bits: tuple[int, int, int], opcode: int, compression: bool
 ) -> None:
     if bits == (0, 0, 0) or (bits == (1, 0, 0) and compression and opcode in (TEXT, BINARY)):
@@ -217,8 +217,8 @@ def test_reserved_bits_must_be_zero_but_where_a_compressed_message_begins(
     assert violation.value.close is PROTOCOL_VIOLATION
 
 
-def test_close_code_is_answered_with_itself_or_refused() -> None:
-    def answer(code: int) -> int | None:
+def test_close_code_is_returned_or_refused() -> None:
+    def reply(code: int) -> int | None:
         try:
             return reply_code(2, code)
         except Violation:
@@ -226,7 +226,7 @@ def test_close_code_is_answered_with_itself_or_refused() -> None:
 
     allowed: set[Any] = EXTERNAL_CLOSE_CODES | set(range(3000, 5000))
 
-    assert {code: answer(code) for code in range(1 << 16)} == {
+    assert {code: reply(code) for code in range(1 << 16)} == {
         code: code if code in allowed else None for code in range(1 << 16)
     }
 
@@ -268,7 +268,7 @@ def test_close_without_a_code_is_answered_with_1000(code: int) -> None:
 
 
 def feed_compressed(kind: int, parts: list[bytes], max_bytes: int = LIMIT) -> list[bytes | None]:
-    """What a new assembler answers to a compressed message in these fragments."""
+    """What a new assembler returns for a compressed message in these fragments."""
     assembler = Assembler(max_bytes)
     return [
         assembler.feed(opcode, final, part, compressed=opcode != CONTINUATION)
@@ -283,7 +283,7 @@ def test_compressed_fragments_make_the_message(kind: int, parts: list[bytes]) ->
     assert feed_compressed(kind, parts) == [None] * (len(parts) - 1) + [message]
 
 
-def test_compressed_and_plain_messages_take_turns() -> None:
+def test_compressed_and_plain_messages_may_alternate() -> None:
     assembler = Assembler(LIMIT)
     small = deflate(b"compressed")
 
@@ -308,7 +308,7 @@ def test_compressed_messages_may_refer_to_earlier_ones(
         data = compressor.compress(message) + compressor.flush(zlib.Z_SYNC_FLUSH)
         small = data.removesuffix(b"\0\0\xff\xff")
         assert assembler.feed(kind, True, small, compressed=True) == message
-    assert assembler.remembers == (takeover and any(messages))
+    assert assembler.has_state == (takeover and any(messages))
 
 
 COMPRESSED_BREACHES: dict[str, tuple[int, bytes, Close]] = {
@@ -323,7 +323,7 @@ COMPRESSED_BREACHES: dict[str, tuple[int, bytes, Close]] = {
 
 @pytest.mark.parametrize("pieces", [1, 2, 3])
 @pytest.mark.parametrize("name", COMPRESSED_BREACHES)
-def test_compressed_breach_is_refused(name: str, pieces: int) -> None:
+def test_compressed_violation_is_refused(name: str, pieces: int) -> None:
     kind, payload, close = COMPRESSED_BREACHES[name]
     step = len(payload) // pieces
     cuts = [step * at for at in range(pieces)]
@@ -334,6 +334,6 @@ def test_compressed_breach_is_refused(name: str, pieces: int) -> None:
     assert violation.value.close is close
 
 
-def test_compressed_message_of_the_greatest_size_is_taken() -> None:
+def test_compressed_message_of_the_maximum_size_is_accepted() -> None:
     assert feed_compressed(TEXT, [deflate(bytes(LIMIT))]) == [bytes(LIMIT)]
     assert feed_compressed(BINARY, [deflate(b"\xff")]) == [b"\xff"]

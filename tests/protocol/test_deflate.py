@@ -20,12 +20,12 @@ from energyws.protocol.deflate import (
     WINDOW_BITS,
     BadDeflate,
     BadOffer,
-    Shrinker,
+    Compressor,
     TooLong,
+    compress,
     deflate,
     inflate,
     negotiate,
-    shrink,
     window_after,
 )
 from energyws.protocol.frame import PING, TEXT, DataFrames, close, encode
@@ -96,9 +96,9 @@ OFFERS: dict[str, tuple[Sequence[str], str | None]] = {
 
 
 @pytest.mark.parametrize("name", OFFERS)
-def test_offer_is_answered(name: str) -> None:
-    headers, answer = OFFERS[name]
-    assert negotiate(headers) == answer
+def test_offer_gets_its_reply(name: str) -> None:
+    headers, reply = OFFERS[name]
+    assert negotiate(headers) == reply
 
 
 BAD_HEADERS = [
@@ -116,13 +116,13 @@ BAD_HEADERS = [
 
 
 @pytest.mark.parametrize("header", BAD_HEADERS)
-def test_header_that_is_none_is_refused(header: str) -> None:
+def test_malformed_header_is_refused(header: str) -> None:
     with pytest.raises(BadOffer, match="Sec-WebSocket-Extensions"):
         negotiate(["permessage-deflate", header])
 
 
 @given(st.text(st.characters(max_codepoint=255), max_size=60))
-def test_any_header_is_answered_or_refused(header: str) -> None:
+def test_any_header_gets_a_reply_or_is_refused(header: str) -> None:
     with contextlib.suppress(BadOffer):
         assert negotiate([header]) in (None, ACCEPTED, FORGETFUL, LIMITED, FORGETFUL_AND_LIMITED)
 
@@ -138,19 +138,19 @@ def factories() -> list[ClientPerMessageDeflateFactory]:
 
 
 def oracle(factory: ClientPerMessageDeflateFactory) -> PerMessageDeflate | None:
-    """What another implementation makes of our answer to its offer; raises where it is wrong."""
+    """Another implementation with our reply to its offer; raises if the reply is wrong."""
     parameters = factory.get_request_params()
     offer = "; ".join(
         ["permessage-deflate", *(name if v is None else f"{name}={v}" for name, v in parameters)]
     )
-    answer = negotiate([offer])
-    if answer is None:
+    reply = negotiate([offer])
+    if reply is None:
         return None
-    pairs = [part.strip().partition("=") for part in answer.split(";")[1:]]
+    pairs = [part.strip().partition("=") for part in reply.split(";")[1:]]
     return factory.process_response_params([(name, value or None) for name, _, value in pairs], [])
 
 
-def test_independent_client_takes_every_answer() -> None:
+def test_independent_client_accepts_every_reply() -> None:
     for factory in factories():
         bits = factory.server_max_window_bits
         extension = oracle(factory)
@@ -163,21 +163,21 @@ def test_independent_client_takes_every_answer() -> None:
 
 
 @given(payloads)
-def test_what_is_deflated_is_inflated(payload: bytes) -> None:
+def test_deflated_message_is_inflated(payload: bytes) -> None:
     assert inflate(deflate(payload), len(payload)) == payload
 
 
 @given(st.lists(payloads, max_size=5), st.sampled_from([None, 12, 15]))
-def test_independent_client_reads_shrunk_frames(messages: list[bytes], bits: int | None) -> None:
+def test_independent_client_inflates_frames(messages: list[bytes], bits: int | None) -> None:
     extension = oracle(ClientPerMessageDeflateFactory(server_max_window_bits=bits))
     assert extension is not None
     plain = [encode(TEXT, message) for message in messages]
     for message, whole in zip(messages, plain, strict=True):
-        small = shrink(whole)
+        small = compress(whole)
         assert len(small) <= len(whole)
         received = Frame(Opcode.TEXT, payload_of(small), True, rsv1=bool(small[0] & 0x40))
         assert extension.decode(received).data == message
-    assert shrink(b"".join(plain)) == b"".join(map(shrink, plain))
+    assert compress(b"".join(plain)) == b"".join(map(compress, plain))
 
 
 @given(st.lists(payloads, max_size=4), st.sampled_from([None, 9, 15]), st.booleans())
@@ -201,7 +201,7 @@ def test_message_may_refer_to_one_that_is_far_back() -> None:
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
     window = b""
     for size in (5_000, 16_000, 11_000, 16_000, 16_000):
-        # Nothing in it comes twice.
+        # Nothing in it repeats.
         message = random.Random(size).randbytes(size)
         sent = compressor.compress(message) + compressor.flush(zlib.Z_SYNC_FLUSH)
         assert inflate(sent.removesuffix(b"\0\0\xff\xff"), 20_000, window) == message
@@ -211,7 +211,7 @@ def test_message_may_refer_to_one_that_is_far_back() -> None:
 
 @given(payloads, st.integers(0, 9), st.lists(st.integers(0, 3000), max_size=5))
 def test_any_blocks_are_inflated(payload: bytes, level: int, cuts: list[int]) -> None:
-    # Flushed anywhere, and ended by a last block (RFC 7692 section 7.2.3.4).
+    # Flushed at any byte, and ended by a last block (RFC 7692 section 7.2.3.4).
     compressor = zlib.compressobj(level, zlib.DEFLATED, -15)
     edges = [0, *sorted(cuts), len(payload)]
     data = b""
@@ -221,7 +221,7 @@ def test_any_blocks_are_inflated(payload: bytes, level: int, cuts: list[int]) ->
     assert inflate(data.removesuffix(b"\0\0\xff\xff") or b"\0", LIMIT) == payload
 
 
-# RFC 7692 section 7.2.3, and what it allows besides.
+# The examples of RFC 7692 section 7.2.3, and other payloads that it allows.
 MESSAGES: dict[str, tuple[str, bytes]] = {
     "one block": ("f248cdc9c90700", b"Hello"),
     "no compression": ("000500faff48656c6c6f00", b"Hello"),
@@ -253,7 +253,7 @@ def test_example_is_inflated(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NO_MESSAGES)
-def test_what_is_no_message_is_refused(name: str) -> None:
+def test_invalid_payload_is_refused(name: str) -> None:
     with pytest.raises(BadDeflate):
         inflate(bytes.fromhex(NO_MESSAGES[name]), LIMIT)
 
@@ -265,18 +265,17 @@ def test_any_bytes_are_inflated_or_refused(data: bytes) -> None:
 
 
 @given(payloads.filter(bool), st.data())
-def test_half_a_message_never_passes_for_it(payload: bytes, data: st.DataObject) -> None:
+def test_truncated_message_is_refused(payload: bytes, data: st.DataObject) -> None:
     small = deflate(payload)
     half = small[: data.draw(st.integers(0, len(small) - 2))]
-    # Where what was deflated begins with a stored block: this is the empty message (RFC 7692,
-    # section 7.2.3.6).
+    # A single zero byte is the empty message (RFC 7692 section 7.2.3.6).
     assume(half != b"\x00")
     with pytest.raises(BadDeflate):
         inflate(half, LIMIT)
 
 
 @given(st.integers(0, 100), st.integers(0, 200))
-def test_bound_is_inclusive_and_exact(bound: int, size: int) -> None:
+def test_max_bytes_is_inclusive(bound: int, size: int) -> None:
     if size <= bound:
         assert inflate(deflate(bytes(size)), bound) == bytes(size)
     else:
@@ -284,7 +283,7 @@ def test_bound_is_inclusive_and_exact(bound: int, size: int) -> None:
             inflate(deflate(bytes(size)), bound)
 
 
-def test_bomb_is_not_inflated_beyond_the_bound() -> None:
+def test_bomb_is_not_inflated_beyond_max_bytes() -> None:
     bomb = deflate(bytes(64 * 1024 * 1024))
     tracemalloc.start()
     try:
@@ -295,62 +294,64 @@ def test_bomb_is_not_inflated_beyond_the_bound() -> None:
         tracemalloc.stop()
 
 
-def test_bound_holds_over_several_streams() -> None:
+def test_max_bytes_counts_all_streams() -> None:
     streams = bytes.fromhex("f348cdc9c90700" * 3 + "00")
     assert inflate(streams, 15) == b"Hello" * 3
     with pytest.raises(TooLong):
         inflate(streams, 14)
 
 
-def test_only_smaller_texts_are_compressed() -> None:
+def test_text_frame_is_compressed_if_that_makes_it_smaller() -> None:
     record = DataFrames("energy").build(0, b'{"a":[%b]}' % b",".join([b"1.5"] * 50), "7f3a90c2-1.2")
     tiny = encode(TEXT, b"{}")
     ping, closing = encode(PING, b"a" * 100), close(1012, "a" * 100)
 
-    small = shrink(record)
+    small = compress(record)
     assert small[0] == 0xC1
     assert len(small) < len(record) / 2
-    assert shrink(tiny + record + ping + closing + record) == tiny + small + ping + closing + small
-    # What is compressed already stays so.
-    assert shrink(small) == small
-    assert shrink(b"") == b""
+    assert (
+        compress(tiny + record + ping + closing + record) == tiny + small + ping + closing + small
+    )
+    # Compressed frames are left as they are.
+    assert compress(small) == small
+    assert compress(b"") == b""
 
 
 @pytest.mark.parametrize("size", [0, 125, 126, 127, 128, 65535, 65536, 65537, 200_000])
 def test_frames_of_every_length_are_found(size: int) -> None:
     payload = (b"0123456789" * (size // 10 + 1))[:size]
-    message, after = shrink(encode(TEXT, payload) + encode(PING, b"after")).split(b"\x89\x05")
+    message, after = compress(encode(TEXT, payload) + encode(PING, b"after")).split(b"\x89\x05")
     assert after == b"after"
     body = payload_of(message)
     assert (inflate(body, size) if message[0] & 0x40 else body) == payload
 
 
-def test_shrinker_remembers_within_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_stays_within_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[bytes] = []
 
     def counted(frames: bytes) -> bytes:
         made.append(frames)
-        return shrink(frames)
+        return compress(frames)
 
-    monkeypatch.setattr("energyws.protocol.deflate.shrink", counted)
+    monkeypatch.setattr("energyws.protocol.deflate.compress", counted)
     frames = [encode(TEXT, b"%d" % at * 300) for at in range(4)]
-    each = len(frames[0]) + len(shrink(frames[0]))
-    shrinker = Shrinker(3 * each + each // 2)
+    each = len(frames[0]) + len(compress(frames[0]))
+    cache = Compressor(3 * each + each // 2)
 
     for _ in range(2):
-        assert [shrinker(whole) for whole in frames[:3]] == [shrink(whole) for whole in frames[:3]]
+        assert [cache(whole) for whole in frames[:3]] == [compress(whole) for whole in frames[:3]]
     assert made == frames[:3]
-    shrinker(frames[3])
-    shrinker(frames[2])
+    cache(frames[3])
+    cache(frames[2])
     assert made == frames
-    shrinker(frames[0])
+    cache(frames[0])
     assert made == [*frames, frames[0]]
 
 
-def test_shrinker_leaves_what_it_could_not_remember_as_it_is() -> None:
-    shrinker = Shrinker(1000)
+def test_frames_larger_than_the_cache_are_not_compressed() -> None:
+    cache = Compressor(1000)
     small, large = encode(TEXT, b"a" * 490), encode(TEXT, b"a" * 500)
-    assert (shrinker(small), shrinker(large)) == (shrink(small), large)
+    assert (cache(small), cache(large)) == (compress(small), large)
 
 
 def payload_of(whole: bytes) -> bytes:

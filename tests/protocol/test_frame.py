@@ -19,7 +19,7 @@ POSITION = "7f3a90c2-1042.998.17"
 RECORDED = 1_764_706_668_888
 LAST_MS = 253_402_300_799_999
 
-# What a SaveEye meter sends, as the bridge puts it into the topic.
+# A record of a SaveEye meter.
 REAL_RECORD = (
     b'{"activeActualConsumption":{"L1":638,"L2":250,"L3":67,"total":956},'
     b'"activeActualProduction":{"L1":0,"L2":0,"L3":0,"total":0},'
@@ -69,7 +69,7 @@ def received(data: bytes) -> list[Frame]:
 
 
 def payload(data: bytes) -> bytes:
-    """What the one text frame in these bytes carries."""
+    """The payload of the one text frame in these bytes."""
     (only,) = received(data)
     assert (only.opcode, only.fin, only.rsv1, only.rsv2, only.rsv3) == (
         Opcode.TEXT,
@@ -82,7 +82,7 @@ def payload(data: bytes) -> bytes:
 
 
 def pairs(text: bytes) -> Any:
-    """JSON with its objects as lists of pairs, so that order and duplicates show."""
+    """JSON with its objects as lists of pairs, which keep order and duplicates."""
     return json.loads(text, object_pairs_hook=list)
 
 
@@ -150,7 +150,7 @@ def test_close_reason_that_does_not_fit_is_refused(reason: str) -> None:
 @example(0)
 @example(999)
 @example(LAST_MS)
-def test_time_is_the_one_that_datetime_tells(timestamp_ms: int) -> None:
+def test_time_is_that_of_datetime(timestamp_ms: int) -> None:
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=timestamp_ms)
 
     assert rfc3339(timestamp_ms) == moment.isoformat(timespec="milliseconds")[:-6] + "Z"
@@ -171,7 +171,7 @@ def test_time_in_rfc3339(timestamp_ms: int, text: str) -> None:
     assert rfc3339(timestamp_ms) == text
 
 
-def test_time_beyond_year_9999_has_no_text() -> None:
+def test_time_beyond_year_9999_raises() -> None:
     with pytest.raises(ValueError, match="out of range"):
         rfc3339(LAST_MS + 1)
 
@@ -220,7 +220,7 @@ BUILT: dict[str, tuple[Callable[[], bytes], bytes]] = {
             b'"reason":"LAGGED"}'
         ),
     ),
-    "lagged, nobody knows how much": (
+    "lagged by an unknown number": (
         lambda: frame.lagged("energy", None, None, "7f-9.6", "EPOCH_CHANGED"),
         (
             b'{"type":"lagged","stream":"energy","missed":null,"from":null,"to":"7f-9.6",'

@@ -1,4 +1,4 @@
-"""Heads of requests, cut and judged."""
+"""The head of a request: its limits, its request line and its fields."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from energyws.protocol.http_request import (
     MAX_TARGET_BYTES,
     BadRequest,
     Request,
+    checked,
     head_size,
-    judged,
     parse_line,
 )
 
@@ -30,7 +30,7 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def refusal(data: bytes) -> ErrorCode | None:
-    """What the beginning of a request is refused with, if it is."""
+    """The error that the beginning of a request is refused with; None if it is accepted."""
     try:
         if head_size(data) is not None:
             parse_line(data)
@@ -40,7 +40,7 @@ def refusal(data: bytes) -> ErrorCode | None:
 
 
 @given(st.integers(0, len(GET) - 1), st.binary(max_size=20))
-def test_head_is_whole_with_its_last_byte(cut: int, behind: bytes) -> None:
+def test_head_is_complete_with_its_last_byte(cut: int, behind: bytes) -> None:
     assert head_size(GET[:cut]) is None
     assert head_size(GET + behind) == len(GET)
 
@@ -66,7 +66,7 @@ def test_head_is_whole_with_its_last_byte(cut: int, behind: bytes) -> None:
         (b"GET / HTTP/2.0\r\n", VERSION_NOT_SUPPORTED),
     ],
 )
-def test_beginnings_are_refused_as_soon_as_they_can_be(
+def test_beginning_is_refused_as_soon_as_it_is_invalid(
     beginning: bytes, error: ErrorCode | None
 ) -> None:
     assert refusal(beginning) == error
@@ -109,7 +109,7 @@ def test_limits_are_inclusive(head: bytes, error: ErrorCode | None) -> None:
         ("CONNECT h:443 HTTP/1.1", ("CONNECT", "", "", 1)),
     ],
 )
-def test_every_form_of_a_target_is_read(text: str, expected: tuple[str, str, str, int]) -> None:
+def test_every_form_of_a_target_is_parsed(text: str, expected: tuple[str, str, str, int]) -> None:
     assert parse_line(text.encode() + b"\r\n\r\n") == expected
 
 
@@ -129,17 +129,52 @@ def request(*fields: tuple[str, str], minor: int = 1) -> Request:
         (request(("Transfer-Encoding", "chunked")), False, True),
     ],
 )
-def test_what_becomes_of_its_connection(one: Request, persists: bool, has_body: bool) -> None:
+def test_connection_persists_unless_the_request_ends_it(
+    one: Request, persists: bool, has_body: bool
+) -> None:
     assert (one.persists, one.has_body) == (persists, has_body)
 
 
 @pytest.mark.parametrize("host", ["", "x", "x:80", "192.0.2.1", "[::1]", "[::1]:8080", "a_b.c-d"])
-def test_hosts(host: str) -> None:
+def test_valid_host_is_accepted(host: str) -> None:
     one = Request("GET", "/", "", 1, CIMultiDict([("Host", host)]))
-    assert judged(one) is one
+    assert checked(one) is one
 
 
 @pytest.mark.parametrize("host", ["a/b", "a b", "a@b", "[::1", "a:b", "a?", "é"])
-def test_what_is_no_host(host: str) -> None:
+def test_invalid_host_is_refused(host: str) -> None:
     with pytest.raises(BadRequest, match="BAD_REQUEST"):
-        judged(Request("GET", "/", "", 1, CIMultiDict([("Host", host)])))
+        checked(Request("GET", "/", "", 1, CIMultiDict([("Host", host)])))
+
+
+@pytest.mark.parametrize(("minor", "hosts"), [(1, 0), (1, 2), (0, 2)])
+def test_request_needs_one_host(minor: int, hosts: int) -> None:
+    fields = CIMultiDict([("Host", "x")] * hosts)
+    with pytest.raises(BadRequest, match="BAD_REQUEST"):
+        checked(Request("GET", "/", "", minor, fields))
+
+
+def test_http_1_0_needs_no_host() -> None:
+    one = Request("GET", "/", "", 0, CIMultiDict())
+    assert checked(one) is one
+
+
+@pytest.mark.parametrize("name", ["Sec-WebSocket-Key", "sec-websocket-version", "Origin"])
+def test_field_that_must_be_unique_is_refused_twice(name: str) -> None:
+    assert checked(request((name, "a")))
+    with pytest.raises(BadRequest, match="BAD_REQUEST"):
+        checked(request((name, "a"), (name, "a")))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [b"/a#b", b"*", b"a", b"ftp://h/a", b"http://", b"/a b", b"/\xe4", b"/\x00"],
+)
+def test_invalid_target_is_refused(target: bytes) -> None:
+    with pytest.raises(BadRequest, match="BAD_REQUEST"):
+        parse_line(line(target) + b"\r\n")
+
+
+def test_tokens_are_those_of_all_fields_of_a_name_in_lower_case() -> None:
+    one = request(("Upgrade", "WebSocket , h2c"), ("upgrade", "X"))
+    assert one.tokens("Upgrade") == {"websocket", "h2c", "x"}

@@ -283,7 +283,7 @@ MISUNDERSTOOD: dict[str, tuple[str, ErrorCode, str | None]] = {
 @pytest.mark.parametrize(
     ("text", "error", "detail"), MISUNDERSTOOD.values(), ids=MISUNDERSTOOD.keys()
 )
-def test_bad_message_gets_an_error_that_says_why(
+def test_bad_message_gets_an_error_with_the_reason(
     text: str, error: ErrorCode, detail: str | None
 ) -> None:
     with pytest.raises(BadClientMessage) as refused:
@@ -294,7 +294,7 @@ def test_bad_message_gets_an_error_that_says_why(
     assert str(refused.value) == refused.value.detail
 
 
-def test_error_without_a_detail_says_what_its_code_means() -> None:
+def test_error_without_a_detail_has_the_message_of_its_code() -> None:
     assert str(BadClientMessage(RATE_LIMITED)) == RATE_LIMITED.message
 
 
@@ -324,8 +324,8 @@ def check_error(error: BadClientMessage) -> None:
     assert len(messages.error(error.error, error.detail)) < 1000
 
 
-def understood_or_told(read: Callable[[], ClientMessage | None]) -> None:
-    """Whatever a client sends becomes a message that keeps its promises, or a short reply."""
+def understood_or_refused(read: Callable[[], ClientMessage | None]) -> None:
+    """Any input becomes a valid message or a short error."""
     try:
         message = read()
     except BadClientMessage as error:
@@ -348,23 +348,23 @@ def understood_or_told(read: Callable[[], ClientMessage | None]) -> None:
     | st.text(max_size=100).map(str.encode)
     | values.map(lambda value: json.dumps(value).encode())
 )
-def test_arbitrary_bytes_are_understood_or_told(payload: bytes) -> None:
-    understood_or_told(lambda: parse(payload))
+def test_arbitrary_bytes_are_understood_or_refused(payload: bytes) -> None:
+    understood_or_refused(lambda: parse(payload))
 
 
 @given(near_messages)
-def test_messages_with_arbitrary_fields_are_understood_or_told(message: dict[str, Any]) -> None:
-    understood_or_told(lambda: parse(json.dumps(message).encode()))
+def test_messages_with_arbitrary_fields_are_understood_or_refused(message: dict[str, Any]) -> None:
+    understood_or_refused(lambda: parse(json.dumps(message).encode()))
 
 
-def test_token_shows_in_no_representation() -> None:
+def test_repr_hides_the_token() -> None:
     message = parse(b'{"type":"auth","token":"canary"}')
 
     assert "canary" not in repr(message)
     assert "canary" not in str(message)
 
 
-def test_token_shows_in_no_error() -> None:
+def test_errors_hide_the_token() -> None:
     with pytest.raises(BadClientMessage) as refused:
         parse(orjson.dumps({"type": "auth", "token": "canary" * MAX_TOKEN_BYTES}))
 
@@ -456,7 +456,7 @@ BADLY_ASKED = {
         f"subscribe=a&resume=b:{ID}",
         "`resume` names 'b', which `streams` does not",
     ),
-    "resume of nobody's": (
+    "resume without its stream": (
         f"subscribe=a,b&resume={ID}",
         "`resume` must be `stream:id` where streams are several",
     ),
@@ -465,7 +465,7 @@ BADLY_ASKED = {
 
 
 @pytest.mark.parametrize(("query", "detail"), BADLY_ASKED.values(), ids=BADLY_ASKED.keys())
-def test_bad_query_gets_an_error_that_says_why(query: str, detail: str) -> None:
+def test_bad_query_gets_an_error_with_the_reason(query: str, detail: str) -> None:
     with pytest.raises(BadClientMessage) as refused:
         parse_query(query)
 
@@ -483,8 +483,8 @@ def test_bad_query_gets_an_error_that_says_why(query: str, detail: str) -> None:
         max_size=5,
     ).map(urlencode)
 )
-def test_arbitrary_queries_are_understood_or_told(query: str) -> None:
-    understood_or_told(lambda: parse_query(query))
+def test_arbitrary_queries_are_understood_or_refused(query: str) -> None:
+    understood_or_refused(lambda: parse_query(query))
 
 
 @given(
@@ -577,7 +577,7 @@ def test_refusal_has_the_error_message_as_its_body() -> None:
     assert frame.encode(frame.TEXT, body) == messages.error(UNAUTHORIZED, "expired")
 
 
-def test_refusal_by_http_is_an_error_whatever_its_message_would_be() -> None:
+def test_body_of_a_refusal_is_an_error_even_if_the_code_is_a_notice() -> None:
     assert orjson.loads(messages.error_body(SHUTTING_DOWN))["type"] == "error"
 
 

@@ -69,7 +69,7 @@ REFUSED = {
 @given(positions)
 @example(Position("0", (0,)))
 @example(Position("f" * 16, (MAX_OFFSET,) * MAX_PARTITIONS))
-def test_text_of_a_position_is_parsed_to_it_again(position: Position) -> None:
+def test_parse_is_the_inverse_of_str(position: Position) -> None:
     assert parse(str(position)) == position
 
 
@@ -90,7 +90,7 @@ def test_parse_refuses(text: str) -> None:
 
 
 @given(st.text("0123456789abf.-\n ", max_size=30) | st.text(max_size=30))
-def test_parse_accepts_only_what_positions_look_like(text: str) -> None:
+def test_parse_accepts_only_texts_of_positions(text: str) -> None:
     try:
         position = parse(text)
     except BadPosition:
@@ -101,7 +101,7 @@ def test_parse_accepts_only_what_positions_look_like(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["1" * 10_000_000, "7f3a-" + "1." * 5_000_000, "f" * 10_000_000 + "-1"], ids=len
 )
-def test_huge_text_is_refused_without_reading_it(text: str) -> None:
+def test_huge_text_is_refused_unread(text: str) -> None:
     begin = time.process_time()
     for _ in range(100):
         with pytest.raises(BadPosition):
@@ -117,12 +117,12 @@ def test_refusal_does_not_repeat_the_text() -> None:
     assert "canary" not in str(refused.value)
 
 
-def test_start_takes_the_offsets_as_they_come() -> None:
+def test_from_offsets_takes_any_iterable() -> None:
     assert from_offsets("7f", iter([3, 0])) == Position("7f", (3, 0))
 
 
 @given(same_epoch, partitions, offsets)
-def test_position_covers_what_lies_below_the_next_offset(
+def test_position_covers_offsets_below_the_next_one(
     position: Position, partition: int, offset: int
 ) -> None:
     assert position.covers(partition, offset) is (offset < position.next_offset(partition))
@@ -136,7 +136,7 @@ def test_partition_added_later_begins_at_zero() -> None:
 
 
 @given(same_epoch, partitions, offsets, partitions, offsets)
-def test_after_a_record_that_record_is_covered_and_nothing_else(
+def test_after_covers_one_partition_up_to_the_record(
     position: Position, partition: int, offset: int, other_partition: int, other_offset: int
 ) -> None:
     later = position.after(partition, offset)
@@ -182,7 +182,7 @@ def test_merge_takes_the_other_epoch(one: Position, other: Position) -> None:
 
 
 @given(same_epoch, same_epoch)
-def test_beyond_says_whether_merging_would_add_anything(one: Position, other: Position) -> None:
+def test_beyond_means_that_merging_would_advance_the_other(one: Position, other: Position) -> None:
     merged = other.merge(one)
 
     assert one.beyond(other) is any(

@@ -1,10 +1,10 @@
 /**
- * Runs the client where this module is loaded, in a page or in Node, as the test tells it:
+ * Runs clients for a test, in a page or in Node:
  *
- *     GET  /job     {"id", "url", "options", "renew", "rest"}, when there is another one
+ *     GET  /job     {"id", "url", "options", "renew", "rest"}, if there is another job
  *     POST /events  {"id", "events": […], "connects", "over"}: what happened since the last post;
- *                   answered by {"stop"}: whether to end it
- *     GET  /token   a fresh token, for jobs that renew; 403: nobody will give one, 500: not now
+ *                   the answer is {"stop"}: whether to end the client
+ *     GET  /token   a fresh token, for jobs that renew; 403: never, 500: not now
  */
 
 import { EnergyClient, Refused } from '../../energyws/web/energyws.js';

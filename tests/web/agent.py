@@ -1,4 +1,4 @@
-"""The JavaScript client at work, in Node or in a browser, and what becomes of it."""
+"""Runs the JavaScript client in Node or in a browser, and follows what it does."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PACKAGES: Final = {
     "tsc": "Debian's node-typescript, or the npm package typescript",
     "chromium": "Debian's chromium",
 }
-# A page that is not looked at keeps its timers; nobody is called but the test.
+# Timers of hidden pages keep their pace; the browser connects to nothing but the test.
 _CHROMIUM_OPTIONS: Final = (
     "--headless=new",
     "--no-sandbox",
@@ -44,7 +44,7 @@ _CHROMIUM_OPTIONS: Final = (
 
 
 def program(name: str) -> str:
-    """Where it is; skips the test where it is not, but fails in CI."""
+    """The path of a program; without it the test is skipped, or fails in CI."""
     found = shutil.which(name)
     if found is None:
         message = f"{name} is not installed: it comes with {_PACKAGES[name]}"
@@ -55,7 +55,7 @@ def program(name: str) -> str:
 
 
 class Job:
-    """One client. `events` holds what it has told so far."""
+    """One client. `events`: what it has reported so far."""
 
     def __init__(self, number: int, request: dict[str, Any]) -> None:
         self.request = {"id": number, **request}
@@ -84,7 +84,7 @@ class Job:
 
     @property
     def error(self) -> dict[str, Any] | None:
-        """What the iteration has rejected with."""
+        """The error that ended the iteration, if any."""
         errors: list[dict[str, Any]] = self._all("error")
         return errors[0] if errors else None
 
@@ -94,28 +94,28 @@ class Job:
         return self
 
     def connected(self, count: int) -> None:
-        """Wait until it has had so many connections."""
+        """Wait until it has had `count` connections."""
         self.wait(lambda: self.connects >= count, f"{count} connections")
 
     def wait(self, condition: Callable[[], Any], what: str) -> None:
-        """Wait for what the client tells."""
+        """Wait for a condition on the client's reports."""
         eventually(lambda: condition() or self.over, what, PATIENCE_SECONDS)
         assert condition(), f"the client has ended without {what}: {self.events[-3:]}"
 
     def refused(self) -> dict[str, Any]:
-        """Wait until it has given up; with what."""
+        """Wait until it has given up; the error."""
         eventually(lambda: self.over, "a refusal", PATIENCE_SECONDS)
         assert self.error is not None
         return self.error
 
     def stop(self) -> None:
-        """End it."""
+        """End the client."""
         self.stopping = True
         eventually(lambda: self.over, "the end of the client", PATIENCE_SECONDS)
 
 
 class Agent:
-    """A process that runs clients. command: what starts it, given the URL of this server."""
+    """A process that runs clients. command: starts it, given the URL of this server."""
 
     def __init__(self, command: Callable[[str, Path], list[str]]) -> None:
         self.mint: Callable[[], str] = str
@@ -136,7 +136,7 @@ class Agent:
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            # What a browser leaves there is cleaned with it.
+            # A browser leaves files there, which are removed with the directory.
             env={**os.environ, "TMPDIR": str(directory)},
             start_new_session=True,
         )
@@ -153,7 +153,7 @@ class Agent:
             self._server.server_close()
             self._thread.join()
             self._log.seek(0)
-            # pytest shows it where a test fails.
+            # pytest shows it if a test fails.
             print(self._log.read()[-4000:])
             self._log.close()
             self._directory.cleanup()
@@ -168,9 +168,9 @@ class Agent:
     ) -> Job:
         """A client with these options.
 
-        renew: gives fresh tokens, to be asked for instead of options' own; raises ConnectionError
-        for one that cannot be had now, PermissionError for one that never can. rest: the
-        application pauses after every so many messages, for so many milliseconds.
+        renew: gives fresh tokens, instead of the token in the options; raises ConnectionError for
+        a failure that may pass, PermissionError for one that does not. rest: N, milliseconds: the
+        application pauses for these after every N messages.
         """
         if renew is not None:
             self.mint = renew
@@ -182,23 +182,23 @@ class Agent:
         return job
 
     def next_job(self) -> Job | None:
-        """One that nobody has taken, if there is one soon."""
+        """The next job, if there is one soon."""
         try:
             return self._waiting.get(timeout=0.2)
         except queue.Empty:
             return None
 
-    def heard(self, told: dict[str, Any]) -> bool:
-        """Take what a client tells; whether it should stop."""
-        job = self._jobs[told["id"]]
-        job.events += told["events"]
-        job.connects = told["connects"]
-        job.over = told["over"]
+    def take(self, report: dict[str, Any]) -> bool:
+        """Take what a client has done; returns whether it should stop."""
+        job = self._jobs[report["id"]]
+        job.events += report["events"]
+        job.connects = report["connects"]
+        job.over = report["over"]
         return job.stopping
 
 
 def node() -> Agent:
-    """Clients in Node; 20 has a WebSocket, but only when asked for it."""
+    """Clients in Node; Node 20 has a WebSocket only with this option."""
     executable = program("node")
     module = str(ROOT / _MODULE)
     return Agent(lambda url, _: [executable, "--experimental-websocket", module, url])
@@ -237,8 +237,8 @@ def _handler(agent: Agent) -> type[BaseHTTPRequestHandler]:
                 self._answer(b"", "text/plain", 404)
 
         def do_POST(self) -> None:
-            told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            stop = agent.heard(told)
+            report = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            stop = agent.take(report)
             self._answer(json.dumps({"stop": stop}).encode(), "application/json")
 
         def _token(self) -> None:
@@ -255,12 +255,12 @@ def _handler(agent: Agent) -> type[BaseHTTPRequestHandler]:
             self.send_header("Cache-Control", "no-store")
             if status != 204:
                 self.send_header("Content-Length", str(len(body)))
-            # Who asked may be gone by now: that is how it ends.
+            # The client may have ended meanwhile.
             with suppress(ConnectionError):
                 self.end_headers()
                 self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Nothing: there are forty posts a second."""
+            """Log nothing: there are forty posts a second."""
 
     return Handler

@@ -1,4 +1,4 @@
-"""What clients of ours do, as a table, and a server that plays each row of it."""
+"""What both clients must do, as a table, and a server that plays each row of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from energyws.protocol import messages
 from energyws.testing.service import eventually
 from tests.clients import first_frame
 
-# The reading after which a row is over, and where a client stands that has no other.
+# The number of the reading that ends a row, and the position before any reading.
 LAST: Final = 99
 START: Final = "aa-0.0"
 
@@ -27,7 +27,7 @@ Step = Callable[["Playing"], None]
 
 
 class Playing:
-    """One connection of a row: the server's end."""
+    """One connection of a row, on the server's side."""
 
     def __init__(self, connection: ServerConnection, stage: Stage) -> None:
         self.connection = connection
@@ -45,7 +45,7 @@ class Playing:
 
 
 def subscribed(playing: Playing) -> None:
-    """Answer the subscription from where the client wants to begin."""
+    """Answer the subscription with the position that the client resumes from."""
     resume = playing.hear().get("resume", {}).get("energy")
     told = {"position": resume or START}
     if resume is not None:
@@ -54,12 +54,12 @@ def subscribed(playing: Playing) -> None:
 
 
 def unanswered(playing: Playing) -> None:
-    """Take the subscription, and say nothing to it."""
+    """Read the subscription, but do not answer it."""
     playing.hear()
 
 
 def wait(playing: Playing) -> None:
-    """Until the client ends the connection."""
+    """Wait until the client ends the connection."""
     while True:
         playing.hear()
 
@@ -76,7 +76,7 @@ def data(n: int, extra: str = "") -> Step:
 
 
 def in_pieces(n: int) -> Step:
-    """As a proxy may send it: RFC 6455 section 5.4."""
+    """A reading in two fragments, as a proxy may send it (RFC 6455 section 5.4)."""
 
     def step(playing: Playing) -> None:
         whole = f'{{"type":"data","stream":"energy","timestamp":"","data":{{"n":{n}}},"id":"aa-1"}}'
@@ -86,19 +86,19 @@ def in_pieces(n: int) -> Step:
 
 
 def code(one: ErrorCode) -> Step:
-    """As this service says it: an error, or a notice."""
+    """Send a code as this service does: as an error, or as a notice."""
     return framed(messages.error(one))
 
 
 def framed(frame: bytes) -> Step:
-    """What a frame of this service holds."""
+    """Send the message in a frame of this service."""
     content = first_frame(frame)
     assert content is not None
     return lambda playing: playing.say(content[0])
 
 
 def old_error(one: ErrorCode) -> Step:
-    """As a service of before there were notices says it."""
+    """Send a code as services without notices do: as an error."""
     return lambda playing: playing.say(messages.error_body(one))
 
 
@@ -111,7 +111,7 @@ def closed_with(status: int) -> Step:
 
 
 def drop(playing: Playing) -> None:
-    """End it without a close frame."""
+    """End the connection without a close frame."""
     playing.connection.socket.close()
 
 
@@ -121,7 +121,7 @@ def auth(playing: Playing) -> None:
 
 
 def called(count: int) -> Step:
-    """Wait until the client has called its function so many times."""
+    """Wait until the client has called its function `count` times."""
     return lambda playing: eventually(lambda: playing.stage.calls >= count, f"{count} calls")
 
 
@@ -144,7 +144,7 @@ def lagged(playing: Playing) -> None:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Instead of a connection: by HTTP to whoever can read that, by a message to the others."""
+    """A refused handshake: by HTTP for clients that can read the answer, else by a message."""
 
     error: ErrorCode
 
@@ -152,7 +152,7 @@ class Refusal:
 Scene = tuple[Step, ...] | Refusal
 GOOD: Final[Scene] = (subscribed, data(LAST), wait)
 
-# What a function that gives tokens does at each call; the last one again and again.
+# What a function that gives tokens does at each call; the last one is repeated.
 GIVES, FAILS, ENDS = "gives", "fails", "ends"
 TEXT: Final = "header.payload.signature"
 
@@ -161,11 +161,12 @@ TEXT: Final = "header.payload.signature"
 class Row:
     """One behaviour. row: the line of docs/clients.md that promises it.
 
-    token: a text, or what a function does at its calls; scenes: one for each connection, the last
-    one again and again.
-    Then what is to be seen: refused, the code or close code with which the iteration ends, None
-    where it gets to the reading LAST; waits, the causes of `waiting`, None where they are the
-    client's own words; causes, those of `connecting`; connections, and calls of the function.
+    token: a string, or what a function does at its calls. scenes: one per connection; the last one
+    is repeated.
+    The expected result: refused: the code or close code that ends the iteration; None where it
+    reaches the reading LAST. waits: the causes of `waiting`, None for words of the client's own.
+    causes: those of `connecting`. calls: of the token function. resumes: the position in each
+    subscription.
     """
 
     row: str
@@ -415,7 +416,7 @@ ROWS: Final = tuple(_rows())
 
 @dataclass
 class Stage:
-    """Plays a row to one client, on a port of its own."""
+    """Plays a row to one client, on its own port."""
 
     row: Row
     heard: list[dict[str, Any]] = field(default_factory=list)
@@ -443,7 +444,7 @@ class Stage:
         self._thread.join()
 
     def mint(self) -> str:
-        """The row's function."""
+        """The token function of the row."""
         self.calls += 1
         outcome = self._outcomes.pop(0) if len(self._outcomes) > 1 else self._outcomes[0]
         if outcome == FAILS:
@@ -454,7 +455,7 @@ class Stage:
 
     @property
     def resumes(self) -> tuple[str | None, ...]:
-        """Where each subscription wanted to begin."""
+        """The position that each subscription resumes from."""
         asked = [each for each in self.heard if each["type"] == "subscribe"]
         return tuple(each.get("resume", {}).get("energy") for each in asked)
 

@@ -1,5 +1,5 @@
 /**
- * What the client makes of each close code and HTTP status, as JSON on standard output.
+ * Prints whether the client gives up on each close code and HTTP status, as JSON.
  *
  *     node closes.mjs '{"closes": [1000, …], "statuses": [401, …]}'
  */

@@ -1,4 +1,4 @@
-/** The client against a WebSocket that follows a script; time and chance are the test's. */
+/** The client with a scripted WebSocket; the test controls timers and random numbers. */
 
 import assert from 'node:assert/strict';
 import { beforeEach, describe, mock, test } from 'node:test';
@@ -9,7 +9,7 @@ import { Scene, URL as ENDPOINT, scriptedWebSocket, settle } from './scripted.mj
 const JWT = 'header.payload.signature';
 let chance = 0;
 
-/** Timers that would keep a process alive. */
+/** The running timers, which would keep a process alive. */
 let pending;
 
 beforeEach(() => {
@@ -45,7 +45,7 @@ async function pass(ms) {
   await settle();
 }
 
-/** A client that is subscribed and stands at this position. */
+/** A subscribed client at this position. */
 async function live(options, position = 'aa-0.0') {
   const scene = new Scene(options);
   (await scene.begin()).accept().subscribed(position);
@@ -85,7 +85,7 @@ describe('positions', () => {
     });
   }
 
-  test('count what was given out, not what has arrived', async () => {
+  test('are those of the last message given to the application', async () => {
     const scene = new Scene();
     const { client } = scene;
     const seen = [];
@@ -127,7 +127,7 @@ describe('subscribe', () => {
     [{ onLag: 'latest' }, { on_lag: 'latest' }],
   ];
   for (const [options, expected] of cases) {
-    test(`asks as told by ${JSON.stringify(options)}`, async () => {
+    test(`has the options ${JSON.stringify(options)}`, async () => {
       const scene = new Scene(options);
       (await scene.begin()).accept();
       assert.deepEqual(scene.request, { type: 'subscribe', streams: ['energy'], ...expected });
@@ -135,7 +135,7 @@ describe('subscribe', () => {
     });
   }
 
-  test('asks for a count until it has an answer, and then for positions', async () => {
+  test('has `last` until it is answered, and then positions', async () => {
     const scene = new Scene({ last: 5 });
     (await scene.begin()).accept().end(1012);
     await pass(1);
@@ -146,7 +146,7 @@ describe('subscribe', () => {
     scene.socket.accept();
     assert.equal(scene.request.last, undefined);
     assert.deepEqual(scene.request.resume, { energy: 'aa-3' });
-    // There never were more: nothing is missing.
+    // There never were more readings, so none is missing.
     assert.deepEqual(scene.got, []);
     scene.client.close();
   });
@@ -179,7 +179,7 @@ describe('gaps', () => {
   ];
   for (const [name, position, more, expected] of cases) {
     for (const start of [{ resume: { energy: 'aa-2.1' } }, { since: '2026-01-01T00:00:00Z' }]) {
-      test(`are told of what is not recovered, ${name}, with ${Object.keys(start)}`, async () => {
+      test(`report what is not recovered, ${name}, with ${Object.keys(start)}`, async () => {
         const scene = new Scene(start);
         (await scene.begin()).accept().subscribed(position, { ...told, ...more });
         scene.socket.data(1, position);
@@ -223,7 +223,7 @@ describe('gaps', () => {
     scene.client.close();
   });
 
-  test('of one stream say nothing about another', async () => {
+  test('of one stream leave the others as they are', async () => {
     const scene = new Scene({ streams: ['a', 'b'], resume: { a: 'aa-1' } });
     const positions = { a: { position: 'cc-0', ...told }, b: { position: 'bb-9' } };
     (await scene.begin()).accept().say({ type: 'subscribed', streams: ['a', 'b'], positions });
@@ -240,7 +240,7 @@ describe('gaps', () => {
 describe('backoff', () => {
   const bounds = [250, 500, 1000, 2000, 4000, 8000, 15000, 15000];
   for (const share of [0, 0.5, 1]) {
-    test(`waits ${share} of a bound that doubles, and has a limit`, async () => {
+    test(`waits ${share} of a bound that doubles up to a maximum`, async () => {
       chance = share;
       const scene = new Scene();
       await scene.begin();
@@ -256,7 +256,7 @@ describe('backoff', () => {
     });
   }
 
-  test('begins anew once a subscription was answered', async () => {
+  test('begins again once a subscription is answered', async () => {
     chance = 1;
     const scene = new Scene();
     await scene.begin();
@@ -272,7 +272,7 @@ describe('backoff', () => {
     scene.client.close();
   });
 
-  test('gives way to what the service wishes, once', async () => {
+  test('is replaced once by the time that the service gives', async () => {
     const scene = await live();
     scene.socket.say({ type: 'reconnect', after_ms: 730 }).end(1012, 'service restart');
     await pass(729);
@@ -285,7 +285,7 @@ describe('backoff', () => {
     scene.client.close();
   });
 
-  test('a handshake without an answer is a failed attempt', async () => {
+  test('follows a handshake without an answer', async () => {
     const scene = new Scene();
     const first = await scene.begin();
     await pass(10_000);
@@ -314,7 +314,7 @@ describe('refusals', () => {
     });
   }
 
-  test('come with the error that the service gave', async () => {
+  test('have the error of the service', async () => {
     const scene = new Scene();
     (await scene.begin()).accept().fail('FORBIDDEN_ORIGIN', 'not you').end(4403, 'forbidden');
     await settle();
@@ -322,7 +322,7 @@ describe('refusals', () => {
     assert.deepEqual([scene.error.code, scene.error.close], ['FORBIDDEN_ORIGIN', 4403]);
   });
 
-  test('come with the close code where the connection has an error before it', async () => {
+  test('have the close code and the error before it', async () => {
     const scene = await live();
     scene.socket.emit('error', { message: 'broken' });
     scene.socket.end(4403, 'forbidden');
@@ -330,7 +330,7 @@ describe('refusals', () => {
     assert.equal(scene.error.message, 'closed with 4403: forbidden');
   });
 
-  test('come without an error of long ago', async () => {
+  test('do not have an earlier error', async () => {
     const scene = new Scene();
     (await scene.begin()).accept().fail('STREAM_UNAVAILABLE', 'wait').subscribed('aa-0');
     scene.socket.end(1009, 'message too big');
@@ -339,7 +339,7 @@ describe('refusals', () => {
     assert.deepEqual([scene.error.code, scene.error.close], [null, 1009]);
   });
 
-  test('of a message that breaks the protocol leave no connection', async () => {
+  test('of a message that violates the protocol end the connection', async () => {
     const scene = await live();
     scene.socket.say({ type: 'subscribed' });
     await settle();
@@ -348,7 +348,7 @@ describe('refusals', () => {
     assert.equal(pending.size, 0);
   });
 
-  test('come after everything that came before them', async () => {
+  test('come after all earlier messages', async () => {
     const scene = new Scene();
     (await scene.begin()).accept().subscribed('aa-0').data(0, 'aa-1').data(1, 'aa-2').end(4403);
     await settle();
@@ -356,7 +356,7 @@ describe('refusals', () => {
     assert.ok(scene.error instanceof Refused);
   });
 
-  test('other errors and unknown messages are passed over', async () => {
+  test('do not follow from other errors and unknown messages', async () => {
     const scene = new Scene();
     (await scene.begin()).accept().fail('STREAM_UNAVAILABLE', 'wait').say({ type: 'news' });
     scene.socket.say(null).say([1]).subscribed('aa-0').data(1, 'aa-1');
@@ -366,7 +366,7 @@ describe('refusals', () => {
   });
 
   for (const data of ['{', new Uint8Array(2)]) {
-    test(`what is not JSON (${typeof data}) ends the connection, not the client`, async () => {
+    test(`do not follow from a message that is not JSON (${typeof data})`, async () => {
       const scene = await live();
       scene.socket.emit('message', { data });
       await pass(1);
@@ -378,7 +378,7 @@ describe('refusals', () => {
 });
 
 describe('token', () => {
-  test('goes in a subprotocol and nowhere else', async () => {
+  test('is sent in a subprotocol and nowhere else', async () => {
     const scene = new Scene({ token: JWT });
     const socket = await scene.begin();
     assert.deepEqual(socket.protocols, ['energyws', `bearer.${JWT}`]);
@@ -397,7 +397,7 @@ describe('token', () => {
   }
 
   for (const token of ['CANARY with spaces', 'CANARY,bearer', 'CANARY=', 'CANARYé', '']) {
-    test(`that is none (${token}) is refused, and not shown`, async () => {
+    test(`that is invalid (${token}) is refused, and not shown`, async () => {
       const scene = new Scene({ token });
       await scene.begin();
       assert.ok(scene.error instanceof Refused);
@@ -433,7 +433,7 @@ describe('token', () => {
     scene.client.close();
   });
 
-  test('is renewed in place when it expires soon', async () => {
+  test('is renewed on its connection when it expires soon', async () => {
     let count = 0;
     const scene = await live({ token: () => `token-${++count}` });
     scene.socket.fail('TOKEN_EXPIRING', 'soon');
@@ -479,7 +479,7 @@ describe('token', () => {
     scene.client.close();
   });
 
-  test('that comes when the connection has gone is not sent', async () => {
+  test('that comes after the end of the connection is not sent', async () => {
     const asked = [];
     const scene = new Scene({ token: () => new Promise((give) => asked.push(give)) });
     await scene.begin();
@@ -498,7 +498,7 @@ describe('token', () => {
     (socket) => socket.accept().fail('UNAUTHORIZED', 'Invalid token').end(4401),
     (socket) => socket.emit('error', { message: 'Unexpected server response: 401' }),
   ]) {
-    test(`from a function is asked for once more before giving up: ${strike}`, async () => {
+    test(`from a function is requested once more before giving up: ${strike}`, async () => {
       const scene = new Scene({ token: () => JWT });
       strike(await scene.begin());
       await pass(1);
@@ -510,7 +510,7 @@ describe('token', () => {
     });
   }
 
-  test('that was good is asked for anew whenever it has expired', async () => {
+  test('that has expired is replaced every time', async () => {
     const scene = new Scene({ token: () => JWT });
     await scene.begin();
     for (const count of [1, 2, 3]) {
@@ -539,7 +539,7 @@ describe('token', () => {
     scene.client.close();
   });
 
-  test('that nobody will give ends the iteration', async () => {
+  test('that the application refuses to give ends the iteration', async () => {
     const signedOut = new Refused('signed out');
     const scene = new Scene({ token: () => Promise.reject(signedOut) });
     await scene.begin();
@@ -550,7 +550,7 @@ describe('token', () => {
 describe('half-open connections', () => {
   const pings = (socket) => socket.sent.filter(({ type }) => type === 'ping').length;
 
-  test('are asked, and given up', async () => {
+  test('get a ping, and are ended', async () => {
     const scene = await live({}, 'aa-4');
     const [first] = scene.sockets;
     await pass(20_000);
@@ -563,7 +563,7 @@ describe('half-open connections', () => {
     assert.ok(first.isClosed);
     assert.equal(scene.sockets.length, 2);
     assert.deepEqual(scene.socket.accept().sent[0].resume, { energy: 'aa-4' });
-    // Whatever it still says is asked for again.
+    // Later messages are ignored: the next connection brings them again.
     first.data(4, 'aa-5');
     await settle();
     assert.deepEqual(scene.got, []);
@@ -575,7 +575,7 @@ describe('half-open connections', () => {
     ['a reading', (socket) => socket.data(0, 'aa-1')],
     ['an error', (socket) => socket.fail('RATE_LIMITED', 'slower')],
   ]) {
-    test(`are not those where ${name} comes`, async () => {
+    test(`do not receive ${name}`, async () => {
       const scene = await live();
       for (let count = 1; count < 5; count += 1) {
         await pass(20_000);
@@ -588,7 +588,7 @@ describe('half-open connections', () => {
     });
   }
 
-  test('are noticed before the subscription is answered too', async () => {
+  test('are detected also before the subscription is answered', async () => {
     const scene = new Scene();
     (await scene.begin()).accept();
     await pass(20_000);
@@ -600,7 +600,7 @@ describe('half-open connections', () => {
   });
 });
 
-describe('an application that is slow', () => {
+describe('a slow application', () => {
   /** A client whose application takes one message whenever `take` is called. */
   async function slow() {
     const waiting = [];
@@ -626,9 +626,9 @@ describe('an application that is slow', () => {
     first.data(5_001, 'aa-5002');
     assert.ok(first.isClosed);
     assert.equal(scene.client.state, 'waiting');
-    // Some implementations still deliver what they have.
+    // Some implementations still deliver messages after close().
     for (let n = 5_002; n < 6_000; n += 1) first.data(n, `aa-${n + 1}`);
-    // What ended is over: its own close event is of no interest.
+    // The close event of an ended connection is ignored.
     first.end(4403);
     await take(5_001);
     assert.equal(scene.sockets.length, 1);
@@ -643,7 +643,7 @@ describe('an application that is slow', () => {
     scene.client.close();
   });
 
-  test('is bounded in characters too', async () => {
+  test('is limited also in characters', async () => {
     const { scene } = await slow();
     const large = 'x'.repeat(5 << 20);
     scene.socket.data(large, 'aa-2');
@@ -653,7 +653,7 @@ describe('an application that is slow', () => {
     scene.client.close();
   });
 
-  test('is none where a single reading is very large', async () => {
+  test('may receive a single very large reading', async () => {
     const scene = await live();
     for (const id of ['aa-1', 'aa-2', 'aa-3']) {
       scene.socket.data('x'.repeat(9 << 20), id);
@@ -666,7 +666,7 @@ describe('an application that is slow', () => {
     scene.client.close();
   });
 
-  test('does not make the next attempt a later one', async () => {
+  test('does not delay the next attempt', async () => {
     chance = 1;
     const { scene, take } = await slow();
     for (let n = 1; n <= 5_001; n += 1) scene.socket.data(n, `aa-${n + 1}`);
@@ -682,7 +682,7 @@ describe('an application that is slow', () => {
 });
 
 describe('states', () => {
-  test('are told in their order, with the cause', async () => {
+  test('are reported in order, with the cause', async () => {
     const scene = await live();
     scene.socket.end(1012, 'service restart');
     await pass(1);
@@ -739,7 +739,7 @@ describe('states', () => {
     });
   }
 
-  test('told to a callback that throws tear nothing apart', async () => {
+  test('reported to a callback that throws interrupt nothing', async () => {
     const thrown = [];
     mock.method(globalThis, 'queueMicrotask', (task) => {
       Promise.resolve()
@@ -773,7 +773,7 @@ describe('construction', () => {
   const made = [];
   const WebSocket = scriptedWebSocket(made);
 
-  test('without any WebSocket says what to do', () => {
+  test('without any WebSocket throws an error with advice', () => {
     const { WebSocket: own } = globalThis;
     delete globalThis.WebSocket;
     try {
@@ -789,7 +789,7 @@ describe('construction', () => {
     ['http://127.0.0.1:81/ws/energy', 'ws://127.0.0.1:81/ws/energy'],
     [new URL('https://127.0.0.1/ws/energy'), 'wss://127.0.0.1/ws/energy'],
   ]) {
-    test(`takes ${url}`, async () => {
+    test(`accepts ${url}`, async () => {
       const client = new EnergyClient(url, { WebSocket });
       void client[Symbol.asyncIterator]().next();
       await settle();
@@ -798,7 +798,7 @@ describe('construction', () => {
     });
   }
 
-  test('takes a path where there is a page', async () => {
+  test('accepts a path in a page', async () => {
     globalThis.location = { href: 'https://app.test/dashboard/' };
     try {
       const client = new EnergyClient('/ws/energy', { WebSocket });
@@ -812,7 +812,7 @@ describe('construction', () => {
   });
 
   for (const url of ['/ws/energy?token=CANARY', 'ftp://127.0.0.1/CANARY', 'ws://?CANARY']) {
-    test(`does not take ${url}, nor show it`, () => {
+    test(`refuses ${url}, and does not show it`, () => {
       assert.throws(
         () => new EnergyClient(url, { WebSocket }),
         (error) => error instanceof TypeError && !error.stack.includes('CANARY'),
@@ -825,13 +825,13 @@ describe('construction', () => {
     { resume: { energy: 'aa-1' }, last: 1 },
     { resume: { energy: 'aa-1' }, since: '2026-01-01T00:00:00Z' },
   ]) {
-    test(`does not take ${Object.keys(options).join(' and ')} at once`, () => {
+    test(`refuses ${Object.keys(options).join(' and ')} together`, () => {
       assert.throws(() => new EnergyClient(ENDPOINT, { WebSocket, ...options }), /exclude/);
     });
   }
 });
 
-/** Random numbers that a seed repeats: mulberry32. */
+/** Seeded random numbers: mulberry32. */
 function generator(seed) {
   return () => {
     seed = (seed + 0x6d2b79f5) | 0;
@@ -859,7 +859,7 @@ describe('every reading comes once, in the order of its partition', () => {
   }
 
   for (let seed = 1; seed <= 20; seed += 1) {
-    test(`over connections that end anywhere (seed ${seed})`, async () => {
+    test(`over connections that end at any time (seed ${seed})`, async () => {
       const random = generator(seed);
       const scene = new Scene({ resume: { energy: 'aa-0.0.0' } });
       await scene.begin(() => (random() < 0.2 ? settle() : undefined));

@@ -1,10 +1,10 @@
-/** A WebSocket whose other side is the test, and a client that uses it. */
+/** A WebSocket whose server is the test, and a client that uses it. */
 
 import { EnergyClient } from '../../energyws/web/energyws.js';
 
 export const URL = 'ws://127.0.0.1:8080/ws/energy';
 
-/** The constructor's instances collect in `made`. */
+/** The instances of the constructor are in `made`. */
 export function scriptedWebSocket(made) {
   return class {
     listeners = { open: [], message: [], error: [], close: [] };
@@ -64,12 +64,12 @@ export function scriptedWebSocket(made) {
   };
 }
 
-/** Every promise that can be settled without a timer or an event is. */
+/** Waits until all promises are settled that need neither a timer nor an event. */
 export function settle() {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-/** A client, the sockets it has made, and what it has given out to a loop that only collects. */
+/** A client, its sockets, and the messages that a loop has collected from it. */
 export class Scene {
   sockets = [];
   got = [];

@@ -20,20 +20,20 @@ FORGED = mint("another-secret-of-more-than-32-bytes", "intruder", 60, time.time(
 
 @pytest.fixture(scope="module", params=[node, chromium], ids=["node", "chromium"])
 def agent(request: pytest.FixtureRequest) -> Iterator[Agent]:
-    """A process that runs clients; a browser takes seconds to start."""
+    """A process that runs clients, shared because a browser takes seconds to start."""
     with request.param() as running:
         yield running
 
 
 @pytest.fixture
 def browser() -> Iterator[Agent]:
-    """What only a browser does: it sends an Origin."""
+    """For tests that need an Origin header, which only a browser sends."""
     with chromium() as running:
         yield running
 
 
 def assert_once_and_in_order(job: Job, count: int) -> None:
-    """Wait until it has so many records: each once, in the order of its partition, no gap."""
+    """Wait for `count` records: each once, in the order of its partition, without a gap."""
     job.wait(lambda: len(job.numbers) >= count, f"{count} readings")
     job.stop()
     assert job.error is None
@@ -44,7 +44,7 @@ def assert_once_and_in_order(job: Job, count: int) -> None:
         assert own == sorted(own)
 
 
-def test_killed_workers_cost_nothing(serve: Serve, records: Records, agent: Agent) -> None:
+def test_killed_workers_cost_no_reading(serve: Serve, records: Records, agent: Agent) -> None:
     service = serve(supervision={"crash_loop_count": 50}).ready()
     jobs = [agent.start(service.url, token=token()).live() for _ in range(4)]
     with Traffic(records) as traffic:
@@ -59,7 +59,7 @@ def test_killed_workers_cost_nothing(serve: Serve, records: Records, agent: Agen
     assert all(job.connects > 1 for job in jobs)
 
 
-def test_restarts_of_the_whole_service_cost_nothing(
+def test_restarts_of_the_service_cost_no_reading(
     serve: Serve, records: Records, agent: Agent
 ) -> None:
     service = serve().ready()
@@ -79,14 +79,14 @@ def test_restarts_of_the_whole_service_cost_nothing(
 
 def test_slow_application_misses_nothing(serve: Serve, records: Records, agent: Agent) -> None:
     service = serve().ready()
-    # 2,000 a second at most, and as many at once as never fit into its queue.
+    # At most 2,000 a second, and more at once than fit into its queue.
     job = agent.start(service.url, token=token(), rest=(100, 50)).live()
     records.send(9_000)
     assert_once_and_in_order(job, records.sent)
     assert job.connects > 1
 
 
-def test_readings_come_compressed(serve: Serve, records: Records, agent: Agent) -> None:
+def test_readings_are_compressed(serve: Serve, records: Records, agent: Agent) -> None:
     service = serve().ready()
     job = agent.start(service.url, token=token()).live()
     records.send(50, pad="na" * 500)
@@ -95,7 +95,7 @@ def test_readings_come_compressed(serve: Serve, records: Records, agent: Agent) 
     assert 0 < sent < 50 * 500
 
 
-def test_last_and_since_and_resume_reach_back(serve: Serve, records: Records, agent: Agent) -> None:
+def test_last_since_and_resume_give_history(serve: Serve, records: Records, agent: Agent) -> None:
     service = serve().ready()
     records.send(9)
     service.caught_up(records)
@@ -126,9 +126,7 @@ def test_token_is_renewed_before_it_expires(serve: Serve, records: Records, agen
     assert job.connects == 1
 
 
-def test_rotation_of_the_issuer_s_keys_only_delays(
-    serve: Serve, records: Records, agent: Agent
-) -> None:
+def test_rotation_of_the_keys_only_delays(serve: Serve, records: Records, agent: Agent) -> None:
     with Issuer("home", "ES256") as issuer:
         trusted = {"name": "home", "issuer": issuer.name, "jwks_url": issuer.url}
         service = serve(auth={"issuers": [trusted]}).ready()
@@ -163,7 +161,7 @@ def test_stream_that_the_token_does_not_allow_is_refused(serve: Serve, agent: Ag
 
 
 @pytest.mark.parametrize("reject", ["auto", "message"])
-def test_page_learns_why_it_is_refused(serve: Serve, browser: Agent, reject: str) -> None:
+def test_page_learns_the_reason_of_a_refusal(serve: Serve, browser: Agent, reject: str) -> None:
     service = serve(
         server={"allowed_origins": ["https://app.test"]}, auth={"reject": reject}
     ).ready()

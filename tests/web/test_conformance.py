@@ -20,7 +20,7 @@ every_row = pytest.mark.parametrize("row", ROWS, ids=[row.id for row in ROWS])
 
 @dataclass
 class Seen:
-    """What became of a client."""
+    """What a client did."""
 
     states: list[tuple[str, str]] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
@@ -36,7 +36,7 @@ def agent() -> Iterator[Agent]:
 
 
 def check(row: Row, stage: Stage, seen: Seen) -> None:
-    """What both clients have to do."""
+    """Compare what a client did with the row."""
     assert tuple(seen.numbers) == row.numbers
     assert seen.gaps == row.gaps
     assert seen.refused == row.refused
@@ -80,7 +80,7 @@ def test_python(row: Row) -> None:
                             await client.close()
                     case Gap():
                         seen.gaps += 1
-        # The last change of state is told after it was made.
+        # The last change of state is reported after it was made.
         await asyncio.sleep(0)
 
     async def bounded() -> None:

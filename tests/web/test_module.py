@@ -1,4 +1,4 @@
-"""The JavaScript client by itself: its unit tests, its types, and its tables against Python's."""
+"""The JavaScript client: its unit tests, its types, and its tables compared with Python's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _COMPILE: Final = (
 
 
 def run(*command: object) -> str:
-    """What it prints; fails with that where it fails."""
+    """The output of a command; if the command fails, the test fails with it."""
     done = subprocess.run(
         list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=80
     )
@@ -38,13 +38,13 @@ def run(*command: object) -> str:
 
 
 def test_unit_tests_of_node_pass() -> None:
-    told = run(program("node"), "--test", "--test-reporter=tap", TESTS / "energyws.test.mjs")
-    passed = re.search(r"^# pass ([0-9]+)$", told, re.MULTILINE)
+    output = run(program("node"), "--test", "--test-reporter=tap", TESTS / "energyws.test.mjs")
+    passed = re.search(r"^# pass ([0-9]+)$", output, re.MULTILINE)
     assert passed is not None
-    assert int(passed[1]) > 0, told
+    assert int(passed[1]) > 0, output
 
 
-def test_types_are_as_applications_use_them() -> None:
+def test_types_allow_what_applications_do() -> None:
     run(program("tsc"), *_COMPILE, TESTS / "types.mts")
 
 
@@ -53,7 +53,7 @@ def test_module_fulfils_its_declarations() -> None:
 
 
 def test_gives_up_on_the_same_closes_as_python() -> None:
-    # What a connection is closed with when it is over says nothing against another one.
+    # NORMAL ends a connection without a reason against another one.
     closes = {str(close.code): not close.retry and close is not NORMAL for close in CLOSES}
     statuses = {
         str(error.status): error is NOT_FOUND or (error.close is not None and not error.close.retry)
@@ -62,8 +62,8 @@ def test_gives_up_on_the_same_closes_as_python() -> None:
         if error.status
     }
     asked = {"closes": list(map(int, closes)), "statuses": list(map(int, statuses))}
-    told = run(program("node"), TESTS / "closes.mjs", json.dumps(asked))
-    assert json.loads(told) == {"closes": closes, "statuses": statuses}
+    output = run(program("node"), TESTS / "closes.mjs", json.dumps(asked))
+    assert json.loads(output) == {"closes": closes, "statuses": statuses}
 
 
 def test_declares_every_reason_of_the_service() -> None:

@@ -1,4 +1,4 @@
-/** The declarations as an application uses them; only ever compiled. */
+/** The declarations as an application uses them; compiled, but never run. */
 
 import {
   EnergyClient,
@@ -59,13 +59,13 @@ export const signedOut = new EnergyClient('/ws/energy', {
 
 // @ts-expect-error a gap has no data
 export const data = (gap: Gap) => gap.data;
-// @ts-expect-error what a message is must be looked at first
+// @ts-expect-error the kind of a message must be checked first
 export const power = (message: Message<Meter>) => message.data.power;
-// @ts-expect-error what to do on lag is one of three
+// @ts-expect-error onLag is one of three values
 export const badLag: Options = { onLag: 'wait' };
-// @ts-expect-error a token is a text
+// @ts-expect-error a token is a string
 export const badToken: Options = { token: () => 7 };
-// @ts-expect-error positions are read, not set
+// @ts-expect-error positions are read-only
 client.positions = {};
 // @ts-expect-error the data are those of the type argument
 reading.data.voltage;

@@ -46,7 +46,7 @@ EXCEPTIONS: Final = {
     ("workers/websocket/process.py", "create_task"): "waits for an event only",
     ("workers/runtime.py", "_exit_now"): "ends the process",
     ("workers/runtime.py", "create_task"): "is the guard",
-    ("energyws/logs/events.py", "self._write"): "catches everything",
+    ("energyws/logs/writer.py", "self._write"): "catches everything",
     ("energyws/control/admin/in_loop.py", "carry_out"): "the waiting thread gets the exception",
     (
         "energyws/control/admin/in_loop.py",
@@ -65,7 +65,7 @@ SETTINGS: Final = Settings(kafka=Kafka(brokers="b", topic="t"))
 def logs(monkeypatch: pytest.MonkeyPatch) -> list[Logging]:
     """How the log was to be written, in turn; pytest's own logging stays as it is."""
     adjusted: list[Logging] = []
-    monkeypatch.setattr("workers.runtime.events.adjust", lambda log, process: adjusted.append(log))
+    monkeypatch.setattr("workers.runtime.writer.adjust", lambda log, process: adjusted.append(log))
     return adjusted
 
 
@@ -212,7 +212,7 @@ def later(path: Path) -> Iterator[tuple[str, bool]]:
 
 def sources() -> Iterator[Path]:
     """The code of the service's processes; `energyws top` is a process of its own."""
-    yield ROOT / "energyws" / "logs" / "events.py"
+    yield ROOT / "energyws" / "logs" / "writer.py"
     for tree in ("workers", "energyws/control"):
         yield from (path for path in (ROOT / tree).rglob("*.py") if path.parent.name != "status")
 

@@ -21,7 +21,7 @@ from energyws.control.children.status import Status, keys_fetched, stalls_of, us
 from energyws.control.policy import readiness
 from energyws.control.policy.fleet import Fleet
 from energyws.control.reload.plan import Outcome
-from energyws.logs.events import Recent
+from energyws.logs.recent import Recent
 from energyws.process.board import Field, Row, State
 from energyws.settings import MAX_WORKERS, Level
 from energyws.version import installed

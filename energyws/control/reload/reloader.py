@@ -120,7 +120,7 @@ class Reloader:
                 checked = settings
         except ConfigError as error:
             self._row.add(Field.RELOADS_REFUSED)
-            RELOAD_REFUSALS.count(self._row, error.faulty)
+            RELOAD_REFUSALS.count(self._row, error.kind)
             for problem in error.problems:
                 _log.error("reload refused: going on as before", trigger=trigger, reason=problem)
             return Outcome(problems=tuple(error.problems))

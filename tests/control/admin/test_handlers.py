@@ -18,7 +18,7 @@ from energyws.control.policy.actions import Start
 from energyws.control.policy.fleet import Fleet
 from energyws.control.policy.readiness import DRAINING, NO_CONSUMER, NO_WORKER, NOT_READ_BACK
 from energyws.control.reload.plan import Outcome
-from energyws.logs.events import Recent
+from energyws.logs.recent import Recent
 from energyws.process.board import Board, Field, State
 from energyws.settings import Kafka, Level, Server, Settings, Stream
 

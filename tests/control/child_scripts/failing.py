@@ -8,7 +8,7 @@ import os
 from energyws.logs import rate_limit
 from energyws.process.control_messages import Shed
 from energyws.settings import Auth, Issuer
-from workers.bus import Publisher
+from workers.bus.publisher import Publisher
 from workers.consumer.process import consume
 from workers.runtime import Runtime, run
 from workers.websocket.auth.keys import KeyStore

@@ -23,7 +23,7 @@ from energyws.control.children import children
 from energyws.control.children.spawn import ChildSpec
 from energyws.control.config.load import parse
 from energyws.control.policy.fleet import Fleet
-from energyws.logs import events
+from energyws.logs import writer
 from energyws.settings import Settings
 
 
@@ -60,5 +60,5 @@ if __name__ == "__main__":
         }
         return parse(json.dumps({**sections, **changed}), "test", {})
 
-    events.configure(settings.log, "supervisor")
+    writer.configure(settings.log, "supervisor")
     sys.exit(supervisor.serve(settings, load, command))

@@ -48,7 +48,7 @@ def test_secret_in_utf_16_is_refused_as_such(tmp_path: Path, encoding: str) -> N
         secret_in(tmp_path, SECRET.encode(encoding))
     (problem,) = refused.value.problems
     assert problem.endswith(": it is UTF-16 or binary: save it as UTF-8")
-    assert refused.value.faulty == "secret"
+    assert refused.value.kind == "secret"
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
     now.write_text("", encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         load.load(path, env={})
-    assert caught.value.faulty == "secret"
+    assert caught.value.kind == "secret"
     empty, unreadable = caught.value.problems
     assert empty.startswith("auth.jwt_secret_file: ")
     assert empty.endswith(" is empty")

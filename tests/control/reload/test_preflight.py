@@ -41,7 +41,7 @@ def test_every_fault_is_named_without_a_value() -> None:
             auth=Auth(jwt_secret=KEY),
         )
     )
-    assert error.faulty == "secret"
+    assert error.kind == "secret"
     secret, options = error.problems
     assert secret.startswith("auth.jwt_secret cannot be used")
     assert options == (
@@ -65,7 +65,7 @@ def test_options_that_librdkafka_refuses_are_faults_of_the_configuration(
 ) -> None:
     kafka = Kafka(brokers="b", topic="t", options=options)
     error = refused(Settings(kafka=kafka, auth=GOOD.auth))
-    assert error.faulty == "configuration"
+    assert error.kind == "configuration"
     (problem,) = error.problems
     assert problem.startswith("kafka.options: librdkafka says: ")
 

@@ -186,10 +186,10 @@ def test_look_that_fails_ends_the_process_and_is_logged_once() -> None:
     # An unforeseen exception in a thread that the process needs.
     script = (
         "import threading\n"
-        "from energyws.logs import events\n"
+        "from energyws.logs import writer\n"
         "from energyws.settings import Kafka, Logging\n"
         "from workers.consumer.discovery import Discovery\n"
-        "events.configure(Logging(), 'consumer')\n"
+        "writer.configure(Logging(), 'consumer')\n"
         "class Admin:\n"
         "    def list_topics(self, name, timeout): raise ZeroDivisionError('unforeseen')\n"
         "nothing = lambda *_: None\n"

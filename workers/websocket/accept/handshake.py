@@ -38,7 +38,7 @@ from energyws.process.counters import HANDSHAKES
 from energyws.protocol import messages
 from energyws.protocol.deflate import BadOffer, negotiate
 from energyws.protocol.http_request import BadRequest, Request
-from energyws.protocol.http_response import ALLOWED, Answer
+from energyws.protocol.http_response import ALLOWED, Response
 from energyws.protocol.messages import BadClientMessage, Subscribe
 from energyws.settings import Auth
 from workers.websocket.clients.context import Context
@@ -99,7 +99,7 @@ class Gate:
     draining: bool = False
     _limited: RateLimitedLog = field(default_factory=lambda: RateLimitedLog(_log, FLOOD_SECONDS))
 
-    def answer(self, request: Request, peer: str) -> Answer | Upgrade:
+    def answer(self, request: Request, peer: str) -> Response | Upgrade:
         """The answer to a request; never raises."""
         try:
             return self._answer(request, peer)
@@ -109,12 +109,12 @@ class Gate:
             self._count(INTERNAL_ERROR)
             return _error(INTERNAL_ERROR)
 
-    def refuse(self, bad: BadRequest, peer: str) -> Answer:
+    def refuse(self, bad: BadRequest, peer: str) -> Response:
         """The answer to bytes that are no request."""
         self._refused(bad.error, bad.error.code.lower(), peer)
         return _error(bad.error, bad.detail)
 
-    def _answer(self, request: Request, peer: str) -> Answer | Upgrade:
+    def _answer(self, request: Request, peer: str) -> Response | Upgrade:
         try:
             path = _PATHS.get(request.path)
             if request.method not in ALLOWED and (path or not request.path.startswith("/")):
@@ -126,10 +126,10 @@ class Gate:
             self._refused(refusal.error, refusal.reason, peer)
             return _error(refusal.error, refusal.detail)
 
-    def _health(self, request: Request, peer: str) -> Answer:
-        return Answer(200, b"OK", {"Content-Type": "text/plain; charset=utf-8"})
+    def _health(self, request: Request, peer: str) -> Response:
+        return Response(200, b"OK", {"Content-Type": "text/plain; charset=utf-8"})
 
-    def _websocket(self, request: Request, peer: str) -> Answer | Upgrade:
+    def _websocket(self, request: Request, peer: str) -> Response | Upgrade:
         _check_upgrade(request)
         extension = self._extension(request)
         context = self.context
@@ -224,7 +224,8 @@ def max_descriptor() -> int:
 
 def _check_upgrade(request: Request) -> None:
     headers = request.headers
-    upgrades = "upgrade" in request.options() and "websocket" in request.tokens("Upgrade")
+    connection, upgrade = request.tokens("Connection"), request.tokens("Upgrade")
+    upgrades = "upgrade" in connection and "websocket" in upgrade
     # RFC 6455 section 4.1: GET, and HTTP/1.1 or higher.
     if not upgrades or request.method != "GET" or request.minor < 1:
         raise Refusal(UPGRADE_REQUIRED)
@@ -263,7 +264,7 @@ def _switching(listener: WSListener, request: Request, extension: str | None = N
     return Upgrade(listener, response, request.headers["Sec-WebSocket-Key"])
 
 
-def _error(error: ErrorCode, detail: str = "") -> Answer:
+def _error(error: ErrorCode, detail: str = "") -> Response:
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
     match error.status:
         case 401:
@@ -274,10 +275,10 @@ def _error(error: ErrorCode, detail: str = "") -> Answer:
             headers |= {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
         case 503:
             headers["Retry-After"] = str(random.randint(*_RETRY_AFTER_SECONDS))
-    return Answer(error.status, messages.error_body(error, detail), headers)
+    return Response(error.status, messages.error_body(error, detail), headers)
 
 
-_PATHS: Final[dict[str, Callable[[Gate, Request, str], Answer | Upgrade]]] = {
+_PATHS: Final[dict[str, Callable[[Gate, Request, str], Response | Upgrade]]] = {
     HEALTH_PATH: Gate._health,
     PATH: Gate._websocket,
 }

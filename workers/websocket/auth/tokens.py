@@ -49,16 +49,17 @@ class Tokens:
         return able
 
     def check(self, token: str) -> Principal:
-        """The token's principal. Raises TokenRefused, `unsettled` while the token may be good."""
+        """The token's principal; raises TokenRefused, `keys_pending` while the token may be good."""
         known = self._keys.known
         try:
             return self._verifier.verify(token, known.keys, now=time.time())
         except TokenRefused as refused:
-            if refused.issuer is not None and refused.doubt is not None:
+            if refused.issuer is not None and refused.unknown_key is not None:
                 fetch = known.fetches.get(refused.issuer)
                 began = None if fetch is None else fetch.began
                 now = time.monotonic()
-                refused.unsettled = not self._unknown_keys.settled(refused.doubt, began, now)
+                confirmed = self._unknown_keys.is_confirmed(refused.unknown_key, began, now)
+                refused.keys_pending = not confirmed
                 # After the key was noted, so that a fetch that begins from now on counts for it.
                 self._keys.refresh_soon(refused.issuer)
             TOKEN_REFUSALS.count(self._row, refused.reason, refused.claim or "")

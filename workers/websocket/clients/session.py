@@ -308,7 +308,7 @@ class Session(WSListener):
                 received.get_payload_as_bytes(),
                 bool(received.rsv1),
             )
-            self._assembler = assembler if assembler.remembers else None
+            self._assembler = assembler if assembler.has_state else None
             if payload is not None:
                 self._on_message(payload)
 

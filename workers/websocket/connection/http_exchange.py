@@ -14,8 +14,8 @@ import httptools
 from multidict import CIMultiDict
 
 from energyws.errors import BAD_REQUEST
-from energyws.protocol.http_request import BadRequest, Request, head_size, judged, parse_line
-from energyws.protocol.http_response import Answer
+from energyws.protocol.http_request import BadRequest, Request, checked, head_size, parse_line
+from energyws.protocol.http_response import Response
 from workers.websocket.connection.upgrade import Upgrade
 
 # A connection ends after this many; the client may open another.
@@ -26,10 +26,10 @@ _EMPTY_LINES: Final = re.compile(rb"\A(?:\r\n)+")
 class Gate(Protocol):
     """Decides about requests."""
 
-    def answer(self, request: Request, peer: str) -> Answer | Upgrade:
+    def answer(self, request: Request, peer: str) -> Response | Upgrade:
         """The answer to a request; never raises."""
 
-    def refuse(self, bad: BadRequest, peer: str) -> Answer:
+    def refuse(self, bad: BadRequest, peer: str) -> Response:
         """The answer to bytes that are no request."""
 
     @property
@@ -109,7 +109,7 @@ class Exchange:
             self._data = rest
 
     @staticmethod
-    def _encoded(answer: Answer, closes: bool, head_only: bool) -> bytes:
+    def _encoded(answer: Response, closes: bool, head_only: bool) -> bytes:
         return answer.encode(now=time.time(), closes=closes, head_only=head_only)
 
 
@@ -150,4 +150,4 @@ def parse(head: bytes) -> Request:
         raise BadRequest(BAD_REQUEST, str(error)) from None
     if not fields.whole:
         raise BadRequest(BAD_REQUEST, "the header fields are none")
-    return judged(Request(method, path, query, minor, fields.headers))
+    return checked(Request(method, path, query, minor, fields.headers))

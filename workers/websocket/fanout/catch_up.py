@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Final
 
 from energyws.process.board import Field, Row
-from energyws.protocol.deflate import Shrinker
+from energyws.protocol.deflate import Compressor
 from energyws.protocol.messages import OnLag
 from energyws.protocol.position import Position
 from energyws.stream.fair_queue import QueueFull
@@ -36,7 +36,7 @@ class CatchUp:
         name: str,
         log: HistoryClient,
         row: Row,
-        compress: Shrinker | None,
+        compress: Compressor | None,
         go_live: Callable[[Subscription], None],
     ) -> None:
         self._name = name

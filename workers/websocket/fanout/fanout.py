@@ -24,7 +24,7 @@ from typing import Final
 from energyws.process.board import Field, Row
 from energyws.process.counters import AGE, FANOUT, RESUMES
 from energyws.protocol import frame
-from energyws.protocol.deflate import Shrinker
+from energyws.protocol.deflate import Compressor
 from energyws.protocol.messages import Subscribe, Subscribed, Unrecovered
 from energyws.protocol.position import from_offsets
 from energyws.stream.history import StartPoint
@@ -47,7 +47,12 @@ class Fanout:
     """
 
     def __init__(
-        self, name: str, ring: Ring, log: HistoryClient, row: Row, compress: Shrinker | None = None
+        self,
+        name: str,
+        ring: Ring,
+        log: HistoryClient,
+        row: Row,
+        compress: Compressor | None = None,
     ) -> None:
         self.name = name
         self.ring = ring

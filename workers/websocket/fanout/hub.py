@@ -12,7 +12,7 @@ from typing import Final
 from energyws.errors import BAD_MESSAGE
 from energyws.logs.events import Log
 from energyws.process.board import Field, Row
-from energyws.protocol.deflate import Shrinker
+from energyws.protocol.deflate import Compressor
 from energyws.protocol.messages import BadClientMessage, Subscribe
 from energyws.protocol.position import Position
 from energyws.settings import History
@@ -63,7 +63,7 @@ class Hub:
         self._fanouts: dict[str, Fanout] = {}
         # Over the same rings, made for the first client of a stream that takes compressed frames.
         self._compressed: dict[str, Fanout] = {}
-        self._compress = Shrinker(COMPRESSED_CACHE_BYTES)
+        self._compress = Compressor(COMPRESSED_CACHE_BYTES)
         # Between the first and the last part of what the consumer hands over: old records come.
         self._syncing = False
         # In order; only the first one of each client is worked on.

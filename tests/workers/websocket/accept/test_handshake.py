@@ -15,7 +15,7 @@ from energyws.errors import BAD_REQUEST
 from energyws.process.board import Field
 from energyws.process.counters import HANDSHAKES
 from energyws.protocol.http_request import BadRequest, Request
-from energyws.protocol.http_response import Answer
+from energyws.protocol.http_response import Response
 from energyws.settings import Auth
 from tests.workers.websocket.recording import RecordingTransport, Worker
 from workers.websocket.accept.handshake import PATH, Gate, max_descriptor
@@ -53,8 +53,8 @@ def get(path: str, method: str = "GET") -> Request:
     return Request(method, path, "", 1, CIMultiDict(Host="here"))
 
 
-def code(answer: Answer | Upgrade) -> str:
-    assert isinstance(answer, Answer)
+def code(answer: Response | Upgrade) -> str:
+    assert isinstance(answer, Response)
     found: str = json.loads(answer.body)["code"]
     return found
 
@@ -133,7 +133,7 @@ def test_compression_is_negotiated_where_the_settings_allow_it() -> None:
 def test_refusal_has_its_status_and_code(request_: Request, status: int, error: str) -> None:
     made, worker = gate()
     answer = made.answer(request_, PEER)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, Response)
     assert (answer.status, code(answer)) == (status, error)
     assert handshakes(worker) == {error.lower(): 1}
 
@@ -149,7 +149,7 @@ def test_refusal_has_its_status_and_code(request_: Request, status: int, error: 
 def test_refusal_says_what_would_be_right(request_: Request, header: str, value: str) -> None:
     made, _ = gate()
     answer = made.answer(request_, PEER)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, Response)
     assert answer.headers[header] == value
     assert answer.headers["Cache-Control"] == "no-store"
 
@@ -160,7 +160,7 @@ def test_full_service_is_tried_again_in_a_few_seconds() -> None:
     # Another worker's connection counts, too.
     worker.board.row(1).add(Field.CONNECTIONS)
     answer = made.answer(upgrade(), PEER)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, Response)
     assert (answer.status, code(answer)) == (503, "TOO_MANY_CONNECTIONS")
     assert 1 <= int(answer.headers["Retry-After"]) <= 5
     assert worker.row[Field.REFUSALS] == 1
@@ -220,7 +220,7 @@ def test_wrong_subscription_in_the_query_does_not_refuse_the_connection() -> Non
 def test_health_is_ok() -> None:
     made, worker = gate()
     answer = made.answer(get("/health"), PEER)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, Response)
     assert (answer.status, answer.body) == (200, b"OK")
     assert handshakes(worker) == {}
 

@@ -14,7 +14,7 @@ from picows import WSListener, WSTransport
 
 from energyws.process.board import Board
 from energyws.protocol.http_request import BadRequest, Request
-from energyws.protocol.http_response import Answer
+from energyws.protocol.http_response import Response
 from energyws.settings import Server, Tls
 from tests.certificates import self_signed, trusting
 from workers.websocket.accept.handshake import _switching
@@ -54,11 +54,11 @@ class Gate:
     def __init__(self) -> None:
         self.recorder = Recorder()
 
-    def answer(self, request: Request, peer: str) -> Answer | Upgrade:
+    def answer(self, request: Request, peer: str) -> Response | Upgrade:
         assert peer == "127.0.0.1"
         return _switching(self.recorder, request)
 
-    def refuse(self, bad: BadRequest, peer: str) -> Answer:
+    def refuse(self, bad: BadRequest, peer: str) -> Response:
         raise AssertionError(bad)
 
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from energyws.protocol.http_request import BadRequest, Request
-from energyws.protocol.http_response import Answer
+from energyws.protocol.http_response import Response
 from workers.websocket.connection.http_exchange import MAX_REQUESTS, Exchange, Step, Then
 
 GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -24,12 +24,12 @@ class Gate:
     def __init__(self) -> None:
         self.seen: list[Request] = []
 
-    def answer(self, request: Request, peer: str) -> Answer:
+    def answer(self, request: Request, peer: str) -> Response:
         self.seen.append(request)
-        return Answer(200, b"OK")
+        return Response(200, b"OK")
 
-    def refuse(self, bad: BadRequest, peer: str) -> Answer:
-        return Answer(bad.error.status, b"")
+    def refuse(self, bad: BadRequest, peer: str) -> Response:
+        return Response(bad.error.status, b"")
 
 
 def fed(data: bytes, cuts: list[int]) -> tuple[list[bytes], Then]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from energyws.protocol.http_request import BadRequest, Request
-from energyws.protocol.http_response import Answer
+from energyws.protocol.http_response import Response
 from energyws.settings import Server
 from workers.websocket.connection.http_exchange import Exchange
 from workers.websocket.connection.tls_exchange import LINGER_BYTES, TlsExchange
@@ -24,11 +24,11 @@ class Gate:
 
     leaving = False
 
-    def answer(self, request: Request, peer: str) -> Answer:
-        return Answer(200, b"OK")
+    def answer(self, request: Request, peer: str) -> Response:
+        return Response(200, b"OK")
 
-    def refuse(self, bad: BadRequest, peer: str) -> Answer:
-        return Answer(400, b"no")
+    def refuse(self, bad: BadRequest, peer: str) -> Response:
+        return Response(400, b"no")
 
 
 class Transport:

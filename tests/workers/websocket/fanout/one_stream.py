@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 
 from energyws.process.board import Board
-from energyws.protocol.deflate import Shrinker, inflate
+from energyws.protocol.deflate import Compressor, inflate
 from energyws.protocol.frame import DataFrames
 from energyws.protocol.messages import OnLag, Subscribe, Subscribed
 from energyws.protocol.position import Position, from_offsets
@@ -138,8 +138,8 @@ class OneStream:
         self.limits = History(max_frames=max_frames)
         self.log = FakeLog()
         ring = Ring(self.limits, from_offsets(EPOCH, [0, 0]))
-        shrink = Shrinker(2_000) if compressed else None
-        self.fanout = Fanout("energy", ring, self.log, self.row, shrink)
+        compress = Compressor(2_000) if compressed else None
+        self.fanout = Fanout("energy", ring, self.log, self.row, compress)
         self.sent = 0
         self.now = 0.0
 

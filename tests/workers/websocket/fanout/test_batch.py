@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energyws.protocol.deflate import Shrinker, shrink
+from energyws.protocol.deflate import Compressor, compress
 from energyws.protocol.frame import TEXT, encode
 from energyws.protocol.position import from_offsets
 from workers.websocket.fanout.batch import SIDE_BY_SIDE, Batch, Recipients, join
@@ -99,4 +99,4 @@ def test_each_type_of_transport_writes_in_its_own_way(clients: list[Client]) -> 
 def test_frames_are_compressed_one_by_one() -> None:
     frames = [encode(TEXT, b"[" + digit * 300 + b"]") for digit in (b"1", b"2")]
     assert join(frames, None) == b"".join(frames)
-    assert join(frames, Shrinker(10_000)) == b"".join(map(shrink, frames))
+    assert join(frames, Compressor(10_000)) == b"".join(map(compress, frames))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from energyws.process.board import Board
-from energyws.protocol.deflate import shrink
+from energyws.protocol.deflate import compress
 from energyws.protocol.frame import TEXT, encode
 from energyws.protocol.messages import BadClientMessage, OnLag, Subscribe, Subscribed, Unrecovered
 from energyws.protocol.position import Position, from_offsets
@@ -445,7 +445,7 @@ def test_plain_and_compressed_clients_share_a_stream() -> None:
         hub.append("a", Entry(0, 6, 0, record))
         await turns(hub)
         assert client.frames == [record]
-        assert small.frames == [shrink(record)]
+        assert small.frames == [compress(record)]
         hub.leave(small)
         hub.append("a", Entry(0, 7, 0, record))
         await turns(hub)
@@ -466,7 +466,7 @@ def test_compressed_clients_follow_a_stream_into_its_new_rings() -> None:
         await turns(hub)
         told, first = small.frames
         assert b"EPOCH_CHANGED" in told
-        assert first == shrink(record)
+        assert first == compress(record)
         # The worker missed more than the consumer has: the log is asked for the rest.
         hub.set_floor("a", at(50, epoch="beef"))
         await turns(hub)
@@ -477,9 +477,9 @@ def test_compressed_clients_follow_a_stream_into_its_new_rings() -> None:
         hub.chunk_arrived("a", at(1, epoch="beef"))
         hub.tick()
         await turns(hub)
-        assert small.frames[2:] == [shrink(record * 2)]
+        assert small.frames[2:] == [compress(record * 2)]
         hub.append("a", Entry(0, 50, 0, record))
         await turns(hub)
-        assert small.frames[3:] == [shrink(record)]
+        assert small.frames[3:] == [compress(record)]
 
     run(test)
