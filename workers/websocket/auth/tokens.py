@@ -49,7 +49,7 @@ class Tokens:
         return able
 
     def check(self, token: str) -> Principal:
-        """The token's principal; raises TokenRefused, `keys_pending` while the token may be good."""
+        """The token's principal. Raises TokenRefused, `keys_pending` if it may be good."""
         known = self._keys.known
         try:
             return self._verifier.verify(token, known.keys, now=time.time())
