@@ -90,7 +90,7 @@ class ServiceManager:
             self._socket.sendto(message.encode(), self._address)
         except OSError as error:
             if not self._unreachable:
-                _log.warning("the service manager cannot be told", reason=error.strerror)
+                _log.warning("sd_notify failed", reason=error.strerror)
             self._unreachable = True
             return False
         self._unreachable = False
@@ -106,7 +106,7 @@ def manager(environment: MutableMapping[str, str]) -> ServiceManager:
     microseconds = environment.pop("WATCHDOG_USEC", "")
     for_us = environment.pop("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
     if address is not None and address[0] not in (_ABSTRACT, "/"):
-        _log.warning("NOTIFY_SOCKET is no Unix socket: nobody is told anything")
+        _log.warning("NOTIFY_SOCKET is not a Unix socket: sd_notify is off")
         address = None
     watched = for_us and microseconds.isdecimal() and int(microseconds) > 0
     return ServiceManager(address, int(microseconds) / _MICROSECONDS if watched else None)

@@ -290,7 +290,7 @@ class Supervisor:
         _warn_of_settings(settings)
         self._warn_of_shortages()
         if restart := change.taking(Takes.RESTART):
-            _log.warning("only a restart brings this into force", keys=",".join(restart))
+            _log.warning("changed keys take effect only after a restart", keys=",".join(restart))
         if not self._running.children.use_settings(settings):
             # Too large for a control message: new processes get them at their start.
             self._fleet.replace()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Final
 
 from energyws.settings import Logging, Settings, loads
 
@@ -56,29 +55,22 @@ class UseLog:
 
 
 ControlMessage = ShutDown | Shed | UseSettings | UseLog
-# In the datagram, and in the log: there these names are a contract.
-NAMES: Final[dict[type[ControlMessage], str]] = {
-    ShutDown: "Leave",
-    Shed: "Shed",
-    UseSettings: "Adopt",
-    UseLog: "Write",
-}
 
 
 def pack(message: ControlMessage) -> bytes:
     """A control message as a datagram."""
-    return json.dumps({"message": NAMES[type(message)], **asdict(message)}).encode()
+    return json.dumps({"message": type(message).__name__, **asdict(message)}).encode()
 
 
 def unpack(data: bytes) -> ControlMessage:
     """The inverse of `pack`. Trusts its input: only the supervisor writes it."""
     fields = json.loads(data)
     match fields["message"]:
-        case "Leave":
+        case "ShutDown":
             return ShutDown(ShutdownMode(fields["mode"]))
         case "Shed":
             return Shed(fields["count"])
-        case "Write":
+        case "UseLog":
             return UseLog(Logging(**fields["log"]))
         case _:
             return UseSettings(loads(json.dumps(fields["settings"]).encode()))

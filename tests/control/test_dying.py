@@ -181,13 +181,15 @@ def test_message_to_a_child_that_does_not_read_waits_for_it(run: Run) -> None:
         return [each["board"]["reloads"] for each in workers]
 
     eventually(lambda: reloads() == [1, 1, 1], "all children have the new settings")
-    assert not supervised.logged("order not delivered")
+    assert not supervised.logged("control message not delivered")
 
 
 def test_settings_too_large_for_a_message_lead_to_new_processes(run: Run) -> None:
     supervised = run(host={"streams": 2500}).ready()
     supervised.signal(signal.SIGHUP)
-    supervised.wait_logged("order not delivered", "order=Adopt", "Message too long")
+    supervised.wait_logged(
+        "control message not delivered", "message=UseSettings", "Message too long"
+    )
     supervised.wait_logged("child replaced", count=3)
 
 

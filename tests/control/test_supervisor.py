@@ -233,7 +233,7 @@ def test_admin_shows_what_is_not_ready(run: Run) -> None:
 
 def test_shortage_is_logged_once_with_the_command_that_cures_it(run: Run) -> None:
     supervised = run(server={"backlog": 1 << 30, "workers": 1}).ready()
-    (line,) = supervised.logged("the kernel lets fewer connections wait than server.backlog")
+    (line,) = supervised.logged("net.core.somaxconn is below server.backlog")
     assert f"sysctl -w net.core.somaxconn={1 << 30}" in line
     for number in range(usable_cores()):
         supervised.signal(signal.SIGTTIN)

@@ -301,7 +301,7 @@ def test_what_cannot_change_alive_is_replaced_or_named(
     with Watchers(service.url, 6) as watchers:
         with Traffic(records) as traffic:
             running.edit("server", port=1, workers=3)
-            service.wait_logged("only a restart brings this into force", "keys=server.port")
+            service.wait_logged("changed keys take effect only after a restart", "keys=server.port")
             settled(service, 3)
             running.edit("kafka", commit_interval_seconds=1.0)
             service.wait_logged("child replaced", "child=consumer")

@@ -179,7 +179,9 @@ class Assignment:
         try:
             found = self._consumer.committed(wanted, timeout=COMMITTED_SECONDS)
         except KafkaException as failure:
-            _log.debug("the group's offsets cannot be had", reason=failure.args[0].str())
+            _log.debug(
+                "the group's committed offsets are unavailable", reason=failure.args[0].str()
+            )
             return {}
         return {each.partition: each.offset for each in found if each.offset >= 0}
 
@@ -243,7 +245,7 @@ class Assignment:
         """A log ends before the next offset: read the stream as if its topic were another one."""
         ends = topic.ends[partition]
         _log.error(
-            "log has lost records that were read of it",
+            "topic lost records that had already been read",
             stream=stream,
             partition=partition,
             offset=offset,

@@ -12,7 +12,7 @@ import socket
 from typing import Final
 
 from energyws.logs.events import Log
-from energyws.process.control_messages import NAMES, ControlMessage, pack
+from energyws.process.control_messages import ControlMessage, pack
 
 # The child's socket has no room, or the kernel no memory: both pass.
 _LATER: Final = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM)
@@ -52,9 +52,9 @@ class Mailbox:
                 if error.errno == errno.EMSGSIZE:
                     too_large.add(kind)
                 _log.warning(
-                    "order not delivered",
+                    "control message not delivered",
                     child=self._name,
-                    order=NAMES[kind],
+                    message=kind.__name__,
                     reason=error.strerror,
                 )
             del self._waiting[kind]

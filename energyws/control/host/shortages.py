@@ -73,7 +73,7 @@ def _accept_queue(settings: Settings, host: Host) -> Iterator[Shortage]:
     backlog = settings.server.backlog
     if host.somaxconn is not None and host.somaxconn < backlog:
         yield Shortage(
-            "the kernel lets fewer connections wait than server.backlog",
+            "net.core.somaxconn is below server.backlog",
             (("backlog", backlog), ("limit", host.somaxconn)),
             f"sysctl -w net.core.somaxconn={backlog}",
         )
@@ -88,7 +88,7 @@ def _handshake_queue(settings: Settings, host: Host) -> Iterator[Shortage]:
     want = math.ceil(backlog * 4 / 3)
     if host.syn_backlog < want:
         yield Shortage(
-            "the kernel remembers fewer handshakes than server.backlog",
+            "net.ipv4.tcp_max_syn_backlog is below server.backlog",
             (("backlog", backlog), ("limit", host.syn_backlog)),
             f"sysctl -w net.ipv4.tcp_max_syn_backlog={want}",
         )

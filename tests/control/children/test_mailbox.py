@@ -95,7 +95,7 @@ def test_message_larger_than_any_datagram_is_refused(
         )
         assert child.mailbox.put(ShutDown(ShutdownMode.STOP))
     assert child.read() == [ShutDown(ShutdownMode.STOP)]
-    assert [record.getMessage() for record in caplog.records] == ["order not delivered"]
+    assert [record.getMessage() for record in caplog.records] == ["control message not delivered"]
 
 
 def test_message_to_a_child_that_has_ended_is_not_too_large(child: Child) -> None:

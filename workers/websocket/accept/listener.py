@@ -314,7 +314,7 @@ class Listener:
         if (error := opening.exception()) is not None:
             self._entered(exchange)
             # A TLS handshake failed or took too long, which the client can cause at will.
-            self._limited.debug("no connection came about", reason=type(error).__name__)
+            self._limited.debug("TLS handshake failed", reason=type(error).__name__)
 
     def _entered(self, one: object) -> None:
         self._entering.discard(one)

@@ -202,7 +202,7 @@ class HistoryClient:
                 self._queue.join(waiter[0].subject, waiter, weight)
             except QueueFull:
                 self._limited.warning(
-                    "the log is asked for too much: sending clients away",
+                    "too many history requests: disconnecting clients",
                     subject=waiter[0].subject,
                     stream=waiter[1],
                     waiting=len(self._queue),
