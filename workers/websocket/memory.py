@@ -1,13 +1,13 @@
-"""What the collector and the allocator need to be told about a crowd of connections.
+"""Memory upkeep: the collector and the allocator need help with many connections.
 
-A connection is some twenty objects that the collector tracks, and refers to nothing that refers
-back once it is closed. With ten thousand of them a full collection stops the event loop for a
-tenth of a second, to find nothing. So they are frozen (gc.freeze) as they come: then the collector
-does not look at them again, and they are freed all the same when nobody refers to them.
+A connection is some twenty objects that the collector tracks, and is in no reference cycle once it
+is closed. With ten thousand of them a full collection stops the event loop for a tenth of a second,
+to find nothing. So they are frozen (gc.freeze) as they come: the collector does not look at them
+again, and reference counting frees them all the same.
 
-malloc keeps what is freed below anything that is still in use: after a crowd has left, all that
-it held. It is told to give that back (malloc_trim(3)); and when few are left, what was frozen is
-looked at once more.
+malloc keeps freed memory that lies below anything still in use: after a crowd has left, all that it
+held. malloc_trim(3) gives that back; and when few connections are left, the frozen objects are
+collected once more.
 """
 
 from __future__ import annotations
@@ -18,16 +18,14 @@ from typing import Final
 
 FREEZE_AFTER: Final = 500
 TRIM_AFTER: Final = 1_000
-# A full collection each so many of the middle generation, instead of CPython's ten: a crowd that
-# comes within a second must not bring one about before it is frozen.
+# Collections of the middle generation before a full one, instead of CPython's ten: a crowd that
+# connects within a second must not cause one before it is frozen.
 FULL_EVERY: Final = 100
 
 _libc: Final = ctypes.CDLL(None)
 
 
 class MemoryUpkeep:
-    """Told how many connections there are, once a second or so."""
-
     def __init__(self) -> None:
         self._frozen = 0
         self._highest = 0
@@ -36,18 +34,21 @@ class MemoryUpkeep:
         gc.set_threshold(young, middle, FULL_EVERY)
 
     def begin(self) -> None:
-        """Everything that is here now stays."""
+        """Freeze everything that exists now."""
         gc.collect()
         gc.freeze()
 
     def tick(self, connections: int) -> None:
-        """Freeze after FREEZE_AFTER more, trim when TRIM_AFTER have left and nobody leaves."""
+        """To be called about once a second, with the number of connections.
+
+        Freezes after FREEZE_AFTER more of them; trims when TRIM_AFTER have left, and no more leave.
+        """
         leaving, self._last = connections < self._last, connections
         self._frozen = min(self._frozen, connections)
         self._highest = max(self._highest, connections)
         if connections - self._frozen >= FREEZE_AFTER:
             self._frozen = connections
-            # What is older has survived that before.
+            # The oldest generation has survived a collection before.
             gc.collect(1)
             gc.freeze()
         if self._highest - connections >= TRIM_AFTER and not leaving:

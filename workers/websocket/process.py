@@ -1,4 +1,4 @@
-"""The worker process: bus to hub to sessions, on the slot's listening socket."""
+"""The worker process: from the bus through the hub to sessions, on the slot's listening socket."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from functools import partial
 from typing import Final
 
 from energyws.auth.verifier import Verifier
@@ -23,13 +22,13 @@ from workers.websocket.accept.listener import Listener
 from workers.websocket.auth.tokens import Tokens
 from workers.websocket.certificate import expires_at
 from workers.websocket.clients.connections import ConnectionRegistry
-from workers.websocket.clients.session import Context
+from workers.websocket.clients.context import Context
 from workers.websocket.fanout.history_client import HistoryClient
 from workers.websocket.fanout.hub import Hub
 from workers.websocket.memory import MemoryUpkeep
 
 TICK_SECONDS: Final = 1.0
-# A connection that was half open when its slot was retired may need as long: its last packet was
+# A connection that was half open when its slot was retired may need this long: its last packet was
 # lost, and is sent again after a second (RFC 6298).
 QUEUE_SECONDS: Final = 3.0
 
@@ -37,14 +36,15 @@ _log = Log("worker")
 
 
 def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
-    """TLS 1.2 and later, HTTP/1.1 only; raises BootError for a pair that cannot be used."""
+    """For TLS 1.2 and later, and HTTP/1.1 only; raises BootError for a pair that cannot be used."""
     if tls is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    # OpenSSL writes to the socket itself. Through buffers of aiofastnet's own, a TLS record each
-    # way, a connection costs 20 to 30 KiB more; where the attribute is not known, it does.
+    # OpenSSL reads and writes the socket itself. With aiofastnet's own buffers between them, a TLS
+    # record each way, a connection costs 20 to 30 KiB more; so it does where aiofastnet does not
+    # know this attribute.
     context._aiofastnet_force_socket_bio = True  # type: ignore[attr-defined]
     try:
         # A password must be given, or OpenSSL asks the terminal for it.
@@ -57,145 +57,141 @@ def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
 
 
 class Worker:
-    """Everything that a worker has, from its start to its end."""
-
-    def __init__(self, child: Runtime) -> None:
-        settings = child.settings
-        assert child.listen_fd is not None
-        self._child = child
+    def __init__(self, runtime: Runtime) -> None:
+        settings = runtime.settings
+        assert runtime.listen_fd is not None
+        self._runtime = runtime
         self._loop = asyncio.get_running_loop()
         self._synced = asyncio.Event()
-        self._keys_there = asyncio.Event()
-        self._queue_not_ours = asyncio.Event()
-        # Before anything that runs: it may be what cannot be used.
+        self._has_keys = asyncio.Event()
+        self._queue_handed_over = asyncio.Event()
+        # Before anything that runs: it may raise BootError.
         tls = tls_context(settings.server.tls)
-        child.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
-        self._tokens = Tokens(settings.auth, child.row, self._on_fetched)
-        self._roster = ConnectionRegistry(settings.server, settings.auth)
-        bus = current(child.bus_directory)
+        runtime.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
+        self._tokens = Tokens(settings.auth, runtime.row, self._on_fetched)
+        self._connections = ConnectionRegistry(settings.server, settings.auth)
+        bus = current(runtime.bus_directory)
+        self._history = HistoryClient(bus, settings.history.max_concurrent)
         self._hub = Hub(
-            settings.streams,
-            settings.history,
-            partial(HistoryClient, bus, settings.history.max_concurrent),
-            child.row,
-            self._synced.set,
+            settings.streams, settings.history, self._history, runtime.row, self._synced.set
         )
-        self._context = Context(settings.server, self._hub, self._roster, self._tokens, child.row)
-        self._gate = Gate(self._context, settings.auth, child.board)
+        self._context = Context(
+            settings.server, self._hub, self._connections, self._tokens, runtime.row
+        )
+        self._gate = Gate(self._context, settings.auth, runtime.board)
         self._listener = Listener(
-            socket.socket(fileno=child.listen_fd),
+            socket.socket(fileno=runtime.listen_fd),
             settings.server,
             tls,
             self._gate,
             max_descriptor(),
-            child.row,
+            runtime.row,
         )
         self._subscriber = Subscriber(
             bus,
             settings.bus,
             sorted(settings.streams),
             self._hub,
-            lambda: child.row.add(Field.RESYNCS),
+            lambda: runtime.row.add(Field.RESYNCS),
         )
-        self._upkeep = MemoryUpkeep()
+        self._memory = MemoryUpkeep()
         self._tasks = {crash_on_error_task(self._tick())}
-        child.on_shutdown = self._on_shutdown
-        child.on_shed = self._on_shed
-        child.on_settings = self._on_settings
+        runtime.on_shutdown = self._on_shutdown
+        runtime.on_shed = self._on_shed
+        runtime.on_settings = self._on_settings
 
     async def serve(self) -> None:
-        """Until told to leave, then until the last client is gone."""
-        child = self._child
-        leaving = asyncio.create_task(child.drain.wait())
-        # Whoever is let in before that would resume from an empty ring.
+        """Serve until the supervisor ends it, and then until the last client is gone."""
+        runtime = self._runtime
+        leaving = asyncio.create_task(runtime.drain.wait())
+        # A client that connected earlier would resume from an empty ring.
         ready = asyncio.create_task(self._synced.wait())
         await asyncio.wait({ready, leaving}, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
-        self._upkeep.begin()
-        if child.shutdown_mode is not ShutdownMode.HANDOVER:
-            # Also when it is to leave already: somebody may wait in the queue.
+        self._memory.begin()
+        if runtime.shutdown_mode is not ShutdownMode.HANDOVER:
+            # Also when it is to leave already: connections may wait in the queue.
             self._listener.start()
-        self._show_keys()
-        # Without any keys it refuses every client. While it is not ready, newcomers go to other
-        # workers, and a rolling restart keeps the worker before it.
-        able = asyncio.create_task(self._keys_there.wait())
-        await asyncio.wait({able, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        able.cancel()
+        self._publish_keys()
+        # Without any keys it refuses every client. While it is not ready, new clients go to other
+        # workers, and a rolling restart keeps its predecessor.
+        has_keys = asyncio.create_task(self._has_keys.wait())
+        await asyncio.wait({has_keys, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        has_keys.cancel()
         if not leaving.done():
-            child.ready()
+            runtime.ready()
         await leaving
         await self._leave()
 
     def close(self) -> None:
-        """Let go of everything."""
         for task in self._tasks:
             task.cancel()
         self._listener.close()
         self._subscriber.close()
         self._hub.close()
-        self._roster.close()
+        self._history.close()
+        self._connections.close()
         self._tokens.close()
 
     async def _leave(self) -> None:
-        child = self._child
+        runtime = self._runtime
         queue_empty_at = self._loop.time() + QUEUE_SECONDS
-        await self._roster.drain(child.settings.server.drain_seconds)
+        await self._connections.drain(runtime.settings.server.drain_seconds)
         with contextlib.suppress(TimeoutError):
             left = max(0.0, queue_empty_at - self._loop.time())
-            await asyncio.wait_for(self._queue_not_ours.wait(), left)
-        if child.shutdown_mode is not ShutdownMode.STOP:
-            # Whoever was accepted is let in before it is sent on: that is no refusal.
+            await asyncio.wait_for(self._queue_handed_over.wait(), left)
+        if runtime.shutdown_mode is not ShutdownMode.STOP:
+            # Accepted connections become clients before they are sent away: they are not refused.
             self._listener.stop()
             await self._listener.settled()
-            await self._roster.drain(0.0)
+            await self._connections.drain(0.0)
 
     def _on_shutdown(self, mode: ShutdownMode) -> None:
         self._gate.leaving = True
         if mode is not ShutdownMode.RETIRE:
-            self._queue_not_ours.set()
+            self._queue_handed_over.set()
         if mode is ShutdownMode.STOP:
             self._gate.draining = True
         elif mode is ShutdownMode.HANDOVER:
             self._listener.stop()
 
     def _on_shed(self, count: int) -> None:
-        _log.info("shedding clients", count=count, of=len(self._roster))
-        seconds = self._child.settings.server.drain_seconds
-        task = crash_on_error_task(self._roster.shed(count, seconds))
+        _log.info("shedding clients", count=count, of=len(self._connections))
+        seconds = self._runtime.settings.server.drain_seconds
+        task = crash_on_error_task(self._connections.shed(count, seconds))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def _on_settings(self, settings: Settings) -> None:
         tls = tls_context(settings.server.tls)
         verifier = Verifier(settings.auth)
-        self._listener.adopt(settings.server, tls)
-        self._child.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
-        self._roster.adopt(settings.server, settings.auth)
-        self._tokens.adopt(settings.auth, verifier)
+        self._listener.use_settings(settings.server, tls)
+        self._runtime.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
+        self._connections.use_settings(settings.server, settings.auth)
+        self._tokens.use_settings(settings.auth, verifier)
         self._gate.auth = settings.auth
         self._context.settings = settings.server
-        self._show_keys()
+        self._publish_keys()
 
     def _on_fetched(self) -> None:
-        # In the thread that fetches, which may outlive the loop by a moment.
+        # Runs in the thread that fetches, which may outlive the loop by a moment.
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._show_keys)
+            self._loop.call_soon_threadsafe(self._publish_keys)
 
     @crash_on_error
-    def _show_keys(self) -> None:
-        if self._tokens.show():
-            self._keys_there.set()
+    def _publish_keys(self) -> None:
+        if self._tokens.publish():
+            self._has_keys.set()
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             self._hub.tick()
-            self._upkeep.tick(len(self._roster) + self._listener.waiting)
+            self._memory.tick(len(self._connections) + self._listener.waiting)
 
 
-async def serve(child: Runtime) -> None:
-    """Be a worker."""
-    worker = Worker(child)
+async def serve(runtime: Runtime) -> None:
+    worker = Worker(runtime)
     try:
         await worker.serve()
     finally:

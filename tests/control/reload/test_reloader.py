@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from energyws.errors import ConfigError
 from energyws.process.board import Board, Field, Row
 from energyws.process.counters import RELOAD_REFUSALS
 from energyws.settings import Auth, Kafka, Settings
+from energyws.testing import until
 
 IN_FORCE = Settings(kafka=Kafka(brokers="b", topic="t"), auth=Auth(jwt_secret="1" * 40))
 
@@ -47,13 +47,8 @@ class Play:
         before, self.in_force = self.in_force, settings
         return plan(before, settings)
 
-    async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(20):
-            while not condition():
-                await asyncio.sleep(0.01)
-
     async def checking(self) -> None:
-        await self.until(lambda: self._preflight.pid is not None)
+        await until(lambda: self._preflight.pid is not None)
 
     @property
     def refusals(self) -> dict[str, int]:
@@ -68,7 +63,7 @@ def play(tmp_path: Path) -> Play:
 def test_new_settings_are_checked_and_applied(play: Play) -> None:
     async def run() -> None:
         play.make().request("SIGHUP", lambda: secret("2"))
-        await play.until(lambda: play.applied)
+        await until(lambda: play.applied)
 
     asyncio.run(run())
     assert play.applied == [("SIGHUP", secret("2"))]
@@ -81,7 +76,7 @@ def test_settings_that_children_can_always_use_need_no_preflight(play: Play) -> 
 
     async def run() -> None:
         play.make().request("SIGHUP", lambda: settings)
-        await play.until(lambda: play.applied)
+        await until(lambda: play.applied)
 
     asyncio.run(run())
     assert play.applied == [("SIGHUP", settings)]
@@ -96,7 +91,7 @@ def test_settings_that_change_during_the_check_are_checked_again(play: Play) -> 
         await play.checking()
         there.append(secret("3"))
         play.hold.unlink()
-        await play.until(lambda: play.applied)
+        await until(lambda: play.applied)
 
     asyncio.run(run())
     assert play.applied == [("SIGHUP", secret("3"))]
@@ -117,8 +112,8 @@ def test_several_requests_during_a_check_are_one_further_reload(play: Play) -> N
         for _ in range(5):
             reloader.request("SIGHUP", load)
         play.hold.unlink()
-        await play.until(lambda: len(play.applied) == 2)
-        await play.until(lambda: not reloader.pids)
+        await until(lambda: len(play.applied) == 2)
+        await until(lambda: not reloader.pids)
 
     asyncio.run(run())
     # Twice each: before the check and after it.
@@ -134,7 +129,7 @@ def test_nothing_is_applied_once_the_service_drains(play: Play) -> None:
         await play.checking()
         reloader.stop()
         play.hold.unlink()
-        await play.until(lambda: not reloader.pids)
+        await until(lambda: not reloader.pids)
         reloader.request("SIGHUP", lambda: replace(IN_FORCE, streams={}))
         await asyncio.sleep(0)
 
@@ -149,7 +144,7 @@ def test_refusal_is_counted_by_the_kind_of_fault(play: Play, faulty: str) -> Non
 
     async def run() -> None:
         play.make().request("SIGHUP", load)
-        await play.until(lambda: play.row[Field.RELOADS_REFUSED])
+        await until(lambda: play.row[Field.RELOADS_REFUSED])
 
     asyncio.run(run())
     assert play.refusals == {faulty: 1}
@@ -184,7 +179,7 @@ def test_changed_secret_file_is_read_again_without_a_signal(play: Play, tmp_path
         path.write_text("2" * 40 + "\n")
         for second in range(3):
             reloader.look(float(second))
-        await play.until(lambda: play.applied)
+        await until(lambda: play.applied)
 
     asyncio.run(run())
     ((trigger, settings),) = play.applied

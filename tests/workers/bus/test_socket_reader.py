@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 import zmq
 
+from energyws.testing import until
 from workers.bus import socket_reader
 from workers.bus.socket_reader import SocketReader
 
@@ -33,11 +34,6 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
         await asyncio.wait_for(main(), 30)
 
     asyncio.run(limited())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0)
 
 
 def test_messages_from_before_the_reader_are_read(pair: Pair) -> None:

@@ -17,14 +17,14 @@ DAY = 86_400
     [((30,), 30), ((-2,), -2), ((90, 20), 20), ((90, 3650, 400), 90)],
     ids=["one", "expired", "chain whose issuer expires first", "chain"],
 )
-def test_first_of_the_chain_to_expire_counts(
+def test_earliest_expiry_in_the_chain_counts(
     tmp_path: Path, days: tuple[int, ...], least: int
 ) -> None:
     found = expires_at(Tls(**write_pair(tmp_path, *days)))
     assert found == pytest.approx(time.time() + least * DAY, abs=60)
 
 
-def test_without_a_certificate_nothing_is_known(tmp_path: Path) -> None:
+def test_without_a_certificate_the_expiry_is_unknown(tmp_path: Path) -> None:
     assert expires_at(None) == UNKNOWN
     (tmp_path / "none.crt").write_text("no certificate")
     for name in ("none.crt", "missing.crt"):

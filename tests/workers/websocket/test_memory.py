@@ -13,7 +13,7 @@ from workers.websocket.memory import FREEZE_AFTER, TRIM_AFTER, MemoryUpkeep
 
 @pytest.fixture
 def trims(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Grows by one with each trim. The collector is as before afterwards."""
+    """Grows by one with each trim. Restores the collector afterwards."""
     seen: list[int] = []
     thresholds = gc.get_threshold()
     monkeypatch.setattr(memory, "trim", lambda: seen.append(1))
@@ -53,14 +53,16 @@ def test_memory_is_given_back_once_a_crowd_has_left(trims: list[int]) -> None:
     assert len(trims) == 1
 
 
-def test_few_that_leave_change_nothing(trims: list[int]) -> None:
+def test_a_few_leaving_connections_change_nothing(trims: list[int]) -> None:
     keeper = MemoryUpkeep()
     for connections in (TRIM_AFTER, 1, 1, 1):
         keeper.tick(connections)
     assert not trims
 
 
-def test_what_was_frozen_is_looked_at_once_more_when_few_are_left(trims: list[int]) -> None:
+def test_frozen_objects_are_collected_once_more_when_few_connections_are_left(
+    trims: list[int],
+) -> None:
     class Knot:
         """Refers to itself."""
 

@@ -1,7 +1,7 @@
-"""The HTTP side of a connection: who is let in, and what everybody else is told.
+"""Which HTTP requests become WebSockets, and the answers to all others.
 
-The HTTP exchange calls the gate with each request that can be understood, and with what is wrong
-with the others. What belongs to a path is a method of the gate, in its table of paths; the rules of
+The HTTP exchange calls the gate with each request that can be parsed, and with the fault of each
+that cannot. Each path is a method of the gate, in the table at the end of this file; the rules of
 the upgrade are those of RFC 6455 section 4.2.1.
 """
 
@@ -41,8 +41,9 @@ from energyws.protocol.http_request import BadRequest, Request
 from energyws.protocol.http_response import ALLOWED, Response
 from energyws.protocol.messages import BadClientMessage, Subscribe
 from energyws.settings import Auth
+from workers.websocket.clients.context import Context
 from workers.websocket.clients.refusal import RefusedClient
-from workers.websocket.clients.session import Context, Session
+from workers.websocket.clients.session import Session
 from workers.websocket.connection.upgrade import Upgrade, switching
 
 PATH: Final = "/ws/energy"
@@ -51,11 +52,11 @@ SUBPROTOCOL: Final = "energyws"
 _TOKEN_SUBPROTOCOL: Final = "bearer."  # noqa: S105  (a prefix)
 # RFC 6455 section 4.1: 16 random bytes in base64.
 _KEY_BYTES: Final = 16
-# A full or restarting service is tried again after 1 to 5 seconds, not by everybody at once.
+# Clients try a full or restarting service again after 1 to 5 seconds, not all at once.
 _RETRY_AFTER_SECONDS: Final = (1, 5)
 # Descriptors that are not connections: libraries, logs, the bus, the board.
 _RESERVED_DESCRIPTORS: Final = 64
-# Between two lines of the log about the same kind of refusal.
+# The least time between two log lines about the same kind of refusal.
 FLOOD_SECONDS: Final = 1.0
 
 _log = Log("handshake")
@@ -64,8 +65,8 @@ _log = Log("handshake")
 class Refusal(Exception):
     """A request that is answered with an error.
 
-    reason, claim, subject: for the log, not for the client; the claim is the one that is wrong, the
-    subject only that of a token that was signed with one of our keys.
+    reason, claim, subject: for the log, not for the client. claim: the one at fault. subject: only
+    of a token whose signature is good.
     """
 
     def __init__(
@@ -86,9 +87,9 @@ class Refusal(Exception):
 
 @dataclass(slots=True)
 class Gate:
-    """Decides for every request of a worker.
+    """Decides about every request of a worker.
 
-    leaving: this worker does. draining: so does the service, and newcomers are refused.
+    leaving: this worker is shutting down. draining: so is the service, and clients are refused.
     """
 
     context: Context
@@ -99,7 +100,7 @@ class Gate:
     _limited: RateLimitedLog = field(default_factory=lambda: RateLimitedLog(_log, FLOOD_SECONDS))
 
     def answer(self, request: Request, peer: str) -> Response | Upgrade:
-        """What a request gets; never raises."""
+        """The answer to a request; never raises."""
         try:
             return self._answer(request, peer)
         except Exception:
@@ -109,7 +110,7 @@ class Gate:
             return _error(INTERNAL_ERROR)
 
     def refuse(self, bad: BadRequest, peer: str) -> Response:
-        """The answer to what is no request."""
+        """The answer to bytes that are no request."""
         self._refused(bad.error, bad.error.code.lower(), peer)
         return _error(bad.error, bad.detail)
 
@@ -141,12 +142,12 @@ class Gate:
             self._log_refusal(refusal, peer)
             if self._speaks_http(request):
                 return _error(refusal.error, refusal.detail)
-            listener = RefusedClient(context.roster, refusal.error, refusal.detail)
+            listener = RefusedClient(context.connections, refusal.error, refusal.detail)
             return _switching(listener, request)
 
     def _refused(self, error: ErrorCode, reason: str, peer: str) -> None:
         self._count(error)
-        # Of whoever knocks at any port: browsers, scanners, probes that are set up wrongly.
+        # Browsers, port scanners and misconfigured probes cause these at any port.
         self._limited.debug("request refused", kind=reason, peer=peer, reason=reason)
 
     def _admit(self, request: Request, query: str, peer: str, extension: str | None) -> Upgrade:
@@ -164,14 +165,14 @@ class Gate:
         try:
             first = messages.parse_query(query)
         except BadClientMessage as bad:
-            # Told once the connection is there: it is still good for other messages.
+            # The client is told once it is connected: the connection is good for other messages.
             first = bad
         HANDSHAKES.count(context.row, "accepted")
         session = Session(context, principal, peer, first, extension)
         return _switching(session, request, extension)
 
     def _extension(self, request: Request) -> str | None:
-        """What is answered to the extensions that the client offers."""
+        """The answer to the extensions that the client offers."""
         if not self.context.settings.compression:
             return None
         try:
@@ -196,15 +197,15 @@ class Gate:
     def _speaks_http(self, request: Request) -> bool:
         if self.auth.reject == "auto":
             # Only browsers send an Origin. They hide an HTTP refusal from the page, as does every
-            # other implementation of their WebSocket interface (Node's sends no Origin); and
-            # only that has nowhere but the subprotocols to put a token.
+            # other implementation of their WebSocket interface (Node's sends no Origin). That
+            # interface has no other place for a token than the subprotocols.
             offered = _subprotocols(request)
             by_browser = any(name.startswith(_TOKEN_SUBPROTOCOL) for name in offered)
             return not by_browser and "Origin" not in request.headers
         return self.auth.reject == "http"
 
     def _log_refusal(self, refusal: Refusal, peer: str) -> None:
-        # One kind for each reason: a crowd with bad tokens must not hide that the service is full.
+        # One kind for each reason: many bad tokens must not hide that the service is full.
         self._limited.warning(
             "connection refused",
             kind=f"{refusal.reason} {refusal.claim or ''}",
@@ -241,7 +242,7 @@ def _check_upgrade(request: Request) -> None:
 
 
 def _token(request: Request, query: str) -> str:
-    """The token, wherever it is; empty where there is none."""
+    """The token, from the header, the subprotocols or the query; empty if there is none."""
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return credentials.strip()
@@ -257,7 +258,7 @@ def _subprotocols(request: Request) -> list[str]:
 
 
 def _switching(listener: WSListener, request: Request, extension: str | None = None) -> Upgrade:
-    # RFC 6455 section 4.2.2: one that was offered, or none. Never the one with the token.
+    # RFC 6455 section 4.2.2: one that the client offered, or none. Never the one with the token.
     subprotocol = SUBPROTOCOL if SUBPROTOCOL in _subprotocols(request) else None
     response = switching(subprotocol, extension)
     return Upgrade(listener, response, request.headers["Sec-WebSocket-Key"])

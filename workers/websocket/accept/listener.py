@@ -1,9 +1,9 @@
-"""Accepting connections on the socket that the supervisor holds for this worker's slot.
+"""Accepts connections on the socket that the supervisor holds for this worker's slot.
 
-An accept loop of our own, because aiofastnet's (1.2) spins at EMFILE, because a connection's peer
-is known here only, and because stopping must not close the socket: its queue belongs to whoever
-serves the slot next. What a connection says before it is a WebSocket is read here, too; without TLS
-it needs no transport for that.
+The accept loop is our own, because aiofastnet's (1.2) spins at EMFILE, because only `accept` tells
+a connection's peer, and because stopping must not close the socket: its queue belongs to the worker
+that serves the slot next. Without TLS, the requests before the upgrade are read here, too, and need
+no transport.
 """
 
 from __future__ import annotations
@@ -33,40 +33,38 @@ from workers.websocket.connection.http_exchange import Exchange, Gate, Step, The
 from workers.websocket.connection.tls_exchange import LINGER_BYTES, LINGER_SECONDS, TlsExchange
 from workers.websocket.connection.upgrade import Upgrade
 
-# With fewer a crowd overflows the kernel's queue (docs/architecture.md, measured by bench.storm).
+# With fewer, a crowd overflows the kernel's queue (docs/architecture.md, measured by bench.storm).
 ACCEPTS_PER_TURN: Final = 64
 PAUSE_SECONDS: Final = 0.2
-# Of no consequence while OpenSSL has the socket itself (tls_context).
-# One TLS record and what is around it. aiofastnet's sixteen, each way, cost a worker 257 KiB more
-# for every client that does not read.
+# One TLS record and its frame, where OpenSSL does not have the socket itself (see tls_context).
+# aiofastnet's sixteen records, each way, cost a worker 257 KiB more for every client that does not
+# read.
 TLS_RECORD_BYTES: Final = 16 * 1024 + 64
 
 _FULL: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _log = Log("listener")
 
-
 Tls = ssl.SSLContext | None
 
 
 class _Connection(socket.socket):
-    """A socket that does not tell its addresses: aiofastnet would keep them, some 320 bytes."""
+    """A socket that hides its addresses: aiofastnet would keep them, about 320 bytes."""
 
     __slots__ = ()
 
     def getsockname(self) -> None:
-        """Nobody asks."""
+        """Not needed."""
 
     def getpeername(self) -> None:
-        """`accept` has told it."""
+        """`accept` has returned it."""
 
     def getsockopt(self, *_: int) -> int:  # type: ignore[override]
-        """picows asks three times for a line of its log, which nobody writes."""
+        """picows calls it three times for a log line that is never written."""
         return 0
 
 
-class _Visitor(PendingConnection):
-    """A connection that is no WebSocket yet. left: the bytes it may still send when it has had
-    its last answer."""
+class _HttpConnection(PendingConnection):
+    """A connection before its upgrade. left: the bytes it may still send after its last answer."""
 
     __slots__ = ("exchange", "left", "tls")
 
@@ -99,19 +97,21 @@ class Listener:
         self._paused: asyncio.TimerHandle | None = None
         self._serving = False
         self._limited = RateLimitedLog(_log, 10.0)
-        self._lobby: PendingConnections[_Visitor] = PendingConnections(
+        self._pending: PendingConnections[_HttpConnection] = PendingConnections(
             self._serve, settings.handshake_timeout_seconds
         )
-        self._leaving: PendingConnections[_Visitor] = PendingConnections(self._drop, LINGER_SECONDS)
-        # Whatever is read is copied at once, or forgotten, so one is enough for all.
+        # Those that had their last answer (see LINGER_SECONDS).
+        self._lingering: PendingConnections[_HttpConnection] = PendingConnections(
+            self._discard, LINGER_SECONDS
+        )
+        # What is read is copied at once, or dropped, so one buffer is enough for all.
         self._buffer = memoryview(bytearray(MAX_HEAD_BYTES))
-        # Those on their way from the lobby to a session. asyncio holds tasks weakly.
+        # What is on its way to becoming a session. asyncio holds tasks weakly.
         self._entering: set[Any] = set()
-        self._nobody_enters = asyncio.Event()
+        self._none_entering = asyncio.Event()
 
     @crash_on_error
     def start(self) -> None:
-        """Begin to accept."""
         self._listening.setblocking(False)
         self._serving = True
         self._paused = None
@@ -128,41 +128,42 @@ class Listener:
             self._loop.remove_reader(self._listening.fileno())
             if self._paused is not None:
                 self._paused.cancel()
-        for visitor in self._lobby.guests:
-            if visitor.exchange.idle:
-                self._lobby.dismiss(visitor)
-        for greeting in self._greetings:
-            greeting.close_if_idle()
+        for pending in self._pending.all:
+            if pending.exchange.idle:
+                self._pending.drop(pending)
+        for exchange in self._tls_exchanges:
+            exchange.close_if_idle()
 
     def close(self) -> None:
-        """Accept no more, and close every connection that is no client yet."""
+        """Close every connection that is not upgraded, and our descriptor of the socket."""
         self.stop()
-        self._lobby.close()
-        self._leaving.close()
-        for greeting in self._greetings:
-            greeting.abort()
+        self._listening.close()
+        self._pending.close()
+        self._lingering.close()
+        for exchange in self._tls_exchanges:
+            exchange.abort()
 
-    def adopt(self, settings: Server, tls: Tls) -> None:
-        """Use these from now on, handshake_timeout_seconds also for those who wait already."""
+    def use_settings(self, settings: Server, tls: Tls) -> None:
+        """Use these from now on, handshake_timeout_seconds also for pending connections."""
         self._settings = settings
         self._tls = tls
-        self._lobby.patience = settings.handshake_timeout_seconds
+        self._pending.timeout = settings.handshake_timeout_seconds
 
     @property
     def waiting(self) -> int:
-        """Connections that were accepted and are no clients, or not any more."""
-        return len(self._lobby) + len(self._leaving) + len(self._entering)
+        """The number of accepted connections that are not, or will never be, upgraded."""
+        return len(self._pending) + len(self._lingering) + len(self._entering)
 
     @property
-    def _greetings(self) -> list[TlsExchange]:
+    def _tls_exchanges(self) -> list[TlsExchange]:
         return [each for each in self._entering if isinstance(each, TlsExchange)]
 
     async def settled(self) -> None:
-        """Wait until whoever was accepted has sent its request, or missed its time."""
-        await self._lobby.emptied()
+        """Wait until every accepted connection has sent its request or run into its timeout."""
+        await self._pending.emptied()
         while self._entering:
-            self._nobody_enters.clear()
-            await self._nobody_enters.wait()
+            self._none_entering.clear()
+            await self._none_entering.wait()
 
     def _accept(self) -> None:
         for _ in range(ACCEPTS_PER_TURN):
@@ -171,7 +172,7 @@ class Listener:
             except (BlockingIOError, InterruptedError):
                 return
             except ConnectionError:
-                # It was reset before we came to it.
+                # It was reset in the queue.
                 continue
             except OSError as error:
                 if error.errno not in _FULL:
@@ -180,8 +181,8 @@ class Listener:
                 return
             connection.setblocking(False)
             exchange = Exchange(self._gate, address[0])
-            self._lobby.wait(_Visitor(connection, exchange, self._tls))
-            # The kernel gives the lowest that is free: there are no others below.
+            self._pending.add(_HttpConnection(connection, exchange, self._tls))
+            # The kernel gives the lowest free descriptor, so there is none below this one.
             if connection.fileno() >= self._max_descriptor:
                 self._pause("the limit of open files is near")
                 return
@@ -196,81 +197,81 @@ class Listener:
         return lowest > self._max_descriptor
 
     def _pause(self, reason: str | None) -> None:
-        """Leave the rest in the queue until a descriptor is free."""
+        """Leave the other connections in the queue until a descriptor is free."""
         if not self._row[Field.FULL_SINCE_MS]:
             self._row[Field.FULL_SINCE_MS] = int(time.time() * 1000)
         self._limited.error("accepting is paused", reason=reason)
         self._loop.remove_reader(self._listening.fileno())
         self._paused = self._loop.call_later(PAUSE_SECONDS, self.start)
 
-    def _serve(self, visitor: _Visitor) -> None:
-        if visitor.tls is not None:
-            self._greet(visitor)
+    def _serve(self, pending: _HttpConnection) -> None:
+        if pending.tls is not None:
+            self._start_tls(pending)
             return
-        size = self._read(visitor)
+        size = self._read(pending)
         if size:
-            self._follow(visitor, visitor.exchange.take(bytes(self._buffer[:size])))
+            self._follow(pending, pending.exchange.take(bytes(self._buffer[:size])))
         elif size == 0:
-            self._lobby.dismiss(visitor)
+            self._pending.drop(pending)
 
-    def _read(self, visitor: _Visitor) -> int | None:
-        """How many bytes were read; 0: it has ended; None: none are there yet."""
+    def _read(self, pending: _HttpConnection) -> int | None:
+        """The number of bytes read; 0: it has ended; None: there are none yet."""
         try:
-            return visitor.connection.recv_into(self._buffer)
+            return pending.connection.recv_into(self._buffer)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:
             return 0
 
-    def _follow(self, visitor: _Visitor, step: Step) -> None:
-        if not self._sent(visitor, step.out):
-            self._lobby.dismiss(visitor)
+    def _follow(self, pending: _HttpConnection, step: Step) -> None:
+        if not self._sent(pending, step.out):
+            self._pending.drop(pending)
             return
         match step.then:
             case Then.WAIT:
                 pass
             case Then.NEXT:
-                self._lobby.renew(visitor)
+                self._pending.renew(pending)
             case Then.CLOSE:
-                self._lobby.dismiss(visitor)
+                self._pending.drop(pending)
             case Then.LINGER:
-                self._lobby.release(visitor)
-                self._linger(visitor)
+                self._pending.release(pending)
+                self._linger(pending)
             case Then.UPGRADE:
                 assert step.upgrade is not None
-                self._lobby.release(visitor)
-                self._enter(visitor.connection, step.upgrade, step.rest)
+                self._pending.release(pending)
+                self._enter(pending.connection, step.upgrade, step.rest)
 
     @staticmethod
-    def _sent(visitor: _Visitor, out: bytes) -> bool:
-        """Whether all of it fits into the kernel's buffer: else nobody reads our answers."""
+    def _sent(pending: _HttpConnection, out: bytes) -> bool:
+        """Whether all of it fits into the kernel's buffer; if not, the client does not read."""
         try:
-            return not out or visitor.connection.send(out) == len(out)
+            return not out or pending.connection.send(out) == len(out)
         except OSError:
             return False
 
-    def _linger(self, visitor: _Visitor) -> None:
+    def _linger(self, pending: _HttpConnection) -> None:
         try:
-            visitor.connection.shutdown(socket.SHUT_WR)
+            pending.connection.shutdown(socket.SHUT_WR)
         except OSError:
-            visitor.connection.close()
+            pending.connection.close()
         else:
-            self._leaving.wait(visitor)
+            self._lingering.add(pending)
 
-    def _drop(self, visitor: _Visitor) -> None:
-        size = self._read(visitor)
-        visitor.left -= size or 0
-        if size == 0 or visitor.left < 0:
-            self._leaving.dismiss(visitor)
+    def _discard(self, pending: _HttpConnection) -> None:
+        size = self._read(pending)
+        pending.left -= size or 0
+        if size == 0 or pending.left < 0:
+            self._lingering.drop(pending)
 
     def _enter(self, accepted: socket.socket, upgrade: Upgrade, rest: bytes) -> None:
         connection = self._connection(accepted)
         framing = Framing(upgrade, self._settings, connection)
-        # All that connect_accepted_socket does then, but for a task and a future that wait
-        # for what happens in the next turn anyway. The loop's selector holds it.
+        # What connect_accepted_socket would do, but without a task and a future that wait for what
+        # happens in the next turn anyway. The loop's selector holds the transport.
         SelectorSocketTransport(self._loop, connection, framing)
         self._entering.add(framing)
-        # The transport has put its own beginning before that.
+        # The transport has scheduled its own start before that.
         self._loop.call_soon(self._begin, framing, rest)
 
     def _begin(self, framing: Framing, rest: bytes) -> None:
@@ -285,18 +286,18 @@ class Listener:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         return connection
 
-    def _greet(self, visitor: _Visitor) -> None:
-        """TLS: its transport is needed before the first byte of a request."""
-        self._lobby.release(visitor)
-        connection = self._connection(visitor.connection)
-        greeting = TlsExchange(visitor.exchange, connection, self._settings, self._entered)
-        self._entering.add(greeting)
+    def _start_tls(self, pending: _HttpConnection) -> None:
+        """With TLS a transport is needed to read requests."""
+        self._pending.release(pending)
+        connection = self._connection(pending.connection)
+        exchange = TlsExchange(pending.exchange, connection, self._settings, self._entered)
+        self._entering.add(exchange)
         opening = self._loop.create_task(
             aiofastnet.connect_accepted_socket(
                 self._loop,
-                lambda: greeting,
+                lambda: exchange,
                 connection,
-                ssl=visitor.tls,
+                ssl=pending.tls,
                 ssl_handshake_timeout=self._settings.handshake_timeout_seconds,
                 ssl_shutdown_timeout=self._settings.close_timeout_seconds,
                 ssl_incoming_bio_size=TLS_RECORD_BYTES,
@@ -304,18 +305,18 @@ class Listener:
             )
         )
         self._entering.add(opening)
-        opening.add_done_callback(lambda _: self._opened(opening, greeting))
+        opening.add_done_callback(lambda _: self._opened(opening, exchange))
 
-    def _opened(self, opening: asyncio.Task[Any], greeting: TlsExchange) -> None:
+    def _opened(self, opening: asyncio.Task[Any], exchange: TlsExchange) -> None:
         self._entered(opening)
         if opening.cancelled():
             return
         if (error := opening.exception()) is not None:
-            self._entered(greeting)
-            # A TLS handshake that failed or took too long: the client's business.
+            self._entered(exchange)
+            # A TLS handshake failed or took too long, which the client can cause at will.
             self._limited.debug("TLS handshake failed", reason=type(error).__name__)
 
     def _entered(self, one: object) -> None:
         self._entering.discard(one)
         if not self._entering:
-            self._nobody_enters.set()
+            self._none_entering.set()

@@ -1,4 +1,4 @@
-"""Issuers' public keys, fetched beside the event loop; the handshake only reads what is there."""
+"""Issuers' public keys, fetched in threads; handshakes only read what has been fetched."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from energyws.logs.events import Log
 from energyws.settings import Auth, Issuer
 from workers.runtime import crash_on_error
 
-# An issuer is asked at most so often for unknown key ids, however many clients bring them.
+# The least time between two fetches for unknown key ids, however many clients bring them.
 REFRESH_LIMIT_SECONDS: Final = 10.0
 RETRY_FIRST_SECONDS: Final = 1.0
 RETRY_MAX_SECONDS: Final = 30.0
-# Workers and replicas started together do not go on asking together.
+# Workers and replicas that started together must not keep fetching together.
 JITTER: Final = 0.2
 _HEADERS: Final = {"Accept": "application/json", "User-Agent": "energyws"}
 
@@ -34,7 +34,7 @@ _log = Log("keys")
 class _Endpoint:
     """One issuer's JWKS, and when it is fetched next (monotonic seconds).
 
-    wanted: sooner than that, as soon as REFRESH_LIMIT_SECONDS allow. gone: never again. wake: set
+    wanted: fetch sooner, as soon as REFRESH_LIMIT_SECONDS allow. gone: fetch never again. wake: set
     when one of the two has changed.
     """
 
@@ -57,37 +57,36 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What has been fetched, by issuer: keys and fetches of the same moment."""
+    """A consistent snapshot, by issuer: its keys, and the fetch that they are from."""
 
     keys: Mapping[str, tuple[Key, ...]] = field(default_factory=lambda: MappingProxyType({}))
     fetches: Mapping[str, Fetch] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class KeyStore:
-    """`known` has each issuer's keys; issuers that were never reached are missing.
+    """`known` has the keys of each issuer; issuers without a successful fetch are missing.
 
-    It is replaced, never changed: whoever reads it needs no lock. What was fetched once is kept
-    while an endpoint cannot be reached. fetched: called in a thread that fetches, after each fetch
-    that has succeeded. Each issuer has a thread: one that is slow delays no other.
+    It is replaced, never changed, so reading it needs no lock. Keys are kept while an endpoint
+    cannot be reached. fetched: called after each successful fetch, in the thread that fetched. Each
+    issuer has its own thread, so that a slow one delays no other.
     """
 
     def __init__(self, settings: Auth, fetched: Callable[[], None] = lambda: None) -> None:
         self.known: Known = Known()
         self._fetched = fetched
         self._endpoints: dict[str, _Endpoint] = {}
-        # Held where `known` is replaced: by the threads, and by `adopt`.
+        # Held where `known` is replaced: by the threads, and by `use_settings`.
         self._replacing = threading.Lock()
-        self.adopt(settings)
+        self.use_settings(settings)
 
     @property
     def keys(self) -> Mapping[str, tuple[Key, ...]]:
-        """Those of `known`."""
         return self.known.keys
 
-    def adopt(self, settings: Auth) -> None:
+    def use_settings(self, settings: Auth) -> None:
         """Trust these issuers from now on, and fetch all their keys soon.
 
-        Until then those are good that are here: of an issuer whose URL is the same.
+        Until then, the keys of issuers whose settings are the same stay good.
         """
         self._refresh_seconds = settings.jwks_refresh_seconds
         self._timeout_seconds = settings.jwks_timeout_seconds
@@ -106,7 +105,7 @@ class KeyStore:
             threading.Thread(target=run, args=(endpoint,), name="keys", daemon=True).start()
 
     def refresh_soon(self, issuer: str) -> None:
-        """A token named a key that is not here: look again, REFRESH_LIMIT_SECONDS apart."""
+        """A token names an unknown key: fetch again, at most once per REFRESH_LIMIT_SECONDS."""
         endpoint = self._endpoints.get(issuer)
         if endpoint is not None and not endpoint.wanted:
             endpoint.wanted = True
@@ -120,12 +119,12 @@ class KeyStore:
 
     def _run(self, endpoint: _Endpoint) -> None:
         while not endpoint.gone:
-            # Before anything is looked at: what comes later ends the wait below.
+            # Before anything is read: a later change ends the wait below.
             endpoint.wake.clear()
             if endpoint.wanted:
                 endpoint.due = min(endpoint.due, endpoint.fetched_at + REFRESH_LIMIT_SECONDS)
             if endpoint.due <= time.monotonic():
-                # Before the fetch begins: what is wanted from now on takes another one.
+                # Before the fetch begins: a request from now on needs another one.
                 endpoint.wanted = False
                 endpoint.fetched_at = time.monotonic()
                 pause = self._fetch(endpoint) * random.uniform(1 - JITTER, 1)
@@ -139,7 +138,7 @@ class KeyStore:
         try:
             keys = parse_jwks(_download(issuer.jwks_url, self._timeout_seconds))
         except Exception as error:
-            # Whatever an endpoint sends: it is tried again.
+            # Whatever an endpoint sends, it is tried again.
             if not endpoint.failures:
                 _log.error(
                     "keys cannot be fetched: trying again",
@@ -155,7 +154,7 @@ class KeyStore:
             _log.info("keys fetched", issuer=issuer.name, keys=len(keys))
         endpoint.failures = 0
         with self._replacing:
-            # Other settings may have come meanwhile.
+            # The settings may have changed meanwhile.
             if not endpoint.gone:
                 self.known = _with(self.known, issuer.issuer, keys, Fetch(began, time.time()))
         self._fetched()
@@ -163,7 +162,7 @@ class KeyStore:
 
 
 def _with(known: Known, issuer: str, keys: tuple[Key, ...], fetch: Fetch) -> Known:
-    # The same keys stay the same objects: what was checked with them stays checked.
+    # Equal keys stay the same objects: the token cache is valid as long as they do.
     same = known.keys.get(issuer) == keys
     return Known(
         known.keys if same else MappingProxyType({**known.keys, issuer: keys}),
@@ -171,8 +170,8 @@ def _with(known: Known, issuer: str, keys: tuple[Key, ...], fetch: Fetch) -> Kno
     )
 
 
-class _Patience(io.RawIOBase):
-    """Reads a socket until a deadline; its own timeout starts anew at every byte."""
+class _DeadlineReader(io.RawIOBase):
+    """Reads a socket until a deadline; the socket's own timeout starts again at every byte."""
 
     def __init__(self, connected: socket.socket, raw: io.RawIOBase) -> None:
         self._socket = connected
@@ -198,15 +197,15 @@ class _Patience(io.RawIOBase):
 class _Response(HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_Patience(sock, self.fp.detach()))
+        self.fp = io.BufferedReader(_DeadlineReader(sock, self.fp.detach()))
 
 
 def _download(url: str, timeout: float) -> bytes:
-    """The body, a little more than MAX_JWKS_BYTES at most.
+    """The body; one byte more than MAX_JWKS_BYTES if it is too large.
 
-    http.client and not urllib: what it cannot do (redirects, which could lead to metadata
-    services, other schemes, credentials and proxies out of the environment) is not there to turn
-    off. Connecting, the TLS handshake and the answer may take `timeout` seconds each.
+    http.client and not urllib, which would have to be kept from redirects (they could lead to
+    metadata services), other schemes, and credentials and proxies from the environment. Connecting,
+    the TLS handshake and the answer may take `timeout` seconds each.
     """
     parts = urlsplit(url)
     kinds: dict[str, type[HTTPConnection]] = {"http": HTTPConnection, "https": HTTPSConnection}
@@ -229,7 +228,7 @@ def _download(url: str, timeout: float) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    """What may be logged of it: some errors repeat the URL with its query."""
+    """What may be logged of an error: some repeat the URL with its query."""
     if isinstance(error, OSError | HTTPException | BadKeys) and not isinstance(error, InvalidURL):
         return str(error) or type(error).__name__
     return type(error).__name__

@@ -1,4 +1,4 @@
-"""Checking the tokens of a worker's clients, at a handshake and at a renewal."""
+"""Checks the tokens of a worker's clients, at a handshake and at a renewal."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from workers.websocket.auth.keys import KeyStore
 
 
 class Tokens:
-    """Checks them with what has been fetched, and has keys fetched that are missing.
+    """Checks tokens with the keys at hand, and has unknown keys fetched.
 
-    fetched: called in another thread whenever an issuer's keys have been fetched. row: where tokens
-    are counted. Raises BootError for a secret that cannot be used.
+    fetched: called in another thread whenever an issuer's keys have been fetched. row: where
+    refusals are counted. Raises BootError for a secret that cannot be used.
     """
 
     def __init__(self, settings: Auth, row: Row, fetched: Callable[[], None]) -> None:
         self._settings = settings
         self._verifier = Verifier(settings)
         self._row = row
-        self._doubts = UnknownKeys()
+        self._unknown_keys = UnknownKeys()
         self._keys = KeyStore(settings, fetched)
 
-    def adopt(self, settings: Auth, verifier: Verifier) -> None:
-        """Check by these settings from now on; the verifier was made of them."""
+    def use_settings(self, settings: Auth, verifier: Verifier) -> None:
+        """Use these settings from now on, and the verifier that was made from them."""
         self._settings, self._verifier = settings, verifier
-        self._keys.adopt(settings)
+        self._keys.use_settings(settings)
 
     def close(self) -> None:
         """Fetch no further keys."""
         self._keys.close()
 
-    def show(self) -> bool:
-        """Put on the board how old the keys are; whether any token can be checked."""
+    def publish(self) -> bool:
+        """Write the age of the keys to the board; returns whether any token can be checked."""
         issuers, fetches = self._settings.issuers, self._keys.known.fetches
         self._row.set_issuers(
             (issuer_id(name), int(fetches[name].ended * 1000) if name in fetches else 0)
@@ -49,7 +49,7 @@ class Tokens:
         return able
 
     def check(self, token: str) -> Principal:
-        """The token's principal, or TokenRefused: `keys_pending` if it may be good all the same."""
+        """The token's principal. Raises TokenRefused, `keys_pending` if it may be good."""
         known = self._keys.known
         try:
             return self._verifier.verify(token, known.keys, now=time.time())
@@ -58,9 +58,9 @@ class Tokens:
                 fetch = known.fetches.get(refused.issuer)
                 began = None if fetch is None else fetch.began
                 now = time.monotonic()
-                confirmed = self._doubts.is_confirmed(refused.unknown_key, began, now)
+                confirmed = self._unknown_keys.is_confirmed(refused.unknown_key, began, now)
                 refused.keys_pending = not confirmed
-                # After the doubt was noted: a fetch that begins from now on counts for it.
+                # After the key was noted, so that a fetch that begins from now on counts for it.
                 self._keys.refresh_soon(refused.issuer)
             TOKEN_REFUSALS.count(self._row, refused.reason, refused.claim or "")
             raise

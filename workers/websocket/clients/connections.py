@@ -1,8 +1,8 @@
-"""Who is connected, and the only clock of all connections: pings, deadlines, token expiry.
+"""All connections of a worker, and their only clock: pings, deadlines, token expiry.
 
-Nothing here is per connection but a place in a list. The roster's time stands still while the
-process does (a starved or suspended machine), so that nobody is declared dead for our own silence;
-token expiry alone follows the wall clock.
+A connection costs an entry in a few lists, and no timer. The registry's time stands still while the
+process does (a starved or suspended machine), so that no client is declared dead for our own
+silence; token expiry alone follows the wall clock.
 """
 
 from __future__ import annotations
@@ -30,46 +30,52 @@ from energyws.settings import Auth, Server
 from workers.runtime import crash_on_error
 
 TICK_SECONDS: Final = 0.5
-# Clients that are sent away come back after up to so long, on top of the spread of the drain.
+# Clients that are sent away are asked to wait for up to this long, on top of the drain's spread.
 RECONNECT_JITTER_MS: Final = 1_000
-# Those that came together after a restart must not go together.
+# Clients that connected together after a restart must not leave together.
 AGE_JITTER: Final = 0.1
 
 
 class Closing(Protocol):
-    """A connection whose closing handshake is under way."""
+    """A connection in its closing handshake."""
 
     def abort(self) -> None:
-        """End it without further ado."""
+        """End it without waiting for anything."""
 
 
 class Connection(Closing, Protocol):
-    """A connection, as the roster sees it. `heard` is set whenever the client sends anything.
+    """A connection, as the registry sees it. `heard` is set whenever the client sends anything.
 
-    id: no other member's.
+    id: unique.
     """
 
     id: int
     principal: Principal
     heard: bool
     writable: bool
-    closing: bool
+
+    @property
+    def closing(self) -> bool:
+        """Whether its closing handshake has begun, or it is gone."""
 
     def ping(self) -> None:
         """Send a ping, and clear `heard`."""
 
-    def say(self, error: ErrorCode, detail: str = "") -> None:
-        """Send an `error`, or the `notice` that this code is."""
+    def send_error(self, error: ErrorCode, detail: str = "") -> None:
+        """Send an `error`, or a `notice` where the code is one."""
 
     def close(self, close: Close) -> None:
         """Begin the closing handshake."""
 
     def reconnect(self, after_ms: int, close: Close) -> None:
-        """Ask it to come back, and close."""
+        """Ask the client to reconnect after this delay, and close."""
+
+
+_Deadline = tuple[float, int, Connection]
 
 
 class ConnectionRegistry:
-    """Every connection of this worker. `monotonic` and `wall` tell the time in seconds."""
+    """`monotonic` and `wall` return the time in seconds."""
 
     def __init__(
         self,
@@ -81,16 +87,16 @@ class ConnectionRegistry:
         self._loop = asyncio.get_running_loop()
         self._server = server
         self._auth = auth
-        self._members: dict[Connection, None] = {}
-        # Since when: of an unanswered ping, and of the closing handshake.
+        self._connections: dict[Connection, None] = {}
+        # The times of unanswered pings, and of the beginnings of closing handshakes.
         self._pinged: dict[Connection, float] = {}
         self._closing: dict[Closing, float] = {}
-        # The expiry, its member's id as a tie-breaker, and whose it is: those that are to be
-        # announced, and those that have been. No number here is made for an entry alone.
-        self._expiring: list[tuple[float, int, Connection]] = []
-        self._announced: list[tuple[float, int, Connection]] = []
-        # The same, by the roster's own time, of those that are to be sent on at an age.
-        self._aging: list[tuple[float, int, Connection]] = []
+        # Heaps of the tokens' expiries, with the id as a tie-breaker: those to be announced, and
+        # those that have been. An entry costs one tuple; its numbers exist anyway.
+        self._expiring: list[_Deadline] = []
+        self._announced: list[_Deadline] = []
+        # The same, by the registry's own time, of the connections that have a maximum age.
+        self._aging: list[_Deadline] = []
         self._round: list[Connection] = []
         self._round_size = 0
         self._next_round = 0.0
@@ -102,83 +108,80 @@ class ConnectionRegistry:
         self._empty: asyncio.Event | None = None
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._connections)
 
-    def join(self, member: Connection) -> None:
-        """A client was let in."""
-        self._members[member] = None
-        self.expires(member)
+    def join(self, connection: Connection) -> None:
+        self._connections[connection] = None
+        self.expires(connection)
         if (age := self._server.max_connection_age_seconds) is not None:
             at = self._time + age * random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER)
-            heapq.heappush(self._aging, (at, member.id, member))
+            heapq.heappush(self._aging, (at, connection.id, connection))
 
-    def expires(self, member: Connection) -> None:
-        """A member's token expires at another time than before."""
-        heapq.heappush(self._expiring, (member.principal.expires_at, member.id, member))
+    def expires(self, connection: Connection) -> None:
+        """A connection has a token with another expiry."""
+        heapq.heappush(self._expiring, (connection.principal.expires_at, connection.id, connection))
 
     def closing(self, connection: Closing) -> None:
         """Abort it unless it is gone within close_timeout_seconds."""
         self._closing[connection] = self._time
 
     def leave(self, connection: Closing) -> None:
-        """A connection is gone."""
-        self._members.pop(connection, None)  # type: ignore[call-overload]
+        self._connections.pop(connection, None)  # type: ignore[call-overload]
         self._pinged.pop(connection, None)  # type: ignore[call-overload]
         self._closing.pop(connection, None)
-        if len(self._expiring) > 2 * len(self._members) + 1_000:
-            # Long-lived tokens of short-lived connections must not pile up. Those that have been
-            # announced end soon.
+        if len(self._expiring) > 2 * len(self._connections) + 1_000:
+            # Long-lived tokens of short-lived connections must not pile up. Announced ones expire
+            # soon.
             self._expiring = self._present(self._expiring)
-        if len(self._aging) > 2 * len(self._members) + 1_000:
+        if len(self._aging) > 2 * len(self._connections) + 1_000:
             self._aging = self._present(self._aging)
-        if self._empty is not None and not self._members:
+        if self._empty is not None and not self._connections:
             self._empty.set()
 
-    def adopt(self, server: Server, auth: Auth) -> None:
-        """Use these from now on; who is here keeps the age that was meant for it."""
+    def use_settings(self, server: Server, auth: Auth) -> None:
+        """Use these from now on; existing connections keep their maximum age."""
         self._server = server
         self._auth = auth
-        # The pause that has begun may be a long one of before.
+        # The interval under way may be a long one.
         self._next_round = min(self._next_round, self._time + server.ping_interval_seconds)
 
     async def drain(self, seconds: float) -> None:
-        """Send everybody away, spread evenly over `seconds`; return when all are gone.
+        """Send all clients away, spread evenly over `seconds`; returns when all are gone.
 
-        Who comes after it has begun is sent away at its end.
+        Clients that connect meanwhile are sent away at the end.
         """
-        await self.shed(len(self._members), seconds)
-        while self._members:
+        await self.shed(len(self._connections), seconds)
+        while self._connections:
             self._empty = asyncio.Event()
-            for member in list(self._members):
-                if not member.closing:
-                    _send_on(member)
+            for connection in list(self._connections):
+                if not connection.closing:
+                    _send_away(connection)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), TICK_SECONDS)
 
     async def shed(self, count: int, seconds: float) -> None:
-        """Send so many away, whoever they are, spread evenly over `seconds`."""
-        members = random.sample(list(self._members), min(count, len(self._members)))
+        """Send this many clients away, chosen at random, spread evenly over `seconds`."""
+        connections = random.sample(list(self._connections), min(count, len(self._connections)))
         start = self._loop.time()
-        for number, member in enumerate(members):
-            due = start + seconds * number / len(members)
+        for number, connection in enumerate(connections):
+            due = start + seconds * number / len(connections)
             if (wait := due - self._loop.time()) > 0:
                 await asyncio.sleep(wait)
-            _send_on(member)
+            _send_away(connection)
 
     def close(self) -> None:
-        """Stop the clock."""
         self._timer.cancel()
 
     @crash_on_error
     def _on_tick(self) -> None:
         now = self._monotonic()
-        # Not more than two ticks at once: what is beyond was our own absence.
+        # At most two ticks at once: the rest was our own absence.
         self._time += min(now - self._last, 2 * TICK_SECONDS)
         self._last = now
         self._timer = self._loop.call_later(TICK_SECONDS, self._on_tick)
         self._abort_overdue()
         self._expire(self._wall())
-        self._send_on_the_old()
+        self._send_away_the_old()
         self._drop_silent()
         self._ping_some()
 
@@ -191,51 +194,47 @@ class ConnectionRegistry:
 
     def _expire(self, wall: float) -> None:
         for entry in self._due(self._expiring, wall + self._auth.expiry_notice_seconds):
-            at, _, member = entry
+            at, _, connection = entry
             if at > wall:
-                member.say(TOKEN_EXPIRING)
+                connection.send_error(TOKEN_EXPIRING)
                 heapq.heappush(self._announced, entry)
             else:
-                member.say(TOKEN_EXPIRED)
-                member.close(TOKEN_EXPIRED_CLOSE)
-        for _, _, member in self._due(self._announced, wall):
-            member.say(TOKEN_EXPIRED)
-            member.close(TOKEN_EXPIRED_CLOSE)
+                connection.send_error(TOKEN_EXPIRED)
+                connection.close(TOKEN_EXPIRED_CLOSE)
+        for _, _, connection in self._due(self._announced, wall):
+            connection.send_error(TOKEN_EXPIRED)
+            connection.close(TOKEN_EXPIRED_CLOSE)
 
-    def _due(
-        self, entries: list[tuple[float, int, Connection]], until: float
-    ) -> Iterator[tuple[float, int, Connection]]:
-        """Take out what is due, and leave out what does not count any more."""
+    def _due(self, entries: list[_Deadline], until: float) -> Iterator[_Deadline]:
+        """Take out what is due; void entries are dropped."""
         while entries and entries[0][0] <= until:
             entry = heapq.heappop(entries)
-            at, _, member = entry
-            # A renewed token has an entry of its own; a member that left has none that counts.
-            if member in self._members and member.principal.expires_at == at:
+            at, _, connection = entry
+            # Void: the token was renewed and has another entry, or the connection is gone.
+            if connection in self._connections and connection.principal.expires_at == at:
                 yield entry
 
-    def _present(
-        self, entries: list[tuple[float, int, Connection]]
-    ) -> list[tuple[float, int, Connection]]:
-        left = [entry for entry in entries if entry[2] in self._members]
+    def _present(self, entries: list[_Deadline]) -> list[_Deadline]:
+        left = [entry for entry in entries if entry[2] in self._connections]
         heapq.heapify(left)
         return left
 
-    def _send_on_the_old(self) -> None:
+    def _send_away_the_old(self) -> None:
         while self._aging and self._aging[0][0] <= self._time:
-            _, _, member = heapq.heappop(self._aging)
-            if member in self._members and not member.closing:
-                _send_on(member)
+            _, _, connection = heapq.heappop(self._aging)
+            if connection in self._connections and not connection.closing:
+                _send_away(connection)
 
     def _drop_silent(self) -> None:
         pinged = self._time - self._server.pong_timeout_seconds
-        for member, since in list(self._pinged.items()):
-            if member.heard or not member.writable:
-                # While it is paused we do not read it, so it cannot answer; the kernel's
-                # TCP_USER_TIMEOUT ends it if it takes nothing more.
-                del self._pinged[member]
+        for connection, since in list(self._pinged.items()):
+            if connection.heard or not connection.writable:
+                # While it is paused we do not read from it, so we cannot see its pong; the kernel's
+                # TCP_USER_TIMEOUT ends it if it reads no more.
+                del self._pinged[connection]
             elif since <= pinged:
-                del self._pinged[member]
-                member.close(NO_PONG)
+                del self._pinged[connection]
+                connection.close(NO_PONG)
 
     def _ping_some(self) -> None:
         if not self._round:
@@ -243,15 +242,15 @@ class ConnectionRegistry:
                 return
             interval = self._server.ping_interval_seconds
             self._next_round = self._time + interval
-            self._round = list(self._members)
+            self._round = list(self._connections)
             self._round_size = math.ceil(len(self._round) * TICK_SECONDS / interval)
-        for member in self._round[-self._round_size :]:
-            if member in self._members and member.writable:
-                member.ping()
-                # One that has not answered an earlier ping has no more time for that.
-                self._pinged.setdefault(member, self._time)
+        for connection in self._round[-self._round_size :]:
+            if connection in self._connections and connection.writable:
+                connection.ping()
+                # This ping gives no more time to one that has not answered the last.
+                self._pinged.setdefault(connection, self._time)
         del self._round[-self._round_size :]
 
 
-def _send_on(member: Connection) -> None:
-    member.reconnect(random.randrange(RECONNECT_JITTER_MS), RESTART)
+def _send_away(connection: Connection) -> None:
+    connection.reconnect(random.randrange(RECONNECT_JITTER_MS), RESTART)

@@ -1,4 +1,4 @@
-"""A client that is not let in, and could not read an HTTP refusal."""
+"""A refusal for browsers: they hide an HTTP error from the page, so they get a message."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from energyws.protocol import messages
 from workers.websocket.clients.connections import ConnectionRegistry
 from workers.websocket.connection import framing, upgrade
 
-# What a client may have sent before it knows that it is refused: no more frames are looked at.
+# An honest client sends no more frames than this before it sees its refusal; more are not parsed.
 MOST_FRAMES: Final = 16
 
 
 class RefusedClient(WSListener):
-    """A browser that is not let in: it cannot read an HTTP refusal, so it gets a message."""
+    """Upgraded, told the error, and closed."""
 
-    __slots__ = ("_detail", "_error", "_frames", "_roster", "_transport", "closing")
+    __slots__ = ("_connections", "_detail", "_error", "_frames", "_transport")
 
-    def __init__(self, roster: ConnectionRegistry, error: ErrorCode, detail: str) -> None:
-        self.closing = True
-        self._roster = roster
+    def __init__(self, connections: ConnectionRegistry, error: ErrorCode, detail: str) -> None:
+        self._connections = connections
         self._error = error
         self._detail = detail
         self._frames = 0
@@ -36,10 +35,10 @@ class RefusedClient(WSListener):
         message = messages.error(self._error, self._detail)
         transport.underlying_transport.write(upgrade.head(transport) + message)
         upgrade.send_close(transport, close)
-        self._roster.closing(self)
+        self._connections.closing(self)
 
     def on_ws_frame(self, transport: WSTransport, received: WSFrame) -> None:
-        """picows: only the answer to our close matters."""
+        """picows: only the answer to our close frame matters."""
         self._frames += 1
         if received.msg_type == WSMsgType.CLOSE:
             framing.end(transport)
@@ -47,20 +46,18 @@ class RefusedClient(WSListener):
             framing.drop(transport)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
-        """picows: it is gone."""
         self._transport = None
-        self._roster.leave(self)
+        self._connections.leave(self)
 
     def failed(self) -> None:
         """Framing: it is closing already."""
 
     def pause_writing(self) -> None:
-        """picows: nothing more is written anyway."""
+        """picows: nothing more is to be written."""
 
     def resume_writing(self) -> None:
-        """picows: nothing more is written anyway."""
+        """picows: nothing more is to be written."""
 
     def abort(self) -> None:
-        """ConnectionRegistry: the closing handshake took too long."""
         if self._transport is not None:
             self._transport.disconnect(graceful=False)

@@ -1,31 +1,22 @@
-"""What the log says of one client: its number, its subject, never its token.
+"""The log lines about one client: with its number and subject, never its token.
 
-What a client can cause as often as it likes is limited. Its beginning and its end are not: the two
-lines are how operators count and find clients, and only who has a good token can cause them.
+Lines that a client can cause as often as it likes are limited. The lines for its beginning and its
+end are not: operators count and find clients by them, and only a client with a good token can cause
+them.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from energyws.auth.verifier import Principal
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
 from energyws.protocol.messages import Subscribed
+from workers.websocket.clients.connections import Connection
 
 _log = Log("session")
 _limited = RateLimitedLog(_log, 1.0)
 
 
-class LoggedClient(Protocol):
-    """Whoever is told of."""
-
-    id: int
-    principal: Principal
-
-
-def connected(client: LoggedClient, peer: str) -> None:
-    """It was let in."""
+def connected(client: Connection, peer: str) -> None:
     _log.info(
         "WebSocket client connected",
         client=client.id,
@@ -34,8 +25,8 @@ def connected(client: LoggedClient, peer: str) -> None:
     )
 
 
-def disconnected(client: LoggedClient, code: int, by: str) -> None:
-    """It is gone. by: who wanted it so: server or client."""
+def disconnected(client: Connection, code: int, by: str) -> None:
+    """by: the side that began the closing handshake, server or client."""
     _log.info(
         "WebSocket client disconnected",
         client=client.id,
@@ -45,15 +36,14 @@ def disconnected(client: LoggedClient, code: int, by: str) -> None:
     )
 
 
-def lags(client: LoggedClient, stream: str) -> None:
-    """It does not take frames as fast as they come."""
+def lagging(client: Connection, stream: str) -> None:
     _limited.info("client lags", client=client.id, subject=client.principal.subject, stream=stream)
 
 
-def skips(client: LoggedClient, stream: str, frames: int, by_choice: bool) -> None:
-    """So many frames are not sent to it, because it is too slow; it may want it so."""
-    say = _limited.info if by_choice else _limited.warning
-    say(
+def skipped(client: Connection, stream: str, frames: int, by_choice: bool) -> None:
+    """by_choice: its subscription is on_lag `latest`."""
+    write = _limited.info if by_choice else _limited.warning
+    write(
         "client skips frames",
         kind="by choice" if by_choice else "",
         client=client.id,
@@ -63,8 +53,7 @@ def skips(client: LoggedClient, stream: str, frames: int, by_choice: bool) -> No
     )
 
 
-def resumes(client: LoggedClient, stream: str, told: Subscribed) -> None:
-    """It asked something back, and was told what it gets."""
+def resumed(client: Connection, stream: str, told: Subscribed) -> None:
     subject = client.principal.subject
     if told.reason is None:
         _limited.info(
@@ -86,15 +75,13 @@ def resumes(client: LoggedClient, stream: str, told: Subscribed) -> None:
         )
 
 
-def not_set_up(client: LoggedClient) -> None:
-    """A fault of ours, with its traceback."""
+def not_set_up(client: Connection) -> None:
     _limited.fault(
         "a connection could not be set up", client=client.id, subject=client.principal.subject
     )
 
 
-def not_handled(client: LoggedClient) -> None:
-    """A fault of ours, with its traceback."""
+def not_handled(client: Connection) -> None:
     _limited.fault(
         "a client's frame could not be handled",
         client=client.id,

@@ -1,9 +1,9 @@
 """The frames of one connection: picows' protocol, with bounds on what is read.
 
-picows doubles its read buffer whenever a read nearly fills it, and never makes it smaller; after a
-close frame it parses as before; and for a violation that it finds itself it sends a close frame
-without telling its listener. So here a read is small, what follows our close frame is read for the
-client's own close frame only, within a bound, and the listener hears of every close frame.
+picows doubles its read buffer whenever a read nearly fills it, and never shrinks it; after a close
+frame it parses as before; and for a violation that it finds itself it sends a close frame without
+telling its listener. So here a read is small, a bounded number of bytes is read after our close
+frame, only to find the client's own, and the listener is told about every close frame.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from picows.picows import WSProtocol  # type: ignore[attr-defined]
 from energyws.settings import Server
 from workers.websocket.connection.upgrade import REQUEST, Upgrade
 
-# More than nearly every message of a client. The read buffer grows to what one frame of
-# max_message_bytes takes, and this: no further.
+# More than nearly every message of a client. The read buffer grows to one frame of
+# max_message_bytes plus this, and no further.
 READ_BYTES: Final = 1024
-# Just enough for that; picows grows it for those who send more.
+# Just enough for that; picows grows it for clients that send more.
 BUFFER_BYTES: Final = 2048
-# What may follow our close frame, beside one message: what an honest client had sent before it
-# could read that.
+# What may follow our close frame, in addition to one message: an honest client may have sent it
+# before it saw our close frame.
 AFTER_CLOSE_BYTES: Final = 64 * 1024
 # picows closes 10 ms after a violation that it finds.
 ABORT_SECONDS: Final = 0.005
 
-# Bytes that nobody reads go here; one buffer serves all connections.
+# Bytes to be dropped are read into this; one buffer serves all connections.
 _nowhere: Final = memoryview(bytearray(16 * 1024))
 
 if TYPE_CHECKING:
@@ -40,31 +40,29 @@ else:
     _Adapter = logging.LoggerAdapter
 
 
-class _Ear(_Adapter):
-    """What picows logs of single connections: nothing is written, since it repeats what clients
-    sent. But its errors are the only sign of what its parser could not take.
+class _ErrorFlag(_Adapter):
+    """picows' log of connections: nothing is written, since it repeats what clients sent.
 
-    An adapter, because picows makes a child logger per connection of anything that is a Logger.
+    But its errors are the only sign that its parser failed. It is an adapter, because picows makes
+    a child logger per connection of anything that is a Logger.
     """
 
-    alarmed = False
+    raised = False
 
     def error(self, msg: object, *args: object, **kwargs: object) -> None:
         """A violation."""
-        self.alarmed = True
+        self.raised = True
 
     def exception(self, msg: object, *args: object, **kwargs: object) -> None:
         """A fault in its parser, or in a listener."""
-        self.alarmed = True
+        self.raised = True
 
 
-_ear: Final = _Ear(logging.getLogger("picows.server"))
+_error_flag: Final = _ErrorFlag(logging.getLogger("picows.server"))
 
 
 class FrameListener(Protocol):
-    """What a connection's frames and its end are told to: a WSListener, and this."""
-
-    closing: bool
+    """What Framing needs of its WSListener."""
 
     def failed(self) -> None:
         """picows found a violation, and has sent the close frame for it."""
@@ -82,7 +80,7 @@ class Framing(WSProtocol):  # type: ignore[misc]
             None,  # path: a client's
             False,  # is_client_side
             upgrade.begin,
-            _ear,
+            _error_flag,
             True,  # disconnect_on_exception
             None,  # websocket_handshake_timeout: it is over
             False,  # enable_auto_ping: a task per connection
@@ -99,7 +97,7 @@ class Framing(WSProtocol):  # type: ignore[misc]
         self._left = AFTER_CLOSE_BYTES + settings.max_message_bytes
 
     def begin(self, rest: bytes) -> None:
-        """Its transport has begun: it is a WebSocket. rest: what came behind the handshake."""
+        """Start, once the transport has. rest: the bytes that came after the handshake."""
         data = REQUEST + rest
         while data and not self.transport.underlying_transport.is_closing():
             room = self.get_buffer(-1)
@@ -109,42 +107,40 @@ class Framing(WSProtocol):  # type: ignore[misc]
             data = data[size:]
 
     def get_buffer(self, hint: int) -> memoryview:
-        """asyncio.BufferedProtocol: where to read to."""
         if self._dropping:
             return _nowhere
         return cast(memoryview, WSProtocol.get_buffer(self, hint)[:READ_BYTES])
 
     def buffer_updated(self, size: int) -> None:
-        """asyncio.BufferedProtocol: so many bytes were read."""
         transport = self.transport
         if transport.is_close_frame_sent:
             self._left -= size
             if self._left < 0:
-                # No honest client had sent so much before it could know. Waiting for the end of
-                # such a flood would keep a descriptor for each that begins anew.
+                # No honest client has sent this much before it saw our close frame. Waiting for the
+                # end of such a flood would cost a descriptor for each.
                 self._dropping = True
                 transport.underlying_transport.abort()
         if self._dropping:
             return
-        _ear.alarmed = False
+        _error_flag.raised = False
         WSProtocol.buffer_updated(self, size)
-        if _ear.alarmed and not self._dropping:
-            # The parser stands in the middle of what it could not take.
+        if _error_flag.raised and not self._dropping:
+            # The parser is stuck in the middle of a frame.
             cast(FrameListener, self.listener).failed()
             self.drop()
             if transport.is_secure:
-                # picows will close, and closing TLS reads on without a bound.
+                # picows will close, and closing with TLS reads on without a bound.
                 under = transport.underlying_transport
                 asyncio.get_running_loop().call_later(ABORT_SECONDS, under.abort)
-        # libuv stops watching a socket that has an error, and what came before a reset hides it.
+        # libuv stops watching a socket that has an error, and bytes before a reset hide it.
         if socket.socket.getsockopt(self.connection, socket.SOL_SOCKET, socket.SO_ERROR):
             transport.underlying_transport.abort()
 
     def drop(self) -> None:
-        """After our close frame: parse nothing more, whatever comes.
+        """After our close frame: parse nothing more.
 
-        It is read for a while, so that no reset overtakes our close frame. The end of what we send
-        follows that at once; but TLS has no end of one half.
+        Reading goes on for a while, so that no reset overtakes our close frame. A FIN follows the
+        close frame at once; TLS cannot close one direction.
         """
         self._dropping = True
         under = cast(aiofastnet.Transport, self.transport.underlying_transport)
@@ -153,19 +149,19 @@ class Framing(WSProtocol):  # type: ignore[misc]
 
 
 def drop(transport: WSTransport) -> None:
-    """Parse nothing more of what this client sends: our close frame is on its way."""
+    """Parse nothing more that this client sends: our close frame is out."""
     under = cast(aiofastnet.Transport, transport.underlying_transport)
     cast(Framing, under.get_protocol()).drop()
 
 
 def end(transport: WSTransport) -> None:
-    """Close a connection whose close frames have gone both ways, and read nothing more of it."""
+    """Close a connection after both close frames, and read nothing more from it."""
     under = cast(aiofastnet.Transport, transport.underlying_transport)
     framing = cast(Framing, under.get_protocol())
     if not transport.is_secure:
         under.close()
     elif under.get_write_buffer_size():
-        # Closing would read on until all is written. The roster aborts it at its deadline.
+        # Closing would read on until all is written. The registry aborts it at its deadline.
         framing.drop()
     else:
         end_tls(under, framing.connection)
@@ -174,7 +170,7 @@ def end(transport: WSTransport) -> None:
 def end_tls(transport: aiofastnet.Transport, connection: socket.socket) -> None:
     """Send close_notify (RFC 8446 section 6.1), and close without waiting for the client's.
 
-    aiofastnet reads and forgets for as long as more comes; with the smallest window little can.
+    aiofastnet reads and drops as long as more comes; with the smallest window little can.
     """
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
     transport.close()

@@ -1,11 +1,11 @@
 """The HTTP requests of one connection, one after the other, until one becomes a WebSocket.
 
-httptools (llhttp) reads the fields of a head; `energyws.protocol.http_request` has
-the limits and the rules.
+httptools (llhttp) parses header fields; `energyws.protocol.http_request` has the limits and rules.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from enum import Enum, auto
 from typing import Final, NamedTuple, Protocol
@@ -20,16 +20,17 @@ from workers.websocket.connection.upgrade import Upgrade
 
 # A connection ends after this many; the client may open another.
 MAX_REQUESTS: Final = 100
+_EMPTY_LINES: Final = re.compile(rb"\A(?:\r\n)+")
 
 
 class Gate(Protocol):
     """Decides about requests."""
 
     def answer(self, request: Request, peer: str) -> Response | Upgrade:
-        """What a request gets; never raises."""
+        """The answer to a request; never raises."""
 
     def refuse(self, bad: BadRequest, peer: str) -> Response:
-        """The answer to what is no request."""
+        """The answer to bytes that are no request."""
 
     @property
     def leaving(self) -> bool:
@@ -37,11 +38,11 @@ class Gate(Protocol):
 
 
 class Then(Enum):
-    """What becomes of the connection.
+    """What happens to the connection next.
 
-    WAIT: there is more of a request to come. NEXT: what came was answered, and more may come.
-    CLOSE: it ends, and nothing that came was left unread. LINGER: it ends, but something is to come
-    that nobody reads. UPGRADE: it is a WebSocket.
+    WAIT: a request is incomplete. NEXT: what came was answered, and more may come. CLOSE: it ends,
+    and everything that came was read. LINGER: it ends, but bytes that will be dropped are to come.
+    UPGRADE: it becomes a WebSocket.
     """
 
     WAIT = auto()
@@ -52,7 +53,7 @@ class Then(Enum):
 
 
 class Step(NamedTuple):
-    """What is sent, and what becomes of the connection. rest: what came behind the handshake."""
+    """What to send, and what to do next. rest: the bytes that came after the handshake."""
 
     out: bytes
     then: Then
@@ -61,7 +62,7 @@ class Step(NamedTuple):
 
 
 class Exchange:
-    """The requests of one connection; `take` what it sends."""
+    """Parses the requests of one connection, and has the gate answer them."""
 
     __slots__ = ("_data", "_gate", "_left", "peer")
 
@@ -77,12 +78,13 @@ class Exchange:
         return self._left < MAX_REQUESTS and not self._data
 
     def take(self, data: bytes) -> Step:
-        """What follows from these bytes."""
+        """What to do after these bytes."""
         self._data += data
         out = b""
         while True:
-            # RFC 9112 section 2.2: an empty line before a request is to be overlooked.
-            data = self._data = self._data.removeprefix(b"\r\n")
+            # RFC 9112 section 2.2: empty lines before a request are to be ignored. All of them, or
+            # the answer would depend on how the network cuts them.
+            data = self._data = _EMPTY_LINES.sub(b"", self._data, count=1)
             try:
                 size = head_size(data)
                 if size is None:
@@ -112,7 +114,7 @@ class Exchange:
 
 
 class _Fields:
-    """What httptools calls."""
+    """httptools' callbacks."""
 
     __slots__ = ("headers", "whole")
 
@@ -121,11 +123,11 @@ class _Fields:
         self.whole = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One field; no blanks are before its value."""
+        """One field, its value without leading blanks."""
         self.headers.add(name.decode("ascii"), value.decode("latin-1").rstrip(" \t"))
 
     def on_headers_complete(self) -> None:
-        """That was the last one."""
+        """The fields are complete."""
         self.whole = True
 
 
@@ -141,10 +143,10 @@ def parse(head: bytes) -> Request:
     try:
         parser.feed_data(_LINE + head[head.index(b"\r\n") :])
     except httptools.HttpParserUpgrade:
-        # Of any protocol; whether it is ours is not its to say.
+        # To any protocol; whether it is ours is decided elsewhere.
         pass
     except httptools.HttpParserError as error:
-        # Its words, of a fixed list, repeat nothing of the request.
+        # Its messages are from a fixed list, and repeat nothing of the request.
         raise BadRequest(BAD_REQUEST, str(error)) from None
     if not fields.whole:
         raise BadRequest(BAD_REQUEST, "the header fields are none")

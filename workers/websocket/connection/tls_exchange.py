@@ -1,4 +1,4 @@
-"""What a connection with TLS says before it is a WebSocket."""
+"""The HTTP requests of a TLS connection, before it is a WebSocket."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from energyws.settings import Server
 from workers.websocket.connection.framing import Framing, end_tls
 from workers.websocket.connection.http_exchange import Exchange, Step, Then
 
-# After an answer that ends a connection, with TLS or without: what still comes is read for as long
-# and as much, and forgotten. A reset would overtake the answer.
+# After the last answer of a connection, with TLS or without, this much is read and dropped for this
+# long: closing at once would send a reset, which overtakes the answer.
 LINGER_SECONDS: Final = 2.0
 LINGER_BYTES: Final = 256 * 1024
 
-# Whatever is read is copied at once, so one is enough for all.
+# What is read is copied at once, so one buffer is enough for all.
 _buffer: Final = memoryview(bytearray(MAX_HEAD_BYTES))
 
 
 class TlsExchange(asyncio.BufferedProtocol):
-    """The protocol of a connection until it has one for its frames. over: called with it then, or
-    when the connection has ended.
+    """The protocol of a connection until Framing takes over.
 
-    A buffered one: aiofastnet's loop of copying reads does not notice that the next one is.
+    over: called with this object then, or when the connection has ended. It is a buffered protocol,
+    like Framing: aiofastnet does not notice a change of the kind within one read.
     """
 
     __slots__ = ("_connection", "_exchange", "_left", "_over", "_settings", "_timer", "_transport")
@@ -43,22 +43,19 @@ class TlsExchange(asyncio.BufferedProtocol):
         self._connection = connection
         self._settings = settings
         self._over = over
-        # Bytes that it may still send when it has had its last answer.
+        # The bytes that it may still send after its last answer; None before that.
         self._left: int | None = None
         self._transport: aiofastnet.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """asyncio: TLS is there."""
         self._transport = cast(aiofastnet.Transport, transport)
-        self._give(self._settings.handshake_timeout_seconds)
+        self._set_timeout(self._settings.handshake_timeout_seconds)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """asyncio: where to read to."""
         return _buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """asyncio: so many bytes were read."""
         if self._left is None:
             self._follow(self._exchange.take(bytes(_buffer[:nbytes])))
             return
@@ -67,21 +64,20 @@ class TlsExchange(asyncio.BufferedProtocol):
             self.abort()
 
     def eof_received(self) -> None:
-        """asyncio: it sends no more; TLS ends with that."""
+        """asyncio: the client sends no more, which ends a TLS connection."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """asyncio: it is gone."""
         self._leave()
 
     def pause_writing(self) -> None:
-        """asyncio: it does not read our answers."""
+        """asyncio: the client does not read our answers."""
         self.abort()
 
     def resume_writing(self) -> None:
-        """asyncio: it is gone then."""
+        """asyncio: not called, since a pause ends the connection."""
 
     def close_if_idle(self) -> None:
-        """No other request is waited for."""
+        """End it if it is between two requests."""
         if self._exchange.idle and self._left is None:
             self._end()
 
@@ -94,13 +90,13 @@ class TlsExchange(asyncio.BufferedProtocol):
             case Then.WAIT:
                 pass
             case Then.NEXT:
-                self._give(self._settings.handshake_timeout_seconds)
+                self._set_timeout(self._settings.handshake_timeout_seconds)
             case Then.CLOSE:
                 self._end()
             case Then.LINGER:
-                # TLS has no end of one half; but the client knows the answer's length.
+                # TLS cannot close one direction, but the client knows the answer's length.
                 self._left = LINGER_BYTES
-                self._give(LINGER_SECONDS)
+                self._set_timeout(LINGER_SECONDS)
             case Then.UPGRADE:
                 assert step.upgrade is not None
                 self._leave()
@@ -113,19 +109,18 @@ class TlsExchange(asyncio.BufferedProtocol):
         if self._transport is not None:
             end_tls(self._transport, self._connection)
 
-    def _give(self, seconds: float) -> None:
+    def _set_timeout(self, seconds: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(seconds, self.abort)
 
     def abort(self) -> None:
-        """End it, whatever it was about to say."""
         if self._transport is not None:
             self._transport.abort()
 
     def _leave(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        # Each knows the other.
+        # Transport and timer refer to this object, and it to them.
         self._transport = self._timer = None
         self._over(self)

@@ -1,8 +1,8 @@
-"""The 101 that lets a client in, and is sent together with what it is told first; and the end.
+"""The upgrade to a WebSocket, and its closing handshake, around picows.
 
-A system call on a socket costs about as much as all else of a handshake, and wakes the client each
-time; so the listener takes the head and writes it before its first message. picows is entered when
-the handshake is over: it is given a request of ours, and what it has to write is nothing.
+A system call on a socket costs about as much as the rest of a handshake, and each write wakes the
+client; so the session takes the 101 and writes it together with its first message. picows comes in
+when the handshake is over: it is given a request that we made, and writes an empty response.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from picows import (
 
 from energyws.errors import Close
 
-# What picows sees of any handshake.
+# The request that picows gets for every handshake.
 REQUEST: Final = (
     b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
@@ -34,10 +34,10 @@ _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class Switching(WSUpgradeResponse):
-    """A 101 for all that get the same: one may serve any number of connections, one by one.
+    """A 101, shared by all connections with the same subprotocol and extension.
 
-    picows keeps it as long as the connection; the only header that differs is set right before
-    `on_ws_connected`, which asks for the head.
+    picows keeps it as long as the connection, so sharing saves memory. The only header that differs
+    is set right before `on_ws_connected`, which takes the head.
     """
 
     __slots__ = ("_head", "accept")
@@ -60,17 +60,16 @@ class Switching(WSUpgradeResponse):
         self._head = "\r\n".join([*lines, "Sec-WebSocket-Accept: "])
 
     def to_bytes(self) -> bytearray:
-        """What picows writes itself."""
+        """What picows writes: nothing."""
         return bytearray()
 
     def head(self) -> bytes:
-        """What the connection that has just been upgraded begins with."""
+        """The 101 for the connection that has just been upgraded."""
         return f"{self._head}{self.accept}\r\n\r\n".encode()
 
 
 @lru_cache(maxsize=64)
 def switching(subprotocol: str | None, extension: str | None) -> Switching:
-    """The 101 that accepts these."""
     return Switching(subprotocol, extension)
 
 
@@ -90,12 +89,12 @@ class Upgrade(NamedTuple):
 
 
 def head(transport: WSTransport) -> bytes:
-    """For `on_ws_connected`, at its beginning: what is to be written before anything else."""
+    """The 101, to be taken first thing in `on_ws_connected`, and written before anything else."""
     return cast(Switching, transport.response).head()
 
 
 def forget(request: WSUpgradeRequest) -> None:
-    """Empty what picows keeps as long as the connection: it takes room."""
+    """Empty a request that picows would keep as long as the connection, to save its memory."""
     del request.headers, request.method, request.path, request.version
 
 

@@ -1,15 +1,15 @@
-"""A worker's end of what lies further back: asks the consumer's history thread, and keeps answers.
+"""Requests history from the consumer process for a worker's clients, and keeps the answers a while.
 
 Rules of this file:
 
-1. A client has one question per stream at most. It is withdrawn when the client leaves,
-   unsubscribes or asks another one; a question that no client waits for is not asked.
-2. Equal questions are one question, however many clients have them. A bounded number is under
-   way, so that answers do not pile up here; what was answered is kept a while.
+1. A client has at most one request per stream. It is withdrawn when the client leaves, unsubscribes
+   or makes another one; a request that no client waits for is not sent.
+2. Equal requests are one request, however many clients make them. A bounded number is in flight, so
+   that answers do not pile up here.
 3. The others wait in a bounded queue in which subjects take turns (FairQueue). One subject never
-   has all that may be under way, so another one's question does not wait for its answers.
-4. A chunk stays until the clients that waited for it have taken it: else two that are larger than
-   the cache would push each other out for ever.
+   has everything that may be in flight, so another's request does not wait for its answers.
+4. A chunk stays until the clients that waited for it have taken it: otherwise two that are larger
+   than the cache would evict each other for ever.
 """
 
 from __future__ import annotations
@@ -39,14 +39,15 @@ from workers.bus.rendezvous import RECONNECT_MILLISECONDS
 from workers.bus.socket_reader import SocketReader
 
 CACHE_BYTES: Final = 8 << 20
-# What the questions of all clients may weigh; one subject alone may have half of it.
-QUESTIONS_BYTES: Final = 64 << 20
-# Of a client that waits: its request, its place in the queue, and the question if no other has it.
-QUESTION_BYTES: Final = 4 << 10
-# Of each byte of the packed question: a position is its text and a tuple of integers.
+# What the requests of all clients may weigh; one subject alone may have half of it.
+REQUESTS_BYTES: Final = 64 << 20
+# For each client that waits: its subscribe request, its place in the queue, and the history request
+# if no other client makes it.
+REQUEST_BYTES: Final = 4 << 10
+# For each byte of the packed request: a position is its text and a tuple of integers.
 BYTES_PER_BYTE: Final = 12
-# The consumer knows a question that it still works on, so asking again costs nothing.
-ASK_AGAIN_SECONDS: Final = 2.0
+# The consumer knows a request that it still works on, so sending it again costs nothing.
+SEND_AGAIN_SECONDS: Final = 2.0
 # Kafka has been away for so long that clients had better try again later, or elsewhere.
 GIVE_UP_SECONDS: Final = 15.0
 
@@ -55,58 +56,63 @@ _log = Log("history")
 
 
 class Requester(Protocol):
-    """A client. subject: those of one subject share its turns."""
+    """A client."""
 
     @property
     def subject(self) -> str:
-        """The subject of its token."""
+        """The subject of its token: clients of one subject share its turns."""
+
+
+class ChunkListener(Protocol):
+    """What is told about chunks that clients wait for: the hub."""
+
+    def chunk_arrived(self, stream: str, position: Position) -> None:
+        """The chunk after a position can be taken."""
+
+    def chunk_failed(self, stream: str, position: Position) -> None:
+        """The chunk after a position cannot be read."""
 
 
 Done = Callable[[StartPoint | None], None]
-# One client's interest in one stream.
-_Wait = tuple[Requester, str]
-_Place = tuple[str, Position]
+# A client that waits, and the stream that it waits for.
+_Waiter = tuple[Requester, str]
+# Of a chunk: its stream, and the position that it follows.
+_ChunkId = tuple[str, Position]
 
 
 @dataclass(slots=True)
-class _Question:
-    """Something that clients wait for. Times are monotonic; None: it has not been asked yet.
+class _Request:
+    """Something that clients wait for. Times are monotonic; None: it has not been sent yet.
 
-    waiting: the clients that want the answer; for a FindStart with what takes it, or None when
-    there is none. subject: the one in whose turn it was asked.
+    waiters: for a FindStart with what takes its answer. subject: the one in whose turn it was sent.
     """
 
-    inquiry: FindStart | ReadChunks
-    waiting: dict[_Wait, Done | None] = field(default_factory=dict)
+    body: FindStart | ReadChunks
+    waiters: dict[_Waiter, Done | None] = field(default_factory=dict)
     subject: str = ""
-    asked_first: float | None = None
-    asked_last: float = 0.0
+    first_sent: float | None = None
+    last_sent: float = 0.0
 
 
 class HistoryClient:
-    """Clients that wait for a chunk are reported by on_chunk(stream, position), or on_failure."""
+    """Of one worker. directory: the bus's; concurrent: how many requests may be in flight."""
 
-    def __init__(
-        self,
-        directory: Path,
-        concurrent: int,
-        on_chunk: Callable[[str, Position], None],
-        on_failure: Callable[[str, Position], None],
-    ) -> None:
+    def __init__(self, directory: Path, concurrent: int) -> None:
         self._concurrent = concurrent
-        self._on_chunk = on_chunk
-        self._on_failure = on_failure
-        self._questions: dict[bytes, _Question] = {}
-        self._asked: dict[_Wait, bytes] = {}
-        self._turns: FairQueue[_Wait] = FairQueue(QUESTIONS_BYTES)
+        # Set by `listen`, before the first request.
+        self._listener: ChunkListener
+        # By their packed form, which is their key in answers.
+        self._requests: dict[bytes, _Request] = {}
+        self._waiting_for: dict[_Waiter, bytes] = {}
+        self._queue: FairQueue[_Waiter] = FairQueue(REQUESTS_BYTES)
         self._limited = RateLimitedLog(_log, 10.0)
-        # How many are under way, by the subject in whose turn they were asked.
-        self._under_way: Counter[str] = Counter()
-        self._chunks: OrderedDict[_Place, Chunk] = OrderedDict()
+        # The number in flight, by the subject in whose turn they were sent.
+        self._in_flight: Counter[str] = Counter()
+        self._chunks: OrderedDict[_ChunkId, Chunk] = OrderedDict()
         self._size = 0
         # Chunks that clients have waited for and not taken yet: by client, and how many clients.
-        self._owed: dict[_Wait, _Place] = {}
-        self._owed_to: Counter[_Place] = Counter()
+        self._owed: dict[_Waiter, _ChunkId] = {}
+        self._owed_to: Counter[_ChunkId] = Counter()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._dealer = self._context.socket(zmq.DEALER)
         self._dealer.setsockopt(zmq.LINGER, 0)
@@ -116,185 +122,187 @@ class HistoryClient:
 
     @property
     def waiting(self) -> int:
-        """How many questions clients wait for, each client's counted."""
-        return len(self._asked)
+        """The number of requests that clients wait for, counted per client."""
+        return len(self._waiting_for)
 
-    def find(self, asker: Requester, query: FindStart, done: Done) -> None:
-        """Ask where a replay can begin; `done` is called once, or never if the epoch changes.
+    def listen(self, listener: ChunkListener) -> None:
+        """Report chunks to this one."""
+        self._listener = listener
 
-        Raises energyws.stream.fair_queue.Full.
+    def find(self, requester: Requester, request: FindStart, done: Done) -> None:
+        """Find where a replay can begin; `done` is called once, or never if the epoch changes.
+
+        Raises QueueFull.
         """
-        self._want((asker, query.stream), query, done)
+        self._wait((requester, request.stream), request, done)
 
-    def chunk(self, asker: Requester, stream: str, position: Position) -> Chunk | None:
-        """The chunk after a position; None: it has been asked for. Raises QueueFull."""
-        place = stream, position
-        chunk = self._chunks.get(place)
+    def chunk(self, requester: Requester, stream: str, position: Position) -> Chunk | None:
+        """The chunk after a position; None: it has been requested. Raises QueueFull."""
+        chunk_id = stream, position
+        chunk = self._chunks.get(chunk_id)
         if chunk is None:
-            self._want((asker, stream), ReadChunks(stream, position), None)
+            self._wait((requester, stream), ReadChunks(stream, position), None)
             return None
-        self._chunks.move_to_end(place)
-        self._release((asker, stream))
+        self._chunks.move_to_end(chunk_id)
+        self._release((requester, stream))
         return chunk
 
-    def withdraw(self, asker: Requester, stream: str) -> None:
+    def withdraw(self, requester: Requester, stream: str) -> None:
         """A client waits for nothing of a stream any more."""
-        wait = asker, stream
-        self._release(wait)
-        key = self._asked.pop(wait, None)
+        waiter = requester, stream
+        self._release(waiter)
+        key = self._waiting_for.pop(waiter, None)
         if key is None:
             return
-        self._turns.leave(wait)
-        question = self._questions[key]
-        del question.waiting[wait]
-        if not question.waiting and question.asked_first is None:
-            del self._questions[key]
+        self._queue.leave(waiter)
+        request = self._requests[key]
+        del request.waiters[waiter]
+        if not request.waiters and request.first_sent is None:
+            del self._requests[key]
 
     def tick(self) -> None:
-        """Once a second or so: ask again what a consumer may have taken with it; give up."""
+        """To be called about once a second: sends again what a consumer may have lost; gives up."""
         now = time.monotonic()
-        for key, question in list(self._questions.items()):
-            if question.asked_first is None:
+        for key, request in list(self._requests.items()):
+            if request.first_sent is None:
                 continue
-            if now - question.asked_first >= GIVE_UP_SECONDS:
+            if now - request.first_sent >= GIVE_UP_SECONDS:
                 self._drop(key)
-                self._tell(question, None)
-                if isinstance(question.inquiry, ReadChunks):
-                    self._on_failure(question.inquiry.stream, question.inquiry.after)
-            elif now - question.asked_last >= ASK_AGAIN_SECONDS:
-                if question.waiting:
-                    self._send(key, question)
+                self._answer(request, None)
+                if isinstance(request.body, ReadChunks):
+                    self._listener.chunk_failed(request.body.stream, request.body.after)
+            elif now - request.last_sent >= SEND_AGAIN_SECONDS:
+                if request.waiters:
+                    self._send(key, request)
                 else:
                     self._drop(key)
 
     def forget(self, stream: str) -> None:
-        """The stream has another epoch: nobody wants to know of the one before."""
-        for wait in [wait for wait in self._owed if wait[1] == stream]:
-            self._release(wait)
-        for place in [place for place in self._chunks if place[0] == stream]:
-            self._size -= len(self._chunks.pop(place).data)
+        """The stream has another epoch: drop everything of the old one."""
+        for waiter in [waiter for waiter in self._owed if waiter[1] == stream]:
+            self._release(waiter)
+        for chunk_id in [chunk_id for chunk_id in self._chunks if chunk_id[0] == stream]:
+            self._size -= len(self._chunks.pop(chunk_id).data)
         # Those that wait for their turn first, so that none of them gets it.
-        void = [(k, q) for k, q in self._questions.items() if q.inquiry.stream == stream]
-        for key, _ in sorted(void, key=lambda item: item[1].asked_first is not None):
+        void = [(k, r) for k, r in self._requests.items() if r.body.stream == stream]
+        for key, _ in sorted(void, key=lambda item: item[1].first_sent is not None):
             self._drop(key)
 
     def close(self) -> None:
-        """Close the socket."""
         self._reader.close()
         self._dealer.close()
         self._context.term()
 
-    def _want(self, wait: _Wait, inquiry: FindStart | ReadChunks, done: Done | None) -> None:
-        key = pack_history_request(inquiry)
-        if self._asked.get(wait) != key:
-            self.withdraw(*wait)
-            weight = QUESTION_BYTES + BYTES_PER_BYTE * len(key)
+    def _wait(self, waiter: _Waiter, body: FindStart | ReadChunks, done: Done | None) -> None:
+        key = pack_history_request(body)
+        if self._waiting_for.get(waiter) != key:
+            self.withdraw(*waiter)
+            weight = REQUEST_BYTES + BYTES_PER_BYTE * len(key)
             try:
-                self._turns.join(wait[0].subject, wait, weight)
+                self._queue.join(waiter[0].subject, waiter, weight)
             except QueueFull:
                 self._limited.warning(
                     "too many history requests: disconnecting clients",
-                    subject=wait[0].subject,
-                    stream=wait[1],
-                    waiting=len(self._turns),
+                    subject=waiter[0].subject,
+                    stream=waiter[1],
+                    waiting=len(self._queue),
                 )
                 raise
-            self._asked[wait] = key
-            if key not in self._questions:
-                self._questions[key] = _Question(inquiry)
-        self._questions[key].waiting[wait] = done
-        self._ask()
+            self._waiting_for[waiter] = key
+            if key not in self._requests:
+                self._requests[key] = _Request(body)
+        self._requests[key].waiters[waiter] = done
+        self._send_next()
 
-    def _ask(self) -> None:
-        while self._has_room() and (taken := self._turns.take(self._may_ask)) is not None:
-            subject, wait = taken
-            key = self._asked[wait]
-            question = self._questions[key]
-            if question.asked_first is None:
-                question.subject = subject
-                self._under_way[subject] += 1
-                question.asked_first = time.monotonic()
-                self._send(key, question)
+    def _send_next(self) -> None:
+        while self._has_room() and (taken := self._queue.take(self._may_send)) is not None:
+            subject, waiter = taken
+            key = self._waiting_for[waiter]
+            request = self._requests[key]
+            if request.first_sent is None:
+                request.subject = subject
+                self._in_flight[subject] += 1
+                request.first_sent = time.monotonic()
+                self._send(key, request)
 
-    def _may_ask(self, subject: str) -> bool:
-        """Whether less of what may be under way is this subject's than is free."""
-        free = self._concurrent - self._under_way.total()
-        return self._under_way[subject] < free
+    def _may_send(self, subject: str) -> bool:
+        """Whether this subject has less in flight than is still free."""
+        free = self._concurrent - self._in_flight.total()
+        return self._in_flight[subject] < free
 
-    def _send(self, key: bytes, question: _Question) -> None:
-        question.asked_last = time.monotonic()
-        whose = blake2b(question.subject.encode(), digest_size=8).digest()
+    def _send(self, key: bytes, request: _Request) -> None:
+        request.last_sent = time.monotonic()
+        subject = blake2b(request.subject.encode(), digest_size=8).digest()
         try:
-            self._dealer.send_multipart([key, whose], zmq.NOBLOCK)
+            self._dealer.send_multipart([key, subject], zmq.NOBLOCK)
         except zmq.Again:
-            # No consumer is connected and the queue is full: asked again at a tick.
+            # No consumer is connected and zmq's queue is full: a tick sends it again.
             return
         self._reader.after_send()
 
-    def _drop(self, key: bytes) -> _Question | None:
-        question = self._questions.pop(key, None)
-        if question is None:
-            return None
-        for wait in question.waiting:
-            del self._asked[wait]
-            self._turns.leave(wait)
-        if question.asked_first is not None:
-            self._under_way[question.subject] -= 1
-            if not self._under_way[question.subject]:
-                del self._under_way[question.subject]
-            self._ask()
-        return question
+    def _drop(self, key: bytes) -> None:
+        request = self._requests.pop(key, None)
+        if request is None:
+            return
+        for waiter in request.waiters:
+            del self._waiting_for[waiter]
+            self._queue.leave(waiter)
+        if request.first_sent is not None:
+            self._in_flight[request.subject] -= 1
+            if not self._in_flight[request.subject]:
+                del self._in_flight[request.subject]
+            self._send_next()
 
-    def _tell(self, question: _Question, found: StartPoint | None) -> None:
-        for done in question.waiting.values():
+    def _answer(self, request: _Request, found: StartPoint | None) -> None:
+        for done in request.waiters.values():
             if done is not None:
                 done(found)
 
     def _on_reply(self, parts: list[bytes]) -> None:
         key, *answer = parts
-        question = self._questions.get(key)
-        if question is None:
+        request = self._requests.get(key)
+        if request is None:
             # A second answer, or one that came too late.
             return
-        if not isinstance(question.inquiry, ReadChunks):
+        if not isinstance(request.body, ReadChunks):
             self._drop(key)
-            self._tell(question, unpack_start(answer))
+            self._answer(request, unpack_start(answer))
             return
-        place = stream, position = question.inquiry.stream, question.inquiry.after
-        for wait in question.waiting:
-            self._owed[wait] = place
-            self._owed_to[place] += 1
-        # Before the next is asked: whether there is room for its answer depends on it.
+        stream, position = chunk_id = request.body.stream, request.body.after
+        for waiter in request.waiters:
+            self._owed[waiter] = chunk_id
+            self._owed_to[chunk_id] += 1
+        # Before the next request is sent: whether there is room for its answer depends on this one.
         for chunk in unpack_chunks(position, answer):
             self._keep(stream, chunk)
         self._drop(key)
-        self._on_chunk(stream, position)
+        self._listener.chunk_arrived(stream, position)
 
     def _keep(self, stream: str, chunk: Chunk) -> None:
-        place = stream, chunk.start
-        if (old := self._chunks.pop(place, None)) is not None:
+        chunk_id = stream, chunk.start
+        if (old := self._chunks.pop(chunk_id, None)) is not None:
             self._size -= len(old.data)
-        self._chunks[place] = chunk
+        self._chunks[chunk_id] = chunk
         self._size += len(chunk.data)
         self._evict()
 
-    def _release(self, wait: _Wait) -> None:
-        """A client has taken what it waited for, or does not want it any more."""
-        place = self._owed.pop(wait, None)
-        if place is not None:
-            self._owed_to[place] -= 1
-            if not self._owed_to[place]:
-                del self._owed_to[place]
+    def _release(self, waiter: _Waiter) -> None:
+        """A client has taken the chunk that it waited for, or needs it no more."""
+        chunk_id = self._owed.pop(waiter, None)
+        if chunk_id is not None:
+            self._owed_to[chunk_id] -= 1
+            if not self._owed_to[chunk_id]:
+                del self._owed_to[chunk_id]
                 had_room = self._has_room()
                 self._evict()
                 if not had_room:
-                    self._ask()
+                    self._send_next()
 
     def _evict(self) -> None:
         if self._size <= CACHE_BYTES:
             return
-        for place in [place for place in self._chunks if place not in self._owed_to]:
-            self._size -= len(self._chunks.pop(place).data)
+        for chunk_id in [chunk_id for chunk_id in self._chunks if chunk_id not in self._owed_to]:
+            self._size -= len(self._chunks.pop(chunk_id).data)
             if self._size <= CACHE_BYTES:
                 return
 

@@ -47,7 +47,7 @@ class Recorder(WSListener):
 
 
 class Gate:
-    """Lets everybody in, with one listener."""
+    """Admits every request, with one listener."""
 
     leaving = False
 
@@ -79,7 +79,7 @@ async def _connect(
 
 
 @pytest.mark.parametrize("header", [b"", b"Sec-WebSocket-Protocol: energyws, bearer.x\r\n"])
-def test_responses_that_share_an_object_are_each_client_s_own(header: bytes) -> None:
+def test_shared_response_has_each_client_s_own_key(header: bytes) -> None:
     async def test() -> None:
         for key, accept in KEYS.items():
             head, _ = await _connect(None, None, key, header)
@@ -106,7 +106,7 @@ def test_tls_connection_has_no_buffers_of_its_own_beside_openssl_s(tmp_path: Pat
     uvloop.run(test())
 
 
-def test_who_was_accepted_before_the_stop_is_let_in_after_it() -> None:
+def test_connection_accepted_before_the_stop_is_admitted_after_it() -> None:
     async def test() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening:
             listener = Listener(listening, Server(), None, Gate(), 1_000, ROW)
@@ -127,7 +127,7 @@ def test_who_was_accepted_before_the_stop_is_let_in_after_it() -> None:
     uvloop.run(test())
 
 
-def test_changed_patience_counts_at_once() -> None:
+def test_changed_handshake_timeout_takes_effect_at_once() -> None:
     async def test() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening:
             patient = Server(handshake_timeout_seconds=60)
@@ -136,7 +136,7 @@ def test_changed_patience_counts_at_once() -> None:
             reader, writer = await asyncio.open_connection(*listening.getsockname())
             while not listener.waiting:
                 await asyncio.sleep(0)
-            listener.adopt(replace(patient, handshake_timeout_seconds=0.1), None)
+            listener.use_settings(replace(patient, handshake_timeout_seconds=0.1), None)
             assert await asyncio.wait_for(reader.read(), 10) == b""
             listener.close()
         writer.close()

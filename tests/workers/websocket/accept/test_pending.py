@@ -1,11 +1,11 @@
-"""Who waits until it is served, in real sockets on a real loop."""
+"""Connections that wait until they are served: real sockets, and time that tests move."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
 
@@ -16,54 +16,94 @@ from energyws.testing import until
 from workers.websocket.accept import pending
 from workers.websocket.accept.pending import PendingConnection, PendingConnections
 
-PATIENCE_SECONDS = 10.0
+DEADLINE_SECONDS = 10.0
 
 
-class Hall:
-    """A lobby with a listening socket, and those whom it served; they are released at once."""
+class FakeTimer:
+    """A timer of FakeClock."""
 
-    def __init__(self, patience: float) -> None:
-        self.lobby: PendingConnections[PendingConnection] = PendingConnections(
-            self._serve, patience
+    def __init__(self, due: float, callback: Callable[[], None]) -> None:
+        self.due = due
+        self.callback = callback
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class FakeClock:
+    """Stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self._timers: list[FakeTimer] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> FakeTimer:
+        self._timers.append(FakeTimer(self.now + seconds, callback))
+        return self._timers[-1]
+
+    def advance(self, seconds: float) -> None:
+        """Move the time, stopping at each timer on the way."""
+        end = self.now + seconds
+        while due := [t for t in self._timers if not t.cancelled and t.due <= end]:
+            timer = min(due, key=lambda each: each.due)
+            self._timers.remove(timer)
+            self.now = timer.due
+            timer.callback()
+        self.now = end
+
+
+class Server:
+    """A listening socket, its pending connections, and those that were served.
+
+    stays: connections are read and stay pending, instead of being released.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self.clock = FakeClock()
+        self.pending: PendingConnections[PendingConnection] = PendingConnections(
+            self._serve, timeout, self.clock
         )
         self.served: list[socket.socket] = []
+        self.stays = False
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._clients: list[socket.socket] = []
         self._closed = False
-        # Whether they stay, and are read from.
-        self.stay = False
 
-    def _serve(self, guest: PendingConnection) -> None:
-        if self.stay:
-            guest.connection.recv(100)
+    def _serve(self, one: PendingConnection) -> None:
+        if self.stays:
+            one.connection.recv(100)
         else:
-            self.lobby.release(guest)
-            self.served.append(guest.connection)
+            self.pending.release(one)
+        self.served.append(one.connection)
 
-    def connect(self, said: bytes = b"") -> socket.socket:
-        """A client that was accepted, and has said this."""
+    def connect(self, sent: bytes = b"") -> socket.socket:
+        """A client that was accepted, and has sent this."""
         client = socket.create_connection(self._listening.getsockname())
-        client.sendall(said)
+        client.sendall(sent)
         connection, _ = self._listening.accept()
         connection.setblocking(False)
         self._clients.append(client)
-        self.lobby.wait(PendingConnection(connection))
+        self.pending.add(PendingConnection(connection))
         return client
 
-    def close_lobby(self) -> None:
+    def close_pending(self) -> None:
         self._closed = True
-        self.lobby.close()
+        self.pending.close()
 
     def close(self) -> None:
         if not self._closed:
-            self.close_lobby()
+            self.close_pending()
         for each in (self._listening, *self._clients, *self.served):
             each.close()
 
 
 @asynccontextmanager
-async def hall(patience: float = PATIENCE_SECONDS) -> AsyncIterator[Hall]:
-    made = Hall(patience)
+async def running(seconds: float = 5.0) -> AsyncIterator[Server]:
+    made = Server(seconds)
     try:
         yield made
     finally:
@@ -78,84 +118,104 @@ def closed_by_us(client: socket.socket) -> bool:
         return False
 
 
-def test_who_speaks_is_served_with_its_words() -> None:
+def test_client_that_sends_is_served_with_its_bytes() -> None:
     async def test() -> None:
-        async with hall() as here:
-            silent, speaking = here.connect(), here.connect()
-            speaking.sendall(b"hello")
-            await until(lambda: len(here.served) == 1)
-            assert here.served[0].getpeername() == speaking.getsockname()
-            assert here.served[0].recv(100) == b"hello"
-            assert len(here.lobby) == 1
+        async with running() as server:
+            silent, sending = server.connect(), server.connect()
+            sending.sendall(b"hello")
+            await until(lambda: len(server.served) == 1)
+            assert server.served[0].getpeername() == sending.getsockname()
+            assert server.served[0].recv(100) == b"hello"
+            assert len(server.pending) == 1
             assert not closed_by_us(silent)
 
     uvloop.run(test())
 
 
-def test_who_leaves_without_a_word_does_not_wait_any_more() -> None:
+def test_client_that_leaves_silently_does_not_wait_any_more() -> None:
     async def test() -> None:
-        async with hall() as here:
-            here.connect().close()
-            await until(lambda: len(here.served) == 1)
-            assert here.served[0].recv(1) == b""
-            assert len(here.lobby) == 0
+        async with running() as server:
+            server.connect().close()
+            await until(lambda: len(server.served) == 1)
+            assert server.served[0].recv(1) == b""
+            assert len(server.pending) == 0
 
     uvloop.run(test())
 
 
-def test_a_crowd_that_speaks_at_once_lets_others_have_their_turns() -> None:
+def test_crowd_that_sends_at_once_is_served_in_turns() -> None:
     async def test() -> None:
-        async with hall() as here:
+        async with running() as server:
             crowd = 5 * pending.SERVED_PER_TURN
             for _ in range(crowd):
-                here.connect(b"hello")
+                server.connect(b"hello")
             seen = [0]
             while seen[-1] < crowd:
                 await asyncio.sleep(0)
-                seen.append(len(here.served))
+                seen.append(len(server.served))
             steps = [after - before for before, after in pairwise(seen)]
             assert max(steps) <= pending.SERVED_PER_TURN
 
     uvloop.run(test())
 
 
-def test_silent_connections_are_closed_in_their_time_and_others_wait_on() -> None:
+def test_each_silent_connection_is_closed_after_its_own_timeout() -> None:
     async def test() -> None:
-        async with hall(patience=0.3) as here:
-            first = here.connect()
-            await asyncio.sleep(0.2)
-            second = here.connect()
-            await until(lambda: closed_by_us(first))
+        async with running(seconds=3) as server:
+            first = server.connect()
+            server.clock.advance(2)
+            second = server.connect()
+            server.clock.advance(0.9)
+            assert not closed_by_us(first)
+            server.clock.advance(0.2)
+            assert closed_by_us(first)
             assert not closed_by_us(second)
-            await until(lambda: closed_by_us(second))
-            assert (here.served, len(here.lobby)) == ([], 0)
+            server.clock.advance(2)
+            assert closed_by_us(second)
+            assert (server.served, len(server.pending)) == ([], 0)
 
-            # And the clock runs again for whoever comes afterwards.
-            third = here.connect()
-            await until(lambda: closed_by_us(third))
+            # The timer is set again for a later connection.
+            third = server.connect()
+            server.clock.advance(3.1)
+            assert closed_by_us(third)
 
     uvloop.run(test())
 
 
-def test_who_has_spoken_is_not_late_however_long_it_waits_for_us(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_renewed_connection_has_its_timeout_again_behind_the_others() -> None:
     async def test() -> None:
-        monkeypatch.setattr(pending, "SERVED_PER_TURN", 1)
-        async with hall(patience=0.0) as here:
+        async with running(seconds=3) as server:
+            renewed, other = server.connect(), server.connect()
+            server.clock.advance(2)
+            server.pending.renew(server.pending.all[0])
+            server.clock.advance(1.1)
+            assert closed_by_us(other)
+            assert not closed_by_us(renewed)
+            server.clock.advance(2)
+            assert closed_by_us(renewed)
+
+    uvloop.run(test())
+
+
+def test_client_that_has_sent_is_not_late_however_long_it_waits_for_us() -> None:
+    async def test() -> None:
+        async with running(seconds=3) as server:
             for _ in range(50):
-                here.connect(b"hello")
-            await until(lambda: len(here.served) == 50)
-            assert all(connection.recv(100) == b"hello" for connection in here.served)
+                server.connect(b"hello")
+            # The loop has not had a turn since.
+            server.clock.advance(60)
+            assert len(server.pending) == 50
+            await until(lambda: len(server.served) == 50)
+            assert all(connection.recv(100) == b"hello" for connection in server.served)
 
     uvloop.run(test())
 
 
-def test_those_who_wait_are_closed_with_it() -> None:
+def test_pending_connections_are_closed_with_it() -> None:
     async def test() -> None:
-        async with hall() as here:
-            client = here.connect()
-            here.close_lobby()
+        async with running() as server:
+            client = server.connect()
+            server.close_pending()
             assert closed_by_us(client)
 
     uvloop.run(test())
@@ -163,77 +223,74 @@ def test_those_who_wait_are_closed_with_it() -> None:
 
 def test_emptied_waits_until_the_last_was_served_or_closed() -> None:
     async def test() -> None:
-        async with hall(patience=0.2) as here:
-            await here.lobby.emptied()
-            silent, speaking = here.connect(), here.connect()
-            waiting = asyncio.ensure_future(here.lobby.emptied())
-            speaking.sendall(b"hello")
-            await until(lambda: len(here.served) == 1)
+        async with running(seconds=3) as server:
+            await server.pending.emptied()
+            silent, sending = server.connect(), server.connect()
+            waiting = asyncio.ensure_future(server.pending.emptied())
+            sending.sendall(b"hello")
+            await until(lambda: len(server.served) == 1)
             assert not waiting.done()
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            server.clock.advance(3.1)
+            async with asyncio.timeout(DEADLINE_SECONDS):
                 await waiting
-            assert len(here.served) == 1
+            assert len(server.served) == 1
             assert closed_by_us(silent)
 
     uvloop.run(test())
 
 
-def test_dripping_client_is_closed_in_its_time() -> None:
+def test_client_that_sends_byte_by_byte_is_closed_after_its_timeout() -> None:
     async def test() -> None:
-        async with hall(patience=0.3) as here:
-            here.stay = True
-            client = here.connect(b"G")
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                with pytest.raises((BrokenPipeError, ConnectionResetError)):
-                    while True:
-                        client.send(b"E")
-                        await asyncio.sleep(0)
-            assert len(here.lobby) == 0
+        async with running(seconds=3) as server:
+            server.stays = True
+            client = server.connect(b"G")
+            await until(lambda: len(server.served) == 1)
+            client.send(b"E")
+            server.clock.advance(3.1)
+            assert len(server.pending) == 0
+            with pytest.raises((BrokenPipeError, ConnectionResetError)):
+                while True:
+                    client.send(b"T")
 
     uvloop.run(test())
 
 
 def test_reset_is_noticed_at_once() -> None:
     async def test() -> None:
-        async with hall() as here:
-            client = here.connect()
+        async with running() as server:
+            client = server.connect()
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
-            await until(lambda: len(here.served) == 1)
+            await until(lambda: len(server.served) == 1)
             with pytest.raises(ConnectionResetError):
-                here.served[0].recv(1)
+                server.served[0].recv(1)
 
     uvloop.run(test())
 
 
-def test_changed_patience_counts_for_those_who_wait() -> None:
+def test_changed_timeout_applies_to_connections_that_wait() -> None:
     async def test() -> None:
-        async with hall(patience=3600) as here:
-            client = here.connect()
-            here.lobby.patience = 0.1
-            await until(lambda: closed_by_us(client))
-
-    uvloop.run(test())
-
-
-def test_patience_is_told_by_the_clock() -> None:
-    async def test() -> None:
-        now = [100.0]
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            here: PendingConnections[PendingConnection] = PendingConnections(
-                lambda guest: None, 50.0, lambda: now[0]
-            )
-            client = socket.create_connection(listening.getsockname())
-            here.wait(PendingConnection(listening.accept()[0]))
-            # It looks again for a change of the patience.
-            now[0] = 149.0
-            here.patience = 49.5
-            await asyncio.sleep(2 * pending.LEAST_PAUSE_SECONDS)
-            assert len(here) == 1
-            now[0] = 149.6
-            await until(lambda: len(here) == 0)
+        async with running(seconds=3600) as server:
+            client = server.connect()
+            server.clock.advance(10)
+            server.pending.timeout = 20
+            server.clock.advance(9)
+            assert not closed_by_us(client)
+            server.clock.advance(2)
             assert closed_by_us(client)
-            client.close()
-            here.close()
+
+    uvloop.run(test())
+
+
+def test_without_a_clock_the_event_loop_s_timers_are_used() -> None:
+    async def test() -> None:
+        here: PendingConnections[PendingConnection] = PendingConnections(lambda one: None, 0.0)
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            client = socket.create_connection(listening.getsockname())
+            here.add(PendingConnection(listening.accept()[0]))
+        await until(lambda: len(here) == 0)
+        assert closed_by_us(client)
+        client.close()
+        here.close()
 
     uvloop.run(test())

@@ -67,7 +67,7 @@ class Endpoint:
         self.hits: list[float] = []
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
-        # Set at the end of a test, for answers that wait.
+        # Set at the end of a test, to end answers that wait.
         self.ended = threading.Event()
         endpoint = self
 
@@ -122,7 +122,7 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 
 @pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RETRY_FIRST_SECONDS", 0.02)
     monkeypatch.setattr(module, "RETRY_MAX_SECONDS", 0.1)
 
@@ -133,7 +133,7 @@ def threads() -> list[threading.Thread]:
 
 @contextmanager
 def store(*urls: str, refresh: float = NEVER, timeout: float = 5.0) -> Iterator[KeyStore]:
-    """A store of issuers "0", "1", …; its thread is gone afterwards."""
+    """A store of issuers "0", "1", …; its threads have ended afterwards."""
     issuers = tuple(
         Issuer(name=f"name-{number}", issuer=str(number), jwks_url=url)
         for number, url in enumerate(urls)
@@ -157,7 +157,7 @@ def events(log: pytest.LogCaptureFixture) -> list[str]:
 
 
 def logged(log: pytest.LogCaptureFixture) -> str:
-    """Everything that was logged, fields included."""
+    """All log lines, with their fields."""
     return " ".join(repr(vars(record)) for record in log.records)
 
 
@@ -197,7 +197,7 @@ def test_endpoint_down_at_start_is_tried_until_it_is_up(log: pytest.LogCaptureFi
             until(lambda: kids(keys) == ["1"])
     finally:
         late.down()
-    # However many tries it took.
+    # However many attempts it took.
     assert events(log) == [FAILED, FETCHED]
 
 
@@ -215,11 +215,11 @@ def test_endpoint_down_later_keeps_the_last_good_keys(
             assert len(events(log)) == lines
             endpoint.answer = up
             until(lambda lines=lines: len(events(log)) > lines)  # type: ignore[misc]
-    # One line per change of state, not per try.
+    # One line per change of state, not per attempt.
     assert events(log) == [FETCHED, FAILED, FETCHED, FAILED, FETCHED]
 
 
-def test_retries_come_ever_slower(monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint) -> None:
+def test_retries_back_off(monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint) -> None:
     monkeypatch.setattr(module, "RETRY_FIRST_SECONDS", 0.05)
     monkeypatch.setattr(module, "RETRY_MAX_SECONDS", 0.4)
     endpoint.answer = body(b"", 503)
@@ -245,7 +245,7 @@ def test_silent_endpoint_delays_neither_caller_nor_other_issuers(
                 keys.refresh_soon("0")
                 assert kids(keys, "0") == []
             until(lambda: kids(keys, "1") == ["1"])
-            # The fetch is still under way: nobody waited for it.
+            # The fetch is still under way: the caller did not wait for it.
             assert FAILED not in events(log)
             until(lambda: FAILED in events(log))
             assert kids(keys, "0") == []
@@ -260,7 +260,7 @@ def test_dripping_endpoint_has_one_deadline_for_its_whole_answer(
 ) -> None:
     def drip(request: BaseHTTPRequestHandler) -> None:
         request.wfile.write(b"HTTP/1.0 200 OK\r\nA: " + b"\r\n\r\n" * (where == "body"))
-        # Often enough that a timeout that starts anew at every byte never ends.
+        # Often enough that a timeout that starts again at every byte never ends.
         while not dripping.ended.wait(0.02):
             request.wfile.write(b" ")
 
@@ -310,7 +310,7 @@ def test_huge_document_is_not_read_to_its_end(
         until(lambda: FAILED in events(log))
         assert keys.keys == {}
     assert f"more than {MAX_JWKS_BYTES} bytes" in logged(log)
-    # What the kernel takes on top of it is some megabytes.
+    # The kernel buffers some megabytes on top of it.
     assert written < 64 << 20
 
 
@@ -325,7 +325,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_answer_is_told_and_tried_again(
+def test_bad_answer_is_logged_and_tried_again(
     endpoint: Endpoint, log: pytest.LogCaptureFixture, name: str
 ) -> None:
     endpoint.answer, said = BAD[name]
@@ -350,7 +350,7 @@ def test_regular_refresh_finds_new_keys_and_drops_old_ones(
         until(lambda: len(endpoint.hits) > unchanged + 3)
         endpoint.answer = body(new)
         until(lambda: kids(keys) == ["new"])
-    # Not for each of the fetches that changed nothing.
+    # Not one for each of the fetches that changed nothing.
     assert events(log) == [FETCHED, FETCHED]
 
 
@@ -375,7 +375,7 @@ def test_fifty_unknown_keys_are_one_fetch(
         for _ in range(50):
             keys.refresh_soon("0")
         until(lambda: kids(keys) == ["2"])
-        # A look-up that was still wanted would be the next thing the thread does.
+        # A fetch that was still wanted would be the next thing that the thread does.
         endpoint.answer = body(jwks("3"))
         until(lambda: time.monotonic() > endpoint.hits[1] + 1.2)
         assert kids(keys) == ["2"]
@@ -395,7 +395,7 @@ def test_flood_of_unknown_keys_keeps_to_the_limit(
 
         began = time.monotonic()
         until(flooded)
-    # From before the first: when the endpoint notices each of them depends on the machine.
+    # Counted from before the first: when the endpoint sees each depends on the machine.
     assert time.monotonic() - began >= 3 * 0.3
 
 
@@ -418,7 +418,7 @@ def test_unknown_key_during_a_fetch_is_not_forgotten(
         until(lambda: kids(keys) == ["2"])
 
 
-def test_unknown_key_that_must_wait_burns_no_cpu(
+def test_unknown_key_that_must_wait_uses_no_cpu(
     monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint
 ) -> None:
     monkeypatch.setattr(module, "REFRESH_LIMIT_SECONDS", NEVER)
@@ -454,7 +454,7 @@ def test_keys_are_replaced_and_never_changed(endpoint: Endpoint) -> None:
         "data:application/json,{}",
     ],
 )
-def test_url_that_cannot_be_fetched_is_told_without_its_secrets(
+def test_url_that_cannot_be_fetched_is_logged_without_its_secrets(
     log: pytest.LogCaptureFixture, url: str
 ) -> None:
     with store(url) as keys:
@@ -528,29 +528,29 @@ def self_signed(directory: Path) -> Path:
 @pytest.mark.parametrize("fetched", [True, False])
 def test_close_ends_the_thread_whenever_it_comes(endpoint: Endpoint, fetched: bool) -> None:
     for _ in range(25):
-        # Leaving it waits for the end of the thread.
+        # Leaving the store waits for the end of its thread.
         with store(endpoint.url()) as keys:
             until(lambda keys=keys: not fetched or kids(keys) == ["1"])  # type: ignore[misc]
 
 
-def test_adopted_issuers_keep_keys_that_are_still_good(endpoint: Endpoint) -> None:
+def test_changed_settings_keep_keys_that_are_still_good(endpoint: Endpoint) -> None:
     with store(endpoint.url()) as keys:
         until(lambda: kids(keys) == ["1"])
         endpoint.answer = body(jwks("2"))
         same = Issuer(name="name-0", issuer="0", jwks_url=endpoint.url())
-        keys.adopt(Auth(issuers=(same,), jwks_refresh_seconds=NEVER))
+        keys.use_settings(Auth(issuers=(same,), jwks_refresh_seconds=NEVER))
         assert kids(keys)
         until(lambda: kids(keys) == ["2"])
-        # Nothing of the old place is trusted where the issuer has moved.
+        # No key from the old URL of an issuer that has moved is trusted.
         endpoint.answer = body({})
-        keys.adopt(Auth(issuers=(replace(same, jwks_url=endpoint.url("/other")),)))
+        keys.use_settings(Auth(issuers=(replace(same, jwks_url=endpoint.url("/other")),)))
         assert kids(keys) == []
 
 
-def test_issuers_that_come_later_are_fetched(endpoint: Endpoint) -> None:
+def test_keys_of_issuers_that_are_added_later_are_fetched(endpoint: Endpoint) -> None:
     with store() as keys:
         one = Issuer(name="one", issuer="one", jwks_url=endpoint.url())
-        keys.adopt(Auth(issuers=(one,), jwks_refresh_seconds=NEVER))
+        keys.use_settings(Auth(issuers=(one,), jwks_refresh_seconds=NEVER))
         until(lambda: kids(keys, "one") == ["1"])
-        keys.adopt(Auth())
+        keys.use_settings(Auth())
         assert keys.keys == {}

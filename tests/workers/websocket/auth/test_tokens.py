@@ -1,4 +1,4 @@
-"""Tokens checked with keys that rotate under way: nobody good is refused for good."""
+"""Tokens checked while keys rotate: no good token is refused for good."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LIMIT_SECONDS = 0.5
 
 
 @pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REFRESH_LIMIT_SECONDS", LIMIT_SECONDS)
     monkeypatch.setattr(module, "RETRY_FIRST_SECONDS", 0.05)
     monkeypatch.setattr(module, "RETRY_MAX_SECONDS", 0.1)
@@ -51,7 +51,7 @@ def trusting(*issuers: Issuer) -> Auth:
 
 @contextmanager
 def tokens_of(row: Row, *issuers: Issuer, fetched: Callable[[], None] = lambda: None) -> Any:
-    """Of a worker that trusts these, once it has their keys."""
+    """The Tokens of a worker that trusts these, once it has their keys."""
     tokens = Tokens(trusting(*issuers), row, fetched)
     try:
         for each in issuers:
@@ -62,7 +62,7 @@ def tokens_of(row: Row, *issuers: Issuer, fetched: Callable[[], None] = lambda: 
 
 
 def answer(tokens: Tokens, token: str) -> ErrorCode | None:
-    """What a client that brings it is told; None: it gets in."""
+    """The error for a client with this token; None: it is admitted."""
     try:
         tokens.check(token)
     except TokenRefused as refused:
@@ -79,7 +79,7 @@ ROTATIONS: dict[str, Callable[[Issuer], None]] = {
 
 @pytest.mark.parametrize("named", [True, False], ids=["kid", "no kid"])
 @pytest.mark.parametrize("how", ROTATIONS)
-def test_a_good_token_after_a_rotation_waits_and_gets_in(
+def test_good_token_after_a_rotation_waits_and_is_admitted(
     issuer: Issuer, row: Row, how: str, named: bool
 ) -> None:
     with tokens_of(row, issuer) as tokens:
@@ -88,11 +88,11 @@ def test_a_good_token_after_a_rotation_waits_and_gets_in(
         assert answer(tokens, good) is KEYS_UNAVAILABLE
         answers: list[ErrorCode | None] = []
 
-        def let_in() -> bool:
+        def admitted() -> bool:
             answers.append(answer(tokens, good))
             return answers[-1] is None
 
-        eventually(let_in, "it gets in")
+        eventually(admitted, "it is admitted")
         assert set(answers) <= {KEYS_UNAVAILABLE, None}
 
 
@@ -110,7 +110,7 @@ def test_keys_are_fetched_at_the_end_of_the_limit_without_another_request(
 
 
 @pytest.mark.parametrize("case", ["another key", "another id", "no id"])
-def test_a_bad_token_is_refused_for_good_in_the_end(issuer: Issuer, row: Row, case: str) -> None:
+def test_bad_token_is_refused_for_good_in_the_end(issuer: Issuer, row: Row, case: str) -> None:
     with Issuer("b", "ES256") as other, tokens_of(row, issuer) as tokens:
         kid = {"another key": issuer.jwk["kid"], "another id": "strange", "no id": None}[case]
 
@@ -123,7 +123,7 @@ def test_a_bad_token_is_refused_for_good_in_the_end(issuer: Issuer, row: Row, ca
         assert answer(tokens, issuer.token()) is None
 
 
-def test_a_key_that_somebody_else_named_first_is_looked_up_again(issuer: Issuer, row: Row) -> None:
+def test_key_that_another_token_named_first_is_looked_up_again(issuer: Issuer, row: Row) -> None:
     with Issuer("b", "ES256") as other, tokens_of(row, issuer) as tokens:
         # An attacker guesses the next id, and keeps on naming it.
         forged = other.token(kid="a-2", iss=issuer.name, sub="mallory")
@@ -134,7 +134,9 @@ def test_a_key_that_somebody_else_named_first_is_looked_up_again(issuer: Issuer,
         eventually(lambda: answer(tokens, issuer.token()) is None, "it gets in")
 
 
-def test_nobody_is_refused_for_good_while_keys_cannot_be_fetched(issuer: Issuer, row: Row) -> None:
+def test_no_token_is_refused_for_good_while_keys_cannot_be_fetched(
+    issuer: Issuer, row: Row
+) -> None:
     with tokens_of(row, issuer) as tokens:
         before = issuer.token()
         issuer.down = True
@@ -148,7 +150,7 @@ def test_nobody_is_refused_for_good_while_keys_cannot_be_fetched(issuer: Issuer,
         eventually(lambda: answer(tokens, after) is None, "it gets in")
 
 
-def test_a_flood_of_unknown_ids_costs_the_others_nothing(issuer: Issuer, row: Row) -> None:
+def test_flood_of_unknown_ids_costs_other_clients_nothing(issuer: Issuer, row: Row) -> None:
     with Issuer("b", "RS256") as other, tokens_of(row, issuer, other) as tokens:
         good, fetches, began = issuer.token(), issuer.fetches, time.monotonic()
         strange = [other.token(kid=f"{n}", iss=issuer.name, sub=f"{n}") for n in range(300)]
@@ -160,11 +162,11 @@ def test_a_flood_of_unknown_ids_costs_the_others_nothing(issuer: Issuer, row: Ro
         assert other.fetches == 1
 
 
-def test_an_issuer_that_is_new_has_no_keys_yet(issuer: Issuer, row: Row) -> None:
+def test_new_issuer_has_no_keys_yet(issuer: Issuer, row: Row) -> None:
     with Issuer("b", "ES256") as late, tokens_of(row, issuer) as tokens:
         late.down = True
         settings = trusting(issuer, late)
-        tokens.adopt(settings, Verifier(settings))
+        tokens.use_settings(settings, Verifier(settings))
         assert answer(tokens, late.token()) is KEYS_UNAVAILABLE
         assert answer(tokens, issuer.token()) is None
         late.down = False
@@ -179,7 +181,7 @@ def test_the_age_of_each_issuer_s_keys_is_on_the_board(issuer: Issuer, row: Row)
         tokens = Tokens(trusting(issuer, late), row, lambda: told.append(True))
         try:
             eventually(lambda: told, "it says that something was fetched")
-            assert tokens.show()
+            assert tokens.publish()
             ages = row.issuers()
             assert began * 1000 - 1 <= ages[issuer_id(issuer.name)] <= time.time() * 1000
             assert ages[issuer_id(late.name)] == 0
@@ -188,16 +190,16 @@ def test_the_age_of_each_issuer_s_keys_is_on_the_board(issuer: Issuer, row: Row)
             tokens.close()
 
 
-def test_without_any_key_nobody_can_be_let_in(issuer: Issuer, row: Row) -> None:
+def test_without_any_key_no_token_can_be_checked(issuer: Issuer, row: Row) -> None:
     issuer.down = True
     tokens = Tokens(trusting(issuer), row, lambda: None)
     try:
         eventually(lambda: issuer.fetches, "it is tried")
-        assert not tokens.show()
+        assert not tokens.publish()
         assert row[Field.KEYLESS] == 1
         settings = Auth(jwt_secret="s" * 32)
-        tokens.adopt(settings, Verifier(settings))
-        assert tokens.show()
+        tokens.use_settings(settings, Verifier(settings))
+        assert tokens.publish()
         assert (row[Field.KEYLESS], row.issuers()) == (0, {})
     finally:
         tokens.close()

@@ -1,4 +1,4 @@
-"""The roster's clock: pings, deadlines, expiry and draining, with time that tests move."""
+"""The registry's clock: pings, deadlines, expiry and draining, with time that tests move."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workers.websocket.clients.connections import TICK_SECONDS, ConnectionRegist
 _ids = itertools.count()
 
 
-class FakeMember:
+class FakeConnection:
     """A connection that remembers what was done to it."""
 
     def __init__(self, expires_at: float = 1e12, *, answers: bool = False) -> None:
@@ -32,13 +32,13 @@ class FakeMember:
         self.said: list[str] = []
         self.closes: list[Close] = []
         self.aborted = False
-        self.asked_back: list[int] = []
+        self.reconnects: list[int] = []
 
     def ping(self) -> None:
         self.heard = self._answers
         self.pings += 1
 
-    def say(self, error: ErrorCode, detail: str = "") -> None:
+    def send_error(self, error: ErrorCode, detail: str = "") -> None:
         self.said.append(error.code)
 
     def close(self, close: Close) -> None:
@@ -47,7 +47,7 @@ class FakeMember:
         self.closes.append(close)
 
     def reconnect(self, after_ms: int, close: Close) -> None:
-        self.asked_back.append(after_ms)
+        self.reconnects.append(after_ms)
         self.close(close)
 
     def abort(self) -> None:
@@ -55,23 +55,25 @@ class FakeMember:
 
 
 class Clock:
-    """The time, and a roster that is ticked as its timer would."""
+    """The time; ticks a registry as its timer would."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
         self.wall = 2_000_000.0
 
-    def roster(self, auth: Auth | None = None, server: Server | None = None) -> ConnectionRegistry:
+    def registry(
+        self, auth: Auth | None = None, server: Server | None = None
+    ) -> ConnectionRegistry:
         return ConnectionRegistry(
             server or SERVER, auth or Auth(), lambda: self.now, lambda: self.wall
         )
 
-    def pass_seconds(self, roster: ConnectionRegistry, seconds: float) -> None:
+    def pass_seconds(self, connections: ConnectionRegistry, seconds: float) -> None:
         for _ in range(round(seconds / TICK_SECONDS)):
             self.now += TICK_SECONDS
             self.wall += TICK_SECONDS
-            roster._timer.cancel()
-            roster._on_tick()
+            connections._timer.cancel()
+            connections._on_tick()
 
 
 Test = Callable[[Clock], Coroutine[Any, Any, None]]
@@ -86,258 +88,260 @@ SERVER = Server(ping_interval_seconds=20, pong_timeout_seconds=10, close_timeout
 
 def test_silent_client_is_pinged_then_closed() -> None:
     async def test(clock: Clock) -> None:
-        roster = clock.roster()
-        dead, alive = FakeMember(), FakeMember()
-        roster.join(dead)
-        roster.join(alive)
+        connections = clock.registry()
+        dead, alive = FakeConnection(), FakeConnection()
+        connections.join(dead)
+        connections.join(alive)
         for _ in range(80):
-            clock.pass_seconds(roster, 1)
+            clock.pass_seconds(connections, 1)
             alive.heard = True
         assert alive.pings == pytest.approx(80 / 20, abs=1)
         assert alive.closes == []
         assert dead.closes == [NO_PONG]
-        roster.close()
+        connections.close()
 
     play(test)
 
 
 def test_silent_client_is_closed_although_it_is_pinged_more_often_than_it_may_be_silent() -> None:
     async def test(clock: Clock) -> None:
-        roster = clock.roster(server=replace(SERVER, ping_interval_seconds=4))
-        dead, slow = FakeMember(), FakeMember()
-        roster.join(dead)
-        roster.join(slow)
+        connections = clock.registry(server=replace(SERVER, ping_interval_seconds=4))
+        dead, slow = FakeConnection(), FakeConnection()
+        connections.join(dead)
+        connections.join(slow)
         for _ in range(40):
-            clock.pass_seconds(roster, 1)
+            clock.pass_seconds(connections, 1)
             slow.heard = slow.heard or slow.pings % 2 == 0
         assert dead.closes == [NO_PONG]
         assert dead.pings == pytest.approx(10 / 4, abs=1)
         assert slow.closes == []
-        roster.close()
+        connections.close()
 
     play(test)
 
 
 def test_shorter_ping_interval_does_not_wait_for_the_end_of_the_longer_one() -> None:
     async def test(clock: Clock) -> None:
-        roster = clock.roster(server=replace(SERVER, ping_interval_seconds=3600))
-        member = FakeMember(answers=True)
-        roster.join(member)
-        clock.pass_seconds(roster, 5)
-        assert member.pings == 1
-        roster.adopt(SERVER, Auth())
-        clock.pass_seconds(roster, 60)
-        assert member.pings == 4
-        roster.close()
+        connections = clock.registry(server=replace(SERVER, ping_interval_seconds=3600))
+        fake = FakeConnection(answers=True)
+        connections.join(fake)
+        clock.pass_seconds(connections, 5)
+        assert fake.pings == 1
+        connections.use_settings(SERVER, Auth())
+        clock.pass_seconds(connections, 60)
+        assert fake.pings == 4
+        connections.close()
 
     play(test)
 
 
-def test_our_own_absence_is_held_against_nobody() -> None:
+def test_our_own_absence_closes_no_client() -> None:
     async def test(clock: Clock) -> None:
-        roster = clock.roster()
-        member = FakeMember()
-        roster.join(member)
-        clock.pass_seconds(roster, 5)
-        assert member.pings == 1
+        connections = clock.registry()
+        fake = FakeConnection()
+        connections.join(fake)
+        clock.pass_seconds(connections, 5)
+        assert fake.pings == 1
         # The machine was suspended for an hour; the pong is still on its way.
         clock.now += 3600
-        clock.pass_seconds(roster, 3)
-        assert member.closes == []
-        roster.close()
+        clock.pass_seconds(connections, 3)
+        assert fake.closes == []
+        connections.close()
 
     play(test)
 
 
-def test_paused_client_is_not_blamed_for_its_silence() -> None:
+def test_paused_client_is_not_closed_for_its_silence() -> None:
     async def test(clock: Clock) -> None:
-        roster = clock.roster()
-        member = FakeMember()
-        roster.join(member)
-        clock.pass_seconds(roster, 2)
-        member.writable = False
-        clock.pass_seconds(roster, 120)
-        assert member.closes == []
-        roster.close()
+        connections = clock.registry()
+        fake = FakeConnection()
+        connections.join(fake)
+        clock.pass_seconds(connections, 2)
+        fake.writable = False
+        clock.pass_seconds(connections, 120)
+        assert fake.closes == []
+        connections.close()
 
     play(test)
 
 
 def test_closing_handshake_has_a_deadline() -> None:
     async def test(clock: Clock) -> None:
-        roster = clock.roster()
-        slow, quick = FakeMember(), FakeMember()
-        roster.closing(slow)
-        roster.closing(quick)
-        clock.pass_seconds(roster, 2)
-        roster.leave(quick)
+        connections = clock.registry()
+        slow, quick = FakeConnection(), FakeConnection()
+        connections.closing(slow)
+        connections.closing(quick)
+        clock.pass_seconds(connections, 2)
+        connections.leave(quick)
         assert not slow.aborted
-        clock.pass_seconds(roster, 2)
+        clock.pass_seconds(connections, 2)
         assert slow.aborted
         assert not quick.aborted
-        roster.close()
+        connections.close()
 
     play(test)
 
 
-def test_expiry_is_announced_then_carried_out() -> None:
+def test_expiry_is_announced_before_the_close() -> None:
     async def test(clock: Clock) -> None:
-        roster = clock.roster(Auth(expiry_notice_seconds=10))
-        expiring = FakeMember(clock.wall + 30, answers=True)
-        renewed = FakeMember(clock.wall + 30, answers=True)
-        roster.join(expiring)
-        roster.join(renewed)
-        clock.pass_seconds(roster, 21)
+        connections = clock.registry(Auth(expiry_notice_seconds=10))
+        expiring = FakeConnection(clock.wall + 30, answers=True)
+        renewed = FakeConnection(clock.wall + 30, answers=True)
+        connections.join(expiring)
+        connections.join(renewed)
+        clock.pass_seconds(connections, 21)
         assert expiring.said == renewed.said == ["TOKEN_EXPIRING"]
         renewed.principal = Principal("me", clock.wall + 1000, None, None)
-        roster.expires(renewed)
-        clock.pass_seconds(roster, 10)
+        connections.expires(renewed)
+        clock.pass_seconds(connections, 10)
         assert expiring.said == ["TOKEN_EXPIRING", "TOKEN_EXPIRED"]
         assert expiring.closes == [TOKEN_EXPIRED_CLOSE]
         assert renewed.closes == []
-        roster.close()
+        connections.close()
 
     play(test)
 
 
-def test_clock_that_is_set_back_expires_nobody_early() -> None:
+def test_clock_that_is_set_back_expires_no_token_early() -> None:
     async def test(clock: Clock) -> None:
-        roster = clock.roster(Auth(expiry_notice_seconds=0))
-        member = FakeMember(clock.wall + 30, answers=True)
-        roster.join(member)
+        connections = clock.registry(Auth(expiry_notice_seconds=0))
+        fake = FakeConnection(clock.wall + 30, answers=True)
+        connections.join(fake)
         clock.wall -= 3600
-        clock.pass_seconds(roster, 60)
-        assert member.closes == []
+        clock.pass_seconds(connections, 60)
+        assert fake.closes == []
         clock.wall += 3600
-        clock.pass_seconds(roster, 1)
-        assert member.closes == [TOKEN_EXPIRED_CLOSE]
-        roster.close()
+        clock.pass_seconds(connections, 1)
+        assert fake.closes == [TOKEN_EXPIRED_CLOSE]
+        connections.close()
 
     play(test)
 
 
-def test_members_that_left_are_not_kept_until_their_tokens_expire() -> None:
+def test_connections_that_left_are_not_kept_until_their_tokens_expire() -> None:
     async def test(clock: Clock) -> None:
-        roster = clock.roster()
+        connections = clock.registry()
         for _ in range(5_000):
-            member = FakeMember()
-            roster.join(member)
-            roster.leave(member)
-        assert len(roster._expiring) < 1_100
-        roster.close()
+            fake = FakeConnection()
+            connections.join(fake)
+            connections.leave(fake)
+        assert len(connections._expiring) < 1_100
+        connections.close()
 
     play(test)
 
 
-def test_drain_sends_everybody_away_and_waits_for_them() -> None:
+def test_drain_sends_all_clients_away_and_waits_for_them() -> None:
     async def test(clock: Clock) -> None:
-        roster = clock.roster()
-        members = [FakeMember() for _ in range(50)]
-        for member in members:
-            roster.join(member)
-        draining = asyncio.create_task(roster.drain(0.05))
-        while not all(member.closes for member in members):
+        connections = clock.registry()
+        fakes = [FakeConnection() for _ in range(50)]
+        for fake in fakes:
+            connections.join(fake)
+        draining = asyncio.create_task(connections.drain(0.05))
+        while not all(fake.closes for fake in fakes):
             await asyncio.sleep(0.001)
         assert not draining.done()
-        for member in members:
-            roster.leave(member)
+        for fake in fakes:
+            connections.leave(fake)
         await draining
-        assert all(member.closes == [RESTART] for member in members)
-        assert len({member.asked_back[0] for member in members}) > 1
-        roster.close()
+        assert all(fake.closes == [RESTART] for fake in fakes)
+        assert len({fake.reconnects[0] for fake in fakes}) > 1
+        connections.close()
 
     play(test)
 
 
-def test_drain_sends_away_evenly() -> None:
+def test_drain_is_spread_evenly() -> None:
     async def test(clock: Clock) -> None:
         loop = asyncio.get_running_loop()
-        roster = clock.roster()
+        connections = clock.registry()
         left: list[float] = []
 
-        class Leaver(FakeMember):
+        class Leaver(FakeConnection):
             def close(self, close: Close) -> None:
                 super().close(close)
                 left.append(loop.time())
-                roster.leave(self)
+                connections.leave(self)
 
         for _ in range(20):
-            roster.join(Leaver())
+            connections.join(Leaver())
         began = loop.time()
-        await roster.drain(0.4)
-        # Nobody goes before its turn; a late loop can only make it later.
+        await connections.drain(0.4)
+        # No client goes before its turn; a late loop can only make it later.
         assert all(at - began >= 0.4 * place / 20 - 0.01 for place, at in enumerate(left))
-        roster.close()
+        connections.close()
 
     play(test)
 
 
-def test_drain_takes_those_along_who_come_meanwhile() -> None:
+def test_drain_includes_clients_that_connect_meanwhile() -> None:
     async def test(clock: Clock) -> None:
-        roster = clock.roster()
-        first, late = FakeMember(), FakeMember()
-        roster.join(first)
-        draining = asyncio.create_task(roster.drain(0.0))
+        connections = clock.registry()
+        first, late = FakeConnection(), FakeConnection()
+        connections.join(first)
+        draining = asyncio.create_task(connections.drain(0.0))
         while not first.closes:
             await asyncio.sleep(0.001)
-        roster.join(late)
-        roster.leave(first)
+        connections.join(late)
+        connections.leave(first)
         while not late.closes:
             await asyncio.sleep(0.001)
         assert not draining.done()
-        roster.leave(late)
+        connections.leave(late)
         await draining
         assert (first.closes, late.closes) == ([RESTART], [RESTART])
-        roster.close()
+        connections.close()
 
     play(test)
 
 
-def test_shedding_sends_away_so_many_and_no_more() -> None:
+def test_shedding_sends_away_the_given_number() -> None:
     async def test(clock: Clock) -> None:
-        roster = clock.roster()
-        members = [FakeMember() for _ in range(20)]
-        for member in members:
-            roster.join(member)
-        await roster.shed(7, 0.0)
-        assert sum(member.closes == [RESTART] for member in members) == 7
-        await roster.shed(100, 0.0)
-        assert all(member.closes for member in members)
-        roster.close()
+        connections = clock.registry()
+        fakes = [FakeConnection() for _ in range(20)]
+        for fake in fakes:
+            connections.join(fake)
+        await connections.shed(7, 0.0)
+        assert sum(fake.closes == [RESTART] for fake in fakes) == 7
+        await connections.shed(100, 0.0)
+        assert all(fake.closes for fake in fakes)
+        connections.close()
 
     play(test)
 
 
-def test_old_connections_are_sent_on_and_not_all_at_once() -> None:
+def test_old_connections_are_sent_away_and_not_all_at_once() -> None:
     async def test(clock: Clock) -> None:
-        roster = clock.roster(server=replace(SERVER, max_connection_age_seconds=100))
-        members = [FakeMember(answers=True) for _ in range(50)]
-        for member in members:
-            roster.join(member)
-        clock.pass_seconds(roster, 89)
-        assert not any(member.closes for member in members)
-        clock.pass_seconds(roster, 11)
-        gone = sum(bool(member.closes) for member in members)
+        connections = clock.registry(server=replace(SERVER, max_connection_age_seconds=100))
+        fakes = [FakeConnection(answers=True) for _ in range(50)]
+        for fake in fakes:
+            connections.join(fake)
+        clock.pass_seconds(connections, 89)
+        assert not any(fake.closes for fake in fakes)
+        clock.pass_seconds(connections, 11)
+        gone = sum(bool(fake.closes) for fake in fakes)
         assert 0 < gone < 50
-        clock.pass_seconds(roster, 11)
-        assert all(member.closes == [RESTART] for member in members)
-        roster.close()
+        clock.pass_seconds(connections, 11)
+        assert all(fake.closes == [RESTART] for fake in fakes)
+        connections.close()
 
     play(test)
 
 
-def test_adopted_settings_are_in_force_at_once() -> None:
+def test_new_settings_take_effect_at_once() -> None:
     async def test(clock: Clock) -> None:
-        roster = clock.roster()
-        roster.adopt(replace(SERVER, close_timeout_seconds=50), Auth(expiry_notice_seconds=500))
-        slow, expiring = FakeMember(), FakeMember(expires_at=clock.wall + 400)
-        roster.closing(slow)
-        roster.join(expiring)
-        clock.pass_seconds(roster, 40)
+        connections = clock.registry()
+        connections.use_settings(
+            replace(SERVER, close_timeout_seconds=50), Auth(expiry_notice_seconds=500)
+        )
+        slow, expiring = FakeConnection(), FakeConnection(expires_at=clock.wall + 400)
+        connections.closing(slow)
+        connections.join(expiring)
+        clock.pass_seconds(connections, 40)
         assert not slow.aborted
         assert expiring.said == ["TOKEN_EXPIRING"]
-        clock.pass_seconds(roster, 11)
+        clock.pass_seconds(connections, 11)
         assert slow.aborted
-        roster.close()
+        connections.close()
 
     play(test)

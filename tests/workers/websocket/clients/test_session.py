@@ -1,4 +1,4 @@
-"""What a client is sent at its beginning, on a real connection."""
+"""A session between a recording transport and a recording hub; one on a real connection."""
 
 from __future__ import annotations
 
@@ -8,41 +8,273 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import orjson
+import pytest
 import uvloop
 from aiofastnet.selector_transport import SelectorSocketTransport
+from picows import WSMsgType
 
 from energyws.auth.verifier import Principal
-from energyws.errors import HISTORY_UNAVAILABLE
-from energyws.process.board import Board
-from energyws.protocol.messages import Subscribe, parse_query
+from energyws.errors import BAD_MESSAGE, HISTORY_UNAVAILABLE, RESTART, SLOW
+from energyws.process.board import Board, Field
+from energyws.protocol import frame
+from energyws.protocol.messages import BadClientMessage, Subscribe, Subscribed, parse_query
 from energyws.settings import Auth, Server
 from tests.clients import first_frame, masked
+from tests.workers.websocket.recording import RecordingTransport, Worker, client_frame
 from workers.websocket.clients.connections import ConnectionRegistry
-from workers.websocket.clients.session import Context, Session
+from workers.websocket.clients.context import Context
+from workers.websocket.clients.session import Session
 from workers.websocket.connection.framing import Framing
 from workers.websocket.connection.upgrade import Upgrade, switching
 
-PATIENCE_SECONDS = 10.0
+DEADLINE_SECONDS = 10.0
+
+SUBSCRIBE = b'{"type":"subscribe","streams":["energy"]}'
+PING = b'{"type":"ping"}'
+
+
+def receive(session: Session, transport: RecordingTransport, payload: bytes, **how: Any) -> None:
+    session.on_ws_frame(cast(Any, transport), client_frame(WSMsgType.TEXT, payload, **how))
+
+
+def test_101_and_the_first_answer_are_one_write() -> None:
+    worker = Worker(write_buffer_bytes=65_536)
+    worker.hub.found = False
+    session, transport = worker.session(parse_query("subscribe=energy"))
+    session.on_ws_connected(cast(Any, transport))
+    assert worker.journal.names() == ["limits", "registry.join", "hub.subscribe", "write"]
+    assert worker.journal[0] == ("limits", 65_536, 16_384)
+    assert worker.journal[-1][1].startswith(b"HTTP/1.1 101 ")
+    (told,) = worker.journal.messages()
+    assert told["code"] == "STREAM_UNAVAILABLE"
+    assert worker.row[Field.CONNECTIONS] == 1
+    assert (session.writable, session.closing) == (True, False)
+
+
+def test_wrong_query_is_told_after_the_101() -> None:
+    worker = Worker()
+    session, transport = worker.session(BadClientMessage(BAD_MESSAGE, "no such field"))
+    session.on_ws_connected(cast(Any, transport))
+    assert [told["code"] for told in worker.journal.messages()] == ["BAD_MESSAGE"]
+    assert session.writable
+
+
+def test_transport_that_fills_up_with_the_101_pauses_the_session() -> None:
+    worker = Worker()
+    session, transport = worker.session()
+    transport.fills_up = session
+    session.on_ws_connected(cast(Any, transport))
+    assert worker.journal.names()[-3:] == ["write", "hub.pause", "pause reading"]
+    assert not session.writable
+    session.resume_writing()
+    assert worker.journal.names()[-2:] == ["resume reading", "hub.resume"]
+    assert session.writable
+
+
+def test_fault_of_ours_at_the_first_request_closes_after_the_101() -> None:
+    worker = Worker()
+    worker.hub.fails = True
+    session, transport = worker.session(parse_query("subscribe=energy"))
+    session.on_ws_connected(cast(Any, transport))
+    names = worker.journal.names()
+    assert names.index("write") < names.index("close frame")
+    assert worker.journal.close_codes() == [1011]
+    assert session.closing
+
+
+def test_fault_of_ours_at_a_message_closes_the_connection() -> None:
+    worker = Worker()
+    session, transport = worker.connected()
+    worker.hub.fails = True
+    receive(session, transport, SUBSCRIBE)
+    assert worker.journal.close_codes() == [1011]
+
+
+def test_rate_limit_is_told_before_the_close() -> None:
+    # At one message a second, two may come at once.
+    worker = Worker(messages_per_second=1.0)
+    session, transport = worker.connected()
+    for _ in range(3):
+        receive(session, transport, PING)
+    told = worker.journal.messages()
+    assert [each.get("code", each["type"]) for each in told] == ["pong", "pong", "RATE_LIMITED"]
+    assert worker.journal.close_codes() == [1008]
+    assert worker.closed() == {("server", "1008"): 1}
+
+
+def test_messages_from_before_the_close_was_seen_are_dropped_up_to_the_rate_limit() -> None:
+    worker = Worker(messages_per_second=1.0)
+    session, transport = worker.connected()
+    receive(session, transport, PING)
+    session.close(RESTART)
+    worker.journal.clear()
+    for _ in range(2):
+        receive(session, transport, SUBSCRIBE)
+    assert worker.journal == []
+    receive(session, transport, SUBSCRIBE)
+    assert worker.journal == [("drop",)]
+
+
+def test_close_ends_the_subscriptions_before_its_frame_and_writes_nothing_after_it() -> None:
+    worker = Worker()
+    session, _ = worker.connected()
+    session.reconnect(500, RESTART)
+    assert worker.journal.names() == [
+        "write",
+        "hub.leave",
+        "registry.closing",
+        "close frame",
+        "resume reading",
+    ]
+    assert worker.journal.messages() == [{"type": "reconnect", "after_ms": 500}]
+    worker.journal.clear()
+    session.write(b"late")
+    session.sink.write_nocheck(b"late")
+    session.ping()
+    session.close(SLOW)
+    session.reconnect(1, SLOW)
+    session.history_unavailable()
+    assert worker.journal == []
+    assert worker.closed() == {("server", "1012"): 1}
+
+
+def test_client_s_close_is_answered_with_its_code() -> None:
+    worker = Worker()
+    session, transport = worker.connected()
+    close = client_frame(WSMsgType.CLOSE, (1001).to_bytes(2, "big"))
+    session.on_ws_frame(cast(Any, transport), close)
+    assert worker.journal.close_codes() == [1001]
+    assert worker.journal.names()[-1] == "end"
+    session.on_ws_disconnected(cast(Any, transport))
+    assert worker.closed() == {("client", "1001"): 1}
+    assert worker.row[Field.CONNECTIONS] == 0
+
+
+def test_client_s_answer_to_our_close_ends_the_connection() -> None:
+    worker = Worker()
+    session, transport = worker.connected()
+    session.close(RESTART)
+    worker.journal.clear()
+    session.on_ws_frame(cast(Any, transport), client_frame(WSMsgType.CLOSE, b"\x03\xf4"))
+    assert worker.journal == [("end",)]
+
+
+def test_connection_that_breaks_is_counted_as_the_client_s_1006() -> None:
+    worker = Worker()
+    session, transport = worker.connected()
+    session.on_ws_disconnected(cast(Any, transport))
+    assert worker.journal == [("hub.leave",), ("registry.leave",)]
+    assert worker.closed() == {("client", "1006"): 1}
+    session.write(b"late")
+    session.close(RESTART)
+    session.abort()
+    assert worker.journal.names() == ["hub.leave", "registry.leave"]
+
+
+def test_paused_client_is_neither_pinged_nor_read() -> None:
+    worker = Worker()
+    session, _ = worker.connected()
+    session.ping()
+    assert worker.journal == [("write", frame.encode(frame.PING, b""))]
+    assert not session.heard
+    session.pause_writing()
+    session.ping()
+    assert worker.journal[1:] == [("hub.pause",), ("pause reading",)]
+    session.resume_writing()
+    assert worker.journal[3:] == [("resume reading",), ("hub.resume",)]
+    # It reads: a pong behind a long backlog may take its time.
+    assert session.heard
+
+
+def test_client_that_is_closed_while_paused_is_read_again_for_its_close_frame() -> None:
+    worker = Worker()
+    session, _ = worker.connected()
+    session.pause_writing()
+    session.too_slow()
+    assert worker.journal.names()[-2:] == ["close frame", "resume reading"]
+    worker.journal.clear()
+    # Its buffer runs empty, and full with the close frame, without any effect.
+    session.resume_writing()
+    session.pause_writing()
+    assert worker.journal == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "how", "code"),
+    [
+        (WSMsgType.TEXT, PING, {"rsv1": 1}, 1002),
+        (WSMsgType.CONTINUATION, PING, {}, 1002),
+        (WSMsgType.TEXT, b"\xff", {}, 1007),
+        (WSMsgType.CLOSE, b"\x03\xed", {}, 1002),
+    ],
+    ids=["reserved bit", "continuation of nothing", "no UTF-8", "close code that is never sent"],
+)
+def test_violation_closes(kind: WSMsgType, payload: bytes, how: dict[str, Any], code: int) -> None:
+    worker = Worker()
+    session, transport = worker.connected()
+    session.on_ws_frame(cast(Any, transport), client_frame(kind, payload, **how))
+    assert worker.journal.close_codes() == [code]
+
+
+def test_violation_that_picows_found_is_counted_once() -> None:
+    worker = Worker()
+    session, transport = worker.connected()
+    code = SimpleNamespace(value=1009)
+    transport.close_handshake = SimpleNamespace(sent=SimpleNamespace(code=code))
+    session.failed()
+    session.failed()
+    assert worker.journal == [("hub.leave",), ("registry.closing",)]
+    session.on_ws_disconnected(cast(Any, transport))
+    assert worker.closed() == {("server", "1009"): 1}
+
+
+def test_ping_is_answered_and_fragments_are_joined() -> None:
+    worker = Worker()
+    session, transport = worker.connected()
+    session.on_ws_frame(cast(Any, transport), client_frame(WSMsgType.PING, b"x"))
+    assert worker.journal.pop() == ("write", frame.encode(frame.PONG, b"x"))
+    session.on_ws_frame(cast(Any, transport), client_frame(WSMsgType.TEXT, PING[:5], final=False))
+    session.on_ws_frame(cast(Any, transport), client_frame(WSMsgType.CONTINUATION, PING[5:]))
+    assert [told["type"] for told in worker.journal.messages()] == ["pong"]
+
+
+def test_message_that_is_no_json_is_told_and_the_connection_stays() -> None:
+    worker = Worker()
+    session, transport = worker.connected()
+    receive(session, transport, b"{")
+    receive(session, transport, PING)
+    told = worker.journal.messages()
+    assert [each.get("code", each["type"]) for each in told] == ["BAD_JSON", "pong"]
+
+
+def test_answers_of_the_hub_become_messages() -> None:
+    worker = Worker()
+    session, _ = worker.connected()
+    session.subscribed({"energy": Subscribed("abcd0123-1")})
+    assert worker.journal.messages()[0]["positions"]["energy"]["position"] == "abcd0123-1"
+    session.history_unavailable()
+    assert worker.journal.messages()[1]["code"] == HISTORY_UNAVAILABLE.code
+    assert worker.journal.close_codes() == [4503]
 
 
 class Overloaded:
-    """A hub that cannot have anything read back."""
+    """A hub whose history queue is full."""
 
     streams = ("energy",)
 
     def subscribe(self, client: Session, request: Subscribe) -> bool:
-        client.unavailable()
+        client.history_unavailable()
         return True
 
     def leave(self, client: Session) -> None:
         pass
 
 
-async def everything(client: socket.socket) -> bytes:
-    """What comes, to the end."""
+async def read_to_the_end(client: socket.socket) -> bytes:
+    """All bytes; answers the close frame."""
     loop = asyncio.get_running_loop()
     data = b""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while piece := await loop.sock_recv(client, 65536):
             data += piece
             if data.endswith(b"later"):
@@ -53,14 +285,14 @@ async def everything(client: socket.socket) -> bytes:
 def test_client_that_is_closed_by_its_first_request_is_upgraded_first() -> None:
     async def test() -> None:
         loop = asyncio.get_running_loop()
-        roster = ConnectionRegistry(Server(), Auth())
+        connections = ConnectionRegistry(Server(), Auth())
         with socket.create_server(("127.0.0.1", 0)) as listening:
             client = socket.create_connection(listening.getsockname())
             connection, _ = listening.accept()
         context = Context(
             Server(),
             cast(Any, Overloaded()),
-            roster,
+            connections,
             cast(Any, SimpleNamespace()),
             Board.create().row(0),
         )
@@ -71,7 +303,7 @@ def test_client_that_is_closed_by_its_first_request_is_upgraded_first() -> None:
         SelectorSocketTransport(loop, connection, framing)
         loop.call_soon(framing.begin, b"")
         client.setblocking(False)
-        head, _, data = (await everything(client)).partition(b"\r\n\r\n")
+        head, _, data = (await read_to_the_end(client)).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 ")
         told = first_frame(data)
         assert told is not None
@@ -80,6 +312,6 @@ def test_client_that_is_closed_by_its_first_request_is_upgraded_first() -> None:
         assert end is not None
         assert (end[0][:2], end[1]) == ((4503).to_bytes(2, "big"), b"")
         client.close()
-        roster.close()
+        connections.close()
 
     uvloop.run(test())

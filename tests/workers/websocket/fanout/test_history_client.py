@@ -1,4 +1,4 @@
-"""A worker's questions to the log, over a real socket to a scripted consumer."""
+"""A worker's history requests, over a real socket to a scripted consumer."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def chunk(begin: int, size: int = 10) -> Chunk:
 
 
 class Scripted:
-    """The consumer's end, and what the worker is told."""
+    """The consumer's end, and the worker's chunk listener."""
 
     def __init__(self, directory: Path, concurrent: int) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -60,12 +60,14 @@ class Scripted:
         self._listen()
         self.arrived: list[int] = []
         self.failed: list[int] = []
-        self.backfill = HistoryClient(
-            directory,
-            concurrent,
-            lambda stream, position: self.arrived.append(position.offsets[0]),
-            lambda stream, position: self.failed.append(position.offsets[0]),
-        )
+        self.history = HistoryClient(directory, concurrent)
+        self.history.listen(self)
+
+    def chunk_arrived(self, stream: str, position: Position) -> None:
+        self.arrived.append(position.offsets[0])
+
+    def chunk_failed(self, stream: str, position: Position) -> None:
+        self.failed.append(position.offsets[0])
 
     def _listen(self) -> None:
         self.router = self.context.socket(zmq.ROUTER)
@@ -73,12 +75,12 @@ class Scripted:
         self.router.bind(f"ipc://{self._directory / 'history'}")
 
     def restart(self) -> None:
-        """All that was asked is forgotten."""
+        """Forget all requests."""
         self.router.close()
         self._listen()
 
     async def asked(self, count: int) -> list[tuple[bytes, FindStart | ReadChunks]]:
-        """The next `count` questions, with who asked."""
+        """The next `count` requests, with the identities of their senders."""
         found: list[tuple[bytes, FindStart | ReadChunks]] = []
         while len(found) < count:
             try:
@@ -90,20 +92,20 @@ class Scripted:
         return found
 
     async def quiet(self) -> None:
-        """Nothing is asked for a while."""
+        """No request comes for a while."""
         for _ in range(10):
             await asyncio.sleep(0.005)
             assert not self.router.poll(0)
 
-    def answer(self, identity: bytes, inquiry: FindStart | ReadChunks, parts: list[bytes]) -> None:
-        self.router.send_multipart([identity, pack_history_request(inquiry), *parts])
+    def answer(self, identity: bytes, request: FindStart | ReadChunks, parts: list[bytes]) -> None:
+        self.router.send_multipart([identity, pack_history_request(request), *parts])
 
     async def until_arrived(self, count: int) -> None:
         while len(self.arrived) < count:
             await asyncio.sleep(0.005)
 
     def close(self) -> None:
-        self.backfill.close()
+        self.history.close()
         self.router.close()
         self.context.term()
 
@@ -117,12 +119,12 @@ async def scripted(directory: Path, concurrent: int = 8) -> AsyncIterator[Script
         made.close()
 
 
-def test_equal_questions_are_asked_once_and_all_are_told(tmp_path: Path) -> None:
+def test_equal_requests_are_sent_once_and_answer_every_client(tmp_path: Path) -> None:
     async def main() -> None:
         async with scripted(tmp_path) as it:
             told: list[StartPoint | None] = []
             for number in range(100):
-                it.backfill.find(
+                it.history.find(
                     Client(number), FindStart("energy", EPOCH, after=at(5)), told.append
                 )
             ((identity, query),) = await it.asked(1)
@@ -136,17 +138,17 @@ def test_equal_questions_are_asked_once_and_all_are_told(tmp_path: Path) -> None
     run(main)
 
 
-def test_chunks_of_an_answer_are_kept_for_whoever_comes_next(tmp_path: Path) -> None:
+def test_chunks_of_an_answer_are_kept_for_later_clients(tmp_path: Path) -> None:
     async def main() -> None:
         async with scripted(tmp_path) as it:
-            assert it.backfill.chunk(ONE, "energy", at(1)) is None
-            assert it.backfill.chunk(ONE, "energy", at(1)) is None
+            assert it.history.chunk(ONE, "energy", at(1)) is None
+            assert it.history.chunk(ONE, "energy", at(1)) is None
             ((identity, read),) = await it.asked(1)
             assert read == ReadChunks("energy", at(1))
             it.answer(identity, read, pack_chunks([chunk(1), chunk(2), chunk(3)]))
             await it.until_arrived(1)
             assert it.arrived == [1]
-            assert [it.backfill.chunk(ONE, "energy", at(n)) for n in (1, 2, 3)] == [
+            assert [it.history.chunk(ONE, "energy", at(n)) for n in (1, 2, 3)] == [
                 chunk(1),
                 chunk(2),
                 chunk(3),
@@ -156,11 +158,11 @@ def test_chunks_of_an_answer_are_kept_for_whoever_comes_next(tmp_path: Path) -> 
     run(main)
 
 
-def test_no_more_are_under_way_than_allowed(tmp_path: Path) -> None:
+def test_requests_in_flight_are_bounded(tmp_path: Path) -> None:
     async def main() -> None:
         async with scripted(tmp_path, concurrent=2) as it:
             for number in range(6):
-                it.backfill.chunk(Client(number, f"{number}"), "energy", at(number))
+                it.history.chunk(Client(number, f"{number}"), "energy", at(number))
             asked = await it.asked(2)
             await it.quiet()
             for number in range(2, 6):
@@ -179,47 +181,47 @@ def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     async def main() -> None:
         async with scripted(tmp_path) as it:
             for number in range(4):
-                it.backfill.chunk(Client(number), "energy", at(number))
+                it.history.chunk(Client(number), "energy", at(number))
             for identity, read in await it.asked(4):
                 assert isinstance(read, ReadChunks)
                 begin = read.after.offsets[0]
                 it.answer(identity, read, pack_chunks([chunk(begin, 1000)]))
             await it.until_arrived(4)
             for number in range(4):
-                it.backfill.withdraw(Client(number), "energy")
-            kept = [it.backfill.chunk(ONE, "energy", at(n)) is not None for n in range(4)]
+                it.history.withdraw(Client(number), "energy")
+            kept = [it.history.chunk(ONE, "energy", at(n)) is not None for n in range(4)]
             assert kept == [False, False, True, True]
 
     run(main)
 
 
-def test_what_a_consumer_takes_with_it_is_asked_again(
+def test_request_lost_with_a_consumer_is_sent_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history_client, "ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(history_client, "SEND_AGAIN_SECONDS", 0.0)
 
     async def main() -> None:
         async with scripted(tmp_path) as it:
-            it.backfill.chunk(ONE, "energy", at(1))
+            it.history.chunk(ONE, "energy", at(1))
             await it.asked(1)
             it.restart()
-            # What is sent before it has connected again may be lost as well.
+            # What is sent before zmq has reconnected may be lost as well.
             while not it.router.poll(0):
-                it.backfill.tick()
+                it.history.tick()
                 await asyncio.sleep(0.005)
             identity, read = (await it.asked(1))[0]
             it.answer(identity, read, pack_chunks([chunk(1)]))
-            # A second answer to the same question is of no interest.
+            # A second answer to the same request is ignored.
             it.answer(identity, read, pack_chunks([chunk(1)]))
             await it.until_arrived(1)
-            it.backfill.tick()
+            it.history.tick()
             await asyncio.sleep(0.05)
             assert it.arrived == [1]
 
     run(main)
 
 
-def test_who_waits_too_long_is_told_and_makes_room(
+def test_client_that_waits_too_long_is_told_and_makes_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history_client, "GIVE_UP_SECONDS", 0.0)
@@ -227,14 +229,14 @@ def test_who_waits_too_long_is_told_and_makes_room(
     async def main() -> None:
         async with scripted(tmp_path, concurrent=1) as it:
             told: list[StartPoint | None] = []
-            it.backfill.find(ONE, FindStart("energy", EPOCH, last=5), told.append)
-            it.backfill.chunk(Client(2), "energy", at(1))
-            it.backfill.tick()
+            it.history.find(ONE, FindStart("energy", EPOCH, last=5), told.append)
+            it.history.chunk(Client(2), "energy", at(1))
+            it.history.tick()
             assert told == [None]
-            # The next in the queue has been asked by now, and its time begins.
-            it.backfill.tick()
+            # The next request in the queue has been sent by now, and its time begins.
+            it.history.tick()
             assert it.failed == [1]
-            assert [inquiry for _, inquiry in await it.asked(2)] == [
+            assert [request for _, request in await it.asked(2)] == [
                 FindStart("energy", EPOCH, last=5),
                 ReadChunks("energy", at(1)),
             ]
@@ -242,14 +244,14 @@ def test_who_waits_too_long_is_told_and_makes_room(
     run(main)
 
 
-def test_another_epoch_makes_all_questions_void(tmp_path: Path) -> None:
+def test_another_epoch_voids_all_requests(tmp_path: Path) -> None:
     async def main() -> None:
         async with scripted(tmp_path, concurrent=1) as it:
             told: list[StartPoint | None] = []
-            it.backfill.find(ONE, FindStart("energy", EPOCH, after=at(5)), told.append)
-            it.backfill.chunk(Client(2), "energy", at(1))
-            it.backfill.chunk(ONE, "water", at(1))
-            it.backfill.forget("energy")
+            it.history.find(ONE, FindStart("energy", EPOCH, after=at(5)), told.append)
+            it.history.chunk(Client(2), "energy", at(1))
+            it.history.chunk(ONE, "water", at(1))
+            it.history.forget("energy")
             asked = await it.asked(2)
             assert asked[1][1] == ReadChunks("water", at(1))
             it.answer(*asked[0], pack_start(StartPoint(at(5), at(5))))
@@ -260,13 +262,13 @@ def test_another_epoch_makes_all_questions_void(tmp_path: Path) -> None:
     run(main)
 
 
-def test_client_that_asks_anew_has_one_question(tmp_path: Path) -> None:
+def test_client_s_newer_request_replaces_its_older_one(tmp_path: Path) -> None:
     async def main() -> None:
         async with scripted(tmp_path, concurrent=1) as it:
             for number in range(1000):
-                it.backfill.find(ONE, FindStart("energy", EPOCH, after=at(number)), lambda _: None)
-            # The first is under way, and nobody waits for it any more.
-            assert (it.backfill.waiting, len(it.backfill._questions)) == (1, 2)
+                it.history.find(ONE, FindStart("energy", EPOCH, after=at(number)), lambda _: None)
+            # The first is in flight, and no client waits for it any more.
+            assert (it.history.waiting, len(it.history._requests)) == (1, 2)
             it.answer(*(await it.asked(1))[0], pack_start(StartPoint(at(0), at(0))))
             assert (await it.asked(1))[0][1] == FindStart("energy", EPOCH, after=at(999))
 
@@ -281,39 +283,39 @@ def test_nothing_is_left_of_clients_that_leave(tmp_path: Path) -> None:
             for turn in range(5):
                 for client in clients:
                     query = FindStart("energy", EPOCH, after=at(client.number + turn))
-                    it.backfill.find(client, query, told.append)
-                    it.backfill.chunk(client, "water", at(client.number))
+                    it.history.find(client, query, told.append)
+                    it.history.chunk(client, "water", at(client.number))
             for client in clients:
-                it.backfill.withdraw(client, "energy")
-                it.backfill.withdraw(client, "water")
-            assert it.backfill.waiting == 0
-            # Those that were under way are answered, and then the socket is quiet.
-            for identity, inquiry in await it.asked(4):
+                it.history.withdraw(client, "energy")
+                it.history.withdraw(client, "water")
+            assert it.history.waiting == 0
+            # Those in flight are answered, and then the socket is quiet.
+            for identity, request in await it.asked(4):
                 parts = pack_start(StartPoint(at(0), at(0)))
-                if isinstance(inquiry, ReadChunks):
-                    parts = pack_chunks([chunk(inquiry.after.offsets[0])])
-                it.answer(identity, inquiry, parts)
-            while it.backfill._questions:
+                if isinstance(request, ReadChunks):
+                    parts = pack_chunks([chunk(request.after.offsets[0])])
+                it.answer(identity, request, parts)
+            while it.history._requests:
                 await asyncio.sleep(0.005)
             await it.quiet()
             assert told == []
-            assert (len(it.backfill._turns), it.backfill._turns.weight) == (0, 0)
-            assert it.backfill._under_way.total() == 0
+            assert (len(it.history._queue), it.history._queue.weight) == (0, 0)
+            assert it.history._in_flight.total() == 0
 
     run(main)
 
 
-def test_question_of_nobody_that_is_not_answered_makes_room(
+def test_unanswered_request_that_no_client_waits_for_makes_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history_client, "ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(history_client, "SEND_AGAIN_SECONDS", 0.0)
 
     async def main() -> None:
         async with scripted(tmp_path, concurrent=1) as it:
-            it.backfill.chunk(ONE, "energy", at(1))
-            it.backfill.chunk(Client(2), "energy", at(2))
-            it.backfill.withdraw(ONE, "energy")
-            it.backfill.tick()
+            it.history.chunk(ONE, "energy", at(1))
+            it.history.chunk(Client(2), "energy", at(2))
+            it.history.withdraw(ONE, "energy")
+            it.history.tick()
             assert [read for _, read in await it.asked(2)] == [
                 ReadChunks("energy", at(1)),
                 ReadChunks("energy", at(2)),
@@ -322,44 +324,44 @@ def test_question_of_nobody_that_is_not_answered_makes_room(
     run(main)
 
 
-def test_many_questions_of_one_subject_do_not_delay_anothers(tmp_path: Path) -> None:
+def test_many_requests_of_one_subject_do_not_delay_another_s(tmp_path: Path) -> None:
     async def main() -> None:
         async with scripted(tmp_path, concurrent=4) as it:
             for number in range(250):
-                it.backfill.chunk(Client(number, "greedy"), "energy", at(number))
-            # Alone it has half of what may be under way, and the other has its turn at once.
+                it.history.chunk(Client(number, "greedy"), "energy", at(number))
+            # Alone it may have half of what may be in flight, so the other has its turn at once.
             assert [r.after.offsets[0] for _, r in await it.asked(2)] == [0, 1]  # type: ignore[union-attr]
             await it.quiet()
-            it.backfill.chunk(Client(0, "honest"), "energy", at(999))
+            it.history.chunk(Client(0, "honest"), "energy", at(999))
             assert [r for _, r in await it.asked(1)] == [ReadChunks("energy", at(999))]
 
     run(main)
 
 
-def test_questions_are_bounded_and_one_subject_does_not_take_all_the_room(
+def test_requests_are_bounded_and_one_subject_does_not_take_all_the_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history_client, "QUESTIONS_BYTES", 100 * history_client.QUESTION_BYTES)
+    monkeypatch.setattr(history_client, "REQUESTS_BYTES", 100 * history_client.REQUEST_BYTES)
 
     async def main() -> None:
         async with scripted(tmp_path) as it:
             room = 0
             with pytest.raises(QueueFull):
                 for number in range(100):
-                    it.backfill.chunk(Client(number, "greedy"), "energy", at(number))
+                    it.history.chunk(Client(number, "greedy"), "energy", at(number))
                     room += 1
             assert 30 < room <= 50
-            assert it.backfill.waiting == room
-            # One that has a place can ask another question, and one that leaves makes room.
-            it.backfill.chunk(Client(1, "greedy"), "energy", at(1001))
-            it.backfill.withdraw(Client(0, "greedy"), "energy")
-            it.backfill.chunk(Client(1000, "greedy"), "energy", at(1000))
-            it.backfill.chunk(Client(0, "honest"), "energy", at(999))
+            assert it.history.waiting == room
+            # A client that waits can make another request, and one that leaves makes room.
+            it.history.chunk(Client(1, "greedy"), "energy", at(1001))
+            it.history.withdraw(Client(0, "greedy"), "energy")
+            it.history.chunk(Client(1000, "greedy"), "energy", at(1000))
+            it.history.chunk(Client(0, "honest"), "energy", at(999))
 
     run(main)
 
 
-def test_chunks_larger_than_the_cache_reach_everybody_who_waits_for_them(
+def test_chunks_larger_than_the_cache_reach_every_client_that_waits_for_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history_client, "CACHE_BYTES", 2500)
@@ -368,21 +370,21 @@ def test_chunks_larger_than_the_cache_reach_everybody_who_waits_for_them(
         async with scripted(tmp_path) as it:
             clients = [Client(number, f"{number}") for number in range(12)]
             for client in clients:
-                it.backfill.chunk(client, "energy", at(10 * client.number))
+                it.history.chunk(client, "energy", at(10 * client.number))
             for identity, read in await it.asked(8):
                 assert isinstance(read, ReadChunks)
                 begin = read.after.offsets[0]
                 row = [chunk(begin + n, 3000) for n in range(4)]
                 it.answer(identity, read, pack_chunks(row))
             await it.until_arrived(8)
-            # Nothing more is asked before these were taken.
+            # Nothing more is requested before these have been taken.
             await it.quiet()
-            assert it.backfill._size <= 8 * 3000
+            assert it.history._size <= 8 * 3000
             for client in clients[:7]:
-                assert it.backfill.chunk(client, "energy", at(10 * client.number)) is not None
-            # One that left, or paused, keeps nothing here.
-            it.backfill.withdraw(clients[7], "energy")
-            assert it.backfill._size == 0
+                assert it.history.chunk(client, "energy", at(10 * client.number)) is not None
+            # For a client that left, or paused, nothing is kept.
+            it.history.withdraw(clients[7], "energy")
+            assert it.history._size == 0
             assert len(await it.asked(4)) == 4
 
     run(main)

@@ -1,4 +1,4 @@
-"""Requests that cannot be answered at once: topics that are not found yet, a log that is asked."""
+"""Subscribe requests that wait: for their topics, for the log, or for the rate limit."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from energyws.stream.history import Chunk, FindStart, StartPoint
 from energyws.stream.ring import Entry
 from energyws.testing import until
 from workers.websocket.fanout import requests
-from workers.websocket.fanout.fanout import FanoutClient
+from workers.websocket.fanout.history_client import ChunkListener
 from workers.websocket.fanout.hub import Hub
 from workers.websocket.fanout.requests import MAX_TEXT
+from workers.websocket.fanout.subscription import FanoutClient
 
 EPOCH = "abcd0123"
 
@@ -64,18 +65,18 @@ class FakeClient:
     def too_slow(self) -> None:
         self.gone = True
 
-    def unavailable(self) -> None:
+    def history_unavailable(self) -> None:
         self.gone = True
 
-    def lags(self, stream: str) -> None:
-        """Only for the log."""
+    def lagging(self, stream: str) -> None:
+        """Only logged."""
 
     def skipped(self, stream: str, frames: int, by_choice: bool) -> None:
-        """Only for the log."""
+        """Only logged."""
 
 
 class ScriptedLog:
-    """In the place of the hub's HistoryClient: answers when the test says so."""
+    """A history client that answers when the test says so."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[FindStart, Callable[[StartPoint | None], None]]] = []
@@ -86,17 +87,23 @@ class ScriptedLog:
         self.waiting = 0
         self.full = False
 
+    def listen(self, listener: ChunkListener) -> None:
+        """The tests call the hub themselves."""
+
     def find(
-        self, asker: FanoutClient, query: FindStart, done: Callable[[StartPoint | None], None]
+        self,
+        requester: FanoutClient,
+        request: FindStart,
+        done: Callable[[StartPoint | None], None],
     ) -> None:
         if self.full:
             raise QueueFull("no room")
-        self.asked.append((query, done))
+        self.asked.append((request, done))
 
-    def withdraw(self, asker: FanoutClient, stream: str) -> None:
+    def withdraw(self, requester: FanoutClient, stream: str) -> None:
         self.withdrawn.append(stream)
 
-    def chunk(self, asker: FanoutClient, stream: str, position: Position) -> Chunk | None:
+    def chunk(self, requester: FanoutClient, stream: str, position: Position) -> Chunk | None:
         if position not in self.chunks:
             self.wanted.append(position)
         return self.chunks.get(position)
@@ -107,9 +114,6 @@ class ScriptedLog:
     def tick(self) -> None:
         pass
 
-    def close(self) -> None:
-        pass
-
 
 def run(test: Callable[[Hub, ScriptedLog, FakeClient], Coroutine[Any, Any, None]]) -> None:
     """Run a test with a hub of the streams a and b; the log of `a` begins before the ring."""
@@ -118,7 +122,7 @@ def run(test: Callable[[Hub, ScriptedLog, FakeClient], Coroutine[Any, Any, None]
         board = Board.create()
         row = board.row(0)
         log = ScriptedLog()
-        hub = Hub(("a", "b"), History(), lambda on_chunk, on_failure: log, row, lambda: None)
+        hub = Hub(("a", "b"), History(), log, row, lambda: None)
         await test(hub, log, FakeClient())
         hub.close()
 
@@ -126,8 +130,8 @@ def run(test: Callable[[Hub, ScriptedLog, FakeClient], Coroutine[Any, Any, None]
 
 
 async def turns(hub: Hub) -> None:
-    """Wait until there is nothing left to do."""
-    while hub._scheduled or hub._resting is not None:
+    """Wait until no turn is to come."""
+    while not hub.turns.idle:
         await asyncio.sleep(0)
 
 
@@ -166,8 +170,8 @@ def test_the_log_is_asked_what_the_ring_lacks_and_requests_stay_in_order() -> No
         found(hub, "a", "b")
         assert hub.subscribe(client, ask("a", "b", resume={"a": f"{EPOCH}-2"}))
         hub.subscribe(client, ask("b"))
-        ((query, done),) = log.asked
-        assert query == FindStart("a", EPOCH, after=at(2))
+        ((request, done),) = log.asked
+        assert request == FindStart("a", EPOCH, after=at(2))
         assert client.told == []
         done(StartPoint(at(3), at(3), Unrecovered.RETENTION, (1,)))
         first, second = client.told
@@ -189,7 +193,7 @@ def test_answer_for_a_client_that_has_left_is_dropped() -> None:
     run(test)
 
 
-def test_client_whose_question_has_no_answer_is_sent_away() -> None:
+def test_client_whose_history_request_has_no_answer_is_sent_away() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
         hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-2"}))
@@ -199,15 +203,15 @@ def test_client_whose_question_has_no_answer_is_sent_away() -> None:
     run(test)
 
 
-def test_question_is_asked_anew_when_the_topic_was_made_anew() -> None:
+def test_log_is_asked_again_when_the_topic_is_created_anew() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
         hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-2"}))
         hub.set_floor("a", at(3, epoch="beef"))
         hub.synced()
         assert log.forgotten == ["a"]
-        (query, done) = log.asked[1]
-        assert query == FindStart("a", "beef", after=at(0, epoch="beef"))
+        (request, done) = log.asked[1]
+        assert request == FindStart("a", "beef", after=at(0, epoch="beef"))
         done(StartPoint(at(1, epoch="beef"), at(1, epoch="beef"), Unrecovered.RETENTION, (1,)))
         (told,) = client.told
         assert told["a"].reason is Unrecovered.EPOCH_CHANGED
@@ -216,7 +220,7 @@ def test_question_is_asked_anew_when_the_topic_was_made_anew() -> None:
     run(test)
 
 
-def test_what_a_client_asks_takes_the_place_of_what_it_asked_before() -> None:
+def test_newer_request_replaces_the_older_one_for_the_same_streams() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         for offset in range(1000):
             hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-{offset}"}))
@@ -224,7 +228,7 @@ def test_what_a_client_asks_takes_the_place_of_what_it_asked_before() -> None:
         hub.subscribe(client, ask("a", "b", resume={"a": f"{EPOCH}-2"}))
         hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-3"}))
         found(hub, "b")
-        # Of the first two, `b` alone is left.
+        # Of the first two requests, only `b` is left.
         assert [list(told) for told in client.told] == [["a"], ["b"]]
         assert (client.told[0]["a"].position, len(log.asked)) == (f"{EPOCH}-999", 1)
         log.asked[0][1](StartPoint(at(3), at(3)))
@@ -233,7 +237,7 @@ def test_what_a_client_asks_takes_the_place_of_what_it_asked_before() -> None:
     run(test)
 
 
-def test_positions_of_requests_that_wait_are_bounded() -> None:
+def test_positions_of_pending_requests_are_bounded() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         hub.subscribe(client, ask("a", resume={"a": "0" * MAX_TEXT}))
         with pytest.raises(BadClientMessage, match="wait for their answers"):
@@ -245,7 +249,7 @@ def test_positions_of_requests_that_wait_are_bounded() -> None:
 
 
 @pytest.mark.parametrize("how", ["leave", "unsubscribe", "subscribe"])
-def test_question_is_withdrawn_from_the_log(how: str) -> None:
+def test_history_request_is_withdrawn(how: str) -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
         hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-2"}))
@@ -261,23 +265,23 @@ def test_question_is_withdrawn_from_the_log(how: str) -> None:
     run(test)
 
 
-def test_client_that_asks_on_and_on_is_asked_for_by_the_second_and_gets_its_last_answer(
+def test_client_that_keeps_asking_is_rate_limited_and_gets_its_last_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(requests, "SECONDS_PER_QUESTION", 0.05)
+    monkeypatch.setattr(requests, "SECONDS_PER_REQUEST", 0.05)
 
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
         for offset in (0, 1, 2, 3) * 10:
             hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-{offset}"}))
             hub.unsubscribe(client, ("a",))
-        assert len(log.asked) == requests.BURST_OF_QUESTIONS
+        assert len(log.asked) == requests.BURST_OF_REQUESTS
         hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-4"}))
-        assert len(log.asked) == requests.BURST_OF_QUESTIONS
-        while len(log.asked) == requests.BURST_OF_QUESTIONS:
+        assert len(log.asked) == requests.BURST_OF_REQUESTS
+        while len(log.asked) == requests.BURST_OF_REQUESTS:
             await asyncio.sleep(0)
-        query, done = log.asked[-1]
-        assert query.after == at(4)
+        request, done = log.asked[-1]
+        assert request.after == at(4)
         done(StartPoint(at(4), at(0)))
         (told,) = client.told
         assert told["a"].recovered
@@ -285,14 +289,14 @@ def test_client_that_asks_on_and_on_is_asked_for_by_the_second_and_gets_its_last
     run(test)
 
 
-def test_live_stream_goes_on_beside_one_whose_question_waits_for_its_time() -> None:
+def test_live_stream_continues_beside_one_that_is_rate_limited() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a", "b")
         hub.subscribe(client, ask("b"))
         await turns(hub)
         for offset in (0, 1, 2, 3, 4):
             hub.subscribe(client, ask("a", "b", resume={"a": f"{EPOCH}-{offset}"}))
-        assert client in hub._later
+        assert client in hub._limited
         client.frames.clear()
         hub.append("b", Entry(0, 6, 0, b"live"))
         await turns(hub)
@@ -301,19 +305,19 @@ def test_live_stream_goes_on_beside_one_whose_question_waits_for_its_time() -> N
     run(test)
 
 
-def test_question_that_waits_for_its_time_goes_with_its_client() -> None:
+def test_rate_limited_request_ends_with_its_client() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
-        for offset in range(requests.BURST_OF_QUESTIONS + 1):
+        for offset in range(requests.BURST_OF_REQUESTS + 1):
             hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-{offset}"}))
-        assert client in hub._later
+        assert client in hub._limited
         hub.leave(client)
-        assert hub._later == {}
+        assert hub._limited == {}
 
     run(test)
 
 
-def test_client_is_sent_away_when_the_log_is_asked_for_too_much() -> None:
+def test_client_is_sent_away_when_the_history_queue_is_full() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
         log.full = True
@@ -324,14 +328,14 @@ def test_client_is_sent_away_when_the_log_is_asked_for_too_much() -> None:
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_plain_subscribe_that_waited_for_its_topic_gets_no_old_readings(compressed: bool) -> None:
+def test_plain_subscribe_that_waited_for_its_topic_gets_no_old_records(compressed: bool) -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         client.compressed = compressed
         hub.subscribe(client, ask("a"))
         hub.set_floor("a", at(0))
         for offset in range(60):
             hub.append("a", Entry(0, offset, 0, b"old"))
-        # What else the consumer has comes with its next answer; this one is early, too.
+        # The rest of what the consumer has comes later; this client is early, too.
         early = FakeClient(compressed)
         hub.subscribe(early, ask("a"))
         for offset in range(60, 90):
@@ -349,7 +353,7 @@ def test_plain_subscribe_that_waited_for_its_topic_gets_no_old_readings(compress
     run(test)
 
 
-def test_plain_subscribe_after_the_topic_was_made_anew_gets_no_old_readings() -> None:
+def test_plain_subscribe_after_the_topic_was_created_anew_gets_no_old_records() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
         here = FakeClient()
@@ -363,7 +367,7 @@ def test_plain_subscribe_after_the_topic_was_made_anew_gets_no_old_readings() ->
         hub.append("a", Entry(0, 3, 0, b"new"))
         await until(lambda: bool(client.frames))
         await turns(hub)
-        # To a client that had subscribed before, all of the new topic is news.
+        # To a client that had subscribed before, all records of the new topic are new.
         assert b"".join(here.frames).endswith(b"oldoldoldnew")
         assert [told["a"].position for told in client.told] == ["beef-3"]
         assert client.frames == [b"new"]
@@ -371,7 +375,7 @@ def test_plain_subscribe_after_the_topic_was_made_anew_gets_no_old_readings() ->
     run(test)
 
 
-def test_plain_subscribe_begins_behind_what_the_others_have_yet_to_get() -> None:
+def test_plain_subscribe_begins_after_what_the_others_have_yet_to_get() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
         here = FakeClient()
@@ -391,7 +395,7 @@ def test_plain_subscribe_begins_behind_what_the_others_have_yet_to_get() -> None
 
 @pytest.fixture
 def long_rests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.websocket.fanout.hub.REST_SHARE", 1e9)
+    monkeypatch.setattr("workers.websocket.fanout.turns.REST_SHARE", 1e9)
 
 
 @pytest.mark.usefixtures("long_rests")
@@ -410,16 +414,16 @@ def test_frames_that_come_soon_after_a_fan_out_share_the_next_one() -> None:
 
 
 @pytest.mark.usefixtures("long_rests")
-def test_whoever_subscribes_does_not_wait_for_the_end_of_a_rest() -> None:
+def test_subscribing_does_not_wait_for_the_end_of_a_rest() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a", "b")
         hub.subscribe(client, ask("a", last=1))
         await until(lambda: client.frames == [b"frame"])
         hub.append("a", Entry(0, 6, 0, b"6"))
-        assert hub._resting is not None
+        assert hub.turns.resting
         late = FakeClient()
         hub.subscribe(late, ask("a", last=2))
-        assert hub._resting is None
+        assert not hub.turns.resting
         await until(lambda: late.frames == [b"frame6"])
 
     run(test)
@@ -459,14 +463,14 @@ def test_compressed_clients_follow_a_stream_into_its_new_rings() -> None:
         told, first = small.frames
         assert b"EPOCH_CHANGED" in told
         assert first == compress(record)
-        # More was missed than the consumer has: the log is asked for what follows.
+        # The worker missed more than the consumer has: the log is asked for the rest.
         hub.set_floor("a", at(50, epoch="beef"))
         await turns(hub)
         assert log.wanted == [at(1, epoch="beef")]
         log.chunks[at(1, epoch="beef")] = Chunk(
             at(1, epoch="beef"), at(50, epoch="beef"), 2, record * 2
         )
-        hub._on_chunk("a", at(1, epoch="beef"))
+        hub.chunk_arrived("a", at(1, epoch="beef"))
         hub.tick()
         await turns(hub)
         assert small.frames[2:] == [compress(record * 2)]

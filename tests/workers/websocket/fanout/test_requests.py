@@ -1,4 +1,4 @@
-"""How soon clients may have the log asked again."""
+"""How soon a client may ask the log again."""
 
 from __future__ import annotations
 
@@ -6,44 +6,44 @@ import pytest
 
 from tests.workers.websocket.fanout.test_hub import FakeClient
 from workers.websocket.fanout.requests import (
-    BURST_OF_QUESTIONS,
-    SECONDS_PER_QUESTION,
+    BURST_OF_REQUESTS,
+    SECONDS_PER_REQUEST,
     HistoryRateLimit,
 )
 
 
 def used_up(client: FakeClient, *streams: str, now: float) -> HistoryRateLimit:
-    pace = HistoryRateLimit()
-    for _ in range(BURST_OF_QUESTIONS):
-        assert pace.ask(client, streams, now) == 0
-    return pace
+    limit = HistoryRateLimit()
+    for _ in range(BURST_OF_REQUESTS):
+        assert limit.ask(client, streams, now) == 0
+    return limit
 
 
-def test_a_few_questions_are_asked_at_once_and_the_next_ones_by_the_second() -> None:
+def test_a_few_requests_are_free_and_the_next_ones_one_a_second() -> None:
     client = FakeClient()
-    pace = used_up(client, "a", now=100.0)
-    assert pace.ask(client, ["a"], 100.0) == pytest.approx(SECONDS_PER_QUESTION)
-    # What was not asked costs nothing.
-    assert pace.ask(client, ["a"], 100.25) == pytest.approx(0.75 * SECONDS_PER_QUESTION)
-    assert pace.ask(client, ["a"], 100.0 + SECONDS_PER_QUESTION) == 0
-    assert pace.ask(client, ["a"], 100.0 + SECONDS_PER_QUESTION) > 0
+    limit = used_up(client, "a", now=100.0)
+    assert limit.ask(client, ["a"], 100.0) == pytest.approx(SECONDS_PER_REQUEST)
+    # A refused request costs nothing.
+    assert limit.ask(client, ["a"], 100.25) == pytest.approx(0.75 * SECONDS_PER_REQUEST)
+    assert limit.ask(client, ["a"], 100.0 + SECONDS_PER_REQUEST) == 0
+    assert limit.ask(client, ["a"], 100.0 + SECONDS_PER_REQUEST) > 0
 
 
-def test_streams_and_clients_have_a_pace_each() -> None:
+def test_each_stream_and_client_has_its_own_limit() -> None:
     client = FakeClient()
-    pace = used_up(client, "a", now=100.0)
-    assert pace.ask(client, ["b"], 100.0) == 0
-    assert pace.ask(FakeClient(), ["a"], 100.0) == 0
+    limit = used_up(client, "a", now=100.0)
+    assert limit.ask(client, ["b"], 100.0) == 0
+    assert limit.ask(FakeClient(), ["a"], 100.0) == 0
     # A request for several waits for the slowest, and is not charged meanwhile.
-    assert pace.ask(client, ["b", "a"], 100.0) > 0
-    assert pace.ask(client, ["b"], 100.0) == 0
+    assert limit.ask(client, ["b", "a"], 100.0) > 0
+    assert limit.ask(client, ["b"], 100.0) == 0
 
 
-def test_nothing_is_saved_up_and_nothing_kept_of_a_client_that_left() -> None:
+def test_nothing_is_saved_up_and_nothing_is_kept_for_a_client_that_left() -> None:
     client = FakeClient()
-    pace = used_up(client, "a", now=100.0)
-    for _ in range(BURST_OF_QUESTIONS):
-        assert pace.ask(client, ["a"], 1_000.0) == 0
-    assert pace.ask(client, ["a"], 1_000.0) > 0
-    pace.forget(client)
-    assert pace.ask(client, ["a"], 1_000.0) == 0
+    limit = used_up(client, "a", now=100.0)
+    for _ in range(BURST_OF_REQUESTS):
+        assert limit.ask(client, ["a"], 1_000.0) == 0
+    assert limit.ask(client, ["a"], 1_000.0) > 0
+    limit.forget(client)
+    assert limit.ask(client, ["a"], 1_000.0) == 0

@@ -1,0 +1,251 @@
+"""The gate: which requests become WebSockets, and what the others get."""
+
+from __future__ import annotations
+
+import base64
+import json
+import resource
+from typing import Any
+
+import pytest
+from multidict import CIMultiDict
+
+from energyws.auth.verifier import Principal
+from energyws.errors import BAD_REQUEST
+from energyws.process.board import Field
+from energyws.process.counters import HANDSHAKES
+from energyws.protocol.http_request import BadRequest, Request
+from energyws.protocol.http_response import Response
+from energyws.settings import Auth
+from tests.workers.websocket.recording import RecordingTransport, Worker
+from workers.websocket.accept.handshake import PATH, Gate, max_descriptor
+from workers.websocket.clients.refusal import RefusedClient
+from workers.websocket.clients.session import Session
+from workers.websocket.connection.upgrade import Upgrade
+
+PEER = "192.0.2.1"
+KEY = base64.b64encode(bytes(16)).decode()
+
+
+def gate(reject: Any = "auto", **server: Any) -> tuple[Gate, Worker]:
+    """The gate of a worker that knows the token `good`."""
+    worker = Worker(**server)
+    worker.tokens.good["good"] = Principal("tester", 2e9, None, None)
+    return Gate(worker.context, Auth(reject=reject), worker.board), worker
+
+
+def upgrade(query: str = "", **fields: str | None) -> Request:
+    """A handshake; `fields` replace its header fields, None removes one."""
+    headers: dict[str, str | None] = {
+        "Host": "here",
+        "Upgrade": "websocket",
+        "Connection": "keep-alive, Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": KEY,
+        "Authorization": "Bearer good",
+    }
+    headers |= {name.replace("_", "-"): value for name, value in fields.items()}
+    given = CIMultiDict((name, value) for name, value in headers.items() if value is not None)
+    return Request("GET", PATH, query, 1, given)
+
+
+def get(path: str, method: str = "GET") -> Request:
+    return Request(method, path, "", 1, CIMultiDict(Host="here"))
+
+
+def code(answer: Response | Upgrade) -> str:
+    assert isinstance(answer, Response)
+    found: str = json.loads(answer.body)["code"]
+    return found
+
+
+def handshakes(worker: Worker) -> dict[str, int]:
+    return {labels[0]: n for labels, n in HANDSHAKES.read(worker.row.columns()).items() if n}
+
+
+def test_good_token_becomes_a_session() -> None:
+    made, worker = gate()
+    answer = made.answer(upgrade(), PEER)
+    assert isinstance(answer, Upgrade)
+    assert isinstance(answer.listener, Session)
+    assert (answer.listener.subject, answer.listener.compressed) == ("tester", False)
+    assert answer.key == KEY
+    assert (worker.row[Field.HANDSHAKES], worker.row[Field.REFUSALS]) == (1, 0)
+    assert handshakes(worker) == {"accepted": 1}
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        upgrade(),
+        upgrade(Authorization="bearer  good"),
+        upgrade(Authorization=None, Sec_WebSocket_Protocol="energyws, bearer.good"),
+        upgrade("token=good", Authorization=None),
+        upgrade("subscribe=energy&token=good", Authorization="Basic eDp5"),
+    ],
+    ids=["header", "any case", "subprotocol", "query", "query beside another scheme"],
+)
+def test_token_is_found_in_each_of_its_places(request_: Request) -> None:
+    made, _ = gate()
+    assert isinstance(made.answer(request_, PEER), Upgrade)
+
+
+def test_subprotocol_with_the_token_is_never_accepted() -> None:
+    made, _ = gate()
+    for offered, accepted in (("bearer.good, energyws", True), ("bearer.good", False)):
+        answer = made.answer(upgrade(Sec_WebSocket_Protocol=offered), PEER)
+        assert isinstance(answer, Upgrade)
+        head = answer.response.head()
+        assert (b"Sec-WebSocket-Protocol: energyws\r\n" in head) is accepted
+        assert b"bearer" not in head
+
+
+def test_compression_is_negotiated_where_the_settings_allow_it() -> None:
+    offer = {"Sec_WebSocket_Extensions": "permessage-deflate"}
+    for compression in (True, False):
+        made, _ = gate(compression=compression)
+        answer = made.answer(upgrade(**offer), PEER)
+        assert isinstance(answer, Upgrade)
+        assert isinstance(answer.listener, Session)
+        assert answer.listener.compressed is compression
+        assert (b"permessage-deflate" in answer.response.head()) is compression
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "error"),
+    [
+        (upgrade(Upgrade=None), 426, "UPGRADE_REQUIRED"),
+        (upgrade(Connection="close"), 426, "UPGRADE_REQUIRED"),
+        (upgrade(Sec_WebSocket_Version="8"), 426, "UPGRADE_REQUIRED"),
+        (upgrade(Sec_WebSocket_Key=None), 400, "BAD_REQUEST"),
+        (upgrade(Sec_WebSocket_Key="c2hvcnQ="), 400, "BAD_REQUEST"),
+        (upgrade(Sec_WebSocket_Key="?" * 24), 400, "BAD_REQUEST"),
+        (upgrade(Content_Length="3"), 400, "BAD_REQUEST"),
+        (upgrade(Sec_WebSocket_Extensions="a b"), 400, "BAD_REQUEST"),
+        (upgrade(Authorization="Bearer bad"), 401, "UNAUTHORIZED"),
+        (upgrade(Authorization=None), 401, "UNAUTHORIZED"),
+        (get("/elsewhere"), 404, "NOT_FOUND"),
+        (get(PATH, "POST"), 405, "METHOD_NOT_ALLOWED"),
+        (get("/elsewhere", "DELETE"), 404, "NOT_FOUND"),
+        (get("*", "OPTIONS"), 405, "METHOD_NOT_ALLOWED"),
+    ],
+)
+def test_refusal_has_its_status_and_code(request_: Request, status: int, error: str) -> None:
+    made, worker = gate()
+    answer = made.answer(request_, PEER)
+    assert isinstance(answer, Response)
+    assert (answer.status, code(answer)) == (status, error)
+    assert handshakes(worker) == {error.lower(): 1}
+
+
+@pytest.mark.parametrize(
+    ("request_", "header", "value"),
+    [
+        (upgrade(Authorization=None), "WWW-Authenticate", 'Bearer realm="energyws"'),
+        (get(PATH, "POST"), "Allow", "GET, HEAD"),
+        (upgrade(Upgrade=None), "Sec-WebSocket-Version", "13"),
+    ],
+)
+def test_refusal_says_what_would_be_right(request_: Request, header: str, value: str) -> None:
+    made, _ = gate()
+    answer = made.answer(request_, PEER)
+    assert isinstance(answer, Response)
+    assert answer.headers[header] == value
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_full_service_is_tried_again_in_a_few_seconds() -> None:
+    made, worker = gate(max_connections=1)
+    assert isinstance(made.answer(upgrade(), PEER), Upgrade)
+    # Another worker's connection counts, too.
+    worker.board.row(1).add(Field.CONNECTIONS)
+    answer = made.answer(upgrade(), PEER)
+    assert isinstance(answer, Response)
+    assert (answer.status, code(answer)) == (503, "TOO_MANY_CONNECTIONS")
+    assert 1 <= int(answer.headers["Retry-After"]) <= 5
+    assert worker.row[Field.REFUSALS] == 1
+
+
+def test_draining_service_refuses_before_it_looks_at_the_token() -> None:
+    made, _ = gate()
+    made.draining = True
+    assert code(made.answer(upgrade(Authorization="Bearer bad"), PEER)) == "SHUTTING_DOWN"
+
+
+def test_origin_must_be_allowed_where_some_are_named() -> None:
+    made, _ = gate("http", allowed_origins=("https://good.example",))
+    for origin, allowed in ((None, True), ("https://good.example", True), ("null", False)):
+        answer = made.answer(upgrade(Origin=origin), PEER)
+        assert isinstance(answer, Upgrade) is allowed
+        assert allowed or code(answer) == "FORBIDDEN_ORIGIN"
+
+
+@pytest.mark.parametrize(
+    ("reject", "fields", "by_message"),
+    [
+        ("auto", {}, False),
+        ("auto", {"Origin": "https://page.example"}, True),
+        ("auto", {"Sec_WebSocket_Protocol": "bearer.bad"}, True),
+        ("http", {"Origin": "https://page.example"}, False),
+        ("message", {}, True),
+    ],
+    ids=["program", "browser", "browser's interface", "always HTTP", "always a message"],
+)
+def test_browsers_are_refused_by_a_message(
+    reject: str, fields: dict[str, str], by_message: bool
+) -> None:
+    made, worker = gate(reject)
+    answer = made.answer(upgrade(Authorization=None, **fields), PEER)
+    assert worker.row[Field.REFUSALS] == 1
+    if not by_message:
+        assert code(answer) == "UNAUTHORIZED"
+        return
+    assert isinstance(answer, Upgrade)
+    assert isinstance(answer.listener, RefusedClient)
+    transport: Any = RecordingTransport(worker.journal)
+    answer.listener.on_ws_connected(transport)
+    assert [told["code"] for told in worker.journal.messages()] == ["UNAUTHORIZED"]
+    assert worker.journal.close_codes() == [4401]
+
+
+def test_wrong_subscription_in_the_query_does_not_refuse_the_connection() -> None:
+    made, worker = gate()
+    answer = made.answer(upgrade("subscribe=energy&last=many"), PEER)
+    assert isinstance(answer, Upgrade)
+    transport: Any = RecordingTransport(worker.journal)
+    answer.listener.on_ws_connected(transport)
+    assert [told["code"] for told in worker.journal.messages()] == ["BAD_MESSAGE"]
+
+
+def test_health_is_ok() -> None:
+    made, worker = gate()
+    answer = made.answer(get("/health"), PEER)
+    assert isinstance(answer, Response)
+    assert (answer.status, answer.body) == (200, b"OK")
+    assert handshakes(worker) == {}
+
+
+def test_bytes_that_are_no_request_are_answered_and_counted() -> None:
+    made, worker = gate()
+    answer = made.refuse(BadRequest(BAD_REQUEST, "no request line"), PEER)
+    assert (answer.status, code(answer)) == (400, "BAD_REQUEST")
+    assert handshakes(worker) == {"bad_request": 1}
+
+
+def test_fault_of_ours_is_an_answer_and_the_log_has_no_token(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made, worker = gate()
+
+    def broken(token: str) -> Principal:
+        raise RuntimeError(token)
+
+    worker.tokens.check = broken  # type: ignore[method-assign]
+    assert code(made.answer(upgrade(Authorization="Bearer secret"), PEER)) == "INTERNAL_ERROR"
+    assert [record.getMessage() for record in caplog.records] == ["a request could not be handled"]
+    assert "secret" not in str(vars(caplog.records[0])["energyws_fields"])
+
+
+def test_descriptors_are_kept_for_what_is_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (1024, 4096))
+    assert max_descriptor() == 960

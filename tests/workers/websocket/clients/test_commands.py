@@ -1,0 +1,100 @@
+"""What each message of a client does, and what the client is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from energyws.auth.verifier import Principal
+from energyws.protocol.messages import OnLag, Ping, Renew, Subscribe, Unsubscribe
+from tests.workers.websocket.recording import Worker
+from workers.websocket.clients.commands import carry_out
+
+
+def subscribe(*streams: str) -> Subscribe:
+    return Subscribe(streams, {}, None, OnLag.SKIP)
+
+
+def codes(worker: Worker) -> list[str]:
+    return [told.get("code", told["type"]) for told in worker.journal.messages()]
+
+
+def test_ping_is_answered_with_the_time() -> None:
+    worker = Worker()
+    session, _ = worker.connected()
+    carry_out(Ping(), session, worker.context)
+    (pong,) = worker.journal.messages()
+    assert pong["type"] == "pong"
+
+
+@pytest.mark.parametrize(
+    ("found", "told"), [(True, []), (False, ["STREAM_UNAVAILABLE"])], ids=["found", "not found"]
+)
+def test_subscribe_is_given_to_the_hub(found: bool, told: list[str]) -> None:
+    worker = Worker()
+    worker.hub.found = found
+    session, _ = worker.connected()
+    carry_out(subscribe("energy"), session, worker.context)
+    assert ("hub.subscribe", ("energy",)) in worker.journal
+    assert codes(worker) == told
+
+
+@pytest.mark.parametrize("message", [subscribe("energy", "gas"), Unsubscribe(("energy", "gas"))])
+def test_unknown_stream_refuses_the_whole_request(message: Any) -> None:
+    worker = Worker()
+    session, _ = worker.connected()
+    carry_out(message, session, worker.context)
+    (told,) = worker.journal.messages()
+    assert told["code"] == "UNKNOWN_STREAM"
+    assert told["message"].endswith("'gas'; known are energy")
+    assert worker.journal.names() == ["write"]
+
+
+def test_stream_that_the_token_does_not_allow_is_refused() -> None:
+    worker = Worker()
+    session, _ = worker.connected(streams=frozenset({"gas"}))
+    carry_out(subscribe("energy"), session, worker.context)
+    assert codes(worker) == ["FORBIDDEN_STREAM"]
+    assert worker.journal.names() == ["write"]
+
+
+def test_unsubscribe_is_confirmed_after_it_took_effect() -> None:
+    worker = Worker()
+    session, _ = worker.connected()
+    carry_out(Unsubscribe(("energy",)), session, worker.context)
+    assert worker.journal[0] == ("hub.unsubscribe", ("energy",))
+    assert codes(worker) == ["unsubscribed"]
+
+
+def test_renewal_replaces_the_token_and_its_expiry() -> None:
+    worker = Worker()
+    session, _ = worker.connected()
+    worker.tokens.good["fresh"] = fresh = Principal("tester", 2.5e9, None, None)
+    carry_out(Renew("fresh"), session, worker.context)
+    assert session.principal is fresh
+    assert worker.journal.names() == ["registry.expires", "write"]
+    (told,) = worker.journal.messages()
+    assert told == {"type": "authenticated", "expires": "2049-03-22T04:26:40.000Z"}
+
+
+@pytest.mark.parametrize(
+    ("fresh", "code"),
+    [
+        (None, "UNAUTHORIZED"),
+        (Principal("other", 2.5e9, None, None), "UNAUTHORIZED"),
+        (Principal("tester", 2.5e9, frozenset({"energy"}), None), "BAD_MESSAGE"),
+    ],
+    ids=["refused", "another subject's", "for other streams"],
+)
+def test_bad_renewal_keeps_the_old_token(fresh: Principal | None, code: str) -> None:
+    worker = Worker()
+    session, _ = worker.connected()
+    before = session.principal
+    if fresh is not None:
+        worker.tokens.good["fresh"] = fresh
+    carry_out(Renew("fresh"), session, worker.context)
+    assert codes(worker) == [code]
+    assert session.principal is before
+    assert not session.closing
+    assert worker.journal.names() == ["write"]

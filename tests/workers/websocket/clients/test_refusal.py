@@ -1,0 +1,58 @@
+"""A refused client: told why in a message, closed, and hardly read."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from picows import WSMsgType
+
+from energyws.errors import TOO_MANY_CONNECTIONS
+from tests.workers.websocket.recording import RecordingTransport, Worker, client_frame
+from workers.websocket.clients.refusal import MOST_FRAMES, RefusedClient
+
+
+def refused() -> tuple[Worker, RefusedClient, Any]:
+    worker = Worker()
+    transport = RecordingTransport(worker.journal)
+    client = RefusedClient(worker.context.connections, TOO_MANY_CONNECTIONS, "full")
+    client.on_ws_connected(cast(Any, transport))
+    return worker, client, transport
+
+
+def test_the_101_and_the_error_are_one_write_before_the_close() -> None:
+    worker, _, _ = refused()
+    assert worker.journal.names() == ["write", "close frame", "registry.closing"]
+    assert worker.journal[0][1].startswith(b"HTTP/1.1 101 ")
+    (told,) = worker.journal.messages()
+    assert told["code"] == "TOO_MANY_CONNECTIONS"
+    assert told["message"].endswith(": full")
+    assert worker.journal.close_codes() == [4503]
+
+
+def test_its_close_frame_ends_it() -> None:
+    worker, client, transport = refused()
+    client.on_ws_frame(transport, client_frame(WSMsgType.CLOSE, b"\x11\x97"))
+    assert worker.journal[-1] == ("end",)
+    client.on_ws_disconnected(transport)
+    assert worker.journal[-1] == ("registry.leave",)
+    client.abort()
+    assert worker.journal[-1] == ("registry.leave",)
+
+
+def test_a_bounded_number_of_frames_is_parsed() -> None:
+    worker, client, transport = refused()
+    worker.journal.clear()
+    for _ in range(MOST_FRAMES):
+        client.on_ws_frame(transport, client_frame(WSMsgType.TEXT, b"{}"))
+    assert worker.journal == []
+    client.on_ws_frame(transport, client_frame(WSMsgType.TEXT, b"{}"))
+    assert worker.journal == [("drop",)]
+
+
+def test_it_is_aborted_while_it_does_not_answer() -> None:
+    worker, client, _ = refused()
+    client.pause_writing()
+    client.resume_writing()
+    client.failed()
+    client.abort()
+    assert worker.journal[-1] == ("abort",)

@@ -1,0 +1,206 @@
+"""A connection, and a worker's parts around it, that record what a listener does to them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+from picows import WSMsgType
+
+from energyws.auth.claims import TokenRefused
+from energyws.auth.verifier import Principal
+from energyws.process.board import Board
+from energyws.process.counters import CLOSED
+from energyws.protocol.messages import BadClientMessage, Subscribe
+from energyws.settings import Server
+from tests.clients import first_frame
+from workers.websocket.clients.context import Context
+from workers.websocket.clients.session import Session
+from workers.websocket.connection.upgrade import switching
+
+
+class Journal(list[tuple[Any, ...]]):
+    """Calls in their order, by several objects: (name, *arguments)."""
+
+    def messages(self) -> list[dict[str, Any]]:
+        """The messages that were written."""
+        data = b"".join(entry[1] for entry in self if entry[0] == "write")
+        if data.startswith(b"HTTP/"):
+            data = data.partition(b"\r\n\r\n")[2]
+        found = []
+        while (frame := first_frame(data)) is not None:
+            opcode, (payload, data) = data[0] & 0xF, frame
+            if opcode == 1:
+                found.append(orjson.loads(payload))
+        return found
+
+    def names(self) -> list[str]:
+        return [entry[0] for entry in self]
+
+    def close_codes(self) -> list[int]:
+        return [entry[1] for entry in self if entry[0] == "close frame"]
+
+
+class RecordingTransport:
+    """picows' transport, the aiofastnet transport under it, and its Framing, in one."""
+
+    is_secure = False
+
+    def __init__(self, journal: Journal, extension: str | None = None) -> None:
+        self.journal = journal
+        self.underlying_transport = self
+        self.request = SimpleNamespace(headers={}, method="", path="", version="")
+        self.response = switching(None, extension)
+        self.is_close_frame_sent = False
+        self.close_handshake = SimpleNamespace(sent=None)
+        # pause_writing of this one is called in the middle of the next write.
+        self.fills_up: Session | None = None
+
+    def write(self, data: bytes) -> None:
+        self.journal.append(("write", data))
+        if self.fills_up is not None:
+            self.fills_up, listener = None, self.fills_up
+            listener.pause_writing()
+
+    write_nocheck = write
+
+    def set_write_buffer_limits(self, high: int, low: int) -> None:
+        self.journal.append(("limits", high, low))
+
+    def pause_reading(self) -> None:
+        self.journal.append(("pause reading",))
+
+    def resume_reading(self) -> None:
+        self.journal.append(("resume reading",))
+
+    def send_close(self, code: int, reason: str) -> None:
+        self.is_close_frame_sent = True
+        self.journal.append(("close frame", code, reason))
+
+    def close(self) -> None:
+        self.journal.append(("end",))
+
+    def get_protocol(self) -> RecordingTransport:
+        return self
+
+    def drop(self) -> None:
+        self.journal.append(("drop",))
+
+    def disconnect(self, graceful: bool) -> None:
+        self.journal.append(("abort",))
+
+
+def client_frame(
+    kind: WSMsgType, payload: bytes = b"", *, final: bool = True, rsv1: int = 0
+) -> Any:
+    """A frame, as picows gives it to a listener."""
+    code = int.from_bytes(payload[:2], "big") if kind is WSMsgType.CLOSE and payload else 1005
+    return SimpleNamespace(
+        msg_type=kind,
+        fin=int(final),
+        rsv1=rsv1,
+        rsv2=0,
+        rsv3=0,
+        payload_size=len(payload),
+        get_payload_as_bytes=lambda: payload,
+        get_close_code=lambda: SimpleNamespace(value=code),
+    )
+
+
+class RecordingHub:
+    """A hub with the stream `energy`. fails: its subscribe raises."""
+
+    streams = frozenset({"energy"})
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.found = True
+        self.fails = False
+
+    def subscribe(self, client: Session, request: Subscribe) -> bool:
+        self.journal.append(("hub.subscribe", request.streams))
+        if self.fails:
+            raise RuntimeError("broken on purpose")
+        return self.found
+
+    def unsubscribe(self, client: Session, streams: tuple[str, ...]) -> None:
+        self.journal.append(("hub.unsubscribe", streams))
+
+    def leave(self, client: Session) -> None:
+        self.journal.append(("hub.leave",))
+
+    def pause_writing(self, client: Session) -> None:
+        self.journal.append(("hub.pause",))
+
+    def resume_writing(self, client: Session) -> None:
+        self.journal.append(("hub.resume",))
+
+
+class RecordingRegistry:
+    """A connection registry."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+
+    def join(self, connection: object) -> None:
+        self.journal.append(("registry.join",))
+
+    def expires(self, connection: object) -> None:
+        self.journal.append(("registry.expires",))
+
+    def closing(self, connection: object) -> None:
+        self.journal.append(("registry.closing",))
+
+    def leave(self, connection: object) -> None:
+        self.journal.append(("registry.leave",))
+
+
+class ScriptedTokens:
+    """Tokens that a test knows, by their text; all others are refused."""
+
+    def __init__(self) -> None:
+        self.good: dict[str, Principal] = {}
+
+    def check(self, token: str) -> Principal:
+        if token not in self.good:
+            raise TokenRefused("signature")
+        return self.good[token]
+
+
+class Worker:
+    """The Context of a worker, made of recording parts."""
+
+    def __init__(self, **server: Any) -> None:
+        self.journal = Journal()
+        self.board = Board.create()
+        self.row = self.board.row(0)
+        self.hub = RecordingHub(self.journal)
+        self.tokens = ScriptedTokens()
+        registry: Any = RecordingRegistry(self.journal)
+        hub: Any = self.hub
+        tokens: Any = self.tokens
+        self.context = Context(Server(**server), hub, registry, tokens, self.row)
+
+    def session(
+        self,
+        first: Subscribe | BadClientMessage | None = None,
+        *,
+        streams: frozenset[str] | None = None,
+        extension: str | None = None,
+    ) -> tuple[Session, RecordingTransport]:
+        """A session that is not connected yet, and its transport."""
+        principal = Principal("tester", 2e9, streams, None)
+        session = Session(self.context, principal, "127.0.0.1", first, extension)
+        return session, RecordingTransport(self.journal, extension)
+
+    def connected(self, **how: Any) -> tuple[Session, RecordingTransport]:
+        """A session, and its transport; the journal begins after its 101."""
+        session, transport = self.session(**how)
+        session.on_ws_connected(transport)  # type: ignore[arg-type]
+        self.journal.clear()
+        return session, transport
+
+    def closed(self) -> dict[tuple[str, ...], int]:
+        """The closed connections that were counted, by side and code."""
+        return {labels: n for labels, n in CLOSED.read(self.row.columns()).items() if n}

@@ -1,0 +1,32 @@
+"""What a session writes to while it does not write to its transport."""
+
+from __future__ import annotations
+
+from typing import Final
+
+
+class Nowhere:
+    """Drops everything: the session has no transport, or may send no more."""
+
+    def write_nocheck(self, data: bytes) -> None:
+        """Drop it."""
+
+
+NOWHERE: Final = Nowhere()
+
+
+class Gathered:
+    """Collects what is to be one write."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def write_nocheck(self, data: bytes) -> None:
+        """Keep it."""
+        self._pieces.append(data)
+
+    def take(self) -> bytes:
+        """Everything so far."""
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        return data

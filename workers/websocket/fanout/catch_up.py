@@ -1,0 +1,203 @@
+"""The subscriptions of one stream that are not live: they catch up from the ring, or from the log.
+
+Each is in one of three places: it is catching up, its transport is paused, or it waits for a chunk
+of the log. A chunk is shared, so what a client costs while it waits is its position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Final
+
+from energyws.process.board import Field, Row
+from energyws.protocol.deflate import Compressor
+from energyws.protocol.messages import OnLag
+from energyws.protocol.position import Position
+from energyws.stream.fair_queue import QueueFull
+from energyws.stream.recovery import resume_from
+from energyws.stream.ring import Cursor, Ring, TooSlow
+from workers.websocket.fanout.batch import join
+from workers.websocket.fanout.history_client import HistoryClient
+from workers.websocket.fanout.subscription import FanoutClient, Subscription
+
+CATCH_UP_BYTES: Final = 64 * 1024
+# Writing this many bytes takes about as long as one small write.
+BYTES_PER_WRITE: Final = 4 * 1024
+# The same for bytes that are yet to be compressed.
+COMPRESSED_BYTES_PER_WRITE: Final = 512
+
+
+class CatchUp:
+    """go_live: takes a subscription whose cursor has reached the boundary (see Fanout)."""
+
+    def __init__(
+        self,
+        name: str,
+        log: HistoryClient,
+        row: Row,
+        compress: Compressor | None,
+        go_live: Callable[[Subscription], None],
+    ) -> None:
+        self._name = name
+        self._log = log
+        self._row = row
+        self._compress = compress
+        self._go_live = go_live
+        self._bytes_per_write = COMPRESSED_BYTES_PER_WRITE if compress else BYTES_PER_WRITE
+        self._catching: dict[FanoutClient, Subscription] = {}
+        self._paused: dict[FanoutClient, Subscription] = {}
+        # Those whose next chunk has been requested, by where it begins; and where that is.
+        self._awaiting: dict[Position, dict[FanoutClient, Subscription]] = {}
+        self._awaited: dict[FanoutClient, Position] = {}
+
+    def __len__(self) -> int:
+        return len(self._catching) + len(self._paused) + len(self._awaited)
+
+    def add(self, subscription: Subscription) -> None:
+        """Serve it from its cursor on."""
+        self._catching[subscription.client] = subscription
+
+    def add_paused(self, subscription: Subscription) -> None:
+        """Keep it until its transport has room again."""
+        subscription.paused = True
+        self._paused[subscription.client] = subscription
+
+    def leave(self, client: FanoutClient) -> None:
+        position = self._awaited.pop(client, None)
+        if position is not None:
+            group = self._awaiting[position]
+            del group[client]
+            if not group:
+                del self._awaiting[position]
+            self._log.withdraw(client, self._name)
+        elif self._catching.pop(client, None) is not None:
+            # The chunk that it waited for may be kept for it still.
+            self._log.withdraw(client, self._name)
+        else:
+            self._paused.pop(client, None)
+
+    def resume_writing(self, client: FanoutClient, ring: Ring, boundary: int) -> None:
+        """A client's transport has room again."""
+        subscription = self._paused.pop(client, None)
+        if subscription is None:
+            return
+        cursor = subscription.cursor
+        if subscription.on_lag is OnLag.LATEST and isinstance(cursor, Cursor):
+            frames, skipped = cursor.jump_to_newest(self._name, ring, boundary)
+            self._write(client, frames)
+            self._skipped(subscription, skipped)
+        self._catching[client] = subscription
+
+    def arrived(self, position: Position) -> None:
+        """The chunk after a position has arrived."""
+        self._catching.update(self._no_longer_awaiting(position))
+
+    def failed(self, position: Position) -> None:
+        """The chunk after a position cannot be read."""
+        for client in self._no_longer_awaiting(position):
+            client.history_unavailable()
+
+    def is_busy(self, sent: int) -> bool:
+        """Whether a subscription can catch up. sent: the ring's index after the last live frame."""
+        return any(
+            isinstance(cursor, Position) or (cursor is not None and cursor.index < sent)
+            for cursor in (subscription.cursor for subscription in self._catching.values())
+        )
+
+    def work(self, writes: int, ring: Ring, boundary: int, now: float) -> int:
+        """Make at most `writes` writes; returns how many are left of them."""
+        for client, subscription in list(islice(self._catching.items(), writes)):
+            if writes <= 0:
+                break
+            writes -= 1
+            # It goes to the end of the queue if it stays in it: every client gets a turn.
+            del self._catching[client]
+            if not client.writable:
+                self.add_paused(subscription)
+                # A chunk must not be kept for a client that may never take it.
+                self._log.withdraw(client, self._name)
+            elif isinstance(subscription.cursor, Position):
+                writes -= self._replay_chunk(subscription, subscription.cursor, ring, now)
+            else:
+                writes -= self._read_ring(subscription, ring, boundary, now)
+        return max(writes, 0)
+
+    def clear(self) -> dict[FanoutClient, Subscription]:
+        """Forget all subscriptions, and return them."""
+        everyone = self._catching | self._paused
+        for group in self._awaiting.values():
+            everyone |= group
+        self._catching, self._paused = {}, {}
+        self._awaiting, self._awaited = {}, {}
+        return everyone
+
+    def _no_longer_awaiting(self, position: Position) -> dict[FanoutClient, Subscription]:
+        group = self._awaiting.pop(position, {})
+        for client in group:
+            del self._awaited[client]
+        return group
+
+    def _replay_chunk(
+        self, subscription: Subscription, position: Position, ring: Ring, now: float
+    ) -> int:
+        client = subscription.client
+        try:
+            chunk = self._log.chunk(client, self._name, position)
+        except QueueFull:
+            client.history_unavailable()
+            return 0
+        if chunk is None:
+            self._awaiting.setdefault(position, {})[client] = subscription
+            self._awaited[client] = position
+            return 0
+        subscription.cursor, _ = resume_from(ring, chunk.end, subscription.on_lag, now)
+        self._catching[client] = subscription
+        if not chunk.data:
+            return 0
+        data = self._compress(chunk.data) if self._compress else chunk.data
+        return self._deliver(client, data, chunk.frames, len(chunk.data))
+
+    def _read_ring(self, subscription: Subscription, ring: Ring, boundary: int, now: float) -> int:
+        client, cursor = subscription.client, subscription.cursor
+        assert isinstance(cursor, Cursor)
+        if cursor.index < ring.first and not subscription.paused:
+            # It fell off the ring, though it took everything that we wrote: the log has the rest.
+            subscription.cursor = cursor.position(ring)
+            self._catching[client] = subscription
+            return 0
+        subscription.paused = False
+        try:
+            frames, skipped = cursor.take(self._name, ring, boundary, CATCH_UP_BYTES, now)
+        except TooSlow:
+            client.too_slow()
+            return 0
+        self._skipped(subscription, skipped)
+        if cursor.index == boundary and cursor.skip is None:
+            self._go_live(subscription)
+        else:
+            self._catching[client] = subscription
+        return self._write(client, frames)
+
+    def _skipped(self, subscription: Subscription, frames: int) -> None:
+        if frames:
+            self._row.add(Field.SKIPPED, frames)
+            by_choice = subscription.on_lag is OnLag.LATEST
+            subscription.client.skipped(self._name, frames, by_choice)
+
+    def _write(self, client: FanoutClient, frames: Sequence[bytes]) -> int:
+        if not frames:
+            return 0
+        data = join(frames, self._compress)
+        return self._deliver(client, data, len(frames), sum(map(len, frames)))
+
+    def _deliver(self, client: FanoutClient, data: bytes, frames: int, size: int) -> int:
+        """Write to one client; returns what that costs of a turn's writes, beyond one.
+
+        size: the bytes of the frames before compression.
+        """
+        client.write(data)
+        self._row.add(Field.WRITES)
+        self._row.add(Field.DELIVERIES, frames)
+        self._row.add(Field.BYTES, len(data))
+        return size // self._bytes_per_write

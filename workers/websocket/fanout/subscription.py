@@ -1,0 +1,62 @@
+"""One client's interest in one stream, and what fan-out needs of the client."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from energyws.protocol.messages import OnLag, Subscribed
+from energyws.stream.recovery import StartsAt
+from workers.websocket.fanout.batch import Sink
+
+
+class FanoutClient(Protocol):
+    """A connection, as the hub sees it.
+
+    writable: False while its transport is paused, and for good once it closes.
+    compressed: it takes compressed frames.
+    """
+
+    writable: bool
+    compressed: bool
+
+    @property
+    def subject(self) -> str:
+        """The subject of its token: clients of one subject share its turns with the log."""
+
+    @property
+    def sink(self) -> Sink:
+        """Its transport."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes as they are."""
+
+    def subscribed(self, streams: dict[str, Subscribed]) -> None:
+        """Tell it where its subscriptions begin, before their first frame."""
+
+    def too_slow(self) -> None:
+        """Close it: it fell off the ring, and its subscription says to disconnect it then."""
+
+    def history_unavailable(self) -> None:
+        """Close it: the history that it requested cannot be read at present."""
+
+    def lagging(self, stream: str) -> None:
+        """It was live, and does not read for now."""
+
+    def skipped(self, stream: str, frames: int, by_choice: bool) -> None:
+        """It is too slow, so this many frames were left out; by_choice: on_lag is `latest`."""
+
+
+class Subscription:
+    """One client's interest in one stream.
+
+    cursor: its position in the ring, or in the log while it is replayed; None while it is live.
+    paused: its transport has been paused since the cursor was last used.
+    """
+
+    __slots__ = ("client", "cursor", "on_lag", "paused")
+
+    def __init__(self, client: FanoutClient, on_lag: OnLag) -> None:
+        self.client = client
+        self.on_lag = on_lag
+        self.cursor: StartsAt = None
+        self.paused = False
