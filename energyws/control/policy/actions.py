@@ -1,4 +1,4 @@
-"""What the policy is told, and the actions that it asks of the supervisor."""
+"""The policy's input, and the actions that it asks of the supervisor."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ class Fleet:
     def drain(self, now: float) -> None:
         """End in order: workers first, then the consumer that feeds them; kill what is left.
 
-        For server.drain_delay_seconds all goes on as before, so that load balancers see that this
+        For server.drain_delay_seconds everything runs as before, so that load balancers see that this
         service is not ready before it refuses a client.
         """
         self._to_replace.clear()

@@ -16,7 +16,7 @@ MOST_FRAMES: Final = 16
 
 
 class RefusedClient(WSListener):
-    """Upgraded, told the error, and closed."""
+    """A refused client: it is upgraded, gets the error, and is closed."""
 
     __slots__ = ("_connections", "_detail", "_error", "_frames", "_transport")
 

@@ -175,9 +175,9 @@ class Session(WSListener):
 
     def subscribed(self, streams: dict[str, Subscribed]) -> None:
         self.write(messages.subscribed(streams))
-        for name, told in streams.items():
-            if told.recovered is not None:
-                session_log.resumed(self, name, told)
+        for name, reply in streams.items():
+            if reply.recovered is not None:
+                session_log.resumed(self, name, reply)
 
     def lagging(self, stream: str) -> None:
         session_log.lagging(self, stream)

@@ -53,25 +53,25 @@ def skipped(client: Connection, stream: str, frames: int, by_choice: bool) -> No
     )
 
 
-def resumed(client: Connection, stream: str, told: Subscribed) -> None:
+def resumed(client: Connection, stream: str, reply: Subscribed) -> None:
     subject = client.principal.subject
-    if told.reason is None:
+    if reply.reason is None:
         _limited.info(
             "client resumes",
             client=client.id,
             subject=subject,
             stream=stream,
-            replayed=told.replayed,
+            replayed=reply.replayed,
         )
     else:
         _limited.warning(
             "client cannot resume without a gap",
-            kind=told.reason.value,
+            kind=reply.reason.value,
             client=client.id,
             subject=subject,
             stream=stream,
-            replayed=told.replayed,
-            reason=told.reason.value,
+            replayed=reply.replayed,
+            reason=reply.reason.value,
         )
 
 

@@ -91,10 +91,10 @@ class Fanout:
             # No client is owed what came meanwhile, so it is not news to this one either.
             self._sent, self._reached = ring.end, ring.head
         live = ring.head
-        told, subscription.cursor = start_point(self.name, self.ring, live, request, found, now)
-        if told.recovered is not None:
+        reply, subscription.cursor = start_point(self.name, self.ring, live, request, found, now)
+        if reply.recovered is not None:
             depth = "memory" if found is None else "log"
-            result = "recovered" if told.reason is None else told.reason.value.lower()
+            result = "recovered" if reply.reason is None else reply.reason.value.lower()
             RESUMES.count(self._row, depth, result)
         if subscription.cursor is None and self.boundary < ring.end:
             # The live clients have yet to get what came before it.
@@ -103,7 +103,7 @@ class Fanout:
             self._go_live(subscription)
         else:
             self.catch_up.add(subscription)
-        return told
+        return reply
 
     def leave(self, client: FanoutClient) -> None:
         if self._live.pop(client, None) is not None:

@@ -48,7 +48,7 @@ REQUEST_BYTES: Final = 4 << 10
 BYTES_PER_BYTE: Final = 12
 # The consumer knows a request that it still works on, so sending it again costs nothing.
 SEND_AGAIN_SECONDS: Final = 2.0
-# Kafka has been away for so long that clients had better try again later, or elsewhere.
+# Kafka has been away for long: clients should try again later, or elsewhere.
 GIVE_UP_SECONDS: Final = 15.0
 
 
@@ -64,7 +64,7 @@ class Requester(Protocol):
 
 
 class ChunkListener(Protocol):
-    """What is told about chunks that clients wait for: the hub."""
+    """Learns about the chunks that clients wait for: the hub."""
 
     def chunk_arrived(self, stream: str, position: Position) -> None:
         """The chunk after a position can be taken."""
