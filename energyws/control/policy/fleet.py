@@ -135,8 +135,8 @@ class Fleet:
     def drain(self, now: float) -> None:
         """End in order: workers first, then the consumer that feeds them; kill what is left.
 
-        For server.drain_delay_seconds everything runs as before, so that load balancers see that this
-        service is not ready before it refuses a client.
+        For server.drain_delay_seconds everything runs as before, so that load balancers see that
+        this service is not ready before it refuses a client.
         """
         self._to_replace.clear()
         self._drain_at = now + self.settings.server.drain_delay_seconds
