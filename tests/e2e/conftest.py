@@ -1,4 +1,4 @@
-"""One service for all tests of a module that do not hurt it."""
+"""One service, shared by the tests of a module that leave it intact."""
 
 from __future__ import annotations
 

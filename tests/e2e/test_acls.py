@@ -1,4 +1,4 @@
-"""What a service does that may not do everything (needs a real Kafka with ACLs)."""
+"""A service without some of its rights in Kafka (needs a real Kafka with ACLs)."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ NOT_COMMITTED = "offsets cannot be committed"
 
 
 class Access:
-    """What READER may do with one topic, and the group of the same name."""
+    """READER's rights on one topic, and on the group of the same name."""
 
     def __init__(self, broker: Broker, topic: str) -> None:
         self._topic = topic
         self.admin = AdminClient({"bootstrap.servers": broker.bootstrap})
 
     def allow(self, kind: ResourceType, *operations: AclOperation) -> None:
-        """Returns when it holds: the broker learns of it a moment later."""
+        """Grant rights; the broker may apply them a moment after this returns."""
         bindings = [self._binding(AclBinding, kind, operation) for operation in operations]
         for answer in self.admin.create_acls(bindings).values():
             answer.result(30)
 
     def forbid(self, kind: ResourceType, *operations: AclOperation) -> None:
-        """Take it back."""
+        """Withdraw rights."""
         filters = [self._binding(AclBindingFilter, kind, operation) for operation in operations]
         for answer in self.admin.delete_acls(filters).values():
             answer.result(30)
@@ -86,12 +86,12 @@ def as_reader(topic: str, **more: Any) -> dict[str, Any]:
 
 
 def reasons(service: Service) -> list[str]:
-    """What /ready says."""
+    """The reasons in the answer of /ready."""
     found: list[str] = service.admin("/ready")[1]["reasons"]
     return found
 
 
-def test_without_a_right_on_the_group_all_goes_on_but_the_lag(
+def test_without_rights_on_the_group_only_offset_commits_fail(
     serve: Serve, records: Records, access: Access, topic: str
 ) -> None:
     access.allow(ResourceType.TOPIC, AclOperation.READ, AclOperation.DESCRIBE)
@@ -103,7 +103,7 @@ def test_without_a_right_on_the_group_all_goes_on_but_the_lag(
         line = service.wait_logged(NOT_COMMITTED)
         assert "Group authorization failed" in line
         assert "allow the service READ on this group" in line
-        # A consumer that is replaced ends as soon.
+        # A consumer that is being replaced ends just as quickly.
         service.signal(signal.SIGUSR2)
         service.wait_logged("child replaced", "child=consumer")
         began = time.monotonic()
@@ -111,18 +111,18 @@ def test_without_a_right_on_the_group_all_goes_on_but_the_lag(
         assert time.monotonic() - began < 3
         service.wait_logged("child replaced", "child=worker-0")
         numbers = records.send(9)
-    eventually(lambda: len(service.logged(NOT_COMMITTED)) == 2, "the other consumer says it")
+    eventually(lambda: len(service.logged(NOT_COMMITTED)) == 2, "the new consumer reports it too")
     service.caught_up(records, 9)
     began = time.monotonic()
     assert service.stop() == 0
     assert time.monotonic() - began < 3
-    # One fact, one line a process; and nobody was killed.
+    # One line per process for one fact, and no process was killed.
     assert len(service.logged(NOT_COMMITTED)) == 2
     for other in ("Kafka client reports", "librdkafka reports", "killing child"):
         assert service.logged(other) == []
 
 
-def test_with_it_the_group_shows_what_was_published(
+def test_with_rights_on_the_group_published_offsets_are_committed(
     serve: Serve, records: Records, access: Access, topic: str
 ) -> None:
     access.allow(ResourceType.TOPIC, AclOperation.READ, AclOperation.DESCRIBE)
@@ -136,13 +136,13 @@ def test_with_it_the_group_shows_what_was_published(
         found = access.admin.list_consumer_group_offsets(wanted)[topic].result(30)
         return [each.offset for each in found.topic_partitions]
 
-    eventually(lambda: committed() == [3, 3, 3], "what was published is committed")
+    eventually(lambda: committed() == [3, 3, 3], "published offsets are committed")
     described = access.admin.describe_consumer_groups([topic])[topic].result(30)
     assert (described.state.name, described.members) == ("EMPTY", [])
     assert service.logged(NOT_COMMITTED) == []
 
 
-def test_topic_that_may_not_be_read_is_named_until_it_may(
+def test_topic_without_read_permission_is_named_until_it_is_granted(
     serve: Serve, records: Records, access: Access, topic: str
 ) -> None:
     service = serve(server={"workers": 1}, kafka=as_reader(topic))
@@ -152,7 +152,7 @@ def test_topic_that_may_not_be_read_is_named_until_it_may(
     assert "Topic authorization failed" in line
     access.allow(ResourceType.TOPIC, AclOperation.DESCRIBE)
     some = f"stream energy, partitions 0, 1, 2: {NOT_ALLOWED}"
-    # It is known now, and every fetch is refused: that is no service either.
+    # The topic is known now, but every fetch is refused: the service is still not ready.
     eventually(lambda: some in reasons(service), "the topic may not be read")
     assert service.admin("/ready")[0] == 503
     access.allow(ResourceType.TOPIC, AclOperation.READ)
@@ -160,7 +160,7 @@ def test_topic_that_may_not_be_read_is_named_until_it_may(
     assert len(service.logged("topic cannot be read")) == 1
 
 
-def test_right_that_is_taken_away_is_named_and_given_back_is_seen_without_a_record(
+def test_withdrawn_right_is_named_and_its_return_is_noticed_without_a_record(
     serve: Serve, records: Records, access: Access, topic: str
 ) -> None:
     access.allow(ResourceType.TOPIC, AclOperation.READ, AclOperation.DESCRIBE)

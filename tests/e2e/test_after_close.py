@@ -1,4 +1,4 @@
-"""What a connection gets and costs once the service has closed it: a close frame, and little."""
+"""A connection that the service has closed gets a close frame, and costs little."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from tests.conftest import new_topic
 pytestmark = [pytest.mark.e2e, pytest.mark.edge]
 
 CLOSE_TIMEOUT_SECONDS = 3.0
-# Long before that, however busy the machine is.
+# Long before the close timeout, even on a busy machine.
 AT_ONCE_SECONDS = 2.0
-# What both kernels keep for a reader that has stopped is less; what anybody reads in
-# CLOSE_TIMEOUT_SECONDS is more.
+# More than both kernels buffer for a reader that has stopped, and less than a reader takes in
+# CLOSE_TIMEOUT_SECONDS.
 BOUND_BYTES = 3_000_000
 REFUSED = ["Origin: https://page.example", "Authorization: Bearer nonsense"]
 PING = masked(9, b"")
-# A connection, and what makes the service close it.
+# The headers of a connection, and the frames that make the service close it.
 CLOSED = {
     "refused": (REFUSED, b""),
     "refused, with frames that cannot be parsed": (REFUSED, masked(3, b"")),
@@ -54,7 +54,7 @@ class Door:
 
     @contextlib.contextmanager
     def enter(self, *lines: str) -> Iterator[socket.socket]:
-        """A connection that was upgraded."""
+        """An upgraded connection."""
         with bare_socket(self.service, self._trust) as client:
             client.sendall(upgrade_request(self.service, *lines))
             assert " 101 " in response_head(client)
@@ -77,7 +77,7 @@ def door(
 
 
 def frames(client: socket.socket) -> list[tuple[int, bytes]]:
-    """All that comes, to the end: each frame's opcode and payload."""
+    """The opcode and payload of each frame until the connection ends."""
     client.settimeout(PATIENCE_SECONDS)
     data = b""
     with contextlib.suppress(ConnectionError, ssl.SSLError):
@@ -105,17 +105,17 @@ def test_flood_after_the_close_is_not_read_to_its_end(door: Door, how: str) -> N
         with contextlib.suppress(OSError):
             while sent < 10 * BOUND_BYTES:
                 sent += client.send(PING * 1000)
-        # Nor is its descriptor kept until the closing handshake is overdue.
+        # The service does not keep the descriptor until the close timeout either.
         assert time.monotonic() - start < AT_ONCE_SECONDS
     assert sent < BOUND_BYTES
 
 
 @pytest.mark.parametrize("lines", [REFUSED, []], ids=["refused", "too many messages"])
-def test_polite_client_with_frames_on_the_way_gets_a_clean_end(
+def test_polite_client_with_frames_in_flight_gets_a_clean_close(
     door: Door, lines: list[str]
 ) -> None:
     with door.enter(*lines) as client:
-        # As many as the rate allows, and the one that is too many for a session.
+        # As many messages as the rate allows, and for a session one more.
         client.sendall(masked(1, b'{"type":"ping"}') * (10 if lines else 101))
         client.sendall(masked(1, b"x" * 16_000))
         seen, data = b"", b""
@@ -130,9 +130,7 @@ def test_polite_client_with_frames_on_the_way_gets_a_clean_end(
 
 
 @pytest.mark.parametrize("invalid", [0, 1005, 1006, 1016, 2999, 5000, 65535])
-def test_close_code_that_must_not_be_sent_ends_the_connection_at_once(
-    door: Door, invalid: int
-) -> None:
+def test_forbidden_close_code_ends_the_connection_immediately(door: Door, invalid: int) -> None:
     with door.enter() as client:
         start = time.monotonic()
         client.sendall(masked(8, invalid.to_bytes(2, "big")))
@@ -142,7 +140,7 @@ def test_close_code_that_must_not_be_sent_ends_the_connection_at_once(
 
 def test_nothing_follows_the_close_frame(door: Door) -> None:
     with door.enter() as client:
-        # picows sees the second frame before it hands on the first.
+        # picows parses the second frame before it delivers the first.
         client.sendall(masked(9, b"answer me") + masked(3, b""))
         assert [(opcode, code(payload)) for opcode, payload in frames(client)] == [(8, 1002)]
 
@@ -158,7 +156,7 @@ def test_live_frames_stop_at_the_close_frame(door: Door) -> None:
             assert [opcode for opcode, _ in frames(client)][-1] == 8
 
 
-def test_violation_that_picows_finds_is_counted_as_ours(door: Door) -> None:
+def test_violation_that_picows_finds_is_logged_as_closed_by_the_server(door: Door) -> None:
     with door.enter() as client:
         client.sendall(masked(3, b""))
         assert frames(client)[-1][0] == 8

@@ -1,4 +1,4 @@
-"""Every key that a reload changes at once: changed on a running service, and seen to count.
+"""Each key that takes effect at once: change it on a running service, and see the effect.
 
 A key of energyws.control.reload.TABLE that takes nothing else needs a probe here.
 """
@@ -39,7 +39,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.edge]
 OTHER: Final = "another-secret-of-more-than-thirty-two-bytes"
 SECONDS: Final = 10.0
 TEXT, CLOSE, PING = 1, 8, 9
-# All that the probes below lower or raise is far away from what they set.
+# Far from the values that the probes below set.
 BASE: Final[dict[str, dict[str, Any]]] = {
     "server": {
         "workers": 1,
@@ -82,25 +82,25 @@ class Live:
         self._now.setdefault(section, {})[name] = value
 
     def set(self, key: str, value: Any) -> None:
-        """Change one key, and return when every process has the new settings."""
+        """Change one key, and wait until every process has the new settings."""
         self.edit(key, value)
         self._take()
 
     def reset(self) -> None:
-        """Back to where it began."""
+        """Restore the original settings."""
         if self._now != self._base:
             self._now = self._base
             self._take()
         eventually(lambda: len(self.service.children()) == 2, "a consumer and a worker")
 
     def board(self, name: str = "worker-0") -> dict[str, int]:
-        """What a child tells of itself."""
+        """The figures of one child."""
         children = self.service.admin("/workers")[1]
         board: dict[str, int] = next(c["board"] for c in children if c["name"] == name)
         return board
 
     def reload(self) -> None:
-        """Let the service read the file."""
+        """Write the file, and make the service read it."""
         self.service.config_path.write_text(json.dumps(self._now))
         self.service.signal(signal.SIGHUP)
 
@@ -109,7 +109,8 @@ class Live:
         reloaded = len(self.service.logged("reloaded", "changed"))
         self.reload()
         eventually(
-            lambda: len(self.service.logged("reloaded", "changed")) > reloaded, "it is reloaded"
+            lambda: len(self.service.logged("reloaded", "changed")) > reloaded,
+            "the service has reloaded",
         )
 
         def adopted() -> bool:
@@ -125,7 +126,7 @@ def started(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     directory = tmp_path_factory.mktemp("at-once")
     with Service(directory / "service", config(broker.bootstrap, topic, **BASE)) as service:
         yield Live(service.ready(), Records(broker.bootstrap, topic), directory)
-        # pytest shows it where a test fails.
+        # pytest shows the log when a test fails.
         print("\n".join(service.lines[-200:]))
 
 
@@ -135,12 +136,12 @@ def live(started: Live) -> Iterator[Live]:
     started.reset()
 
 
-# What clients see.
+# What clients do and see.
 
 
 @contextlib.contextmanager
 def raw(service: Service, *lines: str, context: ssl.SSLContext | None = None) -> Iterator[Any]:
-    """A client that does nothing by itself: a socket behind its handshake."""
+    """A client that does nothing on its own: a socket after its handshake."""
     with bare_socket(service, context) as connection:
         connection.sendall(upgrade_request(service, *lines))
         assert response_head(connection).startswith("HTTP/1.1 101 ")
@@ -153,14 +154,14 @@ def bearer(value: str) -> str:
 
 
 def status(service: Service, *lines: str) -> int:
-    """Of the answer to a handshake."""
+    """The status of the answer to a handshake."""
     with bare_socket(service) as connection:
         connection.sendall(upgrade_request(service, *lines))
         return int(response_head(connection).split(" ")[1])
 
 
 def good(service: Service, value: str) -> bool:
-    """Whether a token is let in."""
+    """Whether the service accepts a token."""
     return status(service, bearer(value)) == 101
 
 
@@ -174,7 +175,7 @@ def read_exactly(connection: socket.socket, size: int) -> bytes:
 
 
 def next_frame(connection: socket.socket) -> tuple[int, bytes]:
-    """Opcode and payload."""
+    """The next frame's opcode and payload."""
     first, size = read_exactly(connection, 2)
     if size == 126:
         size = int.from_bytes(read_exactly(connection, 2), "big")
@@ -192,7 +193,7 @@ def until_code(connection: socket.socket, code: str) -> None:
 
 
 def closed_with(connection: socket.socket) -> int:
-    """Read to the close frame; its code."""
+    """Read up to the close frame; its code."""
     while True:
         opcode, payload = next_frame(connection)
         if opcode == CLOSE:
@@ -200,7 +201,7 @@ def closed_with(connection: socket.socket) -> int:
 
 
 def ended_within(connection: socket.socket, seconds: float) -> bool:
-    """Whether the server ends the connection in that time, whatever it says before."""
+    """Whether the server ends the connection in that time, whatever it sends first."""
     connection.settimeout(seconds)
     deadline = time.monotonic() + seconds
     try:
@@ -214,7 +215,7 @@ def ended_within(connection: socket.socket, seconds: float) -> bool:
     return True
 
 
-# The probes: each changes its key, and sees that it counts.
+# The probes: each changes its key, and checks the effect.
 
 
 def max_connections(live: Live) -> None:
@@ -247,11 +248,11 @@ def backlog(live: Live) -> None:
                 each = stack.enter_context(socket.socket())
                 each.setblocking(False)
                 each.connect_ex(("127.0.0.1", live.service.port))
-                # Those that find a place have it at once.
+                # A connection that fits into the queue is established immediately.
                 _, connected, _ = select.select([], [each], [], 0.2)
                 if not connected:
                     return
-        raise AssertionError("all of them find a place in the queue")
+        raise AssertionError("all connections fit into the queue")
     finally:
         worker.resume()
 
@@ -275,13 +276,13 @@ def handshake_timeout(live: Live) -> None:
             with bare_socket(live.service) as connection:
                 connection.sendall(said)
                 assert ended_within(connection, SECONDS), said
-        # Who was waiting already is judged by what counts now.
+        # The new timeout also applies to a connection that was waiting already.
         assert ended_within(before, SECONDS)
 
 
 def ping_interval(live: Live) -> None:
     with raw(live.service) as connection:
-        # The round that is under way, or has just ended, was one of twenty seconds.
+        # The current ping interval is still one of twenty seconds.
         live.set("server.ping_interval_seconds", 0.3)
         assert next_frame(connection)[0] == PING
 
@@ -293,13 +294,13 @@ def pong_timeout(live: Live) -> None:
         live.set("server.pong_timeout_seconds", 0.3)
         began = time.monotonic()
         assert closed_with(connection) == 4000
-        # Also for the ping that it had not answered by then.
+        # It also applies to the ping that was unanswered at the time.
         assert time.monotonic() - began < SECONDS
 
 
 def close_timeout(live: Live) -> None:
     with raw(live.service) as before, raw(live.service) as after:
-        # They do not answer the close frame.
+        # Neither client answers the close frame.
         before.sendall(masked(TEXT, b"{}", reserved=7))
         assert closed_with(before) == 1002
         live.set("server.close_timeout_seconds", 0.3)
@@ -319,7 +320,7 @@ def tcp_user_timeout(live: Live) -> None:
                     option = socket.TCP_USER_TIMEOUT
                     assert theirs.getsockopt(socket.IPPROTO_TCP, option) == 7000
                     return
-    raise AssertionError("the worker has no such connection")
+    raise AssertionError("the worker does not have this connection")
 
 
 def sockets_of(pid: int) -> Iterator[socket.socket]:
@@ -375,17 +376,17 @@ def write_buffer(live: Live) -> None:
             yield
 
     def send_much() -> None:
-        # More than the kernel takes.
+        # More than the kernel buffers.
         live.records.send(12, filling="x" * 700_000)
 
     before = live.board()["deliveries"]
     with does_not_read():
         send_much()
-        eventually(lambda: live.board()["deliveries"] == before + 12, "the buffer takes it all")
+        eventually(lambda: live.board()["deliveries"] == before + 12, "the buffer takes all of it")
     live.set("server.write_buffer_bytes", 4096)
     with does_not_read():
         send_much()
-        eventually(lambda: live.board()["lagging"] == 1, "the buffer does not take it all")
+        eventually(lambda: live.board()["lagging"] == 1, "the buffer does not take all of it")
 
 
 def log_level(live: Live) -> None:
@@ -458,7 +459,10 @@ def jwks(live: Live) -> None:
         live.set("auth.jwks_url", first.url)
         eventually(lambda: good(live.service, first.token()), "the keys are fetched")
         live.set("auth.jwks_url", second.url)
-        eventually(lambda: good(live.service, second.token(iss=first.name)), "those of the other")
+        eventually(
+            lambda: good(live.service, second.token(iss=first.name)),
+            "the other issuer's keys are fetched",
+        )
         assert not good(live.service, first.token())
         live.set("auth.issuer", second.name)
         eventually(lambda: good(live.service, second.token()), "the other issuer")
@@ -530,7 +534,7 @@ def jwks_refresh(live: Live) -> None:
         eventually(lambda: good(live.service, issuer.token()), "the keys are fetched")
         live.set("auth.jwks_refresh_seconds", 1)
         fetched = issuer.fetches
-        # The change itself makes them be fetched once.
+        # The change itself causes one fetch.
         eventually(lambda: issuer.fetches >= fetched + 3, "they are fetched every second")
 
 
@@ -555,7 +559,7 @@ def reject(live: Live) -> None:
 def hang_seconds(live: Live) -> None:
     live.service.children()["worker-0"].suspend()
     live.edit("supervision.hang_seconds", 0.5)
-    # It cannot take over anything itself.
+    # The stopped worker cannot adopt the new settings itself.
     live.reload()
     live.service.wait_logged("killing child", "child=worker-0", "no heartbeat and no CPU time")
     live.service.ready()
@@ -599,7 +603,7 @@ LIVE: Final[dict[str, Callable[[Live], None]]] = {
 }
 
 
-# Those that end the service, each with one of its own.
+# Probes that end the service; each has a service of its own.
 
 
 def drain_delay(live: Live) -> None:
@@ -607,8 +611,8 @@ def drain_delay(live: Live) -> None:
     began = time.monotonic()
     live.service.signal(signal.SIGTERM)
     live.service.wait_logged("draining", "delay=3")
-    eventually(lambda: "draining" in live.service.admin("/ready")[1]["reasons"], "it says so")
-    # Newcomers are let in as before.
+    eventually(lambda: "draining" in live.service.admin("/ready")[1]["reasons"], "/ready says so")
+    # New clients are still accepted.
     assert status(live.service) == 101
     assert live.service.wait() == 0
     assert time.monotonic() - began >= 3
@@ -619,7 +623,7 @@ def drain_seconds(live: Live) -> None:
     with raw(live.service), raw(live.service) as second:
         live.set("server.drain_seconds", 0.1)
         live.service.signal(signal.SIGTERM)
-        # An hour would be half over before it is the second one's turn.
+        # With the old value, the second client would be closed after half an hour.
         assert closed_with(second) == 1012
     assert live.service.wait() == 0
 
@@ -630,11 +634,11 @@ ENDING: Final = {
 }
 
 
-# Those that take children that behave in a certain way.
+# Probes that need children with a particular behaviour.
 
 
 def reloaded(run: Run, key: str, before: Any, after: Any, **children: str) -> Supervised:
-    """A supervisor that finds the key changed when it is told to reload, which this does not."""
+    """A supervisor whose next reload finds the key changed; the caller requests the reload."""
     section, _, name = key.partition(".")
     sections: dict[str, Any] = {"supervision": {"crash_loop_count": 1000, "hang_seconds": 600}}
     sections[section][name] = before
@@ -671,7 +675,7 @@ def backoff_max(run: Run) -> None:
         run, "supervision.backoff_max_seconds", 600, 0.05, **{"worker-0": "crashing"}
     )
     supervised.wait_logged("child ended", "child=worker-0", count=7)
-    # From here on it would be eight seconds at least, then sixteen, then thirty-two.
+    # With the old bound, the next pauses would be at least 8, 16 and 32 seconds.
     supervised.signal(signal.SIGHUP)
     began = time.monotonic()
     supervised.wait_logged("child started", "child=worker-0", "restarts=9")
@@ -696,17 +700,17 @@ SUPERVISED: Final = {
 }
 
 
-def test_every_key_that_counts_at_once_has_a_probe() -> None:
+def test_every_key_that_takes_effect_at_once_has_a_probe() -> None:
     assert keys_at_once() - {*LIVE, *ENDING, *SUPERVISED} == set()
 
 
 @pytest.mark.parametrize("key", sorted(LIVE.keys() & keys_at_once()))
-def test_changed_key_counts_at_once(live: Live, key: str) -> None:
+def test_changed_key_takes_effect_at_once(live: Live, key: str) -> None:
     LIVE[key](live)
 
 
 @pytest.mark.parametrize("key", sorted(ENDING))
-def test_changed_key_of_the_drain_counts_at_once(
+def test_changed_drain_key_takes_effect_at_once(
     broker: Broker, topic: str, tmp_path: Path, key: str
 ) -> None:
     with Service(tmp_path, config(broker.bootstrap, topic, **BASE)) as service:
@@ -714,5 +718,5 @@ def test_changed_key_of_the_drain_counts_at_once(
 
 
 @pytest.mark.parametrize("key", sorted(SUPERVISED))
-def test_changed_key_of_the_supervision_counts_at_once(run: Run, key: str) -> None:
+def test_changed_supervision_key_takes_effect_at_once(run: Run, key: str) -> None:
     SUPERVISED[key](run)

@@ -30,19 +30,19 @@ Serve = Callable[..., Service]
 
 OFFER = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
 ACCEPTED = "permessage-deflate; server_no_context_takeover"
-# As Netty 4.1, and whatever is made of it, sends it.
+# The offer of Netty 4.1 and of clients built on it.
 NETTY = (
     "sec-websocket-extensions: "
     "permessage-deflate;client_max_window_bits,deflate-frame,x-webkit-deflate-frame"
 )
-# Something to compress, and more than one frame's length has bits for.
+# Compressible, and too long for a frame's 7-bit length.
 TEXTS = {"pad": "na" * 500, "unit": "kWh"}
 RSV1 = 4
 PING = deflate(b'{"type":"ping"}')
 
 
 def answered(head: str) -> list[str]:
-    """The extensions in a handshake's answer."""
+    """The extensions in the answer to a handshake."""
     lines = [line.partition(":") for line in head.splitlines()]
     return [v.strip() for name, _, v in lines if name.lower() == "sec-websocket-extensions"]
 
@@ -56,7 +56,7 @@ def compressed_peer(service: Service, **options: Any) -> Peer:
 
 
 def texts(peer: Peer, count: int) -> list[str]:
-    """The next `count` data messages, as they were sent."""
+    """The text of the next `count` data messages."""
     found: list[str] = []
     while len(found) < count:
         message = peer.connection.recv(timeout=PATIENCE_SECONDS)
@@ -70,7 +70,7 @@ def texts(peer: Peer, count: int) -> list[str]:
     ("lines", "answer"),
     [
         ([OFFER], [ACCEPTED]),
-        # More than what it offered, and it gives up.
+        # An answer that exceeds its offer makes the client give up.
         ([NETTY], [ACCEPTED]),
         (
             ["Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover"],
@@ -105,7 +105,7 @@ def test_offer_is_answered(service: Service, lines: list[str], answer: list[str]
     assert answered(head) == answer
 
 
-def test_header_that_is_none_is_refused(service: Service) -> None:
+def test_invalid_header_is_refused(service: Service) -> None:
     with bare_socket(service) as client:
         client.sendall(upgrade_request(service, "Sec-WebSocket-Extensions: permessage deflate"))
         assert response_head(client).startswith("HTTP/1.1 400 ")
@@ -122,14 +122,14 @@ def test_plain_and_compressed_clients_receive_the_same(service: Service, produce
         position = plain.ask({"type": "subscribe", "streams": ["energy"]})["positions"]["energy"]
     producer.send(20, **TEXTS)
     service.caught_up(producer)
-    # What is caught up on is the same too.
+    # Records that a client catches up on are the same too.
     with open_peer(service) as plain, compressed_peer(service) as compressed:
         for peer in (plain, compressed):
             assert peer.subscribe(resume={"energy": position["position"]})["recovered"]
         assert texts(compressed, 20) == texts(plain, 20)
 
 
-def test_what_is_read_back_from_the_log_is_compressed_too(serve: Serve, records: Records) -> None:
+def test_history_from_the_log_is_compressed_too(serve: Serve, records: Records) -> None:
     records.send(200, **TEXTS)
     service = serve(history={"max_frames": 10, "warm": 5}).ready()
     with open_peer(service) as plain, compressed_peer(service) as compressed:
@@ -150,7 +150,7 @@ def test_compressed_frames_are_smaller_and_whole(
         for client in clients:
             client.sendall(upgrade_request(service, OFFER, query="?subscribe=energy"))
             assert " 101 " in response_head(client)
-            # `subscribed` is for one client, so nobody has compressed it.
+            # `subscribed` is for one client, so it is not compressed.
             assert next(frames(client))[0] == 0x81
         producer.send(1, **TEXTS)
         received = [next(frames(client)) for client in clients]
@@ -160,7 +160,7 @@ def test_compressed_frames_are_smaller_and_whole(
 
 
 def frames(client: Any) -> Iterator[tuple[int, bytes]]:
-    """The first byte and the payload of each frame that comes."""
+    """The first byte and the payload of each frame."""
     file = client.makefile("rb", buffering=0)
     for _ in itertools.count():
         first, size = file.read(2)
@@ -174,7 +174,7 @@ def test_client_may_compress_what_it_sends(service: Service, binary: bool) -> No
     with compressed_peer(service) as peer:
         peer.send({"type": "ping", "pad": "x" * 10_000}, binary=binary)
         assert peer.receive()["type"] == "pong"
-        # In fragments: only the first one says that it is compressed.
+        # In fragments: only the first one has the bit for compression.
         peer.connection.send(iter(['{"type":', '"ping"', "}"]))
         assert peer.receive()["type"] == "pong"
         peer.send("")
@@ -182,9 +182,7 @@ def test_client_may_compress_what_it_sends(service: Service, binary: bool) -> No
 
 
 @pytest.mark.parametrize("pieces", [1, 3])
-def test_client_may_compress_all_that_it_sends_in_one_context(
-    service: Service, pieces: int
-) -> None:
+def test_client_may_compress_all_its_messages_in_one_context(service: Service, pieces: int) -> None:
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
     message = b'{"type":"ping","pad":"%b"}' % random.Random(1).randbytes(2000).hex().encode()
     with bare_socket(service) as client:
@@ -194,7 +192,7 @@ def test_client_may_compress_all_that_it_sends_in_one_context(
         for number in range(5):
             data = compressor.compress(message) + compressor.flush(zlib.Z_SYNC_FLUSH)
             data = data.removesuffix(b"\0\0\xff\xff")
-            # But for the first, all of it refers to the one before.
+            # Every message but the first refers back to the one before.
             assert (len(data) < 100) == (number > 0)
             step = len(data) // pieces
             for at in range(pieces):
@@ -202,7 +200,7 @@ def test_client_may_compress_all_that_it_sends_in_one_context(
                 piece = data[at * step :] if last else data[at * step : (at + 1) * step]
                 client.sendall(masked(0 if at else 1, piece, final=last, reserved=0 if at else 4))
             assert b'"pong"' in next(received)[1]
-            # Messages that are not compressed are no part of it.
+            # Uncompressed messages are not part of the context.
             client.sendall(masked(1, b'{"type":"ping"}'))
             assert b'"pong"' in next(received)[1]
 

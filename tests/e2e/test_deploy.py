@@ -1,4 +1,4 @@
-"""What operators do to a running service: nobody is refused, and nobody misses anything."""
+"""What operators do to a running service: no client is refused or misses a record."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ OTHER: Final = "another-secret-of-more-than-thirty-two-bytes"
 PRIVATE_KEY: Final = "-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----"
 
 
-class Newcomers:
-    """Connect all the time, one after the other, and note whoever is not let in."""
+class NewClients:
+    """Connects clients, one after the other, and notes each that is refused."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
-        self.welcome = 0
+        self.accepted = 0
         self.refused: list[str] = []
 
     def __enter__(self) -> Self:
@@ -62,14 +62,14 @@ class Newcomers:
         self._thread.join(PATIENCE_SECONDS)
 
     async def _run(self) -> None:
-        headers = {"Authorization": f"Bearer {token('newcomer')}"}
+        headers = {"Authorization": f"Bearer {token('new-client')}"}
         while not self._stop.is_set():
             try:
                 async with connect(self._url, additional_headers=headers):
-                    self.welcome += 1
+                    self.accepted += 1
             except ConnectionClosed:
-                # It was let in, and sent on at once.
-                self.welcome += 1
+                # The service accepted the client, and then shed it.
+                self.accepted += 1
             except (OSError, InvalidHandshake, TimeoutError) as error:
                 self.refused.append(repr(error))
 
@@ -99,23 +99,23 @@ def workers(count: int) -> list[str]:
 
 
 def settled(service: Service, count: int) -> None:
-    """Wait until so many workers are ready, and no other child is there."""
+    """Wait until `count` workers are ready and there are no other workers."""
     eventually(
         lambda: names(service) == workers(count) and len(service.children()) == count + 1,
-        f"{count} workers and nobody else",
+        f"{count} workers and no others",
     )
 
 
-def test_scaling_refuses_nobody_and_loses_nothing(
+def test_scaling_refuses_no_client_and_loses_nothing(
     serve: Callable[..., Service], records: Records
 ) -> None:
     service = serve(server={"workers": 1}).ready()
-    with Watchers(service.url, 40) as watchers, Newcomers(service.url) as newcomers:
+    with Watchers(service.url, 40) as watchers, NewClients(service.url) as new_clients:
         with Traffic(records) as traffic:
             assert post(service, "/workers", {"workers": 4}) == (200, {"workers": 4, "before": 1})
             settled(service, 4)
-            served = newcomers.welcome + 20
-            eventually(lambda: newcomers.welcome > served, "newcomers are served")
+            served = new_clients.accepted + 20
+            eventually(lambda: new_clients.accepted > served, "new clients are accepted")
             service.signal(signal.SIGTTOU)
             service.wait_logged("scaling workers=3")
             service.signal(signal.SIGTTOU)
@@ -124,16 +124,16 @@ def test_scaling_refuses_nobody_and_loses_nothing(
             service.signal(signal.SIGTTIN)
             settled(service, 3)
         watchers.have(list(range(records.sent)))
-    assert newcomers.refused == []
+    assert new_clients.refused == []
     assert not service.logged("killing")
 
 
-def test_all_processes_are_replaced_and_nobody_notices(
+def test_all_processes_are_replaced_unnoticed_by_clients(
     serve: Callable[..., Service], records: Records
 ) -> None:
     service = serve().ready()
     before = {name: process.pid for name, process in service.children().items()}
-    with Watchers(service.url, 40) as watchers, Newcomers(service.url) as newcomers:
+    with Watchers(service.url, 40) as watchers, NewClients(service.url) as new_clients:
         with Traffic(records) as traffic:
             service.signal(signal.SIGUSR2)
             for name in before:
@@ -144,27 +144,27 @@ def test_all_processes_are_replaced_and_nobody_notices(
         after = {name: process.pid for name, process in service.children().items()}
     assert after.keys() == before.keys()
     assert not before.items() & after.items()
-    assert newcomers.refused == []
+    assert new_clients.refused == []
     assert not service.logged(" ERROR ")
 
 
-def test_worker_that_is_terminated_by_hand_is_replaced_and_refuses_nobody(
+def test_worker_terminated_by_hand_is_replaced_and_no_client_is_refused(
     serve: Callable[..., Service], records: Records
 ) -> None:
     service = serve(server={"workers": 1}).ready()
     victim = service.children()["worker-0"]
-    with Watchers(service.url, 20) as watchers, Newcomers(service.url) as newcomers:
+    with Watchers(service.url, 20) as watchers, NewClients(service.url) as new_clients:
         with Traffic(records) as traffic:
             victim.terminate()
-            eventually(lambda: not victim.is_running(), "it has gone")
+            eventually(lambda: not victim.is_running(), "the worker has ended")
             settled(service, 1)
             traffic.more(30)
         watchers.have(list(range(records.sent)))
-    assert newcomers.refused == []
+    assert new_clients.refused == []
 
 
 class Configured:
-    """A service whose configuration file tests edit."""
+    """A service whose configuration file a test edits."""
 
     def __init__(self, service: Service, path: Path) -> None:
         self.service = service
@@ -172,7 +172,7 @@ class Configured:
         self.config: dict[str, Any] = json.loads(path.read_text())
 
     def edit(self, section: str, **values: Any) -> None:
-        """Write the file, and ask the service to read it."""
+        """Change the section, and make the service read the file."""
         self.config[section] = {**self.config.get(section, {}), **values}
         self.write(json.dumps(self.config))
 
@@ -181,7 +181,7 @@ class Configured:
         self.service.signal(signal.SIGHUP)
 
     def adopted(self, count: int, field: str = "reloads") -> None:
-        """Wait until every child has taken over new settings so many times."""
+        """Wait until every child has reloaded `count` times, as the figure `field` counts."""
         eventually(
             lambda: all(c["board"][field] == count for c in self.service.admin("/workers")[1]),
             f"{count} {field}",
@@ -192,15 +192,15 @@ class Configured:
 def configured(serve: Callable[..., Service], tmp_path: Path) -> Callable[..., Configured]:
     def start(**sections: Any) -> Configured:
         service = serve(**sections).ready()
-        # /ready speaks for the first worker.
+        # /ready needs the first worker only.
         settled(service, 2)
         return Configured(service, tmp_path / "service-0" / "config.yaml")
 
     return start
 
 
-def let_in(service: Service, secret: str) -> bool:
-    """Whether a token of this secret is good."""
+def accepts(service: Service, secret: str) -> bool:
+    """Whether the service accepts a token signed with this secret."""
 
     async def attempt() -> bool:
         bearer = mint(secret, "somebody", 60, time.time())
@@ -215,7 +215,7 @@ def let_in(service: Service, secret: str) -> bool:
     return asyncio.run(attempt())
 
 
-def test_new_secret_counts_for_newcomers_and_old_connections_stay(
+def test_new_secret_applies_to_new_clients_and_old_connections_stay(
     configured: Callable[..., Configured], records: Records
 ) -> None:
     running = configured()
@@ -228,8 +228,8 @@ def test_new_secret_counts_for_newcomers_and_old_connections_stay(
             traffic.more(30)
         watchers.have(list(range(records.sent)))
         assert [client.connects for client in watchers.clients] == [1] * 6
-    assert let_in(service, OTHER)
-    assert not let_in(service, SECRET)
+    assert accepts(service, OTHER)
+    assert not accepts(service, SECRET)
     assert {name: process.pid for name, process in service.children().items()} == pids
     assert not any(OTHER in line or SECRET in line for line in service.lines)
 
@@ -242,16 +242,16 @@ def test_new_secret_counts_for_newcomers_and_old_connections_stay(
         ("server: {max_conections: 5}", "did you mean server.max_connections"),
     ],
 )
-def test_bad_file_is_refused_and_the_old_one_stays(
+def test_bad_file_is_refused_and_the_old_settings_stay(
     configured: Callable[..., Configured], text: str, reason: str
 ) -> None:
     running = configured()
     running.write(text)
     running.service.wait_logged("reload refused", reason)
-    assert let_in(running.service, SECRET)
+    assert accepts(running.service, SECRET)
     running.edit("auth", jwt_secret=OTHER)
     running.adopted(1)
-    assert let_in(running.service, OTHER)
+    assert accepts(running.service, OTHER)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_bad_file_is_refused_and_the_old_one_stays(
     ],
     ids=["kafka", "auth"],
 )
-def test_what_only_a_child_could_tell_is_refused_before_any_has_it(
+def test_fault_that_only_a_child_finds_is_refused_before_any_child_has_it(
     configured: Callable[..., Configured],
     records: Records,
     section: str,
@@ -279,12 +279,12 @@ def test_what_only_a_child_could_tell_is_refused_before_any_has_it(
     with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as answer:
         text = answer.read().decode()
     assert f'energyws_reload_refusals_total{{reason="{at_fault}"}} 1.0' in text
-    # Whoever comes next does not have it either.
+    # A new child does not have the refused settings either.
     before = service.children()[victim]
     before.kill()
-    eventually(lambda: not before.is_running(), "it is dead")
+    eventually(lambda: not before.is_running(), "the child is dead")
     settled(service, 2)
-    assert let_in(service, SECRET)
+    assert accepts(service, SECRET)
     assert not any("PRIVATE KEY" in line for line in service.lines)
     with open_peer(service) as peer:
         peer.subscribe()
@@ -292,7 +292,7 @@ def test_what_only_a_child_could_tell_is_refused_before_any_has_it(
         assert sorted(peer.numbers(3)) == sent
 
 
-def test_what_cannot_change_alive_is_replaced_or_named(
+def test_key_that_a_running_process_cannot_adopt_replaces_it_or_is_named(
     configured: Callable[..., Configured], records: Records
 ) -> None:
     running = configured()
@@ -327,7 +327,7 @@ def test_flipped_secret_and_certificate_are_noticed(
     put_secret(tmp_path, "2", OTHER)
     eventually(lambda: ssl.get_server_certificate(address) != old, "another certificate")
     service.wait_logged("reloaded", 'trigger="a file has changed"', "auth.jwt_secret")
-    # A certificate and a key that do not go together.
+    # A certificate and a key that do not match.
     (tmp_path / "..2" / "tls.key").write_bytes((tmp_path / "..1" / "tls.key").read_bytes())
     service.wait_logged("reload refused", "do not go together")
     new = ssl.get_server_certificate(address)
@@ -335,7 +335,7 @@ def test_flipped_secret_and_certificate_are_noticed(
 
 
 def put_secret(mount: Path, version: str, secret: str) -> None:
-    """A mounted secret's next version, as kubelet brings it: one rename."""
+    """Write a mounted secret's next version as kubelet does: with one rename."""
     directory = mount / f"..{version}"
     directory.mkdir()
     (directory / "jwt").write_text(f"{secret}\n")
@@ -363,14 +363,16 @@ def test_rebalancing_moves_clients_to_the_empty_worker(
                 children = service.admin("/workers")[1]
                 return [c["board"]["connections"] for c in children if c["name"] != "consumer"]
 
-            # The last one or two go anywhere.
-            eventually(lambda: sum(loads()) == 40 and min(loads()) >= 18, "everybody has the same")
+            # The last one or two clients may be on either worker.
+            eventually(
+                lambda: sum(loads()) == 40 and min(loads()) >= 18, "the workers have equal shares"
+            )
             traffic.more(30)
         watchers.have(list(range(records.sent)))
         assert sum(client.connects for client in watchers.clients) == 60
 
 
-def test_only_who_knows_the_token_may_change_anything(serve: Callable[..., Service]) -> None:
+def test_commands_need_the_admin_token(serve: Callable[..., Service]) -> None:
     service = serve(admin={"token": "let me"}).ready()
     body = {"workers": 2}
     assert post(service, "/workers", body)[0] == 401
@@ -380,20 +382,20 @@ def test_only_who_knows_the_token_may_change_anything(serve: Callable[..., Servi
 
 
 @pytest.mark.parametrize("body", [None, {}, {"workers": 0}, {"workers": 65}, {"workers": True}])
-def test_nonsense_scales_nothing(shared: tuple[Service, Records], body: Any) -> None:
+def test_invalid_body_scales_nothing(shared: tuple[Service, Records], body: Any) -> None:
     status, answer = post(shared[0], "/workers", body)
     assert status == 400
     assert "N from 1 to 64" in answer["error"]
 
 
-def test_page_in_a_browser_on_this_machine_scales_nothing(
+def test_request_from_a_web_page_scales_nothing(
     shared: tuple[Service, Records],
 ) -> None:
     status, _ = post(shared[0], "/workers", {"workers": 1}, Origin="http://localhost:8490")
     assert status == 403
 
 
-def test_closed_terminal_drains_and_a_signal_from_elsewhere_reloads(
+def test_closed_terminal_drains_and_sighup_from_elsewhere_reloads(
     broker: Broker, topic: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "config.yaml"
@@ -403,16 +405,16 @@ def test_closed_terminal_drains_and_a_signal_from_elsewhere_reloads(
         os.execv(
             sys.executable, [sys.executable, "-m", "energyws.cli", "serve", f"--config={path}"]
         )
-    said = b""
+    output = b""
 
-    def heard(text: bytes) -> bool:
-        nonlocal said
-        said += os.read(terminal, 65536)
-        return text in said
+    def printed(text: bytes) -> bool:
+        nonlocal output
+        output += os.read(terminal, 65536)
+        return text in output
 
-    eventually(lambda: heard(b"worker-1 ready"), "it runs")
+    eventually(lambda: printed(b"worker-1 ready"), "the service runs")
     os.kill(pid, signal.SIGHUP)
-    eventually(lambda: heard(b"reloaded trigger=SIGHUP"), "it reloads")
+    eventually(lambda: printed(b"reloaded trigger=SIGHUP"), "the service has reloaded")
     os.close(terminal)
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0

@@ -102,7 +102,7 @@ def test_consumer_killed_under_traffic_loses_and_repeats_nothing(
                 eventually(lambda: "consumer" in service.children(), "a new consumer")
                 service.ready()
         watchers.have(list(range(records.sent)))
-        # The clients did not notice.
+        # No client was disconnected.
         assert [client.connects for client in watchers.clients] == [1] * 6
 
 
@@ -114,13 +114,13 @@ def test_supervisor_killed_leaves_no_process(serve: Serve) -> None:
     service.wait()
 
     def gone(child: psutil.Process) -> bool:
-        # Whoever inherits them may be slow to bury them.
+        # The process that inherits the children may be slow to reap them.
         return not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
-    eventually(lambda: all(gone(child) for child in children), "every child is gone", 5)
+    eventually(lambda: all(gone(child) for child in children), "every child has ended", 5)
 
 
-def test_sigterm_sends_clients_away_and_ends_with_zero(serve: Serve, records: Records) -> None:
+def test_sigterm_closes_clients_and_ends_with_status_zero(serve: Serve, records: Records) -> None:
     service = serve().ready()
     with open_peer(service) as peer:
         peer.subscribe()
@@ -164,12 +164,12 @@ def test_poison_records_are_skipped_counted_and_located(
     assert f"topic={topic}" in line
     assert "partition=1" in line
     assert "offset=0" in line
-    # What follows a bad record resumes without it.
+    # The position after a bad record resumes without it.
     with open_peer(service) as peer:
         assert peer.subscribe(resume={"energy": position})["replayed"] == 0
 
 
-def test_records_that_retention_takes_first_are_owned_up_to(
+def test_records_that_retention_removes_unread_are_reported_missing(
     serve: Serve, records: Records, broker: Broker, topic: str
 ) -> None:
     service = serve(supervision={"hang_seconds": 60}).ready()
@@ -179,10 +179,10 @@ def test_records_that_retention_takes_first_are_owned_up_to(
         assert sorted(peer.numbers(30)) == list(range(30))
         consumer = service.children()["consumer"]
         consumer.suspend()
-        # A fetch that is under way takes the first of these; it asks for no more.
+        # A fetch that is in flight returns the first of these; no other fetch follows.
         records.send(3)
         records.send(60)
-        # Of partition 1 offsets 10 to 30 are new; those below 20 go, read or not.
+        # In partition 1, offsets 10 to 30 are new; those below 20 are removed, read or not.
         broker.trim(topic, 1, 20)
         consumer.resume()
         gap = peer.until("lagged")
@@ -192,18 +192,18 @@ def test_records_that_retention_takes_first_are_owned_up_to(
         assert (gap["missed"], gap["reason"]) == (20 - first, "RETENTION")
         assert gap["to"].split(".")[1] == "20"
         service.wait_logged("records lost", f"first_offset={first}", "last_offset=19")
-        # All that is new, the lost ones and the mark in their place.
+        # The new records, minus the lost ones, plus the message that reports the gap.
         replayed = 63 - (20 - first) + 1
         service.caught_up(records, less=20 - first - 1)
     with open_peer(service) as peer:
-        told = peer.subscribe(resume={"energy": f"{epoch}-10.10.10"})
-        assert (told["recovered"], told["replayed"]) == (True, replayed)
+        reply = peer.subscribe(resume={"energy": f"{epoch}-10.10.10"})
+        assert (reply["recovered"], reply["replayed"]) == (True, replayed)
         assert peer.until("lagged")["missed"] == 20 - first
     with open_peer(service) as peer:
-        # Who has passed the gap is not told of it.
-        told = peer.subscribe(resume={"energy": f"{epoch}-10.20.10"})
-        assert told["replayed"] == replayed - 1 - (first - 10)
-        assert len(peer.numbers(told["replayed"])) == told["replayed"]
+        # A client that resumes after the gap gets no report of it.
+        reply = peer.subscribe(resume={"energy": f"{epoch}-10.20.10"})
+        assert reply["replayed"] == replayed - 1 - (first - 10)
+        assert len(peer.numbers(reply["replayed"])) == reply["replayed"]
 
 
 def test_restart_of_the_whole_service_loses_nothing(serve: Serve, records: Records) -> None:
@@ -216,8 +216,8 @@ def test_restart_of_the_whole_service_loses_nothing(serve: Serve, records: Recor
     missed = records.send(30)
     again = serve().ready()
     with open_peer(again) as peer:
-        told = peer.subscribe(resume={"energy": seen[-1]["id"]})
-        assert (told["recovered"], told["replayed"]) == (True, 30)
+        reply = peer.subscribe(resume={"energy": seen[-1]["id"]})
+        assert (reply["recovered"], reply["replayed"]) == (True, 30)
         assert sorted(peer.numbers(30)) == missed
 
 
@@ -258,8 +258,8 @@ def test_recreated_topic_is_announced_and_read_from_its_start(
         assert (gap["reason"], gap["missed"]) == ("EPOCH_CHANGED", None)
         assert sorted(peer.numbers(3)) == [0, 1, 2]
     with open_peer(service) as peer:
-        told = peer.subscribe(resume={"energy": old})
-        assert (told["recovered"], told["reason"]) == (False, "EPOCH_CHANGED")
+        reply = peer.subscribe(resume={"energy": old})
+        assert (reply["recovered"], reply["reason"]) == (False, "EPOCH_CHANGED")
         assert sorted(peer.numbers(3)) == [0, 1, 2]
 
 
@@ -279,7 +279,7 @@ def test_added_partition_is_read_from_its_start(
         more.flush()
         assert peer.numbers(3) == [0, 1, 2]
     with open_peer(service) as peer:
-        # A position from before the partition was there brings it from its start.
+        # A position from before the partition existed reads it from its start.
         assert peer.subscribe(resume={"energy": position})["replayed"] == 3
         assert peer.numbers(3) == [0, 1, 2]
 
@@ -347,13 +347,13 @@ def test_wss(serve: Serve, records: Records, tmp_path: Path) -> None:
         numbers = records.send(50)
         for client in (first, second):
             assert sorted(_read_all(client, 50)[0]) == numbers
-    # Plain HTTP on the TLS port, and clients that trust somebody else, harm nobody.
+    # Plain HTTP on the TLS port, and clients that distrust the certificate, do no harm.
     before = len(service.lines)
     for _ in range(20):
         with bare_socket(service) as plain:
             plain.sendall(upgrade_request(service))
             plain.settimeout(PATIENCE_SECONDS)
-            # It is left unread but for its first bytes, so the connection is reset.
+            # The service reads its first bytes only, so the connection is reset.
             with contextlib.suppress(ConnectionResetError):
                 assert b"101" not in plain.recv(4096)
         with pytest.raises(ssl.SSLCertVerificationError):
@@ -365,7 +365,7 @@ def test_wss(serve: Serve, records: Records, tmp_path: Path) -> None:
 
 
 def _ping_without_reading(client: socket.socket, frames: bytes, seconds: float) -> int:
-    """Write pings until the peer stops taking them; how many bytes it took."""
+    """Write pings until the peer stops reading; the number of bytes that it took."""
     client.settimeout(1.0)
     taken = 0
     deadline = time.monotonic() + seconds
@@ -391,7 +391,7 @@ def test_client_that_pings_and_never_reads_costs_no_memory(
         client.sendall(upgrade_request(service))
         response_head(client)
         taken = _ping_without_reading(client, message * 500, 10.0)
-        # It could not go on for ever: it was left unread in turn.
+        # The service stopped reading, so the client could not continue for ever.
         assert taken < 64 << 20
         honest.subscribe()
         numbers = records.send(3)
@@ -399,7 +399,9 @@ def test_client_that_pings_and_never_reads_costs_no_memory(
         assert worker.memory_info().rss - before < 8 << 20
 
 
-def test_client_that_stops_reading_is_told_what_it_missed(serve: Serve, records: Records) -> None:
+def test_client_that_stops_reading_gets_a_report_of_what_it_missed(
+    serve: Serve, records: Records
+) -> None:
     service = serve(server={"workers": 1}, history={"max_frames": 50}).ready()
     with bare_socket(service) as slow, open_peer(service) as quick:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -407,7 +409,7 @@ def test_client_that_stops_reading_is_told_what_it_missed(serve: Serve, records:
         response_head(slow)
         quick.subscribe()
         sent = 0
-        # More than the socket's buffers and the ring take together.
+        # More than the socket's buffers and the ring hold together.
         while sent < 400:
             records.send(50, pad="x" * 20_000)
             sent += 50
@@ -419,7 +421,7 @@ def test_client_that_stops_reading_is_told_what_it_missed(serve: Serve, records:
 
 
 def _read_all(client: socket.socket, sent: int) -> tuple[list[int], list[int]]:
-    """Numbers received and gaps owned up to, until together they are all that was sent."""
+    """The numbers received and the sizes of the reported gaps, until they add up to `sent`."""
     client.settimeout(PATIENCE_SECONDS)
     numbers: list[int] = []
     gaps: list[int] = []
@@ -456,7 +458,7 @@ def test_max_connections_counts_over_all_workers(serve: Serve) -> None:
             return False
         return True
 
-    eventually(admitted, "the freed place is given away")
+    eventually(admitted, "a new client is accepted in place of the closed one")
     for peer in peers:
         peer.close()
 
@@ -549,7 +551,7 @@ def test_worker_that_runs_out_of_descriptors_stays_calm(
         service.wait_logged("accepting is paused")
         before = sum(worker.cpu_times()[:2])
         lines = len(service.lines)
-        # The time in which a loop that spins would show.
+        # Long enough for a busy loop to show.
         time.sleep(1.0)
         assert sum(worker.cpu_times()[:2]) - before < 0.3
         assert len(service.lines) - lines < 10
@@ -561,7 +563,7 @@ def test_worker_that_runs_out_of_descriptors_stays_calm(
             assert sorted(peer.numbers(3)) == numbers
 
 
-def test_newcomers_wait_at_the_limit_of_open_files(
+def test_new_clients_wait_at_the_limit_of_open_files(
     broker: Broker, topic: str, tmp_path: Path
 ) -> None:
     settings = config(broker.bootstrap, topic, server={"workers": 1})
@@ -570,29 +572,31 @@ def test_newcomers_wait_at_the_limit_of_open_files(
         inside: list[Peer] = []
         while not service.admin("/workers")[1][1]["board"]["full_since_ms"]:
             inside.append(stack.enter_context(open_peer(service)))
-        newcomers = [stack.enter_context(bare_socket(service)) for _ in range(6)]
-        for newcomer in newcomers:
-            newcomer.sendall(upgrade_request(service))
-            newcomer.setblocking(False)
-        eventually(lambda: service.admin("/ready")[1]["reasons"] == [NO_ROOM], "it is full")
-        for newcomer in newcomers:
+        waiting = [stack.enter_context(bare_socket(service)) for _ in range(6)]
+        for client in waiting:
+            client.sendall(upgrade_request(service))
+            client.setblocking(False)
+        eventually(
+            lambda: service.admin("/ready")[1]["reasons"] == [NO_ROOM], "/ready reports the limit"
+        )
+        for client in waiting:
             with pytest.raises(BlockingIOError):
-                newcomer.recv(1)
+                client.recv(1)
         for peer in inside[:20]:
             peer.close()
-        for newcomer in newcomers:
-            newcomer.settimeout(PATIENCE_SECONDS)
-            assert " 101 " in response_head(newcomer)
+        for client in waiting:
+            client.settimeout(PATIENCE_SECONDS)
+            assert " 101 " in response_head(client)
         assert service.admin("/ready")[0] == 200
 
 
-def test_limit_that_lets_nobody_in_is_a_reason_not_to_be_ready(
+def test_limit_too_low_for_any_client_is_a_reason_not_to_be_ready(
     broker: Broker, topic: str, tmp_path: Path
 ) -> None:
     settings = config(broker.bootstrap, topic, server={"workers": 1})
     with Service(tmp_path, settings, descriptors=80) as service:
         service.wait_logged("accepting is paused")
-        eventually(lambda: service.admin("/ready")[1]["reasons"] == [NO_ROOM], "it says so")
+        eventually(lambda: service.admin("/ready")[1]["reasons"] == [NO_ROOM], "/ready says so")
 
 
 def test_jwks_of_several_issuers(serve: Serve) -> None:
@@ -616,9 +620,9 @@ def test_jwks_of_several_issuers(serve: Serve) -> None:
             except InvalidStatus as refused:
                 return refused.response.status_code
 
-        eventually(lambda: status(first.token()) == 101, "the first issuer's keys are there")
-        eventually(lambda: status(second.token()) == 101, "the second issuer's keys are there")
-        # After the issuer's keys were looked up for it once more.
+        eventually(lambda: status(first.token()) == 101, "the first issuer's keys are fetched")
+        eventually(lambda: status(second.token()) == 101, "the second issuer's keys are fetched")
+        # The refusal is final once the worker has fetched that issuer's keys again.
         strange = first.token(iss=second.name)
         assert status(strange) in (503, 401)
         eventually(lambda: status(strange) == 401, "a token of another issuer's key is refused")

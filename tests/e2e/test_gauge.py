@@ -1,4 +1,4 @@
-"""A client without fault gets no `error`: held with pages like the published gauge."""
+"""A client that makes no mistake gets no `error`: checked with pages like the published gauge."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RESTARTS = 6 if os.environ.get("REDPANDA_BROKERS") else 2
 
 @pytest.fixture
 def meter(broker: Broker, topic: str) -> Meter:
-    """Writes what gauges show."""
+    """Writes the readings that gauges show."""
     return Meter(broker, topic)
 
 
@@ -76,7 +76,7 @@ def test_no_card_on_pages_that_open_during_a_drain(serve: Serve, meter: Meter) -
         ]
         all_show(gauges, meter)
         assert service.stop() == 0
-    # They are sent away one by one: all but the last come back before the end.
+    # The drain closes pages one by one: all but the last reconnect before the service ends.
     assert any(("notice", "SHUTTING_DOWN") in gauge.seen for gauge in gauges)
     assert [gauge.cards for gauge in gauges] == [[]] * 6
 
@@ -107,15 +107,15 @@ def test_no_card_on_a_page_that_lags(serve: Serve, records: Records) -> None:
     with Gauge(service.url, token(), small=True) as gauge:
         gauge.subscribed()
         gauge.stop_reading()
-        # More than the buffers of its socket hold.
+        # More than the buffers of the page's socket hold.
         for _ in range(10):
             records.send(50, fields=fields, pad="x" * 40_000)
             service.caught_up(records)
         service.wait_logged("client lags")
         gauge.read_on()
-        eventually(lambda: ("lagged", None) in gauge.seen, "it is told what it missed")
+        eventually(lambda: ("lagged", None) in gauge.seen, "the page gets `lagged`")
         count = len(gauge.readings)
         records.send(1, fields=fields)
-        eventually(lambda: len(gauge.readings) > count, "it shows readings again")
+        eventually(lambda: len(gauge.readings) > count, "the page shows readings again")
     assert gauge.cards == []
     assert gauge.opens == 1

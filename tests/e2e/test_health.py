@@ -1,4 +1,4 @@
-"""What the probes say in each state of docs/operations.md, of the real service."""
+"""The answers of the real service's probes in each state of docs/operations.md."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def health(service: Service, seconds: float = 10) -> int | None:
 
 
 def reasons(service: Service) -> list[str]:
-    """What /ready says; its status goes with it."""
+    """The reasons in the answer of /ready, whose status agrees with them."""
     status, answer = service.admin("/ready")
     assert (status == 200) == (answer["reasons"] == []) == answer["ready"]
     found: list[str] = answer["reasons"]
@@ -55,7 +55,7 @@ def test_broker_away(broker: Broker, topic: str, tmp_path: Path) -> None:
         proxy.cut()
         settings = config(f"127.0.0.1:{proxy.port}", topic, server={"workers": 1})
         with Service(tmp_path, settings) as service:
-            eventually(lambda: reasons(service) == [NO_BROKER], "never there")
+            eventually(lambda: reasons(service) == [NO_BROKER], "/ready names the broker")
             assert (health(service), service.admin("/live")[0]) == (200, 200)
             proxy.restore()
             service.ready()
@@ -64,8 +64,8 @@ def test_broker_away(broker: Broker, topic: str, tmp_path: Path) -> None:
 def test_consumer_dead(serve: Serve) -> None:
     service = serve().ready()
     service.children()["consumer"].kill()
-    told = eventually(lambda: reasons(service), "it is missed")
-    assert set(told) <= {NO_CONSUMER, NO_BROKER, NOT_READ_BACK}
+    named = eventually(lambda: reasons(service), "/ready names the consumer")
+    assert set(named) <= {NO_CONSUMER, NO_BROKER, NOT_READ_BACK}
     assert (health(service), service.admin("/live")[0]) == (200, 200)
     service.ready()
 
@@ -73,8 +73,8 @@ def test_consumer_dead(serve: Serve) -> None:
 def test_only_worker_dead(serve: Serve) -> None:
     service = serve(server={"workers": 1}).ready()
     service.children()["worker-0"].kill()
-    eventually(lambda: reasons(service) == [NO_WORKER], "it is missed")
-    # Whoever comes meanwhile waits in the queue for the successor.
+    eventually(lambda: reasons(service) == [NO_WORKER], "/ready names the worker")
+    # A request that arrives meanwhile waits in the queue for the successor.
     assert health(service, 30) == 200
     service.ready()
 
@@ -84,7 +84,7 @@ def test_only_worker_hung(serve: Serve) -> None:
     worker = service.children()["worker-0"]
     worker.send_signal(signal.SIGSTOP)
     assert health(service, 0.5) is None
-    eventually(lambda: reasons(service) == [NO_WORKER], "it is noticed")
+    eventually(lambda: reasons(service) == [NO_WORKER], "/ready names the worker")
     service.wait_logged("killing child", "worker-0")
     service.ready()
     assert (health(service), service.admin("/live")[0]) == (200, 200)
@@ -95,13 +95,13 @@ def test_about_to_drain(serve: Serve, records: Records) -> None:
     with open_peer(service) as before:
         before.subscribe()
         service.signal(signal.SIGTERM)
-        eventually(lambda: reasons(service) == [DRAINING], "it is told")
+        eventually(lambda: reasons(service) == [DRAINING], "/ready says so")
         assert (health(service), service.admin("/live")[0]) == (200, 200)
-        # Whose balancer has not seen it yet.
-        with open_peer(service) as newcomer:
-            newcomer.subscribe()
+        # A client whose balancer has not noticed the drain yet.
+        with open_peer(service) as late:
+            late.subscribe()
             sent = records.send(3)
-            assert sorted(newcomer.numbers(3)) == sorted(before.numbers(3)) == sent
+            assert sorted(late.numbers(3)) == sorted(before.numbers(3)) == sent
         for number in (signal.SIGUSR2, signal.SIGTTIN, signal.SIGHUP):
             service.signal(number)
         service.signal(signal.SIGTERM)
@@ -112,12 +112,12 @@ def test_about_to_drain(serve: Serve, records: Records) -> None:
 def test_draining(serve: Serve) -> None:
     service = serve(server={"workers": 1, "drain_seconds": 60}).ready()
     with ExitStack() as stack:
-        # They leave one by one.
+        # The drain closes clients one by one.
         for _ in range(4):
             stack.enter_context(open_peer(service)).subscribe()
         service.signal(signal.SIGTERM)
-        eventually(lambda: DRAINING in reasons(service), "it is told")
+        eventually(lambda: DRAINING in reasons(service), "/ready says so")
         assert (health(service), service.admin("/live")[0]) == (200, 200)
-        # The second one: now.
+        # The second signal ends the service immediately.
         service.signal(signal.SIGTERM)
         assert service.wait() == 0

@@ -1,4 +1,4 @@
-"""Resuming from further back than memory reaches: from Kafka's own log."""
+"""Clients that resume from before the start of the ring get history from Kafka's log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.clients import open_peer
 pytestmark = pytest.mark.e2e
 
 Serve = Callable[..., Service]
-# Memory for less than any of these tests writes.
+# Rings that hold less than any of these tests writes.
 SHALLOW = {"max_frames": 60, "warm": 4}
 
 
@@ -37,7 +37,7 @@ def caught_up(service: Service, records: Records) -> None:
 
 
 def in_order(numbers: list[int]) -> bool:
-    """Whether the records of each partition came in their order."""
+    """Whether the records of each partition are in order."""
     return all(
         numbers_of == sorted(numbers_of)
         for partition in range(PARTITIONS)
@@ -58,8 +58,8 @@ def test_resume_from_before_memory_is_complete_and_in_order(serve: Serve, record
     sent = records.send(1500)
     caught_up(service, records)
     with open_peer(service) as peer:
-        told = peer.subscribe(resume={"energy": begin})
-        assert (told["position"], told["recovered"]) == (begin, True)
+        reply = peer.subscribe(resume={"energy": begin})
+        assert (reply["position"], reply["recovered"]) == (begin, True)
         numbers = peer.numbers(1500)
         assert sorted(numbers) == sent
         assert in_order(numbers)
@@ -111,7 +111,7 @@ def test_ids_within_a_replay_are_exact(serve: Serve, records: Records) -> None:
     assert sorted(seen) == list(range(300))
 
 
-def test_many_clients_at_the_same_place_are_read_once(serve: Serve, records: Records) -> None:
+def test_many_clients_at_the_same_position_cost_one_read(serve: Serve, records: Records) -> None:
     service = serve(history=SHALLOW, server={"workers": 1}).ready()
     begin = start_of(service)
     records.send(900)
@@ -125,26 +125,26 @@ def test_many_clients_at_the_same_place_are_read_once(serve: Serve, records: Rec
     with ThreadPoolExecutor(8) as pool:
         for numbers in pool.map(replay, range(24)):
             assert sorted(numbers) == list(range(900))
-    # 24 x 900 were delivered.
+    # The clients received 24 x 900 records.
     assert 900 <= board(service, "consumer", "read_back") < 3 * 900
 
 
 def test_last_reaches_into_the_log(serve: Serve, records: Records) -> None:
     service = serve(history=SHALLOW).ready()
     for _ in range(100):
-        # In different milliseconds, so that the newest are known.
+        # In different milliseconds, so that the order of the newest is known.
         records.send(1)
         written = time.time_ns() // 1_000_000
         while time.time_ns() // 1_000_000 <= written + 1:
             time.sleep(0.001)
     caught_up(service, records)
     with open_peer(service) as peer:
-        told = peer.subscribe(last=90)
-        assert told["recovered"]
+        reply = peer.subscribe(last=90)
+        assert reply["recovered"]
         assert sorted(peer.numbers(90)) == list(range(10, 100))
     with open_peer(service) as peer:
-        told = peer.subscribe(last=200)
-        assert (told["recovered"], told["reason"]) == (False, "HISTORY_EXCEEDED")
+        reply = peer.subscribe(last=200)
+        assert (reply["recovered"], reply["reason"]) == (False, "HISTORY_EXCEEDED")
         assert sorted(peer.numbers(100)) == list(range(100))
 
 
@@ -155,30 +155,30 @@ def test_since_a_time(serve: Serve, records: Records) -> None:
     with open_peer(service) as watcher:
         watcher.subscribe(last=1)
         newest = watcher.until("data")["timestamp"]
-    # Times in the log are milliseconds.
+    # Kafka stores times in milliseconds.
     eventually(lambda: datetime.now(UTC).isoformat() > newest, "the clock has moved on")
     moment = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     after = records.send(90)
     caught_up(service, records)
     with open_peer(service) as peer:
-        told = peer.subscribe(since=moment)
-        assert told["recovered"]
+        reply = peer.subscribe(since=moment)
+        assert reply["recovered"]
         assert sorted(peer.numbers(90)) == after
     with open_peer(service, query=f"?subscribe=energy&since={moment}") as peer:
         assert peer.receive()["positions"]["energy"]["recovered"]
         assert sorted(peer.numbers(90)) == after
     with open_peer(service) as peer:
-        told = peer.subscribe(since="2001-01-01T00:00:00Z")
-        assert told["recovered"]
+        reply = peer.subscribe(since="2001-01-01T00:00:00Z")
+        assert reply["recovered"]
         assert sorted(peer.numbers(180)) == list(range(180))
     with open_peer(service) as peer:
-        told = peer.subscribe(since="2999-01-01T00:00:00Z")
-        assert (told["recovered"], told["replayed"]) == (True, 0)
+        reply = peer.subscribe(since="2999-01-01T00:00:00Z")
+        assert (reply["recovered"], reply["replayed"]) == (True, 0)
         live = records.send(3)
         assert sorted(peer.numbers(3)) == live
 
 
-def test_what_retention_took_is_told_exactly(
+def test_records_that_retention_removed_are_reported_exactly(
     serve: Serve, records: Records, broker: Broker, topic: str
 ) -> None:
     service = serve(history=SHALLOW).ready()
@@ -189,12 +189,12 @@ def test_what_retention_took_is_told_exactly(
         if low:
             broker.trim(topic, partition, low)
 
-    def told() -> dict[str, Any] | None:
+    def incomplete() -> dict[str, Any] | None:
         with open_peer(service) as peer:
             answer = peer.subscribe(resume={"energy": begin})
             return None if answer["recovered"] else answer
 
-    answer = eventually(told, "the broker has taken the records")
+    answer = eventually(incomplete, "the broker has removed the records")
     epoch = begin.partition("-")[0]
     assert answer["reason"] == "RETENTION"
     assert answer["missing"] == [50, 0, 70]
@@ -205,7 +205,7 @@ def test_what_retention_took_is_told_exactly(
         assert sorted(peer.numbers(180)) == sorted(set(range(300)) - gone)
 
 
-def test_a_recreated_topic_is_replayed_whole_to_who_knew_the_old_one(
+def test_a_recreated_topic_is_replayed_whole_to_a_client_of_the_old_one(
     serve: Serve, records: Records, broker: Broker, topic: str
 ) -> None:
     service = serve(history=SHALLOW).ready()
@@ -219,25 +219,25 @@ def test_a_recreated_topic_is_replayed_whole_to_who_knew_the_old_one(
     epoch = old.partition("-")[0]
     eventually(lambda: not start_of(service).startswith(epoch), "the new topic is seen")
     with open_peer(service) as peer:
-        told = peer.subscribe(resume={"energy": old})
-        assert (told["recovered"], told["reason"]) == (False, "EPOCH_CHANGED")
-        assert told["missing"] is None
+        reply = peer.subscribe(resume={"energy": old})
+        assert (reply["recovered"], reply["reason"]) == (False, "EPOCH_CHANGED")
+        assert reply["missing"] is None
         assert sorted(peer.numbers(240)) == list(range(240))
 
 
-def test_no_more_than_the_limit_is_read_back(serve: Serve, records: Records) -> None:
+def test_history_is_limited_in_messages(serve: Serve, records: Records) -> None:
     service = serve(history={**SHALLOW, "max_messages": 90}).ready()
     begin = start_of(service)
     records.send(300)
     caught_up(service, records)
     with open_peer(service) as peer:
-        told = peer.subscribe(resume={"energy": begin})
-        assert (told["recovered"], told["reason"]) == (False, "HISTORY_EXCEEDED")
-        assert told["missing"] == [70, 70, 70]
+        reply = peer.subscribe(resume={"energy": begin})
+        assert (reply["recovered"], reply["reason"]) == (False, "HISTORY_EXCEEDED")
+        assert reply["missing"] == [70, 70, 70]
         assert sorted(peer.numbers(90)) == list(range(210, 300))
 
 
-def test_records_older_than_the_limit_are_not_read_back(serve: Serve, records: Records) -> None:
+def test_history_is_limited_in_age(serve: Serve, records: Records) -> None:
     service = serve(history={**SHALLOW, "max_record_age_seconds": 0.5}).ready()
     begin = start_of(service)
     records.send(90)
@@ -245,10 +245,10 @@ def test_records_older_than_the_limit_are_not_read_back(serve: Serve, records: R
 
     def refused() -> Any:
         with open_peer(service) as peer:
-            told = peer.subscribe(resume={"energy": begin})
-            return told.get("reason") == "HISTORY_EXCEEDED" and told
+            reply = peer.subscribe(resume={"energy": begin})
+            return reply.get("reason") == "HISTORY_EXCEEDED" and reply
 
-    assert eventually(refused, "they have become too old")["missing"]
+    assert eventually(refused, "the records have become too old")["missing"]
 
 
 def test_restart_of_everything_without_warming_loses_nothing(
@@ -276,7 +276,7 @@ def test_consumer_that_comes_back_late_costs_live_clients_nothing(
         numbers = live.numbers(9)
         consumer = service.children()["consumer"]
         consumer.send_signal(signal.SIGSTOP)
-        # More than anybody will remember, written while nobody reads.
+        # More than any ring holds, written while no process reads.
         records.send(600)
         consumer.kill()
         numbers += live.numbers(600)
@@ -287,10 +287,10 @@ def test_consumer_that_comes_back_late_costs_live_clients_nothing(
         assert sorted(latest.numbers(612)) == list(range(612))
 
 
-def test_a_replay_goes_on_over_the_death_of_the_consumer(serve: Serve, records: Records) -> None:
+def test_a_replay_continues_after_the_death_of_the_consumer(serve: Serve, records: Records) -> None:
     service = serve(history={**SHALLOW, "bytes_per_second": 65_536}).ready()
     begin = start_of(service)
-    # At that rate it takes some seconds.
+    # At that rate the replay takes some seconds.
     records.send(1500, padding="x" * 200)
     caught_up(service, records)
     with open_peer(service) as peer:
@@ -302,7 +302,7 @@ def test_a_replay_goes_on_over_the_death_of_the_consumer(serve: Serve, records: 
         assert in_order(numbers)
 
 
-def test_retention_during_a_replay_is_told_in_its_place(
+def test_retention_during_a_replay_is_reported_in_its_place(
     serve: Serve, records: Records, broker: Broker, topic: str
 ) -> None:
     service = serve(history={**SHALLOW, "bytes_per_second": 65_536}, server={"workers": 1}).ready()
@@ -326,7 +326,7 @@ def test_retention_during_a_replay_is_told_in_its_place(
         assert seen + missed == 6000
 
 
-def test_a_client_that_asks_back_may_not_have_the_stream(serve: Serve, records: Records) -> None:
+def test_history_requests_need_access_to_the_stream(serve: Serve, records: Records) -> None:
     service = serve(history=SHALLOW).ready()
     begin = start_of(service)
     records.send(90)

@@ -1,4 +1,4 @@
-"""What HTTP requests get: RFC 9110, RFC 9112, and JSON of ours for every one that is refused."""
+"""Answers to HTTP requests, by RFC 9110 and RFC 9112; each refusal has a body in JSON."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Response:
 
 
 def response(client: socket.socket, *, head: bool = False) -> Response:
-    """The next one; head: it answers HEAD."""
+    """The next response; head: it answers a HEAD request."""
     client.settimeout(PATIENCE_SECONDS)
     line, *fields = response_head(client).split("\r\n")
     assert line, "the connection ended without an answer"
@@ -87,7 +87,7 @@ def response(client: socket.socket, *, head: bool = False) -> Response:
 
 
 def ended(client: socket.socket) -> bool:
-    """Whether the other side ends it now, without another byte and without a reset."""
+    """Whether the server ends the connection now, without another byte and without a reset."""
     client.settimeout(AT_ONCE_SECONDS)
     with contextlib.suppress(ssl.SSLEOFError):
         return client.recv(1) == b""
@@ -216,13 +216,13 @@ def test_refused_requests(door: Door, name: str) -> None:
     with door.connect() as client:
         client.sendall(request)
         answer = response(client)
-        told = orjson.loads(answer.body)
-        assert (answer.status, told["type"], told["code"]) == (status, "error", error)
+        body = orjson.loads(answer.body)
+        assert (answer.status, body["type"], body["code"]) == (status, "error", error)
         assert answer.headers["content-type"] == "application/json"
         assert answer.headers["connection"] == "close"
         name, value = EXTRA.get(status, ("connection", "close"))
         assert answer.headers[name] == value
-        # What was not read does not make it a reset.
+        # Unread bytes do not turn the end into a reset.
         if door.trust is None:
             assert ended(client)
     assert counted(door.service, error) == before + 1
@@ -230,7 +230,7 @@ def test_refused_requests(door: Door, name: str) -> None:
 
 
 def counted(service: Service, error: str) -> float:
-    """How many requests were refused with it."""
+    """The number of requests refused with this code."""
     with urllib.request.urlopen(
         f"http://127.0.0.1:{service.admin_port}/metrics", timeout=PATIENCE_SECONDS
     ) as answer:
@@ -267,15 +267,15 @@ def test_health(door: Door, request_: bytes) -> None:
 def test_head_is_get_without_the_body(door: Door) -> None:
     with door.connect() as client:
         client.sendall(GOOD + GOOD.replace(b"GET", b"HEAD"))
-        got, told = response(client), response(client, head=True)
-        del got.headers["date"], told.headers["date"]
-        assert (told.status, told.headers) == (200, got.headers)
-        # Nothing is between it and the next one.
+        get, head = response(client), response(client, head=True)
+        del get.headers["date"], head.headers["date"]
+        assert (head.status, head.headers) == (200, get.headers)
+        # The next answer follows immediately.
         client.sendall(GOOD)
         assert response(client).body == b"OK"
 
 
-def test_requests_one_after_the_other_and_all_at_once(door: Door) -> None:
+def test_requests_one_by_one_and_pipelined(door: Door) -> None:
     with door.connect() as client:
         for count in (1, 3, 1):
             client.sendall(GOOD * count)
@@ -288,14 +288,14 @@ def test_requests_one_after_the_other_and_all_at_once(door: Door) -> None:
         assert ended(client)
 
 
-def test_one_connection_has_so_many_requests(door: Door) -> None:
+def test_a_connection_ends_after_100_requests(door: Door) -> None:
     with door.connect() as client:
         client.sendall(GOOD * 101)
         closing = [response(client).headers.get("connection") for _ in range(100)]
         assert closing == [None] * 99 + ["close"]
 
 
-def test_an_error_does_not_eat_the_answers_before_it(door: Door) -> None:
+def test_an_error_does_not_drop_the_answers_before_it(door: Door) -> None:
     with door.connect() as client:
         client.sendall(GOOD + b"\x16\x03\x01")
         assert [response(client).status for _ in range(2)] == [200, 400]
@@ -342,7 +342,7 @@ def test_accept_is_the_clients_own(door: Door) -> None:
         assert "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in response_head(client)
 
 
-def test_long_token_in_the_query_is_let_in(door: Door) -> None:
+def test_long_token_in_the_query_is_accepted(door: Door) -> None:
     query = "?token=" + token(streams=["energy"] + ["s" * 60] * 80)
     assert len(query) > 6_000
     with door.connect() as client:
@@ -351,7 +351,7 @@ def test_long_token_in_the_query_is_let_in(door: Door) -> None:
 
 
 @pytest.mark.parametrize("said", [b"", b"GET /health HT", GOOD + b"GET"])
-def test_unfinished_request_is_closed_in_its_time(door: Door, said: bytes) -> None:
+def test_unfinished_request_is_closed_at_the_handshake_timeout(door: Door, said: bytes) -> None:
     with door.connect() as client:
         start = time.monotonic()
         client.sendall(said)
@@ -374,5 +374,5 @@ def test_half_a_request_and_a_reset_are_noticed(door: Door) -> None:
     start = time.monotonic()
     for client in clients:
         client.close()
-    eventually(lambda: worker.num_fds() <= before, "their descriptors are free")
+    eventually(lambda: worker.num_fds() <= before, "the descriptors are closed")
     assert time.monotonic() - start < AT_ONCE_SECONDS

@@ -1,4 +1,4 @@
-"""A partition whose only broker has gone (needs a real Kafka, and a second broker beside it)."""
+"""A partition whose only broker is down (needs a real Kafka, and starts a second broker)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEADERLESS = "stream energy, partition 1: no broker leads it"
 
 
 class TwoBrokers:
-    """A topic whose partition 0 is on the first broker, and 1 on the second."""
+    """A topic with partition 0 on the first broker and partition 1 on the second."""
 
     def __init__(self, first: str, second: KafkaBroker, admin: AdminClient) -> None:
         self.first = first
@@ -55,7 +55,7 @@ def keeps_offsets(bootstrap: str) -> bool:
     reader = Consumer({"bootstrap.servers": bootstrap, "group.id": "any", "log_level": 0})
     try:
         reader.committed([TopicPartition("any", 0)], timeout=10)
-    except KafkaException:  # a new broker says for a while that it does not coordinate groups
+    except KafkaException:  # a new broker does not coordinate groups for a while
         return False
     finally:
         reader.close()
@@ -66,11 +66,11 @@ def keeps_offsets(bootstrap: str) -> bool:
 def two() -> Iterator[TwoBrokers]:
     if "REDPANDA_SASL_BROKERS" not in os.environ:
         pytest.skip("needs the broker of energyws/testing/kafka_broker.py")
-    # A cluster of its own: in a shared one, a topic of a test beside this one could come to lie on
-    # the broker that goes.
+    # A cluster of its own: in a shared one, Kafka could place another test's topic on the broker
+    # that goes down.
     with KafkaBroker() as first:
         admin = AdminClient({"bootstrap.servers": first.bootstrap, "log_level": 0})
-        # What keeps the offsets must not come to lie on that broker either.
+        # Kafka must not place the topic of committed offsets on that broker either.
         eventually(lambda: keeps_offsets(first.bootstrap), "the first broker keeps offsets")
         cluster = admin.list_topics(timeout=10).cluster_id
         assert cluster is not None
@@ -79,12 +79,14 @@ def two() -> Iterator[TwoBrokers]:
 
 
 def reasons(service: Service) -> list[str]:
-    """What /ready says."""
+    """The reasons in the answer of /ready."""
     found: list[str] = service.admin("/ready")[1]["reasons"]
     return found
 
 
-def test_it_is_named_and_holds_nobody_up(two: TwoBrokers, tmp_path: Path) -> None:
+def test_leaderless_partition_is_named_and_does_not_hold_up_others(
+    two: TwoBrokers, tmp_path: Path
+) -> None:
     kafka: dict[str, Any] = {"group_id": two.topic, "commit_interval_seconds": 0.2}
     settings = config(two.first, two.topic, server={"workers": 1}, kafka=kafka)
     with Service(tmp_path / "one", settings) as service:
@@ -95,19 +97,23 @@ def test_it_is_named_and_holds_nobody_up(two: TwoBrokers, tmp_path: Path) -> Non
             two.send(1, 1)
             assert sorted(peer.numbers(2)) == [0, 1]
             position = peer.subscribe()["position"]
-            eventually(lambda: two.committed(two.topic) == [1, 1], "what was published")
+            eventually(
+                lambda: two.committed(two.topic) == [1, 1], "published offsets are committed"
+            )
             two.second.stop()
-            eventually(lambda: reasons(service) == [LEADERLESS], "it is named")
+            eventually(lambda: reasons(service) == [LEADERLESS], "/ready names the partition")
             service.children()["consumer"].kill()
-            eventually(lambda: len(service.logged("consumer ready")) == 2, "its successor is ready")
+            eventually(
+                lambda: len(service.logged("consumer ready")) == 2, "the new consumer is ready"
+            )
             two.send(0, 2)
             assert peer.numbers(1) == [2]
         assert service.stop() == 0
     with Service(tmp_path / "two", settings) as service:
-        eventually(lambda: reasons(service) == [LEADERLESS], "nothing else is missing")
+        eventually(lambda: reasons(service) == [LEADERLESS], "/ready names the partition only")
         with open_peer(service) as peer:
-            told = peer.subscribe(resume={"energy": position})
-            assert (told["recovered"], told["replayed"]) == (True, 1)
+            reply = peer.subscribe(resume={"energy": position})
+            assert (reply["recovered"], reply["replayed"]) == (True, 1)
             assert peer.numbers(1) == [2]
             two.second.start()
             service.ready()

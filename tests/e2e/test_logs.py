@@ -1,4 +1,4 @@
-"""The log of the real service: whom it names, what it never says, how much of it there is."""
+"""The log of the real service: the clients it names, the secrets it omits, and its volume."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def test_lines_that_operators_of_energy_ws_search_for(serve: Serve, form: str) -
         open_peer(
             service, additional_headers={"Authorization": f"Bearer {token(f'client-{number}')}"}
         ).close()
-    eventually(lambda: len(service.logged("disconnected")) == 3, "three lines of leaving")
-    # As in the README of energy-ws, behind `kubectl logs`.
+    eventually(lambda: len(service.logged("disconnected")) == 3, "three disconnections are logged")
+    # As the README of energy-ws does with the output of `kubectl logs`.
     for event in ("WebSocket client connected", "WebSocket client disconnected"):
         found = subprocess.run(
             ["grep", event], input="\n".join(service.lines), capture_output=True, text=True
@@ -107,7 +107,7 @@ def test_hostile_subject_stays_within_its_field(quick: Service) -> None:
     assert all(re.match(r"\S+Z [A-Z]+ (supervisor|consumer|worker-0) ", x) for x in quick.lines)
 
 
-def test_whole_life_of_a_client_can_be_found_by_its_number(serve: Serve, records: Records) -> None:
+def test_lines_of_one_client_have_the_same_number(serve: Serve, records: Records) -> None:
     service = serve(server={"workers": 1}, history={"max_frames": 50, "warm": 5}).ready()
     records.send(3)
     service.caught_up(records)
@@ -119,7 +119,7 @@ def test_whole_life_of_a_client_can_be_found_by_its_number(serve: Serve, records
         connected = service.wait_logged("WebSocket client connected", "subject=slow")
         resumes = service.wait_logged("client resumes", "subject=slow", "replayed=2")
         # More than the buffers of a socket and the memory of the worker hold.
-        # Not at once: of what the worker itself is outrun by, nobody misses anything.
+        # In small steps: a client does not skip what the worker itself has not read yet.
         for _ in range(40):
             records.send(10, pad="x" * 20_000)
             service.caught_up(records)
@@ -150,7 +150,7 @@ def test_resuming_with_a_gap_says_why(serve: Serve, records: Records) -> None:
 
 
 def refused_tokens() -> dict[str, str]:
-    """One for each way of being no good; each names its subject."""
+    """One token for each reason to refuse it."""
     soon = int(time.time()) + 3600
     return {
         "wrong key": mint(OTHER_SECRET, "wrong-key", 3600, time.time()),
@@ -172,7 +172,7 @@ def test_no_token_or_secret_ever_reaches_the_log(serve: Serve, records: Records)
     ).ready()
     good = {way: token(f"by-{way}") for way in ("header", "query", "subprotocol", "renewal")}
     refused = refused_tokens()
-    # The three ways in, and a renewal, and messages that are no good.
+    # The three places for a token, a renewal, and invalid messages.
     open_peer(service, additional_headers={"Authorization": f"Bearer {good['header']}"}).close()
     open_peer(service, query=f"?token={good['query']}", additional_headers={}).close()
     open_peer(
@@ -182,7 +182,7 @@ def test_no_token_or_secret_ever_reaches_the_log(serve: Serve, records: Records)
         renewed = token("tester", 7200)
         assert peer.ask({"type": "auth", "token": renewed})["type"] != "error"
         assert peer.ask({"type": "auth", "token": good["renewal"]})["type"] == "error"
-        # A frame that is too long ends the connection instead.
+        # A frame that is too long would end the connection.
         for bad in (each for name, each in refused.items() if name != "long"):
             assert peer.ask({"type": "auth", "token": bad})["type"] == "error"
         assert peer.ask(f'{{"type": "auth", "token": "{good["renewal"]}"')["type"] == "error"
@@ -194,9 +194,9 @@ def test_no_token_or_secret_ever_reaches_the_log(serve: Serve, records: Records)
             upgrade_request(
                 service, "Authorization:", f"Sec-WebSocket-Protocol: energyws, bearer.{bad}"
             ),
-            # A browser is upgraded and told by a message.
+            # A browser is upgraded, and refused by a message.
             upgrade_request(service, "Origin: https://x.example", f"Authorization: Bearer {bad}"),
-            # No handshake, or none of ours, or no HTTP; and a broken header beside the token.
+            # Another path, a broken header, no HTTP, and an invalid extension beside the token.
             f"GET /elsewhere?token={safe} HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
             f"GET /ws/energy?token={safe} HTTP/1.1\r\nHost: x\r\nbroken\r\n\r\n".encode(),
             f"{bad}\r\n\r\n".encode(),
@@ -205,7 +205,7 @@ def test_no_token_or_secret_ever_reaches_the_log(serve: Serve, records: Records)
             with bare_socket(service) as client:
                 client.sendall(request)
                 response_head(client)
-    # The admin port, and what reading the configuration again says.
+    # The admin port, and a reload.
     assert ask(service, "DEBUG")[0] == 401
     assert ask(service, "DEBUG", Authorization=f"Bearer {good['header']}")[0] == 401
     assert ask(service, "DEBUG", Authorization=f"Bearer {ADMIN_TOKEN}")[0] == 200
@@ -213,7 +213,7 @@ def test_no_token_or_secret_ever_reaches_the_log(serve: Serve, records: Records)
     service.wait_logged("reloaded")
     assert service.stop() == 0
 
-    # At least this much was said of them.
+    # The log does have lines about these clients.
     assert len(service.logged("WebSocket client connected")) == 4
     reasons = {field(line, "reason") for line in service.logged("connection refused")}
     assert reasons >= {"signature", "expired", "not_yet_valid", "claims", "malformed", "too_long"}
@@ -222,22 +222,22 @@ def test_no_token_or_secret_ever_reaches_the_log(serve: Serve, records: Records)
     output = "\n".join(service.lines)
     secrets = [SECRET, OTHER_SECRET, ADMIN_TOKEN, KEY_PASSWORD]
     for each in [*good.values(), renewed, *refused.values()]:
-        # Of three parts the first says nothing of its own: all of ours begin alike.
+        # Skip the first of a token's three parts: it is the same in all of them.
         secrets += [each, quote(each), *each.split(".")[1:]]
     secrets.append("eyJ")
     assert [secret for secret in secrets if secret[:24] in output] == []
-    # Of those who were refused for another reason nobody may say who they claim to be.
+    # The log must not name the claimed subject of a token that could not be verified.
     assert not service.logged("wrong-key")
 
 
-def knock(service: Service) -> None:
-    """What a worker tells at level DEBUG only."""
+def refused_request(service: Service) -> None:
+    """Send a request whose refusal a worker logs at level DEBUG only."""
     with bare_socket(service) as client:
         client.sendall(b"GET /elsewhere HTTP/1.1\r\nHost: x\r\n\r\n")
         response_head(client)
 
 
-def test_level_changes_in_all_processes_at_once(serve: Serve) -> None:
+def test_level_changes_in_all_processes(serve: Serve) -> None:
     service = serve().ready()
     pids = {name: child.pid for name, child in service.children().items()}
     assert ask(service, "DEBUG") == (200, {"level": "DEBUG", "before": "INFO"})
@@ -246,26 +246,28 @@ def test_level_changes_in_all_processes_at_once(serve: Serve) -> None:
         ' INFO supervisor log level changed trigger="POST /log" now=DEBUG before=INFO'
     )
 
-    def workers_that_tell() -> set[str]:
-        knock(service)
+    def workers_at_debug() -> set[str]:
+        refused_request(service)
         return {line.split()[2] for line in service.logged(" DEBUG ", "request refused")}
 
-    eventually(lambda: workers_that_tell() == {"worker-0", "worker-1"}, "both workers tell")
-    # One that comes later, too.
+    eventually(lambda: workers_at_debug() == {"worker-0", "worker-1"}, "both workers log at DEBUG")
+    # A worker that starts later does so too.
     service.children()["worker-1"].kill()
     service.wait_logged("child started", "child=worker-1", "restarts=1")
     before = len(service.lines)
     eventually(
-        lambda: knock(service) or any(" DEBUG worker-1 " in x for x in service.lines[before:]),
-        "the new one tells",
+        lambda: (
+            refused_request(service) or any(" DEBUG worker-1 " in x for x in service.lines[before:])
+        ),
+        "the new worker logs at DEBUG",
     )
-    # And less: nothing but errors, and that it is so.
+    # The level can also rise: only errors, and the change itself.
     assert ask(service, "ERROR")[1] == {"level": "ERROR", "before": "DEBUG"}
     service.wait_logged("log level changed", "now=ERROR before=DEBUG")
-    eventually(lambda: _quiet(service), "no lines any more")
+    eventually(lambda: _quiet(service), "the workers log no more lines")
     after = {name: child.pid for name, child in service.children().items()}
     assert {name for name in pids if pids[name] != after[name]} == {"worker-1"}
-    # The configuration is in force again after a reload.
+    # A reload restores the configured level.
     service.signal(signal.SIGHUP)
     service.wait_logged("log level changed", "trigger=SIGHUP now=INFO before=ERROR")
     open_peer(service).close()
@@ -273,10 +275,10 @@ def test_level_changes_in_all_processes_at_once(serve: Serve) -> None:
 
 
 def _quiet(service: Service) -> bool:
-    """Whether a client comes and goes without a line."""
+    """Whether a client connects and disconnects without a line in the log."""
     before = len(service.lines)
     open_peer(service).close()
-    knock(service)
+    refused_request(service)
     time.sleep(0.2)
     return len(service.lines) == before
 
@@ -305,7 +307,7 @@ def test_level_that_does_not_exist_changes_nothing(
     assert not service.logged("log level changed")
 
 
-def test_command_line_takes_the_levels_only() -> None:
+def test_command_line_accepts_only_the_four_levels() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "energyws.cli", "log", "loud"],
         capture_output=True,
@@ -328,15 +330,15 @@ def test_flood_of_refusals_is_limited_by_kind_and_counted_to_the_last(quick: Ser
         sent[reason] += 1
     took = time.monotonic() - began
 
-    def told() -> Counter[str]:
+    def logged_counts() -> Counter[str]:
         found: Counter[str] = Counter()
         for line in quick.logged("connection refused"):
             held = int(field(line, "held_back")) if "held_back=" in line else 0
             found[field(line, "reason")] += held + 1
         return found
 
-    # Nothing follows; still the last ones are counted soon.
-    eventually(lambda: told() == sent, f"{sent} in the log", 5.0)
+    # No refusal follows, and the last ones are still counted soon.
+    eventually(lambda: logged_counts() == sent, f"{sent} in the log", 5.0)
     for reason in sent:
         lines = quick.logged("connection refused", f"reason={reason}")
         assert 2 <= len(lines) <= took + 3

@@ -1,4 +1,4 @@
-"""What clients may say, and what they get for what they may not; the connection is kept."""
+"""Messages of clients, valid and invalid, and the answers; an error keeps the connection."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_data_comes_only_while_subscribed(service: Service, producer: Records) -
         watcher.subscribe()
         producer.send(3)
         watcher.numbers(3)
-        # Nothing came to the peer before its first answer.
+        # The peer got no message before this answer.
         assert peer.ask({"type": "ping"})["type"] == "pong"
         peer.subscribe()
         numbers = producer.send(3)
@@ -74,7 +74,7 @@ def test_data_comes_only_while_subscribed(service: Service, producer: Records) -
         assert peer.ask({"type": "ping"})["type"] == "pong"
 
 
-def test_what_no_parser_can_represent_passes_untouched_by_every_road(
+def test_values_that_parsers_cannot_represent_pass_unchanged_live_and_from_the_log(
     serve: Callable[..., Service], records: Records
 ) -> None:
     odd = [
@@ -90,7 +90,7 @@ def test_what_no_parser_can_represent_passes_untouched_by_every_road(
         records.flush()
         for value in odd:
             assert f'"data":{value.decode()},"id":"' in peer.connection.recv(timeout=30)
-    # From the log, too, and to the client that we publish.
+    # From the log as well, and through energyws.client.
     client = Client(service.url, token=token(), resume={"energy": position})
 
     async def three() -> list[object]:
@@ -118,22 +118,22 @@ def test_last_brings_the_newest(service: Service, producer: Records) -> None:
         newest = watcher.numbers(12)[-6:]
     service.caught_up(producer)
     with open_peer(service) as peer:
-        told = peer.subscribe(last=6)
-        assert (told["recovered"], told["replayed"]) == (True, 6)
+        reply = peer.subscribe(last=6)
+        assert (reply["recovered"], reply["replayed"]) == (True, 6)
         assert peer.numbers(6) == newest
     with open_peer(service, query="?subscribe=energy&last=6") as peer:
         assert peer.receive()["type"] == "subscribed"
         assert peer.numbers(6) == newest
 
 
-def test_last_beyond_what_is_remembered_says_so(service: Service, producer: Records) -> None:
+def test_last_beyond_the_available_history_says_so(service: Service, producer: Records) -> None:
     producer.send(1)
     service.caught_up(producer)
     with open_peer(service) as peer:
-        told = peer.subscribe(last=1_000_000)
-        assert told["recovered"] is False
-        assert told["reason"] == "HISTORY_EXCEEDED"
-        assert len(peer.numbers(told["replayed"])) == producer.sent
+        reply = peer.subscribe(last=1_000_000)
+        assert reply["recovered"] is False
+        assert reply["reason"] == "HISTORY_EXCEEDED"
+        assert len(peer.numbers(reply["replayed"])) == producer.sent
 
 
 def test_resume_in_the_query(service: Service, producer: Records) -> None:
@@ -142,8 +142,8 @@ def test_resume_in_the_query(service: Service, producer: Records) -> None:
     numbers = producer.send(5)
     service.caught_up(producer)
     with open_peer(service, query=f"?subscribe=energy&resume={position}") as peer:
-        told = peer.receive()["positions"]["energy"]
-        assert told == {"position": position, "recovered": True, "replayed": 5}
+        reply = peer.receive()["positions"]["energy"]
+        assert reply == {"position": position, "recovered": True, "replayed": 5}
         assert sorted(peer.numbers(5)) == numbers
 
 
@@ -161,11 +161,11 @@ def test_position_that_cannot_be_used_is_not_recovered(
     service: Service, producer: Records, position: str, reason: str
 ) -> None:
     with open_peer(service) as peer:
-        told = peer.subscribe(resume={"energy": position})
-        assert (told["recovered"], told["reason"]) == (False, reason)
+        reply = peer.subscribe(resume={"energy": position})
+        assert (reply["recovered"], reply["reason"]) == (False, reason)
         numbers = producer.send(1)
         while peer.numbers(1) != numbers:
-            # An unknown epoch brings all that is remembered first.
+            # With an unknown epoch, the available history comes first.
             assert reason == "EPOCH_CHANGED"
 
 
@@ -284,9 +284,9 @@ def test_subprotocol_with_the_token_selects_energyws_only(service: Service) -> N
         },
         {"additional_headers": {}, "subprotocols": ["energyws", "bearer.nonsense"]},
     ],
-    ids=["by its origin", "by where its token is"],
+    ids=["browser by its origin", "browser by its subprotocol"],
 )
-def test_browser_that_is_refused_can_read_why(service: Service, options: dict[str, Any]) -> None:
+def test_refused_browser_can_read_the_reason(service: Service, options: dict[str, Any]) -> None:
     with open_peer(service, **options) as peer:
         error = peer.receive()
         assert (error["type"], error["code"]) == ("error", "UNAUTHORIZED")

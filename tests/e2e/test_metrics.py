@@ -1,4 +1,4 @@
-"""/metrics of the real service: what happened is what is counted."""
+"""/metrics of the real service counts the events that happened."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_scrape_has_every_metric_with_type_and_help(
 ) -> None:
     producer.send(PARTITIONS)
     service.caught_up(producer)
-    # How far back memory reaches is told a moment later.
+    # The age of the oldest record in memory follows a moment later.
     eventually(lambda: Scrape(service)["energyws_history_seconds"], "records are in memory")
     scrape = Scrape(service, accept)
     assert scrape.content_type.startswith(accept.partition(";")[0])
@@ -72,7 +72,7 @@ def test_a_scrape_has_every_metric_with_type_and_help(
     assert found == {(each.name, each.kind, each.help) for each in expected}
 
 
-def test_what_happens_to_clients_is_counted(serve: Serve, records: Records) -> None:
+def test_events_of_clients_are_counted(serve: Serve, records: Records) -> None:
     service = serve(server={"workers": 1}).ready()
     with pytest.raises(InvalidStatus):
         open_peer(service, additional_headers={"Authorization": "Bearer x.y.z"})
@@ -106,7 +106,7 @@ def test_what_happens_to_clients_is_counted(serve: Serve, records: Records) -> N
             assert sorted(third.numbers(6)) == list(range(6))
         scrape = Scrape(service)
         assert scrape.sum("energyws_resumes_total", depth="memory", result="recovered") == 1
-    eventually(lambda: Scrape(service)["energyws_connections"] == 0, "all have left")
+    eventually(lambda: Scrape(service)["energyws_connections"] == 0, "all clients have left")
     assert Scrape(service).sum("energyws_closes_total", by="client") == 3
 
 
@@ -148,7 +148,7 @@ def test_records_of_a_stream_outlive_their_consumer(serve: Serve, records: Recor
     for partition in (0, 1, 1):
         records.raw(b"no JSON", partition)
     records.flush()
-    eventually(lambda: Scrape(service).sum(name, stream="energy") == 3, "they are counted")
+    eventually(lambda: Scrape(service).sum(name, stream="energy") == 3, "the records are counted")
     assert time.time() - Scrape(service).sum(newest, stream="energy") < 60
     service.children()["consumer"].kill()
     service.wait_logged("child started", "child=consumer", "restarts=1")

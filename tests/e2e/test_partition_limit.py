@@ -1,4 +1,4 @@
-"""Topics of very many partitions: served up to the limit, refused in words beyond it."""
+"""Topics with very many partitions: served up to the limit, refused with a reason beyond it."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def send(records: Records, count: int) -> list[int]:
 
 
 def reasons(service: Service) -> list[str]:
-    """Why it is not ready."""
+    """The service's reasons not to be ready."""
     answer: dict[str, Any] = service.admin("/ready")[1]
     found: list[str] = answer.get("reasons", [])
     return found
 
 
 @pytest.mark.parametrize("history", [SHALLOW, {}], ids=["log", "memory"])
-def test_as_many_as_a_position_holds_are_served(
+def test_as_many_partitions_as_a_position_holds_are_served(
     serve: Serve, broker: Broker, wide: str, history: dict[str, int]
 ) -> None:
     records = Records(broker.bootstrap, wide)
@@ -58,20 +58,20 @@ def test_as_many_as_a_position_holds_are_served(
         assert sorted(peer.numbers(30)) == numbers
     for query in ("", f"?subscribe=energy&resume={begin}"):
         with open_peer(service, query=query) as peer:
-            told = subscribed(peer, begin, query)
-            assert (told["recovered"], told["replayed"]) == (True, 30)
+            reply = subscribed(peer, begin, query)
+            assert (reply["recovered"], reply["replayed"]) == (True, 30)
             assert sorted(peer.numbers(30)) == numbers
 
 
 def subscribed(peer: Peer, begin: str, query: str) -> dict[str, Any]:
-    """What `subscribed` tells, asked for by message or in the URL already."""
+    """The stream's part of `subscribed`, after a message or a query in the URL."""
     if not query:
         return peer.subscribe(resume={"energy": begin})
-    told: dict[str, Any] = peer.until("subscribed")["positions"]["energy"]
-    return told
+    reply: dict[str, Any] = peer.until("subscribed")["positions"]["energy"]
+    return reply
 
 
-def test_one_more_is_refused_in_words_and_other_streams_go_on(
+def test_one_partition_more_is_refused_with_a_reason_and_other_streams_continue(
     serve: Serve, broker: Broker, topic: str, records: Records
 ) -> None:
     wide = f"{topic}-wider"
@@ -89,7 +89,7 @@ def test_one_more_is_refused_in_words_and_other_streams_go_on(
     assert not service.logged("Traceback")
 
 
-def test_a_topic_that_outgrows_the_limit_goes_on_with_what_it_had(
+def test_a_topic_that_outgrows_the_limit_keeps_its_known_partitions(
     serve: Serve, broker: Broker, wide: str
 ) -> None:
     if not isinstance(broker, ExternalBroker):

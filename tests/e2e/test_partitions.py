@@ -1,4 +1,4 @@
-"""A partition that cannot be read holds nobody up but those who wait for its records."""
+"""A partition that cannot be read delays only the clients that wait for its records."""
 
 from __future__ import annotations
 
@@ -64,26 +64,26 @@ def settings(cluster: Cluster) -> dict[str, Any]:
 
 
 def reasons(service: Service) -> list[str]:
-    """What /ready says."""
+    """The reasons in the answer of /ready."""
     found: list[str] = service.admin("/ready")[1]["reasons"]
     return found
 
 
-def test_service_starts_without_a_partition_and_reads_it_when_it_is_back(
+def test_service_starts_without_a_partition_and_reads_it_once_it_returns(
     cluster: Cluster, settings: dict[str, Any], tmp_path: Path
 ) -> None:
     cluster.send(0, 0)
     cluster.send(1, 1, 2, 3)
     cluster.broker.set_down(True, cluster.far)
     with Service(tmp_path, settings) as service:
-        eventually(lambda: reasons(service) == [AWAY], "that partition is all that is missing")
+        eventually(lambda: reasons(service) == [AWAY], "/ready names that partition only")
         with open_peer(service) as peer:
             peer.subscribe()
             cluster.send(0, 10)
             assert peer.numbers(1) == [10]
             cluster.broker.set_down(False, cluster.far)
             service.ready()
-            # Nobody knows where reading stood: what it holds is told of, and not live.
+            # No offset was committed: the partition's records are reported missing, not sent live.
             gap = peer.until("lagged")
             assert (gap["reason"], gap["missed"]) == ("HISTORY_EXCEEDED", 3)
             cluster.send(1, 11)
@@ -91,7 +91,7 @@ def test_service_starts_without_a_partition_and_reads_it_when_it_is_back(
             assert sorted(peer.numbers(2)) == [11, 12]
 
 
-def test_what_came_while_nobody_could_read_it_is_delivered_once(
+def test_records_from_before_the_partition_was_readable_are_delivered_once(
     cluster: Cluster, settings: dict[str, Any], tmp_path: Path
 ) -> None:
     with Service(tmp_path / "one", settings) as service:
@@ -107,10 +107,10 @@ def test_what_came_while_nobody_could_read_it_is_delivered_once(
     cluster.send(1, 2, 3)
     cluster.broker.set_down(True, cluster.far)
     with Service(tmp_path / "two", settings) as service:
-        eventually(lambda: reasons(service) == [AWAY], "that partition is all that is missing")
+        eventually(lambda: reasons(service) == [AWAY], "/ready names that partition only")
         with open_peer(service) as old, open_peer(service) as new:
-            told = old.subscribe(resume={"energy": position})
-            assert (told["recovered"], told["replayed"]) == (True, 0)
+            reply = old.subscribe(resume={"energy": position})
+            assert (reply["recovered"], reply["replayed"]) == (True, 0)
             assert new.subscribe()["position"] == position
             cluster.broker.set_down(False, cluster.far)
             service.ready()
@@ -121,7 +121,7 @@ def test_what_came_while_nobody_could_read_it_is_delivered_once(
                 assert peer.numbers(1) == [4]
 
 
-def test_a_replay_that_needs_the_partition_waits_for_it_and_holds_nobody_up(
+def test_a_replay_that_needs_the_partition_waits_and_delays_no_other_client(
     cluster: Cluster, settings: dict[str, Any], tmp_path: Path
 ) -> None:
     with Service(tmp_path / "one", settings) as service:
@@ -133,24 +133,24 @@ def test_a_replay_that_needs_the_partition_waits_for_it_and_holds_nobody_up(
         assert service.stop() == 0
     cluster.broker.set_down(True, cluster.far)
     with Service(tmp_path / "two", settings) as service:
-        eventually(lambda: reasons(service) == [AWAY], "that partition is all that is missing")
+        eventually(lambda: reasons(service) == [AWAY], "/ready names that partition only")
         with open_peer(service) as old, open_peer(service) as new:
             new.subscribe()
             resume = {"type": "subscribe", "streams": ["energy"], "resume": {"energy": position}}
             old.send(resume)
             cluster.send(0, 3)
             assert new.numbers(1) == [3]
-            # History of what can be read is there all the while.
+            # History of the other partitions is available meanwhile.
             with open_peer(service) as third:
                 assert third.subscribe(last=10)["replayed"] == 1
                 assert third.numbers(1) == [3]
             cluster.broker.set_down(False, cluster.far)
-            told = old.until("subscribed")["positions"]["energy"]
-            assert (told["recovered"], told["replayed"]) == (True, 3)
+            reply = old.until("subscribed")["positions"]["energy"]
+            assert (reply["recovered"], reply["replayed"]) == (True, 3)
             assert sorted(old.numbers(3)) == [1, 2, 3]
 
 
-def test_a_topic_of_too_many_partitions_is_refused_and_the_other_stream_is_served(
+def test_a_topic_with_too_many_partitions_is_refused_and_the_other_stream_is_served(
     cluster: Cluster, settings: dict[str, Any], tmp_path: Path
 ) -> None:
     cluster.broker.create_topic("wide", 1025)
@@ -158,7 +158,7 @@ def test_a_topic_of_too_many_partitions_is_refused_and_the_other_stream_is_serve
     settings["streams"] = {"energy": {"topic": TOPIC}, "wide": {"topic": "wide"}}
     with Service(tmp_path, settings) as service:
         named = "stream wide: the topic has too many partitions"
-        eventually(lambda: named in reasons(service), "it is named")
+        eventually(lambda: named in reasons(service), "/ready names the stream")
         line = service.wait_logged("topic cannot be read")
         assert "1025 partitions, more than 1024" in line
         with open_peer(service) as peer:
@@ -168,7 +168,7 @@ def test_a_topic_of_too_many_partitions_is_refused_and_the_other_stream_is_serve
         assert service.logged(" ERROR ") == []
 
 
-def test_consumer_that_is_replaced_without_a_partition_serves_the_others(
+def test_new_consumer_without_the_partition_serves_the_others(
     cluster: Cluster, settings: dict[str, Any], tmp_path: Path
 ) -> None:
     with Service(tmp_path, settings) as service:
@@ -178,22 +178,24 @@ def test_consumer_that_is_replaced_without_a_partition_serves_the_others(
             cluster.send(0, 0)
             cluster.send(1, 1)
             assert sorted(peer.numbers(2)) == [0, 1]
-            eventually(lambda: cluster.committed() == [1, 1], "what was published is committed")
+            eventually(lambda: cluster.committed() == [1, 1], "published offsets are committed")
             cluster.broker.set_down(True, cluster.far)
-            eventually(lambda: reasons(service) == [AWAY], "it is noticed")
+            eventually(lambda: reasons(service) == [AWAY], "/ready names the partition")
             service.children()["consumer"].kill()
-            eventually(lambda: len(service.logged("consumer ready")) == 2, "its successor is ready")
+            eventually(
+                lambda: len(service.logged("consumer ready")) == 2, "the new consumer is ready"
+            )
             cluster.send(0, 2)
             assert peer.numbers(1) == [2]
         service.signal(signal.SIGUSR2)
         for child in ("consumer", "worker-0"):
             service.wait_logged("child replaced", f"child={child}")
-        # The worker's successor has no client of before.
+        # The new worker has none of the former clients.
         with open_peer(service) as peer:
             peer.subscribe()
             cluster.send(0, 3)
             assert peer.numbers(1) == [3]
             cluster.broker.set_down(False, cluster.far)
-            eventually(lambda: reasons(service) == [], "all is well")
+            eventually(lambda: reasons(service) == [], "the service is ready again")
             cluster.send(1, 4)
             assert peer.numbers(1) == [4]

@@ -1,4 +1,4 @@
-"""The files of config/proxies before two real replicas: only addresses, ports and times differ."""
+"""The files of config/proxies in front of two replicas; only addresses, ports and times differ."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ KINDS = ("nginx", "haproxy")
 
 @dataclass
 class Proxy:
-    """A running proxy: where it listens, who vouches for it, and where its log is."""
+    """A running proxy: its port, the certificate to trust, and its log file."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -66,7 +66,7 @@ def free_port() -> int:
 
 
 def adapted(name: str, changes: dict[str, str]) -> str:
-    """A file with these texts exchanged; each must be there."""
+    """A file with these texts replaced; it must contain each of them."""
     text = (PROXIES / name).read_text()
     for old, new in changes.items():
         assert old in text, f"{name} has no {old!r} any more"
@@ -101,7 +101,7 @@ def nginx(directory: Path, executable: str, port: int, services: list[Service]) 
             "worker_shutdown_timeout 5m": "worker_shutdown_timeout 1s",
         },
     )
-    # Where it writes while it is not installed, and not root.
+    # Directories that an nginx without an installation and without root can write to.
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     places = "\n".join(f"    {kind}_temp_path {directory}/{kind};" for kind in kinds)
     path = directory / "nginx.conf"
@@ -130,7 +130,7 @@ def haproxy(directory: Path, executable: str, port: int, services: list[Service]
             },
         )
     )
-    # With a master: its workers are exchanged by a reload. It says when it is there.
+    # With a master, whose workers a reload replaces. It reports when it is ready.
     return [executable, "-Ws", "-db", "-f", str(path)]
 
 
@@ -164,12 +164,14 @@ def running(kind: str, directory: Path, services: list[Service]) -> Iterator[Pro
         )
         try:
             eventually(lambda: answers(port), f"{kind} listens")
-            # A signal that comes before its master waits for signals is lost, or ends it.
+            # A signal that arrives before the master handles signals is lost, or ends it.
             pid = directory / "pid"
-            eventually(pid.exists if kind == "nginx" else lambda: ready(notified), "its master")
+            eventually(
+                pid.exists if kind == "nginx" else lambda: ready(notified), "the master is ready"
+            )
             trust = ssl.create_default_context(cafile=str(cert))
             # websockets reads and writes in two threads. Before Python 3.13 a TLS socket does not
-            # always survive that while the session tickets of TLS 1.3 come in: one in some hundred.
+            # always survive that while TLS 1.3 session tickets arrive: one in some hundred fails.
             trust.maximum_version = ssl.TLSVersion.TLSv1_2
             yield Proxy(process, port, trust, log)
         finally:
@@ -178,7 +180,7 @@ def running(kind: str, directory: Path, services: list[Service]) -> Iterator[Pro
 
 
 def ready(notified: socket.socket) -> bool:
-    """Whether somebody has just said so, see sd_notify(3)."""
+    """Whether the proxy has just reported that it is ready, see sd_notify(3)."""
     try:
         return b"READY=1" in notified.recv(4096)
     except BlockingIOError:
@@ -198,7 +200,7 @@ Start = Callable[..., tuple[Proxy, list[Service]]]
 
 @pytest.fixture
 def start(serve: Callable[..., Service], tmp_path: Path) -> Iterator[Start]:
-    """A proxy of some kind before two replicas with these settings."""
+    """Starts a proxy of that kind in front of two replicas with these settings."""
     with ExitStack() as stack:
 
         def begin(kind: str, **server: Any) -> tuple[Proxy, list[Service]]:
@@ -224,7 +226,7 @@ def test_idle_client_is_kept_by_pings(start: Start, records: Records, kind: str)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_without_pings_the_proxy_would_cut_an_idle_client_off(start: Start, kind: str) -> None:
+def test_without_pings_the_proxy_disconnects_an_idle_client(start: Start, kind: str) -> None:
     proxy, _ = start(kind, ping_interval_seconds=60)
     with proxy.connect() as peer:
         peer.subscribe()
@@ -235,7 +237,9 @@ def test_without_pings_the_proxy_would_cut_an_idle_client_off(start: Start, kind
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_client_that_a_reload_cuts_off_resumes(start: Start, records: Records, kind: str) -> None:
+def test_client_that_a_reload_disconnects_resumes(
+    start: Start, records: Records, kind: str
+) -> None:
     proxy, _ = start(kind, ping_interval_seconds=0.5)
     with proxy.connect() as peer:
         position = peer.subscribe()["position"]
@@ -249,7 +253,7 @@ def test_client_that_a_reload_cuts_off_resumes(start: Start, records: Records, k
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nobody_is_refused_while_a_replica_drains(start: Start, kind: str) -> None:
+def test_no_client_is_refused_while_a_replica_drains(start: Start, kind: str) -> None:
     proxy, services = start(kind, ping_interval_seconds=0.5, drain_seconds=3.0)
     with ExitStack() as stack:
         for _ in range(6):
@@ -257,10 +261,10 @@ def test_nobody_is_refused_while_a_replica_drains(start: Start, kind: str) -> No
         services[0].signal(signal.SIGTERM)
         services[0].wait_logged("draining")
         while not services[0].logged("stopped"):
-            with proxy.connect() as newcomer:
-                newcomer.subscribe()
+            with proxy.connect() as peer:
+                peer.subscribe()
     assert services[0].wait() == 0
-    # Both had clients before.
+    # Both replicas had clients.
     assert all(service.logged("WebSocket client connected") for service in services)
 
 

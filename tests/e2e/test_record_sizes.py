@@ -1,4 +1,4 @@
-"""Every road that a record takes to a client, with records of up to the largest size."""
+"""Every path of a record to a client, with records of up to the largest size."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.e2e
 
 # The embedded broker keeps 5 MiB of a partition.
 SIZES = [1024, 1 << 20, 4 << 20, MAX_RECORD_BYTES]
-# Memory for fewer records than a test writes, and for fewer bytes than the largest has.
+# Room for fewer records than a test writes, and for fewer bytes than the largest record has.
 SHALLOW = {"max_frames": 3, "warm": 1, "max_bytes": 65_536}
 DEEP = {"max_frames": 100, "max_bytes": 256 << 20}
 
@@ -56,7 +56,7 @@ class Scene:
         return self._running[-1].ready()
 
     def send_large(self) -> list[int]:
-        """One record of the size to each partition."""
+        """Write one record of that size to each partition; their numbers."""
         numbers = list(range(self.records.sent, self.records.sent + PARTITIONS))
         for number in numbers:
             shell = len(orjson.dumps({"n": number, "x": ""}))
@@ -106,32 +106,34 @@ def test_live(scene: Scene, compression: str | None) -> None:
 
 @pytest.mark.parametrize("compression", [None, "deflate"])
 @pytest.mark.parametrize("history", [SHALLOW, DEEP], ids=["log", "ring"])
-def test_asked_back(scene: Scene, history: dict[str, Any], compression: str | None) -> None:
+def test_history_requests(scene: Scene, history: dict[str, Any], compression: str | None) -> None:
     service = scene.serve(history=history)
     with open_peer(service) as peer:
         begin = peer.subscribe()["position"]
     numbers = [*scene.send_large(), *scene.records.send(3 * PARTITIONS)]
     service.caught_up(scene.records)
-    for asked in ({"resume": {"energy": begin}}, {"last": len(numbers)}):
+    for request in ({"resume": {"energy": begin}}, {"last": len(numbers)}):
         with open_peer(service, compression=compression, **LARGE) as peer:
-            told = peer.subscribe(**asked)
-            assert (told["recovered"], told["replayed"]) == (True, len(numbers))
+            reply = peer.subscribe(**request)
+            assert (reply["recovered"], reply["replayed"]) == (True, len(numbers))
             assert sorted(peer.numbers(len(numbers))) == numbers
 
 
-def test_read_back_at_the_start_and_by_a_new_worker(scene: Scene) -> None:
+def test_history_read_at_the_start_and_by_a_new_worker(scene: Scene) -> None:
     numbers = scene.send_large()
     service = scene.serve(history=DEEP)
     for _ in range(2):
         with open_peer(service, **LARGE) as peer:
             assert peer.subscribe(last=PARTITIONS)["recovered"]
             assert sorted(peer.numbers(PARTITIONS)) == numbers
-        # The next client waits in the queue for its successor.
+        # The next client waits in the queue for the new worker.
         service.children()["worker-0"].kill()
 
 
 @pytest.mark.parametrize("history", [SHALLOW, DEEP], ids=["log", "ring"])
-def test_missed_by_a_consumer_that_was_away(scene: Scene, history: dict[str, Any]) -> None:
+def test_records_written_while_the_consumer_was_stopped(
+    scene: Scene, history: dict[str, Any]
+) -> None:
     service = scene.serve(history=history)
     with open_peer(service, **LARGE) as peer:
         peer.subscribe()
@@ -147,7 +149,7 @@ def test_client_that_fell_behind(scene: Scene) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 256 * 1024)
         connection.sendall(upgrade_request(service, query="?subscribe=energy"))
         numbers: list[int] = []
-        # More than the kernel takes, but for the smallest.
+        # More than the kernel buffers, except with the smallest size.
         for _ in range(3 if scene.size <= 1 << 20 else 1):
             numbers += scene.send_large()
         service.caught_up(scene.records)

@@ -1,4 +1,4 @@
-"""Two services on one topic, behind a balancer: one dies, its clients go on at the other."""
+"""Two services on one topic, behind a balancer: one dies, its clients resume at the other."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ CLIENTS = 12
 
 
 class Replica:
-    """A service on a port of its own, which can die whole and come again."""
+    """A service on a port of its own, which can be killed and started again."""
 
     def __init__(self, directory: Path, broker: Broker, topic: str) -> None:
         self.port = free_port()
         self._starts = itertools.count()
         self._directory = directory
-        # Little memory, and little that is read back: a change of replicas must do without.
+        # Small rings: a change of replicas must not depend on them.
         self._config = config(
             broker.bootstrap,
             topic,
@@ -53,7 +53,7 @@ class Replica:
         self.service.ready()
 
     def die(self) -> None:
-        """SIGKILL to every process of it."""
+        """Kill every process of the service with SIGKILL."""
         processes = [psutil.Process(self.service.pid), *self.service.children().values()]
         for process in processes:
             process.kill()
@@ -69,7 +69,7 @@ def free_port() -> int:
 
 @contextmanager
 def haproxy(directory: Path, ports: list[int]) -> Iterator[int]:
-    """HAProxy before these ports; on which port it listens."""
+    """HAProxy in front of these ports; the port on which it listens."""
     executable = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
     if executable is None:
         reason = "this test needs haproxy (Debian: haproxy)"
@@ -111,7 +111,7 @@ def answers(port: int) -> bool:
 
 
 def in_order(numbers: list[int]) -> bool:
-    """Whether each partition's records came in their order."""
+    """Whether the records of each partition are in order."""
     parts = ([n for n in numbers if n % PARTITIONS == p] for p in range(PARTITIONS))
     return all(part == sorted(part) for part in parts)
 
@@ -128,7 +128,7 @@ def replicas(broker: Broker, topic: str, tmp_path: Path) -> Iterator[list[Replic
             print("\n".join(replica.service.lines))
 
 
-def test_clients_go_on_at_the_other_replica_without_loss_or_repetition(
+def test_clients_resume_at_the_other_replica_without_loss_or_repetition(
     replicas: list[Replica], records: Records, tmp_path: Path
 ) -> None:
     with (
@@ -142,7 +142,7 @@ def test_clients_go_on_at_the_other_replica_without_loss_or_repetition(
                 traffic.more(100)
                 replica.start()
         watchers.have(list(range(records.sent)), seconds=60)
-    # Who was on the replica that died has come again, and nobody was spared four times.
+    # Every client was on a replica that died, at least once in the four times.
     assert all(client.connects > 1 for client in watchers.clients)
 
 
@@ -158,7 +158,7 @@ def test_replay_begun_at_one_replica_is_finished_at_the_other(
         service = replica.service
         eventually(
             lambda service=service: str(service.admin("/workers")[1]).count("'ready'") == 3,
-            "it is ready",
+            "the replica is ready",
         )
         with open_peer(service) as peer:
             assert peer.subscribe(resume={"energy": merged})["recovered"]
@@ -173,7 +173,7 @@ def test_replay_begun_at_one_replica_is_finished_at_the_other(
 
 
 def merge(one: str, two: str) -> str:
-    """What the reference clients do: the larger offset of every partition."""
+    """The larger offset of every partition, as energyws.client merges positions."""
     epoch, _, ours = one.partition("-")
     theirs = two.partition("-")[2]
     pairs = zip(ours.split("."), theirs.split("."), strict=True)

@@ -50,11 +50,11 @@ def test_reconnection(service: Service, producer: Records) -> None:
     missed = producer.send(10)
     service.caught_up(producer)
     with open_peer(service) as peer:
-        told = peer.subscribe(resume={"energy": seen[-1]["id"]})
+        reply = peer.subscribe(resume={"energy": seen[-1]["id"]})
         again = peer.numbers(10)
         live = producer.send(3)
         assert sorted(peer.numbers(3)) == live
-    assert told == {"position": seen[-1]["id"], "recovered": True, "replayed": 10}
+    assert reply == {"position": seen[-1]["id"], "recovered": True, "replayed": 10}
     assert sorted(again) == missed
 
 

@@ -1,4 +1,4 @@
-"""Clients that read slowly or not at all: they pay for it, are told of it, and nobody else does."""
+"""Clients that read slowly or not at all: they get a report, and no other client is affected."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ pytestmark = pytest.mark.e2e
 
 Serve = Callable[..., Service]
 
-# With so little memory in the worker, a client that stops reading soon falls off it.
+# The worker's ring is so small that a client that stops reading soon misses records.
 SHALLOW = {"max_frames": 50, "warm": 5}
-# More than the buffers of a socket hold (4 MiB) and SHALLOW together.
+# More than the buffers of a socket (4 MiB) and SHALLOW hold together.
 FLOOD_RECORDS = 400
 FLOOD_PAD = "x" * 20_000
 
@@ -40,8 +40,8 @@ HOSTILE = 128
 HOSTILE_RECORDS = 4_096
 HOSTILE_PAD = "x" * 4_096
 # What one client that never reads may cost its worker: server.write_buffer_bytes (64 KiB), the
-# last write, which may be a joined one and is shared by those that stopped there (some tens of
-# KiB), and a TLS connection (60 KiB). A server that queues what is not read would need
+# last write, which may join frames and is shared by the clients that stopped there (some tens of
+# KiB), and a TLS connection (60 KiB). A server that queues unread frames would need
 # HOSTILE_RECORDS x 4 KiB = 16 MiB for each.
 HOSTILE_BYTES = 256 * 1024
 
@@ -52,7 +52,7 @@ def stalled(
 ) -> Iterator[socket.socket]:
     """A subscribed client with a small receive buffer, which has read nothing but the handshake."""
     with bare_socket(service, trust) as client:
-        # With a much smaller one, it would take minutes to read what waits at the other end.
+        # With a much smaller buffer, it would take minutes to read what the server has buffered.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
         client.sendall(upgrade_request(service, query=query))
         assert " 101 " in response_head(client)
@@ -60,13 +60,13 @@ def stalled(
 
 
 class Honest:
-    """A subscribed client that reads along, on a bare socket: websockets' threads share an SSL
+    """A subscribed client that keeps up, on a bare socket: websockets' threads share an SSL
     object, which Python 3.11 does not allow.
     """
 
     def __init__(self, client: socket.socket) -> None:
         self._messages = messages(client)
-        # A worker may be ready a moment before it knows where the consumer begins, and says so.
+        # A worker may be ready just before it knows the consumer's floor, and sends a notice then.
         types = (each["type"] for each in self._messages)
         assert next(kind for kind in types if kind != "notice") == "subscribed"
 
@@ -103,7 +103,7 @@ def messages(client: socket.socket) -> Iterator[dict[str, Any]]:
 
 
 def flood(records: Records, honest: Honest, count: int, pad: str, step: int = 50) -> list[int]:
-    """Write records while an honest client reads along; the numbers that it got."""
+    """Write records while an honest client keeps up; the numbers that it got."""
     numbers: list[int] = []
     for _ in range(0, count, step):
         records.send(step, pad=pad)
@@ -121,7 +121,7 @@ def between(begin: Position, end: Position) -> set[int]:
 
 
 def in_order(numbers: list[int]) -> bool:
-    """Whether the records of each partition came in their order, and each once."""
+    """Whether the records of each partition are in order, each once."""
     return all(
         own == sorted(set(own))
         for partition in range(PARTITIONS)
@@ -160,7 +160,7 @@ def server(
     return {"workers": 1, "tls": tls}, ssl.create_default_context(cafile=tls["cert"])
 
 
-def test_lagged_says_how_many_are_missing_and_which(serve: Serve, records: Records) -> None:
+def test_lagged_reports_exactly_the_missing_records(serve: Serve, records: Records) -> None:
     service = serve(server={"workers": 1}, history=SHALLOW).ready()
     numbers: list[int] = []
     gaps: list[dict[str, Any]] = []
@@ -178,22 +178,22 @@ def test_lagged_says_how_many_are_missing_and_which(serve: Serve, records: Recor
     missing = [between(parse(gap["from"]), parse(gap["to"])) for gap in gaps]
     assert [len(each) for each in missing] == [gap["missed"] for gap in gaps]
     assert set.union(*missing) == set(range(FLOOD_RECORDS)) - set(numbers)
-    # `from` gives all of it back, and what came after it; `to` only that.
+    # Resuming from `from` brings the missing records and all later ones; from `to` the later ones.
     for gap, absent in zip(gaps, missing, strict=True):
         after = between(parse(gap["to"]), Position("0", (FLOOD_RECORDS,) * PARTITIONS))
         after &= set(range(FLOOD_RECORDS))
-        for place, expected in (("from", absent | after), ("to", after)):
+        for end, expected in (("from", absent | after), ("to", after)):
             with open_peer(service) as again:
-                assert again.subscribe(resume={"energy": gap[place]})["recovered"]
+                assert again.subscribe(resume={"energy": gap[end]})["recovered"]
                 returned = again.numbers(len(expected))
                 assert set(returned) == expected
                 assert in_order(returned)
 
 
-def test_latest_goes_on_with_the_newest_and_says_what_it_left_out(
+def test_latest_continues_with_the_newest_and_reports_what_it_skipped(
     serve: Serve, records: Records
 ) -> None:
-    # All of it is remembered: it is the client's wish that skips, not the memory.
+    # The ring holds all records: they are skipped at the client's wish.
     service = serve(server={"workers": 1}).ready()
     with stalled(service, "?subscribe=energy&on_lag=latest") as slow, reading(service) as honest:
         newest = flood(records, honest, FLOOD_RECORDS, FLOOD_PAD)[-1]
@@ -239,7 +239,7 @@ def test_disconnect_closes_with_4008_and_a_resume_loses_nothing(
     assert in_order(numbers)
 
 
-def test_clients_that_never_read_cost_constant_memory_and_nobody_a_frame(
+def test_clients_that_never_read_cost_constant_memory_and_no_other_client_a_frame(
     serve: Serve,
     records: Records,
     server: tuple[dict[str, Any], ssl.SSLContext | None],
@@ -248,7 +248,7 @@ def test_clients_that_never_read_cost_constant_memory_and_nobody_a_frame(
     service = serve(server=settings, history=SHALLOW).ready()
     worker = service.children()["worker-0"]
     with reading(service, trust) as honest, ExitStack() as open_clients:
-        # What a flood costs the worker itself has been paid before.
+        # A first flood, whose memory the worker keeps, is not counted.
         flood(records, honest, 2_048, HOSTILE_PAD, step=256)
         before = most = worker.memory_info().rss
         for _ in range(HOSTILE):
@@ -259,15 +259,15 @@ def test_clients_that_never_read_cost_constant_memory_and_nobody_a_frame(
             most = max(most, worker.memory_info().rss)
         assert sorted(numbers) == list(range(2_048, records.sent))
         assert in_order(numbers)
-        # All of them are still there, each with its cursor.
-        eventually(lambda: board(service, "lagging") == HOSTILE, "those that do not read lag")
+        # All of them are still connected, each with its cursor.
+        eventually(lambda: board(service, "lagging") == HOSTILE, "the clients that never read lag")
         assert board(service, "connections") == HOSTILE + 1
     each = (most - before) / HOSTILE
     print(f"{each / 1024:.0f} KiB for each client that never reads")
     assert each < HOSTILE_BYTES
 
 
-def test_the_kernel_ends_clients_that_take_nothing_more(
+def test_the_kernel_ends_connections_of_clients_that_never_read(
     serve: Serve,
     records: Records,
     server: tuple[dict[str, Any], ssl.SSLContext | None],
@@ -280,15 +280,15 @@ def test_the_kernel_ends_clients_that_take_nothing_more(
         honest = open_clients.enter_context(reading(service, trust))
         assert board(service, "connections") == 9
         numbers = flood(records, honest, FLOOD_RECORDS, FLOOD_PAD)
-        # Nothing more is written: their connections end without any further occasion.
+        # The connections end although the worker writes no more to them.
         eventually(
-            lambda: board(service, "connections") == 1, "those that do not read are gone", 10
+            lambda: board(service, "connections") == 1, "the clients that never read are gone", 10
         )
         numbers += honest.numbers(len(records.send(3)))
         assert sorted(numbers) == list(range(records.sent))
 
 
-def test_clients_that_never_read_do_not_hold_up_the_end(
+def test_clients_that_never_read_do_not_delay_the_end(
     serve: Serve,
     records: Records,
     server: tuple[dict[str, Any], ssl.SSLContext | None],
@@ -302,5 +302,5 @@ def test_clients_that_never_read_do_not_hold_up_the_end(
             flood(records, honest, FLOOD_RECORDS, FLOOD_PAD)
         began = time.monotonic()
         assert service.stop() == 0
-        # drain_seconds and close_timeout_seconds of these tests are 0.2 and 0.5.
+        # These tests have a drain_seconds of 0.2 and a close_timeout_seconds of 0.5.
         assert time.monotonic() - began < 5

@@ -1,4 +1,4 @@
-"""Keys and secrets that rotate while clients come and stay: nobody with a good token gives up."""
+"""Keys and secrets that rotate: clients with a good token stay or get a connection."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def peer_with(service: Service, token: str) -> Peer:
 
 
 def status(service: Service, token: str) -> int:
-    """What a client with this token is answered."""
+    """The status of the answer to a client with this token."""
     try:
         with peer_with(service, token):
             return 101
@@ -59,7 +59,7 @@ def metrics(service: Service) -> str:
 
 
 def reloaded(service: Service, count: int) -> None:
-    """Wait until every child has taken over new settings so many times."""
+    """Wait until every child has adopted new settings `count` times."""
     eventually(
         lambda: all(c["board"]["reloads"] == count for c in service.admin("/workers")[1]),
         f"{count} reloads",
@@ -67,7 +67,7 @@ def reloaded(service: Service, count: int) -> None:
 
 
 async def first_reading(service: Service, records: Records, token: Callable[[], str]) -> Reading:
-    """What our own client gets first; it comes back by itself as often as it takes."""
+    """The first reading of energyws.client, which reconnects as often as needed."""
 
     async def write() -> None:
         while True:
@@ -86,19 +86,19 @@ async def first_reading(service: Service, records: Records, token: Callable[[], 
 
 
 @pytest.mark.parametrize("same_kid", [False, True], ids=["new kid", "same kid"])
-def test_our_client_gets_in_by_itself_after_a_rotation(
+def test_our_client_connects_on_its_own_after_a_rotation(
     serve: Serve, records: Records, issuer: Issuer, same_kid: bool
 ) -> None:
     # One worker: a second one may fetch its first keys only after the rotation.
     service = serve(server={"workers": 1}, auth=trusting(issuer)).ready()
-    # The keys were fetched a moment ago, and are not fetched again so soon.
+    # The worker fetched the keys a moment ago, and does not fetch them again so soon.
     issuer.rotate(same_kid=same_kid)
 
     assert asyncio.run(first_reading(service, records, issuer.token)).stream == "energy"
     assert service.logged("connection refused", "reason=signature" if same_kid else "unknown_key")
 
 
-def test_our_client_gives_up_in_the_end_with_a_key_that_is_not_the_issuer_s(
+def test_our_client_finally_gives_up_with_a_key_that_is_not_the_issuers(
     serve: Serve, records: Records, issuer: Issuer
 ) -> None:
     service = serve(auth=trusting(issuer)).ready()
@@ -107,17 +107,17 @@ def test_our_client_gives_up_in_the_end_with_a_key_that_is_not_the_issuer_s(
     assert status(service, issuer.token()) == 101
 
 
-def test_a_rotation_refuses_no_good_token_for_good(serve: Serve, issuer: Issuer) -> None:
+def test_a_rotation_refuses_no_good_token_permanently(serve: Serve, issuer: Issuer) -> None:
     service = serve(auth=trusting(issuer)).ready()
     with peer_with(service, issuer.token()) as connected:
         issuer.rotate()
         good, seen = issuer.token(), []
 
-        def let_in() -> bool:
+        def accepted() -> bool:
             seen.append(status(service, good))
             return seen[-1] == 101
 
-        # Connected before: the same question, and the connection stays whatever the answer.
+        # A client that was connected before renews its token, and stays connected either way.
         renew = {"type": "auth", "token": good}
         assert connected.ask(renew)["code"] == "KEYS_UNAVAILABLE"
         # A browser, which sees no HTTP status.
@@ -125,17 +125,17 @@ def test_a_rotation_refuses_no_good_token_for_good(serve: Serve, issuer: Issuer)
         with open_peer(service, additional_headers=headers) as page:
             assert page.receive()["code"] == "KEYS_UNAVAILABLE"
             assert page.closed() == (4503, "try again later")
-        eventually(let_in, "it gets in")
-        eventually(lambda: connected.ask(renew)["type"] == "authenticated", "it is renewed")
+        eventually(accepted, "the token is accepted")
+        eventually(lambda: connected.ask(renew)["type"] == "authenticated", "the token is renewed")
         assert set(seen) <= {503, 101}
         assert connected.ask({"type": "ping"})["type"] == "pong"
 
 
-def test_without_any_key_it_is_not_ready_and_says_why(serve: Serve, issuer: Issuer) -> None:
+def test_service_without_keys_is_not_ready_and_says_why(serve: Serve, issuer: Issuer) -> None:
     issuer.down = True
     service = serve(server={"workers": 1}, auth=trusting(issuer))
     service.wait_logged("admin listening")
-    eventually(lambda: service.admin("/ready") == (503, not_ready()), "it says why")
+    eventually(lambda: service.admin("/ready") == (503, not_ready()), "/ready says why")
     assert status(service, issuer.token()) == 503
     name = 'energyws_issuer_keys_fetched_timestamp_seconds{issuer="a"}'
     assert f"{name} 0.0" in metrics(service)
@@ -152,7 +152,7 @@ def not_ready() -> dict[str, Any]:
     return {"ready": False, "reasons": [NO_KEYS]}
 
 
-def test_one_issuer_of_two_without_keys_is_no_reason(serve: Serve, issuer: Issuer) -> None:
+def test_service_with_the_keys_of_one_issuer_is_ready(serve: Serve, issuer: Issuer) -> None:
     with Issuer("b", "ES256") as late:
         late.down = True
         service = serve(server={"workers": 1}, auth=trusting(late, issuer)).ready()
@@ -165,7 +165,7 @@ def test_rolling_restart_keeps_workers_that_have_keys(serve: Serve, issuer: Issu
     issuer.down = True
     service.signal(signal.SIGUSR2)
     service.wait_logged("keys cannot be fetched", "keys_kept=0")
-    # The successor waits for keys, and the one that has them goes on.
+    # The successor waits for keys, and the worker that has keys continues.
     assert (status(service, issuer.token()), service.admin("/ready")[0]) == (101, 200)
     issuer.down = False
     service.wait_logged("child replaced", "child=worker-0")
@@ -182,7 +182,7 @@ def test_issuer_that_a_reload_brings_has_no_keys_at_first(
         service.config_path.write_text(json.dumps({**config, "auth": trusting(late)}))
         service.signal(signal.SIGHUP)
         reloaded(service, 1)
-        eventually(lambda: service.admin("/ready") == (503, not_ready()), "it says why")
+        eventually(lambda: service.admin("/ready") == (503, not_ready()), "/ready says why")
         assert status(service, late.token()) == 503
         assert status(service, issuer.token()) == 401
         assert connected.ask({"type": "ping"})["type"] == "pong"
@@ -202,13 +202,13 @@ def test_secrets_rotate_with_an_overlap_that_ends(serve: Serve, tmp_path: Path) 
 
     before.write_text(PREVIOUS)
     now.write_text(SECRET)
-    eventually(lambda: status(service, new) == 101, "the new secret is in force")
+    eventually(lambda: status(service, new) == 101, "the new secret has taken effect")
     assert status(service, old) == 101
 
     with peer_with(service, old) as connected:
         before.write_text("")
-        # It was let in just now, and is remembered.
-        eventually(lambda: status(service, old) == 401, "the old secret is gone")
+        # The old token was accepted just now, so it is in the cache.
+        eventually(lambda: status(service, old) == 401, "the old secret is no longer accepted")
         assert status(service, new) == 101
         assert connected.ask({"type": "ping"})["type"] == "pong"
     assert not service.logged(PREVIOUS)
@@ -242,12 +242,12 @@ def allowed(service: Service, token: str) -> bool:
                 return False
 
 
-def test_refusals_name_the_claim_and_not_what_it_holds(serve: Serve, issuer: Issuer) -> None:
+def test_refusals_name_the_claim_without_its_value(serve: Serve, issuer: Issuer) -> None:
     service = serve(server={"workers": 1}, auth=trusting(issuer)).ready()
     assert status(service, issuer.token(sub=["canary"])) == 401
     service.wait_logged("connection refused", "reason=claims", "claim=sub")
     assert status(service, issuer.token(nbf="canary")) == 401
-    # Another kind: it is not held back behind the first.
+    # Another claim: the rate limit of the first does not hold it back.
     service.wait_logged("connection refused", "reason=claims", "claim=nbf")
     name = "energyws_token_refusals_total"
     assert f'{name}{{claim="sub",reason="claims"}} 1.0' in metrics(service)

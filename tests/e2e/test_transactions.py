@@ -1,4 +1,4 @@
-"""An open transaction holds up its own records, and nothing else (needs a real Kafka)."""
+"""An open transaction delays its own partition only (needs a real Kafka)."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Transaction:
         self.open = True
 
     def commit(self) -> None:
-        """Its records count."""
+        """Commit it, so that its records are delivered."""
         self._producer.commit_transaction(30)
         self.open = False
 
     def abort(self) -> None:
-        """They do not."""
+        """Abort it, so that its records are never delivered."""
         self._producer.abort_transaction(30)
         self.open = False
 
@@ -60,7 +60,7 @@ def test_service_starts_during_a_transaction_and_its_records_come_when_it_commit
     service = serve(server={"workers": 1}).ready()
     with open_peer(service) as peer:
         position = peer.subscribe()["position"]
-        # n=3 is behind the open transaction, n=4 and n=5 are in the other partitions.
+        # n=3 comes after the open transaction, n=4 and n=5 are in the other partitions.
         records.send(3)
         assert sorted(peer.numbers(2)) == [4, 5]
         transaction.commit()
@@ -68,14 +68,14 @@ def test_service_starts_during_a_transaction_and_its_records_come_when_it_commit
         records.send(3)
         assert sorted(peer.numbers(3)) == [6, 7, 8]
     with open_peer(service) as peer:
-        told = peer.subscribe(resume={"energy": position})
-        assert (told["recovered"], told["replayed"]) == (True, 8)
+        reply = peer.subscribe(resume={"energy": position})
+        assert (reply["recovered"], reply["replayed"]) == (True, 8)
         numbers = peer.numbers(8)
         assert sorted(numbers) == [3, 4, 5, 6, 7, 8, 100, 101]
         assert [number for number in numbers if number in {100, 101, 3, 6}] == [100, 101, 3, 6]
 
 
-def test_consumer_that_dies_during_a_transaction_holds_nobody_up(
+def test_consumer_that_dies_during_a_transaction_delays_no_other_record(
     serve: Serve, records: Records, transaction: Transaction
 ) -> None:
     service = serve(server={"workers": 1}).ready()
@@ -83,11 +83,11 @@ def test_consumer_that_dies_during_a_transaction_holds_nobody_up(
         peer.subscribe()
         service.children()["consumer"].kill()
         service.wait_logged("child ended", "child=consumer")
-        eventually(lambda: len(service.logged("consumer ready")) == 2, "its successor is ready")
+        eventually(lambda: len(service.logged("consumer ready")) == 2, "the new consumer is ready")
         records.send(3)
         assert sorted(peer.numbers(2)) == [4, 5]
         transaction.abort()
-        # What was aborted never comes.
+        # The aborted records never come.
         assert peer.numbers(1) == [3]
         records.send(3)
         assert sorted(peer.numbers(3)) == [6, 7, 8]
@@ -108,7 +108,7 @@ def test_all_processes_are_replaced_during_a_transaction(
         assert peer.numbers(2) == [100, 101]
 
 
-def test_a_transaction_in_one_topic_is_none_of_another_streams_business(
+def test_a_transaction_in_one_topic_does_not_affect_another_stream(
     broker: Broker, topic: str, transaction: Transaction, tmp_path: Path
 ) -> None:
     other = new_topic(broker)
@@ -132,8 +132,8 @@ def test_a_replay_from_the_log_ends_where_the_transaction_begins(
     # Nothing is in memory at start: everything comes from the log.
     service = serve(server={"workers": 1}, history={"warm": 0}).ready()
     with open_peer(service) as peer:
-        told = peer.subscribe(last=100)
-        assert told["replayed"] == 3
+        reply = peer.subscribe(last=100)
+        assert reply["replayed"] == 3
         assert sorted(peer.numbers(3)) == [0, 1, 2]
         transaction.commit()
         assert peer.numbers(2) == [100, 101]

@@ -1,4 +1,4 @@
-"""What is said of a broker that cannot be reached, and of a controller that is not there."""
+"""Log lines and readiness when a broker cannot be reached or the controller is missing."""
 
 from __future__ import annotations
 
@@ -34,26 +34,24 @@ def settings_for(brokers: str, **sections: dict[str, Any]) -> dict[str, Any]:
 
 
 def reasons(service: Service) -> list[str]:
-    """What /ready says."""
+    """The reasons in the answer of /ready."""
     found: list[str] = service.admin("/ready")[1]["reasons"]
     return found
 
 
 def warnings(service: Service) -> list[str]:
-    """What the consumer has complained of."""
+    """The consumer's lines above INFO."""
     return [line for line in service.logged(" consumer ") if " INFO " not in line]
 
 
-def test_without_a_controller_what_is_read_goes_on(
-    embedded: EmbeddedBroker, tmp_path: Path
-) -> None:
+def test_without_a_controller_reading_continues(embedded: EmbeddedBroker, tmp_path: Path) -> None:
     producer = Producer({"bootstrap.servers": embedded.bootstrap, "linger.ms": 0})
     with Service(tmp_path, settings_for(embedded.bootstrap)) as service:
         service.ready()
         embedded.set_controller(9)
         with open_peer(service) as peer:
             peer.subscribe()
-            # Long enough for several looks at the topic, each of which gets no answer for its id.
+            # Long enough for several checks of the topic's id, none of which gets an answer.
             for number in range(70):
                 producer.produce(TOPIC, orjson.dumps({"n": number}))
                 producer.flush(10)
@@ -70,7 +68,7 @@ def test_a_start_without_a_controller_waits_for_the_topics_id_and_says_so(
     embedded.set_controller(9)
     with Service(tmp_path, settings_for(embedded.bootstrap)) as service:
         named = "stream energy: the broker does not tell the topic's id"
-        eventually(lambda: named in reasons(service), "it is named")
+        eventually(lambda: named in reasons(service), "/ready names the stream")
         line = service.wait_logged("topic cannot be read: waiting for it")
         assert "controller" in line
         embedded.set_controller(1)
@@ -83,14 +81,14 @@ def test_a_broker_that_refuses_connections_is_one_line_with_the_reason(tmp_path:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
     with Service(tmp_path, settings_for(address)) as service:
         service.wait_logged("broker is not reachable: trying again")
-        # As long as other lines about it would take to come.
-        eventually(lambda: _tries(service) >= 2, "it has been tried again")
+        # Long enough for other lines about it to appear.
+        eventually(lambda: _tries(service) >= 2, "the consumer has had time to try again")
         (line,) = warnings(service)
         assert "Connection refused" in line
 
 
 def _tries(service: Service) -> int:
-    """How often the client library has failed to connect: its lines are DEBUG."""
+    """The consumer's uptime in units of six seconds, each long enough for another attempt."""
     url = service.admin("/workers")
     return int(url[0] == 200) * next(
         int(child["uptime_seconds"] // 6) for child in url[1] if child["name"] == "consumer"
@@ -105,14 +103,16 @@ def test_a_broker_that_goes_away_is_one_line_with_the_reason(
         embedded.set_down(True)
         line = service.wait_logged("broker is not reachable: trying again")
         assert "Disconnected" in line or "Connect to" in line
-        eventually(lambda: reasons(service) == [NO_BROKER], "nothing else is missing")
+        eventually(lambda: reasons(service) == [NO_BROKER], "/ready names the broker only")
         embedded.set_down(False)
         service.ready()
-        eventually(lambda: len(service.logged("broker is reachable")) == 2, "it is told, too")
+        eventually(
+            lambda: len(service.logged("broker is reachable")) == 2, "the return is logged too"
+        )
         assert warnings(service) == [line]
 
 
-def test_a_password_that_is_wrong_is_one_line_with_the_brokers_word(tmp_path: Path) -> None:
+def test_a_wrong_password_is_one_line_with_the_brokers_reason(tmp_path: Path) -> None:
     address = sasl_brokers()
     options = {
         "security.protocol": "SASL_PLAINTEXT",
@@ -124,13 +124,13 @@ def test_a_password_that_is_wrong_is_one_line_with_the_brokers_word(tmp_path: Pa
     with Service(tmp_path, settings) as service:
         line = service.wait_logged("broker is not reachable: trying again")
         assert "uthentication" in line
-        eventually(lambda: _tries(service) >= 2, "it has been tried again")
+        eventually(lambda: _tries(service) >= 2, "the consumer has had time to try again")
         assert warnings(service) == [line]
         assert not service.logged("not-the-password")
 
 
 def sasl_brokers() -> str:
-    """Where the broker of energyws/testing/kafka_broker.py asks for a password."""
+    """The address on which the broker of energyws/testing/kafka_broker.py wants a password."""
     if address := os.environ.get("REDPANDA_SASL_BROKERS"):
         return address
     pytest.skip("needs the broker of energyws/testing/kafka_broker.py")

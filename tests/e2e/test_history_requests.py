@@ -1,4 +1,4 @@
-"""Clients that ask Kafka's log again and again, and those that ask beside them."""
+"""Clients that send many history requests, and others beside them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ SHALLOW = {"max_frames": 60, "warm": 4}
 UNSUBSCRIBE = masked(1, b'{"type":"unsubscribe","streams":["energy"]}')
 
 
-def made_up(epoch: str, partitions: int) -> bytes:
-    """A subscription from a position that no client ever had."""
+def invented(epoch: str, partitions: int) -> bytes:
+    """A subscription from an invented position."""
     offsets = ".".join(str(random.randrange(1, 500)) for _ in range(partitions))
     resume = {"energy": f"{epoch}-{offsets}"}
     return masked(1, orjson.dumps({"type": "subscribe", "streams": ["energy"], "resume": resume}))
 
 
-def questions(service: Service) -> int:
-    """How many subscriptions of the worker wait for the log."""
+def requests(service: Service) -> int:
+    """The number of the worker's subscriptions that wait for the log."""
     children = service.admin("/workers")[1]
     count: int = next(
         each["board"]["history_questions"] for each in children if each["name"] == "worker-0"
@@ -38,10 +38,10 @@ def questions(service: Service) -> int:
 
 
 @pytest.mark.parametrize("partitions", [3, 1000])
-def test_made_up_positions_leave_nothing_behind_and_hold_up_nobody(
+def test_invented_positions_leave_nothing_behind_and_delay_no_other_client(
     serve: Serve, records: Records, partitions: int
 ) -> None:
-    # So slow a log that what is asked of it waits: an answer of 256 KiB takes half a second.
+    # A log so slow that requests wait: an answer of 256 KiB takes half a second.
     service = serve(history={**SHALLOW, "bytes_per_second": 524_288}, server={"workers": 1}).ready()
     with open_peer(service) as peer:
         begin = peer.subscribe()["position"]
@@ -56,18 +56,18 @@ def test_made_up_positions_leave_nothing_behind_and_hold_up_nobody(
             assert response_head(each).startswith("HTTP/1.1 101 ")
         for _ in range(40):
             for each in greedy:
-                each.sendall(made_up(epoch, partitions) + UNSUBSCRIBE)
+                each.sendall(invented(epoch, partitions) + UNSUBSCRIBE)
         for each in greedy:
-            each.sendall(made_up(epoch, partitions))
+            each.sendall(invented(epoch, partitions))
         if partitions == 3:
-            eventually(lambda: questions(service) >= 20, "one question of each client waits")
+            eventually(lambda: requests(service) >= 20, "one request per client waits")
         with open_peer(service) as peer:
-            # Asked for in the middle of it: not behind what forty clients have asked for.
+            # This request does not wait for those of the forty clients.
             resume = {"energy": f"{epoch}-490.490.490"}
             assert peer.subscribe(resume=resume)["recovered"]
             assert sorted(peer.numbers(30)) == sent[-30:]
-        eventually(lambda: questions(service) <= len(greedy), "nobody has more than one")
-    eventually(lambda: questions(service) == 0, "nothing is left of clients that are gone")
+        eventually(lambda: requests(service) <= len(greedy), "no client has more than one request")
+    eventually(lambda: requests(service) == 0, "no request is left of clients that are gone")
 
 
 def test_start_of_the_service_sends_no_old_readings(
@@ -89,8 +89,8 @@ def test_start_of_the_service_sends_no_old_readings(
                 each.send({"type": "ping"})
                 each.until("pong")
             proxy.restore()
-            told = peer.until("subscribed")["positions"]["energy"]
-            assert told["position"].partition("-")[2] == "20.20.20"
+            reply = peer.until("subscribed")["positions"]["energy"]
+            assert reply["position"].partition("-")[2] == "20.20.20"
             assert back.until("subscribed")["positions"]["energy"]["replayed"] == 7
             fresh = records.send(3)
             assert sorted(peer.numbers(3)) == fresh
