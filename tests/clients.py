@@ -1,4 +1,4 @@
-"""Clients for tests: an independent WebSocket library, and bare sockets for what it does not do."""
+"""Clients for tests: an independent WebSocket library, and bare sockets where it cannot be used."""
 
 from __future__ import annotations
 
@@ -56,22 +56,22 @@ class Peer:
                 return message
 
     def ask(self, message: object) -> dict[str, Any]:
-        """Send a message; the next one that comes."""
+        """Send a message, and return the next one received."""
         self.send(message)
         return self.receive()
 
     def subscribe(self, **fields: Any) -> dict[str, Any]:
-        """Subscribe to energy; its part of `subscribed`."""
+        """Subscribe to energy, and return its part of `subscribed`."""
         self.send({"type": "subscribe", "streams": ["energy"], **fields})
-        told: dict[str, Any] = self.until("subscribed")["positions"]["energy"]
-        return told
+        reply: dict[str, Any] = self.until("subscribed")["positions"]["energy"]
+        return reply
 
     def numbers(self, count: int) -> list[int]:
         """The numbers of the next `count` records."""
         return [self.until("data")["data"]["n"] for _ in range(count)]
 
     def closed(self) -> tuple[int, str]:
-        """Read to the end: close code and reason."""
+        """Read until the connection ends, and return the close code and reason."""
         try:
             while True:
                 self.connection.recv(timeout=PATIENCE_SECONDS)
@@ -82,14 +82,14 @@ class Peer:
 
 
 def open_peer(service: Service, *, query: str = "", **options: Any) -> Peer:
-    """Connect with a good token in the Authorization header, or as `options` say."""
+    """Connect with a valid token in the Authorization header, or with other `options`."""
     headers = options.pop("additional_headers", {"Authorization": f"Bearer {token()}"})
     return Peer(
         service.url + query,
         additional_headers=headers,
         compression=options.pop("compression", None),
         open_timeout=PATIENCE_SECONDS,
-        # A client with unread messages does not get to see the server's close frame.
+        # A client with unread messages does not see the server's close frame.
         close_timeout=0.5,
         ping_interval=None,
         **options,
@@ -152,7 +152,7 @@ def masked(opcode: int, payload: bytes, *, final: bool = True, reserved: int = 0
 
 
 def close_code(connection: socket.socket) -> int | None:
-    """Read to the end: the code of the close frame, if one came."""
+    """Read until the connection ends; the code of the close frame, if there is one."""
     connection.settimeout(PATIENCE_SECONDS)
     data = b""
     try:
@@ -168,7 +168,7 @@ def close_code(connection: socket.socket) -> int | None:
 
 
 def first_frame(data: bytes) -> tuple[bytes, bytes] | None:
-    """The payload of a server's first frame, and what follows it; None while it is not whole."""
+    """The payload of a server's first frame, and the bytes after it; None if it is incomplete."""
     if len(data) < 2:
         return None
     size, start = data[1], 2

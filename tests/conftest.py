@@ -21,7 +21,7 @@ _names = itertools.count()
 # A shell without job control starts background commands with this signal ignored, and children
 # inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# The time of an example depends on the load of this machine.
+# The time that an example takes depends on the load of this machine.
 settings.register_profile("energyws", deadline=None)
 settings.load_profile("energyws")
 
@@ -35,7 +35,7 @@ def broker() -> Iterator[Broker]:
 
 @pytest.fixture
 def topic(broker: Broker) -> str:
-    """A topic of its own, with three partitions."""
+    """A topic for one test, with three partitions."""
     return new_topic(broker)
 
 
@@ -65,7 +65,7 @@ def serve(broker: Broker, topic: str, tmp_path: Path) -> Iterator[Callable[..., 
     yield start
     for service in running:
         service.kill()
-        # pytest shows it where a test fails.
+        # pytest shows the log when a test fails.
         print("\n".join(service.lines))
 
 

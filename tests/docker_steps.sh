@@ -5,7 +5,7 @@
 #     tests/docker_steps.sh
 #
 # Needs root and, as Debian packages, debootstrap, podman, runc and ca-certificates. It takes about
-# three minutes, and removes all that it made but podman's own empty control groups. It ends with
+# three minutes, and removes all that it made except podman's own empty control groups. It ends with
 # status 0 when, as a user that is not root, without capabilities and on a read-only file system,
 #   - the image's demo passes readings from its broker to its client, and
 #   - the image's own command becomes healthy by the image's own HEALTHCHECK, on a port that is not
@@ -17,8 +17,8 @@ work=$(mktemp -d)
 image=localhost/energyws:check
 base=localhost/python:check
 
-# cgroupfs and a file for events: there may be no systemd. Without these limits podman asks for the
-# highest, which a root without CAP_SYS_RESOURCE is refused.
+# cgroupfs and a file for events: there may be no systemd. Without these limits podman requests the
+# highest ones, which need CAP_SYS_RESOURCE.
 engine() {
     podman --root "$work/images" --runroot "$work/run" --tmpdir "$work/tmp" --storage-driver vfs \
         --cgroup-manager cgroupfs --events-backend file --runtime runc "$@"
@@ -57,7 +57,7 @@ until_true() {
 say "the base"
 debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm \
     "$work/base" >"$work/debootstrap.log" || { tail -20 "$work/debootstrap.log" >&2; exit 1; }
-# pip in there trusts whom this machine trusts, which may be behind a proxy.
+# pip in the image trusts the same authorities as this machine, which may be behind a proxy.
 cp /etc/ssl/certs/ca-certificates.crt "$work/base/etc/ssl/certs/ca-certificates.crt"
 tar --directory "$work/base" --create . | engine import --quiet - "$base"
 rm -rf "$work/base"
@@ -85,7 +85,7 @@ admin: {port: 0}
 YAML
 chmod -R a+rX "$work/config"
 port=$(python3 -c 'import socket; print(socket.create_server(("127.0.0.1", 0)).getsockname()[1])')
-# podman leaves the regular checks to systemd, and complains where that is not: they are run by hand.
+# podman needs systemd for regular health checks, and warns without it: this script runs them.
 run --detach --name service --env ENERGYWS_SERVER__PORT="$port" \
     --env JWT_SECRET=0123456789abcdef0123456789abcdef \
     --volume "$work/config:/app/config:ro" "$image"

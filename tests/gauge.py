@@ -3,7 +3,7 @@
     REDPANDA_BROKERS=HOST:PORT python -m tests.gauge [--restarts 6] [--gauges 4]
 
 restarts the service N times, rolls and reloads it each time, shows its readings on some gauges, and
-prints the number of error cards; status 1 unless there is none. Without REDPANDA_BROKERS the broker
+prints the number of error cards; status 1 if there are any. Without REDPANDA_BROKERS the broker
 is the embedded one.
 """
 
@@ -38,13 +38,13 @@ from energyws.testing import (
     token,
 )
 
-# A page has an origin: refusals reach it as messages.
+# The requests of a page have an origin, so a refusal is a message.
 _ORIGIN: Final = "https://dashboard.example"
 _RECEIVE_SECONDS: Final = 0.1
 
 
 class Gauge:
-    """One page, until the block ends: it subscribes when it connects, and reconnects after an end.
+    """One page, until the block ends: it subscribes when it connects, and always reconnects.
 
     opens: its connections so far; readings: the values that it has shown; cards: the time (seconds
     since the epoch) and the message of every error card; seen: the types and codes of all messages;
@@ -147,7 +147,7 @@ _TOTAL: Final = "active_power_total"
 
 
 class Meter:
-    """Writes readings that gauges show; each value once."""
+    """Writes readings that gauges show, each with another value."""
 
     def __init__(self, broker: Broker, topic: str) -> None:
         self.records = Records(broker.bootstrap, topic)
@@ -162,12 +162,12 @@ class Meter:
 def run_through_restarts(
     broker: Broker, topic: str, directory: Path, restarts: int, gauges: int
 ) -> list[Gauge]:
-    """Gauges that were connected while an operator did everything to the service, several times."""
+    """Run gauges while the service is reloaded, rolled and restarted `restarts` times."""
     settings = config(
         broker.bootstrap,
         topic,
         server={"drain_seconds": 1},
-        # Every connection gets TOKEN_EXPIRING at once.
+        # Every connection gets TOKEN_EXPIRING immediately.
         auth={"leeway_seconds": 0, "expiry_notice_seconds": 7200},
     )
     meter = Meter(broker, topic)
@@ -185,7 +185,7 @@ def run_through_restarts(
 
 
 def _operate(service: Service, pages: list[Gauge], meter: Meter) -> None:
-    """Reload and roll a service; every page shows readings meanwhile and afterwards."""
+    """Reload and roll a service; every page shows readings before, during and after it."""
     all_show(pages, meter)
     service.signal(signal.SIGHUP)
     service.wait_logged("reloaded")

@@ -1,4 +1,4 @@
-"""Every call in the code that writes a line of the log, found in its syntax."""
+"""Finds every call in the code that writes a log line, from the syntax tree."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRACEBACK_FIELDS = ("traceback",)
 
 @dataclass(frozen=True)
 class Call:
-    """One call. levels: more than one where a condition chooses."""
+    """One call. levels: several if a condition selects the level."""
 
     where: str
     logger: str
@@ -33,7 +33,7 @@ class Call:
 
 
 def log_calls() -> list[Call]:
-    """All calls of both packages."""
+    """All logging calls of both packages."""
     return [
         call
         for package in ("energyws", "workers")
@@ -86,7 +86,7 @@ class _Module:
         return None
 
     def _methods(self, function: ast.expr) -> Iterator[tuple[str, tuple[str, bool]]]:
-        """The methods of loggers that a function may be."""
+        """The logger methods that a called function may be."""
         if isinstance(function, ast.Name) and function.id in self._choices:
             choice = self._choices[function.id]
             yield from self._methods(choice.body)
@@ -96,25 +96,25 @@ class _Module:
             made = self._made(receiver) if isinstance(receiver, ast.Call) else None
             logger = made or self._loggers.get(_last_name(receiver) or "")
             name = _last_name(receiver) or ""
-            assert logger is not None or "log" not in name, f"{self._path}: whose is {name}?"
+            assert logger is not None or "log" not in name, f"{self._path}: unknown logger {name}"
             if logger is not None:
                 yield function.attr, logger
 
     def _shortage(self, node: ast.Call) -> Call:
-        """energyws.control.host.shortages makes it, and the supervisor writes it as it is."""
+        """energyws.control.host.shortages makes it, and the supervisor logs it unchanged."""
         event, fields = (ast.literal_eval(_names_only(each)) for each in node.args[:2])
         where = f"{self._path.relative_to(ROOT)}:{node.lineno}"
         return Call(where, "supervisor", event, frozenset({"WARNING"}), (*fields, "hint"))
 
     def _call(self, node: ast.Call, methods: list[tuple[str, tuple[str, bool]]]) -> Call:
         where = f"{self._path.relative_to(ROOT)}:{node.lineno}"
-        assert len(node.args) == 1, f"{where}: an event, and fields by name"
+        assert len(node.args) == 1, f"{where}: give an event, and fields by name"
         event = node.args[0]
-        assert isinstance(event, ast.Constant), f"{where}: an event holds nothing variable"
+        assert isinstance(event, ast.Constant), f"{where}: an event must be a constant"
         assert isinstance(event.value, str), where
         names = [keyword.arg for keyword in node.keywords]
         fields = [name for name in names if name is not None]
-        assert len(fields) == len(names), f"{where}: fields that nobody can look up"
+        assert len(fields) == len(names), f"{where}: give fields by name, not as a mapping"
         ((logger, limited),) = {logger for _, logger in methods}
         if limited:
             fields = [name for name in fields if name != "kind"] + list(LIMITED_FIELDS)
@@ -134,12 +134,12 @@ def _last_name(node: ast.expr) -> str | None:
 
 
 def _passes_on(node: ast.Call) -> bool:
-    """Whether it writes a Shortage."""
+    """Whether a call logs the event of a Shortage."""
     return _last_name(node.args[0]) == "event"
 
 
 def _names_only(node: ast.expr) -> ast.expr:
-    """Of pairs the first elements; anything else as it is."""
+    """The first elements of a tuple of pairs; any other node unchanged."""
     if isinstance(node, ast.Tuple):
         firsts = [pair.elts[0] for pair in node.elts if isinstance(pair, ast.Tuple)]
         return ast.Tuple(firsts, ast.Load())

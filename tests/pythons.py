@@ -2,7 +2,7 @@
 
     python -m tests.pythons
 
-`make test-pythons` runs it. The Python of .venv is left out, since `make test` uses it. The others
+`make test-pythons` runs it. The Python of .venv is skipped, since `make test` uses it. The others
 are looked for on PATH and among pyenv's, and get an environment each in .venv/pythons. The fast
 tests are those of the packages that setup.cfg's import rules call pure, and of the configuration.
 It ends with status 1 when any test fails, and prints which Pythons are absent.
@@ -32,7 +32,7 @@ def setup() -> configparser.ConfigParser:
 
 
 def supported() -> range:
-    """The minor versions of Python 3 that pip installs this for."""
+    """The supported minor versions of Python 3, from python_requires."""
     bounds = _BOUNDS.fullmatch(setup()["options"]["python_requires"])
     assert bounds is not None
     return range(int(bounds[1]), int(bounds[2]))
@@ -52,10 +52,10 @@ def fast_tests() -> list[str]:
 
 
 def interpreter(minor: int) -> str | None:
-    """One of this version that can make an environment."""
+    """A Python of this version that can make an environment."""
     check = f"import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, {minor}))"
     for candidate in _candidates(minor):
-        # pyenv has shims also for versions that are not installed.
+        # pyenv has shims for versions that are not installed, too.
         done = subprocess.run([candidate, "-c", check], capture_output=True, check=False)
         if done.returncode == 0:
             return candidate
@@ -70,7 +70,7 @@ def _candidates(minor: int) -> Iterator[str]:
 
 
 def environment(minor: int, python: str) -> str:
-    """The interpreter of an environment with everything in it, of today's setup.cfg."""
+    """The interpreter of an environment with the dependencies of the current setup.cfg."""
     directory = ENVIRONMENTS / f"3.{minor}"
     inside, stamp = directory / "bin" / "python", directory / ".made"
     if not stamp.exists() or stamp.stat().st_mtime < (ROOT / "setup.cfg").stat().st_mtime:
@@ -86,7 +86,7 @@ def main() -> int:
     for minor in supported():
         name = f"Python 3.{minor}"
         if minor == sys.version_info[1]:
-            print(f"{name}: .venv's own, `make test` has it", flush=True)
+            print(f"{name}: the Python of .venv, which `make test` uses", flush=True)
         elif (python := interpreter(minor)) is None:
             print(f"{name}: none on this machine, not tested", flush=True)
         else:

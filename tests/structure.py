@@ -2,7 +2,7 @@
 
     python -m tests.structure [TREE]
 
-TREE is another checkout, to compare with. tests/test_structure.py holds this tree to its limits.
+TREE is another checkout, to compare with. tests/test_structure.py checks this tree's limits.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parent.parent
 PRODUCT: Final = ("energyws", "workers")
-# They hold no code that a test could call.
+# Modules without code that a test could call.
 _UNMIRRORED: Final = ("__init__", "__main__")
 
 
 @dataclass(frozen=True)
 class Module:
-    """One file. path: below the tree's root; name: as it is imported."""
+    """One file. path: relative to the tree's root; name: as other modules import it."""
 
     path: Path
     source: str
@@ -45,7 +45,7 @@ class Module:
 
     @property
     def test(self) -> Path:
-        """Where the test of this module is."""
+        """The path that the test of this module should have."""
         parts = [part for part in self.path.parts[:-1] if part != "energyws"]
         return Path("tests", *parts, f"test_{self.path.name}")
 
@@ -54,7 +54,7 @@ class Module:
         return ast.parse(self.source)
 
     def imports(self, known: Container[str]) -> set[str]:
-        """Which of the known modules it imports, those that are imported for types included."""
+        """The known modules that this module imports, also those for types only."""
         found: set[str] = set()
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
@@ -88,13 +88,13 @@ def modules(root: Path = ROOT, packages: Iterable[str] = PRODUCT) -> list[Module
 
 
 def edges(found: Iterable[Module]) -> dict[str, set[str]]:
-    """Which modules import which."""
+    """The modules that each module imports."""
     by_name = {module.name: module for module in found}
     return {name: module.imports(by_name) for name, module in by_name.items()}
 
 
 def between_packages(found: Iterable[Module]) -> dict[str, set[str]]:
-    """Which packages import which others. A module beside packages counts as one by itself."""
+    """The packages that each package imports. A module beside packages counts as a package."""
     found = list(found)
     rooms = {module.name: module.package for module in found}
     holds_packages = {module.package.rpartition(".")[0] for module in found}
@@ -106,7 +106,7 @@ def between_packages(found: Iterable[Module]) -> dict[str, set[str]]:
 
 
 def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
-    """The sets of nodes that reach each other."""
+    """The sets of nodes that can reach each other."""
     reach = {node: _reachable(graph, node) for node in graph}
     groups = {
         tuple(sorted(other for other in reach[node] if node in reach.get(other, ())))
@@ -128,7 +128,7 @@ def _reachable(graph: Mapping[str, set[str]], start: str) -> set[str]:
 
 
 def without_test(root: Path, found: Iterable[Module]) -> list[Module]:
-    """The modules that have no test module of their own."""
+    """The modules without a test module of their own."""
     return [
         module
         for module in found
@@ -137,7 +137,7 @@ def without_test(root: Path, found: Iterable[Module]) -> list[Module]:
 
 
 def main(arguments: list[str]) -> None:
-    """Print the figures of the tree named, else of this one."""
+    """Print the figures of the given tree, or of this one."""
     root = Path(arguments[0]) if arguments else ROOT
     product = modules(root)
     files = Counter(module.package for module in product)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs config/systemd/energyws.service under a real systemd, on a machine that need not have booted
-# one: as PID 1 of namespaces of its own, over a copy-on-write view of this machine's files.
+# Runs config/systemd/energyws.service under a real systemd, on a machine that may have booted
+# without one: as PID 1 of new namespaces, over a copy-on-write view of this machine's files.
 #
 #     tests/systemd_steps.sh
 #
@@ -8,9 +8,9 @@
 # openssl and python3-venv (3.11 or later). It takes about a minute, and leaves nothing behind.
 # It ends with status 0 when the unit, installed as its first lines say,
 #   - is started once the service is ready, as a user of its own and under all restrictions,
-#   - serves readings, with the secret that systemd hands over,
-#   - is looked at and reloaded from a shell that knows no secret,
-#   - reloads, and goes on as before when the new configuration is refused,
+#   - serves readings, with the secret as a systemd credential,
+#   - answers `energyws status` and `energyws reload` from a shell without the secret,
+#   - reloads, and keeps running when the new configuration is refused,
 #   - is restarted when the supervisor hangs, drains when it is stopped, and
 #   - is not restarted when its configuration cannot be used.
 set -euo pipefail
@@ -23,7 +23,7 @@ boot=
 
 finish() {
     status=$?
-    # With its first process all that is in the namespaces goes.
+    # Killing the first process ends everything in the namespaces.
     if [[ -n $boot ]]; then
         kill -9 "$boot" 2>/dev/null || true
         wait "$boot" 2>/dev/null || true
@@ -54,7 +54,7 @@ mount --rbind /dev root/dev
 mount -t sysfs sysfs root/sys
 mount -t cgroup2 cgroup2 root/sys/fs/cgroup
 for each in run tmp; do mount -t tmpfs -o mode=1777 tmpfs root/\$each; done
-# Nothing else of this machine is to start.
+# Start no other unit of this machine.
 rm -rf root/{usr/lib,etc}/systemd/system/*.wants root/usr/lib/systemd/system-generators
 cd root
 pivot_root . machine
@@ -64,10 +64,10 @@ VIEW
 cat >"$work/source/install.sh" <<'INSTALL'
 set -euo pipefail
 umount -l /machine
-# As a machine has it: what systemd mounts for a service reaches the service.
+# Shared, as on a booted machine, so that systemd's mounts for a service reach it.
 mount --make-rshared /
 cd /opt/source
-# Not one in somebody's home, which the unit does not let the service see.
+# The system's Python: the unit hides home directories from the service.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 python3 -m venv --clear /opt/energyws
 /opt/energyws/bin/pip install --quiet --disable-pip-version-check .
@@ -76,7 +76,7 @@ mkdir -p /etc/energyws /etc/systemd/system/energyws.service.d
 install --mode=644 config/systemd/energyws.service /etc/systemd/system/
 cat >/etc/systemd/system/energyws.service.d/steps.conf <<UNIT
 [Service]
-# There is no journal.
+# The namespaces have no journal.
 StandardOutput=null
 StandardError=append:/opt/out/service.log
 WatchdogSec=3
@@ -97,7 +97,7 @@ cat >"$work/source/start.sh" <<'START'
 set -euo pipefail
 ip link set lo up
 python=/opt/energyws/bin/python
-# A broker and meters beside systemd.
+# A broker and meters run beside systemd.
 (sleep infinity | $python -m energyws.testing.embedded_broker --topic readings:3 >/run/broker 2>/dev/null) &
 until grep -q bootstrap /run/broker 2>/dev/null; do sleep 0.1; done
 brokers=$(grep -o '127\.0\.0\.1:[0-9]*' /run/broker)
@@ -151,7 +151,7 @@ say "readings"
 WS_TOKEN=$(energyws token --config $config --sub steps) \
     energyws tail ws://127.0.0.1:8080/ws/energy --count 3 | cut -c1-80
 
-say "a shell beside it, that has no secret and is nobody"
+say "a shell of another user, without the secret"
 first=$(setpriv --reuid=65534 --regid=65534 --clear-groups \
     /opt/energyws/bin/energyws status --config $config | head -1)
 echo "$first"

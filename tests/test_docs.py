@@ -1,4 +1,4 @@
-"""What is written down agrees with what is built."""
+"""The documentation agrees with the code."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_exit_codes_are_documented() -> None:
     assert [int(code) for code, _ in rows] == [code.value for code in ExitCode]
 
 
-def test_reload_table_says_what_a_changed_key_takes() -> None:
+def test_reload_table_has_the_effect_of_every_key() -> None:
     found: dict[str, Takes] = {}
     for keys, effect in table(OPERATIONS, "## Rolling restart and reload"):
         matching = [
@@ -85,7 +85,7 @@ def test_reload_table_says_what_a_changed_key_takes() -> None:
             if effect.startswith(words)
         ]
         found |= dict.fromkeys(re.findall(r"`([a-z_.]+)`", keys), matching[0])
-    # The last row but one: whatever is not named.
+    # The last row but one, for all other keys of the section.
     assert found.pop("server") is Takes.WORKERS
     assert found == TABLE
 
@@ -97,26 +97,26 @@ def test_signals_are_documented() -> None:
     }
 
 
-def test_status_has_the_fields_that_are_documented() -> None:
-    def names(told: object, path: str = "") -> set[str]:
-        match told:
+def test_status_has_exactly_the_documented_fields() -> None:
+    def names(value: object, path: str = "") -> set[str]:
+        match value:
             case dict() if path not in ("processes[].board", "processes[].histograms"):
                 return {
                     name
-                    for key, value in told.items()
-                    for name in names(value, f"{path}.{key}".lstrip("."))
+                    for key, inner in value.items()
+                    for name in names(inner, f"{path}.{key}".lstrip("."))
                 }
             case list() if path in ("processes", "partitions"):
-                return {name for each in told for name in names(each, f"{path}[]")}
+                return {name for each in value for name in names(each, f"{path}[]")}
         return {path}
 
     partitions = [PartitionStatus("energy", 0, 1, 1, 1)]
-    told = document(1.0, [Child("consumer"), Child("worker-0")], partitions=partitions)
+    status = document(1.0, [Child("consumer"), Child("worker-0")], partitions=partitions)
     rows = table(OPERATIONS.split("More fields may come", 1)[1], "")
     documented = [name for cells in rows for name in re.findall(r"`([^`]+)`", cells[0])]
-    assert set(documented) == names(told)
+    assert set(documented) == names(status)
     histograms = next(cells[1] for cells in rows if "histograms" in cells[0])
-    for name, parts in told["processes"][1]["histograms"].items():
+    for name, parts in status["processes"][1]["histograms"].items():
         assert {f"`{each}`" for each in (name, *parts)} <= set(re.findall("`[a-z_]+`", histograms))
 
 
@@ -125,7 +125,7 @@ def test_keys_of_the_live_view_are_documented() -> None:
     assert {key for keys, _ in rows for key in re.findall("`(.)`", keys)} == set(KEYS)
 
 
-def test_pictures_refer_to_nothing_outside() -> None:
+def test_pictures_have_no_external_references() -> None:
     pictures = list((ROOT / "docs").rglob("*.svg"))
     assert pictures
     for picture in pictures:
@@ -169,13 +169,13 @@ def test_reasons_of_refused_tokens_are_documented() -> None:
     assert {*get_args(TokenClaim)} < {*re.findall("`([a-z]+)`", claims)}
 
 
-def test_tokens_allow_the_streams_that_the_page_says() -> None:
+def test_tokens_allow_the_documented_streams() -> None:
     allowed = {"all streams": None, "no stream": frozenset[str](), "energy": frozenset({"energy"})}
     rows = table(TOKENS, "## Streams by token")
-    assert {says for *_, says, _ in rows} == allowed.keys()
-    for configured, token, says, _ in rows:
+    assert {streams_named for *_, streams_named, _ in rows} == allowed.keys()
+    for configured, token, streams_named, _ in rows:
         settings = Auth(**dict(re.findall(r'`auth\.([a-z_]+): "(.+)"`', configured)))
-        assert streams(json.loads(token.strip("`")), settings) == allowed[says]
+        assert streams(json.loads(token.strip("`")), settings) == allowed[streams_named]
 
 
 def test_metrics_of_the_operators_pages_exist() -> None:
@@ -188,7 +188,7 @@ def test_metrics_of_the_operators_pages_exist() -> None:
 
 
 def keys_of(kind: Any, prefix: str = "") -> Iterator[str]:
-    """Every key of a section, and of the sections in it."""
+    """Every key of a section and of its subsections."""
     hints = get_type_hints(kind)
     for each in fields(kind):
         yield prefix + each.name
@@ -210,7 +210,7 @@ def test_configuration_keys_of_the_pages_exist(page: str, least: int) -> None:
     assert sorted(named - known) == []
 
 
-def test_every_shortage_that_is_warned_of_is_documented() -> None:
+def test_every_shortage_is_documented() -> None:
     poor = Host(
         **dict.fromkeys(("descriptors", "somaxconn", "syn_backlog", "conntrack_max"), 1),
         syncookies=0,
@@ -256,7 +256,7 @@ def test_numbers_of_the_readme_are_measured() -> None:
 
 
 @pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_between_pages_lead_somewhere(page: Path) -> None:
+def test_links_between_pages_have_a_target(page: Path) -> None:
     for target in links(page):
         path, _, anchor = target.partition("#")
         if "://" in target:
@@ -278,5 +278,5 @@ def test_changelog_begins_with_the_version_of_the_package() -> None:
 
 
 def test_pyproject_configures_no_tool() -> None:
-    # What stood there would win over setup.cfg without a word.
+    # A tool's section there would silently override setup.cfg.
     assert list(tomllib.loads((ROOT / "pyproject.toml").read_text())) == ["build-system"]

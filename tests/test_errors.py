@@ -67,7 +67,7 @@ def test_error_code_is_upper_snake_and_has_a_message(error: ErrorCode) -> None:
 
 
 @every_error
-def test_status_of_an_error_is_an_http_error(error: ErrorCode) -> None:
+def test_status_of_an_error_is_an_http_error_status(error: ErrorCode) -> None:
     if error.status:
         assert 400 <= HTTPStatus(error.status) <= 599
 
@@ -83,7 +83,7 @@ def test_status_and_close_agree_whether_to_reconnect(error: ErrorCode) -> None:
         assert error.close.retry is (error.status >= 500)
 
 
-def test_exit_codes_are_distinct_and_below_those_of_shells() -> None:
+def test_exit_codes_are_distinct_and_below_those_that_shells_use() -> None:
     codes = [code.value for code in ExitCode.__members__.values()]
 
     assert len(set(codes)) == len(codes)

@@ -35,7 +35,7 @@ def documented() -> dict[tuple[str, str], Entry]:
             continue
         event, levels, logger, fields, meaning, advice = cells
         key = logger, event.strip("`")
-        assert key not in entries, f"twice: {key}"
+        assert key not in entries, f"duplicate: {key}"
         entries[key] = Entry(
             frozenset(levels.split(", ")), tuple(filter(None, fields.split(", "))), meaning, advice
         )
@@ -74,7 +74,7 @@ def test_no_field_replaces_a_key(call: Call) -> None:
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.where)
 def test_event_is_plain_text(call: Call) -> None:
-    # Neither form quotes it, and it means itself in a shell and in a regular expression.
+    # Neither format quotes it, and it is a literal in a shell and in a regular expression.
     assert re.fullmatch(r"[A-Za-z][A-Za-z0-9 ,:._'-]*[a-z]", call.event)
 
 

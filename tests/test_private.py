@@ -1,4 +1,4 @@
-"""Undocumented behaviour of dependencies that the code relies on, with the version it was read in.
+"""Undocumented behaviour of dependencies that the code relies on, and the version that has it.
 
 If a test fails after an upgrade, check the file that it names against the new version before you
 raise the bound in setup.cfg.
@@ -30,7 +30,7 @@ def picows_protocol() -> None:
 
 
 def picows_request() -> None:
-    # upgrade.py takes these out of a request.
+    # upgrade.py deletes these attributes of a request.
     for name in ("headers", "method", "path", "version"):
         assert hasattr(WSUpgradeRequest, name)
 
@@ -87,7 +87,7 @@ RELIED_ON: Final[dict[Callable[[], None], tuple[str, str, str]]] = {
 @pytest.mark.parametrize(
     "behaviour", [*RELIED_ON, http_response], ids=lambda behaviour: behaviour.__name__
 )
-def test_dependency_behaves_as_the_code_relies_on(behaviour: Callable[[], None]) -> None:
+def test_dependency_behaves_as_the_code_expects(behaviour: Callable[[], None]) -> None:
     if behaviour in RELIED_ON:
         package, version, file = RELIED_ON[behaviour]
         installed = importlib.metadata.version(package)
@@ -96,6 +96,6 @@ def test_dependency_behaves_as_the_code_relies_on(behaviour: Callable[[], None])
     behaviour()
 
 
-def test_embedded_broker_has_the_version_of_its_library() -> None:
+def test_embedded_brokers_library_has_the_pinned_version() -> None:
     installed = importlib.metadata.version("confluent-kafka")
     assert f"confluent-kafka=={installed}" in (ROOT / "setup.cfg").read_text()

@@ -1,4 +1,4 @@
-"""Which Pythons this runs on: setup.cfg says it, and make says it first."""
+"""The supported Pythons: setup.cfg lists them, and make checks them first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tests import pythons
 
 ROOT = Path(__file__).parent.parent
-# A Python of another version, as far as the version goes.
+# A Python that reports another version.
 OTHER = """#!{python}
 import sys
 assert sys.argv[1] == "-c", sys.argv
@@ -40,9 +40,9 @@ def make(directory: Path, minor: int) -> subprocess.CompletedProcess[str]:
 def test_classifiers_are_the_supported_versions() -> None:
     prefix = "Programming Language :: Python :: 3."
     classifiers = pythons.setup()["metadata"]["classifiers"].split("\n")
-    told = [int(each.removeprefix(prefix)) for each in classifiers if each.startswith(prefix)]
-    assert told == list(pythons.supported())
-    assert sys.version_info[1] in told
+    listed = [int(each.removeprefix(prefix)) for each in classifiers if each.startswith(prefix)]
+    assert listed == list(pythons.supported())
+    assert sys.version_info[1] in listed
 
 
 @pytest.mark.parametrize("minor", [10, pythons.supported().stop])
@@ -51,16 +51,16 @@ def test_make_refuses_another_python_before_it_installs_anything(
 ) -> None:
     done = make(tmp_path, minor)
     assert done.returncode == 2
-    said, _ = done.stderr.splitlines()
+    message, _ = done.stderr.splitlines()
     first, last = pythons.supported()[0], pythons.supported()[-1]
-    assert said.startswith(f"energyws needs Python 3.{first} to 3.{last} ")
-    assert f"this is 3.{minor}.0" in said
+    assert message.startswith(f"energyws needs Python 3.{first} to 3.{last} ")
+    assert f"this is 3.{minor}.0" in message
     assert not (tmp_path / ".venv").exists()
 
 
-def test_make_goes_on_with_every_supported_python(tmp_path: Path) -> None:
+def test_make_continues_with_every_supported_python(tmp_path: Path) -> None:
     for minor in pythons.supported():
-        # What comes next is to make an environment, which this one does not do.
+        # The next step makes an environment, which the fake Python refuses.
         assert "assert sys.argv[1] ==" in make(tmp_path, minor).stderr
 
 

@@ -16,7 +16,7 @@ SECRET = "canary-of-more-than-thirty-two-bytes"
 
 
 def values_of(kind: Any) -> st.SearchStrategy[Any]:
-    """Values for every field of a dataclass; `st.from_type` skips those with a default."""
+    """Values for every field of a dataclass; `st.from_type` skips fields with a default."""
     if is_dataclass(kind) and isinstance(kind, type):
         hints = get_type_hints(kind, include_extras=True)
         return st.builds(kind, **{each.name: values_of(hints[each.name]) for each in fields(kind)})
@@ -40,7 +40,7 @@ NEIGHBOURS = {
     "Confluent": {8081, 8082, 8083, 8088, 8090, 9021, 8085, 8086},
     "Kafka's tools": {7071, 8000, 8080, 8081, 9000, 9020, 9090, 9308, 9404, 9999, 3030, 9991},
     "Flink, Spark": {6123, 8081, 4040, 7077, 8080, 18080},
-    "Prometheus and its kin": {3000, 3100, 9090, 9091, 9093, 9094, 9100, 9115, 9121, 9187, 9464},
+    "Prometheus, exporters": {3000, 3100, 9090, 9091, 9093, 9094, 9100, 9115, 9121, 9187, 9464},
     "VictoriaMetrics, InfluxDB": {8428, 8429, 8480, 8481, 8482, 8086, 8088, 8094, 8186},
     "OpenTelemetry": {4317, 4318, 8888, 8889, 13133, 55679, 14268, 16686, 9411},
     "proxies": {80, 443, 1936, 8080, 8404, 8443, 9901, 15000, 15020, 15021, 15090},
@@ -53,7 +53,7 @@ NEIGHBOURS = {
 @pytest.mark.parametrize("name", NEIGHBOURS)
 def test_default_admin_port_is_no_other_programs_default(name: str) -> None:
     assert Admin().port not in NEIGHBOURS[name]
-    # Nor an ephemeral port (ip_local_port_range), nor a privileged one.
+    # It is neither privileged nor ephemeral (ip_local_port_range).
     assert 1024 <= Admin().port < 32768
 
 

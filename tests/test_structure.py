@@ -1,4 +1,4 @@
-"""The source tree keeps to what docs/architecture.md and CONTRIBUTING.md say of it."""
+"""The source tree keeps the rules of docs/architecture.md and CONTRIBUTING.md."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.structure import PRODUCT, ROOT
 MAX_LINES = 350
 MAX_FILES = 16
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "bench" / "README.md"])
-# The CHANGELOG names files as they were then.
+# The CHANGELOG uses the file names of each release.
 CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md"]
 
 
@@ -28,7 +28,7 @@ def test_no_circle_of_imports(product: list[structure.Module]) -> None:
     assert structure.circles(structure.between_packages(product)) == []
 
 
-def test_a_circle_is_found() -> None:
+def test_circles_are_found() -> None:
     graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"d"}}
     assert structure.circles(graph) == [["b", "c"], ["d"]]
 

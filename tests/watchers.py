@@ -1,4 +1,4 @@
-"""Clients of energyws.client that note every record."""
+"""Instances of energyws.client that note every record."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from energyws.testing import PARTITIONS, PATIENCE_SECONDS, eventually, token
 
 
 class Watchers:
-    """energyws clients, in a thread with a loop of its own, that note every record."""
+    """Clients that note every record, in a thread with an event loop of its own."""
 
     def __init__(self, url: str, count: int) -> None:
         self._url = url
@@ -41,7 +41,7 @@ class Watchers:
         self._loop.close()
 
     def have(self, expected: list[int], seconds: float = PATIENCE_SECONDS) -> None:
-        """Wait until each client has these, each once and in the order of its partition."""
+        """Wait until each client has these records, each once and in the order of its partition."""
         eventually(
             lambda: all(len(numbers) >= len(expected) for numbers in self.numbers),
             "every watcher has every record",

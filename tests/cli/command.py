@@ -69,7 +69,7 @@ class Tail:
             thread.join()
 
     def says(self, text: str) -> None:
-        """Wait until it has printed exactly this."""
+        """Wait until it has printed exactly this line."""
         line = f"energyws: {text}"
         eventually(lambda: line in self.messages, f"{line!r}, not {self.messages}")
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 def answering(answer: bytes | None, context: ssl.SSLContext | None = None) -> Iterator[str]:
     """A port that sends this answer to any request and disconnects; its HOST:PORT.
 
-    None: it disconnects at once.
+    None: it disconnects immediately.
     """
     with socket.create_server(("127.0.0.1", 0)) as server:
 

@@ -22,7 +22,7 @@ from tests.cli.command import ROOT, energyws
 
 # As the demo prints it.
 TOP = re.compile(r"energyws top --admin (http://127\.0\.0\.1:[0-9]+)$")
-# Modules of Linux or POSIX only, and libraries that the clients do without.
+# Modules that only Linux or POSIX has, and libraries that the clients do not need.
 NOT_EVERYWHERE = [
     *("fcntl", "grp", "pty", "pwd", "resource", "termios", "tty", "uvloop"),
     *("confluent_kafka", "prometheus_client", "psutil", "pydantic", "rich", "yaml", "zmq"),
@@ -72,7 +72,7 @@ def test_check_config_prints_the_settings_without_the_secret(directory: Path) ->
     assert SECRET not in done.stdout + done.stderr
 
 
-def test_check_config_lists_every_problem_at_once(tmp_path: Path) -> None:
+def test_check_config_lists_all_problems_together(tmp_path: Path) -> None:
     path = tmp_path / "elsewhere.yaml"
     path.write_text(
         "kafka:\n  broker: x\nserver:\n  port: 99999\nauth:\n  jwt_secret: $(NOWHERE)\n"
@@ -132,9 +132,9 @@ def test_example_is_installed_with_the_package(tmp_path: Path) -> None:
 
 
 def elsewhere(platform: str, program: str) -> subprocess.CompletedProcess[str]:
-    """Run a program as if on another system, without the modules of this one."""
+    """Run a program as if on another system, without the modules that only this one has."""
     lines = [
-        # Before the change: asyncio imports what this system has.
+        # Imported first: asyncio imports modules of this system.
         "import asyncio",
         f"import sys; sys.platform = {platform!r}",
         f"sys.modules.update(dict.fromkeys({NOT_EVERYWHERE!r}))",
@@ -198,7 +198,9 @@ def test_token_is_minted_from_the_newest_secret_with_the_configured_claim(
 
 
 @pytest.mark.e2e
-def test_tail_prints_frames_and_ends_with_its_pipe(serve: type[Service], records: Records) -> None:
+def test_tail_prints_frames_and_resumes_from_a_printed_position(
+    serve: type[Service], records: Records
+) -> None:
     service = serve().ready()
     records.send(9)
     service.caught_up(records)
@@ -331,4 +333,6 @@ def test_demo_that_is_ended_leaves_no_process(number: signal.Signals) -> None:
         except psutil.NoSuchProcess:
             return True
 
-    eventually(lambda: all(gone(process) for process in family), "the whole family is gone", 10)
+    eventually(
+        lambda: all(gone(process) for process in family), "every process of the demo has ended", 10
+    )

@@ -134,7 +134,7 @@ def check_closed_port(url: str, place: str) -> None:
     with Tail(url) as tail:
         text = f"nothing listens at {place} (is the service running, and is this its port?)"
         tail.says(f"{text}; trying again")
-        # Longer than the silence that it would report, had it reported nothing.
+        # Longer than the silence that it would otherwise report.
         started = time.monotonic()
         eventually(lambda: time.monotonic() - started > 6, "some attempts")
         assert len(tail.messages) == 1
@@ -287,11 +287,12 @@ def test_silence_is_reported_with_its_reason(
             service.ready()
             tail.says("subscribed, but no reading has come for 5 s")
             records.send(3)
-            eventually(lambda: len(tail.readings) == 3, "its readings")
+            eventually(lambda: len(tail.readings) == 3, "all readings are printed")
             settings["server"]["port"] = service.port
             assert service.stop() == 0
             eventually(
-                lambda: any("nothing listens" in line for line in tail.messages), "that it is gone"
+                lambda: any("nothing listens" in line for line in tail.messages),
+                "the end of the service is reported",
             )
             with Service(tmp_path / "second", settings) as again:
                 again.ready()
@@ -329,5 +330,5 @@ def test_record_that_orjson_refuses_is_printed() -> None:
         wait(connection, request)
 
     with Script(scene) as script, Tail(script.url) as tail:
-        eventually(lambda: tail.readings, "its reading")
+        eventually(lambda: tail.readings, "the reading is printed")
     assert [each["data"] for each in tail.readings] == [record]

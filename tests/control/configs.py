@@ -12,7 +12,7 @@ from energyws.errors import ConfigError
 SECRET: Final = "a-secret-of-more-than-thirty-two-bytes"
 KAFKA: Final = "kafka: {brokers: b, topic: t}\n"
 AUTH: Final = f"auth: {{jwt_secret: {SECRET}}}\n"
-# Two lines: what a test adds begins on line 3.
+# Two lines: the text that a test adds begins on line 3.
 GOOD: Final = KAFKA + AUTH
 
 # From the README of the predecessor.

@@ -1,4 +1,4 @@
-"""Real processes of which a part fails or hangs: they end and are replaced, or recover."""
+"""Real processes with a part that fails or hangs: they end and are replaced, or recover."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_stopped_child_is_killed_though_it_cannot_leave_its_stacks(run: Run) -> 
     supervised = run().ready()
     supervised.child("worker-0").suspend()
     (line,) = supervised.wait_logged("child ended", "child=worker-0")
-    # Without "(out of memory?)": the signal was ours.
+    # Without "(out of memory?)", since the supervisor sent the signal.
     assert 'status="killed by SIGKILL"' in line
 
 
@@ -146,7 +146,7 @@ def test_command_that_is_not_begun_in_time_is_never_carried_out(run: Run) -> Non
     admin = supervised.client()
     supervised.signal(signal.SIGHUP)
     # Commands are still carried out until the block begins.
-    eventually(lambda: supervised.admin("/live")[1]["silent_seconds"] >= 0.5, "it is blocked")
+    eventually(lambda: supervised.admin("/live")[1]["silent_seconds"] >= 0.5, "the loop is blocked")
     with pytest.raises(
         AdminRequestFailed, match=r"503: the supervisor has not begun within 0\.3 s"
     ):
@@ -168,7 +168,7 @@ def test_message_to_a_child_that_does_not_read_waits_for_it(run: Run) -> None:
     supervised = run(supervision={"hang_seconds": 600}).ready()
     worker = supervised.child("worker-0")
     worker.suspend()
-    # Far more messages than its socket has room for.
+    # Far more messages than the socket has room for.
     for number in range(300):
         level = ("DEBUG", "INFO")[number % 2]
         supervised.client().post("/log", {"level": level})
@@ -193,7 +193,7 @@ def test_settings_too_large_for_a_message_lead_to_new_processes(run: Run) -> Non
     supervised.wait_logged("child replaced", count=3)
 
 
-def test_scaling_back_and_forth_never_needs_more_rows_than_there_are(run: Run) -> None:
+def test_scaling_back_and_forth_never_exceeds_the_rows_of_the_board(run: Run) -> None:
     # Workers that do not leave, and a board with room for five processes.
     supervised = run(
         {"*": "stubborn", "consumer": "steady"},

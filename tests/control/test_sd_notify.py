@@ -1,4 +1,4 @@
-"""What a service manager receives: real datagrams, on a path and on an abstract address."""
+"""Real datagrams to a service manager, on a path and on an abstract address."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def test_status_shows_all_processes_and_recent_events(run: Run) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_second_signal_ends_at_once(run: Run, number: signal.Signals) -> None:
+def test_second_signal_ends_immediately(run: Run, number: signal.Signals) -> None:
     supervised = run({"*": "stubborn", "consumer": "steady"}, server={"drain_seconds": 3600})
     supervised.wait_logged(" ready", count=3)
     supervised.signal(number)
@@ -138,7 +138,7 @@ def test_child_that_does_not_drain_is_killed_at_the_deadline(run: Run) -> None:
     supervised = run(
         {"worker-0": "stubborn"}, server={"drain_seconds": 0, "close_timeout_seconds": 0.1}
     )
-    # The service is ready with its first worker.
+    # The service is ready as soon as its first worker is.
     supervised.wait_logged("worker-0 ready")
     supervised.signal(signal.SIGTERM)
     assert supervised.wait() == 0
@@ -218,7 +218,7 @@ def test_port_in_use_is_a_clear_error(run: Run, reuse: bool) -> None:
     assert "is the service running already?" in line
 
 
-def test_admin_shows_what_is_not_ready(run: Run) -> None:
+def test_admin_shows_the_reasons_not_to_be_ready(run: Run) -> None:
     supervised = run({"worker-0": "stubborn", "worker-1": "stubborn", "consumer": "stubborn"})
     supervised.wait_logged(" ready", count=3)
     assert supervised.admin("/ready") == (

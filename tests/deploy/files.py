@@ -1,4 +1,4 @@
-"""What config/ holds, read for its tests."""
+"""Reads the files of config/ for their tests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SUFFIXES: Final = {
 
 
 def series_names() -> dict[str, str]:
-    """Every name that a query may use, and the metric that it belongs to."""
+    """Every series name that a query may use, with the metric that it belongs to."""
     return {
         definition.name + suffix: definition.name
         for definition in DEFINITIONS
@@ -41,12 +41,12 @@ def series_names() -> dict[str, str]:
 
 
 def metrics_in(query: str) -> set[str]:
-    """The names of ours in a query."""
+    """The names of energyws series in a query."""
     return set(_METRIC.findall(query))
 
 
 def document(path: Path) -> Any:
-    """A file of one YAML document."""
+    """The only document of a YAML file."""
     return yaml.safe_load(path.read_text())
 
 
@@ -61,12 +61,12 @@ def dashboard() -> Any:
 
 
 def panels() -> list[dict[str, Any]]:
-    """Its panels; rows are no panels."""
+    """The panels of the dashboard, without its rows."""
     return [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
 
 
 def queries() -> Iterator[tuple[dict[str, Any], str, str]]:
-    """Each query of the dashboard: its panel, the query, and how its lines are called."""
+    """Each query of the dashboard: its panel, the query, and the legend of its lines."""
     for panel in panels():
         for target in panel["targets"]:
             yield panel, target["expr"], target["legendFormat"]

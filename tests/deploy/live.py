@@ -1,4 +1,4 @@
-"""A service at work under a Prometheus of its own: broker, records, clients good and bad."""
+"""A service with a broker, records, and good and bad clients, scraped by a Prometheus."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from tests.deploy.tools import tool
 
 TOPIC: Final = "dashboard"
 CLIENTS: Final = 20
-# What the dashboard's variables stand for.
+# The values of the dashboard's variables.
 _VARIABLES: Final = {"$instance": ".*", "$__rate_interval": "10s"}
 INSTANCE: Final = "replica-1"
 _BETWEEN_SECONDS: Final = 0.5
 
 
 class Prometheus:
-    """A real one, with the rules and the scrape configuration of config/, every second."""
+    """A real Prometheus with the rules and jobs of config/; it scrapes every second."""
 
     def __init__(self, directory: Path, admin_port: int) -> None:
         directory.mkdir()
@@ -87,19 +87,19 @@ class Prometheus:
         return body["data"]
 
     def query(self, query: str) -> list[dict[str, Any]]:
-        """The series that a query gives now; each has `metric` (labels) and `value`."""
+        """The series that a query returns now; each has `metric` (labels) and `value`."""
         found: list[dict[str, Any]] = self._get("query", query=plain(query))["result"]
         return found
 
     def between(self, query: str, start: float, end: float, step: float) -> list[dict[str, Any]]:
-        """The series that it gives from `start` to `end`; each has `metric` and `values`."""
+        """The series that a query returns from `start` to `end`; each has `metric` and `values`."""
         found: list[dict[str, Any]] = self._get(
             "query_range", query=plain(query), start=start, end=end, step=step
         )["result"]
         return found
 
     def rules(self) -> list[dict[str, Any]]:
-        """The alerting rules, with their health and what they say."""
+        """The alerting rules, with their health and state."""
         return [rule for group in self._get("rules")["groups"] for rule in group["rules"]]
 
 
@@ -143,11 +143,11 @@ class Crowd:
 
     def _run(self) -> None:
         with contextlib.suppress(asyncio.CancelledError):
-            self._loop.run_until_complete(self._everybody())
+            self._loop.run_until_complete(self._run_clients())
 
-    async def _everybody(self) -> None:
+    async def _run_clients(self) -> None:
         self._all = asyncio.gather(
-            *(self._stay() for _ in range(CLIENTS)), self._come_and_go(), self._knock()
+            *(self._stay() for _ in range(CLIENTS)), self._come_and_go(), self._try_bad_token()
         )
         await self._all
 
@@ -174,7 +174,7 @@ class Crowd:
             positions = client.positions
             await asyncio.sleep(_BETWEEN_SECONDS)
 
-    async def _knock(self) -> None:
+    async def _try_bad_token(self) -> None:
         while True:
             client = Client(self._url, token="no.token.atall", ssl_context=self._context)
             with contextlib.suppress(Refused):
@@ -185,7 +185,7 @@ class Crowd:
 
 @contextmanager
 def running(directory: Path) -> Iterator[tuple[Service, Prometheus]]:
-    """All of it, until the block ends; the service has been reloaded, and has lost a worker."""
+    """Run everything until the block ends; the service has been reloaded, and has lost a worker."""
     with ExitStack() as stack:
         broker = stack.enter_context(any_broker())
         broker.create_topic(TOPIC)
@@ -212,5 +212,5 @@ def running(directory: Path) -> Iterator[tuple[Service, Prometheus]]:
 
 
 def line_name(legend: str, labels: dict[str, str]) -> str:
-    """What Grafana calls a line."""
+    """The name that Grafana gives a line."""
     return re.sub(r"\{\{(\w+)\}\}", lambda match: labels.get(match[1], ""), legend)

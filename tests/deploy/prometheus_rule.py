@@ -1,4 +1,4 @@
-"""The alert rules as the Prometheus Operator wants them.
+"""The alert rules in the form of the Prometheus Operator.
 
 python -m tests.deploy.prometheus_rule      writes config/kubernetes/monitoring/prometheusrule.yaml
 """
@@ -23,7 +23,7 @@ spec:
 
 
 def rendered() -> str:
-    """The whole file."""
+    """The text of prometheusrule.yaml."""
     rules = ALERTS.read_text()
     return _HEAD + indent(rules[rules.index("groups:\n") :], "  ")
 

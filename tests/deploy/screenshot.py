@@ -1,6 +1,6 @@
 """The dashboard's panels with data of a running service, for docs/operations/dashboard.md.
 
-python -m tests.deploy.screenshot        some two minutes; needs Debian's prometheus
+python -m tests.deploy.screenshot        takes two minutes; needs Debian's prometheus
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SECONDS: Final = 120
 _STEP_SECONDS: Final = 5
 _COLUMNS: Final = 3
 _SCALE: Final = 0.5
-# As many as there are colours.
+# The number of colours.
 _LINES: Final = 7
 _UNITS: Final = {
     "none": "",
@@ -54,13 +54,13 @@ def lines(prometheus: Prometheus, panel: Mapping[str, Any], start: float, end: f
         for series in prometheus.between(target["expr"], start, end, _STEP_SECONDS):
             points = [(at - start, float(value)) for at, value in series["values"]]
             name = line_name(target["legendFormat"], series["metric"])
-            # A quantile of nothing is no number.
+            # Without observations, a quantile is NaN.
             found[name] = [(x, y) for x, y in points if math.isfinite(y)]
     return {name: points for name, points in found.items() if points}
 
 
 def chart(panel: Mapping[str, Any], shown: Lines) -> str:
-    """A panel as a line chart: the first lines that are not 0 all the time, if there are any."""
+    """A panel as a line chart: the first lines that are not always 0, or else the first lines."""
     alive = {name: points for name, points in shown.items() if any(y for _, y in points)} or shown
     unit = panel["fieldConfig"]["defaults"]["unit"]
     first = dict(list(alive.items())[:_LINES])

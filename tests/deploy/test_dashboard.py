@@ -1,4 +1,4 @@
-"""The dashboard is one that Grafana shows as it is meant; test_live.py runs its queries."""
+"""The dashboard fits Grafana and the metrics; test_live.py runs its queries."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from energyws.control.admin.metrics import DEFINITIONS
 from tests.deploy.files import dashboard, metrics_in, panels, queries, series_names
 
 
-def test_every_query_asks_for_metrics_that_are_there() -> None:
+def test_every_query_uses_existing_metrics() -> None:
     names = series_names()
     for panel, query, _ in queries():
-        asked = metrics_in(query)
-        assert asked, panel["title"]
-        assert asked <= set(names), panel["title"]
+        used = metrics_in(query)
+        assert used, panel["title"]
+        assert used <= set(names), panel["title"]
 
 
 def test_every_metric_is_shown() -> None:
@@ -22,13 +22,13 @@ def test_every_metric_is_shown() -> None:
     assert shown == {definition.name for definition in DEFINITIONS}
 
 
-def test_every_query_keeps_to_the_replicas_that_were_chosen() -> None:
+def test_every_query_is_limited_to_the_chosen_replicas() -> None:
     for _, query, _ in queries():
         selectors = re.findall(r"energyws_[a-z_]+(\{[^}]*\})?", query)
         assert all('job="energyws", instance=~"$instance"' in each for each in selectors)
 
 
-def test_lines_are_called_by_labels_of_the_metric() -> None:
+def test_legends_use_labels_of_the_metric() -> None:
     labels = {definition.name: set(definition.labels) for definition in DEFINITIONS}
     names = series_names()
     for panel, query, legend in queries():
@@ -36,7 +36,7 @@ def test_lines_are_called_by_labels_of_the_metric() -> None:
         assert set(re.findall(r"\{\{(\w+)\}\}", legend)) <= known, panel["title"]
 
 
-def test_panels_have_a_place_of_their_own() -> None:
+def test_panels_do_not_overlap() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in dashboard()["panels"]:
         place = panel["gridPos"]
@@ -52,7 +52,7 @@ def test_panels_have_a_place_of_their_own() -> None:
     assert len(set(numbers)) == len(numbers)
 
 
-def test_panels_say_what_they_show_and_in_which_unit() -> None:
+def test_panels_have_a_title_a_description_and_a_unit() -> None:
     variables = {f"${each['name']}" for each in dashboard()["templating"]["list"]}
     for panel in panels():
         assert panel["title"]

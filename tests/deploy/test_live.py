@@ -11,10 +11,10 @@ import pytest
 from energyws.testing import Service, eventually
 from tests.deploy.files import alerts, metrics_in, queries
 from tests.deploy.live import CLIENTS, Prometheus, line_name, running
-from tests.deploy.tools import run, said
+from tests.deploy.tools import output, run
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(180)]
-# Rates want some scrapes.
+# A rate needs several scrapes.
 PATIENCE_SECONDS: Final = 60
 
 
@@ -34,7 +34,7 @@ def test_every_query_of_the_dashboard_has_data(scraped: tuple[Service, Prometheu
         )
 
 
-def test_lines_of_a_panel_can_be_told_apart(scraped: tuple[Service, Prometheus]) -> None:
+def test_lines_of_a_panel_have_different_names(scraped: tuple[Service, Prometheus]) -> None:
     _, prometheus = scraped
     for panel, query, legend in queries():
         names = [line_name(legend, each["metric"]) for each in prometheus.query(query)]
@@ -52,7 +52,7 @@ def test_figures_are_those_of_the_service(scraped: tuple[Service, Prometheus]) -
 
     assert value("Replicas ready") == 1
     assert value("Draining") == 0
-    # One more comes and goes.
+    # One more client comes and goes.
     eventually(lambda: CLIENTS <= value("Clients") <= CLIENTS + 1, "all clients are counted")
     assert value("Age at delivery, p99") < 5
 
@@ -73,7 +73,7 @@ def test_every_rule_works_and_no_alert_fires(scraped: tuple[Service, Prometheus]
         assert rule["state"] != "firing", rule["name"]
 
 
-def test_alerts_ask_for_series_that_are_there(scraped: tuple[Service, Prometheus]) -> None:
+def test_alerts_use_existing_series(scraped: tuple[Service, Prometheus]) -> None:
     _, prometheus = scraped
     for rule in alerts():
         for name in metrics_in(rule["expr"]):
@@ -86,4 +86,4 @@ def test_promtool_has_no_complaint_about_the_metrics(scraped: tuple[Service, Pro
     with urllib.request.urlopen(url, timeout=5) as answer:
         text = answer.read().decode()
     done = run("promtool", "check", "metrics", input=text)
-    assert done.returncode == 0, said(done)
+    assert done.returncode == 0, output(done)

@@ -1,6 +1,6 @@
 """The deployment files agree with the service: its keys, its times, its exit codes, its metrics.
 
-What takes tools that are not ours is in test_tools.py and test_live.py.
+The checks that need external tools are in test_tools.py and test_live.py.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.deploy.files import (
 )
 from tests.deploy.prometheus_rule import rendered
 
-# Until what is left of a drain is killed: energyws.control.policy.fleet, docs/operations.md.
+# After it, the supervisor kills the rest of a drain: energyws.control.policy.fleet.
 KILL_SECONDS: Final = 5
 MARGIN_SECONDS: Final = 5
 
@@ -47,7 +47,7 @@ def secret(tmp_path: Path) -> Path:
 
 
 def literals(directory: Path) -> dict[str, str]:
-    """What the ConfigMap energyws-environment of a kustomization has."""
+    """The values in the ConfigMap energyws-environment of a kustomization."""
     (generator,) = [
         each
         for each in document(directory / "kustomization.yaml")["configMapGenerator"]
@@ -61,20 +61,20 @@ def pod() -> Any:
 
 
 def settings(directory: Path, secret: Path) -> Settings:
-    """What a pod of that kustomization reads."""
+    """The settings of a pod of that kustomization."""
     environment = {**literals(BASE), **literals(directory), "POD_NAME": "energyws-7d-x2"}
     overrides = [f"auth.jwt_secret_file={secret}"]
     return load(BASE / "config.yaml", env=environment, overrides=overrides)
 
 
 def stop_seconds(server: Server) -> float:
-    """How long a stop may take."""
+    """The longest time that a stop may take."""
     drain = server.drain_delay_seconds + server.drain_seconds
     return drain + server.close_timeout_seconds + KILL_SECONDS
 
 
 def unit() -> dict[str, list[str]]:
-    """The unit's keys; several may be given more than once."""
+    """The values of each key of the unit; a key may occur more than once."""
     found: dict[str, list[str]] = {}
     for line in UNIT.read_text().splitlines():
         if "=" in line and not line.startswith("#"):
@@ -89,8 +89,8 @@ def test_a_pod_can_read_its_configuration(directory: Path, secret: Path) -> None
     assert read.kafka.group_id == "energyws-energyws-7d-x2"
     assert read.auth.jwt_secret == "s" * 40
     mounts = {mount["mountPath"] for mount in pod()["containers"][0]["volumeMounts"]}
-    told = document(BASE / "config.yaml")["auth"]["jwt_secret_file"]
-    assert str(Path(told).parent) in mounts
+    path = document(BASE / "config.yaml")["auth"]["jwt_secret_file"]
+    assert str(Path(path).parent) in mounts
 
 
 def test_ports_are_those_of_the_configuration(secret: Path) -> None:
@@ -99,7 +99,7 @@ def test_ports_are_those_of_the_configuration(secret: Path) -> None:
     assert ports == {"websocket": read.server.port, "admin": read.admin.port}
 
 
-def test_whatever_looks_at_the_admin_port_looks_at_the_default() -> None:
+def test_files_that_use_the_admin_port_use_the_default() -> None:
     port = Admin().port
     services = (BASE / "service.yaml").read_text().split("---")
     (named,) = [yaml.safe_load(each) for each in services if "energyws-admin" in each]
@@ -148,12 +148,12 @@ def test_compose_can_read_its_configuration() -> None:
     assert port == f"{read.server.port}:{read.server.port}"
 
 
-def test_the_unit_does_not_restart_what_would_be_wrong_again() -> None:
+def test_the_unit_does_not_restart_after_errors_that_a_restart_cannot_cure() -> None:
     (codes,) = unit()["RestartPreventExitStatus"]
     assert set(map(int, codes.split())) == {ExitCode.CONFIG, ExitCode.BOOT}
 
 
-def test_images_are_of_this_version() -> None:
+def test_images_have_this_version() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     version = setup["metadata"]["version"]
@@ -163,10 +163,10 @@ def test_images_are_of_this_version() -> None:
     assert {name for name in used if name.startswith("energyws")} == {f"energyws:{version}"}
 
 
-def test_every_alert_asks_for_metrics_that_are_there() -> None:
-    asked = {name for rule in alerts() for name in metrics_in(rule["expr"])}
-    assert asked <= set(series_names())
-    assert asked
+def test_every_alert_uses_existing_metrics() -> None:
+    used = {name for rule in alerts() for name in metrics_in(rule["expr"])}
+    assert used <= set(series_names())
+    assert used
 
 
 def test_labels_in_alerts_are_those_of_the_metrics() -> None:
@@ -196,7 +196,7 @@ def test_every_alert_has_a_runbook_and_a_test() -> None:
         page, _, anchor = annotations["runbook"].partition("#")
         assert page == "docs/runbook.md"
         assert anchor in anchors
-        # What the templates of Alertmanager and Grafana show, the link as it is.
+        # The templates of Alertmanager and Grafana show this link unchanged.
         link = urlsplit(annotations["runbook_url"])
         assert link.scheme == "https"
         assert link.netloc

@@ -1,4 +1,4 @@
-"""The files in config/, by the tools that will read them: `make check-deploy`."""
+"""Checks the files in config/ with the tools that will read them: `make check-deploy`."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from tests.deploy.files import (
     alerts,
     document,
 )
-from tests.deploy.tools import compose_schema, operator_definitions, run, said
+from tests.deploy.tools import compose_schema, operator_definitions, output, run
 
 pytestmark = pytest.mark.deploy
 
-# The oldest one that is supported here: unhealthyPodEvictionPolicy and matchLabelKeys are on.
+# The oldest supported Kubernetes: it has unhealthyPodEvictionPolicy and matchLabelKeys enabled.
 OLDEST: Final = "1.27"
 OPERATOR: Final = "monitoring.coreos.com/v1"
-# `systemd-analyze security`: 0 is locked up, 10 open; below 2 it says OK.
+# `systemd-analyze security` rates from 0 (locked down) to 10 (open); below 2 is OK.
 EXPOSURE: Final = 2.0
 
 
 def built(directory: Path) -> list[dict[str, Any]]:
     done = run("kustomize", "build", directory)
-    assert done.returncode == 0, said(done)
+    assert done.returncode == 0, output(done)
     assert not done.stderr
     return list(yaml.safe_load_all(done.stdout))
 
@@ -47,7 +47,7 @@ def one(resources: list[dict[str, Any]], kind: str, name: str = "energyws") -> d
 
 
 def strictly(schema: Any) -> Any:
-    """The same schema, but keys that it does not name are wrong, as they are for kubectl."""
+    """The same schema, but it rejects keys that it does not name, as kubectl does."""
     if isinstance(schema, list):
         return [strictly(each) for each in schema]
     if not isinstance(schema, dict):
@@ -64,7 +64,7 @@ def validate_custom(resource: dict[str, Any]) -> None:
     path = operator_definitions() / f"monitoring.coreos.com_{resource['kind'].lower()}s.yaml"
     (version,) = (each for each in document(path)["spec"]["versions"] if each["name"] == "v1")
     schema = strictly(version["schema"]["openAPIV3Schema"])
-    # A definition says of it only that it is an object.
+    # The definition does not describe the metadata, which must then not be strict.
     schema["properties"]["metadata"] = {"type": "object"}
     Draft202012Validator(schema).validate(resource)
 
@@ -79,7 +79,7 @@ def validate(resource: dict[str, Any], version: str) -> None:
 
 
 @pytest.mark.parametrize("directory", [BASE, PRODUCTION], ids=["base", "production"])
-def test_manifests_are_what_kubernetes_takes(directory: Path) -> None:
+def test_kubernetes_accepts_the_manifests(directory: Path) -> None:
     import kubernetes_validate
 
     for resource in built(directory):
@@ -88,7 +88,7 @@ def test_manifests_are_what_kubernetes_takes(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "ServiceMonitor", "PrometheusRule"])
-def test_an_unknown_key_is_noticed(kind: str) -> None:
+def test_an_unknown_key_is_rejected(kind: str) -> None:
     from jsonschema import ValidationError
 
     resource = one(built(PRODUCTION), kind)
@@ -98,7 +98,7 @@ def test_an_unknown_key_is_noticed(kind: str) -> None:
 
 
 @pytest.mark.parametrize("directory", [BASE, PRODUCTION], ids=["base", "production"])
-def test_every_reference_leads_somewhere(directory: Path) -> None:
+def test_every_reference_has_a_target(directory: Path) -> None:
     resources = built(directory)
     names = {(each["kind"], each["metadata"]["name"]) for each in resources}
     deployment = one(resources, "Deployment")
@@ -122,7 +122,7 @@ def test_every_reference_leads_somewhere(directory: Path) -> None:
     assert ("Deployment", scaler["spec"]["scaleTargetRef"]["name"]) in names
 
 
-def test_the_service_monitor_finds_the_admin_service_alone() -> None:
+def test_the_service_monitor_selects_only_the_admin_service() -> None:
     resources = built(PRODUCTION)
     monitor = one(resources, "ServiceMonitor")["spec"]
     wanted = monitor["selector"]["matchLabels"].items()
@@ -136,7 +136,7 @@ def test_the_service_monitor_finds_the_admin_service_alone() -> None:
     assert service["metadata"]["labels"][monitor["jobLabel"]] == "energyws"
 
 
-def test_the_overlay_changes_what_it_says() -> None:
+def test_the_overlay_sets_namespace_metrics_and_environment() -> None:
     resources = built(PRODUCTION)
     assert {each["metadata"]["namespace"] for each in resources} == {"energy"}
     metrics = one(resources, "HorizontalPodAutoscaler")["spec"]["metrics"]
@@ -150,7 +150,7 @@ def test_the_overlay_changes_what_it_says() -> None:
     assert "redpanda-1" in settings["ENERGYWS_KAFKA__BROKERS"]
 
 
-def test_the_overlay_says_where_the_runbook_is_read() -> None:
+def test_the_overlay_links_to_its_own_runbook() -> None:
     rules = one(built(PRODUCTION), "PrometheusRule")["spec"]["groups"][0]["rules"]
     assert [each["annotations"]["runbook_url"] for each in rules] == [
         each["annotations"]["runbook"].replace("docs/", "https://wiki.example/energyws/")
@@ -160,16 +160,16 @@ def test_the_overlay_says_where_the_runbook_is_read() -> None:
     assert not any("runbook" in name for name in named)
 
 
-def test_rules_are_what_prometheus_takes() -> None:
+def test_prometheus_accepts_the_rules() -> None:
     done = run("promtool", "check", "rules", "--lint=all", "--lint-fatal", ALERTS)
-    assert done.returncode == 0, said(done)
+    assert done.returncode == 0, output(done)
     done = run("promtool", "check", "config", CONFIG / "prometheus" / "prometheus.yaml")
-    assert done.returncode == 0, said(done)
+    assert done.returncode == 0, output(done)
 
 
 def test_alerts_fire_when_they_should() -> None:
     done = run("promtool", "test", "rules", ALERT_TESTS)
-    assert done.returncode == 0, said(done)
+    assert done.returncode == 0, output(done)
 
 
 def test_compose_file_follows_the_specification() -> None:
@@ -183,20 +183,20 @@ def test_compose_file_follows_the_specification() -> None:
         validator.validate(compose)
 
 
-def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     # Nothing is installed in /opt here.
     text = re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={shutil.which('true')}", UNIT.read_text())
     unit = tmp_path / UNIT.name
     unit.write_text(text)
     done = run("systemd-analyze", "verify", "--man=no", unit)
-    assert (done.returncode, said(done)) == (0, "")
-    # A key that it does not know is a warning to it.
+    assert (done.returncode, output(done)) == (0, "")
+    # systemd only warns about an unknown key.
     unit.write_text(text.replace("WatchdogSec=", "WatchdogSecs="))
-    assert "Unknown key" in said(run("systemd-analyze", "verify", "--man=no", unit))
+    assert "Unknown key" in output(run("systemd-analyze", "verify", "--man=no", unit))
 
 
-def test_the_unit_is_locked_up() -> None:
+def test_the_unit_is_locked_down() -> None:
     done = run("systemd-analyze", "security", "--offline=true", "--no-pager", UNIT)
-    assert done.returncode == 0, said(done)
+    assert done.returncode == 0, output(done)
     (level,) = re.findall(r"Overall exposure level for energyws.service: ([0-9.]+)", done.stdout)
     assert float(level) < EXPOSURE

@@ -1,4 +1,4 @@
-"""docs/upgrade.md says what the service does: its keys, codes, log lines, ports and figures."""
+"""docs/upgrade.md agrees with the service: its keys, codes, log lines, ports and figures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.deploy.files import ROOT
 PAGE = (ROOT / "docs" / "upgrade.md").read_text()
 LOGS = (ROOT / "docs" / "logs.md").read_text()
 EVENTS = re.findall(r"^\| `([^`]+)` \|", LOGS, re.MULTILINE)
-# What Kubernetes gives a pod without the key.
+# The default of terminationGracePeriodSeconds in Kubernetes.
 GRACE_SECONDS = 30
 
 
@@ -34,9 +34,11 @@ def rows(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.split("\n")[2:]]
 
 
-def test_lines_of_the_log_are_those_of_the_service() -> None:
-    told = [name for _, now in rows("a line of energy-ws") for name in re.findall("`([^`]+)`", now)]
-    events = [name for name in told if not name.endswith("=")]
+def test_log_lines_are_those_of_the_service() -> None:
+    named = [
+        name for _, now in rows("a line of energy-ws") for name in re.findall("`([^`]+)`", now)
+    ]
+    events = [name for name in named if not name.endswith("=")]
     assert len(events) > 5
     assert [name for name in events if name not in EVENTS] == []
 
@@ -56,7 +58,7 @@ def test_codes_exist() -> None:
     assert {int(code) for code in re.findall(r"close code ([0-9]{4})", PAGE)} <= closes
 
 
-def test_the_deployment_can_be_used_as_it_stands() -> None:
+def test_the_deployment_can_be_used_as_it_is() -> None:
     ports = {port["name"]: port["containerPort"] for port in container()["ports"]}
     assert ports == {"http": Server().port, "admin": Admin().port}
     env = {each["name"]: each["value"] for each in container()["env"]}
@@ -76,7 +78,7 @@ def test_figures_are_the_defaults() -> None:
     auth = load.parse(GOOD, "config.yaml", {}).auth
     assert f"`TOKEN_EXPIRING` {auth.expiry_notice_seconds:g} seconds before" in PAGE
     assert f"again every {auth.jwks_refresh_seconds:g} seconds" in PAGE
-    # The rest of a drain is killed after 5 s more: energyws.control.policy.fleet.
+    # The supervisor kills the rest of a drain after 5 s more: energyws.control.policy.fleet.
     stop = server.drain_delay_seconds + server.drain_seconds + server.close_timeout_seconds + 5
     assert stop < GRACE_SECONDS
 
@@ -87,5 +89,5 @@ def test_old_memory_limit_is_enough() -> None:
 
 
 @pytest.mark.parametrize("level", get_args(Level))
-def test_level_can_be_set_as_told(level: str) -> None:
+def test_level_can_be_set_as_described(level: str) -> None:
     assert load.parse(GOOD, "c.yaml", {"ENERGYWS_LOG__LEVEL": level}).log.level == level

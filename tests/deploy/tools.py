@@ -1,4 +1,4 @@
-"""The tools that check what is deployed, and schemas that no package has."""
+"""The tools that check deployment files, and schemas that are not packaged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-# Where each comes from.
+# How to install each tool.
 _ORIGINS: Final = {
     "go": "pip install '.[deploy]'",
     "kustomize": "make check-deploy",
@@ -25,7 +25,7 @@ SECONDS: Final = 120
 
 
 def tool(name: str) -> str:
-    """Where it is; the test fails, and says how to get it, where it is not."""
+    """The path of a tool; without it the test fails with the command that installs it."""
     beside = Path(sys.executable).with_name(name)
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
@@ -34,22 +34,22 @@ def tool(name: str) -> str:
 
 
 def run(name: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    """What a tool says; its status is for the caller to judge."""
+    """Run a tool; the caller checks its status."""
     command = [tool(name), *map(str, arguments)]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=SECONDS, check=False, **options
     )
 
 
-def said(done: subprocess.CompletedProcess[str]) -> str:
-    """All of it."""
+def output(done: subprocess.CompletedProcess[str]) -> str:
+    """Standard output and standard error of a tool."""
     return done.stdout + done.stderr
 
 
 def _module(name: str) -> Path:
-    """The directory of a Go module, which the Go proxy has checked against its sum."""
+    """The directory of a Go module, whose checksum Go has verified."""
     done = run("go", "mod", "download", "-json", name)
-    assert done.returncode == 0, said(done)
+    assert done.returncode == 0, output(done)
     return Path(json.loads(done.stdout)["Dir"])
 
 

@@ -136,7 +136,7 @@ def live(started: Live) -> Iterator[Live]:
     started.reset()
 
 
-# What clients do and see.
+# The actions and observations of clients.
 
 
 @contextlib.contextmanager
@@ -535,7 +535,7 @@ def jwks_refresh(live: Live) -> None:
         live.set("auth.jwks_refresh_seconds", 1)
         fetched = issuer.fetches
         # The change itself causes one fetch.
-        eventually(lambda: issuer.fetches >= fetched + 3, "they are fetched every second")
+        eventually(lambda: issuer.fetches >= fetched + 3, "the keys are fetched every second")
 
 
 def jwks_timeout(live: Live) -> None:

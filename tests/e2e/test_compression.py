@@ -170,7 +170,7 @@ def frames(client: Any) -> Iterator[tuple[int, bytes]]:
 
 
 @pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])
-def test_client_may_compress_what_it_sends(service: Service, binary: bool) -> None:
+def test_client_may_compress_its_messages(service: Service, binary: bool) -> None:
     with compressed_peer(service) as peer:
         peer.send({"type": "ping", "pad": "x" * 10_000}, binary=binary)
         assert peer.receive()["type"] == "pong"

@@ -1,4 +1,4 @@
-"""What operators do to a running service: no client is refused or misses a record."""
+"""Operations on a running service: no client is refused or misses a record."""
 
 from __future__ import annotations
 

@@ -233,7 +233,7 @@ def test_offsets_are_committed_so_that_lag_shows(
     def committed() -> list[int]:
         return [place.offset for place in reader.committed(places, timeout=10)]
 
-    eventually(lambda: committed() == [3, 3, 3], "what was published is committed")
+    eventually(lambda: committed() == [3, 3, 3], "published offsets are committed")
     records.send(3)
     service.caught_up(records)
     assert service.stop() == 0
@@ -284,7 +284,7 @@ def test_added_partition_is_read_from_its_start(
         assert peer.numbers(3) == [0, 1, 2]
 
 
-def test_broker_that_comes_after_the_service(
+def test_broker_that_starts_after_the_service(
     broker: Broker, topic: str, records: Records, tmp_path: Path
 ) -> None:
     host, _, port = broker.bootstrap.partition(":")
@@ -309,7 +309,7 @@ def test_broker_that_comes_after_the_service(
             assert len(service.logged("broker is not reachable")) == 1
 
 
-def test_topic_that_comes_after_the_service(
+def test_topic_that_is_created_after_the_service_starts(
     broker: Broker, topic: str, records: Records, tmp_path: Path
 ) -> None:
     late = f"{topic}-late"
@@ -399,9 +399,7 @@ def test_client_that_pings_and_never_reads_costs_no_memory(
         assert worker.memory_info().rss - before < 8 << 20
 
 
-def test_client_that_stops_reading_gets_a_report_of_what_it_missed(
-    serve: Serve, records: Records
-) -> None:
+def test_client_that_stops_reading_gets_a_report_of_the_gap(serve: Serve, records: Records) -> None:
     service = serve(server={"workers": 1}, history={"max_frames": 50}).ready()
     with bare_socket(service) as slow, open_peer(service) as quick:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)

@@ -265,7 +265,7 @@ def test_restart_of_everything_without_warming_loses_nothing(
         assert sorted(peer.numbers(330)) == list(range(330))
 
 
-def test_consumer_that_comes_back_late_costs_live_clients_nothing(
+def test_consumer_that_returns_late_loses_nothing_for_live_clients(
     serve: Serve, records: Records
 ) -> None:
     service = serve(history={**SHALLOW, "warm": 0}).ready()

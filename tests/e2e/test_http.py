@@ -203,8 +203,8 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
         400,
         "BAD_REQUEST",
     ),
-    "no path of ours": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 404, "NOT_FOUND"),
-    "POST to no path of ours": (b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", 404, "NOT_FOUND"),
+    "unknown path": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 404, "NOT_FOUND"),
+    "POST to an unknown path": (b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", 404, "NOT_FOUND"),
 }
 EXTRA = {405: ("allow", "GET, HEAD"), 426: ("sec-websocket-version", "13")}
 

@@ -37,7 +37,7 @@ DEEP = {"max_frames": 100, "max_bytes": 256 << 20}
 
 
 class Scene:
-    """A topic, what was written to it, and a service with records of one size in bytes."""
+    """A topic, its records of one size in bytes, and services that read it."""
 
     def __init__(self, broker: Broker, topic: str, size: int, directory: Path) -> None:
         self.size = size
@@ -180,7 +180,7 @@ def test_client_in_python(scene: Scene) -> None:
                 got.append(message.data["n"])
                 if len(got) == len(numbers):
                     return got
-        raise AssertionError("it ended")
+        raise AssertionError("the client has ended")
 
     assert sorted(asyncio.run(asyncio.wait_for(main(), 60))) == numbers
 

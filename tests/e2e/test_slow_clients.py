@@ -39,7 +39,7 @@ FLOOD_PAD = "x" * 20_000
 HOSTILE = 128
 HOSTILE_RECORDS = 4_096
 HOSTILE_PAD = "x" * 4_096
-# What one client that never reads may cost its worker: server.write_buffer_bytes (64 KiB), the
+# The limit for the memory of a client that never reads: server.write_buffer_bytes (64 KiB), the
 # last write, which may join frames and is shared by the clients that stopped there (some tens of
 # KiB), and a TLS connection (60 KiB). A server that queues unread frames would need
 # HOSTILE_RECORDS x 4 KiB = 16 MiB for each.
@@ -154,7 +154,7 @@ def tls(tmp_path: Path) -> dict[str, str]:
 def server(
     request: pytest.FixtureRequest, tls: dict[str, str]
 ) -> tuple[dict[str, Any], ssl.SSLContext | None]:
-    """The section `server` with one worker, and what its clients trust."""
+    """The section `server` with one worker, and the TLS context of its clients."""
     if request.param == "ws":
         return {"workers": 1}, None
     return {"workers": 1, "tls": tls}, ssl.create_default_context(cafile=tls["cert"])
@@ -190,7 +190,7 @@ def test_lagged_reports_exactly_the_missing_records(serve: Serve, records: Recor
                 assert in_order(returned)
 
 
-def test_latest_continues_with_the_newest_and_reports_what_it_skipped(
+def test_latest_continues_with_the_newest_and_reports_the_gap(
     serve: Serve, records: Records
 ) -> None:
     # The ring holds all records: they are skipped at the client's wish.

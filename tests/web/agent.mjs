@@ -2,7 +2,7 @@
  * Runs clients for a test, in a page or in Node:
  *
  *     GET  /job     {"id", "url", "options", "renew", "rest"}, if there is another job
- *     POST /events  {"id", "events": […], "connects", "over"}: what happened since the last post;
+ *     POST /events  {"id", "events": […], "connects", "over"}: the events since the last post;
  *                   the answer is {"stop"}: whether to end the client
  *     GET  /token   a fresh token, for jobs that renew; 403: never, 500: not now
  */

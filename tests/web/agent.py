@@ -1,4 +1,4 @@
-"""Runs the JavaScript client in Node or in a browser, and follows what it does."""
+"""Runs the JavaScript client in Node or in a browser, and collects its reports."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def program(name: str) -> str:
 
 
 class Job:
-    """One client. `events`: what it has reported so far."""
+    """One client. `events`: its reports so far."""
 
     def __init__(self, number: int, request: dict[str, Any]) -> None:
         self.request = {"id": number, **request}
@@ -97,10 +97,10 @@ class Job:
         """Wait until it has had `count` connections."""
         self.wait(lambda: self.connects >= count, f"{count} connections")
 
-    def wait(self, condition: Callable[[], Any], what: str) -> None:
+    def wait(self, condition: Callable[[], Any], awaited: str) -> None:
         """Wait for a condition on the client's reports."""
-        eventually(lambda: condition() or self.over, what, PATIENCE_SECONDS)
-        assert condition(), f"the client has ended without {what}: {self.events[-3:]}"
+        eventually(lambda: condition() or self.over, awaited, PATIENCE_SECONDS)
+        assert condition(), f"the client has ended without {awaited}: {self.events[-3:]}"
 
     def refused(self) -> dict[str, Any]:
         """Wait until it has given up; the error."""
@@ -189,7 +189,7 @@ class Agent:
             return None
 
     def take(self, report: dict[str, Any]) -> bool:
-        """Take what a client has done; returns whether it should stop."""
+        """Add a client's reports; whether the client should stop."""
         job = self._jobs[report["id"]]
         job.events += report["events"]
         job.connects = report["connects"]

@@ -1,4 +1,4 @@
-"""What both clients must do, as a table, and a server that plays each row of it."""
+"""The behaviour of both clients as a table, and a server that plays each row of it."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Playing:
 
 
 def subscribed(playing: Playing) -> None:
-    """Answer the subscription with the position that the client resumes from."""
+    """Answer the subscription; the client gets the position that it resumes from."""
     resume = playing.hear().get("resume", {}).get("energy")
-    told = {"position": resume or START}
+    reply = {"position": resume or START}
     if resume is not None:
-        told |= {"recovered": True, "replayed": 0}
-    playing.say({"type": "subscribed", "streams": ["energy"], "positions": {"energy": told}})
+        reply |= {"recovered": True, "replayed": 0}
+    playing.say({"type": "subscribed", "streams": ["energy"], "positions": {"energy": reply}})
 
 
 def unanswered(playing: Playing) -> None:
@@ -152,7 +152,7 @@ class Refusal:
 Scene = tuple[Step, ...] | Refusal
 GOOD: Final[Scene] = (subscribed, data(LAST), wait)
 
-# What a function that gives tokens does at each call; the last one is repeated.
+# The outcomes of a token function, call by call; the last one is repeated.
 GIVES, FAILS, ENDS = "gives", "fails", "ends"
 TEXT: Final = "header.payload.signature"
 
@@ -161,7 +161,7 @@ TEXT: Final = "header.payload.signature"
 class Row:
     """One behaviour. row: the line of docs/clients.md that promises it.
 
-    token: a string, or what a function does at its calls. scenes: one per connection; the last one
+    token: a string, or the outcomes of a token function. scenes: one per connection; the last one
     is repeated.
     The expected result: refused: the code or close code that ends the iteration; None where it
     reaches the reading LAST. waits: the causes of `waiting`, None for words of the client's own.
@@ -456,8 +456,8 @@ class Stage:
     @property
     def resumes(self) -> tuple[str | None, ...]:
         """The position that each subscription resumes from."""
-        asked = [each for each in self.heard if each["type"] == "subscribe"]
-        return tuple(each.get("resume", {}).get("energy") for each in asked)
+        subscriptions = [each for each in self.heard if each["type"] == "subscribe"]
+        return tuple(each.get("resume", {}).get("energy") for each in subscriptions)
 
     def _decide(self, connection: ServerConnection, request: Request) -> Response | None:
         self.connections += 1

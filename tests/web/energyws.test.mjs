@@ -153,7 +153,7 @@ describe('subscribe', () => {
 });
 
 describe('gaps', () => {
-  const told = { recovered: false, replayed: 0, reason: 'RETENTION', earliest: 'aa-5.0' };
+  const unrecovered = { recovered: false, replayed: 0, reason: 'RETENTION', earliest: 'aa-5.0' };
   const gap = { kind: 'gap', stream: 'energy', reason: 'RETENTION', earliest: 'aa-5.0' };
   const cases = [
     ['counted', 'aa-5.2', { missing: [3, 1] }, { missed: 4, missing: [3, 1], position: 'aa-5.2' }],
@@ -179,9 +179,9 @@ describe('gaps', () => {
   ];
   for (const [name, position, more, expected] of cases) {
     for (const start of [{ resume: { energy: 'aa-2.1' } }, { since: '2026-01-01T00:00:00Z' }]) {
-      test(`report what is not recovered, ${name}, with ${Object.keys(start)}`, async () => {
+      test(`report missing readings, ${name}, with ${Object.keys(start)}`, async () => {
         const scene = new Scene(start);
-        (await scene.begin()).accept().subscribed(position, { ...told, ...more });
+        (await scene.begin()).accept().subscribed(position, { ...unrecovered, ...more });
         scene.socket.data(1, position);
         await settle();
         assert.deepEqual(scene.got[0], { ...gap, ...expected });
@@ -192,7 +192,7 @@ describe('gaps', () => {
     }
   }
 
-  test('stand where readings are missing', async () => {
+  test('come where readings are missing', async () => {
     const scene = await live({}, 'aa-0');
     scene.socket.data(0, 'aa-1');
     scene.socket.say({
@@ -225,7 +225,7 @@ describe('gaps', () => {
 
   test('of one stream leave the others as they are', async () => {
     const scene = new Scene({ streams: ['a', 'b'], resume: { a: 'aa-1' } });
-    const positions = { a: { position: 'cc-0', ...told }, b: { position: 'bb-9' } };
+    const positions = { a: { position: 'cc-0', ...unrecovered }, b: { position: 'bb-9' } };
     (await scene.begin()).accept().say({ type: 'subscribed', streams: ['a', 'b'], positions });
     await settle();
     assert.deepEqual(
@@ -480,15 +480,15 @@ describe('token', () => {
   });
 
   test('that comes after the end of the connection is not sent', async () => {
-    const asked = [];
-    const scene = new Scene({ token: () => new Promise((give) => asked.push(give)) });
+    const requests = [];
+    const scene = new Scene({ token: () => new Promise((give) => requests.push(give)) });
     await scene.begin();
-    asked[0](JWT);
+    requests[0](JWT);
     await settle();
     const [first] = scene.sockets;
     first.accept().subscribed('aa-0').fail('TOKEN_EXPIRING', 'soon').end(1012);
     await settle();
-    asked[1](JWT);
+    requests[1](JWT);
     await settle();
     assert.equal(first.sent.length, 1);
     scene.client.close();
@@ -704,7 +704,7 @@ describe('states', () => {
 
   const situations = {
     idle: async (scene) => scene,
-    'asking for a token': async (scene) => scene.begin(),
+    'requesting a token': async (scene) => scene.begin(),
     connecting: async (scene) => scene.begin(),
     live: async (scene) => (await scene.begin()).accept().subscribed('aa-0'),
     'about to give out': async (scene) => {
@@ -721,7 +721,7 @@ describe('states', () => {
   for (const [name, arrange] of Object.entries(situations)) {
     test(`close ends the iteration for good while it is ${name}`, async () => {
       chance = 1;
-      const token = name === 'asking for a token' ? () => new Promise(() => {}) : JWT;
+      const token = name === 'requesting a token' ? () => new Promise(() => {}) : JWT;
       const scene = new Scene({ token });
       await arrange(scene);
       scene.client.close();
@@ -845,7 +845,7 @@ describe('every reading comes once, in the order of its partition', () => {
   const PARTITIONS = 3;
   const RECORDS = 100;
 
-  /** What a replica sends after a position: partitions interleaved in a way of its own. */
+  /** The messages of a replica after a position; each interleaves partitions differently. */
   function* replica(position, random) {
     const offsets = position.slice('aa-'.length).split('.').map(Number);
     for (;;) {

@@ -43,8 +43,8 @@ export function scriptedWebSocket(made) {
       return this;
     }
 
-    subscribed(position, told = {}) {
-      const positions = { energy: { position, ...told } };
+    subscribed(position, fields = {}) {
+      const positions = { energy: { position, ...fields } };
       return this.say({ type: 'subscribed', streams: ['energy'], positions });
     }
 

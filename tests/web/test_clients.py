@@ -79,7 +79,7 @@ def test_restarts_of_the_service_cost_no_reading(
 
 def test_slow_application_misses_nothing(serve: Serve, records: Records, agent: Agent) -> None:
     service = serve().ready()
-    # At most 2,000 a second, and more at once than fit into its queue.
+    # The application takes at most 2,000 a second, and more arrive than fit into its queue.
     job = agent.start(service.url, token=token(), rest=(100, 50)).live()
     records.send(9_000)
     assert_once_and_in_order(job, records.sent)
@@ -105,7 +105,7 @@ def test_last_since_and_resume_give_history(serve: Serve, records: Records, agen
     newest.wait(lambda: len(newest.numbers) == 4, "the newest four")
     newest.stop()
     lost = agent.start(service.url, token=token(), resume={"energy": "ff-1.1.1"})
-    lost.wait(lambda: len(lost.numbers) == 9, "all there is of this log")
+    lost.wait(lambda: len(lost.numbers) == 9, "the whole log")
     lost.stop()
     assert [gap["reason"] for gap in lost.gaps] == ["EPOCH_CHANGED"]
     assert lost.gaps[0]["missed"] is None

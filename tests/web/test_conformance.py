@@ -1,4 +1,4 @@
-"""Both clients do the same, as docs/clients.md promises: one table, played to each of them."""
+"""Both clients behave as docs/clients.md promises: one table, played to each of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ every_row = pytest.mark.parametrize("row", ROWS, ids=[row.id for row in ROWS])
 
 @dataclass
 class Seen:
-    """What a client did."""
+    """The observed behaviour of a client."""
 
     states: list[tuple[str, str]] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
@@ -36,7 +36,7 @@ def agent() -> Iterator[Agent]:
 
 
 def check(row: Row, stage: Stage, seen: Seen) -> None:
-    """Compare what a client did with the row."""
+    """Compare the client's behaviour with the row."""
     assert tuple(seen.numbers) == row.numbers
     assert seen.gaps == row.gaps
     assert seen.refused == row.refused

@@ -44,7 +44,7 @@ def test_unit_tests_of_node_pass() -> None:
     assert int(passed[1]) > 0, output
 
 
-def test_types_allow_what_applications_do() -> None:
+def test_types_allow_ordinary_use() -> None:
     run(program("tsc"), *_COMPILE, TESTS / "types.mts")
 
 
@@ -53,7 +53,7 @@ def test_module_fulfils_its_declarations() -> None:
 
 
 def test_gives_up_on_the_same_closes_as_python() -> None:
-    # NORMAL ends a connection without a reason against another one.
+    # NORMAL ends a connection without a reason not to reconnect.
     closes = {str(close.code): not close.retry and close is not NORMAL for close in CLOSES}
     statuses = {
         str(error.status): error is NOT_FOUND or (error.close is not None and not error.close.retry)
@@ -61,8 +61,8 @@ def test_gives_up_on_the_same_closes_as_python() -> None:
         if error is NOT_FOUND or error.close is not None
         if error.status
     }
-    asked = {"closes": list(map(int, closes)), "statuses": list(map(int, statuses))}
-    output = run(program("node"), TESTS / "closes.mjs", json.dumps(asked))
+    codes = {"closes": list(map(int, closes)), "statuses": list(map(int, statuses))}
+    output = run(program("node"), TESTS / "closes.mjs", json.dumps(codes))
     assert json.loads(output) == {"closes": closes, "statuses": statuses}
 
 

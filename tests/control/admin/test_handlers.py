@@ -1,4 +1,4 @@
-"""What GET shows of real children that do nothing, and what POST asks of the supervisor."""
+"""GET shows real children that do nothing, and POST calls the supervisor."""
 
 from __future__ import annotations
 
@@ -30,34 +30,34 @@ SETTINGS: Final = Settings(
 NOT_WHILE_DRAINING: Final = (409, {"error": "the service is draining"})
 
 
-class Noted:
-    """A supervisor that only notes what it is asked for."""
+class RecordingSupervisor:
+    """Records the calls instead of acting on them."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[object, ...]] = []
+        self.calls: list[tuple[object, ...]] = []
         self.outcome = Outcome()
 
     def scale(self, workers: int) -> None:
-        self.asked.append(("scale", workers))
+        self.calls.append(("scale", workers))
 
     def rebalance(self) -> dict[str, int]:
-        self.asked.append(("rebalance",))
+        self.calls.append(("rebalance",))
         return {"worker-0": 5}
 
     def replace(self) -> None:
-        self.asked.append(("replace",))
+        self.calls.append(("replace",))
 
     def reload(self, trigger: str) -> asyncio.Future[Outcome]:
-        self.asked.append(("reload", trigger))
+        self.calls.append(("reload", trigger))
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         future.set_result(self.outcome)
         return future
 
     def drain(self, trigger: str) -> None:
-        self.asked.append(("drain", trigger))
+        self.calls.append(("drain", trigger))
 
     def set_log_level(self, trigger: str, level: Level) -> None:
-        self.asked.append(("log level", trigger, level))
+        self.calls.append(("log level", trigger, level))
 
 
 class Play:
@@ -69,7 +69,7 @@ class Play:
         )
         self.children = Children(spawner, board, self.listeners, lambda: None)
         self.fleet = Fleet(SETTINGS, 1, lambda: 0.0)
-        self.operations = Noted()
+        self.operations = RecordingSupervisor()
         self.handlers = Handlers(
             self.fleet,
             self.children,
@@ -95,7 +95,7 @@ class Play:
         return self.handlers.answers()[path]()
 
     def post(self, path: str, body: Any = None) -> tuple[int, Any]:
-        """As a thread of the admin port does, while the loop runs."""
+        """Post from another thread while the loop runs, as the admin port does."""
 
         async def run() -> tuple[int, Any]:
             commands = self.handlers.commands(asyncio.get_running_loop())
@@ -126,7 +126,7 @@ def test_ready_follows_the_board(play: Play) -> None:
     assert play.get("/ready") == (503, {"ready": False, "reasons": [NOT_READ_BACK]})
     play.set("consumer", STATE=State.READY)
     assert play.get("/ready") == (200, {"ready": True, "reasons": []})
-    # A child that is being killed serves nobody.
+    # A child that is being killed serves no client.
     play.children.kill(2, "no heartbeat", hung=True)
     assert play.get("/ready")[1]["reasons"] == [NO_WORKER]
 
@@ -164,7 +164,7 @@ def test_metrics_are_of_the_same_status(play: Play) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "answer", "asked"),
+    ("path", "body", "answer", "call"),
     [
         ("/workers", {"workers": 3}, {"workers": 3, "before": 1}, ("scale", 3)),
         ("/rebalance", None, {"shed": {"worker-0": 5}}, ("rebalance",)),
@@ -179,18 +179,18 @@ def test_metrics_are_of_the_same_status(play: Play) -> None:
         ),
     ],
 )
-def test_post_asks_the_supervisor(
-    play: Play, path: str, body: Any, answer: Any, asked: tuple[object, ...]
+def test_post_calls_the_supervisor(
+    play: Play, path: str, body: Any, answer: Any, call: tuple[object, ...]
 ) -> None:
     assert play.post(path, body) == (200, answer)
-    assert play.operations.asked == [asked]
+    assert play.operations.calls == [call]
 
 
 @pytest.mark.parametrize("path", ["/workers", "/rebalance", "/roll", "/reload", "/drain"])
 def test_service_that_drains_does_nothing_else(play: Play, path: str) -> None:
     play.fleet.drain(0.0)
     assert play.post(path, {"workers": 3}) == NOT_WHILE_DRAINING
-    assert play.operations.asked == []
+    assert play.operations.calls == []
 
 
 @pytest.mark.parametrize(
@@ -201,13 +201,13 @@ def test_service_that_drains_does_nothing_else(play: Play, path: str) -> None:
         *(("/log", body) for body in (None, "DEBUG", {}, {"level": "debug"}, {"level": []})),
     ],
 )
-def test_body_that_makes_no_sense_is_refused_with_what_does(
+def test_invalid_body_is_refused_with_an_example_of_a_valid_one(
     play: Play, path: str, body: Any
 ) -> None:
     status, answer = play.post(path, body)
     assert status == 400
     assert answer["error"].startswith('send {"')
-    assert play.operations.asked == []
+    assert play.operations.calls == []
 
 
 def test_refused_reload_is_answered_with_every_problem(play: Play) -> None:

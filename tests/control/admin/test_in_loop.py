@@ -52,7 +52,7 @@ def test_exception_reaches_the_thread(loop: asyncio.AbstractEventLoop) -> None:
         in_loop(loop, act)(None)
 
 
-def test_command_that_is_not_begun_in_time_never_is(loop: asyncio.AbstractEventLoop) -> None:
+def test_command_that_is_not_begun_in_time_is_never_begun(loop: asyncio.AbstractEventLoop) -> None:
     go_on = threading.Event()
     done: list[Any] = []
 

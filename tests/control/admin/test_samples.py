@@ -27,7 +27,7 @@ def test_a_worker_that_has_ended_keeps_its_counters() -> None:
     assert ("energyws_connections", (("worker", "worker-3"),)) not in found
 
 
-def test_two_of_a_name_are_added_while_one_replaces_the_other() -> None:
+def test_counters_of_a_worker_and_its_successor_are_added() -> None:
     found = samples(
         status(worker(CONNECTIONS=4, RING_FRAMES=10), worker(CONNECTIONS=3, RING_FRAMES=20))
     )
@@ -70,9 +70,9 @@ def test_histograms_are_cumulative() -> None:
     [
         (PartitionStatus("energy", 1, 10, 10, 990_000), 0, 0),
         (PartitionStatus("energy", 1, 10, 25, 990_000), 15, 10),
-        # Its clock is ahead of ours.
+        # The producer's clock is ahead.
         (PartitionStatus("energy", 1, 10, 25, 1_990_000), 15, 0),
-        # The log's end was read before the newest record came.
+        # The watermark is older than the newest record.
         (PartitionStatus("energy", 1, 30, 25, 990_000), 0, 0),
     ],
 )
@@ -133,7 +133,7 @@ def test_reloads_of_all_processes() -> None:
     assert value(found, name, process="worker-0", result="taken") == 2
 
 
-def test_refused_reloads_of_the_supervisor_by_what_was_at_fault() -> None:
+def test_refused_reloads_of_the_supervisor_by_kind_of_fault() -> None:
     row = columns()
     row[counters.RELOAD_REFUSALS.first + 1] = 4
     found = samples(replace(status(), supervisor_columns=row))
@@ -150,7 +150,7 @@ def test_age_of_keys_is_that_of_the_worker_with_the_oldest() -> None:
     a, b, c, d = (issuer_id(each.issuer) for each in issuers)
     board = Board.create()
     board.row(0).set_issuers([(a, 5_000), (b, 7_000), (c, 6_000), (d, 0)])
-    # It has not written the others yet.
+    # The worker has not written its other columns yet.
     board.row(1).set_issuers([(a, 4_500)])
 
     found = keys_fetched(issuers, [board.row(0), board.row(1), board.row(2)])

@@ -18,7 +18,7 @@ from energyws.testing import eventually
 
 
 def fail_like_a_client() -> tuple[int, Any]:
-    raise OSError("no file of ours")
+    raise OSError("a file is missing")
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_failure_is_answered(server: AdminServer, data: bytes | None) -> None:
     assert answers(server)
 
 
-def test_thread_that_accepts_goes_on_after_a_failure(
+def test_thread_that_accepts_continues_after_a_failure(
     server: AdminServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
@@ -71,10 +71,10 @@ def test_thread_that_accepts_goes_on_after_a_failure(
 
     monkeypatch.setattr(server._server, "service_actions", fail_once)
     failed.wait(10)
-    eventually(lambda: answers(server), "it answers again")
+    eventually(lambda: answers(server), "the server answers again")
 
 
-def test_requests_without_a_thread_free_their_places(
+def test_requests_that_get_no_thread_do_not_count_as_running(
     server: AdminServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start: Callable[[threading.Thread], None] = threading.Thread.start
@@ -87,4 +87,4 @@ def test_requests_without_a_thread_free_their_places(
         for _ in range(MAX_REQUESTS_AT_ONCE + 1):
             assert not answers(server)
     assert threading.Thread.start is start
-    eventually(lambda: answers(server), "it answers again")
+    eventually(lambda: answers(server), "the server answers again")

@@ -1,4 +1,4 @@
-"""A real worker or consumer, of which the part that FAILING names fails."""
+"""A real worker or consumer; the part that the variable FAILING names fails."""
 
 from __future__ import annotations
 

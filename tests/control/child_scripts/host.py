@@ -2,10 +2,10 @@
 
 host.py SETTINGS.json HOST.json NAME=SCRIPT …      "*" names all other children
 
-HOST.json can have: rows, of the board; act_seconds, how long the admin port waits for the loop;
+HOST.json can have: rows, of the board; act_seconds, for which the admin port waits for the loop;
 block_seconds, for which a reload keeps the loop from everything else; broken, a method of the
-supervisor that fails; streams, how many of them to configure; reload, sections of the settings
-with what a reload finds changed.
+supervisor that fails; streams, the number of them to configure; reload, sections of the settings
+that a reload finds changed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A child that does not leave when it is asked to."""
+"""A child that ignores the order to shut down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A child is killed at once, or a second after SIGABRT if it hangs."""
+"""A child is killed immediately, or a second after SIGABRT if it hangs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def child(play: Play) -> RunningChild:
     return play.child
 
 
-def test_overdue_child_is_killed_at_once(child: RunningChild) -> None:
+def test_overdue_child_is_killed_immediately(child: RunningChild) -> None:
     child.kill(100.0, hung=False)
     assert child.process.wait(10) == -signal.SIGKILL
     assert child.end == "overdue"

@@ -1,4 +1,4 @@
-"""Real processes, each a line of shell: started, seen, killed and counted."""
+"""Real processes, each a shell command: started, observed, killed and counted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WAIT: Final = "exec sleep 600"
 
 
 class Play:
-    """Children by name; `scripts`: what each runs."""
+    """Children by name; `scripts`: the shell command of each."""
 
     def __init__(self, tmp_path: Path) -> None:
         self.scripts: dict[str, str] = {}
@@ -46,7 +46,7 @@ class Play:
         self.children.start(Start(id_, name, None if name == "consumer" else 0))
 
     async def exits(self) -> list[Exit]:
-        """Those of the next children that end."""
+        """The exit reasons of the next children that end."""
         async with asyncio.timeout(20):
             while not (found := self.children.ended()):
                 await self.woken.wait()
@@ -111,7 +111,7 @@ def test_ended_child_is_reported_once_and_its_counts_stay(play: Play) -> None:
 def leave(play: Play) -> None:
     play.children.send(1, ShutDown(ShutdownMode.STOP))
     (child,) = play.children
-    # As an obedient child would, upon the message.
+    # A well-behaved child ends after the message.
     child.process.send_signal(signal.SIGTERM)
 
 
@@ -136,7 +136,7 @@ def kill_hung(play: Play) -> None:
         (kill_hung, "hung", -signal.SIGABRT),
     ],
 )
-def test_end_has_its_reason(
+def test_each_end_has_a_reason(
     play: Play, act: Callable[[Play], None], reason: str, status: int, tmp_path: Path
 ) -> None:
     there = tmp_path / "there"
@@ -170,7 +170,7 @@ def test_child_that_cannot_be_started_counts_as_crashed(
     assert list(play.children) == []
 
 
-def test_new_settings_go_to_all_children_and_to_later_ones(play: Play) -> None:
+def test_new_settings_reach_present_and_later_children(play: Play) -> None:
     other = Settings(kafka=Kafka(brokers="c", topic="t"))
 
     async def run() -> None:
@@ -203,7 +203,7 @@ def test_message_to_a_child_that_has_ended_is_dropped(play: Play) -> None:
     assert play.children.ended() == []
 
 
-def test_all_are_gone_when_they_are_killed(play: Play) -> None:
+def test_kill_all_ends_every_child(play: Play) -> None:
     async def run() -> None:
         for id_ in range(1, 4):
             play.start(id_)

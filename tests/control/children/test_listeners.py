@@ -21,7 +21,7 @@ def listeners() -> Iterator[Listeners]:
 
 
 def spread(listeners: Listeners, slots: int) -> list[int]:
-    """How many of COUNT connections each slot gets."""
+    """The number of connections, out of COUNT, that each slot gets."""
     clients = [socket.create_connection(("127.0.0.1", listeners.port)) for _ in range(COUNT)]
     found = []
     for slot in range(slots):
@@ -42,7 +42,7 @@ def spread(listeners: Listeners, slots: int) -> list[int]:
 
 
 @pytest.mark.parametrize("slots", [(0,), (2,), (0, 1), (1, 2), (0, 1, 2)])
-def test_connections_go_to_the_slots_that_are_steered_to(
+def test_connections_reach_exactly_the_steered_slots(
     listeners: Listeners, slots: tuple[int, ...]
 ) -> None:
     listeners.steer(slots)

@@ -42,7 +42,7 @@ class Child:
             found.append(unpack(data))
 
     def fill(self) -> list[ControlMessage]:
-        """Send until there is no room; what was sent."""
+        """Send until there is no room; the messages sent."""
         sent: list[ControlMessage] = []
         while not self.mailbox._waiting:
             sent.append(Shed(len(sent)))
@@ -58,7 +58,7 @@ def child() -> Iterator[Child]:
     made.socket.close()
 
 
-def test_message_is_sent_at_once(child: Child) -> None:
+def test_message_is_sent_immediately(child: Child) -> None:
     assert child.mailbox.put(ShutDown(ShutdownMode.STOP))
     assert child.read() == [ShutDown(ShutdownMode.STOP)]
 

@@ -1,4 +1,4 @@
-"""What a started child gets: descriptors for everything that no other user may read."""
+"""A started child gets descriptors for everything that no other user may read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from energyws.settings import Auth, Kafka, Settings, loads
 
 SECRET: Final = "s" * 40
 SETTINGS: Final = Settings(kafka=Kafka(brokers="b", topic="t"), auth=Auth(jwt_secret=SECRET))
-# A child that uses all it was given, and writes what it got into the file REPORT.
+# A child that uses all its descriptors, and writes what it read into the file REPORT.
 SCRIPT: Final = """
 import json, os, socket, sys
 given = dict(each.lstrip("-").partition("=")[::2] for each in sys.argv[2:])
@@ -91,7 +91,7 @@ def test_worker_gets_its_socket_as_well(board: Board, report: Path) -> None:
     assert "successor" not in given
 
 
-def test_program_that_is_not_there_leaves_no_descriptor(board: Board) -> None:
+def test_missing_program_leaves_no_descriptor(board: Board) -> None:
     before = set(os.listdir("/proc/self/fd"))
     spawner = Spawner(SETTINGS, board.descriptor, Path("/"), lambda spec: ["/no/such/program"])
     with pytest.raises(FileNotFoundError):

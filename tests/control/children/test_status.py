@@ -33,7 +33,7 @@ def board() -> Iterator[Board]:
 
 @pytest.fixture
 def row(board: Board) -> Row:
-    """A consumer's, with two partitions and an entry about a whole stream."""
+    """A consumer's row with two partitions and an entry about a whole stream."""
     row = board.row(0)
     entries = [
         {"STREAM": 1, "PARTITION": 4, "NEXT": 10, "END": 25, "RECORD_MS": 990_000, "BAD": 2},

@@ -184,7 +184,7 @@ def test_every_unreadable_file_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", ["other key", "passphrase", "no PEM"])
-def test_files_that_do_not_go_together_are_refused(tmp_path: Path, case: str) -> None:
+def test_a_pair_that_cannot_be_loaded_is_refused(tmp_path: Path, case: str) -> None:
     tls = _pair(tmp_path, "a", b"passphrase" if case == "passphrase" else None)
     if case == "other key":
         tls = Tls(cert=tls.cert, key=_pair(tmp_path, "b").key)

@@ -60,5 +60,5 @@ def test_every_missing_variable_is_reported() -> None:
 
 
 @given(st.text() | st.text(alphabet="$()A"))
-def test_an_escaped_text_stays_what_it_was(text: str) -> None:
+def test_an_escaped_text_is_unchanged(text: str) -> None:
     assert interpolate(escape(text), ENV) == (text, [])

@@ -180,7 +180,7 @@ def test_an_empty_file_is_enough_with_variables_and_flags() -> None:
     assert problems_of("", env, ["auth.jwt_secret=s"]) == []
 
 
-def test_every_problem_is_listed_at_once_in_the_order_of_the_file() -> None:
+def test_all_problems_are_listed_together_in_the_order_of_the_file() -> None:
     text = """\
 kafka:
   brokers:

@@ -36,7 +36,7 @@ def loaded(*origins: str) -> tuple[str, ...]:
         ("null", "null"),
     ],
 )
-def test_origin_is_what_browsers_send(written: str, sent: str) -> None:
+def test_origin_is_normalised_to_the_form_that_browsers_send(written: str, sent: str) -> None:
     assert loaded(written) == (sent,)
 
 

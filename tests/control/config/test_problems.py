@@ -63,7 +63,7 @@ def test_secrets_are_recognised_by_their_keys(path: KeyPath, secret: bool) -> No
         ("x" * 61, "x" * 60 + "…"),
     ],
 )
-def test_what_is_shown_fits_on_a_line(text: str, line: str) -> None:
+def test_shown_text_fits_on_a_line(text: str, line: str) -> None:
     assert shown(text) == line
 
 
@@ -86,7 +86,7 @@ def test_problems_are_sorted_by_location_and_listed_once() -> None:
     ]
 
 
-def test_a_wrong_section_explains_what_is_absent_from_it() -> None:
+def test_a_wrong_section_explains_its_missing_keys() -> None:
     problems = Problems("c.yaml")
     problems.add(("kafka",), "bad")
     problems.add_meant(("auth", "issuer"))

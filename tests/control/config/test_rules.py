@@ -214,7 +214,7 @@ def test_the_two_ports_must_not_clash(server: str, admin: str, clash: bool) -> N
         (f"{{jwt_secret: {'x' * 31}}}", ["auth.jwt_secret: shorter than 32 bytes"]),
         (f"{{jwt_secret: {'é' * 16}}}", []),
         (f'{{jwt_secret: "{"x" * 32}\\n"}}', ["auth.jwt_secret: begins or ends with white space"]),
-        # Not used, so it does not matter what it is.
+        # Not used, so its value does not matter.
         (f"{{jwt_secret: {SECRET}, issuer: i, jwks_url: '{JWKS}'}}", []),
         (f"{{jwt_secret: short , issuer: i, jwks_url: '{JWKS}'}}", []),
         (

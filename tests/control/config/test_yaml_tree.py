@@ -130,7 +130,7 @@ def trees() -> st.SearchStrategy[Any]:
 
 @settings(deadline=None)
 @given(trees())
-def test_what_is_written_is_read_again(tree: dict[str, Any]) -> None:
+def test_written_values_are_read_back_unchanged(tree: dict[str, Any]) -> None:
     assert values(write(tree)) == tree
 
 

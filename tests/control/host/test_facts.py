@@ -47,8 +47,8 @@ QUOTAS: dict[str, tuple[str, dict[str, str], float | None]] = {
         {"cpu/pod/cpu.cfs_quota_us": "20000\n", "cpu/pod/cpu.cfs_period_us": "100000\n"},
         0.2,
     ),
-    "nonsense": ("what is this", {"cpu.max": "a lot\n"}, None),
-    "a period of nothing": ("0::/\n", {"cpu.max": "100000 0\n"}, None),
+    "nonsense": ("no membership", {"cpu.max": "a lot\n"}, None),
+    "a period of zero": ("0::/\n", {"cpu.max": "100000 0\n"}, None),
 }
 
 
@@ -73,7 +73,7 @@ def test_core_limit(affinity: int, quota: float | None, expected: int) -> None:
     assert core_limit(affinity, quota) == expected
 
 
-def test_this_machine_has_at_least_one() -> None:
+def test_this_machine_has_at_least_one_core() -> None:
     assert usable_cores() >= 1
 
 
@@ -98,7 +98,7 @@ def test_memory_limit_is_the_tightest(
     assert memory_limit(tmp_path / "sys", tmp_path / "cgroup", 1000) == expected
 
 
-def test_host_is_read_from_what_the_kernel_shows(tmp_path: Path) -> None:
+def test_host_is_read_from_the_kernels_files(tmp_path: Path) -> None:
     files = {
         "fs/nr_open": "1048576\n",
         "net/core/somaxconn": "4096\n",

@@ -43,7 +43,7 @@ def measured(bench: str) -> dict[str, dict[str, dict[str, float]]]:
         ("worker-0", memory.WORKER_BYTES),
     ],
 )
-def test_processes_need_what_was_measured(process: str, allowed: int) -> None:
+def test_estimate_of_processes_agrees_with_the_measurements(process: str, allowed: int) -> None:
     rss = orjson.loads((RESULTS / "idle.json").read_bytes())["results"][process]["rss_mib"] * MIB
     assert rss <= allowed <= 1.25 * rss
 
@@ -51,7 +51,7 @@ def test_processes_need_what_was_measured(process: str, allowed: int) -> None:
 @pytest.mark.parametrize(
     ("kind", "allowed"), [("plain", memory.PLAIN_BYTES), ("tls", memory.TLS_BYTES)]
 )
-def test_connections_need_what_was_measured(kind: str, allowed: int) -> None:
+def test_estimate_of_connections_agrees_with_the_measurements(kind: str, allowed: int) -> None:
     row = measured("memory")[kind]["burst"]
     each = row["rss"] + row["kernel_slab"] + max(0.0, row["kernel_tcp"])
     assert each <= allowed <= 1.25 * each

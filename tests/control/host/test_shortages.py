@@ -1,4 +1,4 @@
-"""What is short, and the command that ends it."""
+"""Shortages of this machine, and the command that ends each."""
 
 from __future__ import annotations
 
@@ -126,12 +126,12 @@ CASES: list[tuple[str, Settings, int, Host, list[str]]] = [
 
 
 @pytest.mark.parametrize(
-    ("asked", "workers", "host", "hints"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+    ("wanted", "workers", "host", "hints"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
 )
 def test_each_shortage_comes_with_the_command_that_ends_it(
-    asked: Settings, workers: int, host: Host, hints: list[str]
+    wanted: Settings, workers: int, host: Host, hints: list[str]
 ) -> None:
-    assert [shortage.hint for shortage in shortages(asked, workers, host)] == hints
+    assert [shortage.hint for shortage in shortages(wanted, workers, host)] == hints
 
 
 def test_all_shortages_are_found_at_once() -> None:
@@ -158,8 +158,8 @@ def test_fullest_worker_has_its_share_and_never_more_than_all(clients: int, work
 
 @given(st.integers(1, 200_000), st.integers(1, 64))
 def test_the_advised_limit_is_enough(clients: int, workers: int) -> None:
-    asked = settings(max_connections=clients)
+    wanted = settings(max_connections=clients)
     enough = replace(AMPLE, descriptors=fullest(clients, workers) + OTHER_DESCRIPTORS)
     assert not any(
-        "descriptors" in shortage.event for shortage in shortages(asked, workers, enough)
+        "descriptors" in shortage.event for shortage in shortages(wanted, workers, enough)
     )

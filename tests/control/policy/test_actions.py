@@ -22,5 +22,5 @@ def test_exit_status_in_words(status: int, words: str) -> None:
     assert describe(status) == words
 
 
-def test_our_own_sigkill_is_no_sign_of_a_shortage() -> None:
+def test_sigkill_from_the_supervisor_does_not_suggest_a_shortage() -> None:
     assert describe(-9, ours=True) == "killed by SIGKILL"

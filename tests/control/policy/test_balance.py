@@ -1,4 +1,4 @@
-"""How many connections workers shed."""
+"""The number of connections that workers shed."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def shortened(actions: Sequence[Action], names: dict[int, str]) -> list[Short]:
 
 
 class Play:
-    """A fleet whose children are ready at once and beat, in steps of a quarter of a second."""
+    """A fleet whose children are ready immediately and beat, in steps of a quarter of a second."""
 
     def __init__(self, workers: int = 2, rng: float = 1.0, limit: int = MAX_PROCESSES) -> None:
         self.fleet = Fleet(SETTINGS, workers, lambda: rng, limit)
@@ -152,7 +152,7 @@ def test_steady_children_are_left_alone() -> None:
     assert Play().started().pass_seconds(600) == []
 
 
-def test_child_restarts_at_once_after_its_first_crash() -> None:
+def test_child_restarts_immediately_after_its_first_crash() -> None:
     play = Play().started()
     play.pass_seconds(5)
     assert play.crash("worker-0") == [("steer", "1"), ("start", "worker-0")]
@@ -278,7 +278,7 @@ def test_drain_ends_the_workers_first_and_the_consumer_last() -> None:
     assert play.crash("consumer", 0) == [("halt", "OK", "drained")]
 
 
-def test_drain_kills_what_outlives_its_deadline() -> None:
+def test_drain_kills_processes_that_outlive_its_deadline() -> None:
     play = Play().started()
     play.fleet.drain(play.now)
     play.step()
@@ -290,7 +290,7 @@ def test_drain_kills_what_outlives_its_deadline() -> None:
 
 
 def delayed(seconds: float) -> Play:
-    """A fleet in its drain delay."""
+    """A fleet in its drain delay of `seconds`."""
     play = Play().started()
     play.fleet.settings = replace(
         SETTINGS, server=replace(SETTINGS.server, drain_delay_seconds=seconds)
@@ -521,7 +521,7 @@ def test_child_that_is_not_ready_is_replaced_without_a_handover() -> None:
     assert play.step() == [("start", "consumer")]
 
 
-def test_child_that_leaves_unasked_has_a_successor_at_once() -> None:
+def test_child_that_leaves_without_an_order_gets_a_successor_immediately() -> None:
     play = Play().started()
     old = play.number("worker-1")
     play.states[old] = State.DRAINING
@@ -531,7 +531,7 @@ def test_child_that_leaves_unasked_has_a_successor_at_once() -> None:
     assert play.end(old) == []
 
 
-def test_rebalancing_sheds_what_is_above_the_share_to_other_workers() -> None:
+def test_rebalancing_sheds_connections_above_the_share_to_other_workers() -> None:
     play = Play(4).started()
     play.loads = {"worker-0": 100, "worker-1": 20, "worker-2": 40, "worker-3": 40}
     play.step()
@@ -595,7 +595,7 @@ def test_every_slot_has_one_child_in_all_circumstances(
                     return False
         for name in (CONSUMER, *map(worker_name, range(play.fleet.workers))):
             staying = [n for n in play.states if play.names[n] == name and n not in leaving]
-            # A child, and its successor.
+            # At most a child and its successor.
             assert len(staying) <= 2
         assert len(play.states) <= limit
         return True

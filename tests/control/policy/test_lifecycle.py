@@ -1,4 +1,4 @@
-"""The table of a process's life: whole, meant, and as documented."""
+"""The table of a process's life: complete, intended, and as documented."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ARCHITECTURE: Final = Path(__file__).parent.parent.parent.parent / "docs" / "arc
 FIRST: Final = (Stage.STARTING, Stage.WARMING)
 RUNNING: Final = frozenset(Stage) - {Stage.ENDED}
 IN_PLACE: Final = CURRENT | SUCCESSOR
-# Where each event can happen; anywhere else it is a fault of the fleet.
+# The stages in which each event can happen; in any other it is a fault of the fleet.
 LEGAL: Final = {
     Event.READY: RUNNING,
     Event.DRAINS: RUNNING,
@@ -66,7 +66,7 @@ def test_each_shutdown_mode_is_an_event() -> None:
 
 
 @given(st.sampled_from(FIRST), st.lists(st.sampled_from(Event)))
-def test_no_process_comes_back(stage: Stage, events: list[Event]) -> None:
+def test_no_process_returns_to_an_earlier_role(stage: Stage, events: list[Event]) -> None:
     for event in events:
         before = stage
         if event not in TABLE[stage]:
@@ -84,7 +84,7 @@ def test_no_process_comes_back(stage: Stage, events: list[Event]) -> None:
             assert stage in CONDEMNED
 
 
-def test_documented_table_is_the_code_s() -> None:
+def test_documented_table_is_that_of_the_code() -> None:
     def moves(stage: Stage) -> str:
         return ", ".join(
             f"{event.value} → {TABLE[stage][event].value}"

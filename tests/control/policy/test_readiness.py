@@ -30,7 +30,7 @@ KEYLESS = ChildHealth(is_worker=True, state=State.READY, broker_up=False, keyles
 WAITING = ChildHealth(is_worker=True, state=State.STARTING, broker_up=False, keyless=True)
 CONDEMNED = ChildHealth(is_worker=True, state=State.READY, broker_up=False, condemned=True)
 
-# At its limit of open files: for a while, for long, and without a client that might leave.
+# At the limit of open files: briefly, for long, and without a client that might leave.
 CROWDED = replace(WORKER, connections=50, full_seconds=9.0)
 FULL = replace(WORKER, connections=50, full_seconds=11.0)
 SHUT = replace(WORKER, full_seconds=0.001)
@@ -73,7 +73,7 @@ def stalled(state: State, *stalls: tuple[str, int, Stall], unlisted: int = 0) ->
     )
 
 
-def test_what_is_not_read_is_named_with_why() -> None:
+def test_partitions_that_are_not_read_are_named_with_the_reason() -> None:
     consumer = stalled(
         State.READY,
         *(("b", partition, Stall.NO_LEADER) for partition in range(10)),
@@ -89,7 +89,7 @@ def test_what_is_not_read_is_named_with_why() -> None:
     ]
 
 
-def test_nothing_read_back_yet_and_why() -> None:
+def test_stream_that_is_not_read_back_yet_is_named_with_the_reason() -> None:
     consumer = stalled(State.STARTING, ("a", WHOLE, Stall.NO_TOPIC))
     assert unready(False, [consumer, WORKER]) == [
         NOT_READ_BACK,

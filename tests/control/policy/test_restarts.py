@@ -1,4 +1,4 @@
-"""How a slot's crashes are answered; tests/control/policy/test_fleet.py has the whole of it."""
+"""Pauses and halts after the crashes of a slot; test_fleet.py tests the whole policy."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_old_crashes_are_forgotten() -> None:
     assert restarts.due(FORGET_SECONDS, RULES)
 
 
-def test_process_that_left_in_order_is_followed_at_once() -> None:
+def test_process_that_ended_in_order_is_restarted_immediately() -> None:
     restarts = Restarts("worker-0", lambda: 1.0)
     for n in range(3):
         restarts.crashed(1, float(n), RULES)

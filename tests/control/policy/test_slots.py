@@ -35,12 +35,12 @@ def test_each_process_has_one_place(current: Stage, successor: Stage, leaving: l
     assert made.serving is (own if current is Stage.SERVING else None)
 
 
-def test_empty_slot_has_nobody() -> None:
+def test_empty_slot_has_no_process() -> None:
     made = slot()
     assert (made.current, made.serving, made.successor, made.leaving) == (None, None, None, [])
 
 
-def test_process_takes_over_what_it_shows() -> None:
+def test_process_takes_its_figures_from_the_beat() -> None:
     (process,) = slot(Stage.STARTING).processes
     process.see(Beat(State.STARTING, 1, 0.0, connections=3, full=True))
     assert (process.stage, process.connections, process.full) == (Stage.STARTING, 3, True)
@@ -50,7 +50,7 @@ def test_process_takes_over_what_it_shows() -> None:
     assert process.stage is Stage.QUITTING
 
 
-def test_only_what_was_killed_is_condemned() -> None:
+def test_only_a_killed_process_is_condemned() -> None:
     (process,) = slot(Stage.SERVING).processes
     assert not process.condemned
     process.on(Event.KILL)

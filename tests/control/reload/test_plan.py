@@ -1,4 +1,4 @@
-"""What a change of the settings takes."""
+"""The effect of a change in the settings: a restart, new processes, or nothing more."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def changed(section: str, **values: Any) -> Settings:
     return replace(OLD, **{section: replace(getattr(OLD, section), **values)})
 
 
-def test_nothing_changed_takes_nothing() -> None:
+def test_unchanged_settings_take_nothing() -> None:
     found = plan(OLD, OLD)
     assert (found.settings, found.keys) == (OLD, {})
     assert not found.consumer
@@ -40,7 +40,7 @@ def test_nothing_changed_takes_nothing() -> None:
         (replace(OLD, streams={"energy": Stream(topic="u")}), True, True),
     ],
 )
-def test_what_must_be_replaced(new: Settings, consumer: bool, workers: bool) -> None:
+def test_processes_that_must_be_replaced(new: Settings, consumer: bool, workers: bool) -> None:
     found = plan(OLD, new)
     assert found.settings == new
     assert (found.consumer, found.workers) == (consumer, workers)
@@ -55,7 +55,7 @@ def test_what_must_be_replaced(new: Settings, consumer: bool, workers: bool) -> 
         ("admin", "port", 1),
     ],
 )
-def test_what_takes_a_restart_stays_as_it_was(section: str, key: str, value: object) -> None:
+def test_key_that_takes_a_restart_keeps_its_value(section: str, key: str, value: object) -> None:
     new = replace(changed(section, **{key: value}), log=replace(OLD.log, level="DEBUG"))
     found = plan(OLD, new)
     assert found.taking(Takes.RESTART) == [f"{section}.{key}"]

@@ -104,4 +104,4 @@ def test_process_ends_when_the_check_is_cancelled() -> None:
         return process
 
     process = asyncio.run(give_up())
-    eventually(lambda: not process.is_running(), "it is gone")
+    eventually(lambda: not process.is_running(), "the process has ended")

@@ -1,4 +1,4 @@
-"""The commands that keys stand for."""
+"""The commands of the keys."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_keys(keys: str, commands: list[KeyCommand]) -> None:
 
 
 @pytest.mark.parametrize(("key", "word"), [("d", "end the service"), ("r", "every worker")])
-def test_what_cannot_be_undone_is_confirmed(key: str, word: str) -> None:
+def test_irreversible_commands_are_confirmed(key: str, word: str) -> None:
     dialog, command = Dialog().press(key)
     assert command is None
     assert dialog.question is not None

@@ -147,7 +147,7 @@ def test_keys_scale_rebalance_and_quit(
     assert lines[0] == f"energyws {installed()} at 127.0.0.1:{service.admin_port}  ready"
     terminal.shows("energy/2")
     terminal.shows("history 30 frames")
-    # Two keys at once: neither is lost.
+    # Two keys in one write: neither is lost.
     terminal.type("++")
     terminal.shows("workers: 2 before, 3 now")
     terminal.shows("workers 3 of 3 ready")

@@ -94,10 +94,10 @@ def test_service_that_does_not_answer_is_reported() -> None:
 
 
 def test_question_replaces_every_other_message() -> None:
-    asked = replace(
+    confirming = replace(
         picture(sample_view()), question="End? y/n", failure="nobody answers", outcome="x"
     )
-    assert shown(asked, 80, 24)[-2].strip() == "End? y/n"
+    assert shown(confirming, 80, 24)[-2].strip() == "End? y/n"
 
 
 def test_service_that_is_not_ready_shows_why() -> None:

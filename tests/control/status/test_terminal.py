@@ -1,4 +1,4 @@
-"""A terminal that delivers keys at once, and the wait for keys, signals and threads."""
+"""A terminal that delivers keys immediately, and the wait for keys, signals and threads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONG_SECONDS = 30.0
 
 @pytest.fixture
 def terminal() -> Iterator[tuple[int, int]]:
-    """A terminal: the end of who types, and the end of the program."""
+    """A terminal: the operator's end, and the program's end."""
     keyboard, program = pty.openpty()
     yield keyboard, program
     for descriptor in (keyboard, program):
@@ -34,7 +34,7 @@ def flags(descriptor: int) -> int:
     return local & (termios.ECHO | termios.ICANON)
 
 
-def test_keys_come_at_once_until_the_block_ends(terminal: tuple[int, int]) -> None:
+def test_keys_come_immediately_until_the_block_ends(terminal: tuple[int, int]) -> None:
     _, program = terminal
     before = termios.tcgetattr(program)
     with pytest.raises(RuntimeError), cbreak(program):
