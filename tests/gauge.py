@@ -147,7 +147,7 @@ _TOTAL: Final = "active_power_total"
 
 
 class Meter:
-    """Writes readings that gauges show, each with another value."""
+    """Writes readings that gauges show, each with a different value."""
 
     def __init__(self, broker: Broker, topic: str) -> None:
         self.records = Records(broker.bootstrap, topic)

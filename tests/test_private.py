@@ -1,4 +1,4 @@
-"""Undocumented behaviour of dependencies that the code relies on, and the version that has it.
+"""Undocumented behaviour of dependencies that the code relies on, and the versions that have it.
 
 If a test fails after an upgrade, check the file that it names against the new version before you
 raise the bound in setup.cfg.

@@ -164,7 +164,7 @@ def test_poison_records_are_skipped_counted_and_located(
     assert f"topic={topic}" in line
     assert "partition=1" in line
     assert "offset=0" in line
-    # The position after a bad record resumes without it.
+    # A client that resumes from the position after the bad record does not get it.
     with open_peer(service) as peer:
         assert peer.subscribe(resume={"energy": position})["replayed"] == 0
 
@@ -279,7 +279,7 @@ def test_added_partition_is_read_from_its_start(
         more.flush()
         assert peer.numbers(3) == [0, 1, 2]
     with open_peer(service) as peer:
-        # A position from before the partition existed reads it from its start.
+        # A client that resumes from before the partition existed gets it from its start.
         assert peer.subscribe(resume={"energy": position})["replayed"] == 3
         assert peer.numbers(3) == [0, 1, 2]
 

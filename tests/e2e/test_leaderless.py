@@ -55,7 +55,7 @@ def keeps_offsets(bootstrap: str) -> bool:
     reader = Consumer({"bootstrap.servers": bootstrap, "group.id": "any", "log_level": 0})
     try:
         reader.committed([TopicPartition("any", 0)], timeout=10)
-    except KafkaException:  # a new broker does not coordinate groups for a while
+    except KafkaException:  # a new broker does not coordinate groups immediately
         return False
     finally:
         reader.close()

@@ -261,7 +261,7 @@ def test_level_changes_in_all_processes(serve: Serve) -> None:
         ),
         "the new worker logs at DEBUG",
     )
-    # The level can also rise: only errors, and the change itself.
+    # A higher level leaves only errors, and the line about the change.
     assert ask(service, "ERROR")[1] == {"level": "ERROR", "before": "DEBUG"}
     service.wait_logged("log level changed", "now=ERROR before=DEBUG")
     eventually(lambda: _quiet(service), "the workers log no more lines")

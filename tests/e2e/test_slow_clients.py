@@ -1,4 +1,4 @@
-"""Clients that read slowly or not at all: they get a report, and no other client is affected."""
+"""Clients that read slowly or not at all learn what they missed, and affect no other client."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def reasons(service: Service) -> list[str]:
 
 
 def warnings(service: Service) -> list[str]:
-    """The consumer's lines above INFO."""
+    """The consumer's log lines, except those at INFO."""
     return [line for line in service.logged(" consumer ") if " INFO " not in line]
 
 

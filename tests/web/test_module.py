@@ -53,7 +53,7 @@ def test_module_fulfils_its_declarations() -> None:
 
 
 def test_gives_up_on_the_same_closes_as_python() -> None:
-    # NORMAL ends a connection without a reason not to reconnect.
+    # NORMAL gives no reason not to reconnect.
     closes = {str(close.code): not close.retry and close is not NORMAL for close in CLOSES}
     statuses = {
         str(error.status): error is NOT_FOUND or (error.close is not None and not error.close.retry)
