@@ -38,7 +38,7 @@ GOOD = {
     "delete character": b'{"a":"\x7f"}',
     "emoji cut in two": b'{"name":"kitchen \\ud83d","w":1}',
     "low surrogate alone": b'{"a":"\\udc00"}',
-    "surrogates the wrong way round": b'{"a":"\\uDE00\\ud83d"}',
+    "surrogates in the wrong order": b'{"a":"\\uDE00\\ud83d"}',
     "surrogate before an escape": b'{"a":"\\ud83d\\n"}',
     "surrogate in a key": b'{"\\ud800":1}',
     "number beyond a double": b'{"a":1e400}',
@@ -133,7 +133,7 @@ def test_every_object_passes_without_surrounding_white_space(
     assert decode(before + text + after, max_bytes=len(before + text + after)) == text
 
 
-# Pieces of texts that the parser cannot represent, or nearly.
+# Pieces of text that the parser cannot represent, or only just.
 PIECES = [
     *(
         b"{",
@@ -170,7 +170,7 @@ PIECES = [
 
 
 def is_object(text: bytes) -> bool:
-    """Whether the standard library, which can represent all of the grammar, finds an object."""
+    """Whether the standard library, which represents the whole grammar, finds an object."""
 
     def refuse(constant: str) -> None:
         raise ValueError(constant)
