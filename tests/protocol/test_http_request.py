@@ -160,7 +160,7 @@ def test_http_1_0_needs_no_host() -> None:
 
 
 @pytest.mark.parametrize("name", ["Sec-WebSocket-Key", "sec-websocket-version", "Origin"])
-def test_field_that_must_be_unique_is_refused_twice(name: str) -> None:
+def test_repeated_field_that_must_be_unique_is_refused(name: str) -> None:
     assert checked(request((name, "a")))
     with pytest.raises(BadRequest, match="BAD_REQUEST"):
         checked(request((name, "a"), (name, "a")))

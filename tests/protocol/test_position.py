@@ -84,7 +84,7 @@ def test_longest_position_is_within_the_limit() -> None:
 
 
 @pytest.mark.parametrize("text", REFUSED.values(), ids=REFUSED.keys())
-def test_parse_refuses(text: str) -> None:
+def test_invalid_text_is_refused(text: str) -> None:
     with pytest.raises(BadPosition, match=r"^not a position: "):
         parse(text)
 

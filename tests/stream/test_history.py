@@ -306,7 +306,7 @@ def test_first_since_reads_few_blocks() -> None:
         ),
     ],
 )
-def test_resume_starts(
+def test_start_of_a_resume(
     after: tuple[int, ...],
     lows: tuple[int, ...],
     oldest: tuple[int, ...],

@@ -193,7 +193,7 @@ def is_object(text: bytes) -> bool:
 )
 @example(b'{"a":"\\u1e4567\\ud83d"}')
 @example(b'{"a":"\\\\ud83d\\ud83d"}')
-def test_the_grammar_decides(value: bytes) -> None:
+def test_record_passes_exactly_if_the_grammar_allows_it(value: bytes) -> None:
     text = value.strip(b" \t\r\n")
     try:
         passed = decode(value, max_bytes=10_000)
@@ -226,6 +226,6 @@ def test_record_of_exactly_the_limit_passes() -> None:
     assert decode(value, max_bytes=len(value)) == value
 
 
-def test_oversized_record_names_its_size_and_the_setting_that_bounds_it() -> None:
+def test_error_for_an_oversized_record_names_its_size_and_the_setting() -> None:
     with pytest.raises(BadRecord, match=r"^8 bytes, more than kafka\.max_record_bytes \(7\)$"):
         decode(b'{"a":1} ', max_bytes=7)

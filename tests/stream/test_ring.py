@@ -266,7 +266,7 @@ def test_index_never_restarts() -> None:
     assert ring.position_at(7) == ring.floor == at(7, 0)
 
 
-def test_newest_entry_stays_however_large_and_old() -> None:
+def test_newest_entry_stays_even_if_large_and_old() -> None:
     ring = Ring(History(max_frames=1, max_bytes=5, max_age_seconds=1.0), at(0))
     ring.append(entry(0, 0, size=100), 0.0)
     ring.trim(1e9)
@@ -609,7 +609,7 @@ def test_client_that_is_not_ahead_settles_immediately() -> None:
     assert cursor.skip is None
 
 
-def test_client_is_not_settled_during_a_replay_however_long_it_takes() -> None:
+def test_client_does_not_settle_during_a_long_replay() -> None:
     ring = ring_of((1, 0), (1, 1), (0, 0))
     cursor = Cursor(0, at(1, 0), OnLag.SKIP)
     cursor.skip_to(at(1, 0), 0.0)

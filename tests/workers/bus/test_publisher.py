@@ -144,7 +144,7 @@ def test_new_run_has_another_id_and_counts_from_the_start(tmp_path: Path) -> Non
         pytest.param(from_offsets("ffff0000", [3]), [0, 1, 2, 3], id="another epoch"),
     ],
 )
-def test_sync_reply_has_what_the_worker_lacks(
+def test_sync_reply_has_the_frames_that_the_worker_lacks(
     tmp_path: Path, have: Position | None, offsets: list[int]
 ) -> None:
     async def main() -> None:
@@ -152,7 +152,7 @@ def test_sync_reply_has_what_the_worker_lacks(
             reply, frames = await peer.sync({"a": None, "b": have})
             assert [(each.stream, each.offset) for each in frames] == [(1, at) for at in offsets]
             assert (reply.ask, reply.more) == (7, False)
-            # A stream whose topic has not been found is left out.
+            # A stream without a known topic is not in the reply.
             assert {name: state.head for name, state in reply.streams.items()} == {
                 "b": from_offsets(EPOCH, [4])
             }
@@ -160,7 +160,7 @@ def test_sync_reply_has_what_the_worker_lacks(
     run(main)
 
 
-def test_sync_reply_is_bounded_and_says_that_more_is_waiting(
+def test_sync_reply_is_bounded_and_shows_that_more_is_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "REPLY_BYTES", 100)

@@ -21,16 +21,16 @@ from workers.consumer import discovery as module
 from workers.consumer.discovery import Discovery
 from workers.consumer.metadata import BrokersUnavailable, Topic, TopicUnavailable
 
-Answer = Topic | BrokersUnavailable | TopicUnavailable
+Result = Topic | BrokersUnavailable | TopicUnavailable
 TOPIC = Topic("aaaa0000", ((0, 3), (0, 5)))
 MISSING = TopicUnavailable(Stall.NO_TOPIC, "no such topic")
 
 
 class Stage:
-    """A discovery of the streams `a` and `b`, which finds the topics in `answers`."""
+    """A discovery of the streams `a` and `b`, which finds the topics in `results`."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, Answer] = {"topic-a": TOPIC, "topic-b": TOPIC}
+        self.results: dict[str, Result] = {"topic-a": TOPIC, "topic-b": TOPIC}
         self.known_epochs: dict[str, str | None] = {}
         self.reported: list[tuple[str, Topic]] = []
         self.brokers: list[tuple[bool, str]] = []
@@ -48,10 +48,10 @@ class Stage:
 
     def describe(self, admin: object, name: str, level: object, known_epoch: str | None) -> Topic:
         self.known_epochs[name] = known_epoch
-        answer = self.answers[name]
-        if isinstance(answer, Topic):
-            return answer
-        raise answer
+        result = self.results[name]
+        if isinstance(result, Topic):
+            return result
+        raise result
 
     def look(self) -> list[tuple[str, Topic]]:
         """The topics that one look reports."""
@@ -86,7 +86,7 @@ def warnings() -> Iterator[list[str]]:
 def test_topic_is_reported_once_while_unchanged(stage: Stage) -> None:
     assert stage.look() == [("a", TOPIC), ("b", TOPIC)]
     # Ends change all the time, so they have their own callback.
-    stage.answers["topic-a"] = Topic("aaaa0000", ((2, 7), (0, 5)))
+    stage.results["topic-a"] = Topic("aaaa0000", ((2, 7), (0, 5)))
     assert stage.look() == []
     assert stage.ends == ["a", "b", "a", "b"]
 
@@ -101,10 +101,10 @@ def test_topic_is_reported_once_while_unchanged(stage: Stage) -> None:
 )
 def test_changed_topic_is_reported_again(stage: Stage, changed: Topic) -> None:
     stage.look()
-    stage.answers["topic-b"] = changed
+    stage.results["topic-b"] = changed
     assert stage.look() == [("b", changed)]
     assert ("b", dict(changed.stalls)) in stage.stalls
-    stage.answers["topic-b"] = TOPIC
+    stage.results["topic-b"] = TOPIC
     assert stage.look() == [("b", TOPIC)]
 
 
@@ -117,7 +117,7 @@ def test_look_again_reports_a_topic_that_has_not_changed(stage: Stage) -> None:
 
 
 def test_missing_topic_does_not_hide_the_next_one(stage: Stage, warnings: list[str]) -> None:
-    stage.answers["topic-a"] = MISSING
+    stage.results["topic-a"] = MISSING
     assert stage.look() == [("b", TOPIC)]
     assert stage.stalls == [("a", {WHOLE: Stall.NO_TOPIC}), ("b", {})]
     assert stage.brokers == [(True, ""), (True, "")]
@@ -125,21 +125,21 @@ def test_missing_topic_does_not_hide_the_next_one(stage: Stage, warnings: list[s
 
 def test_missing_topic_is_logged_once_for_each_reason(stage: Stage, warnings: list[str]) -> None:
     denied = TopicUnavailable(Stall.NOT_ALLOWED, "denied")
-    for answer in (MISSING, MISSING, denied, TOPIC, MISSING):
-        stage.answers["topic-a"] = answer
+    for result in (MISSING, MISSING, denied, TOPIC, MISSING):
+        stage.results["topic-a"] = result
         stage.look()
     assert warnings == ["a: no such topic", "a: denied", "a: no such topic"]
 
 
 def test_without_brokers_only_one_topic_is_tried(stage: Stage) -> None:
-    stage.answers["topic-a"] = BrokersUnavailable("timed out")
+    stage.results["topic-a"] = BrokersUnavailable("timed out")
     assert stage.look() == []
     assert stage.brokers == [(False, "timed out")]
     assert "topic-b" not in stage.known_epochs
 
 
 @pytest.mark.parametrize(
-    ("answer", "complete"),
+    ("result", "complete"),
     [
         (TOPIC, True),
         (MISSING, False),
@@ -148,9 +148,9 @@ def test_without_brokers_only_one_topic_is_tried(stage: Stage) -> None:
     ],
 )
 def test_look_is_complete_if_every_partition_can_be_read(
-    stage: Stage, answer: Answer, complete: bool
+    stage: Stage, result: Result, complete: bool
 ) -> None:
-    stage.answers["topic-a"] = answer
+    stage.results["topic-a"] = result
     assert stage.discovery.look() == complete
 
 
@@ -158,10 +158,10 @@ def test_thread_looks_again_soon_while_something_is_missing(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MISSING_SECONDS", 0.01)
-    stage.answers["topic-a"] = MISSING
+    stage.results["topic-a"] = MISSING
     stage.discovery.start()
     eventually(lambda: stage.reported == [("b", TOPIC)], "the topic that exists")
-    stage.answers["topic-a"] = TOPIC
+    stage.results["topic-a"] = TOPIC
     eventually(lambda: ("a", TOPIC) in stage.reported, "the topic that was missing")
     stage.discovery.stop()
     stage.discovery.join(10)

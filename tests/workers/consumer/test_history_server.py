@@ -175,7 +175,7 @@ def test_subjects_take_turns(make: Make) -> None:
     assert messages(unpack_chunks(at(7), stage.received(other)[1:]))[0]["id"] == f"{EPOCH}-8"
 
 
-def test_worker_of_an_older_version_is_a_subject_of_its_own(make: Make) -> None:
+def test_worker_of_an_older_version_counts_as_one_subject(make: Make) -> None:
     stage = make([10])
     worker = stage.worker()
     stage.send(worker, ReadChunks("s", at(7)))
