@@ -116,7 +116,7 @@ def main() -> int:
         "frames_checked": seen["frames"],
         **{
             key: sum(getattr(outcome, key) for outcome in outcomes)
-            for key in ("gaps", "duplicates", "reorderings", "corrupt", "told")
+            for key in ("gaps", "duplicates", "reorderings", "corrupt", "reported")
         },
         "problems": [problem for outcome in outcomes for problem in outcome.problems],
         "start": samples[0][1],
