@@ -263,7 +263,7 @@ class Crowd:
     def _ask(self, command: str, **arguments: Any) -> list[dict[str, Any]]:
         line = orjson.dumps({"command": command, **arguments}).decode()
         for process in self._processes:
-            process.say(f"{line}\n")
+            process.send(f"{line}\n")
         return [process.answer() for process in self._processes]
 
 

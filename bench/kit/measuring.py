@@ -24,7 +24,7 @@ class Usage:
         return cls(times.user, times.system)
 
     def since(self, before: Usage) -> Usage:
-        """What it has used between two readings."""
+        """The usage between two readings."""
         return Usage(self.user - before.user, self.system - before.system)
 
     @property
@@ -34,7 +34,7 @@ class Usage:
 
 @contextlib.contextmanager
 def measured(processes: Mapping[str, psutil.Process]) -> Iterator[dict[str, Usage]]:
-    """Fills a dict with what each process uses during the block."""
+    """Yields a dict that holds the usage of each process during the block, once it ends."""
     before = {name: Usage.of(process) for name, process in processes.items()}
     used: dict[str, Usage] = {}
     yield used
@@ -43,19 +43,19 @@ def measured(processes: Mapping[str, psutil.Process]) -> Iterator[dict[str, Usag
 
 
 def percentile(values: Sequence[int], share: float) -> float:
-    """The value below which `share` of them lie; NaN for none."""
+    """The value with `share` of all values below it; NaN if there are none."""
     if not values:
         return float("nan")
     return float(sorted(values)[min(len(values) - 1, int(len(values) * share))])
 
 
 def percentiles(micros: Sequence[int], *shares: int) -> dict[str, float]:
-    """Percentiles in milliseconds, of microseconds: p50, …; the hundredth is the maximum."""
+    """Percentiles of microseconds, in milliseconds: p50, …; p100 is the maximum."""
     return {f"p{share}": percentile(micros, share / 100) / 1000 for share in shares}
 
 
 def summary(micros: Sequence[int]) -> dict[str, float]:
-    """Mean, median, p99 and maximum in milliseconds, of microseconds."""
+    """Mean, median, p99 and maximum of microseconds, in milliseconds."""
     found = {
         "mean": statistics.fmean(micros) / 1000 if micros else float("nan"),
         **percentiles(micros, 50, 99),
@@ -65,7 +65,7 @@ def summary(micros: Sequence[int]) -> dict[str, float]:
 
 
 def medians(rounds: Sequence[Mapping[str, Any]], digits: int) -> dict[str, Any]:
-    """The median of each figure over the rounds; figures may be in mappings of mappings."""
+    """The median of each figure over the rounds; figures may be in nested mappings."""
     return {
         name: medians([each[name] for each in rounds], digits)
         if isinstance(value, Mapping)
@@ -75,6 +75,6 @@ def medians(rounds: Sequence[Mapping[str, Any]], digits: int) -> dict[str, Any]:
 
 
 def spread(name: str, ratios: Sequence[float], digits: int = 3) -> dict[str, float]:
-    """The median of ratios as `name`, the extremes as `name`_min and `name`_max."""
+    """The median of the ratios as `name`, and their extremes as `name`_min and `name`_max."""
     found = {"": statistics.median(ratios), "_min": min(ratios), "_max": max(ratios)}
     return {f"{name}{which}": round(value, digits) for which, value in found.items()}

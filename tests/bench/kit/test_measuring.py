@@ -26,5 +26,5 @@ def test_delays_are_given_in_milliseconds() -> None:
     assert summary([1000, 2000]) == {"mean": 1.5, "p50": 2.0, "p99": 2.0, "max": 2.0}
 
 
-def test_no_delays_are_no_number() -> None:
+def test_mean_of_no_delays_is_nan() -> None:
     assert math.isnan(summary([])["mean"])
