@@ -2,7 +2,7 @@
 
     python -m bench.exactly_once --workers 2 --clients 2000 --rate 20 --seconds 60
 
-Ends with status 1 if not.
+Exits with status 1 if not.
 """
 
 from __future__ import annotations

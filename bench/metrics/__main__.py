@@ -1,10 +1,11 @@
-"""What metrics cost while the service delivers: counted and scraped, against neither.
+"""The cost of metrics while the service delivers: with counters and scrapes, and without either.
 
     python -m bench.metrics              2,000 clients, 440 B, 40,000 and 2,000,000 deliveries/s
 
-Two services with clients of their own take turns: one as shipped, scraped once a second, the other
-without any counters (bench.metrics.uncounted) and not scraped. All CPU time counts. Then the first
-is scraped as fast as it answers, at rest: what one scrape costs each process.
+Two services, each with its own clients, alternate: one as shipped and scraped once a second, the
+other without counters (bench.metrics.uncounted) and not scraped. CPU times are those of all
+processes. Then the first, at rest, is scraped as fast as it answers, for the cost of a scrape in
+each process.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Uncounted(MeasuredService):
 
 
 def scrape(service: MeasuredService) -> int:
-    """Scrape once; the bytes of the response."""
+    """Scrape once; the size of the response in bytes."""
     url = f"http://127.0.0.1:{service.admin_port}/metrics"
     request = urllib.request.Request(url, headers={"Accept": OPENMETRICS})
     with urllib.request.urlopen(request) as answer:
@@ -46,7 +47,7 @@ def scrape(service: MeasuredService) -> int:
 
 @contextlib.contextmanager
 def scraped(service: MeasuredService) -> Iterator[None]:
-    """Scrape during the block, as Prometheus does, only more often."""
+    """Scrape during the block as Prometheus does, but more often."""
     over = threading.Event()
 
     def run() -> None:
@@ -61,7 +62,7 @@ def scraped(service: MeasuredService) -> Iterator[None]:
 
 
 def compare(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """One row for each load, then one of the scrape alone."""
+    """One row for each load, then one for a scrape alone."""
     with contextlib.ExitStack() as stack:
         with_metrics = stack.enter_context(MeasuredService(options.workers))
         without = stack.enter_context(Uncounted(options.workers))

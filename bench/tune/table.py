@@ -1,4 +1,4 @@
-"""What each count of workers showed: as figures for the rule, as a table, and as a plot."""
+"""The results for each number of workers: as a Trial for the rule, as a table, and as a plot."""
 
 from __future__ import annotations
 
