@@ -1,9 +1,9 @@
-/* Thousands of WebSocket clients in one process, in C, so that the clients do not limit what is
- * measured. load.py starts it, and documents its options and commands.
+/* Thousands of WebSocket clients in one process, in C, so that the clients do not limit the
+ * measurement. load.py starts it and documents its options and commands.
  *
- * Every frame of every client is found by its header, its record's number read at its fixed place
- * (record.py) and compared with the number that is due in its partition; one frame in CHECK_EVERY is
- * handed out whole, for load.py to parse.
+ * It finds every frame by its header, reads the record's number at its fixed offset (record.py) and
+ * compares it with the number due in its partition; one frame in CHECK_EVERY is passed to load.py
+ * as a whole, which parses it.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -32,7 +32,7 @@ enum {
     MAX_CHECKS = 1024,
     MAX_SAMPLES = 1 << 16,
     MAX_SPREADS = 4096,
-    /* 28,000 ephemeral ports per source address: a few addresses leave room. */
+    /* There are 28,000 ephemeral ports per source address; several addresses leave room. */
     CLIENTS_PER_ADDRESS = 10000,
     BUFFER = 1 << 18,
 };
@@ -43,15 +43,15 @@ struct client {
     int socket, phase;
     SSL *tls;
     SSL_SESSION *session;
-    unsigned char *rest; /* of a frame that is not whole yet */
+    unsigned char *rest; /* of an incomplete frame */
     size_t rest_bytes;
-    int64_t due[MAX_PARTITIONS]; /* the next number of each partition; -1: any */
+    int64_t due[MAX_PARTITIONS]; /* the number due in each partition; -1: any */
     int64_t frames, others, frames_before;
     int64_t began, upgraded, subscribed, caught_up; /* microseconds; 0: not yet */
     const char *token;
 };
 
-/* How often, and how far apart in time, the clients got one record. */
+/* How many clients received one record, and over which time. */
 struct spread {
     int64_t number, first, last, count;
 };
@@ -77,7 +77,7 @@ static int check_count;
 static char *checks[MAX_CHECKS];
 static struct spread spreads[MAX_SPREADS];
 
-/* Delays in microseconds: from the record's own time, and from the frame's timestamp. */
+/* Delays in microseconds: from the time in the record, and from the frame's timestamp. */
 static struct samples {
     int64_t values[MAX_SAMPLES], stride, skipped;
     int count;
@@ -107,13 +107,13 @@ static int64_t digits(const unsigned char *text, int count) {
     return value;
 }
 
-/* -- what was received ------------------------------------------------------------------------- */
+/* -- received messages --------------------------------------------------------------------- */
 
 static void sample(struct samples *into, int64_t delay) {
     if (into->skipped++ % into->stride)
         return;
     if (into->count == MAX_SAMPLES) {
-        /* Keep every second one, and take half as many from here on. */
+        /* Keep every second value, and take half as many from here on. */
         for (int i = 0; i < MAX_SAMPLES / 2; i++)
             into->values[i] = into->values[2 * i];
         into->count = MAX_SAMPLES / 2;
@@ -122,7 +122,7 @@ static void sample(struct samples *into, int64_t delay) {
     into->values[into->count++] = delay;
 }
 
-/* The microseconds of a text such as 2026-01-01T00:00:00.000Z. */
+/* A timestamp such as 2026-01-01T00:00:00.000Z, in microseconds. */
 static int64_t timestamp(const unsigned char *text) {
     struct tm time = {.tm_year = (int)digits(text, 4) - 1900,
                       .tm_mon = (int)digits(text + 5, 2) - 1,
@@ -154,7 +154,7 @@ static void take_record(struct client *client, const unsigned char *payload, siz
                         int64_t now) {
     const unsigned char *record = payload + option.prefix;
     take_frame(client, now);
-    /* A millisecond is rounded down: on average by half of one. */
+    /* Timestamps are rounded down to milliseconds, on average by half of one. */
     if (option.stamp_at && total.frames % option.sample == 0)
         sample(&from_stamp, now - timestamp(record + option.stamp_at) - 500);
     if (option.count)
@@ -192,7 +192,7 @@ static void take_message(struct client *client, int first_byte, const unsigned c
         return;
     }
     if (first_byte & 0x40) {
-        /* RFC 7692 section 7.2.2; without context takeover each message stands alone. */
+        /* RFC 7692 section 7.2.2; without context takeover, messages are independent. */
         static const unsigned char TAIL[] = {0, 0, 0xff, 0xff};
         inflateReset(&inflater);
         inflater.next_out = plain;
@@ -209,7 +209,7 @@ static void take_message(struct client *client, int first_byte, const unsigned c
         total.compressed++;
     }
     if (is_record(payload, size)) {
-        /* A server with an envelope may join several, one a line. */
+        /* A server with an envelope may join several messages, one per line. */
         const unsigned char *end;
         while (option.suffix && (end = memchr(payload, '\n', size))) {
             take_record(client, payload, (size_t)(end - payload), now);
@@ -247,7 +247,7 @@ static void shut(struct client *client) {
         if (client->session)
             SSL_SESSION_free(client->session);
         client->session = option.sessions ? SSL_get1_session(client->tls) : NULL;
-        /* OpenSSL resumes no session of a connection that it takes for broken off. */
+        /* OpenSSL does not resume the session of a connection that it considers aborted. */
         SSL_set_shutdown(client->tls, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
         SSL_free(client->tls);
         client->tls = NULL;
@@ -305,7 +305,7 @@ static void request(struct client *client) {
     } else if (option.resume) {
         snprintf(resume, sizeof resume, "&resume=%s", option.resume);
     }
-    /* The request as given, with the token and the position put in. */
+    /* The given request, with token and position inserted. */
     int size = snprintf(text, sizeof text, option.request, resume, client->token);
     if (size >= (int)sizeof text)
         die("a request of %d bytes", size);
@@ -316,7 +316,7 @@ static void request(struct client *client) {
 static void opened(struct client *client) {
     client->phase = OPEN;
     under_way--;
-    /* From these servers there is no "subscribed". */
+    /* These servers send no "subscribed". */
     if (option.bare || option.count > 1) {
         client->subscribed = now_us();
         waiting--;
@@ -375,7 +375,7 @@ static void open_client(struct client *client) {
     if (client->socket < 0)
         die("socket: %s", strerror(errno));
     setsockopt(client->socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    /* The port is chosen when it connects, so that one may serve several destinations. */
+    /* The port is chosen on connect, so that one port can serve several destinations. */
     setsockopt(client->socket, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
     struct sockaddr_in from = {.sin_family = AF_INET}, to = {.sin_family = AF_INET};
     from.sin_addr.s_addr =
@@ -399,13 +399,13 @@ static void open_client(struct client *client) {
 
 /* -- reading ------------------------------------------------------------------------------- */
 
-/* The size of the answer's head, with its empty line; 0 if it is not whole yet. */
+/* The size of the response's head, including the empty line; 0 if it is incomplete. */
 static size_t head(const unsigned char *data, size_t size) {
     const unsigned char *end = memmem(data, size, "\r\n\r\n", 4);
     return end ? (size_t)(end - data) + 4 : 0;
 }
 
-/* Take what is whole; returns how much that was. */
+/* Process complete frames; returns the number of bytes processed. */
 static size_t take(struct client *client, const unsigned char *data, size_t size) {
     size_t at = 0;
     int64_t now = now_us();
@@ -581,7 +581,7 @@ static void obey(char *line) {
     }
 }
 
-/* Obey whole lines; 0 at the end of the input. */
+/* Execute complete lines; returns 0 at the end of the input. */
 static int obey_input(void) {
     static char text[4096];
     static size_t have;
@@ -601,10 +601,10 @@ static int obey_input(void) {
     return 1;
 }
 
-/* -- beginning ----------------------------------------------------------------------------- */
+/* -- start --------------------------------------------------------------------------------- */
 
 static void read_tokens(void) {
-    /* One line each, on the input, before the first command; "." ends them. */
+    /* One token per line, on stdin, before the first command; "." ends the list. */
     char *line = NULL;
     size_t room = 0;
     long got;
@@ -690,7 +690,7 @@ int main(int argc, char **argv) {
             if (events[i].data.u32 == UINT32_MAX) {
                 if (!obey_input())
                     return 0;
-                /* The other events may be of connections that are gone. */
+                /* The remaining events may belong to closed connections. */
                 break;
             }
             struct client *client = &clients[events[i].data.u32];
