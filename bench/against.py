@@ -22,7 +22,7 @@ from typing import Final
 
 from bench.fanout import deliver
 from bench.kit.load import Load
-from bench.kit.measuring import Usage, spread
+from bench.kit.measuring import cpu_seconds, spread
 from bench.kit.record import RealRecords
 from bench.kit.results import arguments, save
 from bench.kit.service import MeasuredService
@@ -35,14 +35,14 @@ _INTERVAL_SECONDS: Final = 0.05
 def consumer_us(service: MeasuredService, writer: Writer, rate: float, seconds: float) -> float:
     """CPU microseconds of the consumer per record."""
     consumer = service.processes()["consumer"]
-    before, frames = Usage.of(consumer), service.boards()["consumer"]["frames"]
+    before, frames = cpu_seconds(consumer), service.boards()["consumer"]["frames"]
     written = writer.write(rate, seconds)
     eventually(
         lambda: service.boards()["consumer"]["frames"] >= frames + written,
         "the consumer has every record",
         interval=_INTERVAL_SECONDS,
     )
-    return Usage.of(consumer).since(before).total / written * 1e6
+    return (cpu_seconds(consumer) - before) / written * 1e6
 
 
 def worker_us(

@@ -93,7 +93,7 @@ def point(broker: Broker, clients: int, workers: int, seconds: float) -> dict[st
     assert not any(faults.values()), faults
     due = writer.sent - warmed
     assert counts["least"] == due, f"a client has {counts['least']} of {due} records"
-    served = sum(usage.total for name, usage in used.items() if name.startswith("worker"))
+    served = sum(usage for name, usage in used.items() if name.startswith("worker"))
     return {
         "workers": workers,
         "records": written,
@@ -103,7 +103,7 @@ def point(broker: Broker, clients: int, workers: int, seconds: float) -> dict[st
         },
         "published_ms": PUBLISHED[clients][0] if clients in PUBLISHED else None,
         "worker_us_per_delivery": round(served / (written * clients) * 1e6, 3),
-        "cores": {name: round(usage.total / took, 3) for name, usage in used.items()},
+        "cores": {name: round(usage / took, 3) for name, usage in used.items()},
     }
 
 

@@ -26,7 +26,7 @@ from confluent_kafka import Producer
 
 from bench.kit.brokers import KINDS, open_broker
 from bench.kit.load import Load
-from bench.kit.measuring import Usage, measured, medians, summary
+from bench.kit.measuring import cpu_seconds, measured, medians, summary
 from bench.kit.record import PARTITIONS, RealRecords
 from bench.kit.results import arguments, save
 from bench.kit.service import MeasuredService
@@ -93,17 +93,17 @@ def _measure(
     writer = Writer(broker.bootstrap, RealRecords().build, topic=topic)
     # The first records are slower, until connections and caches are set up.
     writer.write(20, 1)
-    before = Usage.of(consumer)
+    before = cpu_seconds(consumer)
     time.sleep(IDLE_SECONDS)
-    idle = Usage.of(consumer).since(before).total / IDLE_SECONDS
+    idle = (cpu_seconds(consumer) - before) / IDLE_SECONDS
     rows: dict[str, Any] = {"idle_share_of_a_core": round(idle, 4)}
     for rate in chosen.rate:
         seconds = max(chosen.seconds, LEAST_RECORDS / rate)
         listeners.counts(restart=True)
-        before = Usage.of(consumer)
+        before = cpu_seconds(consumer)
         count = writer.write(rate, seconds)
         counts = listeners.all_have(writer.sent)
-        used = Usage.of(consumer).since(before).total
+        used = cpu_seconds(consumer) - before
         rows[f"{rate:g}/s"] = {
             "write_ms": summary(counts["delays"]),
             # Only records of a real broker have their append time.
@@ -142,9 +142,9 @@ def ceiling(broker: Broker, options: dict[str, Any], records: int) -> dict[str, 
             "record_bytes": round(size / records),
             "records_per_second": round(records / seconds),
             "mb_per_second": round(size / seconds / 1e6, 1),
-            "consumer_us_per_record": round(used["consumer"].total / records * 1e6, 2),
-            "consumer_share_of_a_core": round(used["consumer"].total / seconds, 2),
-            "worker_us_per_record": round(used["worker-0"].total / records * 1e6, 2),
+            "consumer_us_per_record": round(used["consumer"] / records * 1e6, 2),
+            "consumer_share_of_a_core": round(used["consumer"] / seconds, 2),
+            "worker_us_per_record": round(used["worker-0"] / records * 1e6, 2),
         }
 
 

@@ -95,7 +95,7 @@ def deliver(
         )
     after = service.totals()
     deliveries = written * counts["clients"]
-    costs = {name: usage.total / deliveries * 1e6 for name, usage in used.items()}
+    costs = {name: usage / deliveries * 1e6 for name, usage in used.items()}
     delays = percentiles(counts["delays"], 50, 99, 100)
     spreads = percentiles(counts["spreads"], 50, 99)
     return {

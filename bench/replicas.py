@@ -22,7 +22,7 @@ from typing import Any, Final
 import psutil
 
 from bench.kit.brokers import KINDS, open_broker
-from bench.kit.measuring import Usage
+from bench.kit.measuring import cpu_seconds
 from bench.kit.record import PARTITIONS, padded
 from bench.kit.results import arguments, save
 from bench.kit.service import MeasuredService
@@ -89,10 +89,10 @@ def run(
         writer = Writer(broker.bootstrap, lambda p, n: padded(p, n, options.bytes), topic=topic)
         writer.write(rate, SETTLE_SECONDS)
         before = [traffic(pid, port) for pid in consumers]
-        busy, began = Usage.of(process), time.monotonic()
+        busy, began = cpu_seconds(process), time.monotonic()
         writer.write(rate, options.seconds)
         took = time.monotonic() - began
-        cores = Usage.of(process).since(busy).total / took
+        cores = (cpu_seconds(process) - busy) / took
         after = [traffic(pid, port) for pid in consumers]
     each = replicas * took
     return {

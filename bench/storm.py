@@ -25,15 +25,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any, Final
 
 import psutil
 
-from bench.kit.load import CLIENTS_PER_ADDRESS, Load
-from bench.kit.measuring import measured
+from bench.kit.load import CLIENTS_PER_ADDRESS, Load, exact
+from bench.kit.measuring import measured, repeating
 from bench.kit.record import padded
 from bench.kit.results import arguments, save
 from bench.kit.service import MeasuredService
@@ -116,8 +115,7 @@ def storm(variant: str, options: argparse.Namespace) -> dict[str, Any]:
             meanwhile = _rounded(live)
         counts = [load.all_have(writer.sent) for load in (live, crowd)]
         times = crowd.times()
-    exact = not any(each[name] for each in counts for name in ("gaps", "duplicates", "closed"))
-    exact = exact and all(each["least"] == each["most"] == writer.sent for each in counts)
+    complete = all(exact(each, writer.sent) for each in counts)
     seconds = {name: [at / 1e6 for at in times[name]] for name in STEPS}
     last = {name: round(max(all_), 3) for name, all_ in seconds.items()}
     in_time = options.limit is None or last["caught_up"] <= options.limit
@@ -127,7 +125,7 @@ def storm(variant: str, options: argparse.Namespace) -> dict[str, Any]:
             name: round(sorted(all_)[len(all_) // 2], 3) for name, all_ in seconds.items()
         },
         "cpu_us_per_client": {
-            name: round(usage.total / options.clients * 1e6, 1) for name, usage in used.items()
+            name: round(usage / options.clients * 1e6, 1) for name, usage in used.items()
         },
         "refused": refused,
         "sessions_resumed": counts[1]["reused"] - reused,
@@ -135,8 +133,8 @@ def storm(variant: str, options: argparse.Namespace) -> dict[str, Any]:
         "loop_delay_ms": loop_delay,
         "live_delay_ms_before": before,
         "live_delay_ms_meanwhile": meanwhile,
-        "exactly_once": exact,
-        "good": exact and not refused and in_time,
+        "exactly_once": complete,
+        "good": complete and not refused and in_time,
     }
 
 
@@ -144,7 +142,6 @@ def storm(variant: str, options: argparse.Namespace) -> dict[str, Any]:
 def _watched(service: MeasuredService) -> Iterator[dict[str, float]]:
     """Yields a dict that collects each worker's longest loop delay, in milliseconds."""
     worst: dict[str, float] = {}
-    ended = threading.Event()
 
     def workers() -> dict[str, dict[str, Any]]:
         return {name: board for name, board in service.boards().items() if "worker" in name}
@@ -153,18 +150,12 @@ def _watched(service: MeasuredService) -> Iterator[dict[str, float]]:
     before = {name: board["beat"] for name, board in workers().items()}
 
     def watch() -> None:
-        while not ended.wait(LOOK_SECONDS):
-            for name, board in workers().items():
-                if board["beat"] != before[name]:
-                    worst[name] = max(worst.get(name, 0.0), board["loop_delay_us"] / 1000)
+        for name, board in workers().items():
+            if board["beat"] != before[name]:
+                worst[name] = max(worst.get(name, 0.0), board["loop_delay_us"] / 1000)
 
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
+    with repeating(watch, LOOK_SECONDS):
         yield worst
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _rounded(load: Load) -> dict[str, float]:

@@ -70,8 +70,8 @@ class Ours:
         assert bool(after["compressed"]) == self._offer, after["compressed"]
         deliveries = written * self._clients
         return {
-            "us_per_delivery": used["worker-0"].total / deliveries * 1e6,
-            "consumer_us_per_record": used["consumer"].total / written * 1e6,
+            "us_per_delivery": used["worker-0"] / deliveries * 1e6,
+            "consumer_us_per_record": used["consumer"] / written * 1e6,
             "bytes_per_delivery": (after["bytes"] - counts["bytes"]) / deliveries,
         }
 
@@ -107,7 +107,7 @@ class Theirs:
             after = self._load.all_have(self._sent)
         deliveries = sent * self._clients
         return {
-            "us_per_delivery": used["server"].total / deliveries * 1e6,
+            "us_per_delivery": used["server"] / deliveries * 1e6,
             "bytes_per_delivery": (after["bytes"] - counts["bytes"]) / deliveries,
         }
 

@@ -12,7 +12,7 @@ Its options are arguments; it reads tokens, then commands, from stdin, one per l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
 from bench.kit.build import program
@@ -160,6 +160,14 @@ class Load:
 
     def close(self) -> None:
         self._process.close()
+
+
+def exact(counts: Mapping[str, Any], records: int) -> bool:
+    """Whether every client received `records` records, each once and in order."""
+    return (
+        counts["least"] == counts["most"] == records
+        and counts["gaps"] == counts["duplicates"] == counts["closed"] == 0
+    )
 
 
 def _check(message: dict[str, Any]) -> None:

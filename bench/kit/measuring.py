@@ -4,42 +4,45 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import psutil
 
 
-@dataclass(frozen=True)
-class Usage:
-    """CPU seconds of one process, all its threads."""
-
-    user: float
-    system: float
-
-    @classmethod
-    def of(cls, process: psutil.Process) -> Usage:
-        times = process.cpu_times()
-        return cls(times.user, times.system)
-
-    def since(self, before: Usage) -> Usage:
-        """The usage between two readings."""
-        return Usage(self.user - before.user, self.system - before.system)
-
-    @property
-    def total(self) -> float:
-        return self.user + self.system
+def cpu_seconds(process: psutil.Process) -> float:
+    """The CPU time that a process has used so far, in all its threads."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 @contextlib.contextmanager
-def measured(processes: Mapping[str, psutil.Process]) -> Iterator[dict[str, Usage]]:
-    """Yields a dict that holds the usage of each process during the block, once it ends."""
-    before = {name: Usage.of(process) for name, process in processes.items()}
-    used: dict[str, Usage] = {}
+def measured(processes: Mapping[str, psutil.Process]) -> Iterator[dict[str, float]]:
+    """Yields a dict with the CPU seconds of each process during the block, filled at its end."""
+    before = {name: cpu_seconds(process) for name, process in processes.items()}
+    used: dict[str, float] = {}
     yield used
     for name, process in processes.items():
-        used[name] = Usage.of(process).since(before[name])
+        used[name] = cpu_seconds(process) - before[name]
+
+
+@contextlib.contextmanager
+def repeating(action: Callable[[], object], seconds: float) -> Iterator[None]:
+    """Call `action` in a thread during the block, after each pause of `seconds`."""
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.wait(seconds):
+            action()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def percentile(values: Sequence[int], share: float) -> float:

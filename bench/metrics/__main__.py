@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -21,13 +20,14 @@ from functools import partial
 from typing import Any, Final
 
 from bench.fanout import deliver
-from bench.kit.measuring import measured, medians, spread
+from bench.kit.measuring import measured, medians, repeating, spread
 from bench.kit.record import padded
 from bench.kit.results import arguments, save
 from bench.kit.service import MeasuredService
 from bench.kit.writer import Writer
 
 OPENMETRICS: Final = "application/openmetrics-text;version=1.0.0"
+# More often than Prometheus would.
 SCRAPE_SECONDS: Final = 1.0
 SCRAPES: Final = 200
 _COSTS: Final = ("worker_us", "consumer_us", "supervisor_us")
@@ -43,22 +43,6 @@ def scrape(service: MeasuredService) -> int:
     request = urllib.request.Request(url, headers={"Accept": OPENMETRICS})
     with urllib.request.urlopen(request) as answer:
         return len(answer.read())
-
-
-@contextlib.contextmanager
-def scraped(service: MeasuredService) -> Iterator[None]:
-    """Scrape during the block as Prometheus does, but more often."""
-    over = threading.Event()
-
-    def run() -> None:
-        while not over.wait(SCRAPE_SECONDS):
-            scrape(service)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    yield
-    over.set()
-    thread.join()
 
 
 def compare(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -77,8 +61,10 @@ def compare(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             for _ in range(options.rounds):
                 costs = []
                 for service, load, writer in pairs:
-                    shipped = service is with_metrics
-                    with scraped(service) if shipped else contextlib.nullcontext():
+                    scraping: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+                    if service is with_metrics:
+                        scraping = repeating(partial(scrape, service), SCRAPE_SECONDS)
+                    with scraping:
                         costs.append(deliver(service, load, writer, rate, options.seconds))
                 rounds.append(costs)
             yield {
@@ -112,8 +98,7 @@ def _scrapes(service: MeasuredService) -> dict[str, Any]:
         sizes = [scrape(service) for _ in range(SCRAPES)]
         took = time.monotonic() - began
     extra = {
-        name: (usage.total - rest[name].total * took / rested) / SCRAPES * 1e3
-        for name, usage in used.items()
+        name: (usage - rest[name] * took / rested) / SCRAPES * 1e3 for name, usage in used.items()
     }
     return {
         "scrape_bytes": sizes[-1],

@@ -121,8 +121,8 @@ class Running:
         delays = percentiles(counts["delays"], 50, 99, 100)
         self.broken = self.broken or bool(lost or counts["closed"] or counts["gaps"])
         return {
-            "us": used["peer"].total / delivered * 1e6 if delivered else float("nan"),
-            "generator_us": used["generator"].total / max(1, delivered) * 1e6,
+            "us": used["peer"] / delivered * 1e6 if delivered else float("nan"),
+            "generator_us": used["generator"] / max(1, delivered) * 1e6,
             "seconds": ended - began,
             "lost": lost,
             "closed": counts["closed"],

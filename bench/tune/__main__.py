@@ -138,7 +138,7 @@ def run(
     return {
         "workers": workers,
         "deliveries_per_second": round(delivered / took),
-        "cores": {name: round(usage.total / took, 3) for name, usage in used.items()},
+        "cores": {name: round(usage / took, 3) for name, usage in used.items()},
         "machine_share": round(machine, 3),
         "delay_ms": summary(delays["delays_from_stamp" if writer is None else "delays"]),
         "exact": exact,
