@@ -28,7 +28,7 @@ from bench.kit.line_process import LineProcess
 from bench.kit.load import Load
 from bench.kit.measuring import measured, medians, percentiles, spread
 from bench.kit.record import RealRecords, padded
-from bench.kit.results import arguments, save
+from bench.kit.results import arguments, collected, save
 from bench.kit.service import MeasuredService
 from bench.kit.writer import Build, Writer
 from energyws.testing.certificates import write_pair
@@ -169,11 +169,7 @@ def main() -> int:
     options.size = options.size or [440, REAL_BYTES]
     options.load = options.load or [40_000, 2_000_000]
     options.tls = {"plain": [False], "tls": [True], None: [False, True]}[options.only]
-    rows = []
-    for row in measure(options):
-        print(" ".join(f"{name}={value}" for name, value in row.items()), flush=True)
-        rows.append(row)
-    save(options.out, {"fanout": rows})
+    save(options.out, {"fanout": collected(measure(options))})
     return 0
 
 

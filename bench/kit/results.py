@@ -8,7 +8,7 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +39,15 @@ def arguments(
         parser.add_argument(f"--{name}", type=type(default), default=default, help=_HELP.get(name))
     parser.add_argument("--out", help="write the results here, as JSON")
     return parser
+
+
+def collected(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Print each row when it is measured; all rows."""
+    found = []
+    for row in rows:
+        print(" ".join(f"{name}={value}" for name, value in row.items()), flush=True)
+        found.append(row)
+    return found
 
 
 def save(

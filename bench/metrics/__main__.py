@@ -22,7 +22,7 @@ from typing import Any, Final
 from bench.fanout import deliver
 from bench.kit.measuring import measured, medians, repeating, spread
 from bench.kit.record import padded
-from bench.kit.results import arguments, save
+from bench.kit.results import arguments, collected, save
 from bench.kit.service import MeasuredService
 from bench.kit.writer import Writer
 
@@ -113,11 +113,8 @@ def main() -> int:
     parser.add_argument("--load", type=float, action="append", help="deliveries a second")
     options = parser.parse_args()
     options.load = options.load or [40_000, 2_000_000]
-    rows = []
-    for row in compare(options):
-        print(" ".join(f"{name}={value}" for name, value in row.items()), flush=True)
-        rows.append(row)
-    save(options.out, {"loads": rows[:-1], "scrape": rows[-1]})
+    *loads, scrape_row = collected(compare(options))
+    save(options.out, {"loads": loads, "scrape": scrape_row})
     return 0
 
 

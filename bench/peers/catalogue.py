@@ -33,7 +33,8 @@ class Peer:
     load: Mapping[str, Any] = field(default_factory=dict)
 
 
-_CENTRIFUGE: Final[dict[str, Any]] = {
+_CENTRIFUGE: Final = ("github.com/centrifugal/centrifuge",)
+_CENTRIFUGE_LOAD: Final[dict[str, Any]] = {
     "first": '{"id":1,"connect":{}}',
     "prefix": len(_PUSH),
     "suffix": len("}}}"),
@@ -45,20 +46,8 @@ PEERS: Final = (
     Peer("axum-one-thread", "rust", _AXUM, ("thread",)),
     Peer("websockets", "python", ("websockets", "uvloop")),
     Peer("ws", "node", ("ws",)),
-    Peer(
-        "centrifuge",
-        "go",
-        ("github.com/centrifugal/centrifuge",),
-        ("centrifuge", "0"),
-        _CENTRIFUGE,
-    ),
-    Peer(
-        "centrifuge-delayed",
-        "go",
-        ("github.com/centrifugal/centrifuge",),
-        ("centrifuge", "10"),
-        _CENTRIFUGE,
-    ),
+    Peer("centrifuge", "go", _CENTRIFUGE, ("centrifuge", "0"), _CENTRIFUGE_LOAD),
+    Peer("centrifuge-delayed", "go", _CENTRIFUGE, ("centrifuge", "10"), _CENTRIFUGE_LOAD),
     Peer("aiohttp", "python", ("aiohttp", "uvloop")),
     Peer("starlette", "python", ("starlette", "uvicorn", "websockets", "httptools", "uvloop")),
     Peer("picows", "python", ("picows", "uvloop")),
