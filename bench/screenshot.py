@@ -12,7 +12,6 @@ import argparse
 import io
 import re
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Final
@@ -21,7 +20,7 @@ from rich.console import Console
 
 from bench.kit.record import RealRecords
 from bench.kit.service import MeasuredService
-from bench.kit.writer import Writer
+from bench.kit.writer import Writer, writing
 from energyws.control.admin.client import AdminClient
 from energyws.control.status.live import WINDOW_SECONDS
 from energyws.control.status.model import ServiceView, view
@@ -53,15 +52,11 @@ def svg(picture: Picture, width: int, height: int) -> str:
 def busy(client: AdminClient, service: MeasuredService, rate: float) -> ServiceView:
     """The view of the service at `rate` records a second."""
     writer = Writer(service.brokers, RealRecords().build)
-    seconds = SETTLE_SECONDS + WINDOW_SECONDS + 1.0
-    writing = threading.Thread(target=writer.write, args=(rate, seconds))
-    writing.start()
-    time.sleep(SETTLE_SECONDS)
-    before = look(client)
-    time.sleep(WINDOW_SECONDS)
-    now = look(client)
-    writing.join()
-    return view(now, before)
+    with writing(writer, rate):
+        time.sleep(SETTLE_SECONDS)
+        before = look(client)
+        time.sleep(WINDOW_SECONDS)
+        return view(look(client), before)
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ from bench.faults.verdict import Facts, Losses, Verdict
 
 # A different log: positions before and after it cannot be compared.
 EPOCH_CHANGED: Final = "EPOCH_CHANGED"
-# Further problems are only counted.
+# Problems beyond this number are only counted.
 _MOST_PROBLEMS: Final = 20
 
 
@@ -78,7 +78,7 @@ def _judge_client(
     counts = [gap["missed"] for gap in failure["reported"]]
     settled = not any(gap["pending"] for gap in failure["reported"])
     if losses.counted and settled and counts and None not in counts and sum(counts) != missing:
-        problems.append(f"{client}: Gaps report {sum(counts)} missing records, but {missing} are")
+        problems.append(f"{client}: its Gaps count {sum(counts)} missing records, not {missing}")
 
 
 def _covers(gap: dict[str, Any], offset: int | None, partition: int) -> bool:

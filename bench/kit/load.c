@@ -162,7 +162,7 @@ static void take_record(struct client *client, const unsigned char *payload, siz
     int partition = record[option.p_at] - '0';
     int64_t number = digits(record + option.n_at, option.n_digits);
     if (partition < 0 || partition >= option.partitions)
-        die("a record of partition %d", partition);
+        die("invalid partition: %d", partition);
     int64_t due = client->due[partition];
     if (due >= 0 && number > due)
         total.gaps += number - due;
@@ -203,7 +203,7 @@ static void take_message(struct client *client, int first_byte, const unsigned c
         inflater.next_in = (unsigned char *)TAIL;
         inflater.avail_in = sizeof TAIL;
         if (inflate(&inflater, Z_SYNC_FLUSH) != Z_OK)
-            die("a compressed message that cannot be inflated");
+            die("a compressed message cannot be inflated");
         payload = plain;
         size = sizeof plain - inflater.avail_out;
         total.compressed++;
@@ -216,7 +216,7 @@ static void take_message(struct client *client, int first_byte, const unsigned c
             size -= (size_t)(end + 1 - payload);
             payload = end + 1;
             if (!is_record(payload, size))
-                die("a line that is no record: %.*s", (int)size, payload);
+                die("not a record: %.*s", (int)size, payload);
         }
         take_record(client, payload, size, now);
         return;
@@ -282,7 +282,7 @@ static void send_text(struct client *client, const char *text) {
     unsigned char frame[4096] = {0x81};
     size_t size = strlen(text), at = 2;
     if (size > 4000)
-        die("a first message of %zu bytes", size);
+        die("first message too long: %zu bytes", size);
     if (size < 126) {
         frame[1] = 0x80 | (unsigned char)size;
     } else {
@@ -308,7 +308,7 @@ static void request(struct client *client) {
     /* The given request, with token and position inserted. */
     int size = snprintf(text, sizeof text, option.request, resume, client->token);
     if (size >= (int)sizeof text)
-        die("a request of %d bytes", size);
+        die("request too long: %d bytes", size);
     send_raw(client, text, (size_t)size);
     client->phase = UPGRADING;
 }
@@ -476,7 +476,7 @@ static void read_from(struct client *client) {
             return;
         size_t left = size - taken;
         if (left > sizeof buffer - BUFFER)
-            die("a frame of more than %zu bytes", sizeof buffer - BUFFER);
+            die("frame longer than %zu bytes", sizeof buffer - BUFFER);
         if (left != client->rest_bytes) {
             free(client->rest);
             client->rest = left ? malloc(left) : NULL;
@@ -577,7 +577,7 @@ static void obey(char *line) {
     } else if (sscanf(line, "again %63s %d", epoch, &wanted) == 2) {
         open_all();
     } else {
-        die("what is %s?", line);
+        die("unknown command: %s", line);
     }
 }
 
@@ -615,7 +615,7 @@ static void read_tokens(void) {
     }
     free(line);
     if (!token_count)
-        die("no token on the input");
+        die("no token on stdin");
 }
 
 static void parse(int argc, char **argv) {
@@ -642,10 +642,10 @@ static void parse(int argc, char **argv) {
         else if (!strcmp(name, "request")) option.request = value;
         else if (!strcmp(name, "resume")) option.resume = value;
         else if (!strcmp(name, "first")) option.first = value;
-        else die("what is %s?", name);
+        else die("unknown option: %s", name);
     }
     if (option.partitions > MAX_PARTITIONS)
-        die("%d partitions are more than %d", option.partitions, MAX_PARTITIONS);
+        die("%d partitions exceed the maximum of %d", option.partitions, MAX_PARTITIONS);
 }
 
 int main(int argc, char **argv) {
@@ -675,15 +675,15 @@ int main(int argc, char **argv) {
     struct epoll_event input = {.events = EPOLLIN, .data.u32 = UINT32_MAX}, events[512];
     epoll_ctl(polling, EPOLL_CTL_ADD, 0, &input);
     open_all();
-    for (int told = 0;;) {
+    for (int reported = 0;;) {
         while (next_to_open < option.clients && under_way < option.concurrency)
             open_client(&clients[next_to_open++]);
         if (next_to_open < option.clients || waiting) {
-            told = 0;
-        } else if (!told) {
+            reported = 0;
+        } else if (!reported) {
             printf("{\"ready\":true,\"failed\":%lld}\n", (long long)total.failed);
             fflush(stdout);
-            told = 1;
+            reported = 1;
         }
         int count = epoll_wait(polling, events, 512, -1);
         for (int i = 0; i < count; i++) {

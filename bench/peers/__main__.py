@@ -1,7 +1,7 @@
 """The cost of a delivery on other servers, compared with energyws in the same run.
 
     python -m bench.peers                                 all peers, plain and TLS
-    python -m bench.peers --list                          the peers, their versions, what is missing
+    python -m bench.peers --list                          the peers, their versions, missing tools
     python -m bench.peers --only axum,ws --plain --rounds 2 --out peers.json
 
 Each peer runs beside an energyws service, each with its own clients, and rounds alternate between

@@ -12,8 +12,8 @@ const channel = "energy"
 
 // newCentrifuge is the library that Centrifugo is built on: the server subscribes every client when
 // it connects, and publishes messages to its channel, in the JSON protocol. Its documentation
-// suggests a write delay for many messages a second: messages within it are joined into one, one per
-// line. Without a delay, only messages that are already waiting are joined.
+// suggests a write delay for many messages a second: messages within it are joined into one, with
+// one line for each. Without a delay, only messages that are already waiting are joined.
 func newCentrifuge(delay time.Duration) (http.Handler, func([]byte)) {
 	node, err := centrifuge.New(centrifuge.Config{})
 	check(err)

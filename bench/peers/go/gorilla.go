@@ -11,8 +11,8 @@ import (
 // As in gorilla's chat example, a client with more waiting messages is dropped.
 const mostWaiting = 256
 
-// crowd is gorilla's chat example: each client has a channel and a writing goroutine. The message is
-// a PreparedMessage, which its documentation recommends for sending one to many connections.
+// crowd is gorilla's chat example: each client has a channel and a writing goroutine. The message
+// is a PreparedMessage, which its documentation recommends for sending one to many connections.
 type crowd struct {
 	upgrader websocket.Upgrader
 	lock     sync.RWMutex

@@ -8,8 +8,8 @@ import (
 	"github.com/lxzan/gws"
 )
 
-// gwsCrowd is gws as in its README: a Broadcaster, which builds the frame once, called in a loop; gws
-// queues it for each client and writes from goroutines that run while the queue is not empty.
+// gwsCrowd is gws as in its README: a Broadcaster, which builds the frame once, called in a loop;
+// gws queues it for each client and writes from goroutines that run while the queue is not empty.
 type gwsCrowd struct {
 	gws.BuiltinEventHandler
 	upgrader *gws.Upgrader

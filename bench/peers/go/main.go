@@ -38,7 +38,7 @@ func main() {
 		handler, publish := newCentrifuge(time.Duration(delay) * time.Millisecond)
 		run(handler, publish, arguments[1:])
 	default:
-		log.Fatalf("peer: what is %s?", os.Args[1])
+		log.Fatalf("peer: unknown server: %s", os.Args[1])
 	}
 }
 

@@ -97,7 +97,7 @@ fn main() {
     let mut runtime = match threads.as_str() {
         "threads" => Builder::new_multi_thread(),
         "thread" => Builder::new_current_thread(),
-        other => panic!("what is {other}?"),
+        other => panic!("unknown argument: {other}"),
     };
     runtime.enable_all().build().unwrap().block_on(run(files));
 }
