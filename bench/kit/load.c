@@ -2,8 +2,8 @@
  * measurement. load.py starts it and documents its options and commands.
  *
  * It finds every frame by its header, reads the record's number at its fixed offset (record.py) and
- * compares it with the number due in its partition; one frame in CHECK_EVERY is passed to load.py
- * as a whole, which parses it.
+ * compares it with the number due in its partition; it passes one whole frame in CHECK_EVERY to
+ * load.py, which parses it.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
