@@ -1,13 +1,12 @@
-"""What a record and a delivery cost, in this working tree and in another one, in the same run.
+"""The cost of a record and of a delivery, in this working tree and another one, in the same run.
 
     git worktree add ../before REVISION && make -C ../before check
     python -m bench.against ../before
 
-Both services run side by side, each with a broker and clients of its own, and take turns, so that a
-machine whose speed drifts misleads neither. `consumer`: CPU time of the consumer process per
-record, without clients. `worker`: CPU time of the worker per delivery. The ratios are those of this
-tree to the other one, round by round. Ends with status 1 if a client lost a record or got one
-twice.
+Both services run side by side, each with its own broker and clients, and alternate, so that drift
+of the machine's speed favours neither. `consumer`: CPU time of the consumer process per record,
+without clients. `worker`: CPU time of the worker per delivery. The ratios are this tree's cost to
+the other's, round by round. Exits with status 1 if a client lost a record or got one twice.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing import Final
 
 from bench.fanout import deliver
 from bench.kit.load import Load
-from bench.kit.measuring import Usage, spread
+from bench.kit.measuring import cpu_seconds, spread
 from bench.kit.record import RealRecords
 from bench.kit.results import arguments, save
 from bench.kit.service import MeasuredService
@@ -34,16 +33,16 @@ _INTERVAL_SECONDS: Final = 0.05
 
 
 def consumer_us(service: MeasuredService, writer: Writer, rate: float, seconds: float) -> float:
-    """CPU microseconds of the consumer for each record that it takes."""
+    """CPU microseconds of the consumer per record."""
     consumer = service.processes()["consumer"]
-    before, frames = Usage.of(consumer), service.boards()["consumer"]["frames"]
+    before, frames = cpu_seconds(consumer), service.boards()["consumer"]["frames"]
     written = writer.write(rate, seconds)
     eventually(
         lambda: service.boards()["consumer"]["frames"] >= frames + written,
         "the consumer has every record",
         interval=_INTERVAL_SECONDS,
     )
-    return Usage.of(consumer).since(before).total / written * 1e6
+    return (cpu_seconds(consumer) - before) / written * 1e6
 
 
 def worker_us(
@@ -54,13 +53,13 @@ def worker_us(
 
 @contextlib.contextmanager
 def both(other: Path) -> Iterator[tuple[MeasuredService, MeasuredService]]:
-    """A service of this tree, and one of the other."""
+    """A service of this tree and one of the other."""
     with MeasuredService(1) as this, MeasuredService(1, checkout=other.resolve()) as that:
         yield this, that
 
 
 def consumers(options: argparse.Namespace) -> list[tuple[float, float]]:
-    """CPU microseconds per record of this tree's consumer and the other's, in each round."""
+    """CPU microseconds per record, this tree's consumer and the other's, in each round."""
     build = RealRecords().build
     with both(options.other) as services:
         this, that = (
@@ -69,26 +68,26 @@ def consumers(options: argparse.Namespace) -> list[tuple[float, float]]:
             )
             for service in services
         )
-        return in_turn(this, that, options.rounds)
+        return alternating(this, that, options.rounds)
 
 
 def workers(options: argparse.Namespace) -> list[tuple[float, float]]:
-    """CPU microseconds per delivery of this tree's worker and the other's, in each round."""
+    """CPU microseconds per delivery, this tree's worker and the other's, in each round."""
     build = RealRecords().build
     rate = options.load / options.clients
     with both(options.other) as services, contextlib.ExitStack() as stack:
-        delivered = []
+        measures = []
         for service in services:
             load = stack.enter_context(service.load(options.clients))
             writer = Writer(service.brokers, build)
-            delivered.append(partial(worker_us, service, load, writer, rate, options.seconds))
-        return in_turn(delivered[0], delivered[1], options.rounds)
+            measures.append(partial(worker_us, service, load, writer, rate, options.seconds))
+        return alternating(measures[0], measures[1], options.rounds)
 
 
-def in_turn(
+def alternating(
     this: Callable[[], float], that: Callable[[], float], rounds: int
 ) -> list[tuple[float, float]]:
-    """Both costs of each round; which is measured first alternates."""
+    """Both costs in each round; the order alternates."""
     pairs = []
     for number in range(rounds):
         if number % 2:
@@ -103,7 +102,9 @@ def main() -> int:
     parser = arguments(__doc__, clients=2_000, load=40_000.0, rounds=7, seconds=5.0)
     parser.add_argument("other", type=Path, help="the other working tree, with its .venv")
     parser.add_argument("--only", choices=("consumer", "worker"))
-    parser.add_argument("--rate", type=float, default=2_000, help="records a second, no clients")
+    parser.add_argument(
+        "--rate", type=float, default=2_000, help="records a second for the consumer"
+    )
     options = parser.parse_args()
     results = {}
     for name, measure in {"consumer": consumers, "worker": workers}.items():

@@ -1,26 +1,25 @@
-"""What one hostile client, or one leaked token, costs all other clients.
+"""The effect of one hostile client, or of one leaked token, on all other clients.
 
     python -m bench.attacks                          every attack, one after the other
     python -m bench.attacks --only refused           one of them
     python -m bench.attacks --rounds 3 --out FILE    medians of three rounds
 
-A service of one worker serves 20 honest clients at 20 records a second. Three probes run beside
-them: one client pings, a newcomer connects four times a second, and one client resumes from Kafka's
-log twice a second. Everything is measured for some seconds without an attack, then during it:
+A service with one worker serves 20 honest clients at 20 records a second. Three probes run as well:
+one client pings, a new client connects four times a second, and a client resumes from Kafka's log
+twice a second. Everything is measured for some seconds without an attack, then during it:
 
-refused         one socket without a good token. Because of its `Origin`, the worker upgrades it to
-                tell it why it is refused; then it sends pings without a pause, and connects again
-                when it is closed
-closed          the same by a client with a good token, which sends too many messages, is closed
-                with 1008, and continues to send
-questions       250 connections with one token. Each unsubscribes and subscribes again, 25 times a
-                second, always with another invented position, within the message rate
-wide-questions  100 such connections, whose positions have 1,003 partitions
-chatter         for comparison: 250 connections with one token that send as many pings, which is
-                allowed
+refused        one socket without a valid token. Because of its `Origin`, the worker upgrades it to
+               send it the reason; it then sends pings without a pause, and reconnects when closed
+closed         the same by a client with a valid token, which sends too many messages, is closed
+               with 1008, and keeps sending
+requests       250 connections with one token. Each unsubscribes and subscribes 25 times a second,
+               always with another invented position, so that each subscribe requests history; this
+               is within the message rate
+wide-requests  100 such connections, whose positions have 1,003 partitions
+chatter        for comparison: 250 connections with one token that send as many pings, which is
+               allowed
 
-Attackers share the machine's cores with the service, so a part of what they cost the other clients
-is their own CPU time.
+Attackers share the machine's cores with the service, so part of the effect is their own CPU time.
 """
 
 from __future__ import annotations
@@ -53,13 +52,13 @@ from bench.kit.writer import Writer, writing
 HONEST: Final = 20
 RATE: Final = 20.0
 FRAME_BYTES: Final = 1138
-# Records that are in the log, but not in the worker's memory.
+# Records in the log but not in the worker's memory.
 OLD_RECORDS: Final = 6_000
 RING_FRAMES: Final = 300
 PATIENCE_SECONDS: Final = 30.0
-ATTACKS: Final = ("refused", "closed", "questions", "wide-questions", "chatter")
-CONNECTIONS: Final = {"questions": 250, "wide-questions": 100, "chatter": 250}
-# A masked ping without a payload, and a masked text message that is no JSON object.
+ATTACKS: Final = ("refused", "closed", "requests", "wide-requests", "chatter")
+CONNECTIONS: Final = {"requests": 250, "wide-requests": 100, "chatter": 250}
+# Masked pings without a payload, and a masked text message that is not JSON.
 _PINGS: Final = bytes((0x89, 0x80, 1, 2, 3, 4)) * 10_000
 _WORDS: Final = bytes((0x81, 0x81, 0, 0, 0, 0)) + b"x"
 MESSAGES_PER_SECOND: Final = 45.0
@@ -84,7 +83,7 @@ def main() -> int:
 
 
 def measure(name: str, seconds: float) -> dict[str, dict[str, float]]:
-    """One service: calm, then under one attack. Times are in milliseconds, memory in MiB."""
+    """One service, calm, then under one attack. Times are in milliseconds, memory in MiB."""
     with MeasuredService(1, history={"max_frames": RING_FRAMES, "warm": 50}) as service:
         writer = Writer(service.brokers, lambda p, n: padded(p, n, FRAME_BYTES))
         writer.write(3_000, OLD_RECORDS / 3_000)
@@ -179,7 +178,7 @@ def _ping(client: ClientConnection) -> float:
 
 
 def _newcomer(service: MeasuredService, query: str) -> float:
-    """From the first SYN to `subscribed` or, where it resumes, to its first record."""
+    """The seconds from the first SYN to `subscribed` or, with a resume, to the first record."""
     began = time.monotonic()
     with _connected(service, f"?subscribe=energy{query}") as client:
         client.recv(PATIENCE_SECONDS)
@@ -189,14 +188,14 @@ def _newcomer(service: MeasuredService, query: str) -> float:
 
 
 def attack(name: str, port: int, token: str, epoch: str, seconds: float) -> None:
-    """One attack, in a process of its own."""
+    """One attack, in a separate process."""
     until = time.monotonic() + seconds
     if name in ("refused", "closed"):
         while time.monotonic() < until:
             with contextlib.suppress(OSError):
                 _flood(port, None if name == "refused" else token, until)
         return
-    partitions = 1_003 if name == "wide-questions" else 3
+    partitions = 1_003 if name == "wide-requests" else 3
     chooser = random.Random(1)
 
     def subscribe() -> bytes:
@@ -240,13 +239,13 @@ def _flood(port: int, token: str | None, until: float) -> None:
 def _send_steadily(
     port: int, token: str, count: int, messages: Callable[[], bytes], until: float
 ) -> None:
-    """Send two messages on each of `count` connections, as often as the message rate allows."""
+    """Send two messages on each of `count` connections, as often as the message rate permits."""
     connections: list[socket.socket] = []
     pause = 2 / MESSAGES_PER_SECOND
     while time.monotonic() < until:
         began = time.monotonic()
         while len(connections) < count and time.monotonic() < min(until, began + pause):
-            # One that was closed is replaced.
+            # Closed connections are replaced.
             with contextlib.suppress(OSError):
                 connections.append(_opened(port, bearer(token)))
                 connections[-1].setblocking(False)

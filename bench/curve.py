@@ -1,16 +1,17 @@
-"""Lightstreamer's published load test of its Kafka connector, on one machine with everything.
+"""Lightstreamer's published load test of its Kafka connector, run on a single machine.
 
     python -m bench.curve --point 1000 --point 8000 --seconds 60
 
-Their scenario 1: one topic of one partition, 1,024 bytes a record, two producers that write two a
-second each, every client gets every record, no TLS. The delay runs from a time that the producer
-puts into the record to its reception. Their figures are from their README's "Results", where
-Kafka, the connector (c7i.xlarge, 4 vCPU), producer and clients have machines of their own:
-https://github.com/Lightstreamer/lightstreamer-kafka-connector-loadtest (JVM, connector 0.1.0).
+Their scenario 1: one topic with one partition, 1,024 bytes a record, two producers that write two
+a second each, every record to every client, no TLS. The delay is measured from a timestamp that the
+producer puts into the record until its reception. The published figures are from their README's
+"Results", where Kafka, the connector (c7i.xlarge, 4 vCPU), producer and clients have separate
+machines: https://github.com/Lightstreamer/lightstreamer-kafka-connector-loadtest (JVM, connector
+0.1.0).
 
 Here all of these share one machine. Each point has its own service, with at least as many workers
-as its descriptors need; one real broker serves all points. Ends with status 1 if the mean delay of
-a point is above half of the published one.
+as the descriptors require; one real broker serves all points. Exits with status 1 if the mean delay
+of a point is above half of the published one.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from energyws.testing import Broker
 
 RECORD_BYTES: Final = 1024
 RATE: Final = 4.0
-# Clients to mean delay in milliseconds, with the standard deviation.
+# By the number of clients: mean delay and standard deviation, in milliseconds.
 PUBLISHED: Final[dict[int, tuple[int, int]]] = {
     1000: (10, 17),
     2000: (16, 15),
@@ -70,7 +71,7 @@ def point(broker: Broker, clients: int, workers: int, seconds: float) -> dict[st
         contextlib.ExitStack() as stack,
     ):
         writer = Writer(broker.bootstrap, record, topic=topic, partitions=1)
-        # A JVM that has just started takes some milliseconds longer for each record.
+        # A JVM that has just started adds some milliseconds to each record.
         writer.write(WARM_RATE, WARM_SECONDS)
         time.sleep(SETTLE_SECONDS)
         warmed = writer.sent
@@ -92,7 +93,7 @@ def point(broker: Broker, clients: int, workers: int, seconds: float) -> dict[st
     assert not any(faults.values()), faults
     due = writer.sent - warmed
     assert counts["least"] == due, f"a client has {counts['least']} of {due} records"
-    served = sum(usage.total for name, usage in used.items() if name.startswith("worker"))
+    served = sum(usage for name, usage in used.items() if name.startswith("worker"))
     return {
         "workers": workers,
         "records": written,
@@ -102,7 +103,7 @@ def point(broker: Broker, clients: int, workers: int, seconds: float) -> dict[st
         },
         "published_ms": PUBLISHED[clients][0] if clients in PUBLISHED else None,
         "worker_us_per_delivery": round(served / (written * clients) * 1e6, 3),
-        "cores": {name: round(usage.total / took, 3) for name, usage in used.items()},
+        "cores": {name: round(usage / took, 3) for name, usage in used.items()},
     }
 
 
@@ -116,7 +117,9 @@ def main() -> int:
         help=f"clients; default: {', '.join(map(str, POINTS))}",
     )
     parser.add_argument(
-        "--workers", type=int, help="default: the usable cores, or what the descriptors need"
+        "--workers",
+        type=int,
+        help="default: one per usable core, or as many as the descriptors require",
     )
     parser.add_argument("--seconds", type=float, default=60, help="of each point")
     options = parser.parse_args()

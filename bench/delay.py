@@ -1,15 +1,15 @@
-"""From the broker's append to the client's socket, by fetch settings; and the consumer's ceiling.
+"""The delay from the broker's append to the client, by fetch settings; the consumer's ceiling.
 
     python -m bench.delay --broker kafka --rounds 2
 
-Each of SETTINGS gets a service of its own with the same clients, at each rate in turn, and again
-in each round. On a real Kafka the topic's records have the time at which the log appended them
-(LogAppendTime), and the delay begins there; its milliseconds are rounded down, which is corrected
-on average. The embedded broker has no such time: there the delay begins when the record is handed
-to the producer. Both are in the results, as `append` and `write`.
+In each round, each of SETTINGS gets its own service with the same clients, at each rate in turn. On
+a real Kafka, records have the time at which they were appended to the log (LogAppendTime), and the
+delay starts then; it is rounded down to milliseconds, which is corrected on average. The embedded
+broker has no such time: there the delay starts when the record is passed to the producer. Both are
+in the results, as `append` and `write`.
 
-The ceiling: the consumer is stopped, records are written, and it continues; how fast it reads,
-checks, frames and publishes all of them to one worker that has no clients.
+The ceiling: the consumer is stopped, records are written, and the consumer is continued; measured
+is how fast it reads, checks, frames and publishes them to one worker without clients.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from confluent_kafka import Producer
 
 from bench.kit.brokers import KINDS, open_broker
 from bench.kit.load import Load
-from bench.kit.measuring import Usage, measured, medians, summary
+from bench.kit.measuring import cpu_seconds, measured, medians, summary
 from bench.kit.record import PARTITIONS, RealRecords
 from bench.kit.results import arguments, save
 from bench.kit.service import MeasuredService
 from bench.kit.writer import Writer
 from energyws.testing import Broker, ExternalBroker, eventually
 
-# What is tried instead of what workers.consumer.source sets; see librdkafka's CONFIGURATION.md.
+# Alternatives to the settings in workers.consumer.source; see librdkafka's CONFIGURATION.md.
 SETTINGS: Final[dict[str, dict[str, Any]]] = {
     "as shipped": {},
     "fetch.wait.max.ms 100": {"fetch.wait.max.ms": 100},
@@ -49,14 +49,14 @@ IDLE_SECONDS: Final = 5.0
 LISTENERS: Final = 10
 LEAST_RECORDS: Final = 20
 CEILING_RECORDS: Final = 200_000
-# Long enough for a consumer that is stopped on purpose.
+# Long enough that the supervisor does not replace the stopped consumer.
 PATIENT: Final = {"hang_seconds": 600, "starved_seconds": 600}
 _DEADLINE_SECONDS: Final = 120.0
 _topics = itertools.count()
 
 
 def open_topic(broker: Broker) -> str:
-    """A new topic, whose records have the time of their append where the broker knows it."""
+    """A new topic; its records have their append time if the broker supports that."""
     name = f"bench-{os.getpid()}-{next(_topics)}"
     if isinstance(broker, ExternalBroker):
         broker.create_topic(name, PARTITIONS, {"message.timestamp.type": "LogAppendTime"})
@@ -72,7 +72,7 @@ def served(broker: Broker, topic: str, options: dict[str, Any], **sections: Any)
 
 
 def setting(broker: Broker, options: dict[str, Any], chosen: argparse.Namespace) -> dict[str, Any]:
-    """One service: its consumer at rest, then each rate."""
+    """One service: its consumer at rest, then at each rate."""
     topic = open_topic(broker)
     with (
         served(broker, topic, options) as service,
@@ -91,22 +91,22 @@ def _measure(
 ) -> dict[str, Any]:
     consumer = service.processes()["consumer"]
     writer = Writer(broker.bootstrap, RealRecords().build, topic=topic)
-    # The first records pay for connections and caches.
+    # The first records are slower, until connections and caches are set up.
     writer.write(20, 1)
-    before = Usage.of(consumer)
+    before = cpu_seconds(consumer)
     time.sleep(IDLE_SECONDS)
-    idle = Usage.of(consumer).since(before).total / IDLE_SECONDS
+    idle = (cpu_seconds(consumer) - before) / IDLE_SECONDS
     rows: dict[str, Any] = {"idle_share_of_a_core": round(idle, 4)}
     for rate in chosen.rate:
         seconds = max(chosen.seconds, LEAST_RECORDS / rate)
         listeners.counts(restart=True)
-        before = Usage.of(consumer)
+        before = cpu_seconds(consumer)
         count = writer.write(rate, seconds)
         counts = listeners.all_have(writer.sent)
-        used = Usage.of(consumer).since(before).total
+        used = cpu_seconds(consumer) - before
         rows[f"{rate:g}/s"] = {
             "write_ms": summary(counts["delays"]),
-            # Only a real broker's records tell when they were appended.
+            # Only records of a real broker have their append time.
             **(
                 {"append_ms": summary(counts["delays_from_stamp"])}
                 if isinstance(broker, ExternalBroker)
@@ -119,7 +119,7 @@ def _measure(
 
 
 def ceiling(broker: Broker, options: dict[str, Any], records: int) -> dict[str, Any]:
-    """How fast a consumer that was stopped takes `records` records of the real size."""
+    """How fast a stopped consumer works off `records` records of the real size once continued."""
     topic = open_topic(broker)
     with served(broker, topic, options, supervision=PATIENT) as service:
         processes = service.processes()
@@ -142,14 +142,14 @@ def ceiling(broker: Broker, options: dict[str, Any], records: int) -> dict[str, 
             "record_bytes": round(size / records),
             "records_per_second": round(records / seconds),
             "mb_per_second": round(size / seconds / 1e6, 1),
-            "consumer_us_per_record": round(used["consumer"].total / records * 1e6, 2),
-            "consumer_share_of_a_core": round(used["consumer"].total / seconds, 2),
-            "worker_us_per_record": round(used["worker-0"].total / records * 1e6, 2),
+            "consumer_us_per_record": round(used["consumer"] / records * 1e6, 2),
+            "consumer_share_of_a_core": round(used["consumer"] / seconds, 2),
+            "worker_us_per_record": round(used["worker-0"] / records * 1e6, 2),
         }
 
 
 def _fill(bootstrap: str, topic: str, records: int) -> int:
-    """Write as fast as the broker takes it; the bytes written."""
+    """Write as fast as the broker accepts; the number of bytes written."""
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5})
     build = RealRecords().build
     size = 0
@@ -171,7 +171,7 @@ def main() -> int:
     parser = arguments(__doc__, clients=100, rounds=1)
     parser.add_argument("--broker", choices=KINDS, action="append", help="default: both")
     parser.add_argument("--rate", type=float, action="append", help="default: 1, 100 and 1,000")
-    parser.add_argument("--seconds", type=float, default=5, help="of each rate, at least")
+    parser.add_argument("--seconds", type=float, default=5, help="minimum per rate")
     parser.add_argument("--setting", choices=list(SETTINGS), action="append", help="default: all")
     parser.add_argument("--records", type=int, default=CEILING_RECORDS, help="0: no ceiling")
     chosen = parser.parse_args()
@@ -187,7 +187,7 @@ def main() -> int:
                     if chosen.clients > LISTENERS:
                         rounds[name].append(setting(broker, SETTINGS[name], chosen))
                         print(kind, name, rounds[name][-1], flush=True)
-                    # The embedded broker keeps too little of its log.
+                    # The embedded broker retains too few records.
                     if chosen.records and kind != "embedded":
                         ceilings[name].append(ceiling(broker, SETTINGS[name], chosen.records))
                         print(kind, name, ceilings[name][-1], flush=True)

@@ -1,13 +1,13 @@
-"""What one delivery costs, against C loops that do nothing but send, in the same run.
+"""The cost of one delivery, compared with C loops that only send, in the same run.
 
     python -m bench.fanout                     2,000 clients, plain and TLS, 440 and 1,138 B
     python -m bench.fanout --clients 2000 --clients 15000 --rounds 4 --out fanout.json
 
 A load is a number of deliveries a second: with 2,000 clients, 40,000 are 20 records a second.
-Rounds alternate between the service and the C loop, each with clients of its own, so that a machine
-whose speed drifts misleads neither. All CPU time of a process counts, of all its threads. Where a
-load is more than the loop can send one by one, only the service is measured. Ends with status 1 if
-a client lost a record or got one twice.
+Rounds alternate between the service and the C loop, each with its own clients, so that drift of the
+machine's speed favours neither. CPU times are those of all threads of a process. If a load is more
+than the loop can send one by one, only the service is measured. Exits with status 1 if a client
+lost a record or got one twice.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from bench.kit.line_process import LineProcess
 from bench.kit.load import Load
 from bench.kit.measuring import measured, medians, percentiles, spread
 from bench.kit.record import RealRecords, padded
-from bench.kit.results import arguments, save
+from bench.kit.results import arguments, collected, save
 from bench.kit.service import MeasuredService
 from bench.kit.writer import Build, Writer
 from energyws.testing.certificates import write_pair
 
-# What the C loop manages on the slowest machine that is of interest.
+# The load that the C loop sustains on the slowest relevant machine, in deliveries a second.
 MOST_FOR_THE_LOOP: Final = 120_000
 # The payload of the real record's frame, envelope included.
 REAL_BYTES: Final = 1138
 
 
 class Limit:
-    """The C loop, with clients of its own."""
+    """The C loop, with its own clients."""
 
     def __init__(self, clients: int, tls: bool) -> None:
         self._stack = contextlib.ExitStack()
@@ -53,7 +53,7 @@ class Limit:
 
     def run(self, seconds: float, rate: float, size: int) -> float:
         """CPU microseconds per send."""
-        self._process.say(f"{seconds} {rate} {size}\n")
+        self._process.send(f"{seconds} {rate} {size}\n")
         sends, shorts, user, system = map(int, self._process.line().split())
         assert not shorts, f"{shorts} of {sends} sends were short: the clients are too slow"
         return (user + system) / sends
@@ -66,7 +66,7 @@ class Limit:
 
 @contextlib.contextmanager
 def both(workers: int, clients: int, tls: bool) -> Iterator[tuple[MeasuredService, Load, Limit]]:
-    """The service and the C loop, each with its clients."""
+    """The service and the C loop, each with its own clients."""
     with (
         MeasuredService(workers, tls=tls) as service,
         service.load(clients) as load,
@@ -78,9 +78,9 @@ def both(workers: int, clients: int, tls: bool) -> Iterator[tuple[MeasuredServic
 def deliver(
     service: MeasuredService, load: Load, writer: Writer, rate: float, seconds: float
 ) -> dict[str, Any]:
-    """Let the service deliver for a while: CPU microseconds per delivery, and delays.
+    """Write records and wait for their delivery: CPU microseconds per delivery, and delays.
 
-    Raises SystemExit when a client lost a record or got one twice.
+    Raises SystemExit if a client lost a record or got one twice.
     """
     processes = {**service.processes(), "generator": psutil.Process(load.pid)}
     load.counts(restart=True)
@@ -90,10 +90,12 @@ def deliver(
         counts = load.all_have(writer.sent)
     faults = {name: counts[name] for name in ("gaps", "duplicates", "closed")}
     if any(faults.values()) or counts["least"] != counts["most"] or counts["least"] < writer.sent:
-        raise SystemExit(f"{counts['least']} to {counts['most']} of {writer.sent}, {faults}")
+        raise SystemExit(
+            f"clients have {counts['least']} to {counts['most']} of {writer.sent} records, {faults}"
+        )
     after = service.totals()
     deliveries = written * counts["clients"]
-    costs = {name: usage.total / deliveries * 1e6 for name, usage in used.items()}
+    costs = {name: usage / deliveries * 1e6 for name, usage in used.items()}
     delays = percentiles(counts["delays"], 50, 99, 100)
     spreads = percentiles(counts["spreads"], 50, 99)
     return {
@@ -116,7 +118,7 @@ def compare(
     rate: float,
     options: argparse.Namespace,
 ) -> dict[str, float]:
-    """Alternate between the two; medians over the rounds, and the extremes of the ratios."""
+    """Alternate between both; medians over the rounds, and the extremes of the ratios."""
     rows: list[dict[str, float]] = []
     clients = load.counts()["clients"]
     for _ in range(options.rounds):
@@ -135,7 +137,7 @@ def compare(
 
 
 def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """One row for each kind of connection, number of clients, size and load."""
+    """One row per kind of connection, number of clients, size and load."""
     builds: dict[int, Build] = {REAL_BYTES: RealRecords().build}
     for tls in options.tls:
         for clients in options.clients:
@@ -167,11 +169,7 @@ def main() -> int:
     options.size = options.size or [440, REAL_BYTES]
     options.load = options.load or [40_000, 2_000_000]
     options.tls = {"plain": [False], "tls": [True], None: [False, True]}[options.only]
-    rows = []
-    for row in measure(options):
-        print(" ".join(f"{name}={value}" for name, value in row.items()), flush=True)
-        rows.append(row)
-    save(options.out, {"fanout": rows})
+    save(options.out, {"fanout": collected(measure(options))})
     return 0
 
 

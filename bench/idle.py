@@ -1,9 +1,9 @@
-"""The memory of an idle service with one worker: RSS and PSS of each process, and the sum.
+"""The memory of an idle service with one worker: RSS and PSS of each process, and their sum.
 
     python -m bench.idle
 
-RSS counts shared pages in every process, PSS divides them among the processes. The broker is not
-counted.
+RSS counts shared pages in every process; PSS divides them among the processes. The broker is not
+included.
 """
 
 from __future__ import annotations

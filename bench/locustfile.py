@@ -2,17 +2,17 @@
 
     locust -f bench/locustfile.py --host wss://energy.example --jwt-secret "$JWT_SECRET" \\
         --headless --users 200 --spawn-rate 10 --run-time 10m
-    locust -f bench/locustfile.py --host wss://energy.example      then http://localhost:8089
+    locust -f bench/locustfile.py --host wss://energy.example      web page: http://localhost:8089
 
 Every user has a token and a subscription. A Dashboard stays connected for minutes and pings now and
-then; a Phone is put away and taken out again. Both drop their connection without a close frame, and
-resume later. Locust's statistics, of type ws or wss as in the host, have `connect` and `resume`,
-until `subscribed` arrives; `frame`, the delay from the record's own time, so the clocks should
-agree; `replay`, the time from `subscribe` to a replayed frame; `ping`. Failures are gaps,
-duplicates, failed recoveries, broken connections, and missing answers.
+then; a Phone is put away and taken out again. Both drop their connection without a close frame and
+resume later. Locust's statistics, of type ws or wss as in the host, have these rows: `connect` and
+`resume`, the time until `subscribed` arrives; `frame`, the delay from the record's timestamp (the
+clocks should agree); `replay`, the time from `subscribe` to a replayed frame; `ping`. Failures are
+gaps, duplicates, failed recoveries, broken connections, and missing answers.
 
-It ends with status 1 when there was a failure, as Locust does, and at once when the host is invalid
-or there is no token.
+Exits with status 1 if there was a failure, and immediately if the host is invalid or there is no
+token.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from locust import User, between, events, task
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
-# Locust can import from the directory of this file, and from the one where it was started; `bench`
-# is in neither, unless that is the clone.
+# Locust can import from this file's directory and the working directory; `bench` is in neither,
+# unless the latter is the clone.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.kit.track import Track
@@ -44,7 +44,7 @@ from energyws.auth.verifier import mint
 
 ANSWER_SECONDS: Final = 10.0
 TOKEN_SECONDS: Final = 86_400
-# The longest wait before a reconnect, so that users do not come back all at once.
+# The longest random wait before a reconnect, so that users do not all come back together.
 BACKOFF_SECONDS: Final = 5.0
 STREAM: Final = "energy"
 ENDPOINT: Final = "/ws/energy"
@@ -52,34 +52,40 @@ ENDPOINT: Final = "/ws/energy"
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
 def add_arguments(parser: ArgumentParser) -> None:
-    """Options of this file; also from the environment."""
+    """This file's options, which can also be environment variables."""
     add: Any = parser.add_argument
     hidden = {"include_in_web_ui": False}
     add(
         "--jwt-secret",
         env_var="ENERGYWS_JWT_SECRET",
         default="",
-        help="the service's auth.jwt_secret: each user gets a token of its own",
+        help="the service's auth.jwt_secret: each user gets its own token",
         **hidden,
     )
     add(
         "--jwt",
         env_var="ENERGYWS_JWT",
         default="",
-        help="one token for all, where there is no secret",
+        help="one token for all users, instead of a secret",
         **hidden,
     )
-    add("--ca", env_var="ENERGYWS_CA", default="", help="PEM file that proves the server", **hidden)
+    add(
+        "--ca",
+        env_var="ENERGYWS_CA",
+        default="",
+        help="PEM file to verify the server with",
+        **hidden,
+    )
     add(
         "--dense",
         action="store_true",
-        help="every offset of the topic holds a valid record, so that a jump is a gap",
+        help="every offset of the topic holds a valid record, so a jump is a gap",
     )
     add("--pace", type=float, default=1.0, help="users act this many times as often")
 
 
 def base_url(host: str) -> str:
-    """The host without the endpoint, if it has one; raises ValueError."""
+    """The host without the endpoint; raises ValueError if the host is invalid."""
     parts = urlsplit(host)
     if parts.scheme not in ("ws", "wss") or not parts.hostname:
         raise ValueError(f"--host {host}: use ws://HOST:PORT or, where there is TLS, wss://HOST")
@@ -87,13 +93,13 @@ def base_url(host: str) -> str:
 
 
 def problem(host: str | None, options: Namespace) -> str | None:
-    """Why no user can connect, as far as the options tell; else None."""
+    """Why no user can connect, judging by the options; None if users can."""
     if not options.jwt and not options.jwt_secret:
         return (
             "no token: give --jwt-secret SECRET (or ENERGYWS_JWT_SECRET), "
             "or --jwt TOKEN (or ENERGYWS_JWT)"
         )
-    # Without a host, the operator types it into the page.
+    # Without a host, the operator types it into the web page.
     if host is not None:
         try:
             base_url(host)
@@ -104,7 +110,7 @@ def problem(host: str | None, options: Namespace) -> str | None:
 
 @events.init.add_listener  # type: ignore[untyped-decorator]
 def check_options(environment: Environment, **others: Any) -> None:
-    """End before anything is started if no user can connect; for workers, the master checks."""
+    """Exit before anything starts if no user can connect; a master checks for its workers."""
     assert environment.parsed_options is not None
     if not isinstance(environment.runner, WorkerRunner) and (
         wrong := problem(environment.host, environment.parsed_options)
@@ -113,7 +119,7 @@ def check_options(environment: Environment, **others: Any) -> None:
 
 
 class StreamUser(User):
-    """A connection, a greenlet that reads it, and the account of what it received."""
+    """A connection, a greenlet that reads it, and a Track that checks what it receives."""
 
     abstract = True
 
@@ -128,8 +134,8 @@ class StreamUser(User):
         self._connection: websocket.WebSocket | None = None
         self._reader: gevent.Greenlet[..., None] | None = None
         self._pong = Event()
-        # Of the newest connection: the number of frames that may be replayed, and the time when it
-        # subscribed, in Unix seconds and by the clock that measures.
+        # Of the newest connection: how many more frames may be replayed, and when it subscribed, in
+        # Unix seconds and by perf_counter().
         self._replayed = 0
         self._subscribed_at = self._began = 0.0
         self._connect()
@@ -142,18 +148,18 @@ class StreamUser(User):
         seconds: float = type(self).pause(self)
         return seconds / self._pace
 
-    # For each kind of user: a function of the user, in seconds.
+    # Set by each kind of user: a function of the user that returns seconds.
     pause: Any = between(10, 20)
 
-    def look_after(self) -> bool:
-        """Whether there is a connection; tries to connect when there is none."""
+    def ensure_connected(self) -> bool:
+        """Connect if there is no connection; whether there is one now."""
         if self._connection is None:
             gevent.sleep(random.uniform(0, BACKOFF_SECONDS) / self._pace)
             self._connect()
         return self._connection is not None
 
     def ping(self) -> None:
-        """The protocol's own ping, until its pong."""
+        """Send the protocol's own ping and wait for its pong."""
         connection = self._connection
         assert connection is not None
         self._pong.clear()
@@ -161,12 +167,12 @@ class StreamUser(User):
         try:
             connection.send('{"type":"ping"}')
         except (OSError, websocket.WebSocketException) as error:
-            self._tell("ping", began, error=error)
+            self._finish("ping", began, error=error)
             return
-        came = self._pong.wait(ANSWER_SECONDS)
-        # A user that has dropped the connection meanwhile gets no answer.
+        answered = self._pong.wait(ANSWER_SECONDS)
+        # A user that has dropped the connection in the meantime gets no answer.
         if self._connection is connection:
-            self._tell("ping", began, error=None if came else TimeoutError("no pong"))
+            self._finish("ping", began, error=None if answered else TimeoutError("no pong"))
 
     def drop(self, seconds: float) -> None:
         """Drop the connection without a close frame, and connect again after `seconds`."""
@@ -180,19 +186,19 @@ class StreamUser(User):
         try:
             connection = self._open()
         except (OSError, websocket.WebSocketException, ValueError) as error:
-            self._tell(name, began, error=error)
+            self._finish(name, began, error=error)
             return
         try:
             self._subscribed_at, self._began = time.time(), time.perf_counter()
             connection.send(orjson.dumps(self._subscription()).decode())
-            told = self._subscribed(connection)
+            reply = self._subscribed(connection)
         except (OSError, websocket.WebSocketException, ValueError) as error:
-            self._tell(name, began, error=error)
+            self._finish(name, began, error=error)
             _abandon(connection)
             return
-        self._replayed = told.get("replayed", 0)
-        wrong = self._track.subscribed(told)
-        self._tell(name, began, error=None if wrong is None else ValueError(wrong))
+        self._replayed = reply.get("replayed", 0)
+        wrong = self._track.subscribed(reply)
+        self._finish(name, began, error=None if wrong is None else ValueError(wrong))
         self._connection = connection
         self._reader = gevent.spawn(self._read, connection)
 
@@ -203,7 +209,7 @@ class StreamUser(User):
             token = mint(options.jwt_secret, self._name, TOKEN_SECONDS, time.time())
         verify = {"ca_certs": options.ca} if options.ca else {}
         return websocket.create_connection(
-            # The host may have been typed into the page, which shows the error.
+            # The host may come from the web page, which shows the error.
             base_url(self.host or "") + ENDPOINT,
             header={"Authorization": f"Bearer {token}"},
             timeout=ANSWER_SECONDS,
@@ -220,10 +226,10 @@ class StreamUser(User):
     def _subscribed(self, connection: websocket.WebSocket) -> dict[str, Any]:
         message = orjson.loads(connection.recv() or b"null")
         if message is None or message["type"] != "subscribed":
-            raise ValueError(f"instead of subscribed: {message}")
+            raise ValueError(f"expected subscribed, received {message}")
         connection.settimeout(None)
-        told: dict[str, Any] = message["positions"][STREAM]
-        return told
+        reply: dict[str, Any] = message["positions"][STREAM]
+        return reply
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -244,7 +250,7 @@ class StreamUser(User):
         if self._connection is connection:
             self._connection = self._reader = None
             _abandon(connection)
-            self._tell("connection", time.perf_counter(), error=ConnectionError(problem))
+            self._finish("connection", time.perf_counter(), error=ConnectionError(problem))
 
     def _receive(self, raw: str | bytes) -> None:
         message = orjson.loads(raw)
@@ -261,7 +267,7 @@ class StreamUser(User):
     def _frame(self, message: dict[str, Any], size: int) -> None:
         written = datetime.fromisoformat(message["timestamp"]).timestamp()
         wrong = self._track.data(message["id"])
-        # `subscribed` has the most that are replayed, and those were written before it.
+        # `subscribed` has the maximum number of replayed frames, all written before it.
         if self._replayed and written < self._subscribed_at:
             self._replayed -= 1
             self._report("replay", time.perf_counter() - self._began, wrong, size)
@@ -269,7 +275,7 @@ class StreamUser(User):
             self._replayed = 0
             self._report("frame", time.time() - written, wrong, size)
 
-    def _tell(self, name: str, began: float, *, error: Exception | None) -> None:
+    def _finish(self, name: str, began: float, *, error: Exception | None) -> None:
         problem = None if error is None else f"{type(error).__name__}: {error}"
         self._report(name, time.perf_counter() - began, problem, 0)
 
@@ -285,7 +291,7 @@ class StreamUser(User):
 
 
 def _abandon(connection: Any) -> None:
-    """Close the socket without a close frame, as a client does that loses its network."""
+    """Close the socket without a close frame, as if the network was lost."""
     connection.shutdown()
 
 
@@ -297,12 +303,12 @@ class Dashboard(StreamUser):
 
     @task(20)
     def stay(self) -> None:
-        if self.look_after():
+        if self.ensure_connected():
             self.ping()
 
     @task(1)
     def lose_the_network(self) -> None:
-        if self.look_after():
+        if self.ensure_connected():
             self.drop(random.uniform(1, 10))
 
 
@@ -314,10 +320,10 @@ class Phone(StreamUser):
 
     @task(1)
     def stay(self) -> None:
-        if self.look_after():
+        if self.ensure_connected():
             self.ping()
 
     @task(1)
     def put_away(self) -> None:
-        if self.look_after():
+        if self.ensure_connected():
             self.drop(random.expovariate(1 / 60))

@@ -1,16 +1,16 @@
-"""What one connection costs a worker in memory, plain and with TLS, and what it costs the kernel.
+"""The memory that a connection costs a worker and the kernel, plain and with TLS.
 
     python -m bench.memory --clients 10000
 
-One worker goes from no client to all of them, and is read at five moments: before; idle, with all
-clients subscribed; used, after each client got some records and sent a frame; burst, after many
-records at once, joined into large writes; gone, when all clients have left. All but the first are
-differences to the first, in bytes per connection.
+The memory of one worker is read at five moments: before; idle, with all clients subscribed; used,
+after each client got some records and sent a frame; burst, after many records together, joined into
+large writes; gone, when all clients have left. All but the first are differences to the first, in
+bytes per connection.
 
-RSS and PSS come from the kernel's own sum (smaps_rollup). One client comes and goes before the
-first reading, which therefore includes what is loaded with the first connection. The kernel's part
-is the growth of the whole machine's slabs (sockets, files, epoll) and TCP buffers, halved, since
-both ends of each connection are here; nothing else should run meanwhile.
+RSS and PSS are the kernel's own sums (smaps_rollup). One client connects and leaves before the
+first reading, which therefore includes everything that the first connection loads. The kernel's
+memory is the growth of the whole machine's slabs (sockets, files, epoll) and TCP buffers, halved,
+since both ends of each connection are on this machine; nothing else should run meanwhile.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from bench.kit.service import MeasuredService
 from bench.kit.writer import Writer
 from energyws.testing import eventually
 
-# Until the allocator, the heartbeat and the kernel's batched freeing have settled.
+# Time for the allocator, the heartbeat and the kernel's batched freeing to settle.
 SETTLE_SECONDS: Final = 3.0
 RECORD_BYTES: Final = 1138
 RECORDS: Final = 40
 BURST: Final = 300
-# The worker's ring is full before the first reading, so it does not count as a client's.
+# The worker's ring is full before the first reading, so it does not count as memory of clients.
 RING: Final = 500
-# Every client is pinged at this interval, and its answer is the frame that it sends.
+# Every client is pinged at this interval, and sends its pong as its frame.
 PING_SECONDS: Final = 5.0
 PATIENCE_SECONDS: Final = 120.0
 _COLUMNS: Final = ("rss", "pss", "private_dirty", "kernel_slab", "kernel_tcp")
@@ -69,7 +69,7 @@ def _measure(kind: str, clients: int) -> dict[str, Any]:
         def take(moment: str) -> None:
             now = _read(worker)
             results[moment] = row = {name: (now[name] - before[name]) / clients for name in now}
-            # One of a connection's two sockets is the service's.
+            # Only one of a connection's two sockets belongs to the service.
             for name in ("kernel_slab", "kernel_tcp"):
                 row[name] /= 2
             print(
@@ -77,7 +77,7 @@ def _measure(kind: str, clients: int) -> dict[str, Any]:
                 flush=True,
             )
 
-        # Each client is another subject, as in life: nothing that belongs to a token is shared.
+        # Each client has its own subject, as in production, so no state of a token is shared.
         with Load(service.port, clients, service.tokens(clients), tls=secure) as load:
             take("idle")
             writer.write(20, RECORDS / 20)
@@ -91,7 +91,7 @@ def _measure(kind: str, clients: int) -> dict[str, Any]:
 
 
 def _wait(load: Load, clients: int, frames: int) -> None:
-    """Until every client has `frames` records and, besides `subscribed`, was pinged once."""
+    """Wait until every client has `frames` records, `subscribed`, and at least one ping."""
     assert load.all_have(frames)["least"] >= frames, "not every client got every record"
     eventually(
         lambda: load.counts()["others"] >= 2 * clients,
@@ -102,7 +102,7 @@ def _wait(load: Load, clients: int, frames: int) -> None:
 
 
 def _read(process: psutil.Process) -> dict[str, int]:
-    """Bytes: of the process, and of the kernel for all processes."""
+    """Memory of the process, and of the kernel for all processes, in bytes."""
     time.sleep(SETTLE_SECONDS)
     mapped = _kilobytes(f"/proc/{process.pid}/smaps_rollup")
     machine = _kilobytes("/proc/meminfo")

@@ -1,9 +1,9 @@
-"""What it costs to check a record: good ones, and floods of bad ones.
+"""The cost of checking a record, for good and for bad ones.
 
-    python -m bench.reading                  microseconds per record, the least of several rounds
-    python -m bench.reading --against DIR    in turns with the same of DIR, another working tree
+    python -m bench.reading                  microseconds per record, the minimum of several rounds
+    python -m bench.reading --against DIR    alternating with DIR, another working tree
 
-Good records must not pay for the second check of those that the parser refuses.
+Records that the parser refuses are checked a second time; this must not slow down good records.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LIMIT: Final = 16 << 20
 
 
 def samples() -> dict[str, bytes]:
-    """By name; those that are bad begin with "bad"."""
+    """Records by name; the names of bad ones start with "bad"."""
     meter = Meter(1).record(1_764_706_667_888_640_830)
     text = b'"' + b"x" * 500 + b'"'
     return {

@@ -1,10 +1,10 @@
-"""What each replica costs the broker: connections, bytes and CPU, at rest and under traffic.
+"""The cost of each replica for the broker: connections, bytes and CPU, at rest and under traffic.
 
     python -m bench.replicas --replicas 3 --rate 20
 
-One to N services with a worker each read the same topic, each as a group of its own. Bytes are the
-TCP payload in both directions, as the kernel counts it for each connection (tcp_info, read with
-`ss` of iproute2); they include fetches, answers, commits and metadata.
+One to N services with one worker each read the same topic, each as its own group. Bytes are the TCP
+payload in both directions, as the kernel counts it for each connection (tcp_info, read with `ss` of
+iproute2); they include fetches, responses, commits and metadata.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, Final
 import psutil
 
 from bench.kit.brokers import KINDS, open_broker
-from bench.kit.measuring import Usage
+from bench.kit.measuring import cpu_seconds
 from bench.kit.record import PARTITIONS, padded
 from bench.kit.results import arguments, save
 from bench.kit.service import MeasuredService
@@ -37,7 +37,7 @@ _RECEIVED: Final = re.compile(r"bytes_received:(\d+)")
 
 @dataclass(frozen=True)
 class Traffic:
-    """A process's connections to one address, and their bytes so far."""
+    """A process's connections to one address, and the bytes they transferred so far."""
 
     connections: int
     sent: int
@@ -45,7 +45,7 @@ class Traffic:
 
 
 def parse(text: str, pid: int) -> Traffic:
-    """A process's part of `ss --tcp --info --processes --no-header`: two lines a connection."""
+    """A process's part of `ss --tcp --info --processes --no-header`: two lines per connection."""
     lines = text.splitlines()
     found = [
         info
@@ -54,7 +54,7 @@ def parse(text: str, pid: int) -> Traffic:
     ]
 
     def total(pattern: re.Pattern[str]) -> int:
-        # A connection that has not sent anything yet lacks the field.
+        # A connection that has not sent anything yet has no such field.
         return sum(int(match[1]) for info in found if (match := pattern.search(info)))
 
     return Traffic(len(found), total(_SENT), total(_RECEIVED))
@@ -70,7 +70,7 @@ def traffic(pid: int, port: int) -> Traffic:
 def run(
     broker: Broker, replicas: int, topic: str, rate: float, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """A row of the table: figures by replica and second."""
+    """A row of the table: figures per replica and second."""
     port = int(broker.bootstrap.rpartition(":")[2])
     assert broker.pid is not None, "the broker must be on this machine"
     process = psutil.Process(broker.pid)
@@ -89,10 +89,10 @@ def run(
         writer = Writer(broker.bootstrap, lambda p, n: padded(p, n, options.bytes), topic=topic)
         writer.write(rate, SETTLE_SECONDS)
         before = [traffic(pid, port) for pid in consumers]
-        busy, began = Usage.of(process), time.monotonic()
+        busy, began = cpu_seconds(process), time.monotonic()
         writer.write(rate, options.seconds)
         took = time.monotonic() - began
-        cores = Usage.of(process).since(busy).total / took
+        cores = (cpu_seconds(process) - busy) / took
         after = [traffic(pid, port) for pid in consumers]
     each = replicas * took
     return {

@@ -1,10 +1,10 @@
-"""What it costs the live clients when many others come back after a long time.
+"""The effect on live clients when many others resume after a long absence.
 
     python -m bench.resume --resuming 1000 --records 10000 --live 1000
 
-Clients that were away resume from Kafka's log, far behind what the service has in memory, while
-others stay live. The delay of the live ones is measured before and meanwhile, in the same run.
-Every record of every client is checked. Ends with status 1 if a client lost a record or got one
+Clients resume from Kafka's log, from positions older than everything the service has in memory,
+while others stay live. The delay of live clients is measured before and meanwhile, in the same run.
+Every record of every client is checked. Exits with status 1 if a client lost a record or got one
 twice.
 """
 
@@ -22,7 +22,7 @@ from bench.kit.service import MeasuredService
 from bench.kit.writer import Writer, writing
 
 BASELINE_SECONDS: Final = 20.0
-# Far less than the log has.
+# Far fewer records than the log has.
 MEMORY: Final = {"max_frames": 500, "warm": 100}
 WRITE_RATE: Final = 5_000
 
@@ -67,7 +67,7 @@ def main() -> int:
         "live_delay_ms_before": before,
         "live_delay_ms_meanwhile": meanwhile,
         "p99_ratio": round(meanwhile["p99"] / before["p99"], 2),
-        "cpu_seconds_meanwhile": {name: round(usage.total, 2) for name, usage in used.items()},
+        "cpu_seconds_meanwhile": {name: round(usage, 2) for name, usage in used.items()},
         "exactly_once": exact,
     }
     for name, value in results.items():

@@ -1,9 +1,9 @@
-"""A picture of `energyws top`: the real screen, of a real service with clients, as SVG.
+"""A picture of `energyws top`: the real screen of a real service with clients, as SVG.
 
     python -m bench.screenshot --out docs/operations/top.svg
 
-This measures nothing. The file refers to no other file: rich's own frame fetches a font, this one
-uses the reader's monospaced font.
+Not a measurement. The SVG is self-contained: rich's template would fetch a font; this one uses the
+reader's monospaced font.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import argparse
 import io
 import re
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Final
@@ -21,7 +20,7 @@ from rich.console import Console
 
 from bench.kit.record import RealRecords
 from bench.kit.service import MeasuredService
-from bench.kit.writer import Writer
+from bench.kit.writer import Writer, writing
 from energyws.control.admin.client import AdminClient
 from energyws.control.status.live import WINDOW_SECONDS
 from energyws.control.status.model import ServiceView, view
@@ -31,12 +30,12 @@ from energyws.control.supervisor import STEP_SECONDS
 from energyws.settings import Admin
 
 SETTLE_SECONDS: Final = 3.0
-# Where rich's file refers to others: fonts, and rich's own page.
+# The external references in rich's template: fonts, and rich's own page.
 _OUTSIDE: Final = re.compile(r"@font-face \{.*?\}\s*|<!--.*?-->\s*", re.DOTALL)
 
 
 def svg(picture: Picture, width: int, height: int) -> str:
-    """The screen as SVG, without a reference to any other file."""
+    """The screen as self-contained SVG."""
     console = Console(
         record=True,
         width=width,
@@ -53,20 +52,16 @@ def svg(picture: Picture, width: int, height: int) -> str:
 def busy(client: AdminClient, service: MeasuredService, rate: float) -> ServiceView:
     """The view of the service at `rate` records a second."""
     writer = Writer(service.brokers, RealRecords().build)
-    seconds = SETTLE_SECONDS + WINDOW_SECONDS + 1.0
-    writing = threading.Thread(target=writer.write, args=(rate, seconds))
-    writing.start()
-    time.sleep(SETTLE_SECONDS)
-    before = look(client)
-    time.sleep(WINDOW_SECONDS)
-    now = look(client)
-    writing.join()
-    return view(now, before)
+    with writing(writer, rate):
+        time.sleep(SETTLE_SECONDS)
+        before = look(client)
+        time.sleep(WINDOW_SECONDS)
+        return view(look(client), before)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workers", type=int, default=3, help="one of them is added by scaling")
+    parser.add_argument("--workers", type=int, default=3, help="the last is added by scaling")
     parser.add_argument("--clients", type=int, default=300)
     parser.add_argument("--rate", type=float, default=20.0, help="records a second")
     parser.add_argument("--columns", type=int, default=100)
@@ -79,7 +74,7 @@ def main() -> int:
         client.post("/workers", {"workers": options.workers})
         while view(look(client)).workers_ready < options.workers:
             time.sleep(STEP_SECONDS)
-        # New connections go to all of them a moment later.
+        # New connections reach all workers only a moment later.
         time.sleep(2 * STEP_SECONDS)
         with service.load(options.clients):
             picture = Picture(busy(client, service, options.rate), client.where)

@@ -1,11 +1,11 @@
-"""Half an hour of everyday life, or longer: does memory grow, does a client lose anything?
+"""Half an hour or more of normal operation: does memory grow, does a client lose a record?
 
     python -m bench.soak --minutes 30 --clients 300 --rate 20
 
-Clients come and go all the time: each second one drops its connection and resumes, and every few
-seconds one leaves and another begins at the very first record. Every minute a worker is killed,
-never the last one, so that its memory can be watched. Every client is checked, as in bench.faults.
-Ends with status 1 if a client lost a record, or got one twice or out of order.
+Each second a client drops its connection and resumes, and every few seconds one leaves and another
+starts from the first record. Every minute a worker is killed, but never the last one, so that its
+memory can be observed. Every client is checked, as in bench.faults. Exits with status 1 if a client
+lost a record or got one twice or out of order.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def sample(world: World) -> dict[str, dict[str, float]]:
 
 
 def live(world: World, rng: random.Random, seconds: float) -> None:
-    """Clients come and go for a while."""
+    """Let clients come and go for `seconds`."""
     until = time.monotonic() + seconds
     newcomer = time.monotonic() + NEWCOMER_SECONDS
     while time.monotonic() < until:
@@ -53,7 +53,7 @@ def live(world: World, rng: random.Random, seconds: float) -> None:
 
 
 def growth(samples: list[tuple[float, dict[str, dict[str, float]]]], name: str) -> float:
-    """The slope of a process's memory over the second half, least squares, MiB an hour."""
+    """The growth of a process's memory over the second half, by least squares, in MiB an hour."""
     half = samples[len(samples) // 2 :]
     points = [(at / 3600, seen[name]["rss_mib"]) for at, seen in half]
     x0 = sum(x for x, _ in points) / len(points)
@@ -80,8 +80,8 @@ def main() -> int:
     about = Fault(
         number=0,
         name="soak",
-        title="everyday life",
-        expected="nothing grows, no client loses anything",
+        title="normal operation",
+        expected="no memory grows, no client loses a record",
         inject=one_round,
         config={"server": {"workers": WORKERS}},
         bound_seconds=120,
@@ -116,7 +116,7 @@ def main() -> int:
         "frames_checked": seen["frames"],
         **{
             key: sum(getattr(outcome, key) for outcome in outcomes)
-            for key in ("gaps", "duplicates", "reorderings", "corrupt", "told")
+            for key in ("gaps", "duplicates", "reorderings", "corrupt", "reported")
         },
         "problems": [problem for outcome in outcomes for problem in outcome.problems],
         "start": samples[0][1],

@@ -1,23 +1,23 @@
-"""Many clients lose their connections and come back at once: how long until all have caught up.
+"""Many clients lose their connections and come back together: the time until all have caught up.
 
     python -m bench.storm                                   10,000 clients, every variant
     python -m bench.storm --clients 2000 --only seen        one variant, fewer clients
 
-All clients connect, get records, lose their connections, miss some records, and connect again
-within a moment, each with its token and its own position. Others stay live all the while, and their
-delay is measured before and meanwhile. The variants:
+All clients connect, get records, lose their connections, miss some records, and reconnect almost
+simultaneously, each with its own token and position. Others stay live throughout, and their delay
+is measured before and meanwhile. The variants:
 
-seen          each client has a token of its own, the one that it had before
-fresh         each has a token that no worker has verified yet
+seen          each client uses the same token as before
+fresh         each uses a token that no worker has verified yet
 tls           as `seen` over TLS, each with a full handshake
-tls_sessions  as `tls`, but each offers the session that it had
+tls_sessions  as `tls`, but each offers its previous session
 
-Without TLS all connect at once, with it 500 at a time: one generator keeps up with no more. Times
-count from the first connect. CPU time is all that a process used from the first connect until every
-client had caught up, live delivery included, divided by the number of clients; with --rate 2 there
-is little of that delivery, and what is left is the price of coming back. The workers' loop delay is
-taken from their heartbeats, four a second. Ends with status 1 if a client was refused, lost a
-record or got one twice, or if it took longer than --limit.
+Without TLS all connect together; with TLS, 500 at a time, since one generator can handle no more.
+Times start at the first connect. CPU time is a process's total from the first connect until every
+client has caught up, including live delivery, divided by the number of clients; with --rate 2 there
+is little live delivery, so this is the cost of reconnecting. The workers' loop delay is taken from
+their heartbeats, four a second. Exits with status 1 if a client was refused, lost a record or got
+one twice, or if it took longer than --limit.
 """
 
 from __future__ import annotations
@@ -25,15 +25,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any, Final
 
 import psutil
 
-from bench.kit.load import CLIENTS_PER_ADDRESS, Load
-from bench.kit.measuring import measured
+from bench.kit.load import CLIENTS_PER_ADDRESS, Load, exact
+from bench.kit.measuring import measured, repeating
 from bench.kit.record import padded
 from bench.kit.results import arguments, save
 from bench.kit.service import MeasuredService
@@ -43,13 +42,13 @@ from energyws.testing import eventually
 
 VARIANTS: Final = ("seen", "fresh", "tls", "tls_sessions")
 STEPS: Final = ("upgraded", "subscribed", "caught_up")
-# Of the records that the clients miss.
+# At which the records that clients miss are written.
 MISSED_RATE: Final = 20.0
 BASELINE_SECONDS: Final = 5.0
 PATIENCE_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.1
-# A TLS handshake costs one of ten thousand clients as much as it costs a worker, and here they all
-# share one thread: begun all at once, most would take longer than the service waits for each.
+# A TLS handshake costs a client as much as a worker, and here all clients share one thread: if they
+# all started together, most handshakes would exceed the service's timeout.
 TLS_AT_ONCE: Final = 500
 
 
@@ -70,10 +69,10 @@ def main() -> int:
 
 
 def storm(variant: str, options: argparse.Namespace) -> dict[str, Any]:
-    """All clients go and come back, in one variant."""
+    """One variant: all clients disconnect and come back."""
     tls = variant.startswith("tls")
     with MeasuredService(options.workers, tls=tls) as service, contextlib.ExitStack() as stack:
-        # Each client has one for before and, where `fresh`, another one for afterwards.
+        # One token per client and, for `fresh`, another one for its reconnect.
         tokens = service.tokens(options.clients * (2 if variant == "fresh" else 1))
         epoch = service.position().partition("-")[0]
         writer = Writer(service.brokers, lambda p, n: padded(p, n, options.bytes))
@@ -86,7 +85,7 @@ def storm(variant: str, options: argparse.Namespace) -> dict[str, Any]:
                 tls=tls,
                 sessions=variant == "tls_sessions",
                 concurrency=TLS_AT_ONCE if tls else options.clients,
-                # After the addresses of the live ones.
+                # After the addresses of the live clients.
                 address=-(-options.live // CLIENTS_PER_ADDRESS),
             )
         )
@@ -95,7 +94,7 @@ def storm(variant: str, options: argparse.Namespace) -> dict[str, Any]:
             live.counts(restart=True)
             time.sleep(BASELINE_SECONDS)
             before = _rounded(live)
-        # Every client has something, and all have the same.
+        # Until all clients have the same records.
         crowd.all_have(writer.sent)
         reused = crowd.counts()["reused"]
         crowd.drop()
@@ -104,7 +103,7 @@ def storm(variant: str, options: argparse.Namespace) -> dict[str, Any]:
             "the workers have closed the broken connections",
             PATIENCE_SECONDS,
         )
-        # These are the records that every client misses.
+        # The records that every client misses.
         writer.write(MISSED_RATE, options.missed / MISSED_RATE)
         live.all_have(writer.sent)
         live.counts(restart=True)
@@ -116,8 +115,7 @@ def storm(variant: str, options: argparse.Namespace) -> dict[str, Any]:
             meanwhile = _rounded(live)
         counts = [load.all_have(writer.sent) for load in (live, crowd)]
         times = crowd.times()
-    exact = not any(each[name] for each in counts for name in ("gaps", "duplicates", "closed"))
-    exact = exact and all(each["least"] == each["most"] == writer.sent for each in counts)
+    complete = all(exact(each, writer.sent) for each in counts)
     seconds = {name: [at / 1e6 for at in times[name]] for name in STEPS}
     last = {name: round(max(all_), 3) for name, all_ in seconds.items()}
     in_time = options.limit is None or last["caught_up"] <= options.limit
@@ -127,7 +125,7 @@ def storm(variant: str, options: argparse.Namespace) -> dict[str, Any]:
             name: round(sorted(all_)[len(all_) // 2], 3) for name, all_ in seconds.items()
         },
         "cpu_us_per_client": {
-            name: round(usage.total / options.clients * 1e6, 1) for name, usage in used.items()
+            name: round(usage / options.clients * 1e6, 1) for name, usage in used.items()
         },
         "refused": refused,
         "sessions_resumed": counts[1]["reused"] - reused,
@@ -135,36 +133,29 @@ def storm(variant: str, options: argparse.Namespace) -> dict[str, Any]:
         "loop_delay_ms": loop_delay,
         "live_delay_ms_before": before,
         "live_delay_ms_meanwhile": meanwhile,
-        "exactly_once": exact,
-        "good": exact and not refused and in_time,
+        "exactly_once": complete,
+        "good": complete and not refused and in_time,
     }
 
 
 @contextlib.contextmanager
 def _watched(service: MeasuredService) -> Iterator[dict[str, float]]:
-    """Fills a dict with each worker's longest loop delay during the block, in milliseconds."""
+    """Yields a dict that collects each worker's longest loop delay, in milliseconds."""
     worst: dict[str, float] = {}
-    ended = threading.Event()
 
     def workers() -> dict[str, dict[str, Any]]:
         return {name: board for name, board in service.boards().items() if "worker" in name}
 
-    # The heartbeat that is on the board now is from before the block.
+    # The current heartbeat on the board is from before the block.
     before = {name: board["beat"] for name, board in workers().items()}
 
     def watch() -> None:
-        while not ended.wait(LOOK_SECONDS):
-            for name, board in workers().items():
-                if board["beat"] != before[name]:
-                    worst[name] = max(worst.get(name, 0.0), board["loop_delay_us"] / 1000)
+        for name, board in workers().items():
+            if board["beat"] != before[name]:
+                worst[name] = max(worst.get(name, 0.0), board["loop_delay_us"] / 1000)
 
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
+    with repeating(watch, LOOK_SECONDS):
         yield worst
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _rounded(load: Load) -> dict[str, float]:

@@ -1,1 +1,1 @@
-"""What compression costs: `python -m bench.deflate`."""
+"""The cost of compression: `python -m bench.deflate`."""

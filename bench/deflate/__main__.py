@@ -1,11 +1,11 @@
-"""Compression that is shared, against none, and against a compressor for each client.
+"""Shared compression, compared with none and with a compressor per client.
 
     python -m bench.deflate --clients 500 --rounds 3 --seconds 4 [--tls]
 
-The service twice, once with clients that do not offer permessage-deflate and once with clients
-that do, and `websockets` broadcasting the same frames, without and with its compression (a context
-for each client, as most servers do it). They take turns. Then, without a network, the cost and the
-size of one message: compressed once for all clients, and once for each, with its own context.
+Two services, one with clients that do not offer permessage-deflate and one with clients that do,
+and two `websockets` servers that broadcast the same frames, without and with compression (a context
+per client, as in most servers). They take turns. Also, without a network, the cost and size of one
+message: compressed once for all clients, and once per client with its own context.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ class Ours:
         assert bool(after["compressed"]) == self._offer, after["compressed"]
         deliveries = written * self._clients
         return {
-            "us_per_delivery": used["worker-0"].total / deliveries * 1e6,
-            "consumer_us_per_record": used["consumer"].total / written * 1e6,
+            "us_per_delivery": used["worker-0"] / deliveries * 1e6,
+            "consumer_us_per_record": used["consumer"] / written * 1e6,
             "bytes_per_delivery": (after["bytes"] - counts["bytes"]) / deliveries,
         }
 
 
 class Theirs:
-    """`websockets`' broadcast in a process of its own (bench.deflate.each), and its clients."""
+    """`websockets`' broadcast in a separate process (bench.deflate.each), and its clients."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class Theirs:
             after = self._load.all_have(self._sent)
         deliveries = sent * self._clients
         return {
-            "us_per_delivery": used["server"].total / deliveries * 1e6,
+            "us_per_delivery": used["server"] / deliveries * 1e6,
             "bytes_per_delivery": (after["bytes"] - counts["bytes"]) / deliveries,
         }
 
@@ -122,7 +122,7 @@ def payloads(build: Callable[[int, int], bytes]) -> Iterator[bytes]:
 
 
 def solo(build: Callable[[int, int], bytes], contexts: int) -> dict[str, float]:
-    """What compressing alone costs: once for all clients, and with a context for each."""
+    """The cost of compression alone: once for all clients, and with a context per client."""
     messages = list(payloads(build))
 
     def timed(compress: Callable[[bytes, int], int], clients: int) -> tuple[float, float]:
@@ -158,7 +158,7 @@ def solo(build: Callable[[int, int], bytes], contexts: int) -> dict[str, float]:
 
 
 def compare(size: str, tls: dict[str, str] | None, options: argparse.Namespace) -> dict[str, Any]:
-    """All of them in turn; the median of each figure."""
+    """All servers in turn; the median of each figure."""
     results: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         sides: dict[str, Ours | Theirs] = {

@@ -1,7 +1,7 @@
-"""`websockets` broadcasting our frames, compressed for each client that offers it.
+"""`websockets` broadcasting energyws frames, compressed for each client that offers compression.
 
-Run by bench.deflate: it prints its port. For each line "RATE SECONDS" on its input it broadcasts
-RATE messages a second for SECONDS, and prints how many those were. It ends with its input.
+Run by bench.deflate. It prints its port; for each line "RATE SECONDS" on stdin it broadcasts RATE
+messages a second for SECONDS and prints their number. It ends when stdin is closed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The records whose compression is measured."""
+"""The records for measuring compression."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from bench.kit.record import PARTITIONS, padded
 from bench.kit.writer import Build
 from energyws.demo.meter import Meter
 
-# Of each meter, before they begin again: far more than any window holds.
+# Distinct records per meter: far more than a compression window holds.
 READINGS: Final = 500
 SIZES: Final = ("440", "real")
 
 
 class Readings:
-    """Records of simulated meters, one a second each: their values change as real ones do."""
+    """Records of simulated meters, one a second each, with values that change as real ones do."""
 
     def __init__(self) -> None:
         now = time.time_ns()
@@ -29,5 +29,5 @@ class Readings:
 
 
 def builds(size: str) -> Build:
-    """A maker of records of a size; most of 440 B are one letter, which compresses too well."""
+    """A builder of records; those of 440 B are mostly one letter, which compresses too well."""
     return Readings().build if size == "real" else lambda p, n: padded(p, n, 440)

@@ -1,1 +1,1 @@
-"""What operators do to a running service, under traffic: `python -m bench.deploy`."""
+"""Operator actions on a running service, under traffic: `python -m bench.deploy`."""

@@ -1,18 +1,18 @@
-"""What operators do to a running service, with clients and traffic: what do the clients notice?
+"""How operator actions on a running service affect its clients.
 
     python -m bench.deploy --clients 2000 --rate 10
     python -m bench.deploy --replicas --clients 10000 --rate 1 --ceiling 200
 
-Without --replicas, one service over TLS: it is scaled from one worker to four and down to two,
-rebalanced, all its processes are replaced (USR2), and certificate and secret are changed (HUP).
-With it, two services behind HAProxy: one is drained and started again, then the other, as in a
-deployment. The connects of each second are recorded against a ceiling, from which
+Without --replicas, one service with TLS is scaled from one worker to four and down to two,
+rebalanced, has all its processes replaced (USR2), and its certificate and secret changed (HUP).
+With it, there are two services behind HAProxy: one is drained and restarted, then the other, as in
+a deployment. The connects in each second are compared with a ceiling, from which
 server.drain_seconds follows as in docs/operations.md.
 
-Every client is checked, as in bench.faults; newcomers connect all the time beside them. A pause is
-the longest time that a client received nothing, less the records' interval. Ends with status 1 if a
-client lost a record or got one twice or out of order, if a connection was refused, or if more than
-the ceiling connected in any second of a deployment.
+Every client is checked, as in bench.faults, and newcomers connect all the time. A pause is the
+longest time that a client received nothing, minus the interval of records. Exits with status 1 if a
+client lost a record or got one twice or out of order, if a connection was refused, or if the
+connects in any second of a deployment exceeded the ceiling.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ from energyws.testing import config, eventually
 from energyws.testing.certificates import write_pair
 
 RECORD_BYTES: Final = 440
-# A second may bring that much more than the mean, since clients come back after a random time.
+# The busiest second relative to the mean, since clients reconnect after random delays.
 CEILING_MARGIN: Final = 1.25
-# A replica continues until HAProxy has noticed that it is about to drain, and that the other one,
-# which was drained before, is back: two of its checks, and some time on a busy machine.
+# A replica keeps accepting until HAProxy has noticed that it is about to drain, and that the other
+# replica is back: two health checks, plus a margin for a busy machine.
 DRAIN_DELAY_SECONDS: Final = 3.0
 SECRETS: Final = ("the-first-secret-of-the-measurement!", "the-second-secret-of-the-measurement")
 _TOKEN_SECONDS: Final = 86_400
@@ -62,7 +62,7 @@ def token(secret: str) -> str:
 
 
 class Surroundings:
-    """Broker, services, clients and traffic; all end with the stack."""
+    """Broker, services, clients and traffic; all are closed with the stack."""
 
     def __init__(self, stack: ExitStack, options: argparse.Namespace) -> None:
         self._stack = stack
@@ -75,7 +75,7 @@ class Surroundings:
         self._broker.create_topic(self._topic, PARTITIONS)
 
     def service(self, name: str, **server: Any) -> BreakableService:
-        """A service that is ready, with one worker and ports of its own."""
+        """A ready service with one worker and its own ports."""
         server = {
             "port": free_port(),
             "max_connections": 100_000,
@@ -95,7 +95,7 @@ class Surroundings:
         return self._stack.enter_context(BreakableService(self.directory / name, chosen)).ready()
 
     def stage(self, port: int, trust: ssl.SSLContext | None, pause: float) -> Stage:
-        """Clients of this port, newcomers at this pause, and traffic."""
+        """Clients of this port, newcomers `pause` seconds apart, and traffic."""
         url = f"{'wss' if trust else 'ws'}://127.0.0.1:{port}/ws/energy"
         bearer, rate = token(SECRETS[0]), self._options.rate
         crowd = self._stack.enter_context(Crowd(url, self._options.clients, bearer))
@@ -110,9 +110,9 @@ class Surroundings:
 
 
 def one_service(around: Surroundings, clients: int) -> list[Step]:
-    """Everything that operators do to one service."""
+    """All operator actions on one service."""
     pair, new_pair = (write_pair(around.directory, name=name) for name in ("first", "second"))
-    # Clients trust both from the beginning (OpenSSL reads this variable).
+    # Clients trust both certificates from the start (OpenSSL reads this variable).
     bundle = around.directory / "trusted.pem"
     bundle.write_text(Path(pair["cert"]).read_text() + Path(new_pair["cert"]).read_text())
     os.environ["SSL_CERT_FILE"] = str(bundle)
@@ -153,7 +153,7 @@ def one_service(around: Surroundings, clients: int) -> list[Step]:
         service.config["server"]["tls"] = new_pair
         service.config["auth"]["jwt_secret"] = SECRETS[1]
         service.write_config()
-        # Newcomers have the new token from here on; until it is valid, none comes.
+        # From here on, newcomers use the new token; none connects before it is valid.
         with stage.newcomers.held:
             service.signal(signal.SIGHUP)
             until(
@@ -175,7 +175,7 @@ def one_service(around: Surroundings, clients: int) -> list[Step]:
 
 
 def two_replicas(around: Surroundings, clients: int) -> list[Step]:
-    """A deployment: one replica after the other is drained, and started again."""
+    """A deployment: each replica in turn is drained and restarted."""
     replicas = {
         name: around.service(name, drain_delay_seconds=DRAIN_DELAY_SECONDS) for name in "ab"
     }
@@ -197,7 +197,9 @@ def main() -> int:
     parser = arguments(__doc__, prog="python -m bench.deploy", clients=2000, rate=10.0)
     parser.add_argument("--drain-seconds", type=float, default=10, help="of one service")
     parser.add_argument("--replicas", action="store_true", help="a deployment of two replicas")
-    parser.add_argument("--ceiling", type=float, default=200, help="connects a second, of replicas")
+    parser.add_argument(
+        "--ceiling", type=float, default=200, help="connects a second, with --replicas"
+    )
     options = parser.parse_args()
     if options.replicas:
         options.drain_seconds = round(CEILING_MARGIN * options.clients / options.ceiling, 1)

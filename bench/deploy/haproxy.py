@@ -1,4 +1,4 @@
-"""HAProxy before some replicas."""
+"""HAProxy in front of replicas."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Final
 
 from bench.faults.service import BreakableService, free_port
 
-# As in config/proxies/haproxy.cfg, which has the reasons.
+# As in config/proxies/haproxy.cfg, which gives the reasons.
 _CONFIG: Final = """\
 defaults
   mode tcp
@@ -33,10 +33,10 @@ listen energyws
 
 @contextmanager
 def haproxy(directory: Path, services: Sequence[BreakableService], clients: int) -> Iterator[int]:
-    """It asks the services' /ready; the port that it listens on.
+    """HAProxy with health checks on the services' /ready; yields the port that it listens on.
 
-    A client takes two of its descriptors: where one process may not have enough, several share the
-    port (SO_REUSEPORT).
+    Each client uses two descriptors; if one process cannot have enough, several share the port
+    (SO_REUSEPORT).
     """
     port = free_port()
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -49,12 +49,12 @@ def haproxy(directory: Path, services: Sequence[BreakableService], clients: int)
     path = directory / "haproxy.cfg"
     path.write_text(config)
     with ExitStack() as stack:
-        # Newcomers, and clients that are back before their old connection is gone, need some more.
+        # A margin for newcomers and for clients that reconnect before their old connection is gone.
         for _ in range(math.ceil(3 * clients / descriptors)):
             command = ["haproxy", "-db", "-f", str(path)]
             process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
             stack.callback(process.wait, 60)
             stack.callback(process.terminate)
-        # Until it has asked each replica once.
+        # Until it has checked each replica once.
         time.sleep(1.0)
         yield port

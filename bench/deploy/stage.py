@@ -1,4 +1,4 @@
-"""Traffic, checking clients and newcomers, while an operator does one thing after the other."""
+"""Traffic, checking clients and newcomers during a sequence of operator actions."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ PATIENCE_SECONDS: Final = 60.0
 
 @dataclass
 class Step:
-    """The effects of one thing that an operator did. Times in seconds.
+    """The effects of one operator action. Times in seconds.
 
-    failed: attempts of the checking clients to connect that were refused or broken off.
+    failed: attempts of checking clients to connect that were refused or aborted.
     """
 
     name: str
@@ -53,11 +53,11 @@ class Stage:
         self._rate = rate
 
     def catch_up(self) -> None:
-        """Wait until every client has a record that is written after this call."""
+        """Wait until every client has a record written after this call."""
         self.crowd.reach(self.producer.newer(PATIENCE_SECONDS), PATIENCE_SECONDS)
 
     def step(self, name: str, act: Callable[[], None]) -> None:
-        """Do it, and judge what the clients received."""
+        """Do `act` and judge what the clients received."""
         self.catch_up()
         before = self.crowd.mark()
         newcomers = self.newcomers.statuses[101], self.newcomers.refused()

@@ -1,9 +1,9 @@
-"""Injects every class of fault into the real service, under traffic, and checks every client.
+"""Injects every class of faults into the real service, under traffic, and checks every client.
 
     python -m bench.faults --times 20 --out results.json --markdown -
 
-Ends with status 1 if a client lost a record or got one twice or out of order, or if another
-expectation of a class did not hold. The printed seed makes the same run again.
+Exits with status 1 if a client lost a record or got one twice or out of order, or if another
+expectation of a class did not hold. The printed seed repeats the run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _topics = itertools.count()
 
 
 def run_class(fault: Fault, broker: FaultBroker, options: argparse.Namespace) -> Result:
-    """All injections of one class; after a failure, with a new World."""
+    """All injections of one class; a failure is followed by a new World."""
     outcomes: list[Outcome] = []
     with ExitStack() as stack:
         world: World | None = None
@@ -103,12 +103,12 @@ def run(kind: str, faults: Sequence[Fault], options: argparse.Namespace) -> list
 def _parser() -> argparse.ArgumentParser:
     parser = arguments(__doc__, prog="python -m bench.faults", clients=200, rate=30.0)
     parser.add_argument("--broker", choices=list(_KINDS), default="embedded")
-    parser.add_argument("--only", help="names of classes, with commas")
+    parser.add_argument("--only", help="names of classes, separated by commas")
     parser.add_argument("--times", type=int, default=3, help="injections of each class")
-    parser.add_argument("--seed", type=int, help="of the instants and victims; else a random one")
-    parser.add_argument("--markdown", help="write the table here; - is standard output")
-    parser.add_argument("--list", action="store_true", help="the classes, and nothing else")
-    parser.add_argument("--fail-fast", action="store_true", help="end a class when it has failed")
+    parser.add_argument("--seed", type=int, help="for times and targets; default: random")
+    parser.add_argument("--markdown", help="write the table here; -: standard output")
+    parser.add_argument("--list", action="store_true", help="list the classes and run nothing")
+    parser.add_argument("--fail-fast", action="store_true", help="end a class at its first failure")
     return parser
 
 
@@ -122,7 +122,7 @@ def main() -> int:
         return 0
     names = options.only.split(",") if options.only else [fault.name for fault in known]
     if unknown := sorted(set(names) - FAULTS.keys()):
-        parser.error(f"no such class: {', '.join(unknown)}; --list has them all")
+        parser.error(f"no such class: {', '.join(unknown)}; --list shows all classes")
     if options.seed is None:
         options.seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {options.seed}", file=sys.stderr)
@@ -151,7 +151,7 @@ def main() -> int:
     )
     problems = [problem for result in results for problem in result.problems]
     if problems:
-        print(f"{len(problems)} problems; the same again: --seed {options.seed}", file=sys.stderr)
+        print(f"{len(problems)} problems; repeat with --seed {options.seed}", file=sys.stderr)
     return 1 if problems else 0
 
 

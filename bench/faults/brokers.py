@@ -1,4 +1,4 @@
-"""The brokers that classes of faults break: the embedded one behind a proxy, and a real Kafka."""
+"""The brokers that fault classes break: the embedded one behind a proxy, and a real Kafka."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from bench.kit.record import PARTITIONS
 from energyws.testing import BrokerProcess, ExternalBroker, KafkaBroker, TcpProxy, eventually
 
-# Without these, a broker reads the logs themselves.
+# Without these, a broker recovers by reading the logs themselves.
 _CHECKPOINTS: Final = (
     "recovery-point-offset-checkpoint",
     "replication-offset-checkpoint",
@@ -21,10 +21,10 @@ _OF_RECORDS: Final = (".log", ".index", ".timeindex", ".snapshot", ".txnindex")
 
 
 class FaultBroker(Protocol):
-    """A broker as a World needs it.
+    """The broker operations that a World needs.
 
     kind: "embedded" or "kafka". bootstrap: for the service. direct: for the producer and tools,
-    where it can be had without the faults of the network.
+    bypassing injected network faults where possible.
     """
 
     kind: str
@@ -39,7 +39,7 @@ class FaultBroker(Protocol):
 
 
 class EmbeddedHandle:
-    """The embedded broker; every connection to it goes through a proxy on a port that stays."""
+    """The embedded broker; every connection to it goes through a proxy on a fixed port."""
 
     kind = "embedded"
 
@@ -62,15 +62,15 @@ class EmbeddedHandle:
         self._process.call(op, **arguments)
 
     def down(self) -> None:
-        """Reset every connection, and accept none."""
+        """Reset every connection and accept no new ones."""
         self.proxy.cut()
 
     def up(self) -> None:
-        """End what `down` began."""
+        """Undo `down`."""
         self.proxy.restore()
 
     def empty(self, topic: str) -> None:
-        """Put another broker at the same address, which has the topic but none of its records."""
+        """Replace the broker, at the same address, with one that has the topic but no records."""
         self.proxy.cut()
         self._process.close()
         self._process = BrokerProcess({topic: PARTITIONS})
@@ -88,7 +88,7 @@ class EmbeddedHandle:
 
 
 class KafkaHandle(ExternalBroker):
-    """Apache Kafka, one node, on a port that stays."""
+    """Apache Kafka, one node, on a fixed port."""
 
     kind = "kafka"
 
@@ -102,16 +102,16 @@ class KafkaHandle(ExternalBroker):
         self._broker.kill()
 
     def up(self) -> None:
-        """Start it with the data that it has."""
+        """Start it with its existing data."""
         self._broker.start()
 
     def restart(self) -> None:
-        """SIGTERM, and start it again."""
+        """SIGTERM, then start."""
         self._broker.stop()
         self._broker.start()
 
     def empty(self, topic: str) -> None:
-        """Kill it, remove the records of a topic, and start it: the topic keeps its id."""
+        """Kill it, remove a topic's records, and start it: the topic keeps its id."""
         self._broker.kill()
         for partition in range(PARTITIONS):
             _empty(self._broker.data / f"{topic}-{partition}")
@@ -127,7 +127,7 @@ class KafkaHandle(ExternalBroker):
 
 
 def _empty(directory: Path) -> None:
-    """Leave an empty first segment, and nothing else of a partition but its metadata."""
+    """Reduce a partition to its metadata and an empty first segment."""
     for file in directory.iterdir():
         if file.suffix in _OF_RECORDS:
             file.unlink()
@@ -138,7 +138,7 @@ def _empty(directory: Path) -> None:
 
 @contextmanager
 def open_broker(kind: str) -> Iterator[EmbeddedHandle | KafkaHandle]:
-    """A broker of a kind, "embedded" or "kafka", with nothing in it."""
+    """An empty broker; kind: "embedded" or "kafka"."""
     if kind == "embedded":
         handle = EmbeddedHandle()
         try:

@@ -1,7 +1,7 @@
-"""The checking clients: hundreds of energyws.client.Client in processes of their own.
+"""The checking clients: hundreds of energyws.client.Client in separate processes.
 
-Crowd runs `python -m bench.faults.crowd`, which takes a command a line on its input, as JSON, and
-answers each with a line; it ends with its input.
+Crowd runs `python -m bench.faults.crowd`, which reads one JSON command per line from stdin, answers
+each with one line, and ends when stdin is closed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MOST_NAMED: Final = 5
 
 
 class _Counting(Client):
-    """A client that counts its attempts to connect, and notes when they succeeded."""
+    """A client that counts its attempts to connect and records when they succeeded."""
 
     attempts = 0
 
@@ -47,7 +47,7 @@ class _Counting(Client):
         return connection
 
     async def bounce(self) -> None:
-        """End the connection, but not the iteration."""
+        """Close the connection, so that the client reconnects."""
         if self._connection is not None:
             await self._connection.close()
 
@@ -67,7 +67,7 @@ class _Watcher:
 
     async def stop(self) -> None:
         while not self._task.done():
-            # One may not be enough: wait_for() can swallow a cancellation (CPython before 3.12).
+            # Repeated, since wait_for() can swallow a cancellation (CPython before 3.12).
             self._task.cancel()
             await asyncio.wait((self._task,), timeout=_POLL_SECONDS)
         await self.client.close()
@@ -90,7 +90,7 @@ class _Watcher:
             except BadPosition:
                 self.ledger.corrupt.append(f"a Gap with position {message.position[:100]!r}")
                 return
-            self.ledger.tell(message.reason, message.missed, offsets)
+            self.ledger.add_gap(message.reason, message.missed, offsets)
             return
         try:
             partition, number = check(message.data)
@@ -131,7 +131,7 @@ class _Clients:
         return {"ready": True}
 
     async def mark(self) -> dict[str, Any]:
-        """Report, then begin a new account of problems and silences."""
+        """Report, then start counting problems and silences anew."""
         seen = await self.report()
         self._retired.clear()
         for watcher in self._watchers:
@@ -143,9 +143,9 @@ class _Clients:
     async def report(self) -> dict[str, Any]:
         """Totals, and every client with a problem."""
         now = time.monotonic()
-        everyone = [*enumerate(w.ledger for w in self._watchers), *self._retired]
+        ledgers = [*enumerate(w.ledger for w in self._watchers), *self._retired]
         failures = []
-        for place, ledger in everyone:
+        for place, ledger in ledgers:
             if (failure := ledger.report()) is not None:
                 failures.append({"client": self._first + place, **failure})
         return {
@@ -158,7 +158,7 @@ class _Clients:
         }
 
     async def reach(self, targets: list[int], seconds: float) -> dict[str, Any]:
-        """Wait until all have everything below the targets; the time of that."""
+        """Wait until all clients have everything below the targets; the time when they do."""
         deadline = time.monotonic() + seconds
         while any(watcher.behind(targets) for watcher in self._watchers):
             if time.monotonic() > deadline:
@@ -167,13 +167,13 @@ class _Clients:
         return {"at": time.monotonic()}
 
     async def bounce(self, clients: list[int]) -> dict[str, Any]:
-        """Have these end their connections and connect again."""
+        """Make these clients close their connections and reconnect."""
         mine = [self._watchers[n - self._first] for n in clients if self._mine(n)]
         await asyncio.gather(*(watcher.client.bounce() for watcher in mine))
         return {}
 
     async def renew(self, clients: list[int]) -> dict[str, Any]:
-        """Replace these by clients that begin at the very first record."""
+        """Replace these with clients that start from the first record."""
         for place in (n - self._first for n in clients if self._mine(n)):
             old = self._watchers[place]
             await old.stop()
@@ -191,13 +191,13 @@ class _Clients:
         return 0 <= client - self._first < len(self._watchers)
 
     def _behind(self, targets: Sequence[int]) -> list[str]:
-        told = [
+        behind = [
             f"client {self._first + place} is at {watcher.ledger.next}"
             + (f" and ended: {watcher.ledger.refused}" if watcher.ledger.refused else "")
             for place, watcher in enumerate(self._watchers)
             if watcher.behind(targets)
         ]
-        return [*told[:_MOST_NAMED], f"({len(told)} clients in all)"]
+        return [*behind[:_MOST_NAMED], f"({len(behind)} clients in total)"]
 
 
 def _failed(client: _Counting) -> int:
@@ -205,7 +205,7 @@ def _failed(client: _Counting) -> int:
 
 
 class Crowd:
-    """Clients with numbers from 0, in as few processes as possible. bearer: the token of all."""
+    """Clients numbered from 0, in as few processes as possible. bearer: the token that all use."""
 
     def __init__(self, url: str, clients: int, bearer: str) -> None:
         command = [sys.executable, "-m", "bench.faults.crowd", url]
@@ -231,30 +231,30 @@ class Crowd:
             raise AssertionError(f"not within {READY_SECONDS:g} s: every client is subscribed")
 
     def mark(self) -> dict[str, Any]:
-        """The report so far; the next one begins now."""
+        """The report so far; the next one starts here."""
         return _merged(self._ask("mark"))
 
     def report(self) -> dict[str, Any]:
-        """Totals of frames, connects and failed attempts to connect since the beginning.
+        """Totals of frames, connects and failed attempts to connect since the start.
 
-        Since `mark`: problems, the longest time that each client waited for a record, and the
-        monotonic times of all connects.
+        Since `mark`: problems, each client's longest wait for a record, and the monotonic times of
+        all connects.
         """
         return _merged(self._ask("report"))
 
     def reach(self, targets: list[int], seconds: float) -> float:
-        """Wait until all have everything below these numbers; the monotonic time of that."""
+        """Wait until all clients have everything below these numbers; the monotonic time then."""
         answers = self._ask("reach", targets=targets, seconds=seconds)
-        if late := [who for answer in answers for who in answer.get("behind", ())]:
+        if late := [client for answer in answers for client in answer.get("behind", ())]:
             raise AssertionError(f"not within {seconds:.1f} s at {targets}: {'; '.join(late)}")
         return max(float(answer["at"]) for answer in answers)
 
     def bounce(self, clients: Sequence[int]) -> None:
-        """Have these clients end their connections and connect again."""
+        """Make these clients close their connections and reconnect."""
         self._ask("bounce", clients=list(clients))
 
     def renew(self, clients: Sequence[int]) -> None:
-        """Replace these clients by others that resume from before the very first record."""
+        """Replace these clients with others that resume from before the first record."""
         self._ask("renew", clients=list(clients))
 
     def bearer(self, bearer: str) -> None:
@@ -263,7 +263,7 @@ class Crowd:
     def _ask(self, command: str, **arguments: Any) -> list[dict[str, Any]]:
         line = orjson.dumps({"command": command, **arguments}).decode()
         for process in self._processes:
-            process.say(f"{line}\n")
+            process.send(f"{line}\n")
         return [process.answer() for process in self._processes]
 
 
@@ -290,7 +290,7 @@ async def _obey(url: str, first: str, count: str) -> None:
 
 
 def main() -> None:
-    """Serve the parent process until its end of the pipe is closed."""
+    """Serve the parent process until it closes its end of the pipe."""
     uvloop.run(_obey(*sys.argv[1:]))
 
 

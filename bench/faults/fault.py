@@ -1,13 +1,13 @@
-"""A class of faults, and the list of all of them.
+"""A class of faults, and the registry of all classes.
 
     @fault(number=3, name="worker-kill", title="worker killed with SIGKILL",
            expected="its clients reconnect to the others and resume; nothing lost or repeated")
     def worker_kill(world: World, rng: random.Random) -> None:
         world.service.children()["worker-0"].kill()
 
-An injection returns as soon as its part of the fault is over. World.inject then judges whether
-every client gets everything, and how long that takes. What a class expects beyond that, it says
-with `world.expect` and `world.wait`.
+An injection returns as soon as its part of the fault is over. World.inject then checks that every
+client gets everything, and measures how long that takes. A class states further expectations with
+`world.expect` and `world.wait`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BROKERS: Final = frozenset({"embedded", "kafka"})
 
 
 class Inject(Protocol):
-    """world: a World; not named here, since a World has a Fault."""
+    """world: a World; untyped, since World imports Fault."""
 
     def __call__(self, world: Any, rng: random.Random) -> None: ...
 
@@ -32,20 +32,21 @@ class Inject(Protocol):
 class Fault:
     """One class of faults.
 
-    number: its row in the list of fault classes; several classes may be variants of one row.
-    expected: what the service promises, written before anything was measured; for the table.
-    config: sections of the service's configuration that differ from the harness's (World.CONFIG).
-    environment: more variables for the service; {directory} is the World's own.
-    rate: records a second, where the class needs another rate than the run's.
-    record_bytes: about the size of a record's value.
-    clients: the number of checking clients, where the class needs another one than the run's.
-    bound_seconds: the time that clients may take to have everything after an injection.
-    own_broker: the broker cannot be used by another class afterwards.
-    log_bytes_per_second: what all processes together may log, except for connects and disconnects.
+    number: its row in the list of fault classes; variants of a fault share a number.
+    expected: what the service promises, written before any measurement; shown in the table.
+    config: sections of the service's configuration that differ from world.CONFIG.
+    environment: additional variables for the service; {directory} is the World's directory.
+    rate: records a second; None: the run's.
+    record_bytes: approximate size of a record's value.
+    clients: the number of checking clients; None: the run's.
+    bound_seconds: how long clients may take to get everything after an injection.
+    own_broker: no other class can use the broker afterwards.
+    log_bytes_per_second: the limit for all processes together, not counting connects and
+        disconnects.
     stays_connected: no client may lose its connection.
     issuer: tokens come from an issuer whose keys the service fetches (World.issuer).
-    tracebacks: unforeseen exceptions may be in the log.
-    needs: what this machine lacks for the class, or None.
+    tracebacks: the log may contain unexpected exceptions.
+    needs: returns what this machine lacks for the class, or None.
     """
 
     number: int

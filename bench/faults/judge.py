@@ -1,4 +1,4 @@
-"""From the clients' reports to a verdict: is each missing record gone, and was its client told?"""
+"""Checks the clients' reports: is each missing record gone, and did its client get a Gap for it?"""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from bench.faults.verdict import Facts, Losses, Verdict
 
-# Another log altogether: the position after it does not compare with the one before it.
+# A different log: positions before and after it cannot be compared.
 EPOCH_CHANGED: Final = "EPOCH_CHANGED"
-# Of more problems than this, only the number is of interest.
+# Problems beyond this number are only counted.
 _MOST_PROBLEMS: Final = 20
 
 
@@ -20,7 +20,7 @@ def judge(
     removed: Sequence[Collection[int]],
     losses: Losses,
 ) -> None:
-    """Add a crowd's report to a verdict. removed: the numbers that the broker no longer has."""
+    """Add a crowd's report to a verdict. removed: the numbers no longer in the broker's log."""
     for failure in seen["failures"]:
         _judge_client(verdict, failure, facts, removed, losses)
     if (more := len(verdict.problems) - _MOST_PROBLEMS) > 0:
@@ -34,17 +34,17 @@ def _judge_client(
     removed: Sequence[Collection[int]],
     losses: Losses,
 ) -> None:
-    who = f"client {failure['client']}"
+    client = f"client {failure['client']}"
     problems = verdict.problems
     verdict.duplicates += len(failure["duplicates"])
     verdict.reorderings += len(failure["reorderings"])
     verdict.corrupt += len(failure["corrupt"])
-    verdict.told += sum(not told["known"] for told in failure["told"])
-    problems += [f"{who}, partition {p}: {n} came again" for p, n in failure["duplicates"]]
-    problems += [f"{who}, partition {p}: {n} came late" for p, n in failure["reorderings"]]
-    problems += [f"{who}: {text}" for text in failure["corrupt"]]
+    verdict.reported += sum(not gap["known"] for gap in failure["reported"])
+    problems += [f"{client}, partition {p}: {n} came again" for p, n in failure["duplicates"]]
+    problems += [f"{client}, partition {p}: {n} came late" for p, n in failure["reorderings"]]
+    problems += [f"{client}: {text}" for text in failure["corrupt"]]
     if failure["refused"]:
-        problems.append(f"{who} ended: {failure['refused']}")
+        problems.append(f"{client} ended: {failure['refused']}")
     missing = 0
     used: set[int] = set()
     for hole in failure["holes"]:
@@ -55,38 +55,38 @@ def _judge_client(
         if not numbers:
             continue
         missing += len(numbers)
-        where = f"{who}, partition {partition}: {hole['first']} to {hole['past'] - 1} missing"
+        where = f"{client}, partition {partition}: {hole['first']} to {hole['past'] - 1} missing"
         covering = [
             place
-            for place in hole["told"]
-            if _covers(failure["told"][place], facts.offsets[partition][numbers[-1]], partition)
+            for place in hole["reported"]
+            if _covers(failure["reported"][place], facts.offsets[partition][numbers[-1]], partition)
         ]
         used.update(covering)
         there = [n for n in numbers if n not in removed[partition]]
         if not covering:
             verdict.gaps += len(numbers)
-            problems.append(f"{where}, and it was not told")
+            problems.append(f"{where}, and no Gap reported it")
         elif there:
             verdict.gaps += len(there)
-            problems.append(f"{where}; it was told, but the log still has {there[0]}")
-    for place, told in enumerate(failure["told"]):
-        said = f"{who} was told {told['reason']} (missed {told['missed']})"
-        if told["reason"] not in losses.reasons:
-            problems.append(f"{said}, which must not be")
-        elif place not in used and not told["pending"] and told["reason"] != EPOCH_CHANGED:
-            problems.append(f"{said}, but missed nothing there")
-    counts = [told["missed"] for told in failure["told"]]
-    settled = not any(told["pending"] for told in failure["told"])
+            problems.append(f"{where}; a Gap reported it, but the log still has {there[0]}")
+    for place, gap in enumerate(failure["reported"]):
+        received = f"{client} received a Gap {gap['reason']} (missed {gap['missed']})"
+        if gap["reason"] not in losses.reasons:
+            problems.append(f"{received}, which this class does not allow")
+        elif place not in used and not gap["pending"] and gap["reason"] != EPOCH_CHANGED:
+            problems.append(f"{received}, but missed nothing there")
+    counts = [gap["missed"] for gap in failure["reported"]]
+    settled = not any(gap["pending"] for gap in failure["reported"])
     if losses.counted and settled and counts and None not in counts and sum(counts) != missing:
-        problems.append(f"{who} was told of {sum(counts)} missing records; it lacks {missing}")
+        problems.append(f"{client}: its Gaps count {sum(counts)} missing records, not {missing}")
 
 
-def _covers(told: dict[str, Any], offset: int | None, partition: int) -> bool:
-    """Whether a Gap reaches beyond the last missing record of a hole."""
-    if told["reason"] == EPOCH_CHANGED or told["offsets"] is None:
+def _covers(gap: dict[str, Any], offset: int | None, partition: int) -> bool:
+    """Whether a Gap extends past the last missing record of a hole."""
+    if gap["reason"] == EPOCH_CHANGED or gap["offsets"] is None:
         return True
     return (
         offset is not None
-        and partition < len(told["offsets"])
-        and told["offsets"][partition] > offset
+        and partition < len(gap["offsets"])
+        and gap["offsets"][partition] > offset
     )

@@ -1,6 +1,6 @@
-"""The account of what one client has received: holes, repetitions, and the Gaps it was told.
+"""What one client has received: holes, duplicates, and the Gaps that were reported to it.
 
-Numbers are dense per partition and never restart, also when the topic is created again. No I/O.
+Numbers are dense per partition and never restart, even when the topic is recreated. No I/O.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 
 @dataclass(slots=True)
-class Told:
-    """A Gap that the client was told of.
+class ReportedGap:
+    """A Gap that the client received.
 
-    offsets: of its end position, None where that cannot be parsed. pending: the partitions in which
-    no record has arrived since. known: an earlier report had it already.
+    offsets: those of its end position; None if that cannot be parsed. pending: the partitions in
+    which no record has arrived since. known: it was in an earlier report.
     """
 
     reason: str
@@ -27,26 +27,26 @@ class Told:
 
 @dataclass(slots=True)
 class Hole:
-    """Skipped numbers, from `first` up to but excluding `past`. told: the Gaps just before them."""
+    """Skipped numbers, `first` to `past` - 1. reported: the Gaps received just before them."""
 
     partition: int
     first: int
     past: int
-    told: list[Told]
+    reported: list[ReportedGap]
 
 
 @dataclass(slots=True)
 class Ledger:
-    """One client's account. `next` is the number due in each partition."""
+    """One client's record. `next`: the number due in each partition."""
 
     next: list[int]
     frames: int = 0
     holes: list[Hole] = field(default_factory=list)
-    told: list[Told] = field(default_factory=list)
+    reported: list[ReportedGap] = field(default_factory=list)
     # Partition and number of each.
     duplicates: list[tuple[int, int]] = field(default_factory=list)
     reorderings: list[tuple[int, int]] = field(default_factory=list)
-    # What else went wrong, in words.
+    # Other problems, in words.
     corrupt: list[str] = field(default_factory=list)
     refused: str | None = None
 
@@ -56,45 +56,47 @@ class Ledger:
         if number < due:
             self._late(partition, number)
             return
-        told = [gap for gap in self.told if partition in gap.pending]
-        for gap in told:
+        reported = [gap for gap in self.reported if partition in gap.pending]
+        for gap in reported:
             gap.pending.discard(partition)
         if number > due:
-            self.holes.append(Hole(partition, due, number, told))
+            self.holes.append(Hole(partition, due, number, reported))
         self.next[partition] = number + 1
 
-    def tell(self, reason: str, missed: int | None, offsets: Sequence[int] | None) -> None:
+    def add_gap(self, reason: str, missed: int | None, offsets: Sequence[int] | None) -> None:
         pending = set(range(len(self.next)))
-        self.told.append(Told(reason, missed, None if offsets is None else tuple(offsets), pending))
+        self.reported.append(
+            ReportedGap(reason, missed, None if offsets is None else tuple(offsets), pending)
+        )
 
     def forget(self) -> None:
-        """Drop what was reported, except for Gaps whose holes may still show, and those holes."""
-        self.told = [gap for gap in self.told if gap.pending]
-        for gap in self.told:
+        """Drop everything except for Gaps whose holes may still appear, and their known holes."""
+        self.reported = [gap for gap in self.reported if gap.pending]
+        for gap in self.reported:
             gap.known = True
-        self.holes = [hole for hole in self.holes if any(gap.pending for gap in hole.told)]
+        self.holes = [hole for hole in self.holes if any(gap.pending for gap in hole.reported)]
         self.duplicates.clear()
         self.reorderings.clear()
         self.corrupt.clear()
 
     def report(self) -> dict[str, Any] | None:
-        """Everything that is wrong, as JSON values; None when nothing is."""
-        wrong = (self.holes, self.told, self.duplicates, self.reorderings, self.corrupt)
+        """All problems, as JSON values; None if there are none."""
+        wrong = (self.holes, self.reported, self.duplicates, self.reorderings, self.corrupt)
         if not any(wrong) and not self.refused:
             return None
-        index = {id(gap): place for place, gap in enumerate(self.told)}
+        index = {id(gap): place for place, gap in enumerate(self.reported)}
         return {
             "holes": [
                 {
                     "partition": hole.partition,
                     "first": hole.first,
                     "past": hole.past,
-                    # A Gap that was reported before explains nothing twice.
-                    "told": [index[id(gap)] for gap in hole.told if id(gap) in index],
+                    # A Gap from an earlier report does not explain a second hole.
+                    "reported": [index[id(gap)] for gap in hole.reported if id(gap) in index],
                 }
                 for hole in self.holes
             ],
-            "told": [{**asdict(gap), "pending": sorted(gap.pending)} for gap in self.told],
+            "reported": [{**asdict(gap), "pending": sorted(gap.pending)} for gap in self.reported],
             "duplicates": self.duplicates,
             "reorderings": self.reorderings,
             "corrupt": self.corrupt,
@@ -108,6 +110,6 @@ class Ledger:
                 self.holes.remove(hole)
                 for first, past in ((hole.first, number), (number + 1, hole.past)):
                     if first < past:
-                        self.holes.append(Hole(partition, first, past, hole.told))
+                        self.holes.append(Hole(partition, first, past, hole.reported))
                 return
         self.duplicates.append((partition, number))

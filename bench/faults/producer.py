@@ -1,4 +1,4 @@
-"""Writes numbered records at a steady rate from a thread, and keeps the offset of each."""
+"""Writes numbered records at a steady rate from a thread, and remembers the offset of each."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _CLOSE_SECONDS: Final = 10.0
 
 
 class Producer:
-    """Round robin over the partitions; idempotent, so that no record is in a log twice.
+    """Writes to the partitions in turn; idempotent, so that no record is in a log twice.
 
-    queued: the next number of each partition. log: the number of logs before this one.
+    queued: the next number of each partition. log: the number of logs that preceded this one.
     """
 
     def __init__(self, brokers: str, topic: str, *, rate: float, record_bytes: int) -> None:
@@ -32,7 +32,7 @@ class Producer:
         self._topic = topic
         self._record_bytes = record_bytes
         self._turn = 0
-        # Of each number: its log and its offset there; None until the broker has acknowledged it.
+        # For each number: its log and its offset in it; None until the broker acknowledges it.
         self._places: list[list[tuple[int, int] | None]] = [[] for _ in range(PARTITIONS)]
         self._unwritten: list[set[int]] = [set() for _ in range(PARTITIONS)]
         self._answered = 0
@@ -54,11 +54,11 @@ class Producer:
 
     @property
     def written(self) -> int:
-        """The number of records that are in the log, or were refused for good."""
+        """The number of records that are in the log or failed permanently."""
         return self._answered
 
     def pause(self) -> None:
-        """Stop the steady records; those that were written may need a moment more (`flush`)."""
+        """Stop writing at the steady rate; `flush` waits for records already written."""
         with self._lock:
             self._flowing.clear()
 
@@ -66,17 +66,17 @@ class Producer:
         self._flowing.set()
 
     def burst(self, count: int) -> None:
-        """Write `count` records at once, besides the steady ones."""
+        """Write `count` records immediately, in addition to the steady rate."""
         with self._lock:
             for _ in range(count):
                 self._write()
 
     def raw(self, value: bytes | None, partition: int, **more: Any) -> None:
-        """Write something that has no number; `more` goes to produce() (key, headers)."""
+        """Write an unnumbered value; `more` is passed to produce() (key, headers)."""
         self._producer.produce(self._topic, value, partition=partition, **more)
 
     def flush(self, seconds: float = 60.0) -> list[int]:
-        """Wait until every answer is there; per partition the number after the last record."""
+        """Wait for every acknowledgement; the number after the last record of each partition."""
         eventually(
             lambda: self._answered >= sum(self.queued),
             "the broker has acknowledged every record",
@@ -86,9 +86,9 @@ class Producer:
         return [self._past(partition) for partition in range(PARTITIONS)]
 
     def newer(self, seconds: float) -> list[int]:
-        """Write one more record to each partition, and wait until they are in the log.
+        """Write one more record to each partition and wait until they are in the log.
 
-        Returns the number after each: clients that have everything before it are up to date.
+        Returns the number after each: a client that has all records before these is up to date.
         """
         with self._lock:
             firsts = list(self.queued)
@@ -102,7 +102,7 @@ class Producer:
         return [self._past(partition) for partition in range(PARTITIONS)]
 
     def new_log(self) -> None:
-        """Offsets are another log's from now on; connect again, to forget the old one."""
+        """From here on, offsets belong to a new log; reconnects, to forget the old one."""
         with self._lock:
             self._producer.purge()
             self._producer.flush(_CLOSE_SECONDS)
@@ -110,7 +110,7 @@ class Producer:
             self._producer = self._connect()
 
     def numbers_below(self, partition: int, offset: int, log: int | None = None) -> set[int]:
-        """The numbers whose records are below an offset, in the present log or another."""
+        """The numbers of records below an offset, in the current log or the given one."""
         wanted = self.log if log is None else log
         return {
             number
@@ -119,7 +119,7 @@ class Producer:
         }
 
     def offset_after(self, partition: int) -> int:
-        """The offset after the last acknowledged record of the present log."""
+        """The offset after the last acknowledged record of the current log."""
         known = [place[1] for place in self._places[partition] if place and place[0] == self.log]
         return known[-1] + 1 if known else 0
 
@@ -135,7 +135,7 @@ class Producer:
             with self._lock:
                 if not self._flowing.is_set():
                     due = now
-                # After a pause of this machine, all records that are due follow at once.
+                # If this machine was paused, write all records that are due.
                 while due <= now and self._flowing.is_set():
                     self._write()
                     due += 1 / self.rate

@@ -1,4 +1,4 @@
-"""The record of the fault runs: the numbered fields of bench.kit.record, and a checksum."""
+"""The record of the fault runs: the numbered fields of bench.kit.record plus a checksum."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ _CHECKSUM: Final = len(',"pad":"","crc":"01234567"}')
 
 
 def build(partition: int, number: int, size: int) -> bytes:
-    """A record of `size` bytes, or more where its fields need more."""
+    """A record of at least `size` bytes; longer only if its fields need more."""
     fields = head(partition, number)
     pad = b"x" * (size - len(fields) - _CHECKSUM)
-    # Of the values, not of the text: the clients decode it.
+    # Over the values, not the text, since clients see only the decoded values.
     checksum = zlib.crc32(b"".join(fields.split(b'"')[3::4]) + pad)
     return fields + b',"pad":"' + pad + b'","crc":"%08x"}' % checksum
 
 
 def check(data: dict[str, Any]) -> tuple[int, int]:
-    """Partition and number of a decoded record; raises ValueError unless it is as it was built."""
+    """Partition and number of a decoded record; raises ValueError if it was altered."""
     try:
         values = [data[name] for name in ("p", "n", "t", "pad")]
         checksum = f"{zlib.crc32(''.join(values).encode()):08x}"
         if checksum == data["crc"]:
             return int(values[0]), int(values[1])
     except (KeyError, TypeError) as error:
-        raise ValueError(f"not a record of ours: {str(data)[:200]}") from error
-    raise ValueError(f"checksum {data['crc']}, but the values have {checksum}: {str(data)[:200]}")
+        raise ValueError(f"not a record of this run: {str(data)[:200]}") from error
+    raise ValueError(f"checksum {data['crc']}, but computed {checksum}: {str(data)[:200]}")

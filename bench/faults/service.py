@@ -1,4 +1,4 @@
-"""The real service as the harness breaks it: started again and again on the same port."""
+"""The real service, restarted on the same port as often as the harness needs."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ import psutil
 from energyws.testing import Service, eventually
 
 PATIENCE_SECONDS: Final = 60.0
-# Below the ephemeral ports: a client that connects to a closed port among those may get that very
-# port for its own end, connect to itself, and keep the service from coming back.
+# Below the ephemeral ports: a client that connects to a closed ephemeral port may be assigned that
+# same port as its own, connect to itself, and keep the service from binding it again.
 _PORTS: Final = range(15_000, 30_000)
-# One line for each client that connects or disconnects: not the service's doing.
+# The log has one such line for each client that connects or disconnects.
 _CROWD: Final = b"WebSocket client "
-# The smallest pipe of Linux: it is full soon when nothing reads it.
+# Linux's smallest pipe, so that it fills quickly when it is not read.
 _PIPE_BYTES: Final = 4096
 
 
 def free_port() -> int:
-    """A port that is free now, and that the kernel gives to no other socket by itself."""
+    """A port that is free now and that the kernel does not assign as an ephemeral port."""
     while True:
         port = random.choice(_PORTS)
         with socket.socket() as probe:
@@ -38,7 +38,7 @@ def free_port() -> int:
 
 
 class BreakableService(Service):
-    """log_bytes: the size of the log since the first start, without the lines for each client."""
+    """log_bytes: the size of the log since the first start, without connects and disconnects."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class BreakableService(Service):
 
     @property
     def worker_count(self) -> int:
-        """The number of workers that the configuration asks for."""
+        """The configured number of workers."""
         return int(self.config["server"]["workers"])
 
     def start(self, stderr: int = subprocess.PIPE) -> Self:
@@ -71,18 +71,18 @@ class BreakableService(Service):
         super().kill()
 
     def board(self, name: str) -> dict[str, Any]:
-        """A child's counters; empty when it has none."""
+        """A child's counters; empty if it has none."""
         return self.boards().get(name, {})
 
     def child(self, name: str) -> psutil.Process:
-        """A child by name, once it runs."""
+        """The child with this name; waits until it runs."""
         child: psutil.Process = eventually(
             lambda: self.children().get(name), f"{name} runs", PATIENCE_SECONDS, interval=0.01
         )
         return child
 
     def hold_log(self, on: bool) -> None:
-        """Leave the log unread, so that its pipe fills; False: read it again."""
+        """Stop reading the log, so that its pipe fills; False: resume reading."""
         if on:
             self._reading.clear()
         else:

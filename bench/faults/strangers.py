@@ -1,4 +1,4 @@
-"""Bare sockets, for what energyws.client never does."""
+"""Bare sockets, for behaviour that energyws.client never shows."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from bench.kit.handshake import bearer, upgrade_request
 from energyws.testing import token
 
 PATIENCE_SECONDS: Final = 20.0
-# SO_LINGER with no time to linger: close() sends RST instead of FIN.
+# SO_LINGER with a timeout of 0: close() sends RST instead of FIN.
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
 def request() -> bytes:
-    """A handshake with a good token and a subscription."""
+    """A handshake with a valid token and a subscription."""
     return upgrade_request("/ws/energy?subscribe=energy", bearer(token("stranger"))).encode()
 
 
 def status(connection: socket.socket) -> int:
-    """Read the head of the response; its status, 0 when the connection ended before."""
+    """Read the head of the response; its status, or 0 if the connection ended first."""
     head = b""
     try:
         while not head.endswith(b"\r\n\r\n"):
@@ -53,7 +53,7 @@ def subscribed(port: int, receive_buffer: int | None = None) -> socket.socket:
     connection = connect(port, receive_buffer)
     connection.sendall(request())
     found = status(connection)
-    assert found == 101, f"a client was answered with {found or 'an end of the connection'}"
+    assert found == 101, f"the server answered with {found or 'a closed connection'}"
     return connection
 
 
@@ -63,7 +63,7 @@ def reset(connection: socket.socket) -> None:
 
 
 def ended(connections: list[socket.socket], seconds: float) -> int:
-    """Read until the other end has ended all, or for `seconds`; how many it has ended."""
+    """Read until the server has closed all, or for `seconds`; the number that it closed."""
     deadline = time.monotonic() + seconds
     waiting = list(connections)
     while waiting and (left := deadline - time.monotonic()) > 0:
@@ -76,10 +76,10 @@ def ended(connections: list[socket.socket], seconds: float) -> int:
 
 
 class Newcomers:
-    """During the block, one client after the other connects and leaves, `pause` seconds apart.
+    """During the block, clients connect and leave one after another, `pause` seconds apart.
 
-    statuses: the number of responses with each status; 0 is a connection that failed.
-    bearer: the token of the next one. trust: for TLS. held: while it is locked, no client comes.
+    statuses: the number of responses by status; 0 means that the connection failed.
+    bearer: the token of the next client. trust: for TLS. held: while locked, no client connects.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Newcomers:
         self._thread.join()
 
     def refused(self) -> int:
-        """The number of those that were not accepted."""
+        """The number of clients that were not accepted."""
         return self.statuses.total() - self.statuses[101]
 
     def _run(self) -> None:

@@ -17,7 +17,7 @@ from bench.faults.classes import FAULTS
 from bench.faults.fault import Fault
 from bench.faults.verdict import Outcome
 
-# The table is between these.
+# The page has the table between these marks.
 BEGIN: Final = "<!-- faults: begin -->"
 END: Final = "<!-- faults: end -->"
 
@@ -40,7 +40,7 @@ _HEADINGS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The outcomes of one class on one broker. skipped: why it was not run."""
+    """The outcomes of one class on one broker. skipped: why it did not run."""
 
     fault: Fault
     broker: str
@@ -65,7 +65,7 @@ class Result:
         frames = sum(one.frames for one in self.outcomes)
         counts = [
             sum(getattr(one, name) for one in self.outcomes)
-            for name in ("gaps", "duplicates", "reorderings", "told")
+            for name in ("gaps", "duplicates", "reorderings", "reported")
         ]
         return [
             *about,
@@ -98,16 +98,16 @@ def markdown(results: Sequence[Result]) -> str:
 
 
 def insert(page: str, table: str) -> str:
-    """The page with the table between its two marks; raises ValueError where they are not."""
+    """The page with the table between its marks; raises ValueError if it lacks them."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"the page has no place for the table: {BEGIN} … {END}")
+        raise ValueError(f"the page lacks the marks for the table: {BEGIN} … {END}")
     return f"{before}{begin}\n{table}{end}{after}"
 
 
 def load(document: dict[str, Any]) -> list[Result]:
-    """The results in a file that a run has written."""
+    """The results from a file that a run wrote."""
     return [
         Result(
             FAULTS[one["name"]],
@@ -120,7 +120,7 @@ def load(document: dict[str, Any]) -> list[Result]:
 
 
 def _command(arguments: list[str]) -> str:
-    """The command for a reader: a class has the same result whichever others run with it."""
+    """The command as shown to readers, without a long --only: classes do not affect each other."""
     pairs = zip(arguments[::2], arguments[1::2], strict=True)
     kept = [
         f"{name} {value}"
@@ -132,8 +132,8 @@ def _command(arguments: list[str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.faults.table", description=__doc__)
-    parser.add_argument("results", nargs="+", type=Path, help="files that --out has written")
-    parser.add_argument("--into", type=Path, help="a page with marks; else standard output")
+    parser.add_argument("results", nargs="+", type=Path, help="files written with --out")
+    parser.add_argument("--into", type=Path, help="a page with marks; default: standard output")
     options = parser.parse_args()
     documents = [orjson.loads(path.read_bytes()) for path in options.results]
     results = [result for document in documents for result in load(document)]

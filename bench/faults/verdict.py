@@ -1,4 +1,4 @@
-"""What is held against each other: the producer's facts, the losses allowed, and the verdict."""
+"""What the judge compares: the producer's facts and the allowed losses; and its verdict."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Losses:
-    """The Gaps that clients may receive; by default none at all.
+    """The Gaps that clients may receive; by default none.
 
-    reasons: any other reason is a failure. With an allowed reason, too, only the numbers that were
-    given to World.removed may be missing, and only where the Gap is.
-    counted: the Gap's `missed`, where it is a number, must be the number of missing records; False
-    where the log holds records that never become frames.
+    reasons: any other reason is a failure. Even with an allowed reason, only the numbers given to
+    World.removed may be missing, and only where the Gap is.
+    counted: the Gap's `missed`, if it is a number, must equal the number of missing records; False
+    if the log holds records that never become frames.
     """
 
     reasons: frozenset[str] = frozenset()
@@ -22,9 +22,9 @@ class Losses:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The producer's knowledge, by partition.
+    """What the producer knows, by partition.
 
-    offsets: of each number, None before it is in the log. unwritten: numbers that never got there.
+    offsets: of each number; None before it is in the log. unwritten: numbers never written to it.
     """
 
     offsets: Sequence[Sequence[int | None]]
@@ -33,22 +33,22 @@ class Facts:
 
 @dataclass(slots=True)
 class Verdict:
-    """Counts over all clients, and every problem in words. told: Gaps, right or wrong."""
+    """Counts over all clients, and every problem in words. reported: all Gaps, right or wrong."""
 
     gaps: int = 0
     duplicates: int = 0
     reorderings: int = 0
     corrupt: int = 0
-    told: int = 0
+    reported: int = 0
     problems: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Outcome(Verdict):
-    """The verdict on one injection. Times in seconds, from the beginning of the injection.
+    """The verdict on one injection. Times in seconds since it began.
 
-    silence: the longest time that any client received nothing, less the records' interval.
-    all_live: until every client had a record that was written after the injection was over.
+    silence: the longest time that any client received nothing, minus the interval of records.
+    all_live: until every client had a record written after the injection ended.
     """
 
     fault: str = ""

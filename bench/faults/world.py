@@ -1,8 +1,8 @@
-"""Everything that one fault class needs, running: broker, service, producer, checking clients.
+"""The environment of one fault class: broker, service, producer and checking clients.
 
 One World serves all injections of a class. Each goes through `inject`: mark, break something, wait
-until every client has everything that was written up to a moment after the fault, and judge what
-the clients received meanwhile.
+until every client has everything written up to a moment after the fault, and judge what the clients
+received in between.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from energyws.testing import eventually, token
 from energyws.testing.issuer import Issuer
 
 PATIENCE_SECONDS: Final = 30.0
-# The fault begins at a random moment of these seconds under traffic.
+# The fault begins at a random moment within this time.
 LEAD_SECONDS: Final = 0.3
-# A duplicate follows soon; one of the very last record must not be missed.
+# How long to wait for a duplicate of the last record.
 LATE_SECONDS: Final = 0.3
-# Closed connections are counted a moment before, or after, their descriptors are released.
+# Counters of closed connections may change a moment before or after the descriptors are released.
 LEAK_SECONDS: Final = 5.0
-# The consumer creates the Kafka clients that read the log back when it first needs them.
+# The consumer creates the Kafka clients that read history when it first needs them.
 _SPARE_DESCRIPTORS: Final = 16
 _TOKEN_SECONDS: Final = 86_400
-# What a burst of events may write to the log, even in a short injection.
+# Allowed for a burst of events, even in a short injection.
 LOG_BYTES_ONCE: Final = 40_000
-# Unlike the defaults: crashes are more frequent here than in years of operation, and must neither
-# end the service nor make it wait longer each time.
+# Differs from the defaults, since crashes are far more frequent here than in operation: they must
+# neither end the service nor lengthen its pauses before restarts.
 CONFIG: Final[Mapping[str, Mapping[str, Any]]] = {
     "server": {"workers": 2, "max_connections": 100_000},
     "supervision": {
@@ -57,7 +57,7 @@ CONFIG: Final[Mapping[str, Mapping[str, Any]]] = {
 class World:
     """A context manager; `name` is its topic.
 
-    For injections: broker, topic, directory, service, producer, crowd, fault, workers, issuer.
+    Injections use: broker, topic, directory, service, producer, crowd, fault, workers, issuer.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class World:
         self._stack = ExitStack()
         self._problems: list[str] = []
         self._notes: dict[str, float] = {}
-        # Per partition: the numbers that the broker no longer has.
+        # Per partition: the numbers no longer in the broker's log.
         self._removed: list[set[int]] = [set() for _ in range(PARTITIONS)]
 
     def __enter__(self) -> Self:
@@ -142,34 +142,34 @@ class World:
         return [f"worker-{slot}" for slot in range(self.service.worker_count)]
 
     def connections(self) -> int:
-        """The number of connections of all workers."""
+        """The sum of all workers' connections."""
         boards = self.service.boards()
         return sum(boards.get(name, {}).get("connections", 0) for name in self.workers)
 
     def wait(
         self, condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS
     ) -> Any:
-        """The first true value of `condition`; AssertionError when there is none in time."""
+        """The first true value of `condition`; raises AssertionError on timeout."""
         return eventually(condition, what, seconds, interval=0.01)
 
     def expect(self, holds: bool, what: str) -> None:
-        """Note a failure of this injection unless `holds`, and continue."""
+        """Record a failure of this injection unless `holds`; does not raise."""
         if not holds:
             self._problems.append(what)
 
     def note(self, name: str, value: float) -> None:
-        """A figure of this injection, for the results."""
+        """Add a figure of this injection to the results; the maximum counts."""
         self._notes[name] = max(value, self._notes.get(name, value))
 
     def more(self, records: int, seconds: float = PATIENCE_SECONDS) -> None:
-        """Wait until this number of further records is in the log."""
+        """Wait until this many further records are in the log."""
         target = self.producer.written + records
         self.wait(lambda: self.producer.written >= target, f"{records} more records", seconds)
 
     def kill(self, name: str) -> None:
-        """SIGKILL a child; returns when it has ended, so that `ready` refers to its successor.
+        """SIGKILL a child and wait until it has ended, so that `ready` refers to its successor.
 
-        The child may also be about to end by itself.
+        The child may already be ending.
         """
         child = self.service.child(name)
         child.kill()
@@ -180,15 +180,15 @@ class World:
         self.wait(lambda: not child.is_running(), f"process {child.pid} has ended", seconds)
 
     def pause(self, rng: random.Random, most_seconds: float) -> float:
-        """Let a random time pass; how long it was."""
+        """Sleep for a random time; its length in seconds."""
         seconds = rng.uniform(0, most_seconds)
         time.sleep(seconds)
         return seconds
 
     def clients_live(self, seconds: float | None = None) -> float:
-        """Wait until every client has a record that is written after this call; the seconds.
+        """Wait until every client has a record written after this call; the seconds it took.
 
-        Raises AssertionError, naming a client, when that takes longer than the class's bound.
+        Raises AssertionError, naming a client, if that takes longer than the class's bound.
         """
         began = time.monotonic()
         bound = seconds or self.fault.bound_seconds
@@ -197,7 +197,7 @@ class World:
         return self.crowd.reach(targets, left) - began
 
     def removed(self, partition: int, low: int) -> None:
-        """The broker has removed everything below this *offset*: clients may lack these numbers.
+        """The broker has removed everything below this *offset*: clients may miss these numbers.
 
         Each client that does must have received a Gap in their place.
         """
@@ -206,14 +206,14 @@ class World:
     def removed_all(self) -> None:
         """The whole log is gone (deleted, recreated, truncated).
 
-        Pause the producer before: a number on its way could get into either log.
+        Pause the producer first: a record in flight could end up in either log.
         """
         for partition in range(PARTITIONS):
             self._removed[partition] |= set(range(self.producer.queued[partition]))
         self.producer.new_log()
 
     def kept(self, partition: int, past: int) -> None:
-        """After removed_all: the records of this partition below offset `past` are still there."""
+        """After removed_all: this partition's records below offset `past` still exist."""
         log = self.producer.log - 1
         self._removed[partition] -= self.producer.numbers_below(partition, past, log)
 
@@ -231,7 +231,7 @@ class World:
             self.fault.inject(self, rng)
             outcome.all_live = time.monotonic() - began + self.clients_live()
         except Exception as error:
-            # Any error of an injection counts against the service, until shown otherwise.
+            # Any error of an injection counts as a failure of the service.
             outcome.problems.append(_described(error))
         seen = self.crowd.report()
         outcome.frames = seen["frames"] - before["frames"]
@@ -249,11 +249,11 @@ class World:
         return outcome
 
     def settle(self) -> Outcome:
-        """Stop the traffic and wait until every client has everything; the problems at the end."""
+        """Stop the traffic, wait until every client has everything, and judge once more."""
         outcome = self._outcome(-1)
         before = self.crowd.mark()
         try:
-            # A loss shows when a later record arrives.
+            # A loss is noticed when a later record arrives.
             self.producer.newer(self.fault.bound_seconds)
             self.producer.pause()
             targets = self.producer.flush()
@@ -277,7 +277,7 @@ class World:
         )
 
     def _idle_descriptors(self) -> dict[str, int]:
-        """The descriptors of each process, without its clients' connections."""
+        """The number of descriptors of each process, not counting client connections."""
         boards = self.service.boards()
         return {
             name: process.num_fds() - boards.get(name, {}).get("connections", 0)

@@ -1,1 +1,1 @@
-"""What measurements share: the service and its broker, records, clients, CPU times and results."""
+"""Shared by measurements: the service and its broker, records, clients, CPU times and results."""

@@ -1,6 +1,6 @@
 """The broker of a measurement: embedded, or a real Kafka.
 
-The real one is the broker that REDPANDA_BROKERS names, else an Apache Kafka that is started here
+The real one is that in REDPANDA_BROKERS, or else an Apache Kafka that is started here
 (energyws.testing.kafka_broker, which needs a JDK and Maven).
 """
 

@@ -1,4 +1,4 @@
-"""The C programs of the measurements, compiled when they are first needed."""
+"""The C programs of the measurements, compiled on first use."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _FLAGS: Final = ("-O2", "-Wall", "-Wextra")
 
 
 def cache() -> Path:
-    """The directory of what is built, outside of the source tree."""
+    """The directory for build results, outside the source tree."""
     path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "energyws-bench")
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def program(name: str, *libraries: str) -> Path:
-    """The program of <name>.c beside this file, linked with these libraries."""
+    """The program built from <name>.c beside this file, linked with these libraries."""
     source = Path(__file__).with_name(f"{name}.c")
     state = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
     made = cache() / f"{name}-{state}"

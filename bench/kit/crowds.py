@@ -1,4 +1,4 @@
-"""More clients than one process may hold: load generators side by side, counted as one."""
+"""More clients than one process can hold: several load generators, counted as one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import psutil
 from bench.kit.load import CLIENTS_PER_ADDRESS, Load
 from bench.kit.service import MeasuredService
 
-# What a generator or a worker needs besides its clients.
+# Descriptors that a generator or a worker needs besides those of its clients.
 OTHER_DESCRIPTORS: Final = 500
-# The kernel spreads connections over workers by a hash: the fullest has this multiple of the mean.
+# The kernel distributes connections by a hash: the fullest worker has this multiple of the mean.
 UNEVENNESS: Final = 1.2
 SETTLE_SECONDS: Final = 10.0
 CLIENTS_PER_GENERATOR: Final = 15_000
@@ -23,24 +23,24 @@ _SUMS: Final = ("clients", "frames", "others", "gaps", "duplicates", "checked", 
 
 
 def descriptor_limit() -> int:
-    """The number of files that a process may have open here, by its hard limit."""
+    """The number of files that a process may have open: the hard limit."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
 def generators(clients: int, limit: int) -> list[int]:
-    """The clients of each generator: as few generators as the descriptors allow."""
+    """The number of clients of each generator; as few generators as the descriptors allow."""
     most = min(CLIENTS_PER_GENERATOR, limit - OTHER_DESCRIPTORS)
     count = math.ceil(clients / most)
     return [clients // count + (number < clients % count) for number in range(count)]
 
 
 def workers_needed(clients: int, limit: int) -> int:
-    """The fewest workers whose descriptors are enough, however unevenly the kernel spreads them."""
+    """The fewest workers with enough descriptors, allowing for uneven distribution."""
     return max(1, math.ceil(clients * UNEVENNESS / (limit - OTHER_DESCRIPTORS)))
 
 
 def merge(counts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The counts of several generators as those of one."""
+    """The counts of several generators, combined."""
     return {
         **{name: sum(each[name] for each in counts) for name in _SUMS},
         "least": min(each["least"] for each in counts),
@@ -53,7 +53,7 @@ class Crowds:
     def __init__(self, service: MeasuredService, clients: int) -> None:
         self._loads: list[Load] = []
         try:
-            # One after the other: connecting is not what is measured.
+            # One generator after the other, since connecting is not measured.
             address = 0
             for share in generators(clients, descriptor_limit()):
                 load = Load(service.port, share, service.token, address=address)
@@ -82,16 +82,16 @@ class Crowds:
         }
 
     def counts(self, *, restart: bool = False) -> dict[str, Any]:
-        """What all have received so far; restart: forget the delays afterwards."""
+        """The combined counts so far; restart: discard the delays afterwards."""
         return merge([load.counts(restart=restart) for load in self._loads])
 
     def settled(self) -> dict[str, Any]:
-        """Wait for a while until all have the same number of frames; the counts then."""
+        """Wait up to SETTLE_SECONDS until all clients have equally many frames; the counts."""
         deadline = time.monotonic() + SETTLE_SECONDS
         while (counts := self.counts())["least"] < counts["most"] and time.monotonic() < deadline:
             time.sleep(0.2)
         return counts
 
     def all_have(self, frames: int) -> dict[str, Any]:
-        """Wait until every client has at least so many frames; the counts then."""
+        """Wait until every client has at least `frames` frames; the counts."""
         return merge([load.all_have(frames) for load in self._loads])

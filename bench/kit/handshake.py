@@ -1,4 +1,4 @@
-"""The handshake of a client that is a bare socket."""
+"""The WebSocket handshake for clients on bare sockets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 
 
 def upgrade_request(path: str, *headers: str) -> str:
-    """The request for a path with its query; headers: whole lines that are added."""
+    """The upgrade request. path: including the query. headers: additional complete lines."""
     return "\r\n".join(
         [
             f"GET {path} HTTP/1.1",

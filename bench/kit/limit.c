@@ -1,10 +1,11 @@
-/* The least that a fan-out can cost: one send() per client, in C, of frames built once; with a
+/* The minimum cost of a fan-out: one send() per client, in C, of frames built once; with a
  * certificate, one SSL_write().
  *
- * It prints its port and accepts the number of connections in its first argument. Then it takes
- * lines "SECONDS RATE BYTES" on its input: for SECONDS it sends RATE frames a second with BYTES of
+ * It prints its port and accepts as many connections as its first argument says. Then it reads
+ * lines "SECONDS RATE BYTES" from stdin: for SECONDS it sends RATE frames a second with BYTES of
  * payload to every client. It answers each line with "SENDS SHORT USER_MICROSECONDS
- * SYSTEM_MICROSECONDS": the sends, how often a socket did not take the whole frame, its CPU time.
+ * SYSTEM_MICROSECONDS": the number of sends, of sends that did not write the whole frame, and its
+ * CPU time.
  *
  * The frames are those of record.py, so that the same clients can check them.
  */

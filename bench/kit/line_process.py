@@ -1,4 +1,4 @@
-"""A helper program that takes commands and answers them, a line each."""
+"""A helper process that reads commands and writes answers, one per line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PATIENCE_SECONDS: Final = 120.0
 
 
 class LineProcess:
-    """It runs until its input ends. token: handed over in WS_TOKEN, where `ps` does not show it."""
+    """Runs until its stdin is closed. token: passed in WS_TOKEN, where `ps` does not show it."""
 
     def __init__(
         self, command: Sequence[str | Path], *, token: str = "", new_session: bool = False
@@ -36,37 +36,37 @@ class LineProcess:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def say(self, text: str) -> None:
-        """Send a text, which may be several lines."""
+    def send(self, text: str) -> None:
+        """Send one or more lines."""
         assert self._process.stdin is not None
         self._process.stdin.write(text.encode())
         self._process.stdin.flush()
 
     def answer(self) -> Any:
-        """The JSON of its next line; AssertionError when it has ended."""
+        """Its next line as JSON; AssertionError if the process has ended."""
         return orjson.loads(self.line())
 
     def line(self) -> bytes:
-        """Its next line; AssertionError when it has ended."""
+        """Its next line; AssertionError if the process has ended."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, f"{self._name} has ended: see above"
         return line
 
     def ask(self, text: str) -> Any:
-        """Send a line; the JSON of the answer."""
-        self.say(f"{text}\n")
+        """Send a line; the answer as JSON."""
+        self.send(f"{text}\n")
         return self.answer()
 
     def close(self, seconds: float = _PATIENCE_SECONDS) -> None:
-        """End its input, and wait for its end."""
+        """Close its stdin and wait until it ends."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            print(f"{self._name} did not end with its input", file=sys.stderr)
+            print(f"{self._name} did not end when its stdin was closed", file=sys.stderr)
             self._process.kill()
             self._process.wait()
         self._process.stdout.close()

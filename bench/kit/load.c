@@ -1,9 +1,9 @@
-/* Thousands of WebSocket clients in one process, in C, so that the clients do not limit what is
- * measured. load.py starts it, and documents its options and commands.
+/* Thousands of WebSocket clients in one process, in C, so that the clients do not limit the
+ * measurement. load.py starts it and documents its options and commands.
  *
- * Every frame of every client is found by its header, its record's number read at its fixed place
- * (record.py) and compared with the number that is due in its partition; one frame in CHECK_EVERY is
- * handed out whole, for load.py to parse.
+ * It finds every frame by its header, reads the record's number at its fixed offset (record.py) and
+ * compares it with the number due in its partition; it passes one whole frame in CHECK_EVERY to
+ * load.py, which parses it.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -32,7 +32,7 @@ enum {
     MAX_CHECKS = 1024,
     MAX_SAMPLES = 1 << 16,
     MAX_SPREADS = 4096,
-    /* 28,000 ephemeral ports per source address: a few addresses leave room. */
+    /* There are 28,000 ephemeral ports per source address; several addresses leave room. */
     CLIENTS_PER_ADDRESS = 10000,
     BUFFER = 1 << 18,
 };
@@ -43,15 +43,15 @@ struct client {
     int socket, phase;
     SSL *tls;
     SSL_SESSION *session;
-    unsigned char *rest; /* of a frame that is not whole yet */
+    unsigned char *rest; /* of an incomplete frame */
     size_t rest_bytes;
-    int64_t due[MAX_PARTITIONS]; /* the next number of each partition; -1: any */
+    int64_t due[MAX_PARTITIONS]; /* the number due in each partition; -1: any */
     int64_t frames, others, frames_before;
     int64_t began, upgraded, subscribed, caught_up; /* microseconds; 0: not yet */
     const char *token;
 };
 
-/* How often, and how far apart in time, the clients got one record. */
+/* How many clients received one record, and over which time. */
 struct spread {
     int64_t number, first, last, count;
 };
@@ -77,7 +77,7 @@ static int check_count;
 static char *checks[MAX_CHECKS];
 static struct spread spreads[MAX_SPREADS];
 
-/* Delays in microseconds: from the record's own time, and from the frame's timestamp. */
+/* Delays in microseconds: from the time in the record, and from the frame's timestamp. */
 static struct samples {
     int64_t values[MAX_SAMPLES], stride, skipped;
     int count;
@@ -107,13 +107,13 @@ static int64_t digits(const unsigned char *text, int count) {
     return value;
 }
 
-/* -- what was received ------------------------------------------------------------------------- */
+/* -- received messages --------------------------------------------------------------------- */
 
 static void sample(struct samples *into, int64_t delay) {
     if (into->skipped++ % into->stride)
         return;
     if (into->count == MAX_SAMPLES) {
-        /* Keep every second one, and take half as many from here on. */
+        /* Keep every second value, and take half as many from here on. */
         for (int i = 0; i < MAX_SAMPLES / 2; i++)
             into->values[i] = into->values[2 * i];
         into->count = MAX_SAMPLES / 2;
@@ -122,7 +122,7 @@ static void sample(struct samples *into, int64_t delay) {
     into->values[into->count++] = delay;
 }
 
-/* The microseconds of a text such as 2026-01-01T00:00:00.000Z. */
+/* A timestamp such as 2026-01-01T00:00:00.000Z, in microseconds. */
 static int64_t timestamp(const unsigned char *text) {
     struct tm time = {.tm_year = (int)digits(text, 4) - 1900,
                       .tm_mon = (int)digits(text + 5, 2) - 1,
@@ -154,7 +154,7 @@ static void take_record(struct client *client, const unsigned char *payload, siz
                         int64_t now) {
     const unsigned char *record = payload + option.prefix;
     take_frame(client, now);
-    /* A millisecond is rounded down: on average by half of one. */
+    /* Timestamps are rounded down to milliseconds, on average by half of one. */
     if (option.stamp_at && total.frames % option.sample == 0)
         sample(&from_stamp, now - timestamp(record + option.stamp_at) - 500);
     if (option.count)
@@ -162,7 +162,7 @@ static void take_record(struct client *client, const unsigned char *payload, siz
     int partition = record[option.p_at] - '0';
     int64_t number = digits(record + option.n_at, option.n_digits);
     if (partition < 0 || partition >= option.partitions)
-        die("a record of partition %d", partition);
+        die("invalid partition: %d", partition);
     int64_t due = client->due[partition];
     if (due >= 0 && number > due)
         total.gaps += number - due;
@@ -192,7 +192,7 @@ static void take_message(struct client *client, int first_byte, const unsigned c
         return;
     }
     if (first_byte & 0x40) {
-        /* RFC 7692 section 7.2.2; without context takeover each message stands alone. */
+        /* RFC 7692 section 7.2.2; without context takeover, messages are independent. */
         static const unsigned char TAIL[] = {0, 0, 0xff, 0xff};
         inflateReset(&inflater);
         inflater.next_out = plain;
@@ -203,20 +203,20 @@ static void take_message(struct client *client, int first_byte, const unsigned c
         inflater.next_in = (unsigned char *)TAIL;
         inflater.avail_in = sizeof TAIL;
         if (inflate(&inflater, Z_SYNC_FLUSH) != Z_OK)
-            die("a compressed message that cannot be inflated");
+            die("a compressed message cannot be inflated");
         payload = plain;
         size = sizeof plain - inflater.avail_out;
         total.compressed++;
     }
     if (is_record(payload, size)) {
-        /* A server with an envelope may join several, one a line. */
+        /* A server with an envelope may join several messages, one per line. */
         const unsigned char *end;
         while (option.suffix && (end = memchr(payload, '\n', size))) {
             take_record(client, payload, (size_t)(end - payload), now);
             size -= (size_t)(end + 1 - payload);
             payload = end + 1;
             if (!is_record(payload, size))
-                die("a line that is no record: %.*s", (int)size, payload);
+                die("not a record: %.*s", (int)size, payload);
         }
         take_record(client, payload, size, now);
         return;
@@ -247,7 +247,7 @@ static void shut(struct client *client) {
         if (client->session)
             SSL_SESSION_free(client->session);
         client->session = option.sessions ? SSL_get1_session(client->tls) : NULL;
-        /* OpenSSL resumes no session of a connection that it takes for broken off. */
+        /* OpenSSL does not resume the session of a connection that it considers aborted. */
         SSL_set_shutdown(client->tls, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
         SSL_free(client->tls);
         client->tls = NULL;
@@ -282,7 +282,7 @@ static void send_text(struct client *client, const char *text) {
     unsigned char frame[4096] = {0x81};
     size_t size = strlen(text), at = 2;
     if (size > 4000)
-        die("a first message of %zu bytes", size);
+        die("first message too long: %zu bytes", size);
     if (size < 126) {
         frame[1] = 0x80 | (unsigned char)size;
     } else {
@@ -305,10 +305,10 @@ static void request(struct client *client) {
     } else if (option.resume) {
         snprintf(resume, sizeof resume, "&resume=%s", option.resume);
     }
-    /* The request as given, with the token and the position put in. */
+    /* The given request, with token and position inserted. */
     int size = snprintf(text, sizeof text, option.request, resume, client->token);
     if (size >= (int)sizeof text)
-        die("a request of %d bytes", size);
+        die("request too long: %d bytes", size);
     send_raw(client, text, (size_t)size);
     client->phase = UPGRADING;
 }
@@ -316,7 +316,7 @@ static void request(struct client *client) {
 static void opened(struct client *client) {
     client->phase = OPEN;
     under_way--;
-    /* From these servers there is no "subscribed". */
+    /* These servers send no "subscribed". */
     if (option.bare || option.count > 1) {
         client->subscribed = now_us();
         waiting--;
@@ -375,7 +375,7 @@ static void open_client(struct client *client) {
     if (client->socket < 0)
         die("socket: %s", strerror(errno));
     setsockopt(client->socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    /* The port is chosen when it connects, so that one may serve several destinations. */
+    /* The port is chosen on connect, so that one port can serve several destinations. */
     setsockopt(client->socket, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
     struct sockaddr_in from = {.sin_family = AF_INET}, to = {.sin_family = AF_INET};
     from.sin_addr.s_addr =
@@ -399,13 +399,13 @@ static void open_client(struct client *client) {
 
 /* -- reading ------------------------------------------------------------------------------- */
 
-/* The size of the answer's head, with its empty line; 0 if it is not whole yet. */
+/* The size of the response's head, including the empty line; 0 if it is incomplete. */
 static size_t head(const unsigned char *data, size_t size) {
     const unsigned char *end = memmem(data, size, "\r\n\r\n", 4);
     return end ? (size_t)(end - data) + 4 : 0;
 }
 
-/* Take what is whole; returns how much that was. */
+/* Process complete frames; returns the number of bytes processed. */
 static size_t take(struct client *client, const unsigned char *data, size_t size) {
     size_t at = 0;
     int64_t now = now_us();
@@ -476,7 +476,7 @@ static void read_from(struct client *client) {
             return;
         size_t left = size - taken;
         if (left > sizeof buffer - BUFFER)
-            die("a frame of more than %zu bytes", sizeof buffer - BUFFER);
+            die("frame longer than %zu bytes", sizeof buffer - BUFFER);
         if (left != client->rest_bytes) {
             free(client->rest);
             client->rest = left ? malloc(left) : NULL;
@@ -577,11 +577,11 @@ static void obey(char *line) {
     } else if (sscanf(line, "again %63s %d", epoch, &wanted) == 2) {
         open_all();
     } else {
-        die("what is %s?", line);
+        die("unknown command: %s", line);
     }
 }
 
-/* Obey whole lines; 0 at the end of the input. */
+/* Execute complete lines; returns 0 at the end of the input. */
 static int obey_input(void) {
     static char text[4096];
     static size_t have;
@@ -601,10 +601,10 @@ static int obey_input(void) {
     return 1;
 }
 
-/* -- beginning ----------------------------------------------------------------------------- */
+/* -- start --------------------------------------------------------------------------------- */
 
 static void read_tokens(void) {
-    /* One line each, on the input, before the first command; "." ends them. */
+    /* One token per line, on stdin, before the first command; "." ends the list. */
     char *line = NULL;
     size_t room = 0;
     long got;
@@ -615,7 +615,7 @@ static void read_tokens(void) {
     }
     free(line);
     if (!token_count)
-        die("no token on the input");
+        die("no token on stdin");
 }
 
 static void parse(int argc, char **argv) {
@@ -642,10 +642,10 @@ static void parse(int argc, char **argv) {
         else if (!strcmp(name, "request")) option.request = value;
         else if (!strcmp(name, "resume")) option.resume = value;
         else if (!strcmp(name, "first")) option.first = value;
-        else die("what is %s?", name);
+        else die("unknown option: %s", name);
     }
     if (option.partitions > MAX_PARTITIONS)
-        die("%d partitions are more than %d", option.partitions, MAX_PARTITIONS);
+        die("%d partitions exceed the maximum of %d", option.partitions, MAX_PARTITIONS);
 }
 
 int main(int argc, char **argv) {
@@ -675,22 +675,22 @@ int main(int argc, char **argv) {
     struct epoll_event input = {.events = EPOLLIN, .data.u32 = UINT32_MAX}, events[512];
     epoll_ctl(polling, EPOLL_CTL_ADD, 0, &input);
     open_all();
-    for (int told = 0;;) {
+    for (int reported = 0;;) {
         while (next_to_open < option.clients && under_way < option.concurrency)
             open_client(&clients[next_to_open++]);
         if (next_to_open < option.clients || waiting) {
-            told = 0;
-        } else if (!told) {
+            reported = 0;
+        } else if (!reported) {
             printf("{\"ready\":true,\"failed\":%lld}\n", (long long)total.failed);
             fflush(stdout);
-            told = 1;
+            reported = 1;
         }
         int count = epoll_wait(polling, events, 512, -1);
         for (int i = 0; i < count; i++) {
             if (events[i].data.u32 == UINT32_MAX) {
                 if (!obey_input())
                     return 0;
-                /* The other events may be of connections that are gone. */
+                /* The remaining events may belong to closed connections. */
                 break;
             }
             struct client *client = &clients[events[i].data.u32];

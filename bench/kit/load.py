@@ -1,18 +1,18 @@
-"""Thousands of checking clients in a process of their own: load.c, and how to speak with it.
+"""Thousands of checking clients in a separate process: the interface of load.c.
 
-Its options are arguments, tokens are lines on its input, and commands follow them:
+Its options are arguments; it reads tokens, then commands, from stdin, one per line:
 
-    counts        what all clients have received so far
-    restart       the same; then the delays and spreads are forgotten
+    counts        counts of everything that the clients have received so far
+    restart       the same, then discard the delays and spreads
     drop          close every connection without a close frame
-    again E N     connect all again, each with resume=E-<its position>; ready once each has N more
+    again E N     reconnect all, each with resume=E-<its position>; ready once each has N more
     times         microseconds from the first connect to each client's 101, its first message
                   ("subscribed"), and the N-th frame after `again`
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
 from bench.kit.build import program
@@ -29,18 +29,22 @@ _OFFER: Final = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window
 class Load:
     """Clients of one port; `ready` waits until they are connected and subscribed.
 
-    token: one for all, or several that take turns: with twice as many as clients, each has another
-    one when it connects again; None: the target is bare TCP and just sends frames. resume: a
-    position to begin at, whose first record has number 0 in every partition; without one, numbers
-    begin with the first frame. path: with its query. first: a text message
-    that each client sends once connected. prefix: the bytes before {"type":"data" in a message, and
-    suffix those after it; with a suffix, one WebSocket message may hold several, one a line.
-    concurrency: the handshakes that are under way at a time. address: clients connect from
-    127.0.0.(2 + address) on, CLIENTS_PER_ADDRESS from each, so that several of these do not run out
-    of ports. sessions: a client that connects again over TLS offers the session that it had.
-    sample: measure the delay of one frame in this number. stamps: also measure delays from the
-    frames' timestamps. offer: the clients offer compression. count: 1: do not read the records; 2:
-    nor anything else, since the server sends no "subscribed" and may compress with context.
+    token: one for all clients, or several that they use in turn: with twice as many tokens as
+    clients, each client uses a new one when it reconnects. None: the target is bare TCP and only
+    sends frames.
+    resume: the position to start from, at which number 0 is due in every partition; None: the
+    first frame of a partition sets its first number.
+    path: including the query. first: a text message that each client sends once connected.
+    prefix: the number of bytes before {"type":"data" in a message. suffix: those after it; with a
+    suffix, one WebSocket message may hold several messages, one per line.
+    concurrency: how many handshakes are in progress at a time.
+    address: clients connect from 127.0.0.(2 + address) upwards, CLIENTS_PER_ADDRESS from each, so
+    that several generators do not run out of ports.
+    sessions: a client that reconnects over TLS offers its previous session.
+    sample: measure the delay of one frame in `sample`. stamps: also measure delays from the
+    frames' timestamps. offer: the clients offer compression.
+    count: 1: do not read the records; 2: nor any other message, since the server sends no
+    "subscribed" and may compress with context takeover.
     """
 
     def __init__(
@@ -63,7 +67,7 @@ class Load:
         offer: bool = False,
         count: int = 0,
     ) -> None:
-        # With places for the position to resume from and for the token.
+        # %s marks where load.c inserts the position to resume from, and the token.
         headers = ["Authorization: Bearer %s", *[_OFFER] * offer]
         request = upgrade_request(f"{path.replace('%', '%%')}%s", *headers)
         options: dict[str, Any] = {
@@ -95,7 +99,7 @@ class Load:
         self.checked = 0
         if token is not None:
             tokens = [token] if isinstance(token, str) else token
-            self._process.say("\n".join([*tokens, ".", ""]))
+            self._process.send("\n".join([*tokens, ".", ""]))
 
     def __enter__(self) -> Self:
         return self.ready()
@@ -104,24 +108,25 @@ class Load:
         self.close()
 
     def ready(self) -> Self:
-        """Wait until every client is connected and subscribed; RuntimeError if one cannot be."""
+        """Wait until every client is connected and subscribed; RuntimeError if one has failed."""
         failed = self.settled()
         if failed:
             raise RuntimeError(f"{failed} clients could not connect")
         return self
 
     def settled(self) -> int:
-        """Wait until every client is ready or has failed; how many have failed."""
+        """Wait until every client is ready or has failed; the number that failed."""
         answer = self._process.answer()
         assert answer["ready"]
         return int(answer["failed"])
 
     def counts(self, *, restart: bool = False) -> dict[str, Any]:
-        """What the clients have received so far; restart: forget delays and spreads afterwards.
+        """Everything that the clients have received so far, as counts.
 
-        delays: from writing a record to receiving it, microseconds, of some frames;
-        delays_from_stamp: from the frame's timestamp instead, which is Kafka's time of the record.
-        spreads: from the first client that had a record to the last one, of some records.
+        restart: discard delays and spreads afterwards. delays: microseconds from writing a record
+        to receiving it, of a sample of frames; delays_from_stamp: from the frame's timestamp
+        instead, which is Kafka's time of the record. spreads: from the first client that received
+        a record to the last one, of a sample of records.
         """
         counts = self._process.ask("restart" if restart else "counts")
         for message in counts.pop("samples"):
@@ -130,7 +135,7 @@ class Load:
         return {**counts, "checked": self.checked}
 
     def all_have(self, frames: int) -> dict[str, Any]:
-        """Wait until every client has at least so many frames, or one was closed; the counts."""
+        """Wait until every client has `frames` frames, or one was disconnected; the counts."""
         counts: dict[str, Any] = {}
 
         def complete() -> bool:
@@ -141,15 +146,15 @@ class Load:
         return counts
 
     def drop(self) -> None:
-        """Close every connection without a closing handshake, as a network that breaks does."""
+        """Close every connection without a closing handshake, as a network failure does."""
         assert self._process.ask("drop") == {"dropped": True}
 
     def again(self, epoch: str, frames: int) -> None:
-        """Connect all again at once, each from its own position; `settled` waits for `frames`."""
-        self._process.say(f"again {epoch} {frames}\n")
+        """Reconnect all together, each from its own position; `settled` waits for `frames`."""
+        self._process.send(f"again {epoch} {frames}\n")
 
     def times(self) -> dict[str, list[int]]:
-        """Microseconds from the first connect, of every client: upgraded, subscribed, caught_up."""
+        """Microseconds from the first connect, per client: upgraded, subscribed, caught_up."""
         times: dict[str, list[int]] = self._process.ask("times")
         return times
 
@@ -157,8 +162,14 @@ class Load:
         self._process.close()
 
 
+def exact(counts: Mapping[str, Any], records: int) -> bool:
+    """Whether every client received `records` records, each once and in order."""
+    complete = counts["least"] == counts["most"] == records
+    return complete and not any(counts[name] for name in ("gaps", "duplicates", "closed"))
+
+
 def _check(message: dict[str, Any]) -> None:
-    """A data message as energyws sends it, or as a peer repeats it."""
+    """Check a data message as sent by energyws or repeated by a peer."""
     assert list(message) == ["type", "stream", "timestamp", "data", "id"], message
     partition, number = int(message["data"]["p"]), int(message["data"]["n"])
     assert int(message["id"].partition("-")[2].split(".")[partition]) >= number + 1, message

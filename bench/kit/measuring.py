@@ -4,58 +4,61 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import psutil
 
 
-@dataclass(frozen=True)
-class Usage:
-    """CPU seconds of one process, all its threads."""
-
-    user: float
-    system: float
-
-    @classmethod
-    def of(cls, process: psutil.Process) -> Usage:
-        times = process.cpu_times()
-        return cls(times.user, times.system)
-
-    def since(self, before: Usage) -> Usage:
-        """What it has used between two readings."""
-        return Usage(self.user - before.user, self.system - before.system)
-
-    @property
-    def total(self) -> float:
-        return self.user + self.system
+def cpu_seconds(process: psutil.Process) -> float:
+    """The CPU time that a process has used so far, in all its threads."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 @contextlib.contextmanager
-def measured(processes: Mapping[str, psutil.Process]) -> Iterator[dict[str, Usage]]:
-    """Fills a dict with what each process uses during the block."""
-    before = {name: Usage.of(process) for name, process in processes.items()}
-    used: dict[str, Usage] = {}
+def measured(processes: Mapping[str, psutil.Process]) -> Iterator[dict[str, float]]:
+    """Yields a dict with the CPU seconds of each process during the block, filled at its end."""
+    before = {name: cpu_seconds(process) for name, process in processes.items()}
+    used: dict[str, float] = {}
     yield used
     for name, process in processes.items():
-        used[name] = Usage.of(process).since(before[name])
+        used[name] = cpu_seconds(process) - before[name]
+
+
+@contextlib.contextmanager
+def repeating(action: Callable[[], object], seconds: float) -> Iterator[None]:
+    """Call `action` in a thread during the block, after each pause of `seconds`."""
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.wait(seconds):
+            action()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def percentile(values: Sequence[int], share: float) -> float:
-    """The value below which `share` of them lie; NaN for none."""
+    """The value with `share` of all values below it; NaN if there are none."""
     if not values:
         return float("nan")
     return float(sorted(values)[min(len(values) - 1, int(len(values) * share))])
 
 
 def percentiles(micros: Sequence[int], *shares: int) -> dict[str, float]:
-    """Percentiles in milliseconds, of microseconds: p50, …; the hundredth is the maximum."""
+    """Percentiles of microseconds, in milliseconds: p50, …; p100 is the maximum."""
     return {f"p{share}": percentile(micros, share / 100) / 1000 for share in shares}
 
 
 def summary(micros: Sequence[int]) -> dict[str, float]:
-    """Mean, median, p99 and maximum in milliseconds, of microseconds."""
+    """Mean, median, p99 and maximum of microseconds, in milliseconds."""
     found = {
         "mean": statistics.fmean(micros) / 1000 if micros else float("nan"),
         **percentiles(micros, 50, 99),
@@ -65,7 +68,7 @@ def summary(micros: Sequence[int]) -> dict[str, float]:
 
 
 def medians(rounds: Sequence[Mapping[str, Any]], digits: int) -> dict[str, Any]:
-    """The median of each figure over the rounds; figures may be in mappings of mappings."""
+    """The median of each figure over the rounds; figures may be in nested mappings."""
     return {
         name: medians([each[name] for each in rounds], digits)
         if isinstance(value, Mapping)
@@ -75,6 +78,6 @@ def medians(rounds: Sequence[Mapping[str, Any]], digits: int) -> dict[str, Any]:
 
 
 def spread(name: str, ratios: Sequence[float], digits: int = 3) -> dict[str, float]:
-    """The median of ratios as `name`, the extremes as `name`_min and `name`_max."""
+    """The median of the ratios as `name`, and their extremes as `name`_min and `name`_max."""
     found = {"": statistics.median(ratios), "_min": min(ratios), "_max": max(ratios)}
     return {f"{name}{which}": round(value, digits) for which, value in found.items()}

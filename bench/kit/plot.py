@@ -1,4 +1,4 @@
-"""Line charts as SVG: small, the same bytes for the same data, nothing to install."""
+"""Line charts as SVG: small, deterministic, without dependencies."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Point = tuple[float, float]
 WIDTH: Final = 760
 HEIGHT: Final = 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 66, 52
-# Okabe and Ito's, which colour-blind readers can tell apart.
+# Okabe and Ito's palette, which colour-blind readers can distinguish.
 _COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _GREY: Final = "#6b6b6b"
 
 
 def nice_ticks(top: float, about: int = 5) -> list[float]:
-    """Round values from 0 to at least `top`, some `about` of them: steps of 1, 2 or 5 × 10^n."""
+    """About `about` round values from 0 to at least `top`, in steps of 1, 2 or 5 × 10^n."""
     if top <= 0:
         return [0.0, 1.0]
     rough = top / about
@@ -29,14 +29,14 @@ def nice_ticks(top: float, about: int = 5) -> list[float]:
 
 
 def decades(least: float, most: float) -> list[float]:
-    """The powers of ten from at most `least` to at least `most`, two or more; both above 0."""
+    """Two or more powers of ten that enclose `least` and `most`, which are above 0."""
     low = math.floor(math.log10(least))
     high = max(math.ceil(math.log10(most)), low + 1)
     return [10.0**exponent for exponent in range(low, high + 1)]
 
 
 def number(value: float) -> str:
-    """A figure as prose has it: 50,000, 0.25."""
+    """A number as written in prose: 50,000, 0.25."""
     return f"{value:,.0f}" if value == round(value) else f"{value:g}"
 
 
@@ -48,9 +48,9 @@ def line_chart(
     *,
     logarithmic: bool = False,
 ) -> str:
-    """The chart of some named lines; x begins at 0, and so does y unless it is logarithmic.
+    """A chart of named lines; x starts at 0, and so does y unless it is logarithmic.
 
-    A logarithmic chart leaves out what is not above 0. Raises ValueError when nothing is left.
+    A logarithmic chart omits points that are not above 0. Raises ValueError if no point is left.
     """
     shown = {
         name: [(x, y) for x, y in points if math.isfinite(y) and (y > 0 or not logarithmic)]
@@ -68,7 +68,7 @@ def line_chart(
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
         f'width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif" font-size="12">',
-        # Pages may be dark; the text is not.
+        # The text is dark, and the page may be dark too.
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
         f'<text x="{_LEFT}" y="22" font-size="15" font-weight="bold">{escape(title)}</text>',
         *_grid(x_ticks, y_ticks, across, up),
@@ -88,13 +88,13 @@ def line_chart(
             f'<rect x="{legend:.0f}" y="38" width="10" height="10" fill="{colour}"/>'
             f'<text x="{legend + 15:.0f}" y="47">{escape(name)}</text>'
         )
-        # Wide enough for twelve-pixel letters of most fonts.
+        # Wide enough for 12 px text in most fonts.
         legend += 36 + 6.6 * len(name)
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
 def stacked(charts: Sequence[str]) -> str:
-    """Several charts below each other as one."""
+    """Several charts, one below the other, as one SVG."""
     height = HEIGHT * len(charts)
     parts = [
         f'<g transform="translate(0 {HEIGHT * index})">\n{chart}</g>'

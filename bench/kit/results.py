@@ -1,4 +1,4 @@
-"""The command line of a measurement, and the file that its results go to."""
+"""The command line of a measurement, and its results file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -26,11 +26,11 @@ _HELP: Final = {
 def arguments(
     doc: str | None, *, prog: str | None = None, **options: float
 ) -> argparse.ArgumentParser:
-    """A parser with these options and --out, for a module with this docstring.
+    """A parser with --out and these options, for the module with this docstring.
 
-    options: name and default of numbers. From here on, SIGTERM raises SystemExit.
+    options: names and defaults of numeric options. From here on, SIGTERM raises SystemExit.
     """
-    # So that everything that was started is ended on the way out.
+    # So that context managers end every process that was started.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     parser = argparse.ArgumentParser(
         prog=prog, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -41,10 +41,19 @@ def arguments(
     return parser
 
 
+def collected(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Print each row when it is measured; all rows."""
+    found = []
+    for row in rows:
+        print(" ".join(f"{name}={value}" for name, value in row.items()), flush=True)
+        found.append(row)
+    return found
+
+
 def save(
     path: str | None, results: Mapping[str, Any], versions: Mapping[str, str] | None = None
 ) -> None:
-    """Write results with what they were measured on, as JSON; versions: of other programs."""
+    """Write the results as JSON, with machine and versions. versions: of other programs."""
     if path is None:
         return
     model = next(
@@ -56,7 +65,7 @@ def save(
         platform.machine(),
     )
     script = Path(sys.argv[0])
-    # A package is called after its directory.
+    # For a package, sys.argv[0] is its __main__.py.
     program = script.parent.name if script.stem == "__main__" else script.name
     document = {
         "command": [program, *sys.argv[1:]],

@@ -1,4 +1,4 @@
-"""The service as it is measured: with its own broker or another one, and with clients."""
+"""The service under measurement, with its own broker or a given one, and with clients."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TOKEN_SECONDS: Final = 86_400
 
 
 class MeasuredService(Service):
-    """A service that is ready when the block begins, on an embedded broker or that at `brokers`."""
+    """A service that is ready when the block begins; brokers: None for its own embedded broker."""
 
     program: ClassVar = "energyws.cli"
 
@@ -82,11 +82,11 @@ class MeasuredService(Service):
         return token("bench", _TOKEN_SECONDS)
 
     def tokens(self, count: int) -> list[str]:
-        """Tokens of `count` subjects."""
+        """Tokens for `count` subjects."""
         return [token(f"bench-{number}", _TOKEN_SECONDS) for number in range(count)]
 
     def position(self) -> str:
-        """The position of a client that subscribes now and has received nothing."""
+        """The position of a client that subscribes now."""
         trust = trusting(self.config["server"]["tls"]["cert"]) if self._tls else None
         headers = {"Authorization": f"Bearer {self.token}"}
         with connect(
@@ -95,11 +95,11 @@ class MeasuredService(Service):
             return str(orjson.loads(client.recv())["positions"]["energy"]["position"])
 
     def load(self, clients: int) -> Load:
-        """This number of clients; all are subscribed when the block begins."""
+        """Clients, all of them subscribed when the block begins."""
         return Load(self.port, clients, self.token, tls=self._tls)
 
     def totals(self) -> dict[str, int]:
-        """The sum of each counter over all processes, by the names that /workers has."""
+        """The sum of each counter over all processes, by its name in /workers."""
         counted: Counter[str] = Counter()
         for board in self.boards().values():
             counted.update({name: value for name, value in board.items() if type(value) is int})

@@ -1,4 +1,4 @@
-"""Judges the frames of one client by their positions alone, whatever the records hold. No I/O."""
+"""Checks the frames of one client by their positions alone, not by their records. No I/O."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from energyws.protocol.position import Position, parse
 class Track:
     """One client's position in one stream, over any number of connections.
 
-    dense: every offset of the topic holds a valid record, so a jump is a loss. Compaction,
-    transactions and skipped records leave holes that are no loss.
+    dense: every offset of the topic holds a valid record, so a jump is a loss. Otherwise, holes
+    left by compaction, transactions and bad records are not losses.
     """
 
     def __init__(self, *, dense: bool) -> None:
@@ -24,23 +24,23 @@ class Track:
         """The position to resume from; None before the first one."""
         return None if self._known is None else str(self._known)
 
-    def subscribed(self, told: Mapping[str, Any]) -> str | None:
-        """Enter this stream's part of `subscribed`; the problem, if there is one."""
+    def subscribed(self, reply: Mapping[str, Any]) -> str | None:
+        """Record this stream's part of `subscribed`; the problem, if any."""
         if self._known is None:
-            self._known = parse(told["position"])
-        elif told.get("recovered") is not True:
-            self._known = parse(told["position"])
-            return f"not recovered: {told.get('reason')}"
+            self._known = parse(reply["position"])
+        elif reply.get("recovered") is not True:
+            self._known = parse(reply["position"])
+            return f"not recovered: {reply.get('reason')}"
         return None
 
     def data(self, position: str) -> str | None:
-        """Enter the `id` of a frame; the problem, if there is one."""
-        came = parse(position)
+        """Record the `id` of a frame; the problem, if any."""
+        received = parse(position)
         known = self._known
-        if known is None or known.epoch != came.epoch:
-            self._known = came
+        if known is None or known.epoch != received.epoch:
+            self._known = received
             return None if known is None else "another epoch without notice"
-        merged = known.merge(came)
+        merged = known.merge(received)
         steps = sum(merged.offsets) - sum(known.offsets)
         self._known = merged
         if steps == 0:
@@ -50,7 +50,7 @@ class Track:
         return None
 
     def lagged(self, message: Mapping[str, Any]) -> str:
-        """Enter a gap that the service reports; the problem."""
+        """Record a gap that the service reports; the problem."""
         end = parse(message["to"])
         self._known = end if self._known is None else self._known.merge(end)
         return f"lagged: {message['reason']}"

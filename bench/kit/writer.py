@@ -1,4 +1,4 @@
-"""Writes numbered records evenly."""
+"""Writes numbered records at an even rate."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Build = Callable[[int, int], bytes]
 
 
 def paced(rate: float, seconds: float) -> Iterator[int]:
-    """For `seconds`, how many records are due each time that some are: evenly `rate` a second."""
+    """Sleep until records are due, and yield their number; `rate` records a second, evenly."""
     began = time.monotonic()
     count = int(rate * seconds)
-    # Up to a hundred instants a second; beyond that several records share one.
+    # At most 100 wake-ups a second; at higher rates, several records are due at each.
     step = max(1, int(rate / 100))
     for first in range(0, count, step):
         pause = began + first / rate - time.monotonic()
@@ -29,7 +29,7 @@ def paced(rate: float, seconds: float) -> Iterator[int]:
 
 
 class Writer:
-    """Writes the records that `build(partition, number)` makes; `build` may be exchanged."""
+    """Writes the records that `build(partition, number)` makes; `build` may be replaced."""
 
     def __init__(
         self, brokers: str, build: Build, *, topic: str = TOPIC, partitions: int = PARTITIONS
@@ -41,7 +41,7 @@ class Writer:
         self.sent = 0
 
     def write(self, rate: float, seconds: float) -> int:
-        """Write evenly at `rate` records a second, or nothing at 0; how many there were."""
+        """Write `rate` records a second, evenly, or none at 0; the number written."""
         if not rate:
             time.sleep(seconds)
             return 0
@@ -61,14 +61,14 @@ class Writer:
 
 @contextmanager
 def writing(writer: Writer, rate: float) -> Iterator[None]:
-    """Records are written evenly during the block; rate: at least 2."""
+    """Write records evenly during the block; rate: at least 2."""
     ending = threading.Event()
 
     def run() -> None:
         while not ending.is_set():
             due = time.monotonic() + 0.5
             writer.write(rate, 0.5)
-            # The last record of a turn is written before the turn is over.
+            # The last record of each half second is written before it is over.
             ending.wait(due - time.monotonic())
 
     thread = threading.Thread(target=run)

@@ -1,1 +1,1 @@
-"""What metrics cost: `python -m bench.metrics`."""
+"""The cost of metrics: `python -m bench.metrics`."""

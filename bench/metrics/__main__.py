@@ -1,10 +1,11 @@
-"""What metrics cost while the service delivers: counted and scraped, against neither.
+"""The cost of metrics while the service delivers: with counters and scrapes, and without either.
 
     python -m bench.metrics              2,000 clients, 440 B, 40,000 and 2,000,000 deliveries/s
 
-Two services with clients of their own take turns: one as shipped, scraped once a second, the other
-without any counters (bench.metrics.uncounted) and not scraped. All CPU time counts. Then the first
-is scraped as fast as it answers, at rest: what one scrape costs each process.
+Two services, each with its own clients, alternate: one as shipped and scraped once a second, the
+other without counters (bench.metrics.uncounted) and not scraped. CPU times are those of all
+processes. Then the first, at rest, is scraped as fast as it answers, for the cost of a scrape in
+each process.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -20,13 +20,14 @@ from functools import partial
 from typing import Any, Final
 
 from bench.fanout import deliver
-from bench.kit.measuring import measured, medians, spread
+from bench.kit.measuring import measured, medians, repeating, spread
 from bench.kit.record import padded
-from bench.kit.results import arguments, save
+from bench.kit.results import arguments, collected, save
 from bench.kit.service import MeasuredService
 from bench.kit.writer import Writer
 
 OPENMETRICS: Final = "application/openmetrics-text;version=1.0.0"
+# More often than Prometheus would.
 SCRAPE_SECONDS: Final = 1.0
 SCRAPES: Final = 200
 _COSTS: Final = ("worker_us", "consumer_us", "supervisor_us")
@@ -37,31 +38,15 @@ class Uncounted(MeasuredService):
 
 
 def scrape(service: MeasuredService) -> int:
-    """Scrape once; the bytes of the response."""
+    """Scrape once; the size of the response in bytes."""
     url = f"http://127.0.0.1:{service.admin_port}/metrics"
     request = urllib.request.Request(url, headers={"Accept": OPENMETRICS})
     with urllib.request.urlopen(request) as answer:
         return len(answer.read())
 
 
-@contextlib.contextmanager
-def scraped(service: MeasuredService) -> Iterator[None]:
-    """Scrape during the block, as Prometheus does, only more often."""
-    over = threading.Event()
-
-    def run() -> None:
-        while not over.wait(SCRAPE_SECONDS):
-            scrape(service)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    yield
-    over.set()
-    thread.join()
-
-
 def compare(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """One row for each load, then one of the scrape alone."""
+    """One row for each load, then one for a scrape alone."""
     with contextlib.ExitStack() as stack:
         with_metrics = stack.enter_context(MeasuredService(options.workers))
         without = stack.enter_context(Uncounted(options.workers))
@@ -76,8 +61,10 @@ def compare(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             for _ in range(options.rounds):
                 costs = []
                 for service, load, writer in pairs:
-                    shipped = service is with_metrics
-                    with scraped(service) if shipped else contextlib.nullcontext():
+                    scraping: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+                    if service is with_metrics:
+                        scraping = repeating(partial(scrape, service), SCRAPE_SECONDS)
+                    with scraping:
                         costs.append(deliver(service, load, writer, rate, options.seconds))
                 rounds.append(costs)
             yield {
@@ -111,8 +98,7 @@ def _scrapes(service: MeasuredService) -> dict[str, Any]:
         sizes = [scrape(service) for _ in range(SCRAPES)]
         took = time.monotonic() - began
     extra = {
-        name: (usage.total - rest[name].total * took / rested) / SCRAPES * 1e3
-        for name, usage in used.items()
+        name: (usage - rest[name] * took / rested) / SCRAPES * 1e3 for name, usage in used.items()
     }
     return {
         "scrape_bytes": sizes[-1],
@@ -127,11 +113,8 @@ def main() -> int:
     parser.add_argument("--load", type=float, action="append", help="deliveries a second")
     options = parser.parse_args()
     options.load = options.load or [40_000, 2_000_000]
-    rows = []
-    for row in compare(options):
-        print(" ".join(f"{name}={value}" for name, value in row.items()), flush=True)
-        rows.append(row)
-    save(options.out, {"loads": rows[:-1], "scrape": rows[-1]})
+    *loads, scrape_row = collected(compare(options))
+    save(options.out, {"loads": loads, "scrape": scrape_row})
     return 0
 
 

@@ -2,7 +2,8 @@
 
     python -m bench.metrics.uncounted serve --config FILE
 
-Its children count nothing that /metrics shows. Heartbeats stay, since the supervisor needs them.
+Its children update none of the counters in /metrics, except for heartbeats, which the supervisor
+needs.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The same broadcast work on other servers, beside energyws: `python -m bench.peers --help`."""
+"""The same broadcast on other servers, compared with energyws: `python -m bench.peers --help`."""

@@ -1,14 +1,14 @@
-"""What a delivery costs on other servers, beside energyws, in the same run.
+"""The cost of a delivery on other servers, compared with energyws in the same run.
 
     python -m bench.peers                                 all peers, plain and TLS
-    python -m bench.peers --list                          the peers, their versions, what is missing
+    python -m bench.peers --list                          the peers, their versions, missing tools
     python -m bench.peers --only axum,ws --plain --rounds 2 --out peers.json
 
-Each peer runs beside an energyws service, each with clients of its own, and rounds alternate
-between the two at the same rate. A peer that does not sustain a load is measured at the highest
-load that it does sustain, and so is energyws beside it; energyws at the whole load has a row of its
-own. All CPU time of a process counts, of all its threads. For energyws that is the worker's, and
-separately the worker's and the consumer's together.
+Each peer runs beside an energyws service, each with its own clients, and rounds alternate between
+the two at the same rate. If a peer does not sustain a load, both are measured at the highest load
+that the peer sustains; energyws at the full load has its own row. CPU times are those of all
+threads of a process: for energyws the worker's, and separately those of worker and consumer
+together.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from bench.peers import building, plan
 from bench.peers.catalogue import PEERS, Peer, missing, versions
 from bench.peers.running import Running
 
-# Of one try when looking for the rate that a peer sustains.
+# The length of a trial while searching for the rate that a peer sustains.
 _TRY_SECONDS = 1.5
 _OF_ENERGYWS = ("worker_us", "consumer_us", "delay_p50_ms", "delay_p99_ms", "delay_p100_ms")
 
@@ -65,7 +65,7 @@ class Energyws:
 
 
 class Beside:
-    """One peer, started anew whenever it has lost messages or clients."""
+    """One peer, restarted whenever it has lost messages or clients."""
 
     def __init__(self, peer: Peer, clients: int, tls: bool) -> None:
         self._start = partial(Running, peer, building.command(peer), clients, tls)
@@ -76,7 +76,7 @@ class Beside:
         return self._running.rss_used()
 
     def run(self, build: Build, rate: float, seconds: float) -> dict[str, float]:
-        """One run, of a new peer if the last one is broken."""
+        """One run; restarts the peer first if it is broken."""
         if self._running.broken:
             self.close()
             self._running = self._start()
@@ -89,10 +89,10 @@ class Beside:
 def compare(
     energyws: Energyws, peer: Beside, build: Build, rate: float, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Rounds of both in turn; medians, and the ratios of the rounds."""
+    """Alternating rounds of both; medians, and the ratios of the rounds."""
     ours, theirs = [], []
     for number in range(options.rounds):
-        # Each is first in turn, so that what one leaves behind affects both.
+        # The order alternates, so that after-effects of one run affect both equally.
         for first in (number % 2, 1 - number % 2):
             if first:
                 theirs.append(peer.run(build, rate, options.seconds))
@@ -145,7 +145,7 @@ def measure_peer(
 def measure_energyws(
     energyws: Energyws, builds: dict[int, Build], options: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
-    """The service alone at every load, whatever peers sustain."""
+    """The service alone, at every load."""
     for size, build in builds.items():
         for load in sorted(options.load):
             rate = load / options.clients
@@ -188,7 +188,9 @@ def parse() -> argparse.Namespace:
     parser = arguments(__doc__, prog="python -m bench.peers", clients=2000, rounds=3, seconds=3.0)
     names = [peer.name for peer in PEERS]
     parser.add_argument("--list", action="store_true", help="name the peers and run nothing")
-    parser.add_argument("--only", default=",".join(names), help="some, with commas between")
+    parser.add_argument(
+        "--only", default=",".join(names), help="names of peers, separated by commas"
+    )
     parser.add_argument("--size", type=int, action="append", help="default: 440 and 1138 bytes")
     parser.add_argument(
         "--load", type=float, action="append", help="deliveries a second; default: 40000, 2000000"
@@ -200,7 +202,7 @@ def parse() -> argparse.Namespace:
     unknown = set(options.only.split(",")) - set(names)
     if unknown:
         parser.error(
-            f"no peer is called {', '.join(sorted(unknown))}; there are {', '.join(names)}"
+            f"no such peer: {', '.join(sorted(unknown))}; the peers are {', '.join(names)}"
         )
     options.peers = [peer for peer in PEERS if peer.name in options.only.split(",")]
     options.size = options.size or [440, REAL_BYTES]
@@ -211,7 +213,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> int:
     options = parse()
-    # Peers inherit it; some do not raise it themselves.
+    # Inherited by the peers, since some do not raise it themselves.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     able: list[Peer] = []
@@ -220,7 +222,7 @@ def main() -> int:
     for peer in options.peers:
         reason = missing(peer)
         if reason is None and not options.list:
-            print(f"making {peer.name}", file=sys.stderr)
+            print(f"building {peer.name}", file=sys.stderr)
             try:
                 building.command(peer)
             except subprocess.CalledProcessError as error:
@@ -228,8 +230,8 @@ def main() -> int:
         if reason is None:
             able.append(peer)
             made[peer.name] = {**versions(peer), **building.toolchain(peer)}
-            told = ", ".join(f"{name} {number}" for name, number in made[peer.name].items())
-            print(f"{peer.name}: {told}")
+            listed = ", ".join(f"{name} {number}" for name, number in made[peer.name].items())
+            print(f"{peer.name}: {listed}")
         else:
             skipped[peer.name] = reason
             print(f"{peer.name} is skipped: {reason}")
@@ -241,9 +243,9 @@ def main() -> int:
             show(row)
             rows.append(row)
     finally:
-        # Also when a long run is interrupted.
+        # Save the results even if a long run is interrupted.
         for name in made.keys() - {row["peer"] for row in rows}:
-            skipped[name] = "it was not reached, or sustained no load"
+            skipped[name] = "the run ended before it, or it sustained no load"
         found = {name: number for one in made.values() for name, number in one.items()}
         results = {"clients": options.clients, "peers": made, "skipped": skipped, "rows": rows}
         save(options.out, results, found)

@@ -1,4 +1,4 @@
-"""aiohttp: a set of open connections, and `send_str` to one after the other, as in its demos."""
+"""aiohttp: a set of open connections and `send_str` to each in turn, as in its demos."""
 
 from __future__ import annotations
 

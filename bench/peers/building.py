@@ -1,4 +1,4 @@
-"""Builds the peers that are not in Python, outside of the source tree; their command lines."""
+"""Builds the peers that are not in Python, outside the source tree, and gives their commands."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from bench.peers.catalogue import HERE, Peer
 
 
 def command(peer: Peer) -> list[str]:
-    """The command that runs a peer, made first where it has to be.
+    """The command that runs a peer, which is built first if necessary.
 
-    Raises CalledProcessError if that fails.
+    Raises CalledProcessError if the build fails.
     """
     match peer.kind:
         case "python":
@@ -45,15 +45,15 @@ def toolchain(peer: Peer) -> dict[str, str]:
     }.get(peer.kind)
     if command is None:
         return {}
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    line = said.splitlines()[0]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    line = output.splitlines()[0]
     for prefix in ("rustc ", "openjdk ", "go", "v"):
         line = line.removeprefix(prefix)
     return {peer.kind: line}
 
 
 def _rust() -> Path:
-    # In a copy, since cargo writes its lock file there; it knows itself what is up to date.
+    # In a copy, since cargo writes its lock file there; cargo rebuilds only what has changed.
     crate = cache() / "peers-rust"
     shutil.copytree(HERE / "rust", crate, dirs_exist_ok=True)
     subprocess.run(["cargo", "build", "--quiet", "--release"], cwd=crate, check=True)
@@ -66,12 +66,12 @@ def _go() -> Path:
     def fill(fresh: Path) -> None:
         subprocess.run(["go", "build", "-o", str(fresh / "peer"), "."], cwd=source, check=True)
 
-    # By its state: a build from another tree must not replace what this one measures.
+    # By a hash of the sources: a build from another tree must not replace this one.
     return _kept("peers-go", list(source.glob("*.*")), fill) / "peer"
 
 
 def _npm(name: str) -> Path:
-    """The directory of a server and its packages, which are looked up beside the script."""
+    """The directory of a server and its packages, which node looks up beside the script."""
     source = HERE / name
 
     def fill(fresh: Path) -> None:
@@ -89,7 +89,7 @@ def _java() -> Path:
 
     def fill(fresh: Path) -> None:
         with tempfile.TemporaryDirectory(dir=cache()) as directory:
-            # Maven builds beside its pom.
+            # Maven writes its output beside its pom.
             work = shutil.copytree(source, Path(directory, "java"))
             copy = ["dependency:copy-dependencies", f"-DoutputDirectory={fresh}"]
             subprocess.run(["mvn", "-q", "-B", "package", *copy], cwd=work, check=True)
@@ -99,7 +99,7 @@ def _java() -> Path:
 
 
 def _kept(name: str, files: Sequence[Path], fill: Callable[[Path], None]) -> Path:
-    """A directory that is filled once for each state of these files."""
+    """A cached directory, filled anew whenever these files change."""
     state = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()[:16]
     made = cache() / f"{name}-{state}"
     if not made.exists():

@@ -1,4 +1,4 @@
-"""The peers: what each needs to run, and its versions."""
+"""The peers: requirements and versions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 HERE: Final = Path(__file__).parent
-# Centrifuge's JSON protocol, in which the record is always at the same place.
+# Centrifuge's JSON protocol, with the record always at the same position.
 _PUSH: Final = '{"push":{"channel":"energy","pub":{"data":'
 
 
@@ -22,8 +22,8 @@ _PUSH: Final = '{"push":{"channel":"energy","pub":{"data":'
 class Peer:
     """One server.
 
-    packages: those whose versions are reported. arguments: before certificate and key. load: how
-    the generator speaks with it (options of bench.kit.load.Load).
+    packages: those whose versions are reported. arguments: those before certificate and key.
+    load: options of bench.kit.load.Load for this server.
     """
 
     name: str
@@ -33,7 +33,8 @@ class Peer:
     load: Mapping[str, Any] = field(default_factory=dict)
 
 
-_CENTRIFUGE: Final[dict[str, Any]] = {
+_CENTRIFUGE: Final = ("github.com/centrifugal/centrifuge",)
+_CENTRIFUGE_LOAD: Final[dict[str, Any]] = {
     "first": '{"id":1,"connect":{}}',
     "prefix": len(_PUSH),
     "suffix": len("}}}"),
@@ -45,20 +46,8 @@ PEERS: Final = (
     Peer("axum-one-thread", "rust", _AXUM, ("thread",)),
     Peer("websockets", "python", ("websockets", "uvloop")),
     Peer("ws", "node", ("ws",)),
-    Peer(
-        "centrifuge",
-        "go",
-        ("github.com/centrifugal/centrifuge",),
-        ("centrifuge", "0"),
-        _CENTRIFUGE,
-    ),
-    Peer(
-        "centrifuge-delayed",
-        "go",
-        ("github.com/centrifugal/centrifuge",),
-        ("centrifuge", "10"),
-        _CENTRIFUGE,
-    ),
+    Peer("centrifuge", "go", _CENTRIFUGE, ("centrifuge", "0"), _CENTRIFUGE_LOAD),
+    Peer("centrifuge-delayed", "go", _CENTRIFUGE, ("centrifuge", "10"), _CENTRIFUGE_LOAD),
     Peer("aiohttp", "python", ("aiohttp", "uvloop")),
     Peer("starlette", "python", ("starlette", "uvicorn", "websockets", "httptools", "uvloop")),
     Peer("picows", "python", ("picows", "uvloop")),
@@ -71,7 +60,7 @@ _PROGRAMS: Final[dict[str, tuple[str, ...]]] = {
     "python": (),
     "rust": ("cargo",),
     "node": ("node", "npm"),
-    # Its installer, which only links what npm installed, is a script for Node.
+    # Its installer, which only links the binary that npm installed, is a Node script.
     "bun": ("node", "npm"),
     "go": ("go",),
     "java": ("java", "mvn"),

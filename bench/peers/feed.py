@@ -1,9 +1,9 @@
-"""What the Python peers share: their options, their feed, and the report of their ports.
+"""Shared by the Python peers: options, the feed, and printing of ports.
 
     python -m bench.peers.NAME_server [CERT KEY]
 
-A peer listens on two ports of its own: one for clients, one for the feeder, which sends one JSON
-message a line. Every line goes to every client as a text message. It runs until it is terminated.
+A peer listens on two ports: one for clients and one for the feeder, which sends one JSON message
+per line. The peer sends each line to every client as a text message, and runs until terminated.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import orjson
 import uvloop
 
 READY = '{"type":"subscribed"}'
-# Thousands of clients connect at once.
+# Enough for thousands of clients that connect together.
 BACKLOG = 4096
 _LINE_BYTES = 1 << 20
 
@@ -25,7 +25,7 @@ Broadcast = Callable[[str], Awaitable[None]]
 
 
 def tls() -> ssl.SSLContext | None:
-    """The context for the certificate and the key on the command line, if they are there."""
+    """The context for the certificate and key on the command line, if given."""
     if len(sys.argv) < 3:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -35,7 +35,7 @@ def tls() -> ssl.SSLContext | None:
 
 
 async def feed(port: int, broadcast: Broadcast) -> None:
-    """Print the ports of clients and feeder; then send every line of the feeder to all clients."""
+    """Print the ports for clients and feeder; then send each line of the feeder to all clients."""
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():

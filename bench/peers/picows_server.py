@@ -1,7 +1,7 @@
-"""picows as its README has it: a listener for each connection, and `transport.send` to each.
+"""picows as in its README: a listener per connection, and `transport.send` to each.
 
-energyws is built on the same library, without `send`: the difference in cost is what prebuilt
-frames and joined writes save.
+energyws is built on the same library but does not use `send`: the difference in cost is the saving
+of prebuilt frames and joined writes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A peer with its clients and its feeder, and what one run of it costs."""
+"""A peer with its clients and its feeder, and the cost of one run."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from bench.peers.catalogue import Peer
 from energyws.protocol.frame import DataFrames
 from energyws.testing.certificates import write_pair
 
-# Seconds without a frame after which the missing ones count as lost.
+# After this many seconds without a frame, missing frames count as lost.
 _SILENCE: Final = 3.0
-# Seconds after the last message is written, after which the missing frames count as lost.
+# After this many seconds since the last write, missing frames count as lost.
 _PATIENCE: Final = 60.0
 
 
 class Feeder:
-    """Sends lines to a peer, each the payload of a data frame as an energyws client receives it."""
+    """Sends lines to a peer; each is the payload of a data frame as energyws clients receive it."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
@@ -53,14 +53,14 @@ class Feeder:
         self._offsets[partition] = number + 1
         position = "01234567-" + ".".join(map(str, self._offsets))
         frame = self._frames.build(time.time_ns() // 1_000_000, build(partition, number), position)
-        # Without the frame's header, whose length depends on the frame's.
+        # Without the frame's header, whose size depends on the payload's.
         return frame[{126: 4, 127: 10}.get(frame[1], 2) :] + b"\n"
 
 
 class Running:
-    """A peer that runs, with its clients connected.
+    """A running peer, with its clients connected.
 
-    rss_connected: kilobytes that each connection had added when all were connected.
+    rss_connected: kilobytes per connection, when all were connected.
     """
 
     def __init__(self, peer: Peer, command: Sequence[str], clients: int, tls: bool) -> None:
@@ -96,17 +96,17 @@ class Running:
         self._stack.close()
 
     def rss(self) -> float:
-        """The memory of its process, in kilobytes (1,000 bytes)."""
+        """RSS of its process, in kilobytes (1,000 bytes)."""
         return float(self._process.memory_info().rss) / 1000
 
     def rss_used(self) -> float:
         return (self.rss() - self._rss_before) / self._clients
 
     def run(self, build: Build, rate: float, seconds: float) -> dict[str, float]:
-        """Write for a while and wait for all of it; `broken` if it lost frames or clients.
+        """Write for a while and wait for all deliveries; sets `broken` if any or a client was lost.
 
         us: CPU microseconds per delivery; generator_us: those of the clients. seconds: until the
-        last client had the last message. lost: deliveries that never came.
+        last client had the last message. lost: the number of missing deliveries.
         """
         before = self._load.counts(restart=True)
         sent_before = self._feeder.sent
@@ -121,8 +121,8 @@ class Running:
         delays = percentiles(counts["delays"], 50, 99, 100)
         self.broken = self.broken or bool(lost or counts["closed"] or counts["gaps"])
         return {
-            "us": used["peer"].total / delivered * 1e6 if delivered else float("nan"),
-            "generator_us": used["generator"].total / max(1, delivered) * 1e6,
+            "us": used["peer"] / delivered * 1e6 if delivered else float("nan"),
+            "generator_us": used["generator"] / max(1, delivered) * 1e6,
             "seconds": ended - began,
             "lost": lost,
             "closed": counts["closed"],
@@ -130,7 +130,7 @@ class Running:
         }
 
     def _settle(self, frames: int) -> tuple[dict[str, Any], float]:
-        """Wait until there are `frames`, or no more arrive; the counts, and when that was."""
+        """Wait until `frames` have arrived, or no more do; the counts, and the time of the last."""
         written = changed = time.monotonic()
         last = -1
         while True:

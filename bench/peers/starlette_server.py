@@ -1,7 +1,7 @@
-"""Starlette on uvicorn: a list of connections and `send_text` to one after the other.
+"""Starlette on uvicorn: a set of connections and `send_text` to each in turn.
 
-That is the ConnectionManager of FastAPI's documentation, which is Starlette underneath; uvloop and
-httptools are what `uvicorn[standard]` installs.
+This is the ConnectionManager of the documentation of FastAPI, which is built on Starlette; uvloop
+and httptools are those that `uvicorn[standard]` installs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ async def _handle(websocket: WebSocket) -> None:
 
 async def _broadcast(message: str) -> None:
     for websocket in list(_connections):
-        # The handler removes a client that has just left.
+        # A client may leave during the loop.
         try:
             await websocket.send_text(message)
         except (WebSocketDisconnect, RuntimeError):
@@ -58,12 +58,12 @@ async def _main() -> None:
         )
     )
     serving = asyncio.create_task(server.serve())
-    # uvicorn has no event for it.
+    # uvicorn has no event for this.
     while not server.started:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     feeding = asyncio.create_task(feed.feed(port, _broadcast))
-    # uvicorn takes the signal to end, and only then returns.
+    # uvicorn handles SIGTERM itself and then returns.
     await serving
     feeding.cancel()
 

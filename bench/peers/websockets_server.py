@@ -1,4 +1,4 @@
-"""`websockets`: its asyncio server and its `broadcast()`, which its guide to broadcasting names."""
+"""`websockets`: its asyncio server and `broadcast()`, as its guide to broadcasting recommends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def _broadcast(message: str) -> None:
 
 
 async def _main() -> None:
-    # Compressing for every client is what its guide warns of first.
+    # Its guide warns against compressing for every client.
     async with serve(
         _handle, "127.0.0.1", 0, ssl=feed.tls(), compression=None, backlog=feed.BACKLOG
     ) as server:

@@ -1,1 +1,1 @@
-"""Figures and plots of the documentation, from bench/results: `python -m bench.report`."""
+"""The documentation's figures and plots, from bench/results: `python -m bench.report`."""

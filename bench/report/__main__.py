@@ -1,13 +1,13 @@
 """The figures and plots of docs/performance.md, docs/operations.md and docs/sizing.md.
 
     python -m bench.curve --out bench/results/curve.json     one of the measurements
-    python -m bench.report                                   writes the pages anew
+    python -m bench.report                                   updates the pages
     python -m bench.report --check                           status 1 if they are not up to date
 
-A file is called after its bench, `curve.json`, or `curve-SOMETHING.json` where there are several.
-Each bench has a place between two marks on one of the pages; the text there is replaced. A bench
-without results says so there, and how to get them. Places marked `figures` are derived from several
-benches (bench/report/sizing.py); where these contradict each other, no page is written.
+A results file is named after its bench, `curve.json`, or `curve-SOMETHING.json` if there are
+several. Each bench has a place between two marks on one of the pages; the text there is replaced.
+Without results, the text says how to get them. Places marked `figures` are derived from several
+benches (bench/report/sizing.py); if these contradict each other, no page is written.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PLOTS: Final = ROOT / "docs" / "performance"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the pages and their plots, or say whether they are up to date; the exit code."""
+    """Write the pages and their plots, or check them; the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.report",
         description=__doc__,
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stale = [path for path, text in files.items() if not path.exists() or path.read_text() != text]
     if options.check:
         for path in sorted([*stale, *stray]):
-            print(f"{path}: not what the results give: run python -m bench.report")
+            print(f"{path}: differs from the results: run python -m bench.report")
         return 1 if stale or stray else 0
     options.plots.mkdir(parents=True, exist_ok=True)
     for path in stale:

@@ -1,4 +1,4 @@
-"""The pages and their plots, as the results give them."""
+"""The pages and their plots, rendered from the results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Document = Mapping[str, Any]
 
 
 def find(directory: Path) -> dict[str, dict[str, Document]]:
-    """The results in a directory, by bench and then by the file's name without its ending."""
+    """The results in a directory, by bench and then by file name without suffix."""
     found: dict[str, dict[str, Document]] = {}
     for path in sorted(directory.glob("*.json")):
         bench = path.stem.partition("-")[0]
@@ -32,7 +32,7 @@ def find(directory: Path) -> dict[str, dict[str, Document]]:
 
 
 def command(document: Document) -> str:
-    """The command that was run, without where its results went."""
+    """The command that was run, without its output files."""
     program, *arguments = document["command"]
     kept = []
     words = iter(arguments)
@@ -45,7 +45,7 @@ def command(document: Document) -> str:
 
 
 def machine(document: Document) -> str:
-    """The machine and the versions that were measured, and when."""
+    """The date, the machine and the versions of a measurement."""
     packages = ", ".join(f"{name} {version}" for name, version in document["packages"].items())
     return (
         f"{document['time'][:10]}: {document['cores']} cores, {document['cpu']}, "
@@ -54,7 +54,7 @@ def machine(document: Document) -> str:
 
 
 def block(bench: str, documents: Mapping[str, Document]) -> tuple[str, dict[str, str]]:
-    """The Markdown of all results of one bench, and its plots by file name."""
+    """The Markdown for all results of one bench, and its plots by file name."""
     parts, plots = [], {}
     for stem, document in documents.items():
         section = RENDERERS[bench](document["results"])
@@ -71,10 +71,10 @@ def block(bench: str, documents: Mapping[str, Document]) -> tuple[str, dict[str,
 def render(
     pages: Sequence[str], results: Mapping[str, Mapping[str, Document]]
 ) -> tuple[list[str], dict[str, str]]:
-    """The pages with every place filled anew, and their plots by file name.
+    """The pages with every place filled, and their plots by file name.
 
-    Raises ValueError for results without a place on any page, for a place of no bench, and where
-    the formula for workers and the trials contradict each other.
+    Raises ValueError for results without a place on any page, for a place of an unknown bench, and
+    if the formula for workers contradicts the trials.
     """
     plots: dict[str, str] = {}
     places: list[str] = []
@@ -99,6 +99,6 @@ def render(
     if wrong := contradictions(results):
         raise ValueError("; ".join(wrong))
     filled = [_PLACE.sub(fill, page) for page in pages]
-    if homeless := sorted(set(results) - set(places)):
-        raise ValueError(f"no page has a place for the results of {', '.join(homeless)}")
+    if unplaced := sorted(set(results) - set(places)):
+        raise ValueError(f"no page has a place for the results of {', '.join(unplaced)}")
     return filled, plots

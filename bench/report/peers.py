@@ -8,7 +8,7 @@ from bench.report.tables import Results, Section, count, figure, table_of, text
 
 
 def peers(results: Results) -> Section:
-    """A table for each kind of connection and size, then what each server is made of."""
+    """A table for each kind of connection and size, then the versions of each server."""
     parts = []
     for tls, size in sorted({(row["tls"], row["bytes"]) for row in results["rows"]}):
         rows = [row for row in results["rows"] if (row["tls"], row["bytes"]) == (tls, size)]
@@ -41,7 +41,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 
 def _compared(cell: Any) -> Any:
-    """A cell that is empty where energyws itself is the row."""
+    """A cell that is empty in the row of energyws itself."""
     return lambda row: "" if row["peer"] == "energyws" else cell(row)
 
 

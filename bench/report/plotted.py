@@ -1,4 +1,4 @@
-"""The measurements that have plots."""
+"""Sections of measurements with plots."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def curve(results: Results) -> Section:
         (row["clients"], row["published_ms"]) for row in points if row["published_ms"] is not None
     ]
     chart = line_chart(
-        "Kafka to everybody: 1,024 B, 4 records a second",
+        "Every record to every client: 1,024 B, 4 records a second",
         "clients",
         "delay, milliseconds (logarithmic)",
         lines,
@@ -73,13 +73,13 @@ def tune(results: Results) -> Section:
     )
     advice = results["advice"]
     if advice["workers"] is None:
-        told = f"No number of workers can be recommended: {advice['reason']}."
+        advised = f"No number of workers can be recommended: {advice['reason']}."
     else:
-        told = f"`server.workers: {advice['workers']}`, because {advice['reason']}."
-    told += "".join(f"\n\nWarning: {warning}." for warning in advice["warnings"])
+        advised = f"`server.workers: {advice['workers']}`, because {advice['reason']}."
+    advised += "".join(f"\n\nWarning: {warning}." for warning in advice["warnings"])
     head = f"{results['clients']:,} clients, {results['rate']:g} records a second:\n\n"
     plots = {"tune": ("Delay and CPU by the number of workers", picture(results["rows"]))}
-    return Section(f"{head}{shown}\n{told}\n", plots)
+    return Section(f"{head}{shown}\n{advised}\n", plots)
 
 
 def deploy(results: Results) -> Section:
@@ -105,7 +105,7 @@ def deploy(results: Results) -> Section:
     if ceiling is None:
         return Section(f"{head}:\n\n{shown}")
     head += f", `server.drain_delay_seconds: {results['drain_delay_seconds']:g}`"
-    head += f"; at most {results['busiest_second']} connect in a second, {ceiling:g} may:"
+    head += f"; {results['busiest_second']} connects in the busiest second, ceiling {ceiling:g}:"
     lines: dict[str, list[tuple[float, float]]] = {
         step["name"]: list(enumerate(map(float, step["connects_each_second"])))
         for step in results["steps"]
@@ -113,10 +113,10 @@ def deploy(results: Results) -> Section:
     last = max(at for line in lines.values() for at, _ in line)
     lines["ceiling"] = [(0.0, ceiling), (last, ceiling)]
     chart = line_chart(
-        "Clients that connect while two replicas are deployed one after the other",
-        "seconds since the TERM",
+        "Connects while two replicas are deployed one after the other",
+        "seconds since SIGTERM",
         "connects a second",
         lines,
     )
-    plots = {"deploy": ("Connects a second against their ceiling", chart)}
+    plots = {"deploy": ("Connects a second, and their ceiling", chart)}
     return Section(f"{head}\n\n{shown}", plots)

@@ -1,7 +1,7 @@
-"""Tables and plots of the pages from the results of each measurement, one function for each.
+"""Tables and plots for the pages, with one function per measurement.
 
-They are pure: from the `results` in a file that `--out` wrote to Markdown and SVG. Every figure on
-a page is rounded here; none is typed.
+The functions are pure: from the `results` in a file written with `--out` to Markdown and SVG. Every
+figure on a page comes from here; none is typed by hand.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def delay(results: Results) -> Section:
             if isinstance(row, Mapping)
         ]
         for row in rows:
-            # From the log's own time where the broker has one.
+            # From the append time if the broker has it.
             row["delay_ms"] = row.get("append_ms", row["write_ms"])
         shown = table_of(
             rows,
@@ -163,7 +163,7 @@ def metrics(results: Results) -> Section:
     costs = ", ".join(f"{name} {cost:.2f} ms" for name, cost in scrape["scrape_cpu_ms"].items())
     return Section(
         f"{shown}\nOne scrape: {scrape['scrape_bytes']:,} bytes in {figure(scrape['scrape_ms'])} "
-        f"ms; CPU time per scrape, beyond that at rest: {costs}.\n"
+        f"ms; CPU time per scrape, in addition to that at rest: {costs}.\n"
     )
 
 
@@ -231,7 +231,7 @@ def storm(results: Results) -> Section:
         *inner("live_delay_ms_meanwhile", ("meanwhile", "p99")),
     )
     return Section(
-        f"{clients:,} clients reconnect at once to {results['workers']} workers, each "
+        f"{clients:,} clients reconnect together to {results['workers']} workers, each "
         f"{results['missed']} records behind; {results['live']:,} others stay live:\n\n{shown}"
     )
 

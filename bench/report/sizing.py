@@ -1,7 +1,7 @@
-"""The sizes in docs/sizing.md, derived from the results of several measurements.
+"""The figures in docs/sizing.md, derived from the results of several measurements.
 
-Pure: from documents as bench.report finds them to Markdown. The formula is that of
-bench.tune.advice; memory and descriptors are computed as for the service's warnings at its start.
+The functions are pure: from result documents to Markdown. The formula is that of bench.tune.advice;
+memory and descriptors are computed as for the warnings that the service logs when it starts.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Row = Mapping[str, Any]
 _CONNECTIONS: Final = (1_000, 5_000, 10_000, 50_000)
 _WORKERS: Final = (1, 2, 4)
 _RATES: Final = (1, 4, 20)
-# A row of bench.fanout is like a load that was tried when clients and rate differ by no more.
+# A row of bench.fanout is comparable with a trial if clients and rate differ by at most this.
 _LIKE: Final = 1.5
-# With fewer writes for each delivery, frames share writes.
+# With fewer writes per delivery than this, frames share writes.
 _ALONE: Final = 0.95
 
 
@@ -42,12 +42,12 @@ def _kind(row: Row) -> str:
 
 
 def workers(documents: Documents) -> str:
-    """The formula, its result for the loads of bench.fanout, and that of bench.tune."""
+    """The formula, its results for the loads of bench.fanout, and those of bench.tune."""
     parts = [
         "    workers = clients × records a second × µs a delivery ÷ 1,000,000 ÷ "
         f"{BUSIEST_SHARE:g}, rounded up\n",
-        f"{BUSIEST_SHARE:.0%} of a core for the busiest worker leaves room for a burst and for a "
-        "crowd that reconnects.\n",
+        f"{BUSIEST_SHARE:.0%} of a core for the busiest worker leaves room for bursts and for many "
+        "clients that reconnect together.\n",
     ]
     rows = []
     for row in _fanout(documents):
@@ -71,20 +71,20 @@ def workers(documents: Documents) -> str:
 
 def _tried(documents: Documents) -> Iterator[str]:
     for load, row, results in comparable(documents):
-        says = estimate(load, row["worker_us"])
-        advised = results["advice"]["workers"]
-        told = "none can be recommended" if advised is None else f"`server.workers: {advised}`"
+        number = results["advice"]["workers"]
+        advised = "no number" if number is None else f"`server.workers: {number}`"
         yield (
-            f"`bench.tune` tried {results['clients']:,} clients with {results['rate']:g} records "
-            f"of {results['bytes']:,} B a second. The formula says {says}; tried: {told}, because "
+            f"`bench.tune` measured {results['clients']:,} clients with {results['rate']:g} "
+            f"records of {results['bytes']:,} B a second. The formula gives "
+            f"{estimate(load, row['worker_us'])}; the measurement recommends {advised}, because "
             f"{results['advice']['reason']}."
         )
 
 
 def comparable(documents: Documents) -> Iterator[tuple[float, Row, Mapping[str, Any]]]:
-    """Deliveries a second, a row of bench.fanout, and the results of bench.tune that it is like.
+    """Deliveries a second, a row of bench.fanout, and comparable results of bench.tune.
 
-    Trials with other records are left out: their cost was not measured.
+    Trials with other records are omitted, since bench.fanout has no cost for them.
     """
     for document in documents.get("tune", {}).values():
         results = document["results"]
@@ -105,7 +105,7 @@ def _apart(one: float, other: float) -> float:
 
 
 def contradictions(documents: Documents) -> list[str]:
-    """Where the formula and bench.tune differ on the same load."""
+    """Where the formula and bench.tune disagree about the same load."""
     return [
         f"{results['clients']:,} clients, {results['rate']:g} records a second: {what}"
         for load, row, results in comparable(documents)
@@ -119,7 +119,7 @@ def contradictions(documents: Documents) -> list[str]:
 
 
 def capacity(documents: Documents) -> str:
-    """The limits of one worker, by the costliest delivery that was measured."""
+    """The limits of one worker, by the most expensive delivery that was measured."""
     costs: dict[tuple[bool, int], float] = {}
     for row in _fanout(documents):
         if row["writes_per_delivery"] >= _ALONE:
@@ -144,13 +144,13 @@ def capacity(documents: Documents) -> str:
 
 
 def _rounded(clients: float) -> int:
-    """To two digits, downwards: more would promise more."""
+    """Rounded down to two significant digits, so as not to promise too much."""
     digits = 10 ** max(0, len(str(int(clients))) - 2)
     return int(clients // digits * digits)
 
 
 def room(_: Documents) -> str:
-    """Memory and descriptors, by connections and workers, with the other keys at their defaults."""
+    """Memory and descriptors by connections and workers, with all other keys at their defaults."""
     tls = Tls(cert="cert", key="key")
     rows = []
     for connections in _CONNECTIONS:

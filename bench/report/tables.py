@@ -14,7 +14,7 @@ SUMMARY: Final = (("mean, ms", "mean"), ("p50", "p50"), ("p99", "p99"), ("max", 
 
 @dataclass(frozen=True)
 class Section:
-    """Markdown, and the plots that follow it: their name to what they show and the SVG."""
+    """Markdown, and the plots that follow it: by name, a description and the SVG."""
 
     markdown: str
     plots: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -28,7 +28,7 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def table_of(rows: Iterable[Any], *columns: Column) -> str:
-    """A table with a line for each row."""
+    """A table with one line per row."""
 
     def cell(row: Any, shown: str | Callable[[Any], str]) -> str:
         return figure(row[shown]) if isinstance(shown, str) else shown(row)
@@ -60,7 +60,7 @@ def text(name: str) -> Callable[[Results], str]:
 
 
 def inner(name: str, *columns: tuple[str, str]) -> list[Column]:
-    """Columns of a mapping within the row: title and name of each figure."""
+    """Columns from a mapping within the row: title and key of each figure."""
     return [(title, lambda row, key=key: figure(row[name][key])) for title, key in columns]  # type: ignore[misc]
 
 

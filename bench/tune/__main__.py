@@ -1,17 +1,18 @@
-"""How many workers? Tries each count on this machine, under your load, and says which and why.
+"""How many workers? Measures each number on this machine, under your load, and recommends one.
 
     python -m bench.tune --clients 5000 --rate 20 --record sample.json
     python -m bench.tune --clients 5000 --config config/config.yaml --plot tune.svg
     python -m bench.tune --clients 5000 --config config/config.yaml --topic homelab-energy-realtime
 
-Each count of workers gets a service, the clients, and the same records. With --config the service
-has that file's settings, except for those that a measurement sets itself: addresses, ports, tokens,
-TLS, log. With --topic nothing is written: the clients get what comes on that topic, from --brokers
-or the file's kafka.brokers, and delays begin at the records' own time, so this machine's clock
-should agree with that of their producer. The service reads it as the group `energyws-bench`.
+For each number of workers, a service serves the same clients the same records. With --config the
+service uses that file's settings, except for those that a measurement sets itself: addresses,
+ports, tokens, TLS, log. With --topic nothing is written: the clients get the records of that topic,
+from --brokers or the file's kafka.brokers, and delays start at the records' timestamps, so this
+machine's clock should agree with the producer's. The service reads it as the group
+`energyws-bench`.
 
-The clients are on this machine and share its cores; a warning says where they were in the way.
-The rule is in bench/tune/advice.py.
+The clients share this machine's cores; a warning says if that affected the figures. The rule is in
+bench/tune/advice.py.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from energyws.control.host.facts import usable_cores
 LISTENERS: Final = 10
 WARM_SECONDS: Final = 2.0
 GROUP: Final = "energyws-bench"
-# What a measurement sets itself, by section; None is the whole section.
+# Keys that a measurement sets itself, by section; None means the whole section.
 OURS: Final[dict[str, frozenset[str] | None]] = {
     "admin": None,
     "auth": None,
@@ -59,7 +60,7 @@ OURS: Final[dict[str, frozenset[str] | None]] = {
 
 
 def sections(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The part of a configuration file's tree that a measurement keeps."""
+    """The sections and keys of a configuration file that a measurement keeps."""
     kept = {}
     for name, values in config.items():
         ours = OURS.get(name, frozenset())
@@ -69,13 +70,13 @@ def sections(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def like(sample: bytes) -> Build:
-    """A maker of records with the sample's fields, after those that measure.
+    """A builder of records with the sample's fields after the checked fields.
 
-    Raises ValueError when the sample is no JSON object.
+    Raises ValueError if the sample is not a JSON object.
     """
     fields = orjson.loads(sample)
     if not isinstance(fields, dict):
-        raise ValueError(f"a record is a JSON object, not a {type(fields).__name__}")
+        raise ValueError(f"a record must be a JSON object, not a {type(fields).__name__}")
     for name in ("p", "n", "t"):
         fields.pop(name, None)
     rest = orjson.dumps(fields)[1:]
@@ -87,7 +88,7 @@ def like(sample: bytes) -> Build:
 def crowd(
     service: MeasuredService, clients: int, *, foreign: bool
 ) -> Iterator[tuple[Crowds | None, Load]]:
-    """All clients: those that are timed, and the others; of foreign records, all are timed."""
+    """The other clients, and those whose delays are measured; with foreign records, all are."""
     timed = clients if foreign else min(clients, LISTENERS)
     with contextlib.ExitStack() as stack:
         others = None
@@ -108,7 +109,7 @@ def run(
     writer: Writer | None,
     options: argparse.Namespace,
 ) -> dict[str, Any]:
-    """One count of workers: a row of the table."""
+    """One number of workers: a row of the table."""
     with (
         MeasuredService(workers, tls=False, brokers=brokers, checkout=None, **settings) as service,
         crowd(service, options.clients, foreign=writer is None) as (crowds, listeners),
@@ -129,7 +130,7 @@ def run(
         machine = (_busy() - busy) / (took * (os.cpu_count() or 1))
         exact = True
         if crowds is not None:
-            # A client's first record of each partition was the first of the warm-up.
+            # The counts include the warm-up, so each client's numbers are checked from its start.
             counts = crowds.settled()
             exact = not (counts["gaps"] or counts["duplicates"] or counts["closed"])
             exact = exact and counts["least"] == counts["most"]
@@ -137,7 +138,7 @@ def run(
     return {
         "workers": workers,
         "deliveries_per_second": round(delivered / took),
-        "cores": {name: round(usage.total / took, 3) for name, usage in used.items()},
+        "cores": {name: round(usage / took, 3) for name, usage in used.items()},
         "machine_share": round(machine, 3),
         "delay_ms": summary(delays["delays_from_stamp" if writer is None else "delays"]),
         "exact": exact,
@@ -152,9 +153,9 @@ def _busy() -> float:
 def _options() -> argparse.Namespace:
     parser = arguments(__doc__, clients=2000, rate=20.0, bytes=440)
     parser.add_argument("--record", type=Path, help="a file with one record, a JSON object")
-    parser.add_argument("--seconds", type=float, default=10, help="of each count of workers")
+    parser.add_argument("--seconds", type=float, default=10, help="per number of workers")
     parser.add_argument("--from", dest="least", type=int, default=1, help="fewest workers")
-    parser.add_argument("--to", dest="most", type=int, help="default: the usable cores and one")
+    parser.add_argument("--to", dest="most", type=int, help="default: one more than usable cores")
     parser.add_argument("--p99-limit", type=float, default=100, help="milliseconds")
     parser.add_argument("--config", type=Path, help="a configuration file of the service")
     parser.add_argument("--broker", choices=KINDS, default="embedded", help="where to write to")
@@ -171,7 +172,7 @@ def _options() -> argparse.Namespace:
 def _sweep(
     options: argparse.Namespace, brokers: str, settings: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """A row for each count of workers; prints which are left out."""
+    """A row for each number of workers; prints which are skipped."""
     limit = descriptor_limit()
     needed = workers_needed(options.clients, limit)
     build: Build = partial(padded, frame_bytes=options.bytes)
@@ -180,8 +181,8 @@ def _sweep(
     for workers in range(options.least, options.most + 1):
         if workers < needed:
             print(
-                f"{workers} workers cannot hold {options.clients} clients: a process may have "
-                f"{limit} files open here (ulimit -Hn); at least {needed} are needed: left out"
+                f"{workers} workers skipped: a process may have only {limit} files open here "
+                f"(ulimit -Hn), so {options.clients} clients need at least {needed} workers"
             )
             continue
         writer = None
@@ -208,7 +209,7 @@ def main() -> int:
             brokers = broker.bootstrap
             kafka["topic"] = f"tune-{os.getpid()}"
             broker.create_topic(kafka["topic"], PARTITIONS)
-            # The file's options are for its own broker: how to log in there, and the like.
+            # The file's options are for its own broker, such as credentials.
             kafka["options"] = broker.consumer_options
         for row in _sweep(options, brokers, settings):
             rows.append(row)
@@ -218,14 +219,14 @@ def main() -> int:
     found = advise([trial(row) for row in rows], p99_limit_ms=options.p99_limit)
     print(f"\n{table(rows)}\n")
     for warning in found.warnings:
-        print(f"careful: {warning}")
+        print(f"warning: {warning}")
     if found.workers is None:
         print(f"no number of workers can be recommended: {found.reason}")
     else:
         print(f"server.workers: {found.workers}, because {found.reason}")
     if options.plot is not None:
         options.plot.write_text(picture(rows))
-    # Only the measurement's own records have a size that is known beforehand.
+    # Only the measurement's own records have a size that is known in advance.
     own = options.topic is None and options.record is None
     results = {
         "clients": options.clients,

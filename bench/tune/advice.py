@@ -1,11 +1,11 @@
-"""The number of workers: by the cost of a delivery, and from what each count of them showed.
+"""The number of workers, by the cost of a delivery and by measurements of each number.
 
-`estimate` is the formula of docs/sizing.md, for a load that was not tried yet; `advise` is the
+`estimate` is the formula of docs/sizing.md, for a load that has not been measured; `advise` is the
 rule of bench.tune, with its reasons. `disagreements` compares the two.
 
-A worker is one thread, so one core is its limit; and the cores are shared by workers, consumer and,
-in a measurement on one machine, broker and clients. More workers than needed cost memory, and every
-record crosses the bus once more for each.
+A worker is one thread, so it can use one core; the cores are shared by workers, consumer and, in a
+measurement on one machine, broker and clients. Each unnecessary worker costs memory, and receives
+every record over the bus.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-# Of one core, for the busiest worker: the rest is for reconnecting clients and bursts.
+# Share of one core for the busiest worker; the rest is for reconnecting clients and bursts.
 BUSIEST_SHARE: Final = 0.6
-# Of all cores: beyond this, delays come from waiting for a core.
+# Share of all cores; beyond this, delays come from waiting for a core.
 MACHINE_SHARE: Final = 0.9
-# Of one core, for a load generator: beyond this, the generator itself is slow.
+# Share of one core for a load generator; beyond this, the generator itself is slow.
 GENERATOR_SHARE: Final = 0.85
-# One worker less is worth a p99 that is longer than the best by this factor, or this difference.
+# With fewer workers, p99 may be above the best one by this factor or this difference.
 P99_FACTOR: Final = 1.25
 P99_SLACK_MS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """The figures of one count of workers. Shares are of one core; machine: of all cores.
+    """The figures of one number of workers. Shares are of one core; machine: of all cores.
 
     exact: no client lost a frame or its connection.
     """
@@ -56,7 +56,7 @@ def cores_used(deliveries_per_second: float, us_per_delivery: float) -> float:
 
 
 def estimate(deliveries_per_second: float, us_per_delivery: float) -> int:
-    """The fewest workers of which none uses more than BUSIEST_SHARE of a core."""
+    """The fewest workers such that none uses more than BUSIEST_SHARE of a core."""
     return max(1, math.ceil(cores_used(deliveries_per_second, us_per_delivery) / BUSIEST_SHARE))
 
 
@@ -66,10 +66,10 @@ def disagreements(
     trials: Sequence[Trial],
     advised: int | None,
 ) -> list[str]:
-    """Where the formula and trials of the same load differ.
+    """Where the formula and trials of the same load disagree.
 
-    The formula knows only CPU time, so it is compared with the fewest workers that leave headroom.
-    A shorter p99 may be worth more workers.
+    The formula considers only CPU time, so it is compared with the fewest workers that leave
+    headroom. A shorter p99 may justify more workers.
     """
     estimated = estimate(deliveries_per_second, us_per_delivery)
     cool = [t.workers for t in trials if t.exact and t.busiest_share <= BUSIEST_SHARE]
@@ -77,27 +77,27 @@ def disagreements(
         most = max(trial.workers for trial in trials)
         if estimated > most:
             return []
-        return [f"the formula says {estimated}, but no count up to {most} left headroom"]
+        return [f"the formula gives {estimated}, but no number up to {most} left headroom"]
     found = []
     if estimated != min(cool):
-        found.append(f"the formula says {estimated}, but {min(cool)} left headroom when tried")
+        found.append(f"the formula gives {estimated}, but {min(cool)} left headroom when measured")
     if advised is not None and advised < estimated:
-        found.append(f"the formula says {estimated}, but {advised} was advised")
+        found.append(f"the formula gives {estimated}, but {advised} was recommended")
     return found
 
 
 def advise(trials: Sequence[Trial], *, p99_limit_ms: float) -> Advice:
-    """The fewest workers that leave headroom and whose p99 is close to the best one.
+    """The fewest workers that leave headroom and have a p99 close to the best one.
 
-    Raises ValueError without trials.
+    Raises ValueError if there are no trials.
     """
     if not trials:
-        raise ValueError("nothing was tried")
+        raise ValueError("there are no trials")
     warnings = _warnings(trials)
     sound = [trial for trial in trials if trial.exact]
     if not sound:
         return Advice(
-            None, "with every number of workers clients lost frames or connections", warnings
+            None, "clients lost frames or connections with every number of workers", warnings
         )
     good = [
         trial
@@ -129,7 +129,7 @@ def _none_good(sound: Sequence[Trial], p99_limit_ms: float, warnings: tuple[str,
         least = min(sound, key=lambda trial: trial.busiest_share)
         reason = (
             f"even with {least.workers} the busiest worker uses {least.busiest_share:.0%} of a "
-            f"core, more than {BUSIEST_SHARE:.0%}: it takes more cores, or another replica"
+            f"core, more than {BUSIEST_SHARE:.0%}: add cores, or another replica"
         )
         return Advice(None, reason, warnings)
     quickest = min(cooler, key=lambda trial: trial.p99_ms)
@@ -154,13 +154,13 @@ def _warnings(trials: Sequence[Trial]) -> tuple[str, ...]:
     slow = [str(t.workers) for t in trials if t.generator_share > GENERATOR_SHARE]
     if slow:
         found.append(
-            f"a load generator was short of time (workers: {', '.join(slow)}): those delays are "
-            "its own; use fewer clients or a lower rate"
+            f"a load generator was short of CPU time (workers: {', '.join(slow)}): those delays "
+            "are its own; use fewer clients or a lower rate"
         )
     busy = [str(t.workers) for t in trials if t.machine_share > MACHINE_SHARE]
     if busy:
         found.append(
-            f"all cores were busy (workers: {', '.join(busy)}), the clients' share included: "
-            "delays are those of waiting for a core"
+            f"all cores were busy (workers: {', '.join(busy)}), partly with the clients: "
+            "delays come from waiting for a core"
         )
     return tuple(found)

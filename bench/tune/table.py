@@ -1,4 +1,4 @@
-"""What each count of workers showed: as figures for the rule, as a table, and as a plot."""
+"""The results for each number of workers: as a Trial for the rule, as a table, and as a plot."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from bench.tune.advice import Trial
 Row = Mapping[str, Any]
 
 
-def cores_of(row: Row, kind: str) -> list[float]:
+def cores(row: Row, kind: str) -> list[float]:
     """The cores that each process of a kind uses, such as "worker-"."""
-    return [cores for name, cores in row["cores"].items() if name.startswith(kind)]
+    return [used for name, used in row["cores"].items() if name.startswith(kind)]
 
 
 def trial(row: Row) -> Trial:
     """The figures that the rule needs."""
-    clients = [*cores_of(row, "generator-"), *cores_of(row, "observer")]
+    clients = [*cores(row, "generator-"), *cores(row, "observer")]
     return Trial(
         workers=row["workers"],
-        busiest_share=max(cores_of(row, "worker-"), default=0.0),
+        busiest_share=max(cores(row, "worker-"), default=0.0),
         generator_share=max(clients, default=0.0),
         machine_share=row["machine_share"],
         p99_ms=row["delay_ms"]["p99"],
@@ -42,12 +42,12 @@ def table(rows: Sequence[Row]) -> str:
 
 def _cells(row: Row) -> dict[str, str]:
     busiest = trial(row).busiest_share
-    clients = sum(cores_of(row, "generator-")) + sum(cores_of(row, "observer"))
+    clients = sum(cores(row, "generator-")) + sum(cores(row, "observer"))
     return {
         "workers": str(row["workers"]),
         "deliveries/s": f"{row['deliveries_per_second']:,.0f}",
         "busiest worker": f"{busiest:.0%}",
-        "workers' CPU": f"{sum(cores_of(row, 'worker-')):.2f}",
+        "workers' CPU": f"{sum(cores(row, 'worker-')):.2f}",
         "consumer": f"{row['cores']['consumer']:.2f}",
         "clients": f"{clients:.2f}",
         "machine": f"{row['machine_share']:.0%}",
@@ -64,7 +64,7 @@ def picture(rows: Sequence[Row]) -> str:
     }
     shares = {
         "busiest worker": [(row["workers"], trial(row).busiest_share) for row in rows],
-        "all workers": [(row["workers"], sum(cores_of(row, "worker-"))) for row in rows],
+        "all workers": [(row["workers"], sum(cores(row, "worker-"))) for row in rows],
         "consumer": [(row["workers"], row["cores"]["consumer"]) for row in rows],
     }
     return stacked(

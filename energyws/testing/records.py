@@ -24,7 +24,14 @@ class Records:
         self.topic = topic
         self.sent = 0
         self._producer = Producer(
-            {"bootstrap.servers": bootstrap, "linger.ms": 0, "message.max.bytes": 20_000_000}
+            {
+                "bootstrap.servers": bootstrap,
+                "linger.ms": 0,
+                "message.max.bytes": 20_000_000,
+                # A new topic may refuse the first batch: with a second one in flight, the retry
+                # would come after it.
+                "max.in.flight.requests.per.connection": 1,
+            }
         )
 
     def send(self, count: int = 1, **fields: object) -> list[int]:

@@ -1,4 +1,4 @@
-"""Each claim on its own: what it must be, and which claim a refusal names."""
+"""The rules for each claim, and the claim that a refusal names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BY_SCOPE = Auth(scope_prefix="read:")
 
 
 def check(claims: dict[str, Any], settings: Auth = PLAIN) -> None:
-    """Read every claim; TokenRefused for the first that is wrong."""
+    """Check every claim; raises TokenRefused for the first invalid one."""
     module.subject(claims)
     module.expiry(claims)
     module.time(claims, "nbf")
@@ -31,7 +31,7 @@ def check(claims: dict[str, Any], settings: Auth = PLAIN) -> None:
 
 
 def good(**changes: Any) -> dict[str, Any]:
-    """Good claims with these changes; a claim that is `...` is left out."""
+    """Valid claims with these changes; a claim that is `...` is omitted."""
     claims = {"sub": "me", "exp": 1_790_000_000} | changes
     return {name: value for name, value in claims.items() if value is not ...}
 
@@ -64,7 +64,7 @@ def test_any_payload_is_an_object_or_refused(payload: bytes) -> None:
         assert type(module.parse(payload)) is dict
 
 
-WRONG: dict[str, tuple[dict[str, Any], TokenClaim]] = {
+INVALID: dict[str, tuple[dict[str, Any], TokenClaim]] = {
     # RFC 7519 section 4.1.2.
     "sub missing": ({"sub": ...}, "sub"),
     "sub empty": ({"sub": ""}, "sub"),
@@ -91,7 +91,7 @@ WRONG: dict[str, tuple[dict[str, Any], TokenClaim]] = {
     "nbf is a string": ({"nbf": "0"}, "nbf"),
     "iat Infinity": ({"iat": math.inf}, "iat"),
     "iat is a string": ({"iat": "yesterday"}, "iat"),
-    # Ours.
+    # Claims of energyws.
     "streams is a string": ({"streams": "canary"}, "streams"),
     "streams null": ({"streams": None}, "streams"),
     "streams is an object": ({"streams": {"canary": True}}, "streams"),
@@ -103,9 +103,9 @@ WRONG: dict[str, tuple[dict[str, Any], TokenClaim]] = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_wrong_claim_is_named(name: str) -> None:
-    changes, claim = WRONG[name]
+@pytest.mark.parametrize("name", INVALID)
+def test_refusal_names_the_invalid_claim(name: str) -> None:
+    changes, claim = INVALID[name]
 
     with pytest.raises(TokenRefused) as caught:
         check(good(**changes), BY_SCOPE)
@@ -118,7 +118,7 @@ def test_wrong_claim_is_named(name: str) -> None:
     "changes",
     [{}, {"exp": 10**300}, {"exp": -1e308}, {"nbf": 0, "iat": 1.5}, {"jti": 5}, {"streams": []}],
 )
-def test_good_claims_are_accepted(changes: dict[str, Any]) -> None:
+def test_valid_claims_are_accepted(changes: dict[str, Any]) -> None:
     check(good(**changes))
 
 
@@ -131,7 +131,7 @@ def test_times_are_unix_seconds() -> None:
 
 
 @pytest.mark.parametrize("aud", ["energyws", ["energyws"], ["other", "energyws"]])
-def test_audience_is_named_alone_or_in_a_list(aud: object) -> None:
+def test_audience_may_be_a_string_or_in_a_list(aud: object) -> None:
     assert module.is_for("energyws", good(aud=aud))
 
 
@@ -142,7 +142,7 @@ def test_audience_is_named_alone_or_in_a_list(aud: object) -> None:
         *([], ["other"], [["energyws"]], {"energyws": 1}),
     ],
 )
-def test_any_other_audience_is_not_meant(aud: object) -> None:
+def test_any_other_audience_does_not_match(aud: object) -> None:
     assert not module.is_for("energyws", good(aud=aud))
 
 
@@ -192,7 +192,7 @@ def test_prefix_of_scopes_is_configurable(prefix: str) -> None:
         ({"https://energy.example/streams": ["energy"]}, ENERGY),
         ({"https://energy.example/streams": []}, NONE),
         ({}, ANY),
-        # The default name means nothing then.
+        # The default name has no meaning then.
         ({"streams": ["energy"]}, ANY),
         ({"streams": "energy", "scope": 5}, ANY),
     ],
@@ -205,7 +205,7 @@ def test_claim_that_lists_streams_is_configurable(
     assert module.streams(claims, settings) == allowed
 
 
-def test_client_learns_only_whether_to_try_again_or_to_renew() -> None:
+def test_error_shows_only_whether_to_retry_or_to_renew() -> None:
     errors = {reason: TokenRefused(reason).error for reason in get_args(TokenReason)}
 
     assert errors.pop("expired") is TOKEN_EXPIRED
@@ -213,7 +213,7 @@ def test_client_learns_only_whether_to_try_again_or_to_renew() -> None:
     assert set(errors.values()) == {UNAUTHORIZED}
 
 
-def test_client_is_asked_to_try_again_while_keys_are_fetched() -> None:
+def test_client_may_retry_while_keys_are_fetched() -> None:
     refused = TokenRefused("unknown_key")
     refused.keys_pending = True
 

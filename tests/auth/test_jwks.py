@@ -1,4 +1,4 @@
-"""A JWKS document: which keys are used, and what an unusable document is refused with."""
+"""JWKS documents: which keys are used, and the errors of unusable documents."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_unusable_key_is_ignored(world: World, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "error"),
     [
         (b"", "not a JWKS"),
         (b"<html>", "not a JWKS"),
@@ -85,8 +85,8 @@ def test_unusable_key_is_ignored(world: World, name: str) -> None:
         (b'{"keys":[]}'.ljust(MAX_JWKS_BYTES), "no RS256"),
     ],
 )
-def test_bad_document_says_what_is_wrong(data: bytes, said: str) -> None:
-    with pytest.raises(BadKeys, match=said):
+def test_bad_document_is_refused_with_the_reason(data: bytes, error: str) -> None:
+    with pytest.raises(BadKeys, match=error):
         parse_jwks(data)
 
 

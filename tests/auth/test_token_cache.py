@@ -67,9 +67,9 @@ def outcome(verifier: Verifier, text: str, keys: Keys, now: float) -> Principal 
 
 
 def reason(verifier: Verifier, text: str, now: float, keys: Keys = KEYS["none"]) -> str | None:
-    """Why the token is refused; None where it is accepted."""
-    answer = outcome(verifier, text, keys, now)
-    return None if isinstance(answer, Principal) else answer[0]
+    """The reason for refusing the token; None if it is accepted."""
+    result = outcome(verifier, text, keys, now)
+    return None if isinstance(result, Principal) else result[0]
 
 
 TOKENS = [
@@ -84,13 +84,13 @@ STEPS = st.tuples(st.sampled_from(TOKENS), st.sampled_from(sorted(KEYS)), st.int
 
 
 @given(st.lists(STEPS, max_size=12))
-def test_outcome_is_that_of_a_verifier_with_an_empty_cache(
+def test_outcome_does_not_depend_on_the_cache(
     steps: list[tuple[str, str, int]],
 ) -> None:
     verifier = by_issuer()
     for text, keys, later in steps:
-        answer = outcome(verifier, text, KEYS[keys], NOW + later)
-        assert answer == outcome(by_issuer(), text, KEYS[keys], NOW + later)
+        result = outcome(verifier, text, KEYS[keys], NOW + later)
+        assert result == outcome(by_issuer(), text, KEYS[keys], NOW + later)
 
 
 def test_signature_is_checked_once() -> None:
@@ -110,7 +110,7 @@ def test_cached_token_expires_on_time() -> None:
     assert reason(verifier, text, NOW + 600 + LEEWAY) == "expired"
 
 
-def test_max_token_seconds_count_from_each_connection() -> None:
+def test_max_token_seconds_start_with_each_connection() -> None:
     verifier, text = by_secret(), shared(exp=NOW + 10**9)
     most = Auth(jwt_secret=SECRET).max_token_seconds
 
@@ -154,7 +154,7 @@ def test_issuers_share_no_keys() -> None:
     principal = verifier.verify(text, KEYS["both"], now=NOW)
 
     assert principal.issuer == ALICE
-    # Signed with Alice's key, in the name of Bob.
+    # Signed with Alice's key, in Bob's name.
     assert reason(verifier, token(OLD, BOB), NOW, KEYS["both"]) == "signature"
     assert reason(verifier, text, NOW, {BOB: KEYS["both"][ALICE]}) == "keys_unavailable"
 
@@ -200,5 +200,5 @@ def test_size_is_bounded(digests: list[bytes]) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=())), st.text(st.characters(exclude_categories=())))
-def test_digest_tells_tokens_apart(one: str, other: str) -> None:
+def test_digests_of_different_tokens_differ(one: str, other: str) -> None:
     assert (digest(one) == digest(other)) == (one == other)

@@ -1,4 +1,4 @@
-"""A token that no key verifies is refused for good once its keys were fetched again."""
+"""A token that no key verifies is refused for good once keys have been fetched again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_only_a_fetch_that_began_later_confirms_a_key() -> None:
     unknown = UnknownKeys()
 
     assert not unknown.is_confirmed(ONE, None, NOW)
-    # These fetches began before, or at the same moment.
+    # These fetches began before it, or at the same moment.
     assert not unknown.is_confirmed(ONE, NOW - 1, NOW + 1)
     assert not unknown.is_confirmed(ONE, NOW, NOW + 2)
     assert unknown.is_confirmed(ONE, NOW + 2, NOW + 3)
@@ -36,7 +36,7 @@ def test_old_fetch_confirms_nothing() -> None:
     assert unknown.is_confirmed(ONE, fetched, fetched + CONFIRMED_SECONDS)
 
     later = fetched + CONFIRMED_SECONDS + 1
-    # The issuer may have published the key since.
+    # The issuer may have published the key in the meantime.
     assert not unknown.is_confirmed(ONE, fetched, later)
     assert not unknown.is_confirmed(ONE, fetched, later + 1)
     assert unknown.is_confirmed(ONE, later + 2, later + 3)
@@ -62,14 +62,14 @@ named = st.none() | st.text(st.characters(exclude_categories=()), max_size=3)
 
 
 @given(st.tuples(st.text(max_size=3), named, named), st.tuples(st.text(max_size=3), named, named))
-def test_issuer_key_and_subject_are_told_apart(
+def test_issuer_key_and_subject_are_distinguished(
     one: tuple[str, str | None, str | None], other: tuple[str, str | None, str | None]
 ) -> None:
     assert (unknown_key(*one) == unknown_key(*other)) == (one == other)
 
 
 @given(st.integers() | st.lists(st.text()))
-def test_subject_that_is_not_a_string_counts_as_none(subject: object) -> None:
+def test_subject_that_is_not_a_string_counts_as_missing(subject: object) -> None:
     assert unknown_key("iss", "kid", subject) == unknown_key("iss", "kid", None)
 
 
@@ -79,14 +79,14 @@ moments = st.lists(
 
 
 @given(moments)
-def test_confirmed_key_had_a_recent_fetch_since(
+def test_key_is_confirmed_only_by_a_recent_later_fetch(
     moments: list[tuple[str, float]],
 ) -> None:
     unknown, now, fetched = UnknownKeys(), NOW, None
     seen: list[float] = []
-    for what, later in moments:
+    for action, later in moments:
         now += later
-        if what == "fetch":
+        if action == "fetch":
             fetched = now
             continue
         if unknown.is_confirmed(ONE, fetched, now):

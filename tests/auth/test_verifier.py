@@ -1,4 +1,4 @@
-"""Tokens of the shared secret: each attack with the exact reason for which it is refused."""
+"""Tokens of the shared secret: each attack with the exact reason for its refusal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from energyws.protocol.messages import MAX_TOKEN_BYTES
 from energyws.settings import Auth
 from tests.auth.tokens import (
     ALICE,
-    ALICES,
+    ALICE_CLAIMS,
     AUDIENCE,
     AUTH,
     BOB,
@@ -42,18 +42,18 @@ from tests.auth.tokens import (
     encoded,
     forge,
     good,
-    headed,
     hs,
     jwk,
     refusal,
     signed,
     swapped,
     unsigned,
+    with_header,
 )
 
 WITH_SECRET: dict[str, tuple[str, TokenReason]] = {
     "nothing": ("", "missing"),
-    "8 KiB and a byte": ("a" * (MAX_TOKEN_BYTES + 1), "too_long"),
+    "8 KiB and one byte": ("a" * (MAX_TOKEN_BYTES + 1), "too_long"),
     "1 MB": ("a" * 1_000_000, "too_long"),
     "1 MB, signed": (signed(pad="a" * 1_000_000), "too_long"),
     # Not three parts of base64url.
@@ -85,39 +85,39 @@ WITH_SECRET: dict[str, tuple[str, TokenReason]] = {
     "alg None": (forge({"alg": "None"}, CLAIMS, unsigned), "algorithm"),
     "alg NONE": (forge({"alg": "NONE"}, CLAIMS, unsigned), "algorithm"),
     "alg nOnE": (forge({"alg": "nOnE"}, CLAIMS, unsigned), "algorithm"),
-    "alg none, signed": (headed(alg="none"), "algorithm"),
-    "alg empty": (headed(alg=""), "algorithm"),
-    "alg null": (headed(alg=None), "algorithm"),
+    "alg none, signed": (with_header(alg="none"), "algorithm"),
+    "alg empty": (with_header(alg=""), "algorithm"),
+    "alg null": (with_header(alg=None), "algorithm"),
     "alg missing": (forge({}, CLAIMS, hs()), "algorithm"),
-    "alg in lower case": (headed(alg="hs256"), "algorithm"),
-    "alg is a list": (headed(alg=["HS256"]), "algorithm"),
-    "alg is an object": (headed(alg={"HS256": 1}), "algorithm"),
-    "alg is a number": (headed(alg=256), "algorithm"),
+    "alg in lower case": (with_header(alg="hs256"), "algorithm"),
+    "alg is a list": (with_header(alg=["HS256"]), "algorithm"),
+    "alg is an object": (with_header(alg={"HS256": 1}), "algorithm"),
+    "alg is a number": (with_header(alg=256), "algorithm"),
     "HS384": (forge({"alg": "HS384"}, CLAIMS, hs(digest="sha384")), "algorithm"),
     "HS512": (forge({"alg": "HS512"}, CLAIMS, hs(digest="sha512")), "algorithm"),
-    "RS256 without issuers": (headed(alg="RS256"), "algorithm"),
+    "RS256 without issuers": (with_header(alg="RS256"), "algorithm"),
     # RFC 7515 sections 4.1.4 and 4.1.11, RFC 7797.
-    "unknown crit": (headed(crit=["canary"], canary=1), "malformed"),
-    "empty crit": (headed(crit=[]), "malformed"),
-    "crit is a string": (headed(crit="exp"), "malformed"),
-    "b64 false": (headed(b64=False), "malformed"),
-    "b64 false and critical": (headed(b64=False, crit=["b64"]), "malformed"),
+    "unknown crit": (with_header(crit=["canary"], canary=1), "malformed"),
+    "empty crit": (with_header(crit=[]), "malformed"),
+    "crit is a string": (with_header(crit="exp"), "malformed"),
+    "b64 false": (with_header(b64=False), "malformed"),
+    "b64 false and critical": (with_header(b64=False, crit=["b64"]), "malformed"),
     "b64 false, detached": (
         forge({"alg": "HS256", "b64": False, "crit": ["b64"]}, b"", hs()),
         "malformed",
     ),
-    "kid is a number": (headed(kid=1), "malformed"),
-    "kid is null": (headed(kid=None), "malformed"),
-    "kid is a list": (headed(kid=["canary"]), "malformed"),
+    "kid is a number": (with_header(kid=1), "malformed"),
+    "kid is null": (with_header(kid=None), "malformed"),
+    "kid is a list": (with_header(kid=["canary"]), "malformed"),
     # The signature.
     "another secret": (forge({"alg": "HS256"}, CLAIMS, hs("another")), "signature"),
     "empty secret": (forge({"alg": "HS256"}, CLAIMS, hs("")), "signature"),
     "no signature": (forge({"alg": "HS256"}, CLAIMS, unsigned), "signature"),
     "half a signature": (forge({"alg": "HS256"}, CLAIMS, lambda d: hs()(d)[:16]), "signature"),
     "another token's claims": (swapped(good(), signed(sub="root"), 1), "signature"),
-    "another token's header": (swapped(good(), headed(typ="JWT"), 0), "signature"),
+    "another token's header": (swapped(good(), with_header(typ="JWT"), 0), "signature"),
     "expired, and forged": (forge({"alg": "HS256"}, {"exp": 0}, hs("another")), "signature"),
-    # Claims; tests/auth/test_claims.py has each in full.
+    # Claims; tests/auth/test_claims.py covers each in full.
     "sub missing": (signed(sub=...), "claims"),
     "exp missing": (signed(exp=...), "claims"),
     "exp NaN": (signed(exp=math.nan), "claims"),
@@ -141,7 +141,7 @@ def test_attack_on_the_secret_is_refused(name: str) -> None:
     assert refusal(BY_SECRET, token, {}).reason == reason
 
 
-def test_only_the_reason_claims_names_a_claim() -> None:
+def test_refusal_for_another_reason_names_no_claim() -> None:
     assert refusal(BY_SECRET, signed(exp=0), {}).claim is None
     assert refusal(FOR_AUDIENCE, signed(aud="canary"), {}).claim is None
 
@@ -161,8 +161,8 @@ ACCEPTED: dict[str, tuple[str, float]] = {
     "aud, which is not configured": (signed(aud="somebody else"), NOW + 600 + LEEWAY),
     "iss, which is not configured": (signed(iss=["x"]), NOW + 600 + LEEWAY),
     "jti of another type": (signed(jti=5), NOW + 600 + LEEWAY),
-    "kid is a path": (headed(kid="/dev/null"), NOW + 600 + LEEWAY),
-    "typ": (headed(typ="at+jwt"), NOW + 600 + LEEWAY),
+    "kid is a path": (with_header(kid="/dev/null"), NOW + 600 + LEEWAY),
+    "typ": (with_header(typ="at+jwt"), NOW + 600 + LEEWAY),
 }
 
 
@@ -175,7 +175,7 @@ def test_good_token_is_accepted_until_it_expires(name: str) -> None:
     assert principal == Principal("canary-subject", expires_at, None, None)
 
 
-def test_token_of_the_greatest_length_is_accepted() -> None:
+def test_token_of_maximum_length_is_accepted() -> None:
     # Base64 turns three bytes into four.
     pad = (MAX_TOKEN_BYTES - len(signed(pad=""))) * 3 // 4
     token = signed(pad="a" * pad)
@@ -188,7 +188,7 @@ def test_token_of_the_greatest_length_is_accepted() -> None:
     ("streams", "energy", "water"),
     [(..., True, True), ([], False, False), (["energy"], True, False), (["Energy"], False, False)],
 )
-def test_streams_claim_restricts_what_may_be_read(
+def test_streams_claim_restricts_the_readable_streams(
     streams: object, energy: bool, water: bool
 ) -> None:
     principal = BY_SECRET.verify(signed(streams=streams), {}, now=NOW)
@@ -196,7 +196,7 @@ def test_streams_claim_restricts_what_may_be_read(
     assert (principal.may_read("energy"), principal.may_read("water")) == (energy, water)
 
 
-def test_scopes_restrict_what_may_be_read() -> None:
+def test_scopes_restrict_the_readable_streams() -> None:
     principal = BY_SCOPE.verify(signed(scope="read:energy"), {}, now=NOW)
 
     assert (principal.may_read("energy"), principal.may_read("water")) == (True, False)
@@ -217,7 +217,7 @@ def test_both_secrets_are_accepted_while_both_are_configured() -> None:
     assert both.verify(good(), {}, now=NOW) == both.verify(old, {}, now=NOW)
     assert refusal(both, forge({"alg": "HS256"}, CLAIMS, hs("another")), {}).reason == "signature"
     assert refusal(both, forge({"alg": "HS256"}, {"sub": 1}, hs(PREVIOUS)), {}).claim == "sub"
-    # Once it is removed from the configuration.
+    # The operator has removed it from the configuration.
     for none in (None, ""):
         after = Verifier(replace(AUTH, jwt_secret_previous=none))
         assert refusal(after, old, {}).reason == "signature"
@@ -225,17 +225,17 @@ def test_both_secrets_are_accepted_while_both_are_configured() -> None:
 
 def test_secrets_are_ignored_beside_issuers(world: World) -> None:
     verifier = Verifier(replace(AUTH, issuers=ISSUERS, jwt_secret_previous=PREVIOUS))
-    old = forge({"alg": "HS256"}, ALICES, hs(PREVIOUS))
+    old = forge({"alg": "HS256"}, ALICE_CLAIMS, hs(PREVIOUS))
 
     assert refusal(verifier, old, world.keys).reason == "algorithm"
 
 
-def test_unusable_previous_secret_is_named(world: World) -> None:
+def test_error_names_the_unusable_previous_secret(world: World) -> None:
     with pytest.raises(BootError, match=r"auth\.jwt_secret_previous cannot be used"):
         Verifier(replace(AUTH, jwt_secret_previous=encoded(world, Encoding.PEM).decode()))
 
 
-# test-secret is that of the README of energy-ws.
+# test-secret is from the README of energy-ws.
 @pytest.mark.parametrize("secret", ["test-secret", "x", "schlüssel", '{"a": 1}', "a" * 1000])
 def test_minted_token_is_accepted_without_a_warning(secret: str) -> None:
     with warnings.catch_warnings(record=True) as warned:
@@ -309,7 +309,7 @@ def test_any_three_parts_are_refused(world: World, token: str) -> None:
 
 @settings(deadline=None)
 @given(headers, claims_sets)
-def test_any_signed_token_is_refused_or_gives_a_sound_principal(
+def test_any_signed_token_is_refused_or_gives_a_valid_principal(
     world: World, header: dict[str, Any], claims: dict[str, Any]
 ) -> None:
     cases = [
@@ -320,10 +320,10 @@ def test_any_signed_token_is_refused_or_gives_a_sound_principal(
         (BY_ISSUER, {"alg": "RS256", "kid": "rsa"}, by(world.rsa, "RS256")),
         (BY_ISSUER, {}, by(world.rsa, "RS256")),
     ]
-    for verifier, sound, sign in cases:
+    for verifier, valid, sign in cases:
         try:
             principal = verifier.verify(
-                forge(header | sound, {"sub": "me", "exp": NOW + 1} | claims, sign),
+                forge(header | valid, {"sub": "me", "exp": NOW + 1} | claims, sign),
                 world.keys,
                 now=NOW,
             )

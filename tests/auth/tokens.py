@@ -1,4 +1,4 @@
-"""Tokens and keys for tests: two issuers, a shared secret, and forgeries of all of them."""
+"""Tokens and keys for tests: two issuers, a shared secret, and forgeries."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SECRET = "canary-of-more-than-thirty-two-bytes"
 ALICE, BOB = "https://alice.example", "https://bob.example"
 AUDIENCE = "energyws"
 CLAIMS: dict[str, Any] = {"sub": "canary-subject", "exp": NOW + 600}
-ALICES = CLAIMS | {"iss": ALICE}
+ALICE_CLAIMS = CLAIMS | {"iss": ALICE}
 # The errors that clients receive, by reason; UNAUTHORIZED for every other reason.
 ERRORS = {"expired": TOKEN_EXPIRED, "keys_unavailable": KEYS_UNAVAILABLE}
 
@@ -45,7 +45,7 @@ def b64(data: bytes) -> str:
 
 
 def forge(header: object, claims: object, sign: Signer) -> str:
-    """A token from any header and claims, by hand: PyJWT refuses to make most of these."""
+    """A token with any header and claims; PyJWT refuses to make most of these."""
     parts = [each if isinstance(each, bytes) else json.dumps(each) for each in (header, claims)]
     signed = ".".join(b64(each.encode() if isinstance(each, str) else each) for each in parts)
     return f"{signed}.{b64(sign(signed.encode()))}"
@@ -97,8 +97,8 @@ class World:
     def public(self) -> Any:
         return self.rsa.public_key()
 
-    def alice(self, claims: object = ALICES, **header: Any) -> str:
-        """A token that Alice issued, with these changes; a header that is `...` is left out."""
+    def alice(self, claims: object = ALICE_CLAIMS, **header: Any) -> str:
+        """A token from Alice with these changes; a header that is `...` is omitted."""
         header = {"alg": "RS256", "kid": "rsa"} | header
         kept = {name: value for name, value in header.items() if value is not ...}
         return forge(kept, claims, by(self.rsa, "RS256"))
@@ -110,32 +110,32 @@ ISSUERS = (
     Issuer(name="b", issuer=BOB, jwks_url="https://bob.example/jwks"),
 )
 BY_SECRET = Verifier(AUTH)
-# With the secret beside the issuers, which must be ignored.
+# AUTH also has a secret, which must be ignored beside issuers.
 BY_ISSUER = Verifier(replace(AUTH, issuers=ISSUERS))
 FOR_AUDIENCE = Verifier(replace(AUTH, audience=AUDIENCE))
 BY_SCOPE = Verifier(replace(AUTH, scope_prefix="read:"))
 
 
 def refusal(verifier: Verifier, token: str, keys: Mapping[str, Sequence[Key]]) -> TokenRefused:
-    """What the token is refused with; it must contain no part of the token."""
+    """The refusal of the token, which must contain no part of it."""
     with pytest.raises(TokenRefused) as caught:
         verifier.verify(token, keys, now=NOW)
     refused = caught.value
     assert refused.error is ERRORS.get(refused.reason, UNAUTHORIZED)
-    said = f"{refused} {refused!r} {''.join(traceback.format_exception(refused))}"
-    assert "canary" not in said
-    assert not [part for part in token.split(".") if len(part) > 8 and part in said]
+    shown = f"{refused} {refused!r} {''.join(traceback.format_exception(refused))}"
+    assert "canary" not in shown
+    assert not [part for part in token.split(".") if len(part) > 8 and part in shown]
     return refused
 
 
 def signed(**changes: Any) -> str:
-    """A token signed with the shared secret; a claim that is `...` is left out."""
+    """A token signed with the shared secret; a claim that is `...` is omitted."""
     claims = CLAIMS | changes
     kept = {name: value for name, value in claims.items() if value is not ...}
     return forge({"alg": "HS256"}, kept, hs())
 
 
-def headed(**header: Any) -> str:
+def with_header(**header: Any) -> str:
     return forge({"alg": "HS256"} | header, CLAIMS, hs())
 
 
@@ -150,7 +150,7 @@ def swapped(token: str, other: str, part: int) -> str:
     return ".".join(parts)
 
 
-def of(issuer: object) -> dict[str, Any]:
+def claims_of(issuer: object) -> dict[str, Any]:
     return CLAIMS | {"iss": issuer}
 
 

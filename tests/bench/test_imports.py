@@ -1,4 +1,4 @@
-"""Measurements and tests do not depend on each other; energyws.testing has what both need."""
+"""Measurements and tests do not depend on each other; they share energyws.testing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# It draws its picture with the charts of the report.
+# It uses the report's charts to draw its picture.
 DRAWS = ROOT / "tests" / "deploy" / "screenshot.py"
 
 

@@ -51,7 +51,7 @@ def test_users_over_tls_get_everything_ping_and_resume(
     pair = write_pair(tmp_path)
     service = serve(server={"tls": pair}).ready()
     with Traffic(records):
-        # Quick enough for every user to drop its connection within the run.
+        # Fast enough that every user drops its connection during the run.
         finished = run(service, "--ca", pair["cert"], "--dense", "--pace", "100")
     assert finished.returncode == 0, finished.stderr + finished.stdout
     rows = statistics(finished)
@@ -63,12 +63,12 @@ def test_users_over_tls_get_everything_ping_and_resume(
 
 
 @pytest.mark.e2e
-def test_replayed_frames_are_no_live_ones_and_ws_is_no_wss(
+def test_replayed_frames_are_counted_apart_and_the_type_is_ws_without_tls(
     serve: Callable[..., Service], records: Records, tmp_path: Path
 ) -> None:
     service = serve().ready()
     with Traffic(records):
-        # The URL as clients have it, and from a directory that is no clone.
+        # With the full URL that clients use, and from a directory outside the clone.
         host = f"{service.url}/"
         finished = locust(
             *("--host", host, "--jwt-secret", SECRET, "--json", "--users", "3"),
@@ -101,18 +101,18 @@ def test_replayed_frames_are_no_live_ones_and_ws_is_no_wss(
         ),
     ],
 )
-def test_what_no_user_could_connect_with_ends_with_one_line(
+def test_options_that_let_no_user_connect_end_the_run_with_one_line(
     arguments: list[str], line: str, tmp_path: Path
 ) -> None:
     finished = locust(*arguments, "--users", "1", "--run-time", "2s", cwd=tmp_path)
     assert finished.returncode == 1
-    # Locust's own log has a time before each line.
-    said = [each for each in finished.stderr.splitlines() if not each.startswith("[")]
-    assert said == [line]
+    # Locust's own log lines start with a timestamp in brackets.
+    printed = [each for each in finished.stderr.splitlines() if not each.startswith("[")]
+    assert printed == [line]
 
 
 @pytest.mark.e2e
-def test_users_that_are_refused_end_the_run_with_status_1(serve: Callable[..., Service]) -> None:
+def test_refused_users_end_the_run_with_status_1(serve: Callable[..., Service]) -> None:
     service = serve().ready()
     finished = run(service, "--pace", "100", secret="another-secret-of-thirty-two-bytes-or-so")
     assert finished.returncode == 1, finished.stderr

@@ -24,7 +24,7 @@ from bench.peers.running import Running
         (40_000, 0, 40_000, 40_000),
     ],
 )
-def test_sustained_rate_is_at_most_what_the_peer_can(
+def test_sustained_load_is_within_the_capacity_of_the_peer(
     target: float, capacity: float, known: float, found: float
 ) -> None:
     tried: list[float] = []
@@ -34,7 +34,7 @@ def test_sustained_rate_is_at_most_what_the_peer_can(
         return load <= capacity
 
     assert sustained(target, known, sustains) == pytest.approx(found)
-    # An overloaded peer needs long to get rid of what has piled up.
+    # An overloaded peer would need long to work off its backlog.
     assert all(load <= max(2 * capacity, 10_000) for load in tried)
     assert len(tried) <= 10
 
@@ -42,7 +42,9 @@ def test_sustained_rate_is_at_most_what_the_peer_can(
 @pytest.mark.parametrize(
     ("seconds", "lost", "kept"), [(2.0, 0, True), (2.5, 0, True), (2.6, 0, False), (2.0, 1, False)]
 )
-def test_keeping_up_is_being_in_time_without_loss(seconds: float, lost: int, kept: bool) -> None:
+def test_peer_keeps_up_if_it_is_in_time_and_loses_nothing(
+    seconds: float, lost: int, kept: bool
+) -> None:
     assert kept_up(2.0, seconds, lost) is kept
 
 
@@ -58,7 +60,7 @@ def test_every_client_of_a_peer_gets_everything(name: str, tls: bool) -> None:
         assert not running.broken
 
 
-def test_program_that_ends_at_once_is_told() -> None:
+def test_program_that_ends_immediately_is_reported() -> None:
     with pytest.raises(RuntimeError, match="axum has ended"):
         Running(PEERS[0], ["true"], 5, False)
 

@@ -9,7 +9,7 @@ SAMPLES = samples()
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_samples_are_what_their_names_say(name: str) -> None:
+def test_samples_are_good_or_bad_as_named(name: str) -> None:
     value = SAMPLES[name]
     if name.startswith("bad"):
         with pytest.raises(BadRecord):

@@ -1,4 +1,4 @@
-"""What `ss` says of a process's connections."""
+"""A process's connections and bytes, as `ss` reports them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from bench.replicas import Traffic, parse, traffic
 
-SAID = """\
+OUTPUT = """\
 0 0 127.0.0.1:40002 127.0.0.1:9092 users:(("python",pid=41,fd=12))
 \t cubic wscale:7,7 rto:204 bytes_sent:300 bytes_acked:300 bytes_received:9000 segs_out:5
 0 0 127.0.0.1:40004 127.0.0.1:9092 users:(("python",pid=4,fd=9),("python",pid=41,fd=13))
@@ -30,11 +30,11 @@ SAID = """\
     ],
 )
 def test_bytes_are_those_of_the_process(pid: int, found: Traffic) -> None:
-    assert parse(SAID, pid) == found
+    assert parse(OUTPUT, pid) == found
 
 
 @pytest.mark.skipif(shutil.which("ss") is None, reason="needs ss (Debian: iproute2)")
-def test_a_connection_of_ours_is_counted() -> None:
+def test_connection_of_this_process_is_counted() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)) as client:

@@ -1,4 +1,4 @@
-"""A server that follows a script, with an independent WebSocket library."""
+"""A scripted server on an independent WebSocket library."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def one_reading(connection: ServerConnection, request: dict[str, Any]) -> None:
 
 
 def collect(client: Client, count: int) -> list[Message]:
-    """The first `count` messages that the client gives."""
+    """The first `count` messages from the client."""
 
     async def main() -> list[Message]:
         found: list[Message] = []

@@ -16,7 +16,7 @@ def test_bound_doubles_up_to_its_maximum(randoms: list[float]) -> None:
         assert backoff.next_seconds() == pytest.approx(random * bound)
 
 
-def test_reset_begins_again() -> None:
+def test_reset_restarts_the_backoff() -> None:
     backoff = Backoff(lambda: 1.0)
     backoff.next_seconds()
     backoff.reset()

@@ -1,4 +1,4 @@
-"""The client against a server that follows a script."""
+"""The client against a scripted server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from energyws.client import Client, Gap, Message, Reading, Refused, State
 from tests.client.script import Script, collect, data, numbers, one_reading, say, subscribed, wait
 
 
-def test_resumes_after_the_last_reading_it_gave_out() -> None:
+def test_resumes_after_the_last_delivered_reading() -> None:
     def first(connection: ServerConnection, request: dict[str, Any]) -> None:
         subscribed(connection, "aa-0.0")
         data(connection, 0, "aa-1.0")
@@ -33,7 +33,7 @@ def test_resumes_after_the_last_reading_it_gave_out() -> None:
     assert client.positions == {"energy": "aa-2.1"}
 
 
-def test_resumes_also_before_the_first_reading() -> None:
+def test_resumes_even_without_a_delivered_reading() -> None:
     def first(connection: ServerConnection, request: dict[str, Any]) -> None:
         subscribed(connection, "aa-7.7")
         connection.close(1011)
@@ -89,7 +89,7 @@ def test_since_is_sent_once_and_missing_readings_are_a_gap() -> None:
     assert script.requests[1]["resume"] == {"energy": "aa-5.0"}
 
 
-def test_reconnects_after_the_time_that_the_service_gives() -> None:
+def test_reconnects_after_the_delay_from_the_service() -> None:
     def first(connection: ServerConnection, request: dict[str, Any]) -> None:
         subscribed(connection, "aa-0")
         say(connection, type="reconnect", after_ms=700)
@@ -106,7 +106,7 @@ def test_reconnects_after_the_time_that_the_service_gives() -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_refusal_for_good_is_raised_with_its_message(status: int) -> None:
+def test_final_refusal_is_raised_with_its_message(status: int) -> None:
     body = b'{"type":"error","message":"Invalid token","code":"UNAUTHORIZED"}'
     with (
         Script(wait, refuse=[(status, body)]) as script,
@@ -116,7 +116,7 @@ def test_refusal_for_good_is_raised_with_its_message(status: int) -> None:
 
 
 @pytest.mark.parametrize("code", ["UNKNOWN_STREAM", "FORBIDDEN_STREAM"])
-def test_subscription_that_cannot_work_is_raised(code: str) -> None:
+def test_impossible_subscription_is_raised(code: str) -> None:
     def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
         say(connection, type="error", message="no", code=code)
         wait(connection, request)
@@ -137,7 +137,7 @@ def test_other_errors_and_unknown_messages_are_ignored() -> None:
         assert numbers(collect(Client(script.url), 1)) == [1]
 
 
-def test_unreachable_service_is_tried_again() -> None:
+def test_connecting_to_an_unreachable_service_is_retried() -> None:
     async def main(url: str) -> None:
         attempts = asyncio.Semaphore(0)
 
@@ -157,8 +157,8 @@ def test_unreachable_service_is_tried_again() -> None:
     asyncio.run(asyncio.wait_for(main(url), 20))
 
 
-@pytest.mark.parametrize("situation", ["asking for a token", "connecting", "live", "waiting"])
-def test_close_ends_the_iteration_for_good(situation: str) -> None:
+@pytest.mark.parametrize("situation", ["fetching a token", "connecting", "live", "waiting"])
+def test_close_ends_the_iteration_permanently(situation: str) -> None:
     def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
         subscribed(connection, "aa-0")
         wait(connection, request)
@@ -169,8 +169,8 @@ def test_close_ends_the_iteration_for_good(situation: str) -> None:
 
     async def main(client: Client) -> list[Message]:
         reading = asyncio.create_task(_all(client))
-        wanted = "connecting" if situation == "asking for a token" else situation
-        while client.state != wanted:
+        expected = "connecting" if situation == "fetching a token" else situation
+        while client.state != expected:
             await asyncio.sleep(0)
         await client.close()
         await client.close()
@@ -182,19 +182,19 @@ def test_close_ends_the_iteration_for_good(situation: str) -> None:
     async def _all(client: Client) -> list[Message]:
         return [message async for message in client]
 
-    with Script(scene) as script, socket.socket() as deaf:
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen()
+    with Script(scene) as script, socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
         urls = {
-            "connecting": f"ws://127.0.0.1:{deaf.getsockname()[1]}/",
+            "connecting": f"ws://127.0.0.1:{silent.getsockname()[1]}/",
             "waiting": "ws://127.0.0.1:1/",
         }
-        token = never if situation == "asking for a token" else None
+        token = never if situation == "fetching a token" else None
         client = Client(urls.get(situation, script.url), token=token)
         assert asyncio.run(asyncio.wait_for(main(client), 20)) == []
 
 
-def test_next_loop_continues_where_the_last_one_ended() -> None:
+def test_next_loop_continues_where_the_previous_one_ended() -> None:
     def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
         first = int(request.get("resume", {"energy": "aa-0"})["energy"].removeprefix("aa-"))
         subscribed(connection, f"aa-{first}", recovered=True, replayed=0)
@@ -217,7 +217,7 @@ def test_next_loop_continues_where_the_last_one_ended() -> None:
         assert asyncio.run(asyncio.wait_for(main(Client(script.url)), 20)) == [*range(9)]
 
 
-def test_callback_that_raises_interrupts_nothing() -> None:
+def test_callback_that_raises_does_not_interrupt_the_client() -> None:
     raised: list[object] = []
 
     def on_state(state: State, why: str) -> None:

@@ -13,20 +13,20 @@ from energyws.client import Client, Reading, Refused
 from tests.client.script import Script, collect, data, numbers, one_reading, say, subscribed, wait
 
 
-def test_half_open_connection_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_open_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("energyws.client.connection.SILENCE_SECONDS", 0.2)
-    heard: list[object] = []
+    received: list[object] = []
 
-    def dead(connection: ServerConnection, request: dict[str, Any]) -> None:
+    def silent(connection: ServerConnection, request: dict[str, Any]) -> None:
         while True:
-            heard.append(orjson.loads(connection.recv()))
+            received.append(orjson.loads(connection.recv()))
 
-    with Script(dead, one_reading) as script:
+    with Script(silent, one_reading) as script:
         assert numbers(collect(Client(script.url), 1)) == [1]
-    assert heard == [{"type": "ping"}]
+    assert received == [{"type": "ping"}]
 
 
-def test_message_that_is_too_large_ends_the_iteration(
+def test_oversized_message_ends_the_iteration(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("energyws.client.connection.MAX_MESSAGE_BYTES", 1_000)
@@ -57,7 +57,7 @@ def test_record_of_15_mib_is_delivered() -> None:
     assert numbers(messages[3:]) == [7]
 
 
-def test_slow_application_stops_the_server_and_misses_nothing() -> None:
+def test_slow_application_pauses_the_server_and_misses_nothing() -> None:
     sent: list[int] = []
 
     def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
@@ -93,7 +93,7 @@ def test_slow_application_stops_the_server_and_misses_nothing() -> None:
     assert client.connects == 1
 
 
-def test_close_has_the_code_of_the_error_before_it() -> None:
+def test_refusal_has_the_code_of_the_error_before_the_close() -> None:
     def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
         say(
             connection, type="error", code="FORBIDDEN_ORIGIN", message="This origin may not connect"
@@ -118,7 +118,7 @@ def test_message_that_is_not_json_ends_the_connection() -> None:
     assert "a message that is not JSON" in states
 
 
-def test_fragments_and_binary_messages_are_messages() -> None:
+def test_fragmented_and_binary_messages_are_delivered() -> None:
     def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
         subscribed(connection, "aa-0")
         text = '{"type":"data","stream":"energy","timestamp":"","data":{"n":%d},"id":"aa-1"}'

@@ -1,4 +1,4 @@
-"""Why a connection failed, in words for people and without secrets."""
+"""Why a connection failed, in plain words and without secrets."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ FAILURES: list[tuple[Exception, Kind, str]] = [
 
 
 @pytest.mark.parametrize(("error", "kind", "text"), FAILURES, ids=lambda each: repr(each)[:40])
-def test_network_error_is_a_failure_in_words(error: Exception, kind: Kind, text: str) -> None:
+def test_network_error_is_explained(error: Exception, kind: Kind, text: str) -> None:
     assert explain(error, ADDRESS) == Failure(kind, text, ABNORMAL, None)
 
 
@@ -107,7 +107,7 @@ def refusal(status: int, body: bytes) -> WSHandshakeError:
         (b"<html>", None, None),
     ],
 )
-def test_refusal_has_the_message_of_the_service(
+def test_refusal_has_the_message_from_the_service(
     body: bytes, text: str | None, code: str | None
 ) -> None:
     expected = "HTTP 401" if text is None else f"HTTP 401: {text}"
@@ -115,7 +115,7 @@ def test_refusal_has_the_message_of_the_service(
     assert explain(refusal(401, body), ADDRESS) == Failure("status", expected, 401, code)
 
 
-def test_answer_to_the_handshake_that_breaks_the_protocol_is_not_a_websocket() -> None:
+def test_invalid_handshake_response_is_not_a_websocket() -> None:
     text = "the answer to the handshake is not a WebSocket's"
 
     assert explain(refusal(101, b""), ADDRESS) == Failure("websocket", text, 101)

@@ -1,4 +1,4 @@
-"""Readings, gaps and positions, from the messages of a service."""
+"""Readings, gaps and positions from the messages of the service."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_data_is_a_reading() -> None:
     assert read(fresh(), data("aa-1")) == [Reading("energy", "t", {"n": 1}, "aa-1")]
 
 
-def test_position_is_that_of_the_subscription_before_the_first_reading() -> None:
+def test_subscription_has_a_position_before_the_first_reading() -> None:
     reader = fresh()
 
     assert read(reader, subscribed(position="aa-7.7")) == []
@@ -58,7 +58,7 @@ def test_each_stream_has_its_position() -> None:
     assert reader.positions == {"energy": "aa-1", "water": "bb-2"}
 
 
-def test_resume_that_was_not_possible_is_a_gap_and_a_new_position() -> None:
+def test_failed_resume_is_a_gap_and_a_new_position() -> None:
     reader = Reader({"energy": "aa-100"}, is_bounded=False)
     lost = subscribed(position="bb-9", recovered=False, reason="EPOCH_CHANGED", earliest="bb-9")
 
@@ -83,7 +83,7 @@ def test_gap_after_a_resume_has_the_missing_records_of_each_partition() -> None:
 
 
 @pytest.mark.parametrize("is_bounded", [True, False])
-def test_only_a_request_for_all_since_a_time_can_miss_readings(is_bounded: bool) -> None:
+def test_only_a_bounded_request_reports_a_gap_at_its_start(is_bounded: bool) -> None:
     reader = Reader({}, is_bounded)
     cut = subscribed(position="aa-5", recovered=False, reason="RETENTION", earliest="aa-5")
 
@@ -98,13 +98,13 @@ def test_lagged_is_a_gap() -> None:
     assert reader.positions == {"energy": "bb-14"}
 
 
-def test_unreadable_position_of_a_service_is_ignored() -> None:
+def test_invalid_position_from_the_service_is_ignored() -> None:
     reader = fresh()
 
     assert len(read(reader, data("aa-1"), data("?"))) == 2
     assert reader.positions == {"energy": "aa-1"}
 
 
-def test_unreadable_position_of_the_application_is_refused() -> None:
+def test_invalid_position_from_the_application_is_refused() -> None:
     with pytest.raises(BadPosition):
         Reader({"energy": "?"}, is_bounded=False)

@@ -20,11 +20,11 @@ from tests.clients import first_frame
 RECORDS: dict[str, tuple[str, Any]] = {
     "half of a pair": (r'{"name":"kitchen \ud83d"}', {"name": "kitchen \ud83d"}),
     "the other half": (r'{"\udc00":1}', {"\udc00": 1}),
-    "a pair in the wrong order": (r'{"n":"\udc00\ud83d"}', {"n": "\udc00\ud83d"}),
+    "a pair in reverse order": (r'{"n":"\udc00\ud83d"}', {"n": "\udc00\ud83d"}),
     "beyond a double": ('{"w":1e400}', {"w": math.inf}),
-    "below zero beyond a double": ('{"w":-1e400}', {"w": -math.inf}),
+    "negative beyond a double": ('{"w":-1e400}', {"w": -math.inf}),
     "more digits than a double has": (f'{{"w":{"9" * 5000}}}', {"w": math.inf}),
-    "more digits than CPython converts, beside another oddity": (
+    "more digits than CPython converts, with a lone surrogate": (
         f'{{"a":"\\ud83d","w":-{"9" * 5000}}}',
         {"a": "\ud83d", "w": -math.inf},
     ),
@@ -56,7 +56,7 @@ def test_record_that_orjson_refuses_is_delivered(record: str, expected: object) 
 @pytest.mark.parametrize(
     "record", ["[" * 100_000 + "]" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000]
 )
-def test_record_that_no_parser_represents_becomes_a_gap(stream: str, record: str) -> None:
+def test_record_that_no_parser_can_represent_becomes_a_gap(stream: str, record: str) -> None:
     assert decode(message(f'{{"deep":{record}}}', stream)) == {
         "type": "lagged",
         "stream": stream,
@@ -66,7 +66,7 @@ def test_record_that_no_parser_represents_becomes_a_gap(stream: str, record: str
     }
 
 
-def test_gap_has_a_position_of_any_length() -> None:
+def test_gap_keeps_a_position_of_any_length() -> None:
     position = "ffffffffffffffff-" + ".".join(["9223372036854775806"] * MAX_PARTITIONS)
     found = decode(message('{"deep":' + "[" * 100_000 + "]" * 100_000 + "}", position=position))
 
@@ -110,6 +110,6 @@ def test_largest_record_of_the_service_fits_in_a_message() -> None:
         if isinstance(each, Le)
     ]
     position = "ffffffffffffffff-" + ".".join(["9223372036854775806"] * MAX_PARTITIONS)
-    around = len(message("{}", "s" * 1_000, position))
+    envelope = len(message("{}", "s" * 1_000, position))
 
-    assert int(str(bound)) + around <= MAX_MESSAGE_BYTES
+    assert int(str(bound)) + envelope <= MAX_MESSAGE_BYTES

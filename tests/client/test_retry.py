@@ -1,4 +1,4 @@
-"""Which failures end the iteration, and when the client tries again after the others."""
+"""Which failures end the iteration, and when the client retries after the others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNAUTHORIZED = (401, 4401)
 FINAL = sorted(
     {close.code for close in CLOSES if not close.retry} - {NORMAL.code, *UNAUTHORIZED} | {403, 404}
 )
-PASSING = sorted(
+TEMPORARY = sorted(
     {close.code for close in CLOSES if close.retry}
     | {each.status for each in ERROR_CODES if each.status >= 500}
     | {NORMAL.code, 1001, ABNORMAL, 4999, 429}
@@ -25,29 +25,29 @@ def failed(status: int = ABNORMAL, code: str | None = None, kind: Kind = "closed
 
 
 @pytest.mark.parametrize("status", FINAL)
-def test_final_status_is_refused(status: int) -> None:
+def test_final_status_ends_the_iteration(status: int) -> None:
     with pytest.raises(Refused, match="because") as refused:
         Retry(has_fresh_tokens=True).seconds(failed(status, "CODE"), None)
 
     assert (refused.value.code, refused.value.close) == ("CODE", status)
 
 
-@pytest.mark.parametrize("status", PASSING)
-def test_any_other_status_is_tried_again(status: int) -> None:
+@pytest.mark.parametrize("status", TEMPORARY)
+def test_any_other_status_is_retried(status: int) -> None:
     seconds = Retry(has_fresh_tokens=False).seconds(failed(status), None)
 
     assert 0 <= seconds <= BACKOFF_FIRST_SECONDS
 
 
 @pytest.mark.parametrize("code", sorted(FATAL_ERRORS))
-def test_subscription_that_cannot_work_is_refused(code: str) -> None:
+def test_impossible_subscription_ends_the_iteration(code: str) -> None:
     with pytest.raises(Refused, match="because") as refused:
         Retry(has_fresh_tokens=True).seconds(failed(NORMAL.code, code), 1.0)
 
     assert (refused.value.code, refused.value.close) == (code, None)
 
 
-def test_service_decides_when_to_try_again() -> None:
+def test_delay_from_the_service_is_used() -> None:
     assert Retry(has_fresh_tokens=False).seconds(failed(1012), 7.5) == 7.5
 
 
@@ -58,7 +58,7 @@ def test_refused_token_that_cannot_change_ends_the_iteration(status: int) -> Non
 
 
 @pytest.mark.parametrize("status", UNAUTHORIZED)
-def test_second_fresh_token_that_is_refused_ends_the_iteration(status: int) -> None:
+def test_second_refused_fresh_token_ends_the_iteration(status: int) -> None:
     retry = Retry(has_fresh_tokens=True)
     retry.seconds(failed(status), None)
 
@@ -67,7 +67,7 @@ def test_second_fresh_token_that_is_refused_ends_the_iteration(status: int) -> N
 
 
 @pytest.mark.parametrize("between", ["success", "another failure"])
-def test_only_refusals_in_a_row_count(between: str) -> None:
+def test_only_consecutive_refusals_count(between: str) -> None:
     retry = Retry(has_fresh_tokens=True)
     retry.seconds(failed(401), None)
     if between == "success":

@@ -1,4 +1,4 @@
-"""A token for each connection, and its renewal while the connection lasts."""
+"""A token for each connection, and its renewal on an open connection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from energyws.client.tokens import Tokens
 from tests.client.script import Script, collect, data, numbers, one_reading, say, subscribed, wait
 
 
-def test_token_that_expires_soon_is_renewed_on_its_connection() -> None:
+def test_expiring_token_is_renewed_on_its_connection() -> None:
     renewed: list[dict[str, Any]] = []
 
     def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
@@ -50,7 +50,7 @@ def test_every_attempt_gets_a_fresh_token() -> None:
     assert script.tokens == ["Bearer a", "Bearer b", "Bearer c"]
 
 
-def test_token_may_be_awaited() -> None:
+def test_token_function_may_be_a_coroutine() -> None:
     async def fetch() -> str:
         return "fetched"
 
@@ -111,7 +111,7 @@ def test_invalid_token_is_refused_and_not_shown(token: str) -> None:
 
 
 class FakeConnection:
-    """What a renewal uses of a Connection."""
+    """The parts of a Connection that a renewal uses."""
 
     def __init__(self) -> None:
         self.failure: Failure | None = None
@@ -135,7 +135,7 @@ def renew(tokens: Tokens) -> FakeConnection:
     return asyncio.run(main())
 
 
-def test_renewal_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_renewal_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("energyws.client.backoff.BACKOFF_FIRST_SECONDS", 0.0)
     given = iter([OSError("offline"), OSError("offline"), "fresh"])
 
@@ -150,7 +150,7 @@ def test_renewal_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> N
     assert connection.awaits_auth
 
 
-def test_renewal_that_is_refused_leaves_the_connection_as_it_is() -> None:
+def test_refused_renewal_does_not_change_the_connection() -> None:
     def give() -> str:
         raise Refused("logged out")
 
@@ -164,7 +164,7 @@ def test_fixed_token_is_not_renewed() -> None:
     assert connection.renewal is None
 
 
-def test_function_that_fails_is_named_without_a_traceback() -> None:
+def test_failure_of_the_token_function_is_shown_without_a_traceback() -> None:
     def give() -> str:
         raise LookupError("offline")
 

@@ -240,4 +240,4 @@ def test_shortage_is_logged_once_with_the_command_that_cures_it(run: Run) -> Non
         supervised.wait_logged("scaling", f"workers={number + 2} ")
     (line,) = supervised.wait_logged("more workers than cores")
     assert f"energyws scale {usable_cores()}" in line
-    assert len(supervised.logged("the kernel lets fewer connections wait")) == 1
+    assert len(supervised.logged("net.core.somaxconn is below server.backlog")) == 1

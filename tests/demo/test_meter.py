@@ -1,4 +1,4 @@
-"""The records have the shape of the real ones, and values that agree with each other."""
+"""Records have the shape of real ones, and consistent values."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def shape(value: object) -> object:
     return type(value)
 
 
-def test_records_are_encoded_as_the_real_one_is() -> None:
+def test_records_are_encoded_like_the_real_one() -> None:
     assert len(SAMPLE) == 1047
     assert orjson.dumps(orjson.loads(SAMPLE)) == SAMPLE
     assert Meter(1, UTC).record(NOW) == orjson.dumps(Meter(1, UTC).read(NOW))
@@ -62,7 +62,7 @@ def test_every_record_has_the_shape_and_size_of_the_real_one(seed: int, now_ns: 
 
 
 @given(SEEDS, TIMES)
-def test_values_of_a_record_agree_with_each_other(seed: int, now_ns: int) -> None:
+def test_values_of_a_record_are_consistent(seed: int, now_ns: int) -> None:
     value: dict[str, Any] = orjson.loads(Meter(seed, UTC).record(now_ns))
     fields, power = value["fields"], value["activeActualConsumption"]
     assert power["total"] - sum(power[phase] for phase in ("L1", "L2", "L3")) in (0, 1)
@@ -73,7 +73,7 @@ def test_values_of_a_record_agree_with_each_other(seed: int, now_ns: int) -> Non
     assert value["meterSerialNumber"] == "Not found"
     assert value["activeActualProduction"] == {"L1": 0, "L2": 0, "L3": 0, "total": 0}
     assert 0 < value["powerFactor"]["total"] <= 100
-    # Reactive power flows one way at a time.
+    # Reactive power flows in one direction at a time.
     assert 0 in (
         value["reactiveActualConsumption"]["total"],
         value["reactiveActualProduction"]["total"],
@@ -87,7 +87,7 @@ def test_values_of_a_record_agree_with_each_other(seed: int, now_ns: int) -> Non
         assert fields[f"voltage_{name}"] == volts
         assert 225 <= volts <= 245
         assert milliamperes % 100 == 0
-        # Apparent power is at least the active; half a step of 100 mA and of 1 V is rounding.
+        # Apparent power >= active power; steps of 100 mA and 1 V round by up to a half.
         assert (milliamperes + 50) * (volts + 0.5) >= watts * 1000
 
 
@@ -106,7 +106,7 @@ def test_seeds_give_different_meters() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_evening_draws_most_and_the_small_hours_least(seed: int) -> None:
+def test_meter_draws_most_in_the_evening_and_least_at_night(seed: int) -> None:
     meter = Meter(seed, UTC)
 
     def watts(hour: int) -> float:
@@ -139,13 +139,13 @@ def test_energy_is_the_integral_of_power() -> None:
     assert energies == sorted(energies)
 
 
-def test_clock_set_back_adds_no_energy() -> None:
+def test_setting_the_clock_back_adds_no_energy() -> None:
     meter = Meter(5, UTC)
     before = energy(meter.read(NOW))
     assert energy(meter.read(NOW - 86400 * SECOND)) == before
 
 
-# Nanoseconds within the second, and how Go's RFC3339Nano writes them.
+# Nanoseconds within a second, and the format that Go's RFC3339Nano gives them.
 FRACTIONS = [
     (0, "Z"),
     (1, ".000000001Z"),
@@ -177,11 +177,11 @@ def test_ts_and_timestamp_are_the_same_second(now_ns: int) -> None:
 
 
 @pytest.mark.parametrize("value", POISON)
-def test_poison_is_no_reading(value: bytes | None) -> None:
+def test_poison_is_a_bad_record(value: bytes | None) -> None:
     with pytest.raises(BadRecord):
         decode(value, max_bytes=MAX_RECORD_BYTES)
 
 
-def test_a_meter_draws_every_kind_of_poison() -> None:
+def test_meter_produces_every_kind_of_poison() -> None:
     meter = Meter(1)
     assert {meter.poison() for _ in range(500)} == set(POISON)

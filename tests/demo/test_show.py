@@ -1,4 +1,4 @@
-"""Which admin port the demo's service gets."""
+"""The admin port of the demo's service."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from energyws.demo.show import Demo
 from energyws.settings import Admin
 
 
-def test_admin_port_is_the_default_one_unless_it_is_taken(
+def test_admin_port_is_the_default_unless_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        usual: int = listener.getsockname()[1]
-        monkeypatch.setattr(show, "Admin", lambda: Admin(port=usual))
+        default: int = listener.getsockname()[1]
+        monkeypatch.setattr(show, "Admin", lambda: Admin(port=default))
         assert port_of(Demo(1, 1, 8080, print)) == 0
-    assert port_of(Demo(1, 1, 8080, print)) == usual
+    assert port_of(Demo(1, 1, 8080, print)) == default
     assert port_of(Demo(1, 1, 0, print)) == 0
 
 

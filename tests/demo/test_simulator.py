@@ -63,7 +63,7 @@ def test_every_meter_writes_to_every_partition(embedded: EmbeddedBroker, readers
     assert max(seen.values()) - min(seen.values()) <= 3
 
 
-def test_same_seed_is_the_same_meters(embedded: EmbeddedBroker, readers: Readers) -> None:
+def test_same_seed_gives_the_same_meters(embedded: EmbeddedBroker, readers: Readers) -> None:
     serials = []
     for topic in ("energy", "again"):
         if topic != "energy":
@@ -89,7 +89,7 @@ def test_poison_follows_readings_at_the_given_rate(
     assert set(bad) <= set(POISON)
 
 
-def test_it_waits_for_its_topic_and_does_not_create_it(readers: Readers) -> None:
+def test_simulator_waits_for_its_topic_and_does_not_create_it(readers: Readers) -> None:
     with EmbeddedBroker() as broker, simulator(broker.bootstrap, stderr=PIPE) as process:
         assert process.stderr is not None
         assert b"topic not available" in process.stderr.readline()
@@ -97,7 +97,7 @@ def test_it_waits_for_its_topic_and_does_not_create_it(readers: Readers) -> None
         assert len(readers.read(broker.bootstrap, "energy", 1, 3)) == 3
 
 
-def test_it_waits_for_its_broker(embedded: EmbeddedBroker, readers: Readers) -> None:
+def test_simulator_waits_for_its_broker(embedded: EmbeddedBroker, readers: Readers) -> None:
     embedded.set_down(True)
     with simulator(embedded.bootstrap, stderr=PIPE) as process:
         assert process.stderr is not None
@@ -106,7 +106,7 @@ def test_it_waits_for_its_broker(embedded: EmbeddedBroker, readers: Readers) -> 
         assert len(readers.read(embedded.bootstrap, "energy", 3, 3)) == 3
 
 
-def test_it_continues_after_an_outage(embedded: EmbeddedBroker, readers: Readers) -> None:
+def test_simulator_continues_after_an_outage(embedded: EmbeddedBroker, readers: Readers) -> None:
     with simulator(embedded.bootstrap, "--meters", "1"):
         before = len(readers.read(embedded.bootstrap, "energy", 3, 3))
         embedded.set_down(True)
@@ -115,7 +115,7 @@ def test_it_continues_after_an_outage(embedded: EmbeddedBroker, readers: Readers
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_with_status_0_on_a_signal(
+def test_simulator_exits_with_status_0_on_a_signal(
     embedded: EmbeddedBroker, readers: Readers, number: signal.Signals
 ) -> None:
     with simulator(embedded.bootstrap) as process:
@@ -124,7 +124,7 @@ def test_it_ends_with_status_0_on_a_signal(
         assert process.wait(DEADLINE) == 0
 
 
-def test_it_dies_with_its_parent(embedded: EmbeddedBroker, readers: Readers) -> None:
+def test_simulator_ends_with_its_parent(embedded: EmbeddedBroker, readers: Readers) -> None:
     arguments = ["--brokers", embedded.bootstrap, "--topic", "energy"]
     command = [sys.executable, "-c", PARENT, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
@@ -137,7 +137,7 @@ def test_it_dies_with_its_parent(embedded: EmbeddedBroker, readers: Readers) -> 
     wait_until_ended(child)
 
 
-# Arguments, and the message that refuses them.
+# Arguments, and the error message for them.
 REFUSED = [
     (["--meters", "0"], "--meters: 0 is out of range: expected 1 or more"),
     (["--meters", "x"], "--meters: invalid number value: 'x'"),
@@ -147,11 +147,11 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "says"), REFUSED)
-def test_bad_argument_is_refused_with_what_is_expected(
-    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("arguments", "error"), REFUSED)
+def test_bad_argument_is_refused_with_the_reason(
+    arguments: list[str], error: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as raised:
         main(["--brokers", "127.0.0.1:1", "--topic", "energy", *arguments])
     assert raised.value.code == 2
-    assert says in capsys.readouterr().err
+    assert error in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What a process logs, captured; and values that try to forge a line."""
+"""Captured logs, and values that try to forge a line."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def logging_as(
 
 
 def only_line(output: io.StringIO) -> str:
-    """The only line, by every separator that str.splitlines knows."""
+    """The only line; str.splitlines splits at every separator."""
     (line,) = output.getvalue().splitlines()
     assert output.getvalue() == line + "\n"
     return line

@@ -1,4 +1,4 @@
-"""A value, an exception or a library's message never makes more than one line, or forges one."""
+"""No value, exception or library message makes more than one line, or forges one."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ BEGINNING = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR) worker-0 "
 )
 
-# name=value, where the value is bare, or quoted with backslash escapes.
+# name=value; the value is bare, or quoted with backslash escapes.
 FIELD = re.compile(r' (\w+)=("(?:[^"\\]|\\.)*"|[^ "=]+)')
 
-# With surrogates: undecodable bytes of a header become such.
+# With surrogates: undecodable bytes of a header are decoded to them.
 strings = st.text(st.characters(exclude_categories=()), max_size=30)
 
 values = (
@@ -131,7 +131,7 @@ def test_integer_of_more_than_64_bits_is_a_string_in_json(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")], ids=str)
-def test_number_that_json_lacks_is_null(number: float) -> None:
+def test_number_that_json_cannot_represent_is_null(number: float) -> None:
     assert as_json(amount=number)["amount"] is None
 
 

@@ -1,4 +1,4 @@
-"""A thread writes the lines: no caller waits for it, and lines that are dropped are counted."""
+"""A thread writes the lines: no caller waits for it, and dropped lines are counted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.logs.captured import Written, log, logging_as, only_line
 
 
 @pytest.mark.parametrize("kind", ["text", "json"])
-def test_adjust_changes_level_and_form(kind: Literal["text", "json"]) -> None:
+def test_adjust_changes_level_and_format(kind: Literal["text", "json"]) -> None:
     other: Literal["text", "json"] = "json" if kind == "text" else "text"
     with logging_as(kind) as output:
         log.debug("hidden")
@@ -40,14 +40,14 @@ def test_only_errors_of_libraries_are_written(library: str) -> None:
     assert line.endswith(f" ERROR worker-0 library reports library={library} says=failed")
 
 
-def test_library_that_quotes_clients_is_not_written() -> None:
+def test_library_that_quotes_client_data_is_not_written() -> None:
     with logging_as("text", "DEBUG") as output:
         logging.getLogger("picows.server").error("GET /ws/energy?token=canary")
 
     assert output.getvalue() == ""
 
 
-def test_log_that_is_not_read_blocks_no_caller() -> None:
+def test_full_pipe_blocks_no_caller() -> None:
     reading, writing = os.pipe()
     received: list[str] = []
     with os.fdopen(reading) as pipe, open(writing, "w") as blocked, redirect_stderr(blocked):
@@ -55,7 +55,7 @@ def test_log_that_is_not_read_blocks_no_caller() -> None:
         configure(Logging(), "worker-0")
         (handler,) = logging.getLogger().handlers
         try:
-            # Far more than the pipe and the queue hold: a log that blocked would never return.
+            # Far more than the pipe and the queue hold: a blocking log would never return.
             for number in range(3000):
                 log.info("event", number=number, **{f"filling{i}": "x" * 400 for i in range(10)})
             while not received or "count=" not in received[-1]:
@@ -69,7 +69,7 @@ def test_log_that_is_not_read_blocks_no_caller() -> None:
     assert len(kept) + dropped == 3000
 
 
-def test_ten_thousand_lines_at_once_are_all_written() -> None:
+def test_burst_of_ten_thousand_lines_is_written_in_full() -> None:
     reading, writing = os.pipe()
     received: list[str] = []
     with os.fdopen(reading) as pipe, open(writing, "w") as read, redirect_stderr(read):
@@ -95,7 +95,7 @@ def test_ten_thousand_lines_at_once_are_all_written() -> None:
 
 
 class Full(Written):
-    """A stream whose first writes fail, as on a full disk."""
+    """A stream that fails its first writes, as on a full disk."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -111,8 +111,8 @@ class Full(Written):
 
 @pytest.mark.parametrize(
     "error",
-    [OSError(errno.ENOSPC, "No space left on device"), MemoryError(), RuntimeError("of its own")],
-    ids=["full disk", "no memory", "anything"],
+    [OSError(errno.ENOSPC, "No space left on device"), MemoryError(), RuntimeError("unexpected")],
+    ids=["full disk", "no memory", "other error"],
 )
 def test_writing_resumes_after_a_failure(error: Exception) -> None:
     before = logging.getLogger().handlers[:]
@@ -122,7 +122,7 @@ def test_writing_resumes_after_a_failure(error: Exception) -> None:
         try:
             for number in range(5):
                 log.info("event", number=number)
-                # Otherwise both lines share one write, which fails for both.
+                # Without this, two lines could share one failing write.
                 handler.flush()
             lines = output.getvalue().splitlines()
         finally:

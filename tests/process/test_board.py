@@ -85,7 +85,7 @@ def test_issuers_are_written_and_cleared(board: Board) -> None:
     assert board.row(2).issuers() == board.row(4).issuers() == {}
 
 
-def test_of_too_many_issuers_the_first_are_written(board: Board) -> None:
+def test_only_the_first_of_too_many_issuers_are_written(board: Board) -> None:
     many = [(issuer_id(f"{n}"), n) for n in range(MAX_ISSUERS + 5)]
     board.row(ROWS - 1).set_issuers(many)
 
@@ -99,7 +99,7 @@ def test_last_row_is_counted(board: Board) -> None:
     assert board.total(Field.CONNECTIONS) == 3
 
 
-def test_what_one_mapping_writes_another_reads(board: Board) -> None:
+def test_one_mapping_reads_what_another_wrote(board: Board) -> None:
     inherited = Board(os.dup(board.descriptor))
     row = inherited.row(2)
     row[Field.BEAT] = 41
@@ -115,7 +115,7 @@ def test_descriptor_is_not_inherited_by_default(board: Board) -> None:
     assert not os.get_inheritable(board.descriptor)
 
 
-def test_closed_board_gives_its_descriptor_back_though_rows_are_held() -> None:
+def test_closing_the_board_closes_its_descriptor_although_rows_are_held() -> None:
     board = Board.create()
     row = board.row(0)
     row[Field.BEAT] = 1
@@ -128,6 +128,6 @@ def test_closed_board_gives_its_descriptor_back_though_rows_are_held() -> None:
     assert row[Field.BEAT] == 1
 
 
-def test_a_number_that_does_not_fit_is_refused(board: Board) -> None:
+def test_number_that_does_not_fit_is_refused(board: Board) -> None:
     with pytest.raises(ValueError, match="format 'q'"):
         board.row(0)[Field.BYTES] = 2**63

@@ -33,5 +33,5 @@ SETTINGS = Settings(
     ],
     ids=str,
 )
-def test_what_is_packed_is_unpacked(message: ControlMessage) -> None:
+def test_message_survives_packing(message: ControlMessage) -> None:
     assert unpack(pack(message)) == message

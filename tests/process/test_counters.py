@@ -19,7 +19,7 @@ def row() -> Row:
     return Board.create().row(0)
 
 
-def test_columns_of_all_kinds_lie_beside_each_other_within_a_row() -> None:
+def test_columns_of_all_kinds_fit_in_a_row_without_overlap() -> None:
     kinds = [each for each in vars(counters).values() if isinstance(each, Family | Histogram)]
     ranges = sorted((each.first, each.end) for each in kinds)
     assert ranges[0][0] > max(Field)
@@ -27,7 +27,7 @@ def test_columns_of_all_kinds_lie_beside_each_other_within_a_row() -> None:
     assert ranges[-1][1] <= COLUMNS
 
 
-def test_family_counts_by_labels_and_others_as_the_last(row: Row) -> None:
+def test_family_counts_by_labels_and_unknown_labels_as_the_last(row: Row) -> None:
     family = Family(60, [("a", "x"), ("b", "x"), ("other", "")])
     family.count(row, "b", "x")
     family.count(row, "b", "x", amount=4)
@@ -46,7 +46,7 @@ def test_observation_counts_in_the_first_bucket_that_holds_it(row: Row) -> None:
 
 
 @given(st.lists(st.floats(0, 20), min_size=1), st.sampled_from([0.5, 0.9, 1.0]))
-def test_quantile_is_the_least_bound_that_enough_observations_keep(
+def test_quantile_is_the_least_bound_with_enough_observations_within_it(
     observed: list[float], share: float
 ) -> None:
     row = Board.create().row(0)

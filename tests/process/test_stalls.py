@@ -1,11 +1,11 @@
-"""The reasons that operators read."""
+"""The reasons for stalls, as operators read them."""
 
 from __future__ import annotations
 
 from energyws.process.stalls import WHOLE, WORDS, Stall, reasons
 
 
-def test_every_stall_has_words() -> None:
+def test_every_stall_has_a_text() -> None:
     assert set(WORDS) == set(Stall) - {Stall.NONE}
 
 

@@ -29,7 +29,7 @@ Fed = tuple[int, bool, bytes]
 
 opcodes = st.sampled_from([CONTINUATION, TEXT, BINARY])
 kinds = st.sampled_from([TEXT, BINARY])
-# Characters of every length in UTF-8, and text that is cut at any byte, also inside a character.
+# Characters of every length in UTF-8; cuts may fall inside a character.
 texts = st.text("aé日😀", max_size=30).map(str.encode)
 
 
@@ -54,7 +54,7 @@ def feed(fed: list[Fed], max_bytes: int = LIMIT) -> list[bytes | None]:
 
 
 def broken_at(fed: list[Fed], max_bytes: int = LIMIT) -> tuple[int, Close] | None:
-    """The number of the frame that an assembler refuses, and the close; None if it accepts all."""
+    """The index of the frame that an assembler refuses, and the close; None if it accepts all."""
     assembler = Assembler(max_bytes)
     for at, each in enumerate(fed):
         try:
@@ -65,7 +65,7 @@ def broken_at(fed: list[Fed], max_bytes: int = LIMIT) -> tuple[int, Close] | Non
 
 
 def oracle(fed: list[Fed], max_bytes: int | None = None) -> tuple[int, int] | None:
-    """The same of another implementation, with the close code."""
+    """The index of the frame that another implementation refuses, and the close code."""
     server = Protocol(SERVER, max_size=max_bytes)
     for at, (opcode, final, payload) in enumerate(fed):
         server.receive_data(Frame(Opcode(opcode), payload, final).serialize(mask=True))
@@ -95,7 +95,7 @@ def test_messages_follow_each_other(sent: list[tuple[int, list[bytes]]]) -> None
 @given(fragmented(st.binary(max_size=12) | texts))
 @example([b"\xed", b"\xa0\x80"])
 @example([b"\xf0\x9f", b"\x98"])
-def test_text_passes_exactly_when_it_is_utf8(parts: list[bytes]) -> None:
+def test_text_is_accepted_exactly_if_it_is_utf8(parts: list[bytes]) -> None:
     try:
         b"".join(parts).decode()
     except UnicodeDecodeError:
@@ -156,14 +156,14 @@ def test_fragments_out_of_order_are_a_violation(fed: list[Fed], at: int) -> None
 
 
 @given(st.lists(st.tuples(opcodes, st.booleans(), st.just(b"a")), max_size=12))
-def test_order_is_checked_as_by_another_implementation(fed: list[Fed]) -> None:
+def test_order_check_agrees_with_another_implementation(fed: list[Fed]) -> None:
     broken = broken_at(fed)
 
     assert (broken and (broken[0], broken[1].code)) == oracle(fed)
 
 
 @given(kinds, fragmented(st.binary(max_size=40).map(lambda b: b"x" * len(b))), st.integers(1, 40))
-def test_size_is_checked_as_by_another_implementation(
+def test_size_check_agrees_with_another_implementation(
     kind: int, parts: list[bytes], max_bytes: int
 ) -> None:
     broken = broken_at(frames(kind, parts), max_bytes)
@@ -175,7 +175,7 @@ TOO_LARGE = {
     "one frame": ([b"x" * (LIMIT + 1)], 0),
     "first fragment": ([b"x" * (LIMIT + 1), b""], 0),
     "last byte": ([b"x" * LIMIT, b"x"], 1),
-    "before the text is looked at": ([b"x" * LIMIT, b"\xff"], 1),
+    "before the text is checked": ([b"x" * LIMIT, b"\xff"], 1),
     "one fragment too many": ([b"x"] * (MAX_FRAGMENTS + 1), MAX_FRAGMENTS),
     "empty fragments without end": ([b""] * 1000, MAX_FRAGMENTS),
 }
@@ -196,7 +196,7 @@ WITHIN = {
 
 
 @pytest.mark.parametrize("parts", WITHIN.values(), ids=WITHIN.keys())
-def test_limits_are_of_each_message_and_inclusive(parts: list[bytes]) -> None:
+def test_limits_are_per_message_and_inclusive(parts: list[bytes]) -> None:
     message = b"".join(parts)
     returned = feed(frames(TEXT, parts) * 3)
 
@@ -263,7 +263,7 @@ def test_close_code_may_be_sent(code: int, allowed: bool) -> None:
 
 
 @pytest.mark.parametrize("code", [0, 1000, 1005, 5000])
-def test_close_without_a_code_is_answered_with_1000(code: int) -> None:
+def test_reply_to_a_close_without_a_code_is_1000(code: int) -> None:
     assert reply_code(0, code) == 1000
 
 

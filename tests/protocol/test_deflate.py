@@ -62,14 +62,14 @@ OFFERS: dict[str, tuple[Sequence[str], str | None]] = {
     ),
     "client window with a size": (["permessage-deflate; client_max_window_bits=8"], ACCEPTED),
     "server window that is larger": (["permessage-deflate; server_max_window_bits=15"], LIMITED),
-    "server window that is ours": (["permessage-deflate; server_max_window_bits=12"], LIMITED),
+    "server window of our size": (["permessage-deflate; server_max_window_bits=12"], LIMITED),
     "server window that is smaller": (["permessage-deflate; server_max_window_bits=11"], None),
     "server window, smallest": (["permessage-deflate; server_max_window_bits=8"], None),
-    "then without": (
+    "an unacceptable offer first": (
         ["permessage-deflate; server_max_window_bits=10, permessage-deflate"],
         ACCEPTED,
     ),
-    "the first that will do": (
+    "the first acceptable offer": (
         ["permessage-deflate; server_max_window_bits=13, permessage-deflate"],
         LIMITED,
     ),
@@ -83,13 +83,13 @@ OFFERS: dict[str, tuple[Sequence[str], str | None]] = {
         ["permessage-deflate; client_max_window_bits; client_max_window_bits=10"],
         None,
     ),
-    "value where none belongs": (["permessage-deflate; server_no_context_takeover=1"], None),
-    "client value where none belongs": (["permessage-deflate; client_no_context_takeover=1"], None),
+    "value for a flag": (["permessage-deflate; server_no_context_takeover=1"], None),
+    "client value for a flag": (["permessage-deflate; client_no_context_takeover=1"], None),
     "server window without a size": (["permessage-deflate; server_max_window_bits"], None),
     "too small": (["permessage-deflate; client_max_window_bits=7"], None),
     "too large": (["permessage-deflate; client_max_window_bits=16"], None),
     "leading zero": (["permessage-deflate; client_max_window_bits=09"], None),
-    "no number": (["permessage-deflate; client_max_window_bits=x"], None),
+    "not a number": (["permessage-deflate; client_max_window_bits=x"], None),
     "other digits": (["permessage-deflate; server_max_window_bits=1e1"], None),
     "other case": (["Permessage-Deflate"], None),
 }
@@ -138,7 +138,7 @@ def factories() -> list[ClientPerMessageDeflateFactory]:
 
 
 def oracle(factory: ClientPerMessageDeflateFactory) -> PerMessageDeflate | None:
-    """Another implementation with our reply to its offer; raises if the reply is wrong."""
+    """Another implementation's client with our reply to its offer; raises if the reply is wrong."""
     parameters = factory.get_request_params()
     offer = "; ".join(
         ["permessage-deflate", *(name if v is None else f"{name}={v}" for name, v in parameters)]
@@ -197,7 +197,7 @@ def test_independent_client_is_inflated(
         window = b"" if forgetful else window_after(window, message)
 
 
-def test_message_may_refer_to_one_that_is_far_back() -> None:
+def test_message_may_refer_to_one_far_back() -> None:
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
     window = b""
     for size in (5_000, 16_000, 11_000, 16_000, 16_000):
@@ -211,7 +211,7 @@ def test_message_may_refer_to_one_that_is_far_back() -> None:
 
 @given(payloads, st.integers(0, 9), st.lists(st.integers(0, 3000), max_size=5))
 def test_any_blocks_are_inflated(payload: bytes, level: int, cuts: list[int]) -> None:
-    # Flushed at any byte, and ended by a last block (RFC 7692 section 7.2.3.4).
+    # Flushed at any byte, and ended by a final block (RFC 7692 section 7.2.3.4).
     compressor = zlib.compressobj(level, zlib.DEFLATED, -15)
     edges = [0, *sorted(cuts), len(payload)]
     data = b""
@@ -241,7 +241,7 @@ NO_MESSAGES: dict[str, str] = {
     "half of a block": "f248cd",
     "half of a stored block": "000500faff4865",
     "more after the end": "f348cdc9c90700ff",
-    "a last block without what follows it": "f348cdc9c90700",
+    "a last block without its ending": "f348cdc9c90700",
     "endless streams": "f348cdc9c90700" * 64 + "00",
 }
 
@@ -312,7 +312,7 @@ def test_text_frame_is_compressed_if_that_makes_it_smaller() -> None:
     assert (
         compress(tiny + record + ping + closing + record) == tiny + small + ping + closing + small
     )
-    # Compressed frames are left as they are.
+    # Compressed frames are unchanged.
     assert compress(small) == small
     assert compress(b"") == b""
 

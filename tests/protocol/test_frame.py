@@ -19,7 +19,7 @@ POSITION = "7f3a90c2-1042.998.17"
 RECORDED = 1_764_706_668_888
 LAST_MS = 253_402_300_799_999
 
-# A record of a SaveEye meter.
+# A record from a SaveEye meter.
 REAL_RECORD = (
     b'{"activeActualConsumption":{"L1":638,"L2":250,"L3":67,"total":956},'
     b'"activeActualProduction":{"L1":0,"L2":0,"L3":0,"total":0},'
@@ -106,7 +106,7 @@ def test_length_has_its_shortest_form(size: int, header: bytes) -> None:
 
 
 @given(st.sampled_from([0, 120, 65_530]), st.integers(0, 12))
-def test_text_frame_is_what_another_implementation_would_send(size: int, more: int) -> None:
+def test_text_frame_equals_that_of_another_implementation(size: int, more: int) -> None:
     content = bytes(size + more)
 
     assert frame.encode(frame.TEXT, content) == Frame(Opcode.TEXT, content).serialize(mask=False)
@@ -125,14 +125,16 @@ CONTROLS = {"ping": (frame.PING, Opcode.PING), "pong": (frame.PONG, Opcode.PONG)
 
 @pytest.mark.parametrize(("opcode", "expected"), CONTROLS.values(), ids=CONTROLS.keys())
 @pytest.mark.parametrize("size", [0, 1, frame.MAX_CONTROL_BYTES])
-def test_control_frame_is_understood(opcode: int, expected: Opcode, size: int) -> None:
+def test_another_implementation_reads_a_control_frame(
+    opcode: int, expected: Opcode, size: int
+) -> None:
     (only,) = received(frame.encode(opcode, bytes(size)))
 
     assert (only.opcode, bytes(only.data)) == (expected, bytes(size))
 
 
 @pytest.mark.parametrize("reason", ["", "service restart", "é" * 61, "x" * 123])
-def test_close_is_understood(reason: str) -> None:
+def test_another_implementation_reads_a_close(reason: str) -> None:
     client = Protocol(CLIENT)
     client.receive_data(frame.close(1012, reason))
 
@@ -150,7 +152,7 @@ def test_close_reason_that_does_not_fit_is_refused(reason: str) -> None:
 @example(0)
 @example(999)
 @example(LAST_MS)
-def test_time_is_that_of_datetime(timestamp_ms: int) -> None:
+def test_time_equals_that_of_datetime(timestamp_ms: int) -> None:
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=timestamp_ms)
 
     assert rfc3339(timestamp_ms) == moment.isoformat(timespec="milliseconds")[:-6] + "Z"
@@ -231,5 +233,5 @@ BUILT: dict[str, tuple[Callable[[], bytes], bytes]] = {
 
 
 @pytest.mark.parametrize(("build", "expected"), BUILT.values(), ids=BUILT.keys())
-def test_message_is_exactly(build: Callable[[], bytes], expected: bytes) -> None:
+def test_message_is_encoded_exactly(build: Callable[[], bytes], expected: bytes) -> None:
     assert payload(build()) == expected

@@ -129,7 +129,7 @@ def request(*fields: tuple[str, str], minor: int = 1) -> Request:
         (request(("Transfer-Encoding", "chunked")), False, True),
     ],
 )
-def test_connection_persists_unless_the_request_ends_it(
+def test_connection_stays_open_unless_the_request_closes_it(
     one: Request, persists: bool, has_body: bool
 ) -> None:
     assert (one.persists, one.has_body) == (persists, has_body)
@@ -160,7 +160,7 @@ def test_http_1_0_needs_no_host() -> None:
 
 
 @pytest.mark.parametrize("name", ["Sec-WebSocket-Key", "sec-websocket-version", "Origin"])
-def test_field_that_must_be_unique_is_refused_twice(name: str) -> None:
+def test_repeated_field_that_must_be_unique_is_refused(name: str) -> None:
     assert checked(request((name, "a")))
     with pytest.raises(BadRequest, match="BAD_REQUEST"):
         checked(request((name, "a"), (name, "a")))
@@ -175,6 +175,6 @@ def test_invalid_target_is_refused(target: bytes) -> None:
         parse_line(line(target) + b"\r\n")
 
 
-def test_tokens_are_those_of_all_fields_of_a_name_in_lower_case() -> None:
+def test_tokens_of_all_fields_with_a_name_are_in_lower_case() -> None:
     one = request(("Upgrade", "WebSocket , h2c"), ("upgrade", "X"))
     assert one.tokens("Upgrade") == {"websocket", "h2c", "x"}

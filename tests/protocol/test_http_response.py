@@ -14,7 +14,7 @@ from energyws.protocol.http_response import Response
 
 
 class Wire:
-    """A socket from which these bytes come."""
+    """A socket to read these bytes from."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -39,7 +39,7 @@ def test_body_is_read_to_its_end(body: bytes, closes: bool) -> None:
     assert response.will_close is closes
 
 
-def test_response_to_head_has_the_length_of_the_body_it_leaves_out() -> None:
+def test_response_to_head_has_the_length_of_the_omitted_body() -> None:
     response, body = read(
         Response(200, b"OK").encode(now=0.0, closes=False, head_only=True), "HEAD"
     )
@@ -64,5 +64,5 @@ def test_headers_of_the_body_are_added() -> None:
 @pytest.mark.parametrize(
     ("status", "is_error"), [(200, False), (101, False), (400, True), (503, True)]
 )
-def test_errors_begin_at_400(status: int, is_error: bool) -> None:
+def test_statuses_from_400_are_errors(status: int, is_error: bool) -> None:
     assert Response(status, b"").is_error is is_error

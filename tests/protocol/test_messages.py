@@ -56,9 +56,9 @@ def subscribe(
     return Subscribe(streams, resume or {}, last, on_lag, since_ms)
 
 
-UNDERSTOOD: dict[str, tuple[str, ClientMessage]] = {
+PARSED: dict[str, tuple[str, ClientMessage]] = {
     "subscribe": ('{"type":"subscribe","streams":["energy"]}', subscribe("energy")),
-    "subscribe, as the seed's page has it": (
+    "subscribe, with spaces": (
         '{"type": "subscribe", "streams": ["energy"]}',
         subscribe("energy"),
     ),
@@ -72,15 +72,15 @@ UNDERSTOOD: dict[str, tuple[str, ClientMessage]] = {
         '{"type":"subscribe","streams":["a","b"],"resume":{"b":"7f-1"}}',
         subscribe("a", "b", resume={"b": "7f-1"}),
     ),
-    "resume with what is no position": (
+    "resume with an invalid position": (
         '{"type":"subscribe","streams":["a"],"resume":{"a":"nonsense"}}',
         subscribe("a", resume={"a": "nonsense"}),
     ),
     "resume with nothing": ('{"type":"subscribe","streams":["a"],"resume":{}}', subscribe("a")),
     "null resume": ('{"type":"subscribe","streams":["a"],"resume":null}', subscribe("a")),
     "last": ('{"type":"subscribe","streams":["a"],"last":10}', subscribe("a", last=10)),
-    "last none": ('{"type":"subscribe","streams":["a"],"last":0}', subscribe("a", last=0)),
-    "last most": (
+    "last zero": ('{"type":"subscribe","streams":["a"],"last":0}', subscribe("a", last=0)),
+    "last at its maximum": (
         '{"type":"subscribe","streams":["a"],"last":1000000}',
         subscribe("a", last=1_000_000),
     ),
@@ -133,18 +133,18 @@ UNDERSTOOD: dict[str, tuple[str, ClientMessage]] = {
         Renew("x" * MAX_TOKEN_BYTES),
     ),
     "other order": ('{"streams":["a"],"type":"unsubscribe"}', Unsubscribe(("a",))),
-    "white space around": (' \n{"type":"ping"}\r\n\t', Ping()),
+    "white space around it": (' \n{"type":"ping"}\r\n\t', Ping()),
     "escapes": ('{"\\u0074ype":"pin\\u0067"}', Ping()),
     "duplicate keys: the last counts": ('{"type":"subscribe","type":"ping"}', Ping()),
 }
 
 
-@pytest.mark.parametrize(("text", "message"), UNDERSTOOD.values(), ids=UNDERSTOOD.keys())
-def test_message_is_understood(text: str, message: ClientMessage) -> None:
+@pytest.mark.parametrize(("text", "message"), PARSED.values(), ids=PARSED.keys())
+def test_message_is_parsed(text: str, message: ClientMessage) -> None:
     assert parse(text.encode()) == message
 
 
-@pytest.mark.parametrize(("text", "message"), UNDERSTOOD.values(), ids=UNDERSTOOD.keys())
+@pytest.mark.parametrize(("text", "message"), PARSED.values(), ids=PARSED.keys())
 def test_unknown_fields_are_ignored(text: str, message: ClientMessage) -> None:
     begin, brace, rest = text.partition("{")
     more = begin + brace + '"id":7,"client":{"os":"iOS"},"until":"2025","payload":null,' + rest
@@ -152,14 +152,14 @@ def test_unknown_fields_are_ignored(text: str, message: ClientMessage) -> None:
     assert parse(more.encode()) == message
 
 
-def test_as_many_streams_as_allowed_are_understood() -> None:
+def test_maximum_number_of_streams_is_accepted() -> None:
     names = [f"stream-{number}" for number in range(MAX_STREAMS)]
     message = parse(orjson.dumps({"type": "unsubscribe", "streams": names}))
 
     assert message == Unsubscribe(tuple(names))
 
 
-def test_documented_client_messages_are_understood() -> None:
+def test_documented_client_messages_are_parsed() -> None:
     section = PROTOCOL_PAGE.partition("## Client to server")[2].partition("\n## ")[0]
     examples = re.findall(r'`(\{"type".*?\})`', section)
 
@@ -185,7 +185,7 @@ TOKEN = f"`token` must be a string of at most {MAX_TOKEN_BYTES} characters"
 TYPE = "`type` must be a string"
 KNOWN = "; known are subscribe, unsubscribe, ping and auth"
 
-MISUNDERSTOOD: dict[str, tuple[str, ErrorCode, str | None]] = {
+BAD_MESSAGES: dict[str, tuple[str, ErrorCode, str | None]] = {
     "nothing": ("", BAD_JSON, None),
     "text": ("hello", BAD_JSON, None),
     "cut off": ('{"type":"ping"', BAD_JSON, None),
@@ -206,7 +206,7 @@ MISUNDERSTOOD: dict[str, tuple[str, ErrorCode, str | None]] = {
     "long type": ('{"type":"%s"}' % ("x" * 999), UNKNOWN_TYPE, f"'{'x' * 40}'" + KNOWN),
     "newline in the type": ('{"type":"a\\nb"}', UNKNOWN_TYPE, r"'a\nb'" + KNOWN),
     "no streams": ('{"type":"subscribe"}', BAD_MESSAGE, STREAMS),
-    "no streams to leave": ('{"type":"unsubscribe"}', BAD_MESSAGE, STREAMS),
+    "unsubscribe without streams": ('{"type":"unsubscribe"}', BAD_MESSAGE, STREAMS),
     "empty streams": (bad(streams=[]), BAD_MESSAGE, STREAMS),
     "streams as text": (bad(streams="a"), BAD_MESSAGE, STREAMS),
     "streams as an object": (bad(streams={"a": 1}), BAD_MESSAGE, STREAMS),
@@ -237,14 +237,14 @@ MISUNDERSTOOD: dict[str, tuple[str, ErrorCode, str | None]] = {
     "last as true": (bad(last=True), BAD_MESSAGE, LAST),
     "last as a list": (bad(last=[1]), BAD_MESSAGE, LAST),
     "negative last": (bad(last=-1), BAD_MESSAGE, LAST),
-    "last too many": (bad(last=MAX_LAST + 1), BAD_MESSAGE, LAST),
+    "last too large": (bad(last=MAX_LAST + 1), BAD_MESSAGE, LAST),
     "last beyond 64 bits": (bad(last=2**64), BAD_MESSAGE, LAST),
     "resume and last": (
         bad(resume={"a": ID}, last=1),
         BAD_MESSAGE,
         EXCLUSIVE,
     ),
-    "resume and last none": (
+    "resume and last zero": (
         bad(resume={"a": ID}, last=0),
         BAD_MESSAGE,
         EXCLUSIVE,
@@ -253,7 +253,7 @@ MISUNDERSTOOD: dict[str, tuple[str, ErrorCode, str | None]] = {
     "since without a zone": (bad(since="2025-12-26T12:34:56"), BAD_MESSAGE, SINCE),
     "since as a date": (bad(since="2025-12-26"), BAD_MESSAGE, SINCE),
     "since as a week": (bad(since="2025-W52-5T12:34:56Z"), BAD_MESSAGE, SINCE),
-    "since on no day": (bad(since="2025-02-30T12:34:56Z"), BAD_MESSAGE, SINCE),
+    "since on an impossible date": (bad(since="2025-02-30T12:34:56Z"), BAD_MESSAGE, SINCE),
     "since in arabic digits": (bad(since="٢٠٢٥-12-26T12:34:56Z"), BAD_MESSAGE, SINCE),
     "since with an impossible zone": (bad(since="2025-12-26T12:34:56+24:00"), BAD_MESSAGE, SINCE),
     "empty since": (bad(since=""), BAD_MESSAGE, SINCE),
@@ -281,7 +281,7 @@ MISUNDERSTOOD: dict[str, tuple[str, ErrorCode, str | None]] = {
 
 
 @pytest.mark.parametrize(
-    ("text", "error", "detail"), MISUNDERSTOOD.values(), ids=MISUNDERSTOOD.keys()
+    ("text", "error", "detail"), BAD_MESSAGES.values(), ids=BAD_MESSAGES.keys()
 )
 def test_bad_message_gets_an_error_with_the_reason(
     text: str, error: ErrorCode, detail: str | None
@@ -324,7 +324,7 @@ def check_error(error: BadClientMessage) -> None:
     assert len(messages.error(error.error, error.detail)) < 1000
 
 
-def understood_or_refused(read: Callable[[], ClientMessage | None]) -> None:
+def parsed_or_refused(read: Callable[[], ClientMessage | None]) -> None:
     """Any input becomes a valid message or a short error."""
     try:
         message = read()
@@ -348,13 +348,13 @@ def understood_or_refused(read: Callable[[], ClientMessage | None]) -> None:
     | st.text(max_size=100).map(str.encode)
     | values.map(lambda value: json.dumps(value).encode())
 )
-def test_arbitrary_bytes_are_understood_or_refused(payload: bytes) -> None:
-    understood_or_refused(lambda: parse(payload))
+def test_arbitrary_bytes_are_parsed_or_refused(payload: bytes) -> None:
+    parsed_or_refused(lambda: parse(payload))
 
 
 @given(near_messages)
-def test_messages_with_arbitrary_fields_are_understood_or_refused(message: dict[str, Any]) -> None:
-    understood_or_refused(lambda: parse(json.dumps(message).encode()))
+def test_messages_with_arbitrary_fields_are_parsed_or_refused(message: dict[str, Any]) -> None:
+    parsed_or_refused(lambda: parse(json.dumps(message).encode()))
 
 
 def test_repr_hides_the_token() -> None:
@@ -371,7 +371,7 @@ def test_errors_hide_the_token() -> None:
     assert "canary" not in str(refused.value)
 
 
-ASKED: dict[str, tuple[str, Subscribe | None]] = {
+QUERIES: dict[str, tuple[str, Subscribe | None]] = {
     "nothing": ("", None),
     "token only": ("token=a.b.c", None),
     "resume without subscribe": (f"resume={ID}&last=1", None),
@@ -379,16 +379,16 @@ ASKED: dict[str, tuple[str, Subscribe | None]] = {
     "subscribe to commas": ("subscribe=,,", None),
     "subscribe": ("subscribe=energy", subscribe("energy")),
     "beside a token": ("token=a.b.c&subscribe=energy", subscribe("energy")),
-    "two by comma": ("subscribe=a,b", subscribe("a", "b")),
-    "two by parameter": ("subscribe=a&subscribe=b", subscribe("a", "b")),
-    "one twice": ("subscribe=a,b,a", subscribe("a", "b")),
+    "two separated by a comma": ("subscribe=a,b", subscribe("a", "b")),
+    "two parameters": ("subscribe=a&subscribe=b", subscribe("a", "b")),
+    "one stream twice": ("subscribe=a,b,a", subscribe("a", "b")),
     "escaped": ("subscribe=en%65rgy%2Cw%C3%A4rme", subscribe("energy", "wärme")),
     "resume": (f"subscribe=energy&resume={ID}", subscribe("energy", resume={"energy": ID})),
     "resume before subscribe": (
         f"resume={ID}&subscribe=energy",
         subscribe("energy", resume={"energy": ID}),
     ),
-    "resume of a named one": (
+    "resume of a named stream": (
         f"subscribe=energy&resume=energy:{ID}",
         subscribe("energy", resume={"energy": ID}),
     ),
@@ -405,11 +405,11 @@ ASKED: dict[str, tuple[str, Subscribe | None]] = {
     "last with zeros": ("subscribe=a&last=0010", subscribe("a", last=10)),
     "last twice: the last counts": ("subscribe=a&last=1&last=2", subscribe("a", last=2)),
     "since": ("subscribe=a&since=2025-12-26T12:34:56.789Z", subscribe("a", since_ms=NOON)),
-    "since, with a plus that was not escaped": (
+    "since, with an unescaped plus": (
         "subscribe=a&since=2025-12-26T14:04:56.789+01:30",
         subscribe("a", since_ms=NOON),
     ),
-    "since, with a plus that was": (
+    "since, with an escaped plus": (
         "subscribe=a&since=2025-12-26T14:04:56.789%2B01:30",
         subscribe("a", since_ms=NOON),
     ),
@@ -426,17 +426,17 @@ ASKED: dict[str, tuple[str, Subscribe | None]] = {
 }
 
 
-@pytest.mark.parametrize(("query", "message"), ASKED.values(), ids=ASKED.keys())
-def test_query_asks_for(query: str, message: Subscribe | None) -> None:
+@pytest.mark.parametrize(("query", "message"), QUERIES.values(), ids=QUERIES.keys())
+def test_query_is_parsed(query: str, message: Subscribe | None) -> None:
     assert parse_query(query) == message
 
 
-BADLY_ASKED = {
+BAD_QUERIES = {
     "last as text": ("subscribe=a&last=ten", LAST),
     "empty last": ("subscribe=a&last=", LAST),
     "negative last": ("subscribe=a&last=-1", LAST),
     "last as a float": ("subscribe=a&last=1.5", LAST),
-    "last too many": (f"subscribe=a&last={MAX_LAST + 1}", LAST),
+    "last too large": (f"subscribe=a&last={MAX_LAST + 1}", LAST),
     "last of 5000 digits": (f"subscribe=a&last={'1' * 5000}", LAST),
     "last in arabic digits": (f"subscribe=a&last={quote('١٢')}", LAST),
     "last as a superscript": (f"subscribe=a&last={quote('²')}", LAST),
@@ -464,7 +464,7 @@ BADLY_ASKED = {
 }
 
 
-@pytest.mark.parametrize(("query", "detail"), BADLY_ASKED.values(), ids=BADLY_ASKED.keys())
+@pytest.mark.parametrize(("query", "detail"), BAD_QUERIES.values(), ids=BAD_QUERIES.keys())
 def test_bad_query_gets_an_error_with_the_reason(query: str, detail: str) -> None:
     with pytest.raises(BadClientMessage) as refused:
         parse_query(query)
@@ -483,8 +483,8 @@ def test_bad_query_gets_an_error_with_the_reason(query: str, detail: str) -> Non
         max_size=5,
     ).map(urlencode)
 )
-def test_arbitrary_queries_are_understood_or_refused(query: str) -> None:
-    understood_or_refused(lambda: parse_query(query))
+def test_arbitrary_queries_are_parsed_or_refused(query: str) -> None:
+    parsed_or_refused(lambda: parse_query(query))
 
 
 @given(
@@ -492,7 +492,7 @@ def test_arbitrary_queries_are_understood_or_refused(query: str) -> None:
     st.text(st.characters(exclude_characters=":", exclude_categories=["Cs"]), max_size=10),
     st.sampled_from(OnLag),
 )
-def test_query_and_message_ask_for_the_same(streams: list[str], text: str, on_lag: OnLag) -> None:
+def test_query_and_message_are_equivalent(streams: list[str], text: str, on_lag: OnLag) -> None:
     query = [("subscribe", ",".join(streams)), ("on_lag", on_lag.value)]
     query += [("resume", f"{name}:{text}") for name in streams]
     message = {
@@ -567,7 +567,7 @@ REPLIES: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize(("reply", "expected"), REPLIES.values(), ids=REPLIES.keys())
-def test_reply_is_exactly(reply: bytes, expected: str) -> None:
+def test_reply_is_encoded_exactly(reply: bytes, expected: str) -> None:
     assert reply == frame.encode(frame.TEXT, expected.encode())
 
 

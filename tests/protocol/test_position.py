@@ -47,7 +47,7 @@ REFUSED = {
     "superscript": "7f3a-1²",
     "arabic digits in the epoch": "٧f3a-1",
     "2**63": f"7f3a-{2**63}",
-    "2**63 behind a good one": f"7f3a-1.{2**63}",
+    "2**63 after a good one": f"7f3a-1.{2**63}",
     "twenty digits": "7f3a-" + "1" * 20,
     "too many partitions": "7f3a-" + ".".join("0" * (MAX_PARTITIONS + 1)),
     "newline at the end": "7f3a-1\n",
@@ -56,7 +56,7 @@ REFUSED = {
     "space inside": "7f3a-1. 2",
     "zero byte": "7f3a-1\0",
     "upper-case epoch": "7F3A-1",
-    "epoch of no hex": "7g3a-1",
+    "epoch not in hexadecimal": "7g3a-1",
     "epoch of seventeen digits": "0123456789abcdef0-1",
     "comma": "7f3a-1,2",
     "two dashes": "7f3a-1-2",
@@ -73,7 +73,7 @@ def test_parse_is_the_inverse_of_str(position: Position) -> None:
     assert parse(str(position)) == position
 
 
-def test_text_looks_as_documented() -> None:
+def test_text_is_as_documented() -> None:
     assert str(Position("7f3a90c2", (1042, 998, 17))) == "7f3a90c2-1042.998.17"
 
 
@@ -84,13 +84,13 @@ def test_longest_position_is_within_the_limit() -> None:
 
 
 @pytest.mark.parametrize("text", REFUSED.values(), ids=REFUSED.keys())
-def test_parse_refuses(text: str) -> None:
+def test_invalid_text_is_refused(text: str) -> None:
     with pytest.raises(BadPosition, match=r"^not a position: "):
         parse(text)
 
 
 @given(st.text("0123456789abf.-\n ", max_size=30) | st.text(max_size=30))
-def test_parse_accepts_only_texts_of_positions(text: str) -> None:
+def test_parse_accepts_only_the_exact_text_of_a_position(text: str) -> None:
     try:
         position = parse(text)
     except BadPosition:
@@ -101,7 +101,7 @@ def test_parse_accepts_only_texts_of_positions(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["1" * 10_000_000, "7f3a-" + "1." * 5_000_000, "f" * 10_000_000 + "-1"], ids=len
 )
-def test_huge_text_is_refused_unread(text: str) -> None:
+def test_huge_text_is_refused_without_parsing(text: str) -> None:
     begin = time.process_time()
     for _ in range(100):
         with pytest.raises(BadPosition):
@@ -149,7 +149,7 @@ def test_after_covers_one_partition_up_to_the_record(
 
 
 @given(same_epoch, same_epoch, partitions, offsets)
-def test_merged_position_covers_what_either_covers(
+def test_merged_position_covers_every_offset_that_either_covers(
     one: Position, other: Position, partition: int, offset: int
 ) -> None:
     assert one.merge(other).covers(partition, offset) is (
@@ -194,8 +194,8 @@ BEYOND = {
     "equal": ((1, 2), (1, 2), False),
     "behind": ((1, 1), (1, 2), False),
     "ahead in one": ((0, 3), (9, 2), True),
-    "ahead in a partition that the other lacks": ((1, 1), (1,), True),
-    "nothing in a partition that the other lacks": ((1, 0), (1,), False),
+    "ahead in a partition that the other does not have": ((1, 1), (1,), True),
+    "at zero in a partition that the other does not have": ((1, 0), (1,), False),
     "fewer partitions": ((1,), (1, 5), False),
 }
 

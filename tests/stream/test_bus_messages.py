@@ -78,7 +78,7 @@ FIELDS = {
 
 
 @pytest.mark.parametrize(("begin", "end", "value"), FIELDS.values(), ids=FIELDS.keys())
-def test_header_field_is_where_the_layout_says(begin: int, end: int, value: int) -> None:
+def test_header_field_has_its_documented_place(begin: int, end: int, value: int) -> None:
     assert int.from_bytes(pack(MESSAGE)[begin:end], "little") == value
 
 
@@ -88,7 +88,7 @@ def test_frame_follows_the_header() -> None:
 
 
 @given(messages)
-def test_message_comes_back_as_it_was(message: BusMessage) -> None:
+def test_message_survives_packing(message: BusMessage) -> None:
     assert unpack(pack(message)) == message
 
 
@@ -109,7 +109,7 @@ def test_unknown_message_is_refused(data: bytes) -> None:
 
 
 @given(st.binary(max_size=60) | st.binary(max_size=60).map(lambda b: bytes([FRAME, VERSION]) + b))
-def test_arbitrary_bytes_are_a_message_or_refused(data: bytes) -> None:
+def test_arbitrary_bytes_are_unpacked_or_refused(data: bytes) -> None:
     try:
         message = unpack(data)
     except BadMessage:
@@ -123,17 +123,17 @@ def test_field_that_does_not_fit_is_an_error() -> None:
 
 
 @given(requests)
-def test_sync_request_comes_back_as_it_was(request: SyncRequest) -> None:
+def test_sync_request_survives_packing(request: SyncRequest) -> None:
     assert unpack_sync_request(request.pack()) == request
 
 
 @given(replies)
-def test_sync_reply_comes_back_as_it_was(reply: SyncReply) -> None:
+def test_sync_reply_survives_packing(reply: SyncReply) -> None:
     assert unpack_sync_reply(reply.pack()) == reply
 
 
 @given(st.dictionaries(names, positions, max_size=4))
-def test_heads_come_back_as_they_were(heads: dict[str, Position]) -> None:
+def test_heads_survive_packing(heads: dict[str, Position]) -> None:
     assert unpack_heads(pack_heads(heads)) == heads
 
 
@@ -143,7 +143,7 @@ def test_stream_without_a_position_is_null_in_a_request() -> None:
     assert request.pack() == b'{"ask":7,"have":{"energy":"7f-1.2","water":null}}'
 
 
-def test_run_is_text_in_a_reply() -> None:
+def test_run_is_a_string_in_a_reply() -> None:
     state = StreamState(Position("7f", (1,)), Position("7f", (9,)))
     reply = SyncReply(ask=7, run=2**64 - 1, sequence=3, more=False, streams={"energy": state})
 
@@ -161,7 +161,7 @@ def test_run_is_text_in_a_reply() -> None:
         st.builds(FindStart, names, st.text("0123456789abcdef", min_size=1), last=u32),
     )
 )
-def test_history_request_comes_back_as_it_was(request: HistoryRequest) -> None:
+def test_history_request_survives_packing(request: HistoryRequest) -> None:
     assert unpack_history_request(pack_history_request(request)) == request
 
 
@@ -171,7 +171,7 @@ def test_history_request_comes_back_as_it_was(request: HistoryRequest) -> None:
     st.none() | st.sampled_from(Unrecovered),
     st.none() | st.lists(u32, max_size=4).map(tuple),
 )
-def test_start_point_comes_back_as_it_was(
+def test_start_point_survives_packing(
     position: Position,
     earliest: Position,
     reason: Unrecovered | None,
@@ -182,7 +182,7 @@ def test_start_point_comes_back_as_it_was(
 
 
 @given(positions, st.lists(st.tuples(positions, u32, st.binary()), max_size=4))
-def test_chunks_come_back_as_a_chain(
+def test_chunks_are_unpacked_as_a_chain(
     begin: Position, parts: list[tuple[Position, int, bytes]]
 ) -> None:
     chunks = []

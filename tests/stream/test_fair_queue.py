@@ -59,11 +59,11 @@ def test_requeued_entry_is_served_after_its_subjects_others() -> None:
     assert taken(queued) == ["a2", "a1"]
 
 
-def test_single_subject_gets_half_and_there_is_room_for_another() -> None:
+def test_single_subject_fills_half_and_leaves_room_for_another() -> None:
     queued = queue(*(f"a{n}" for n in range(5)), capacity=100)
     with pytest.raises(QueueFull):
         queued.join("a", "a5", 10)
-    # An entry that was taken still counts.
+    # Taken entries still count.
     assert taken(queued) == [f"a{n}" for n in range(5)]
     with pytest.raises(QueueFull):
         queued.join("a", "a5", 10)
@@ -77,13 +77,13 @@ def test_single_subject_gets_half_and_there_is_room_for_another() -> None:
         st.tuples(st.sampled_from("abc"), st.sampled_from(["join", "take", "leave"])), max_size=200
     )
 )
-def test_queue_holds_what_joined_and_has_not_left(script: list[tuple[str, str]]) -> None:
+def test_queue_holds_entries_that_joined_and_have_not_left(script: list[tuple[str, str]]) -> None:
     queued: FairQueue[int] = FairQueue(400)
     here: dict[int, str] = {}
     for number, (subject, action) in enumerate(script):
-        mine = [entry for entry, whose in here.items() if whose == subject]
+        own = [entry for entry, owner in here.items() if owner == subject]
         if action == "join":
-            room = 10 * len(mine) + 10 <= 400 - 10 * len(here)
+            room = 10 * len(own) + 10 <= 400 - 10 * len(here)
             if room:
                 queued.join(subject, number, 10)
                 here[number] = subject
@@ -93,9 +93,9 @@ def test_queue_holds_what_joined_and_has_not_left(script: list[tuple[str, str]])
         elif action == "take":
             next_one = queued.take()
             assert next_one is None or here[next_one[1]] == next_one[0]
-        elif mine:
-            queued.leave(mine[0])
-            del here[mine[0]]
+        elif own:
+            queued.leave(own[0])
+            del here[own[0]]
     assert (len(queued), queued.weight) == (len(here), 10 * len(here))
     for entry in here:
         queued.leave(entry)

@@ -1,4 +1,4 @@
-"""Reading history: where a replay starts, and the chain of chunks, on invented logs."""
+"""Reading history: where a replay starts, and the chain of chunks, on generated logs."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Topic:
                     self.cache[partition, offset // SIZE] = self.read(partition, offset)
 
     def chunk_of_some(self, begin: Position, room: int) -> Chunk:
-        """The next chunk where no more than `room` blocks fit into memory."""
+        """The next chunk when no more than `room` blocks fit into memory."""
         whole = True
         while True:
             try:
@@ -82,7 +82,7 @@ class Topic:
         chunks = []
         while self.head.beyond(begin):
             chunks.append(self.chunk(begin, max_bytes))
-            assert chunks[-1].end != begin, "it gets nowhere"
+            assert chunks[-1].end != begin, "no progress"
             begin = chunks[-1].end
         return chunks
 
@@ -115,7 +115,7 @@ def records(chunks: Sequence[Chunk]) -> list[tuple[int, int]]:
     return [(p, o) for chunk in chunks for p, o, _ in messages(chunk.data)]
 
 
-# Offsets with holes, times that mostly rise: a partition as Kafka keeps it.
+# As in Kafka, offsets have holes and times mostly rise.
 partition_of = st.lists(
     st.tuples(st.integers(1, 7), st.integers(-2, 9)), min_size=0, max_size=40
 ).map(
@@ -191,13 +191,13 @@ def test_chunk_ends_at_the_head() -> None:
     assert records(topic.chain(at(0))) == [(0, n) for n in range(6)]
 
 
-def test_position_that_names_more_partitions_keeps_them() -> None:
+def test_position_with_more_partitions_than_the_log_keeps_them() -> None:
     topic = Topic([[(n, n) for n in range(3)]])
     assert topic.chain(at(0, 9))[-1].end == at(3, 9)
 
 
 @given(topics, st.integers(1, 3), st.data())
-def test_chain_is_complete_where_not_all_blocks_fit_into_memory(
+def test_chain_is_complete_when_not_all_blocks_fit_into_memory(
     topic: Topic, room: int, data: st.DataObject
 ) -> None:
     begin = at(*(data.draw(st.integers(0, end)) for end in topic.head.offsets))
@@ -205,7 +205,7 @@ def test_chain_is_complete_where_not_all_blocks_fit_into_memory(
     position = begin
     while topic.head.beyond(position):
         chunks.append(topic.chunk_of_some(position, room))
-        assert chunks[-1].end != position, "it gets nowhere"
+        assert chunks[-1].end != position, "no progress"
         position = chunks[-1].end
     for p, part in enumerate(topic.partitions):
         assert [o for partition, o in records(chunks) if partition == p] == [
@@ -221,13 +221,13 @@ def test_all_missing_blocks_are_requested_together() -> None:
 
 
 @given(topics, st.integers(0, 200))
-def test_newest_are_as_many_as_requested_or_all(topic: Topic, count: int) -> None:
+def test_newest_finds_the_requested_number_of_records_or_all(topic: Topic, count: int) -> None:
     position, found = topic.newest(count)
     delivered = records(topic.chain(position))
     assert len(delivered) == found == min(count, sum(map(len, topic.partitions)))
 
 
-def test_very_many_newest_are_taken_from_each_partition_without_reading() -> None:
+def test_large_number_of_newest_is_split_over_partitions_without_reading() -> None:
     topic = Topic([[(29_999, 1)], [(9_999, 1)]])
     position, found = topic.newest(30_000)
     assert position == at(7_500, 2_500)
@@ -235,14 +235,16 @@ def test_very_many_newest_are_taken_from_each_partition_without_reading() -> Non
     assert topic.reads == 0
 
 
-def test_newest_are_those_with_the_latest_times() -> None:
+def test_newest_records_have_the_latest_times() -> None:
     topic = Topic([[(n, 10 * n) for n in range(50)], [(n, 1000 + n) for n in range(3)]])
     position, _ = topic.newest(5)
     assert position == at(48, 0)
 
 
 @given(partition_of, st.integers(900, 1500))
-def test_first_since_a_time(partition: list[tuple[int, int]], timestamp_ms: int) -> None:
+def test_first_since_finds_the_first_record_at_or_after_a_time(
+    partition: list[tuple[int, int]], timestamp_ms: int
+) -> None:
     times = [at for _, at in partition]
     if times != sorted(times):
         return
@@ -260,7 +262,7 @@ def test_first_since_reads_few_blocks() -> None:
 @pytest.mark.parametrize(
     ("after", "lows", "oldest", "most", "expected"),
     [
-        pytest.param((5, 5), (0, 0), (0, 0), 100, None, id="all of it is there"),
+        pytest.param((5, 5), (0, 0), (0, 0), 100, None, id="nothing removed"),
         pytest.param((9, 9), (0, 0), (0, 0), 100, None, id="ahead in both"),
         pytest.param(
             (2, 5),
@@ -268,7 +270,7 @@ def test_first_since_reads_few_blocks() -> None:
             (4, 0),
             100,
             StartPoint(at(4, 5), at(4, 0), Unrecovered.RETENTION, (2, 0)),
-            id="the broker has removed some",
+            id="some removed by the broker",
         ),
         pytest.param(
             (2, 5),
@@ -276,7 +278,7 @@ def test_first_since_reads_few_blocks() -> None:
             (5, 1),
             100,
             StartPoint(at(5, 5), at(5, 1), Unrecovered.HISTORY_EXCEEDED, (3, 0)),
-            id="older than may be asked back",
+            id="older than the age limit",
         ),
         pytest.param(
             (1, 0),
@@ -284,7 +286,7 @@ def test_first_since_reads_few_blocks() -> None:
             (5, 0),
             100,
             StartPoint(at(5, 0), at(5, 0), Unrecovered.HISTORY_EXCEEDED, (4, 0)),
-            id="removed, and what is left is too old in part",
+            id="some removed, some too old",
         ),
         pytest.param(
             (0, 0),
@@ -292,7 +294,7 @@ def test_first_since_reads_few_blocks() -> None:
             (0, 0),
             8,
             StartPoint(at(4, 4), at(0, 0), Unrecovered.HISTORY_EXCEEDED, (4, 4)),
-            id="more than may be asked back",
+            id="more records than the limit",
         ),
         pytest.param(
             (0,),
@@ -300,11 +302,11 @@ def test_first_since_reads_few_blocks() -> None:
             (0, 3),
             100,
             StartPoint(at(0, 3), at(0, 3), Unrecovered.RETENTION, (0, 3)),
-            id="a partition that was added, and trimmed",
+            id="added partition, trimmed",
         ),
     ],
 )
-def test_resume_starts(
+def test_start_of_a_resume(
     after: tuple[int, ...],
     lows: tuple[int, ...],
     oldest: tuple[int, ...],

@@ -38,7 +38,7 @@ GOOD = {
     "delete character": b'{"a":"\x7f"}',
     "emoji cut in two": b'{"name":"kitchen \\ud83d","w":1}',
     "low surrogate alone": b'{"a":"\\udc00"}',
-    "surrogates the wrong way round": b'{"a":"\\uDE00\\ud83d"}',
+    "surrogates in the wrong order": b'{"a":"\\uDE00\\ud83d"}',
     "surrogate before an escape": b'{"a":"\\ud83d\\n"}',
     "surrogate in a key": b'{"\\ud800":1}',
     "number beyond a double": b'{"a":1e400}',
@@ -133,7 +133,7 @@ def test_every_object_passes_without_surrounding_white_space(
     assert decode(before + text + after, max_bytes=len(before + text + after)) == text
 
 
-# Pieces of texts that the parser cannot represent, or nearly.
+# Pieces of text that the parser cannot represent, or only just.
 PIECES = [
     *(
         b"{",
@@ -170,7 +170,7 @@ PIECES = [
 
 
 def is_object(text: bytes) -> bool:
-    """Whether the standard library, which can represent all of the grammar, finds an object."""
+    """Whether the standard library, which represents the whole grammar, finds an object."""
 
     def refuse(constant: str) -> None:
         raise ValueError(constant)
@@ -193,7 +193,7 @@ def is_object(text: bytes) -> bool:
 )
 @example(b'{"a":"\\u1e4567\\ud83d"}')
 @example(b'{"a":"\\\\ud83d\\ud83d"}')
-def test_the_grammar_decides(value: bytes) -> None:
+def test_record_passes_exactly_if_the_grammar_allows_it(value: bytes) -> None:
     text = value.strip(b" \t\r\n")
     try:
         passed = decode(value, max_bytes=10_000)
@@ -226,6 +226,6 @@ def test_record_of_exactly_the_limit_passes() -> None:
     assert decode(value, max_bytes=len(value)) == value
 
 
-def test_oversized_record_names_its_size_and_the_setting_that_bounds_it() -> None:
+def test_error_for_an_oversized_record_names_its_size_and_the_setting() -> None:
     with pytest.raises(BadRecord, match=r"^8 bytes, more than kafka\.max_record_bytes \(7\)$"):
         decode(b'{"a":1} ', max_bytes=7)

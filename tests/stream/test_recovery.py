@@ -1,4 +1,4 @@
-"""Where a subscription starts, by tables."""
+"""Where a subscription starts, as tables."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def resume(text: str) -> Subscribe:
     ("first", "subscribe", "expected"),
     [
         pytest.param(4, request(), None, id="nothing"),
-        pytest.param(4, resume(f"{EPOCH}-4.4"), None, id="the ring reaches as far"),
+        pytest.param(4, resume(f"{EPOCH}-4.4"), None, id="within the ring"),
         pytest.param(4, resume(f"{EPOCH}-99.99"), None, id="ahead"),
         pytest.param(4, resume("garbage"), None, id="no position"),
         pytest.param(
@@ -51,12 +51,12 @@ def resume(text: str) -> Subscribe:
         pytest.param(
             4, resume("beef-7.7"), FindStart("energy", EPOCH, after=at(0, 0)), id="another epoch"
         ),
-        pytest.param(0, resume("beef-7.7"), None, id="another epoch, the ring has it all"),
+        pytest.param(0, resume("beef-7.7"), None, id="another epoch, all of it in the ring"),
         pytest.param(
             4,
             resume(f"{EPOCH}-{'.'.join(['1'] * 72)}"),
             FindStart("energy", EPOCH, after=at(*[1] * 72)),
-            id="partitions that were added",
+            id="added partitions",
         ),
         pytest.param(4, resume(f"{EPOCH}-{'.'.join(['1'] * 73)}"), None, id="far too many"),
         pytest.param(
@@ -72,8 +72,13 @@ def resume(text: str) -> Subscribe:
             id="since is for the log",
         ),
         pytest.param(4, request(last=12), None, id="last in the ring"),
-        pytest.param(4, request(last=13), FindStart("energy", EPOCH, last=13), id="last beyond it"),
-        pytest.param(0, request(last=99), None, id="last, and the ring has all there ever was"),
+        pytest.param(
+            4,
+            request(last=13),
+            FindStart("energy", EPOCH, last=13),
+            id="last, more than the ring has",
+        ),
+        pytest.param(0, request(last=99), None, id="last, and the ring has every record"),
     ],
 )
 def test_history_request(first: int, subscribe: Subscribe, expected: FindStart | None) -> None:
@@ -141,7 +146,7 @@ def test_history_request(first: int, subscribe: Subscribe, expected: FindStart |
             StartPoint(at(6, 6), at(0, 0)),
             Subscribed(f"{EPOCH}-6.6", True, 8),
             4,
-            id="since, and the ring reaches as far",
+            id="since, within the ring",
         ),
         pytest.param(request(last=3), None, Subscribed(f"{EPOCH}-9.8", True, 3), 9, id="last"),
     ],
@@ -158,7 +163,7 @@ def test_start_point(
     assert (started.index if isinstance(started, Cursor) else started) == starts_at
 
 
-def test_client_of_another_epoch_gets_the_whole_log_if_it_is_in_the_ring() -> None:
+def test_client_of_another_epoch_gets_the_whole_log_from_the_ring() -> None:
     reply, cursor = start_point("energy", ring(), at(10, 10), resume("beef-1.2"), None, 0.0)
     assert reply == Subscribed(f"{EPOCH}-0.0", False, 20, Unrecovered.EPOCH_CHANGED, f"{EPOCH}-0.0")
     assert isinstance(cursor, Cursor)

@@ -98,7 +98,7 @@ class RingMachine(RuleBasedStateMachine):
         self.forget()
 
     @rule(partition=partitions, below=st.integers(1, 5))
-    def refuse_what_is_covered(self, partition: int, below: int) -> None:
+    def refuse_covered_records(self, partition: int, below: int) -> None:
         offset = self.head.next_offset(partition) - below
         if offset >= 0:
             with pytest.raises(ValueError, match=f"^partition {partition}: offset {offset} after "):
@@ -174,12 +174,12 @@ class RingMachine(RuleBasedStateMachine):
         assert taken == wanted(self.all[begin:after])
         assert len(taken) <= 1 or sum(len(each.frame) for each in taken) <= max_bytes
         if after < stop:
-            # It may stop only because the next one does not fit.
+            # It may stop early only because the next entry does not fit.
             assert wanted(self.all[after : after + 1])
             assert sum(len(e.frame) for e in [*taken, self.all[after]]) > max_bytes
 
     @invariant()
-    def holds_what_the_list_says(self) -> None:
+    def holds_the_entries_of_the_list(self) -> None:
         assert (self.ring.first, self.ring.end) == (self.first, len(self.all))
         kept, _ = self.ring.read(self.first, self.ring.end, ENOUGH)
         assert kept == self.all[self.first :]
@@ -237,7 +237,7 @@ LOCATED = {
     "in a hole": (at(3, 1), Located(3, 3, True)),
     "far in one partition": (at(4, 0), Located(1, 3, True)),
     "far in the other": (at(1, 3), Located(2, 2, True)),
-    "as no order here had it": (at(4, 2), Located(5, 1, True)),
+    "in no order of this ring": (at(4, 2), Located(5, 1, True)),
     "at the head": (at(4, 3), Located(6, 0, True)),
     "ahead": (at(9, 9), Located(6, 0, True)),
     "ahead in one partition": (at(9, 2), Located(5, 1, True)),
@@ -255,7 +255,7 @@ BEFORE = {1: at(1, 0), 2: at(1, 1), 3: at(2, 1), 4: at(4, 1), 5: at(4, 2), 6: at
 
 
 @pytest.mark.parametrize(("index", "position"), BEFORE.items())
-def test_position_before_an_index(index: int, position: Position) -> None:
+def test_position_at_an_index_is_before_its_entry(index: int, position: Position) -> None:
     assert ring_of(*INTERLEAVED, max_frames=5).position_at(index) == position
 
 
@@ -266,7 +266,7 @@ def test_index_never_restarts() -> None:
     assert ring.position_at(7) == ring.floor == at(7, 0)
 
 
-def test_newest_entry_stays_however_large_and_old() -> None:
+def test_newest_entry_stays_even_if_large_and_old() -> None:
     ring = Ring(History(max_frames=1, max_bytes=5, max_age_seconds=1.0), at(0))
     ring.append(entry(0, 0, size=100), 0.0)
     ring.trim(1e9)
@@ -274,7 +274,7 @@ def test_newest_entry_stays_however_large_and_old() -> None:
     assert offsets_of(ring.read(ring.first, ring.end, 1)[0]) == [(0, 0)]
 
 
-def test_entry_leaves_after_its_age_and_not_at_it() -> None:
+def test_entry_leaves_when_older_than_the_age_limit() -> None:
     ring = Ring(History(max_age_seconds=10.0), at(0))
     for offset, now in enumerate((0.0, 1.0, 5.0)):
         ring.append(entry(0, offset), now)
@@ -287,7 +287,7 @@ def test_entry_leaves_after_its_age_and_not_at_it() -> None:
     assert ring.first == 2
 
 
-def test_partition_that_was_added_is_resumed_from_its_start() -> None:
+def test_added_partition_is_resumed_from_its_start() -> None:
     ring = ring_of((0, 5), (2, 0), (2, 1), floor=at(5))
 
     assert ring.head == at(6, 0, 2)
@@ -298,7 +298,7 @@ def test_partition_that_was_added_is_resumed_from_its_start() -> None:
 def test_hole_in_the_offsets_is_no_loss() -> None:
     ring = ring_of((0, 10), (0, 50), (0, 51), max_frames=2)
 
-    # 10 has left the ring; 11 to 49 never were.
+    # 10 has left the ring; 11 to 49 never existed.
     assert ring.locate(at(11)).complete
     assert not ring.locate(at(10)).complete
 
@@ -352,7 +352,7 @@ class Replica:
 
 
 def is_record(partition: int, offset: int) -> bool:
-    """Whether the log has a record there: single offsets, and runs of them, are missing."""
+    """Whether the log has a record there: some offsets, alone and in runs, have none."""
     return (offset * 7 + partition * 3) % 11 not in (0, 4, 7)
 
 
@@ -431,7 +431,7 @@ class ReplicaMachine(RuleBasedStateMachine):
             assert offsets == sorted(offsets)
 
     @invariant()
-    def what_the_position_covers_was_received_or_reported(self) -> None:
+    def covered_records_were_received_or_reported(self) -> None:
         covered = {
             (partition, offset)
             for partition, end in enumerate(self.position.offsets)
@@ -443,7 +443,7 @@ class ReplicaMachine(RuleBasedStateMachine):
         assert not set(self.received) & self.reported
 
     @invariant()
-    def nothing_is_left_at_the_end_of_the_ring(self) -> None:
+    def client_at_the_end_of_the_ring_has_everything(self) -> None:
         if self.cursor.index == self.replica.ring.end:
             assert all(self.position.covers(*record) for record in self.replica.seen)
 
@@ -469,7 +469,7 @@ def test_resume_on_a_replica_with_another_order_gives_the_rest_once(
     other = Replica(Ring(UNBOUNDED, at(0, 0, 0)), [0, 0, 0], [])
     for partition in order:
         one.step(partition)
-    # The other one may be behind when the client arrives.
+    # The other replica may be behind when the client arrives.
     for partition in other_order[:ahead]:
         other.step(partition)
 
@@ -487,7 +487,7 @@ def test_resume_on_a_replica_with_another_order_gives_the_rest_once(
         assert offsets == sorted(set(offsets))
 
 
-def test_cursor_takes_what_fits_then_the_rest() -> None:
+def test_cursor_takes_frames_that_fit_then_the_rest() -> None:
     ring = ring_of((0, 0), (1, 0), (0, 1))
     cursor = Cursor(0, at(0, 0), OnLag.SKIP)
 
@@ -498,7 +498,7 @@ def test_cursor_takes_what_fits_then_the_rest() -> None:
     assert cursor.index == 3
 
 
-def test_cursor_goes_no_further_than_it_may() -> None:
+def test_cursor_stops_at_the_given_end() -> None:
     ring = ring_of((0, 0), (0, 1), (0, 2))
     cursor = Cursor(0, at(0, 0), OnLag.SKIP)
 
@@ -513,7 +513,7 @@ def test_cursor_that_fell_off_reports_the_gap_and_continues_live(on_lag: OnLag) 
 
     frames, missed = cursor.take(STREAM, ring, 10, ENOUGH, 0.0)
 
-    # The gap reaches from its position to the live one.
+    # The gap is from the cursor's position to the live one.
     reported = reported_end(frames)
     assert frames == [lagged(missed, at(2, 0), reported)]
     assert reported == ring.position_at(cursor.index)
@@ -522,7 +522,7 @@ def test_cursor_that_fell_off_reports_the_gap_and_continues_live(on_lag: OnLag) 
 
 
 def test_cursor_that_fell_off_during_a_replay_jumps_into_the_ring() -> None:
-    # `stop` is where live delivery is; it may have left the ring too.
+    # Live delivery is at `stop`, which may have left the ring too.
     ring = ring_of(*[(0, offset) for offset in range(10)], max_frames=4)
     cursor = Cursor(2, at(2, 0), OnLag.SKIP)
 
@@ -576,7 +576,7 @@ def test_jump_to_newest_from_before_the_ring_lands_in_it() -> None:
 
 
 def test_jump_to_newest_never_lands_before_the_ring() -> None:
-    # `stop` is where live delivery is; it may have left the ring too.
+    # Live delivery is at `stop`, which may have left the ring too.
     ring = ring_of(*[(0, offset) for offset in range(10)], max_frames=4)
     cursor = Cursor(2, at(2, 0), OnLag.LATEST)
 
@@ -600,7 +600,7 @@ def ahead_by_two(ring: Ring, now: float = 0.0) -> Cursor:
     return cursor
 
 
-def test_client_that_is_not_ahead_settles_at_once() -> None:
+def test_client_that_is_not_ahead_settles_immediately() -> None:
     ring = ring_of((0, 0), (1, 0), (0, 1))
     cursor = Cursor(0, at(1, 0), OnLag.SKIP)
     cursor.skip_to(at(1, 0), 0.0)
@@ -609,7 +609,7 @@ def test_client_that_is_not_ahead_settles_at_once() -> None:
     assert cursor.skip is None
 
 
-def test_client_is_not_settled_during_a_replay_however_long_it_takes() -> None:
+def test_client_does_not_settle_during_a_long_replay() -> None:
     ring = ring_of((1, 0), (1, 1), (0, 0))
     cursor = Cursor(0, at(1, 0), OnLag.SKIP)
     cursor.skip_to(at(1, 0), 0.0)
@@ -621,7 +621,7 @@ def test_client_is_not_settled_during_a_replay_however_long_it_takes() -> None:
     assert cursor.skip is None
 
 
-def test_client_that_is_ahead_gets_only_what_it_lacks() -> None:
+def test_client_that_is_ahead_gets_only_records_it_lacks() -> None:
     ring = ring_of((0, 0), (0, 1), (1, 0))
     cursor = ahead_by_two(ring)
 
@@ -665,7 +665,7 @@ def test_client_that_stays_ahead_gets_one_report_after_a_while() -> None:
     assert cursor.take(STREAM, ring, 2, ENOUGH, 200.0) == ([], 0)
 
 
-def test_client_that_was_ahead_of_an_empty_log_gets_what_comes_then() -> None:
+def test_client_that_was_ahead_gets_new_records_after_its_report() -> None:
     ring = ring_of((0, 0), (0, 1))
     cursor = ahead_by_two(ring)
     cursor.take(STREAM, ring, 2, ENOUGH, AHEAD_SECONDS)
@@ -699,7 +699,7 @@ def test_newest_frame_is_not_sent_to_a_client_that_has_it() -> None:
     assert cursor.skip is None
 
 
-def test_gap_has_a_marker_for_each_partition_with_missing_records() -> None:
+def test_gap_has_one_marker_per_partition_with_missing_records() -> None:
     markers = gap_entries(STREAM, at(5, 7, 9), at(8, 7, 10, 3), "RETENTION")
 
     assert markers == [
@@ -733,7 +733,7 @@ def test_client_before_a_gap_gets_one_report_and_client_after_it_none(
         for partition in sorted(missing)
         if client.next_offset(partition) < floor.next_offset(partition)
     ]
-    # Having read them, it is after the gap.
+    # Having read the markers, the client is after the gap.
     behind = client.merge(ring.head)
     assert not floor.beyond(behind)
     assert ring.read(ring.first, ring.end, ENOUGH, behind)[0] == []

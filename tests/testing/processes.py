@@ -1,4 +1,4 @@
-"""Processes that should have ended."""
+"""Waiting for a process to end."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tests.testing.readers import DEADLINE
 
 
 def wait_until_ended(pid: int) -> None:
-    """Wait for a process of another parent; one that is not reaped yet has ended."""
+    """Wait for a process of another parent; a zombie counts as ended."""
     deadline = time.monotonic() + DEADLINE
     try:
         process = psutil.Process(pid)
         while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
             if time.monotonic() >= deadline:
                 process.kill()
-                raise AssertionError(f"process {pid} still ran after {DEADLINE} s")
+                raise AssertionError(f"process {pid} is still running after {DEADLINE} s")
             time.sleep(0.005)
     except psutil.NoSuchProcess:
         pass

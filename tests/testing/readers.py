@@ -7,18 +7,18 @@ from typing import Final
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
-# Seconds after which something that should happen has not.
+# Seconds to wait before a test fails.
 DEADLINE: Final = 10.0
 
 
 class Readers:
-    """Consumers that are closed together."""
+    """Kafka consumers that are closed together."""
 
     def __init__(self) -> None:
         self._open: list[Consumer] = []
 
     def consumer(self, bootstrap: str) -> Consumer:
-        """A consumer whose out-of-range offsets are errors."""
+        """A consumer that reports out-of-range offsets as errors."""
         consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap,

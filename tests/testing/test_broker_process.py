@@ -1,4 +1,4 @@
-"""The embedded broker as a process: readiness, commands, and every way to end."""
+"""The embedded broker as a process: readiness, commands, and how it ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from energyws.testing.embedded_broker import BrokerError
 from tests.testing.processes import wait_until_ended
 from tests.testing.readers import DEADLINE
 
-# Starts a broker, says which process that is, and waits to be killed.
+# Starts a broker, prints its process id, and waits to be killed.
 PARENT = """
 import signal
 from energyws.testing.broker_process import BrokerProcess
@@ -40,11 +40,11 @@ def topics(bootstrap: str) -> dict[str, int]:
     return {name: len(topic.partitions) for name, topic in found.items()}
 
 
-def test_topics_are_there_when_it_is_ready(process: BrokerProcess) -> None:
+def test_ready_broker_has_its_topics(process: BrokerProcess) -> None:
     assert topics(process.bootstrap) == {"energy": 3, "other": 1}
 
 
-def test_commands_are_carried_out_and_refusals_raised(process: BrokerProcess) -> None:
+def test_commands_are_executed_and_refusals_raised(process: BrokerProcess) -> None:
     process.call("create_topic", name="late", partitions=2)
     assert topics(process.bootstrap)["late"] == 2
     with pytest.raises(BrokerError, match="TOPIC_ALREADY_EXISTS"):
@@ -53,7 +53,7 @@ def test_commands_are_carried_out_and_refusals_raised(process: BrokerProcess) ->
     assert "late" not in topics(process.bootstrap)
 
 
-def test_it_ends_when_its_input_ends(process: BrokerProcess) -> None:
+def test_broker_ends_when_its_input_ends(process: BrokerProcess) -> None:
     child = psutil.Process(process.pid)
     process.close()
     assert not child.is_running()
@@ -62,23 +62,25 @@ def test_it_ends_when_its_input_ends(process: BrokerProcess) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_with_status_0_on_a_signal(process: BrokerProcess, number: signal.Signals) -> None:
+def test_broker_exits_with_status_0_on_a_signal(
+    process: BrokerProcess, number: signal.Signals
+) -> None:
     child = psutil.Process(process.pid)
     child.send_signal(number)
-    # BrokerProcess reaps its child: the status shows in its error.
+    # BrokerProcess reaps its child, so the error has the status.
     with pytest.raises(BrokerError, match="ended with status 0"):
         while True:
             process.call("set_rtt", ms=0)
 
 
-def test_kill_is_noticed_by_the_next_call(process: BrokerProcess) -> None:
+def test_call_after_a_kill_is_an_error(process: BrokerProcess) -> None:
     psutil.Process(process.pid).kill()
     with pytest.raises(BrokerError, match=f"ended with status -{int(signal.SIGKILL)}"):
         while True:
             process.call("set_rtt", ms=0)
 
 
-def test_failure_to_start_is_an_error_and_leaves_no_process(
+def test_failed_start_is_an_error_and_leaves_no_process(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     before = psutil.Process().children()
@@ -88,7 +90,7 @@ def test_failure_to_start_is_an_error_and_leaves_no_process(
     assert psutil.Process().children() == before
 
 
-def test_it_dies_with_its_parent() -> None:
+def test_broker_ends_with_its_parent() -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as parent:
         try:
             assert parent.stdout is not None

@@ -1,4 +1,4 @@
-"""The embedded broker, by real clients."""
+"""The embedded broker with real Kafka clients."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from energyws.testing.embedded_broker import (
 )
 from tests.testing.readers import DEADLINE, Readers
 
-# The protocol's number of a request.
+# The API key of a Metadata request.
 METADATA = 3
 
 
@@ -76,14 +76,14 @@ def test_records_reach_a_consumer_from_every_partition(
     produce(embedded.bootstrap, 30)
     records = readers.read(embedded.bootstrap, "energy", 3, 30)
     for partition in range(3):
-        mine = [record for record in records if record.partition() == partition]
-        assert [record.offset() for record in mine] == list(range(10))
-        assert [record.value() for record in mine] == [
+        own = [record for record in records if record.partition() == partition]
+        assert [record.offset() for record in own] == list(range(10))
+        assert [record.value() for record in own] == [
             b"%d" % number for number in range(partition, 30, 3)
         ]
 
 
-def test_topic_has_the_partitions_it_was_created_with(embedded: EmbeddedBroker) -> None:
+def test_topic_has_the_requested_number_of_partitions(embedded: EmbeddedBroker) -> None:
     embedded.create_topic("single", 1)
     topics = admin(embedded.bootstrap).list_topics(timeout=DEADLINE).topics
     assert {name: len(topic.partitions) for name, topic in topics.items()} == {
@@ -118,7 +118,7 @@ def test_trim_moves_the_low_watermark_past_a_consumer(
     assert poll(consumer).value() == b"12"
 
 
-def test_broker_that_was_down_is_back_on_its_port_with_its_log(
+def test_broker_keeps_its_port_and_log_after_an_outage(
     embedded: EmbeddedBroker, readers: Readers
 ) -> None:
     produce(embedded.bootstrap, 3)
@@ -129,7 +129,7 @@ def test_broker_that_was_down_is_back_on_its_port_with_its_log(
     assert len(readers.read(embedded.bootstrap, "energy", 3, 3)) == 3
 
 
-def test_connected_consumer_goes_on_after_an_outage(
+def test_connected_consumer_continues_after_an_outage(
     embedded: EmbeddedBroker, readers: Readers
 ) -> None:
     consumer = readers.consumer(embedded.bootstrap)
@@ -144,7 +144,7 @@ def test_connected_consumer_goes_on_after_an_outage(
     assert sorted(poll(consumer).value() or b"" for _ in range(2)) == [b"0", b"1"]
 
 
-def test_rtt_delays_answers(embedded: EmbeddedBroker) -> None:
+def test_rtt_delays_responses(embedded: EmbeddedBroker) -> None:
     client = admin(embedded.bootstrap)
     client.list_topics(timeout=DEADLINE)
     embedded.set_rtt(150)
@@ -153,7 +153,7 @@ def test_rtt_delays_answers(embedded: EmbeddedBroker) -> None:
     assert time.monotonic() - start >= 0.15
 
 
-def test_pushed_request_error_answers_the_next_request_only(embedded: EmbeddedBroker) -> None:
+def test_pushed_error_is_the_response_to_the_next_request_only(embedded: EmbeddedBroker) -> None:
     client = admin(embedded.bootstrap)
     client.list_topics("energy", timeout=DEADLINE)
     embedded.push_request_errors(METADATA, [KafkaError.TOPIC_AUTHORIZATION_FAILED])
@@ -163,7 +163,7 @@ def test_pushed_request_error_answers_the_next_request_only(embedded: EmbeddedBr
     assert client.list_topics("energy", timeout=DEADLINE).topics["energy"].error is None
 
 
-def test_advertised_address_is_what_metadata_tells(embedded: EmbeddedBroker) -> None:
+def test_metadata_has_the_advertised_address(embedded: EmbeddedBroker) -> None:
     before = embedded.bootstrap
     embedded.advertise("127.0.0.2", 4242)
     (advertised,) = admin(before).list_topics(timeout=DEADLINE).brokers.values()
@@ -187,7 +187,7 @@ def test_closed_broker_refuses_connections_and_calls() -> None:
         broker.create_topic("energy", 1)
 
 
-# One command line each, and what its refusal must say.
+# Command lines, and a part of the error for each.
 REFUSED = [
     (b"", "empty document"),
     (b"[1]", "expected"),
@@ -206,16 +206,16 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("line", "says"), REFUSED)
-def test_bad_command_is_answered_with_what_is_wrong(
-    embedded: EmbeddedBroker, line: bytes, says: str
+@pytest.mark.parametrize(("line", "error"), REFUSED)
+def test_bad_command_is_refused_with_the_reason(
+    embedded: EmbeddedBroker, line: bytes, error: str
 ) -> None:
-    answer = obey(embedded, line)
-    assert answer["ok"] is False
-    assert says in str(answer["error"])
+    reply = obey(embedded, line)
+    assert reply["ok"] is False
+    assert error in str(reply["error"])
 
 
-def test_good_commands_are_obeyed(embedded: EmbeddedBroker) -> None:
+def test_good_commands_are_executed(embedded: EmbeddedBroker) -> None:
     commands: list[dict[str, object]] = [
         {"op": "create_topic", "name": "new", "partitions": 1},
         {"op": "set_rtt", "ms": 0},

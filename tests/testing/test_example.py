@@ -1,4 +1,4 @@
-"""The example of docs/clients.md, run as a test of its own."""
+"""The pytest example in docs/clients.md works as it is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CLIENTS = Path(__file__).parents[2] / "docs" / "clients.md"
 
 @pytest.mark.e2e
 @pytest.mark.edge
-def test_example_of_the_page_passes(tmp_path: Path) -> None:
+def test_documented_example_passes(tmp_path: Path) -> None:
     section = CLIENTS.read_text().split("## Test your client\n")[1]
     example = re.search(r"```python\n(.*?)```", section, re.DOTALL)
     assert example is not None

@@ -27,7 +27,7 @@ def test_token_is_signed_with_the_published_key(algorithm: str) -> None:
         assert issuer.fetches == 1
 
 
-def test_rotation_publishes_the_new_key_only() -> None:
+def test_rotation_publishes_only_the_new_key() -> None:
     with Issuer("one", "ES256") as issuer:
         (before,) = keys(issuer)
         issuer.rotate()

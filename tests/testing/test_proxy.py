@@ -17,12 +17,12 @@ from energyws.testing.embedded_broker import EmbeddedBroker
 from energyws.testing.proxy import TcpProxy
 
 DEADLINE = 5.0
-# Long enough for loopback to deliver what nothing holds back.
+# Seconds; long enough for data to cross loopback.
 QUIET = 0.2
 
 
 class Upstream:
-    """A server that answers every connection with its name, then echoes."""
+    """A server that sends its name to every connection, then echoes."""
 
     def __init__(self, name: bytes) -> None:
         self.name = name
@@ -50,7 +50,7 @@ class Upstream:
             pass
 
     def close(self) -> None:
-        # Only shutdown wakes a thread that waits in accept or recv.
+        # Only shutdown wakes a thread that is waiting in accept or recv.
         for each in (self._listener, *self.accepted):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -93,7 +93,7 @@ def wait_for_connections(proxy: TcpProxy, count: int) -> None:
         time.sleep(0.005)
 
 
-def test_bytes_pass_both_ways_and_so_does_the_end(upstream: Upstream) -> None:
+def test_data_and_its_end_pass_in_both_directions(upstream: Upstream) -> None:
     payload = bytes(range(256)) * 4096
     with TcpProxy("127.0.0.1", upstream.port) as proxy, connected(proxy) as client:
         assert receive(client, 3) == b"one"
@@ -104,7 +104,7 @@ def test_bytes_pass_both_ways_and_so_does_the_end(upstream: Upstream) -> None:
         wait_for_connections(proxy, 0)
 
 
-def test_cut_resets_what_is_connected_and_refuses_the_rest(upstream: Upstream) -> None:
+def test_cut_resets_open_connections_and_refuses_new_ones(upstream: Upstream) -> None:
     with TcpProxy("127.0.0.1", upstream.port) as proxy, connected(proxy) as client:
         assert receive(client, 3) == b"one"
         proxy.cut()
@@ -125,7 +125,7 @@ def test_restore_accepts_on_the_same_port(upstream: Upstream) -> None:
                 assert receive(client, 3) == b"one"
 
 
-def test_blackhole_holds_bytes_back_and_delivers_them_afterwards(upstream: Upstream) -> None:
+def test_blackhole_delays_data_until_it_ends(upstream: Upstream) -> None:
     with TcpProxy("127.0.0.1", upstream.port) as proxy, connected(proxy) as client:
         assert receive(client, 3) == b"one"
         proxy.blackhole(True)
@@ -165,7 +165,7 @@ def test_retarget_sends_new_connections_elsewhere(upstream: Upstream) -> None:
 def test_target_that_refuses_resets_the_client(upstream: Upstream) -> None:
     with TcpProxy("127.0.0.1", upstream.port) as proxy:
         upstream.close()
-        # The reset may come before connect() has returned.
+        # The reset may arrive before connect() returns.
         with pytest.raises(ConnectionResetError), connected(proxy) as client:
             client.recv(1)
 

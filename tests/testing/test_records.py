@@ -7,7 +7,7 @@ from energyws.testing.embedded_broker import EmbeddedBroker
 from tests.testing.readers import Readers
 
 
-def test_records_are_numbered_over_all_partitions(
+def test_records_are_numbered_across_all_partitions(
     embedded: EmbeddedBroker, readers: Readers
 ) -> None:
     records = Records(embedded.bootstrap, "energy")

@@ -14,7 +14,7 @@ from energyws.testing import Records, Service, config, eventually
 pytestmark = [pytest.mark.e2e, pytest.mark.edge]
 
 
-def test_restarted_service_listens_on_ports_of_its_own_again(
+def test_restarted_service_listens_on_new_ports(
     serve: Callable[..., Service], records: Records
 ) -> None:
     service = serve(server={"workers": 1}).ready()
@@ -30,7 +30,7 @@ def test_restarted_service_listens_on_ports_of_its_own_again(
     service.caught_up(records)
 
 
-def test_end_of_the_block_leaves_no_process_even_of_a_stopped_service(
+def test_leaving_the_block_ends_every_process_even_a_stopped_one(
     serve: Callable[..., Service],
 ) -> None:
     with serve(server={"workers": 1}).ready() as service:
@@ -40,7 +40,7 @@ def test_end_of_the_block_leaves_no_process_even_of_a_stopped_service(
     assert not [process for process in processes if process.is_running()]
 
 
-def test_service_that_ends_is_reported_with_its_log(tmp_path: Path) -> None:
+def test_error_for_an_ended_service_has_its_log(tmp_path: Path) -> None:
     with Service(tmp_path, config("127.0.0.1:1", "t", server={"workers": -1})) as service:
         with pytest.raises(AssertionError, match=r"the service has ended:(.|\n)*server.workers"):
             service.ready()
@@ -54,14 +54,14 @@ def test_environment_reaches_the_service(tmp_path: Path) -> None:
         eventually(lambda: len(service.children()) == 2, "consumer and one worker")
 
 
-def test_public_names_are_found_and_no_others() -> None:
+def test_only_public_names_can_be_imported() -> None:
     for name in energyws.testing._MODULES:
         assert getattr(energyws.testing, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         energyws.testing.nothing  # noqa: B018
 
 
-def test_the_brokers_process_loads_nothing_of_the_service() -> None:
+def test_broker_process_imports_nothing_of_the_service() -> None:
     code = "import sys, energyws.testing.broker_process as _; print('psutil' in sys.modules)"
     process = psutil.Popen([sys.executable, "-c", code], stdout=-1, text=True)
     assert process.communicate(timeout=30)[0] == "False\n"

@@ -12,7 +12,7 @@ def test_first_true_value_is_returned() -> None:
     assert eventually(lambda: next(values), "a value", interval=0) == 7
 
 
-def test_what_never_comes_is_named() -> None:
+def test_timeout_names_the_condition() -> None:
     with pytest.raises(AssertionError, match=r"not within 0\.01 s: the moon"):
         eventually(lambda: False, "the moon", 0.01, interval=0.001)
     with pytest.raises(AssertionError, match=r"not within 0\.01 s: the moon"):

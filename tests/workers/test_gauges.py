@@ -1,4 +1,4 @@
-"""What both kinds of child write about their rings."""
+"""Gauges of the rings, written by both kinds of child."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def ring(*timestamps_ms: int) -> Ring:
     return made
 
 
-def test_rings_count_together_and_the_oldest_frame_of_all_counts() -> None:
+def test_gauges_are_totals_and_the_oldest_frame_over_all_rings() -> None:
     row = Board.create().row(0)
     record_ring_depth(row, [ring(300, 400), ring(), ring(200)])
     written = row[Field.RING_FRAMES], row[Field.RING_BYTES], row[Field.RING_OLDEST_MS]

@@ -1,4 +1,4 @@
-"""What children could not use; tests/control/reload/test_preflight.py runs it as a process."""
+"""Settings that children cannot use; tests/control/reload/test_preflight.py runs the process."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A child's runtime, and that all code which a loop or a thread calls is guarded.
+"""A child's runtime, and a check that all code called by a loop or a thread is guarded.
 
-tests/control/test_dying.py lets guarded code fail.
+tests/control/test_dying.py makes guarded code fail.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from energyws.settings import Kafka, Logging, Settings
 from workers.runtime import Runtime
 
 ROOT: Final = Path(__file__).parent.parent.parent
-# Functions that have a callback called later, and the index of that argument.
+# Functions that schedule a callback, and the index of that argument.
 CALLERS: Final = {
     "call_later": 1,
     "call_at": 1,
@@ -33,19 +33,19 @@ CALLERS: Final = {
     "add_signal_handler": 1,
 }
 GUARDS: Final = ("crash_on_error", "crash_on_error_task", "self._crash_on_error")
-# Unguarded callbacks by file, with the reason why an exception in them does no lasting harm.
+# Unguarded callbacks by file, with the reason why an exception in one does no lasting harm.
 EXCEPTIONS: Final = {
-    ("workers/consumer/process.py", "create_task"): "waits for an event only",
+    ("workers/consumer/process.py", "create_task"): "only waits for an event",
     ("workers/consumer/process.py", "to_thread"): "awaited",
-    ("workers/websocket/accept/listener.py", "self._accept"): "called for the next connection, too",
-    ("workers/websocket/accept/listener.py", "self._begin"): "one connection's",
-    ("workers/websocket/accept/listener.py", "create_task"): "its end is looked at",
+    ("workers/websocket/accept/listener.py", "self._accept"): "called for every connection",
+    ("workers/websocket/accept/listener.py", "self._begin"): "affects one connection only",
+    ("workers/websocket/accept/listener.py", "create_task"): "its result is checked",
     ("workers/websocket/accept/pending.py", "self._serve_some"): "called while connections wait",
-    ("workers/websocket/connection/framing.py", "under.abort"): "one connection's",
-    ("workers/websocket/connection/tls_exchange.py", "self.abort"): "one connection's",
-    ("workers/websocket/process.py", "create_task"): "waits for an event only",
+    ("workers/websocket/connection/framing.py", "under.abort"): "affects one connection only",
+    ("workers/websocket/connection/tls_exchange.py", "self.abort"): "affects one connection only",
+    ("workers/websocket/process.py", "create_task"): "only waits for an event",
     ("workers/runtime.py", "_exit_now"): "ends the process",
-    ("workers/runtime.py", "create_task"): "is the guard",
+    ("workers/runtime.py", "create_task"): "the guard itself",
     ("energyws/logs/writer.py", "self._write"): "catches everything",
     ("energyws/control/admin/in_loop.py", "carry_out"): "the waiting thread gets the exception",
     (
@@ -53,9 +53,9 @@ EXCEPTIONS: Final = {
         "create_task",
     ): "the waiting thread gets the exception",
     ("energyws/control/admin/server.py", "self._serve"): "catches everything",
-    ("energyws/control/children/children.py", "self._on_exit"): "notes an id; a step does the rest",
-    ("energyws/control/reload/reloader.py", "create_task"): "logs it, and begins the next reload",
-    ("energyws/control/signals.py", "self._note"): "notes a signal; the loop does the rest",
+    ("energyws/control/children/children.py", "self._on_exit"): "keeps an id; a step does the rest",
+    ("energyws/control/reload/reloader.py", "create_task"): "logs it, and starts the next reload",
+    ("energyws/control/signals.py", "self._note"): "keeps a signal; the loop does the rest",
 }
 
 SETTINGS: Final = Settings(kafka=Kafka(brokers="b", topic="t"))
@@ -63,7 +63,7 @@ SETTINGS: Final = Settings(kafka=Kafka(brokers="b", topic="t"))
 
 @pytest.fixture
 def logs(monkeypatch: pytest.MonkeyPatch) -> list[Logging]:
-    """How the log was to be written, in turn; pytest's own logging stays as it is."""
+    """The log settings that were applied, in order; pytest's own logging does not change."""
     adjusted: list[Logging] = []
     monkeypatch.setattr("workers.runtime.writer.adjust", lambda log, process: adjusted.append(log))
     return adjusted
@@ -78,7 +78,7 @@ def runtime(logs: list[Logging]) -> Iterator[Runtime]:
     board.close()
 
 
-def test_child_is_ready_once(runtime: Runtime, caplog: pytest.LogCaptureFixture) -> None:
+def test_child_becomes_ready_only_once(runtime: Runtime, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         runtime.ready()
         runtime.ready()
@@ -110,7 +110,7 @@ def test_shed_is_passed_on(runtime: Runtime) -> None:
     assert counts == [7]
 
 
-def test_new_settings_are_used_unless_they_cannot_be(runtime: Runtime) -> None:
+def test_new_settings_are_used_unless_refused(runtime: Runtime) -> None:
     new = replace(SETTINGS, kafka=Kafka(brokers="c", topic="t"))
     seen: list[tuple[Settings, Settings]] = []
     runtime.on_settings = lambda settings: seen.append((runtime.settings, settings))
@@ -127,7 +127,7 @@ def test_new_settings_are_used_unless_they_cannot_be(runtime: Runtime) -> None:
     assert (runtime.row[Field.RELOADS], runtime.row[Field.RELOADS_REFUSED]) == (1, 1)
 
 
-def test_log_changes_alone(runtime: Runtime, logs: list[Logging]) -> None:
+def test_log_settings_can_change_alone(runtime: Runtime, logs: list[Logging]) -> None:
     runtime.on_settings = lambda settings: pytest.fail("not called")
     log = Logging(format="json")
     runtime.obey(UseLog(log))
@@ -170,8 +170,8 @@ def is_guard(node: ast.expr) -> bool:
     return isinstance(node, ast.Call) and ast.unparse(node.func) in GUARDS
 
 
-def later(path: Path) -> Iterator[tuple[str, bool]]:
-    """The names of what a loop or a thread calls in a file, and whether each is guarded."""
+def callbacks(path: Path) -> Iterator[tuple[str, bool]]:
+    """The names of callbacks of loops and threads in a file, and whether each is guarded."""
     tree = ast.parse(path.read_text())
     guarded = {
         node.name
@@ -211,17 +211,17 @@ def later(path: Path) -> Iterator[tuple[str, bool]]:
 
 
 def sources() -> Iterator[Path]:
-    """The code of the service's processes; `energyws top` is a process of its own."""
+    """The code of the service's processes, without `energyws top` and `energyws status`."""
     yield ROOT / "energyws" / "logs" / "writer.py"
     for tree in ("workers", "energyws/control"):
         yield from (path for path in (ROOT / tree).rglob("*.py") if path.parent.name != "status")
 
 
-def test_whatever_a_loop_or_a_thread_calls_is_guarded() -> None:
+def test_all_code_called_by_a_loop_or_a_thread_is_guarded() -> None:
     unguarded = {
         (str(path.relative_to(ROOT)), name)
         for path in sources()
-        for name, guarded in later(path)
+        for name, guarded in callbacks(path)
         if not guarded
     }
     assert unguarded == set(EXCEPTIONS)

@@ -1,4 +1,4 @@
-"""Every class of faults: importing this registers them all."""
+"""All classes of faults: importing this package registers them."""
 
 from bench.faults.classes import broker, bus, client, machine, operator, process, restart
 from bench.faults.fault import FAULTS

@@ -19,13 +19,13 @@ from energyws.testing.proxy import TcpProxy
 
 _EMBEDDED: Final = frozenset({"embedded"})
 _KAFKA: Final = frozenset({"kafka"})
-_ANEW: Final = Losses(reasons=frozenset({"EPOCH_CHANGED"}), counted=False)
+_NEW_LOG: Final = Losses(reasons=frozenset({"EPOCH_CHANGED"}), counted=False)
 _TRIMMED: Final = Losses(reasons=frozenset({"RETENTION"}))
-# The protocol's number of a request, and of an error.
+# Kafka's API keys of two requests, and one error code.
 _FETCH: Final = 1
 _METADATA: Final = 3
 _NOT_LEADER: Final = 6
-# Of a replay that takes some seconds.
+# Records of a replay that takes some seconds, and the number of clients that replay.
 _REPLAYED: Final = 3_000
 _REPLAYS: Final = 10
 
@@ -35,10 +35,10 @@ def _handle(world: World) -> EmbeddedHandle | KafkaHandle:
 
 
 def _take_down(world: World) -> None:
-    """Take the broker down at a moment when no record is under way.
+    """Take the broker down while no record is in flight.
 
-    The embedded broker does not recognise a record that a producer sends again because the answer
-    was lost. The record would be in the log twice, which is not what is tested here.
+    The embedded broker does not recognise a record that a producer retries because it lost the
+    acknowledgement. The record would be in the log twice, which is not tested here.
     """
     world.producer.pause()
     world.producer.flush()
@@ -62,7 +62,7 @@ def broker_down_at_start(world: World, rng: random.Random) -> None:
     _take_down(world)
     try:
         world.service.start()
-        world.wait(lambda: world.service.admin("/live")[0] == 200, "it lives")
+        world.wait(lambda: world.service.admin("/live")[0] == 200, "/live answers 200")
         world.pause(rng, 1.0)
         world.expect(world.service.admin("/ready")[0] == 503, "ready without a broker")
     finally:
@@ -119,7 +119,7 @@ def broker_restart(world: World, rng: random.Random) -> None:
 @fault(
     number=8,
     name="broker-flapping",
-    title="broker goes away and comes back every 0.2 s, for some 3 s",
+    title="broker goes away and comes back every 0.2 s, for about 3 s",
     expected="clients stay connected and get everything; a few log lines, no descriptor leak",
     brokers=_EMBEDDED,
     bound_seconds=45,
@@ -138,7 +138,7 @@ def broker_flapping(world: World, rng: random.Random) -> None:
     name="log-lost",
     title="broker back without its records (embedded: another topic id; Kafka: the same one)",
     expected="clients get EPOCH_CHANGED once, then everything in the new log",
-    losses=_ANEW,
+    losses=_NEW_LOG,
     own_broker=True,
     bound_seconds=60,
 )
@@ -154,9 +154,9 @@ def log_lost(world: World, rng: random.Random) -> None:
 @fault(
     number=10,
     name="topic-recreated",
-    title="topic deleted, created again and grown",
+    title="topic deleted, recreated and filled again",
     expected="clients get EPOCH_CHANGED once, then everything in the new topic",
-    losses=_ANEW,
+    losses=_NEW_LOG,
     bound_seconds=60,
 )
 def topic_recreated(world: World, rng: random.Random) -> None:
@@ -169,8 +169,8 @@ def topic_recreated(world: World, rng: random.Random) -> None:
     world.removed_all()
     if rng.random() < 0.5:
         world.crowd.bounce(rng.sample(range(world.crowd.clients), world.crowd.clients // 4))
-    # Not beyond the consumer's offset: until it asks for the topic's id again, it takes records
-    # beyond that for the old topic's (docs/reliability.md).
+    # Not past the consumer's offset: until it fetches the topic's id again, it takes records past
+    # that offset for those of the old topic (docs/reliability.md).
     world.producer.burst(min(600, PARTITIONS * (reached // 2)))
     world.producer.resume()
 
@@ -191,7 +191,7 @@ def partition_added(world: World, rng: random.Random) -> None:
     world.wait(
         lambda: broker.partitions(world.topic) == partitions + 1, "the partition has been added"
     )
-    # The harness's own producer learns of new partitions too late.
+    # The harness's own producer discovers new partitions too late.
     writer = Producer({"bootstrap.servers": broker.direct})
     writer.list_topics(world.topic, timeout=10)
     writer.produce(world.topic, b"not a reading", partition=partitions)
@@ -225,7 +225,7 @@ def leader_change(world: World, rng: random.Random) -> None:
     number=13,
     name="retention-while-away",
     title="the service is down, more is written, and retention passes the clients' positions",
-    expected="recovered: false, RETENTION and the exact number missing; then all that remains",
+    expected="recovered: false, RETENTION and the exact number missing; then all that is left",
     losses=_TRIMMED,
 )
 def retention_while_away(world: World, rng: random.Random) -> None:
@@ -245,7 +245,7 @@ def retention_while_away(world: World, rng: random.Random) -> None:
     number=14,
     name="retention-in-replay",
     title="retention passes the position of clients in a long replay",
-    expected="`lagged` with RETENTION in the records' place; then all that remains",
+    expected="`lagged` with RETENTION in place of the records; then all that is left",
     losses=_TRIMMED,
     config={"history": {"max_frames": 60, "warm": 10, "bytes_per_second": 512 * 1024}},
     clients=40,
@@ -267,7 +267,7 @@ def retention_in_replay(world: World, rng: random.Random) -> None:
 @fault(
     number=15,
     name="poison",
-    title="bad records amid good: empty, null, not JSON, not an object, NUL, too big, header bombs",
+    title="bad records among good: empty, null, not JSON, no object, NUL, too big, many headers",
     expected="they are counted and skipped; every good one arrives; no client reconnects",
     config={"kafka": {"max_record_bytes": 65_536}},
     stays_connected=True,
@@ -315,7 +315,7 @@ def client_cut_off(world: World, rng: random.Random) -> None:
         client.sendall(request())
         world.wait(lambda: world.connections() == before + 1, "the client is connected")
         proxy.blackhole(True)
-        world.wait(lambda: world.connections() == before, "the client is given up", 10)
+        world.wait(lambda: world.connections() == before, "the client is disconnected", 10)
         proxy.blackhole(False)
 
 

@@ -47,7 +47,7 @@ def hwm_overflow(world: World, rng: random.Random) -> None:
         worker.resume()
     world.clients_live()
     more = world.service.board(name)["resyncs"] - resyncs
-    world.expect(more > 0, "nothing overflowed: the class tested nothing")
+    world.expect(more > 0, "the bus did not overflow, so this run tested nothing")
     world.note("synchronisations", more)
 
 
@@ -101,7 +101,7 @@ def stale_publisher(world: World, rng: random.Random) -> None:
 )
 def bus_stolen(world: World, rng: random.Random) -> None:
     (bus,) = buses_of(list(world.service.children().values()))
-    # Another run, far ahead of the workers.
+    # Of another run, far ahead of the workers.
     beat = BusMessage(HEARTBEAT, 0, 0, rng.getrandbits(62), 1_000_000, 0, 0, pack_heads({}))
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     stranger = context.socket(zmq.PUB)
@@ -114,7 +114,7 @@ def bus_stolen(world: World, rng: random.Random) -> None:
             stranger.send(pack(beat))
             time.sleep(0.02)
     finally:
-        # This also removes the path, even if it is the consumer's by now.
+        # This also removes the path, even if the consumer owns it by now.
         stranger.close()
         context.term()
     # The consumer checks its sockets every second.

@@ -1,4 +1,4 @@
-"""Clients that break off, connect in crowds, do not read, or resume at the live edge."""
+"""Clients that abort, connect in crowds, do not read, or resume at the live edge."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.faults.world import World
 
 _STRANGERS: Final = 20
 _STORM: Final = 300
-# The memory that a client that does not read may cost a worker.
+# The limit of worker memory per client that does not read.
 _BYTES_PER_IDLER: Final = 1 << 20
 
 
@@ -30,14 +30,14 @@ def half_closed(world: World, rng: random.Random) -> None:
         for one in strangers:
             one.shutdown(socket.SHUT_WR)
         gone = ended(strangers, 5.0)
-        world.expect(gone == _STRANGERS, f"only {gone} of {_STRANGERS} were ended")
+        world.expect(gone == _STRANGERS, f"only {gone} of {_STRANGERS} were closed")
     world.wait(lambda: world.connections() <= before, "their connections are gone", 10)
 
 
 @fault(
     number=30,
     name="reset-storm",
-    title="300 clients connect and reset at once, at every stage of the handshake",
+    title="300 clients connect and reset immediately, at every stage of the handshake",
     expected="they leave nothing behind; no other client notices",
 )
 def reset_storm(world: World, rng: random.Random) -> None:
@@ -77,7 +77,7 @@ def live_edge(world: World, rng: random.Random) -> None:
 @fault(
     number=4,
     name="full-accept-queue",
-    title="a worker stopped, with more clients connecting than its accept queue holds (backlog 8)",
+    title="a worker stopped while more clients connect than its accept queue holds (backlog 8)",
     expected="waiting clients are served once it continues; its own clients get everything",
     config={"server": {"backlog": 8}},
     stays_connected=True,

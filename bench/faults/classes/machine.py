@@ -32,7 +32,7 @@ def _libfaketime() -> Path | None:
 
 
 def _set_clock(world: World, seconds: int) -> None:
-    # Renamed into place, so that no process reads half of it.
+    # Renamed into place, so that no process reads a partial file.
     fresh = world.directory / "clock.new"
     fresh.write_text(f"{seconds:+d}\n")
     fresh.rename(world.directory / "clock")
@@ -68,7 +68,7 @@ def clock_jump(world: World, rng: random.Random) -> None:
 @fault(
     number=20,
     name="no-descriptors",
-    title="a worker may open only three more descriptors, and many clients connect",
+    title="a worker can open only three more descriptors, and many clients connect",
     expected="its clients notice nothing; it waits without spinning, and accepts again once it can",
 )
 def no_descriptors(world: World, rng: random.Random) -> None:
@@ -93,7 +93,7 @@ def no_descriptors(world: World, rng: random.Random) -> None:
 @fault(
     number=21,
     name="no-memory",
-    title="a worker or the consumer may allocate no more memory (RLIMIT_AS) under load",
+    title="a worker or the consumer cannot allocate more memory (RLIMIT_AS) under load",
     expected="it continues, or ends and is replaced; clients that lose their connection resume",
     tracebacks=True,
     record_bytes=20_000,
@@ -112,7 +112,7 @@ def no_memory(world: World, rng: random.Random) -> None:
     finally:
         with contextlib.suppress(psutil.NoSuchProcess):
             child.rlimit(psutil.RLIMIT_AS, limits)
-    world.note("ended of it", not child.is_running())
+    world.note("child ended", not child.is_running())
     world.service.ready()
 
 

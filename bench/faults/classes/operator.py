@@ -1,4 +1,4 @@
-"""Commands of operators to a running service, without waiting for the previous one."""
+"""Operator commands to a running service, each sent without waiting for the one before."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_WORKERS: Final = 4
 
 
 def _replaced(world: World, pids: set[int]) -> bool:
-    """Whether all children are ready, and none has one of these process ids."""
+    """Whether all children are ready and none has one of these process ids."""
     children: list[dict[str, Any]] = world.service.admin("/workers")[1] or []
     names = sorted(child["name"] for child in children)
     return names == ["consumer", *world.workers] and all(
@@ -26,10 +26,10 @@ def _replaced(world: World, pids: set[int]) -> bool:
     )
 
 
-def _at_once(world: World, rng: random.Random, others: list[Callable[[], object]]) -> Newcomers:
-    """Commands and `others` in random order; then the former number of workers.
+def _overlapping(world: World, rng: random.Random, others: list[Callable[[], object]]) -> Newcomers:
+    """Issue commands and `others` in random order, then restore the number of workers.
 
-    Ends when every command has been carried out.
+    Returns when every command has been carried out.
     """
     admin = AdminClient(Admin(port=world.service.config["admin"]["port"]))
     signals = (signal.SIGUSR2, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
@@ -45,7 +45,7 @@ def _at_once(world: World, rng: random.Random, others: list[Callable[[], object]
             rng.choice(commands)()
             world.pause(rng, 0.6)
         admin.post("/workers", {"workers": world.service.worker_count})
-        # When this one is complete, so is everything before it.
+        # When this roll is complete, so are all commands before it.
         pids = {child.pid for child in world.service.children().values()}
         admin.post("/roll", None)
         world.wait(lambda: _replaced(world, pids), "all children are ready and new", 60)
@@ -57,12 +57,12 @@ def _at_once(world: World, rng: random.Random, others: list[Callable[[], object]
 @fault(
     number=24,
     name="operators",
-    title="scaled, rebalanced, rolled and reloaded in any order, overlapping",
+    title="scaled, rebalanced, restarted and reloaded in random order, overlapping",
     expected="every new connection is accepted, clients resume, and every command is carried out",
     config={"server": {"drain_seconds": 1}},
 )
 def operators(world: World, rng: random.Random) -> None:
-    newcomers = _at_once(world, rng, [])
+    newcomers = _overlapping(world, rng, [])
     failed = newcomers.statuses.get(0, 0)
     world.expect(not failed, f"{failed} connections failed")
 
@@ -70,7 +70,7 @@ def operators(world: World, rng: random.Random) -> None:
 @fault(
     number=24,
     name="operators-and-crashes",
-    title="the same, and processes are killed in between (SIGKILL, SIGTERM)",
+    title="the same, with processes killed in between (SIGKILL, SIGTERM)",
     expected="clients resume, and every command is carried out",
     config={"server": {"drain_seconds": 1}},
 )
@@ -80,4 +80,4 @@ def operators_and_crashes(world: World, rng: random.Random) -> None:
         if children:
             children[rng.choice(sorted(children))].send_signal(number)
 
-    _at_once(world, rng, [lambda: hit(signal.SIGKILL), lambda: hit(signal.SIGTERM)])
+    _overlapping(world, rng, [lambda: hit(signal.SIGKILL), lambda: hit(signal.SIGTERM)])

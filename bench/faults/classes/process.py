@@ -15,7 +15,7 @@ import psutil
 from bench.faults.fault import fault
 from bench.faults.world import World
 
-# Long enough for the kernel to end the children with the supervisor.
+# How long the kernel may take to end the children after the supervisor.
 ORPHAN_SECONDS: Final = 2.0
 _WATCHFUL: Final = {"supervision": {"hang_seconds": 1.5}}
 
@@ -78,7 +78,7 @@ def worker_kill(world: World, rng: random.Random) -> None:
 @fault(
     number=3,
     name="all-kill",
-    title="consumer and all workers killed at once (SIGKILL)",
+    title="consumer and all workers killed together (SIGKILL)",
     expected="the supervisor restarts them; all clients reconnect and resume",
 )
 def all_kill(world: World, rng: random.Random) -> None:
@@ -95,7 +95,7 @@ def all_kill(world: World, rng: random.Random) -> None:
     number=4,
     name="worker-hang",
     title="one worker stopped and never continued (SIGSTOP)",
-    expected="it is killed after hang_seconds; the other worker's clients notice nothing",
+    expected="it is killed after hang_seconds; clients of the other worker notice nothing",
     config=_WATCHFUL,
 )
 def worker_hang(world: World, rng: random.Random) -> None:
@@ -104,11 +104,11 @@ def worker_hang(world: World, rng: random.Random) -> None:
     own = world.service.board(name).get("connections", 0)
     worker.suspend()
     world.gone(worker)
-    # The worker's own clients waited longest; the silence of the others shows whether they waited.
+    # The stopped worker's clients waited longest, so the shorter silences are those of the others.
     silences = sorted(world.crowd.report()["silences"])
     others = silences[: len(silences) - own]
     world.note("silence of the others, s", max(others, default=0))
-    world.expect(max(others, default=0) < 1.0, "another worker's clients waited")
+    world.expect(max(others, default=0) < 1.0, "clients of the other worker waited")
     world.service.ready()
 
 
@@ -128,7 +128,7 @@ def worker_pause(world: World, rng: random.Random) -> None:
 
 
 def nothing_left(world: World, children: list[psutil.Process], buses: set[Path]) -> None:
-    """After the supervisor's end: no process, no port. Removes the bus's directory, if any is left.
+    """Check that no process and no open port is left after the supervisor; remove bus directories.
 
     Waits for the children, since their new parent may reap them late.
     """
@@ -144,7 +144,7 @@ def nothing_left(world: World, children: list[psutil.Process], buses: set[Path])
     world.wait(lambda: not left(), "no child outlives the supervisor", ORPHAN_SECONDS)
     world.note("until the last child was gone, s", time.monotonic() - began)
     world.service.wait()
-    # A zombie's threads may end after it, and keep its descriptors open for a moment more.
+    # A zombie's threads may outlive it and keep its descriptors open for a moment.
     world.wait(lambda: _free(world.service.port), "the port is free", ORPHAN_SECONDS)
     for bus in buses:
         world.note("bus directories left behind", bus.exists())
@@ -162,7 +162,7 @@ def _free(port: int) -> bool:
 
 
 def buses_of(children: list[psutil.Process]) -> set[Path]:
-    """The directory of the bus, from the children's arguments."""
+    """The bus directories, from the children's command lines."""
     return {
         Path(argument.removeprefix("--bus="))
         for child in children

@@ -1,4 +1,4 @@
-"""Workers and services ended by signals and started again: one by one, all at once, too early."""
+"""Workers and services ended by signals and restarted: one by one, together, or while starting."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.faults.fault import fault
 from bench.faults.strangers import Newcomers
 from bench.faults.world import World
 
-# Clients that begin at the very first record, and the least number of records by then.
+# The number of clients that start from the first record, and the minimum number of records then.
 _REPLAYS: Final = 10
 _REPLAYED: Final = 2_000
 
@@ -45,7 +45,7 @@ def rolling_restart(world: World, rng: random.Random) -> None:
     number=25,
     name="full-restart",
     title="the whole service restarted (SIGTERM), with 600 clients",
-    expected="all get `reconnect`, all come back at once, all resume",
+    expected="all get `reconnect`, all come back together, all resume",
     clients=600,
     rate=5,
 )
@@ -75,7 +75,7 @@ def sigterm_in_replay(world: World, rng: random.Random) -> None:
     number=27,
     name="second-signal",
     title="SIGTERM, then another SIGTERM, SIGINT or SIGQUIT, or a SIGQUIT alone",
-    expected="the service ends at once with exit code 0 and leaves nothing; a new start works",
+    expected="it ends immediately with exit code 0 and leaves nothing behind; a new start works",
     config={"server": {"drain_seconds": 30}},
 )
 def second_signal(world: World, rng: random.Random) -> None:
@@ -100,7 +100,7 @@ def second_signal(world: World, rng: random.Random) -> None:
     number=27,
     name="hang-up",
     title="SIGHUP: reload the configuration",
-    expected="it does, and no client notices",
+    expected="it reloads, and no client notices",
 )
 def hang_up(world: World, rng: random.Random) -> None:
     logged = len(world.service.lines)
@@ -111,7 +111,7 @@ def hang_up(world: World, rng: random.Random) -> None:
 @fault(
     number=27,
     name="early-sigterm",
-    title="SIGTERM at a random moment of the start",
+    title="SIGTERM at a random moment during startup",
     expected="it ends, with exit code 0 once signals are handled, and leaves nothing behind",
 )
 def early_sigterm(world: World, rng: random.Random) -> None:

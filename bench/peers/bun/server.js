@@ -1,4 +1,4 @@
-// Bun: `server.publish()` to a topic that every socket subscribes to, as its documentation has it.
+// Bun: `server.publish()` to a topic that every socket subscribes to, as in its documentation.
 //
 //     bun server.js [CERT KEY]
 
@@ -35,7 +35,7 @@ const feed = Bun.listen({
       for (let end; (end = data.indexOf(10, at)) >= 0; at = end + 1) {
         server.publish(TOPIC, data.toString("utf8", at, end));
       }
-      // The chunk's memory is used again.
+      // Bun reuses the chunk's memory.
       feeder.data = Buffer.from(data.subarray(at));
     },
   },

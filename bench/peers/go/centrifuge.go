@@ -10,10 +10,10 @@ import (
 
 const channel = "energy"
 
-// newCentrifuge is the library that Centrifugo is made of: every client is subscribed by the server
-// when it connects, and messages are published to its channel, in the JSON protocol. A write delay
-// is what its documentation has for many messages a second: what comes within it goes into one
-// message, a line for each. Without one, only what waits already is joined.
+// newCentrifuge is the library that Centrifugo is built on: the server subscribes every client when
+// it connects, and publishes messages to its channel, in the JSON protocol. Its documentation
+// suggests a write delay for many messages a second: messages within it are joined into one, with
+// one line for each. Without a delay, only messages that are already waiting are joined.
 func newCentrifuge(delay time.Duration) (http.Handler, func([]byte)) {
 	node, err := centrifuge.New(centrifuge.Config{})
 	check(err)
@@ -33,7 +33,7 @@ func newCentrifuge(delay time.Duration) (http.Handler, func([]byte)) {
 	check(node.Run())
 	handler := centrifuge.NewWebsocketHandler(node, centrifuge.WebsocketConfig{
 		UseWriteBufferPool: true,
-		// Its pings are messages that want an answer; the clients answer those of WebSocket.
+		// Its pings are messages; the clients answer only pings of WebSocket.
 		PingPongConfig: centrifuge.PingPongConfig{PingInterval: -1},
 	})
 	return handler, func(text []byte) {

@@ -8,11 +8,11 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// As many messages a client may have waiting, as in gorilla's chat example; it is dropped then.
+// As in gorilla's chat example, a client with more waiting messages is dropped.
 const mostWaiting = 256
 
-// crowd is gorilla's chat example: a channel and a goroutine that writes for each client. The
-// message is a PreparedMessage, which its documentation has for sending one to many connections.
+// crowd is gorilla's chat example: each client has a channel and a writing goroutine. The message
+// is a PreparedMessage, which its documentation recommends for sending one to many connections.
 type crowd struct {
 	upgrader websocket.Upgrader
 	lock     sync.RWMutex
@@ -60,7 +60,7 @@ func write(connection *websocket.Conn, waiting chan *websocket.PreparedMessage) 
 	}
 }
 
-// drop forgets a client; the lock is held.
+// drop removes a client; the caller holds the lock.
 func (c *crowd) drop(waiting chan *websocket.PreparedMessage) {
 	if _, known := c.clients[waiting]; known {
 		delete(c.clients, waiting)

@@ -8,8 +8,8 @@ import (
 	"github.com/lxzan/gws"
 )
 
-// gwsCrowd is gws as its README has it: a Broadcaster, which builds the frame once, called in a
-// loop; gws queues it for each client and writes from goroutines that live while a queue does.
+// gwsCrowd is gws as in its README: a Broadcaster, which builds the frame once, called in a loop;
+// gws queues it for each client and writes from goroutines that run while the queue is not empty.
 type gwsCrowd struct {
 	gws.BuiltinEventHandler
 	upgrader *gws.Upgrader
@@ -29,12 +29,12 @@ func (c *gwsCrowd) ServeHTTP(answer http.ResponseWriter, request *http.Request) 
 		log.Printf("peer: %v", err)
 		return
 	}
-	// In a goroutine of its own, so that the request's memory is freed: its README again.
+	// In a separate goroutine, so that the request's memory is freed, as in its README.
 	go connection.ReadLoop()
 }
 
 func (c *gwsCrowd) OnOpen(connection *gws.Conn) {
-	// Queued, as the broadcast is: this comes first.
+	// Queued like the broadcasts, so that it is sent first.
 	connection.WriteAsync(gws.OpcodeText, []byte(`{"type":"subscribed"}`), nil)
 	c.lock.Lock()
 	c.clients[connection] = struct{}{}
@@ -53,7 +53,7 @@ func (c *gwsCrowd) broadcast(text []byte) {
 	c.lock.RLock()
 	defer c.lock.RUnlock()
 	for connection := range c.clients {
-		// Its errors end the connection by themselves.
+		// gws closes the connection itself on errors.
 		_ = message.Broadcast(connection)
 	}
 }

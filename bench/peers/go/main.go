@@ -1,4 +1,4 @@
-// Servers in Go that repeat each line of a feed to all clients, as text messages.
+// Servers in Go that send each line of a feed to all clients as a text message.
 //
 //	peer gorilla [CERT KEY]
 //	peer gws [CERT KEY]
@@ -38,11 +38,11 @@ func main() {
 		handler, publish := newCentrifuge(time.Duration(delay) * time.Millisecond)
 		run(handler, publish, arguments[1:])
 	default:
-		log.Fatalf("peer: what is %s?", os.Args[1])
+		log.Fatalf("peer: unknown server: %s", os.Args[1])
 	}
 }
 
-// run serves clients and one feeder at a time, each on a port of its own, and says which.
+// run serves clients and one feeder at a time on separate ports, which it prints.
 func run(handler http.Handler, broadcast func([]byte), files []string) {
 	clients, err := net.Listen("tcp", "127.0.0.1:0")
 	check(err)
@@ -54,7 +54,7 @@ func run(handler http.Handler, broadcast func([]byte), files []string) {
 	server := &http.Server{Handler: handler}
 	if len(files) == 2 {
 		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS13}
-		// HTTP/2 has another WebSocket handshake than the clients speak.
+		// HTTP/2 uses a WebSocket handshake that the clients do not support.
 		server.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
 		check(server.ServeTLS(clients, files[0], files[1]))
 	} else {
@@ -69,7 +69,7 @@ func take(feed net.Listener, broadcast func([]byte)) {
 		lines := bufio.NewScanner(connection)
 		lines.Buffer(make([]byte, 0, mostLineBytes), mostLineBytes)
 		for lines.Scan() {
-			// The scanner uses its buffer again; clients keep the message for a while.
+			// The scanner reuses its buffer, but clients keep the message for a while.
 			broadcast(append([]byte(nil), lines.Bytes()...))
 		}
 		check(lines.Err())

@@ -8,7 +8,7 @@ const http = require("node:http");
 const https = require("node:https");
 const net = require("node:net");
 
-// Installed beside a copy of this file, outside of the tree.
+// Installed beside a copy of this file, outside the source tree.
 const { WebSocket, WebSocketServer } = require("ws");
 
 const [cert, key] = process.argv.slice(2);

@@ -1,4 +1,4 @@
-"""Whether missing records are gone for good, and the client received a Gap in their place."""
+"""Whether missing records are gone, and the client received a Gap in their place."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def verdict(
 
 
 def with_hole(first: int, past: int, *, reason: str | None, missed: int | None, to: int) -> Ledger:
-    """A client that lacks numbers of partition 0, and was told of a Gap up to offset `to`."""
+    """A client that lacks numbers of partition 0 and received a Gap up to offset `to`."""
     ledger = Ledger([first, 0])
     if reason is not None:
-        ledger.tell(reason, missed, [to, 100])
+        ledger.add_gap(reason, missed, [to, 100])
     ledger.take(0, past)
     ledger.take(1, 0)
     return ledger
@@ -43,37 +43,37 @@ def test_client_without_fault_has_no_problem() -> None:
     assert verdict(Ledger([5, 5])) == Verdict()
 
 
-def test_hole_that_was_not_told_is_a_gap_even_where_records_are_gone() -> None:
+def test_unreported_hole_is_a_gap_even_if_its_records_are_gone() -> None:
     found = verdict(with_hole(2, 5, reason=None, missed=None, to=0), [{2, 3, 4}, set()], RETENTION)
     assert found.gaps == 3
-    assert found.problems == ["client 7, partition 0: 2 to 4 missing, and it was not told"]
+    assert found.problems == ["client 7, partition 0: 2 to 4 missing, and no Gap reported it"]
 
 
-def test_told_hole_of_removed_records_passes() -> None:
+def test_reported_hole_of_removed_records_passes() -> None:
     ledger = with_hole(2, 5, reason="RETENTION", missed=3, to=5)
     found = verdict(ledger, [{0, 1, 2, 3, 4}, set()], RETENTION)
-    assert (found.gaps, found.told, found.problems) == (0, 1, [])
+    assert (found.gaps, found.reported, found.problems) == (0, 1, [])
 
 
-def test_told_hole_of_records_that_are_there_is_a_gap() -> None:
+def test_reported_hole_of_existing_records_is_a_gap() -> None:
     ledger = with_hole(2, 5, reason="RETENTION", missed=3, to=5)
     found = verdict(ledger, [{2, 3}, set()], RETENTION)
     assert found.gaps == 1
     assert "the log still has 4" in found.problems[0]
 
 
-def test_told_hole_passes_again_when_its_gap_was_still_open_at_the_last_report() -> None:
+def test_reported_hole_passes_again_if_its_gap_was_still_open_at_the_last_report() -> None:
     ledger = Ledger([2, 0])
-    ledger.tell("RETENTION", 3, [5, 100])
+    ledger.add_gap("RETENTION", 3, [5, 100])
     ledger.take(0, 5)
     removed = [{2, 3, 4}, set()]
-    assert verdict(ledger, removed, RETENTION).told == 1
+    assert verdict(ledger, removed, RETENTION).reported == 1
     ledger.forget()
     ledger.take(1, 0)
     assert verdict(ledger, removed, RETENTION) == Verdict()
 
 
-def test_gap_that_ends_before_the_hole_does_explains_nothing() -> None:
+def test_gap_that_ends_before_the_hole_does_not_explain_it() -> None:
     ledger = with_hole(2, 5, reason="RETENTION", missed=2, to=4)
     found = verdict(ledger, [{2, 3, 4}, set()], RETENTION)
     assert found.gaps == 3
@@ -82,12 +82,14 @@ def test_gap_that_ends_before_the_hole_does_explains_nothing() -> None:
 def test_reason_that_the_class_does_not_allow_is_a_problem() -> None:
     ledger = with_hole(2, 5, reason="LAGGED", missed=3, to=5)
     found = verdict(ledger, [{2, 3, 4}, set()], RETENTION)
-    assert found.problems == ["client 7 was told LAGGED (missed 3), which must not be"]
+    assert found.problems == [
+        "client 7 received a Gap LAGGED (missed 3), which this class does not allow"
+    ]
 
 
 def test_gap_without_a_hole_is_a_problem() -> None:
     ledger = Ledger([0, 0])
-    ledger.tell("RETENTION", 0, [0, 0])
+    ledger.add_gap("RETENTION", 0, [0, 0])
     ledger.take(0, 0)
     assert verdict(ledger, losses=RETENTION).problems == []
     ledger.take(1, 0)
@@ -102,11 +104,11 @@ def test_count_of_missing_records_must_be_right(counted: bool, problems: int) ->
     assert len(found.problems) == problems
 
 
-def test_another_epoch_covers_whatever_the_old_log_took_with_it() -> None:
+def test_epoch_change_covers_all_missing_records_of_the_old_log() -> None:
     losses = Losses(reasons=frozenset({"EPOCH_CHANGED"}))
     ledger = with_hole(2, 5, reason="EPOCH_CHANGED", missed=None, to=0)
     assert verdict(ledger, [{2, 3, 4}, set()], losses).problems == []
-    # Of the new log everything must come.
+    # All records of the new log must arrive.
     assert verdict(ledger, [{2, 3}, set()], losses).gaps == 1
 
 
@@ -115,7 +117,7 @@ def test_number_that_was_never_written_is_not_missing() -> None:
     assert verdict(with_hole(2, 5, reason=None, missed=None, to=0), facts=facts) == Verdict()
 
 
-def test_repetitions_and_damage_are_counted_and_named() -> None:
+def test_duplicates_and_damage_are_counted_and_named() -> None:
     ledger = Ledger([3, 3])
     ledger.take(0, 1)
     ledger.take(1, 4)

@@ -1,4 +1,4 @@
-"""What one client's account says of the numbers that came."""
+"""How one client's ledger classifies the numbers it receives."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def holes(made: Ledger) -> list[tuple[int, int, int]]:
     return sorted((hole.partition, hole.first, hole.past) for hole in made.holes)
 
 
-def test_dense_numbers_of_several_partitions_leave_nothing_to_report() -> None:
+def test_dense_numbers_of_several_partitions_give_no_report() -> None:
     made = ledger((0, 0), (1, 0), (1, 1), (0, 1))
     assert made.report() is None
     assert (made.frames, made.next) == (4, [2, 2])
@@ -57,21 +57,21 @@ def test_number_that_comes_late_is_a_reordering_and_splits_its_hole() -> None:
     assert made.duplicates == [(0, 2)]
 
 
-def test_hole_knows_what_was_told_right_before_it_and_nothing_older() -> None:
+def test_hole_has_only_the_gap_that_was_reported_just_before_it() -> None:
     made = ledger((0, 0))
-    made.tell("RETENTION", 2, [3, 0])
+    made.add_gap("RETENTION", 2, [3, 0])
     made.take(0, 3)
     made.take(0, 5)
     first, second = made.holes
-    assert [gap.reason for gap in first.told] == ["RETENTION"]
-    assert second.told == []
-    # Partition 1 has yet to show whether the Gap means it.
-    assert made.told[0].pending == {1}
+    assert [gap.reason for gap in first.reported] == ["RETENTION"]
+    assert second.reported == []
+    # Partition 1 may still have a hole that this Gap explains.
+    assert made.reported[0].pending == {1}
 
 
-def test_forgetting_keeps_a_gap_whose_hole_may_still_show() -> None:
+def test_forget_keeps_a_gap_whose_hole_may_still_appear() -> None:
     made = ledger((0, 0))
-    made.tell("RETENTION", 2, [3, 0])
+    made.add_gap("RETENTION", 2, [3, 0])
     made.take(0, 0)
     made.forget()
     assert made.duplicates == []
@@ -79,26 +79,28 @@ def test_forgetting_keeps_a_gap_whose_hole_may_still_show() -> None:
     made.take(1, 0)
     report = made.report()
     assert report is not None
-    assert report["holes"] == [{"partition": 0, "first": 1, "past": 3, "told": [0]}]
+    assert report["holes"] == [{"partition": 0, "first": 1, "past": 3, "reported": [0]}]
     made.forget()
     assert made.report() is None
 
 
-def test_hole_is_remembered_with_a_gap_that_may_explain_another() -> None:
+def test_forget_keeps_a_hole_whose_gap_may_explain_another_hole() -> None:
     made = ledger((0, 0), (1, 0))
-    made.tell("RETENTION", 2, [3, 1])
+    made.add_gap("RETENTION", 2, [3, 1])
     made.take(0, 3)
     made.forget()
     report = made.report()
     assert report is not None
-    assert (report["holes"][0]["told"], report["told"][0]["known"]) == ([0], True)
+    assert (report["holes"][0]["reported"], report["reported"][0]["known"]) == ([0], True)
     made.take(1, 1)
     made.forget()
     assert made.report() is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 12)), max_size=60))
-def test_every_number_below_the_next_came_or_is_in_a_hole(taken: list[tuple[int, int]]) -> None:
+def test_every_number_below_the_next_was_received_or_is_in_a_hole(
+    taken: list[tuple[int, int]],
+) -> None:
     made = ledger(*taken)
     came = Counter(taken)
     for partition in (0, 1):

@@ -1,4 +1,4 @@
-"""A few fault classes, once each, as the harness runs them (bench/faults has the long run)."""
+"""A few fault classes, once each, as the harness runs them (bench.faults runs all of them)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _names = itertools.count()
 
 
 class _Named:
-    """The tests' broker as a World needs it."""
+    """Adapts the tests' broker to a World."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -39,7 +39,7 @@ class _Named:
 
 
 def run(fault: Fault, broker: Broker) -> list[str]:
-    """Inject it once with 20 clients; everything that was wrong."""
+    """Inject the fault once with 20 clients; all problems."""
     topic = f"faults-{os.getpid()}-{next(_names)}"
     small = replace(fault, clients=None)
     with World(small, _Named(broker), clients=20, rate=30, name=topic) as world:
@@ -53,17 +53,17 @@ def run(fault: Fault, broker: Broker) -> list[str]:
 @pytest.mark.parametrize(
     "name", ["consumer-kill", "worker-kill", "supervisor-kill", "rolling-restart", "live-edge"]
 )
-def test_no_client_loses_or_repeats_anything(name: str, broker: Broker) -> None:
+def test_no_client_loses_a_record_or_gets_one_twice(name: str, broker: Broker) -> None:
     assert run(FAULTS[name], broker) == []
 
 
-def retention_is_faster(world: World, rng: random.Random) -> None:
+def retention_overtakes_the_consumer(world: World, rng: random.Random) -> None:
     """Remove records of partition 0 before the consumer has read them."""
     world.producer.pause()
     world.producer.flush()
     consumer = world.service.child("consumer")
     consumer.suspend()
-    # A fetch that is under way takes the first of these.
+    # A fetch already in progress takes the first burst.
     for _ in range(2):
         world.producer.burst(30)
         world.producer.flush()
@@ -80,12 +80,12 @@ def retention_is_faster(world: World, rng: random.Random) -> None:
     ("name", "reasons", "problem"),
     [
         ("reported", {"RETENTION"}, None),
-        # The World was not told that these are gone.
+        # The World does not know that these records are gone.
         ("unknown", {"RETENTION"}, "but the log still has"),
-        ("reported", set(), "told RETENTION"),
+        ("reported", set(), "received a Gap RETENTION"),
     ],
 )
-def test_told_losses_are_held_against_what_is_gone(
+def test_reported_losses_are_compared_with_the_removed_records(
     name: str, reasons: set[str], problem: str | None, broker: Broker
 ) -> None:
     losses = Losses(reasons=frozenset(reasons))
@@ -93,8 +93,8 @@ def test_told_losses_are_held_against_what_is_gone(
         number=0,
         name=name,
         title="retention",
-        expected="told",
-        inject=retention_is_faster,
+        expected="reported",
+        inject=retention_overtakes_the_consumer,
         losses=losses,
     )
     problems = run(class_, broker)
@@ -104,13 +104,13 @@ def test_told_losses_are_held_against_what_is_gone(
         assert any(problem in text for text in problems)
 
 
-def test_every_class_can_be_told_apart() -> None:
+def test_every_class_has_its_own_title_and_expectation() -> None:
     known = [(fault.title, fault.expected) for fault in FAULTS.values()]
     assert len(set(known)) == len(FAULTS) > 20
     assert all(title and expected for title, expected in known)
 
 
-def test_the_table_of_results_names_every_class_as_it_is() -> None:
+def test_results_table_has_every_class_with_its_current_texts() -> None:
     rows = [line for line in RELIABILITY.splitlines() if line.endswith((" passed |", " failed |"))]
     known = [f"| {fault.number} | {fault.title} | {fault.expected} | " for fault in FAULTS.values()]
     assert [begins for begins in known if not any(row.startswith(begins) for row in rows)] == []

@@ -19,7 +19,7 @@ from bench.kit.crowds import OTHER_DESCRIPTORS, generators, merge, workers_neede
         (1000, 1000, [500, 500]),
     ],
 )
-def test_clients_are_shared_out_evenly(clients: int, limit: int, shares: list[int]) -> None:
+def test_clients_are_distributed_evenly(clients: int, limit: int, shares: list[int]) -> None:
     assert generators(clients, limit) == shares
 
 

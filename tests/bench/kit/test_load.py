@@ -1,4 +1,4 @@
-"""The load generator finds what is wrong: one that cannot would prove nothing."""
+"""The load generator detects losses, duplicates and damage; otherwise it would prove nothing."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def frame(partition: int, number: int) -> bytes:
 
 @pytest.fixture
 def crowd() -> Iterator[tuple[Load, list[socket.socket]]]:
-    """Clients of a bare socket, and the ends of their connections here."""
+    """Clients of a bare socket, and the server's ends of their connections."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
         accepted: list[socket.socket] = []
         accepting = threading.Thread(
@@ -78,7 +78,7 @@ def test_frames_come_in_any_pieces(crowd: tuple[Load, list[socket.socket]]) -> N
     for at in range(0, len(data), 100):
         for connection in connections:
             connection.sendall(data[at : at + 100])
-        # So that the next piece is received on its own.
+        # So that the clients receive the next piece separately.
         load.counts()
     counts = load.all_have(3)
     assert (counts["frames"], counts["gaps"], counts["duplicates"]) == (9, 0, 0)
@@ -88,7 +88,7 @@ def test_frames_come_in_any_pieces(crowd: tuple[Load, list[socket.socket]]) -> N
     ("numbers", "gaps", "duplicates"),
     [((0, 1, 3), 1, 0), ((0, 1, 1), 0, 1), ((0, 2, 1), 1, 1), ((5, 9, 10), 3, 0)],
 )
-def test_what_is_lost_repeated_or_in_disorder_is_found(
+def test_lost_repeated_and_reordered_frames_are_found(
     crowd: tuple[Load, list[socket.socket]],
     numbers: tuple[int, ...],
     gaps: int,
@@ -102,7 +102,7 @@ def test_what_is_lost_repeated_or_in_disorder_is_found(
     assert (counts["gaps"], counts["duplicates"]) == (gaps, duplicates)
 
 
-def test_a_frame_that_is_damaged_inside_is_found(
+def test_frame_with_a_wrong_position_is_found(
     crowd: tuple[Load, list[socket.socket]],
 ) -> None:
     load, connections = crowd
@@ -113,7 +113,7 @@ def test_a_frame_that_is_damaged_inside_is_found(
         load.all_have(997)
 
 
-def test_a_connection_that_ends_is_counted(crowd: tuple[Load, list[socket.socket]]) -> None:
+def test_closed_connection_is_counted(crowd: tuple[Load, list[socket.socket]]) -> None:
     load, connections = crowd
     connections[0].close()
     assert load.all_have(1)["closed"] == 1

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from bench.kit.measuring import medians, percentile, percentiles, spread, summary
+from bench.kit.measuring import medians, percentile, percentiles, repeating, spread, summary
+from energyws.testing import eventually
 
 
 def test_medians_of_every_figure_at_any_depth() -> None:
@@ -26,5 +27,15 @@ def test_delays_are_given_in_milliseconds() -> None:
     assert summary([1000, 2000]) == {"mean": 1.5, "p50": 2.0, "p99": 2.0, "max": 2.0}
 
 
-def test_no_delays_are_no_number() -> None:
+def test_mean_of_no_delays_is_nan() -> None:
     assert math.isnan(summary([])["mean"])
+
+
+def test_action_is_repeated_only_during_the_block() -> None:
+    calls: list[None] = []
+    with repeating(lambda: calls.append(None), 0.001):
+        eventually(lambda: len(calls) >= 3, "three calls")
+    made = len(calls)
+    with repeating(lambda: calls.append(None), 60):
+        pass
+    assert len(calls) == made

@@ -68,7 +68,7 @@ def test_chart_is_one_line_per_series_within_its_frame(logarithmic: bool) -> Non
     assert {"A < B & C", "clients", "ms", "mean", "p99"} <= set(texts)
 
 
-def test_higher_values_stand_higher() -> None:
+def test_higher_values_are_drawn_higher() -> None:
     chart = line_chart("t", "x", "y", {"s": [(0, 1), (1, 2)]})
     line = next(ElementTree.fromstring(chart).iter(f"{SVG}polyline"))
     low, high = (float(point.split(",")[1]) for point in line.attrib["points"].split())
@@ -81,7 +81,7 @@ def test_points_that_cannot_be_drawn_are_left_out() -> None:
     assert len(line.attrib["points"].split()) == 1
 
 
-def test_chart_of_nothing_is_refused() -> None:
+def test_chart_without_points_is_refused() -> None:
     with pytest.raises(ValueError, match="no points"):
         line_chart("t", "x", "y", {"s": []})
 

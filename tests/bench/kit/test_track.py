@@ -27,7 +27,7 @@ def test_there_is_no_position_before_the_first_frame() -> None:
         pytest.param(["ab-6.5", "ab-5.5"], True, [None, "came before"], id="an old one"),
         pytest.param(["ab-8.5"], True, ["2 frames are missing"], id="a gap"),
         pytest.param(["ab-8.5"], False, [None], id="a hole in the log"),
-        # Another replica has read partition 1 less far; what it sends next is new all the same.
+        # Another replica is behind in partition 1, but its next frame is new all the same.
         pytest.param(["ab-6.4", "ab-6.6"], True, [None, None], id="another interleaving"),
         pytest.param(["ab-6.5.1"], True, ["1 frames are missing"], id="a partition was added"),
         pytest.param(["cd-1.0"], True, ["another epoch"], id="another log"),
@@ -41,7 +41,7 @@ def test_frames(frames: list[str], dense: bool, problems: list[str | None]) -> N
 
 
 @pytest.mark.parametrize(
-    ("told", "problem"),
+    ("reply", "problem"),
     [
         ({"recovered": True, "position": "ab-9.9"}, None),
         (
@@ -51,8 +51,8 @@ def test_frames(frames: list[str], dense: bool, problems: list[str | None]) -> N
         ({"position": "ab-9.9"}, "not recovered: None"),
     ],
 )
-def test_resume_must_be_recovered(told: dict[str, Any], problem: str | None) -> None:
-    assert begun().subscribed(told) == problem
+def test_resume_must_be_recovered(reply: dict[str, Any], problem: str | None) -> None:
+    assert begun().subscribed(reply) == problem
 
 
 def test_after_a_resume_the_next_frame_is_the_one_after_the_last() -> None:
@@ -77,5 +77,5 @@ def test_a_frame_left_out_is_found(steps: list[int], lost: int) -> None:
         offsets[partition] += 1
         if number != lost:
             problems += track.data("ab-" + ".".join(map(str, offsets))) is not None
-    # A loss after the last frame does not show.
+    # A lost last frame cannot be noticed.
     assert problems == int(lost < len(steps) - 1)

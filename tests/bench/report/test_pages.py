@@ -18,7 +18,7 @@ def test_section_has_a_whole_table_and_its_source(bench: str) -> None:
         assert f"](performance/{name})" in text
 
 
-def test_page_is_filled_again_and_again_with_the_same() -> None:
+def test_filling_a_page_twice_gives_the_same_page() -> None:
     results = {"curve": {"curve": document("curve")}}
     (once,), plots = pages.render([page("curve", "tune")], results)
     assert "old" not in once
@@ -28,7 +28,7 @@ def test_page_is_filled_again_and_again_with_the_same() -> None:
     assert pages.render([once], results) == ([once], plots)
 
 
-def test_several_results_of_a_bench_stand_below_each_other() -> None:
+def test_several_results_of_a_bench_follow_each_other() -> None:
     results = {"curve": {"curve-four": document("curve"), "curve-two": document("curve")}}
     (text,), plots = pages.render([page("curve")], results)
     assert text.index("curve-four.svg") < text.index("curve-two.svg")
@@ -40,7 +40,7 @@ def test_results_without_a_place_are_refused() -> None:
         pages.render([page("tune"), page("delay")], {"curve": {"curve": document("curve")}})
 
 
-def test_place_of_no_bench_is_refused() -> None:
+def test_place_of_an_unknown_bench_is_refused() -> None:
     with pytest.raises(ValueError, match="'nothing', which has no renderer"):
         pages.render([page("nothing")], {})
 
@@ -57,16 +57,16 @@ def test_place_of_unknown_figures_is_refused() -> None:
         pages.render([page("nothing").replace("bench", "figures")], {})
 
 
-def test_pages_that_contradict_themselves_are_not_written() -> None:
+def test_contradicting_results_are_refused() -> None:
     tried = document("tune")
     tried["results"] = {**tried["results"], "bytes": 1138}
     fanout = document("fanout")
     fanout["results"] = {"fanout": [{**RESULTS["fanout"]["fanout"][0], "worker_us": 30.0}]}
     results = {"tune": {"tune": tried}, "fanout": {"fanout": fanout}}
-    with pytest.raises(ValueError, match="the formula says 2, but 1 left headroom when tried"):
+    with pytest.raises(ValueError, match="the formula gives 2, but 1 left headroom when measured"):
         pages.render([page("tune", "fanout")], results)
 
 
-def test_command_can_be_pasted() -> None:
+def test_command_is_quoted_for_the_shell() -> None:
     ran = {"command": ["delay.py", "--setting", "as shipped", "--out=x.json", "--plot", "y.svg"]}
     assert pages.command(ran) == "python -m bench.delay --setting 'as shipped'"

@@ -1,4 +1,4 @@
-"""What docs/sizing.md says of sizes is what was measured, and what the code reckons with."""
+"""The figures in docs/sizing.md agree with the measurements and with the code."""
 
 from __future__ import annotations
 
@@ -76,18 +76,18 @@ def test_every_derived_figure_has_a_place(name: str) -> None:
         ({}, 0),
     ],
 )
-def test_only_like_is_compared_with_like(results: dict[str, Any], count: int) -> None:
+def test_only_similar_loads_are_compared(results: dict[str, Any], count: int) -> None:
     assert len(list(sizing.comparable(results))) == count
 
 
-def test_a_contradiction_says_which_load_and_what() -> None:
+def test_contradiction_names_the_load_and_both_numbers() -> None:
     (found,) = sizing.contradictions(documents(row(), tune=tried([0.7, 0.4])))
     assert found == (
-        "2,000 clients, 20 records a second: the formula says 1, but 2 left headroom when tried"
+        "2,000 clients, 20 records a second: the formula gives 1, but 2 left headroom when measured"
     )
 
 
-def test_capacity_is_that_of_the_costliest_delivery() -> None:
+def test_capacity_follows_from_the_most_expensive_delivery() -> None:
     text = sizing.capacity(
         documents(row(6.0), row(8.0, clients=15_000), row(0.2, writes_per_delivery=0.03))
     )
@@ -96,11 +96,11 @@ def test_capacity_is_that_of_the_costliest_delivery() -> None:
     assert text.count("\n| plain") == 1
 
 
-def test_workers_table_has_the_formulas_answer() -> None:
+def test_workers_table_has_the_results_of_formula_and_measurement() -> None:
     text = sizing.workers(documents(row(45.0), tune=tried([0.5])))
     assert "| plain | 2,000 | 440 | 20.0 | 45.0 | 1.80 | 3 |" in text
-    assert "The formula says 3; tried: `server.workers: 1`, because it is enough." in text
+    assert "The formula gives 3; the measurement recommends `server.workers: 1`, because it" in text
 
 
-def test_room_has_one_worker_for_all() -> None:
+def test_room_with_one_worker_has_descriptors_for_all_connections() -> None:
     assert f"| 1,000 | 1 | {1000 + OTHER_DESCRIPTORS:,} |" in sizing.room({})

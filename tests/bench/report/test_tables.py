@@ -20,5 +20,5 @@ def test_figures_have_few_digits(value: float | None, text: str) -> None:
     assert figure(value) == text
 
 
-def test_cells_may_hold_a_bar() -> None:
+def test_bar_in_a_cell_is_escaped() -> None:
     assert table(["a", "b"], [["x|y", "1"]]) == "| a | b |\n|---|---:|\n| x\\|y | 1 |\n"

@@ -27,7 +27,7 @@ def trial(
 
 
 @pytest.mark.parametrize(
-    ("trials", "workers", "said"),
+    ("trials", "workers", "reason"),
     [
         pytest.param([trial(1)], 1, "30% of a core", id="the only one"),
         pytest.param([trial(1), trial(2, p99=8)], 1, "more workers bring p99 to 8.0", id="as good"),
@@ -43,28 +43,28 @@ def trial(
         pytest.param(
             [trial(1, p99=200), trial(2, p99=99)], 2, "above the limit", id="within the limit"
         ),
-        pytest.param([trial(1, 0.9), trial(2, 0.7)], None, "more cores", id="machine too small"),
+        pytest.param([trial(1, 0.9), trial(2, 0.7)], None, "add cores", id="machine too small"),
         pytest.param([trial(1, p99=300)], None, "limit of 100 ms", id="too slow"),
         pytest.param([trial(1, exact=False)], None, "lost frames", id="nothing sound"),
         # The order of trials does not matter.
         pytest.param([trial(3), trial(1, 0.7), trial(2)], 2, "with 1", id="any order"),
     ],
 )
-def test_rule(trials: list[Trial], workers: int | None, said: str) -> None:
+def test_rule(trials: list[Trial], workers: int | None, reason: str) -> None:
     advice = advise(trials, p99_limit_ms=100)
     assert advice.workers == workers
-    assert said in advice.reason
+    assert reason in advice.reason
 
 
-def test_short_generator_and_busy_machine_are_told() -> None:
+def test_overloaded_generator_and_busy_machine_give_warnings() -> None:
     trials = [trial(1, generator=0.95), trial(2, machine=0.97)]
     short, busy = advise(trials, p99_limit_ms=100).warnings
-    assert "load generator was short of time (workers: 1)" in short
+    assert "load generator was short of CPU time (workers: 1)" in short
     assert "all cores were busy (workers: 2)" in busy
 
 
-def test_nothing_tried_is_refused() -> None:
-    with pytest.raises(ValueError, match="nothing was tried"):
+def test_no_trials_are_refused() -> None:
+    with pytest.raises(ValueError, match="no trials"):
         advise([], p99_limit_ms=100)
 
 
@@ -82,7 +82,7 @@ def test_nothing_tried_is_refused() -> None:
         unique_by=lambda each: each.workers,
     )
 )
-def test_what_is_recommended_is_sound(trials: list[Trial]) -> None:
+def test_recommended_number_meets_every_limit(trials: list[Trial]) -> None:
     advice = advise(trials, p99_limit_ms=100)
     if advice.workers is not None:
         chosen = next(each for each in trials if each.workers == advice.workers)
@@ -100,7 +100,7 @@ def test_formula(deliveries: float, us: float, workers: int) -> None:
 
 
 @given(st.floats(1, 1e7), st.floats(0.1, 50))
-def test_formula_leaves_headroom_and_no_worker_too_many(deliveries: float, us: float) -> None:
+def test_formula_gives_the_fewest_workers_that_leave_headroom(deliveries: float, us: float) -> None:
     workers = estimate(deliveries, us)
     used = cores_used(deliveries, us)
     assert used / workers <= BUSIEST_SHARE * 1.000001
@@ -108,20 +108,22 @@ def test_formula_leaves_headroom_and_no_worker_too_many(deliveries: float, us: f
 
 
 @pytest.mark.parametrize(
-    ("us", "trials", "advised", "said"),
+    ("us", "trials", "advised", "expected"),
     [
         pytest.param(6.0, [trial(1, 0.24), trial(2, 0.12)], 1, [], id="agreed"),
         pytest.param(6.0, [trial(1, 0.24), trial(2, 0.12)], 2, [], id="more for a quicker p99"),
         pytest.param(6.0, [trial(1, 0.7), trial(2, 0.4)], 2, ["2 left headroom"], id="dearer"),
-        pytest.param(20.0, [trial(1, 0.5)], 1, ["1 left headroom", "1 was advised"], id="cheaper"),
+        pytest.param(
+            20.0, [trial(1, 0.5)], 1, ["1 left headroom", "1 was recommended"], id="cheaper"
+        ),
         pytest.param(60.0, [trial(1, 0.9), trial(2, 0.8)], None, [], id="neither is enough"),
-        pytest.param(6.0, [trial(1, 0.9), trial(2, 0.8)], None, ["no count up to 2"], id="hot"),
+        pytest.param(6.0, [trial(1, 0.9), trial(2, 0.8)], None, ["no number up to 2"], id="hot"),
         pytest.param(6.0, [trial(1, exact=False), trial(2)], 2, ["2 left headroom"], id="losses"),
     ],
 )
 def test_formula_and_trials_are_compared(
-    us: float, trials: list[Trial], advised: int | None, said: list[str]
+    us: float, trials: list[Trial], advised: int | None, expected: list[str]
 ) -> None:
     found = disagreements(40_000, us, trials, advised)
-    assert len(found) == len(said)
-    assert all(part in line for part, line in zip(said, found, strict=True))
+    assert len(found) == len(expected)
+    assert all(part in line for part, line in zip(expected, found, strict=True))

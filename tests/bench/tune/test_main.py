@@ -7,7 +7,7 @@ from bench.kit.record import N_AT, N_DIGITS, P_AT, T_AT, T_DIGITS
 from bench.tune.__main__ import like, sections
 
 
-def test_config_keeps_what_matters_and_loses_what_a_measurement_has_its_own_of() -> None:
+def test_sections_omit_the_keys_that_a_measurement_sets_itself() -> None:
     config = {
         "kafka": {"brokers": "theirs:9092", "topic": "x", "max_record_bytes": 2048},
         "server": {"port": 443, "tls": {"cert": "a", "key": "b"}, "write_buffer_bytes": 8192},
@@ -26,7 +26,7 @@ def test_config_keeps_what_matters_and_loses_what_a_measurement_has_its_own_of()
 @pytest.mark.parametrize(
     "sample", [b'{"a":1,"b":[2,3]}', b'{"n":7,"t":"x","a":1,"b":[2,3]}', b"{}"]
 )
-def test_sample_gets_the_measured_fields_in_their_places(sample: bytes) -> None:
+def test_sample_follows_the_checked_fields_at_their_fixed_positions(sample: bytes) -> None:
     record = like(sample)(2, 42)
     fields = orjson.loads(record)
     assert list(fields)[:3] == ["p", "n", "t"]
@@ -38,6 +38,6 @@ def test_sample_gets_the_measured_fields_in_their_places(sample: bytes) -> None:
     assert int(record[T_AT : T_AT + T_DIGITS]) > 0
 
 
-def test_sample_that_is_no_object_is_refused() -> None:
+def test_sample_that_is_not_an_object_is_refused() -> None:
     with pytest.raises(ValueError, match="a JSON object, not a list"):
         like(b"[1]")

@@ -25,11 +25,11 @@ def row(workers: int, **fields: Any) -> dict[str, Any]:
     }
 
 
-def test_rule_sees_the_busiest_worker_and_the_busiest_client() -> None:
+def test_trial_has_the_busiest_worker_and_the_busiest_generator() -> None:
     assert trial(row(2)) == Trial(2, 0.25, 0.5, 0.6, 9.0, True)
 
 
-def test_table_has_a_line_for_each_count() -> None:
+def test_table_has_a_line_for_each_number_of_workers() -> None:
     head, one, two = table([row(1), row(2)]).splitlines()
     assert head.split()[0] == "workers"
     assert one.split()[0] == "1"
@@ -37,7 +37,7 @@ def test_table_has_a_line_for_each_count() -> None:
     assert "4.0 ×" in two
 
 
-def test_picture_has_delay_and_cpu() -> None:
+def test_picture_shows_delay_and_cpu() -> None:
     drawn = picture([row(1), row(2)])
     assert "Delay by the number of workers" in drawn
     assert "busiest worker" in drawn

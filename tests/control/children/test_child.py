@@ -63,6 +63,7 @@ def test_overdue_child_is_killed_immediately(child: RunningChild) -> None:
 
 def test_hung_child_gets_sigabrt_and_leaves_no_core(child: RunningChild) -> None:
     child.process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, child.process.pid, os.WSTOPPED | os.WNOWAIT)
     child.kill(100.0, hung=True)
     soft, _ = resource.prlimit(child.process.pid, resource.RLIMIT_CORE)
     assert soft <= 1
@@ -73,6 +74,7 @@ def test_hung_child_gets_sigabrt_and_leaves_no_core(child: RunningChild) -> None
 
 def test_hung_child_that_takes_no_sigabrt_is_killed_later(child: RunningChild) -> None:
     child.process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, child.process.pid, os.WSTOPPED | os.WNOWAIT)
     child.kill(100.0, hung=True)
     child.look_after(100.0 + STACKS_SECONDS - 0.01)
     assert child.process.poll() is None

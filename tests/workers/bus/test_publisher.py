@@ -1,4 +1,4 @@
-"""What the consumer's end sends; tests/workers/bus/test_subscriber.py has both ends together."""
+"""The consumer's end of the bus; tests/workers/bus/test_subscriber.py tests both ends together."""
 
 from __future__ import annotations
 
@@ -90,10 +90,12 @@ async def bus(directory: Path, rings: dict[str, Ring]) -> AsyncIterator[tuple[Pu
         publisher.close()
 
 
-def test_frames_have_a_dense_sequence_and_heartbeats_repeat_the_last_one(tmp_path: Path) -> None:
+def test_frames_are_numbered_without_gaps_and_heartbeats_repeat_the_last_number(
+    tmp_path: Path,
+) -> None:
     async def main() -> None:
         async with bus(tmp_path, {}) as (publisher, peer):
-            # Now the subscription works.
+            # The subscription works from here on.
             first = await peer.message(HEARTBEAT)
             assert first.sequence == 0
             publisher.publish("b", Entry(3, 5, 1_000, b"frame"))
@@ -110,8 +112,8 @@ def test_frames_have_a_dense_sequence_and_heartbeats_repeat_the_last_one(tmp_pat
 def test_heartbeat_has_the_head_of_every_ring(tmp_path: Path) -> None:
     async def main() -> None:
         async with bus(tmp_path, {"a": ring(3)}) as (_, peer):
-            beat = await peer.message(HEARTBEAT)
-            assert unpack_heads(beat.frame) == {"a": from_offsets(EPOCH, [3])}
+            heartbeat = await peer.message(HEARTBEAT)
+            assert unpack_heads(heartbeat.frame) == {"a": from_offsets(EPOCH, [3])}
 
     run(main)
 
@@ -122,9 +124,9 @@ def test_new_run_has_another_id_and_counts_from_the_start(tmp_path: Path) -> Non
             before = (await peer.message(HEARTBEAT)).run
             publisher.publish("a", Entry(0, 0, 0, b""))
             publisher.break_run()
-            while (beat := await peer.message(HEARTBEAT)).run == before:
+            while (heartbeat := await peer.message(HEARTBEAT)).run == before:
                 pass
-            assert beat.sequence == 0
+            assert heartbeat.sequence == 0
             publisher.publish("a", Entry(0, 1, 0, b""))
             while (frame := await peer.message(FRAME)).run == before:
                 pass
@@ -142,7 +144,7 @@ def test_new_run_has_another_id_and_counts_from_the_start(tmp_path: Path) -> Non
         pytest.param(from_offsets("ffff0000", [3]), [0, 1, 2, 3], id="another epoch"),
     ],
 )
-def test_sync_reply_has_what_the_worker_lacks(
+def test_sync_reply_has_the_frames_that_the_worker_lacks(
     tmp_path: Path, have: Position | None, offsets: list[int]
 ) -> None:
     async def main() -> None:
@@ -150,7 +152,7 @@ def test_sync_reply_has_what_the_worker_lacks(
             reply, frames = await peer.sync({"a": None, "b": have})
             assert [(each.stream, each.offset) for each in frames] == [(1, at) for at in offsets]
             assert (reply.ask, reply.more) == (7, False)
-            # A stream whose topic has not been found is left out.
+            # A stream without a known topic is not in the reply.
             assert {name: state.head for name, state in reply.streams.items()} == {
                 "b": from_offsets(EPOCH, [4])
             }
@@ -158,7 +160,7 @@ def test_sync_reply_has_what_the_worker_lacks(
     run(main)
 
 
-def test_sync_reply_is_bounded_and_says_that_more_is_waiting(
+def test_sync_reply_is_bounded_and_shows_that_more_is_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "REPLY_BYTES", 100)
@@ -183,7 +185,7 @@ def test_removed_or_replaced_sockets_are_noticed(tmp_path: Path) -> None:
             assert publisher.reachable()
             (tmp_path / "sync").unlink()
             assert not publisher.reachable()
-            (tmp_path / "sync").write_text("another's")
+            (tmp_path / "sync").write_text("another process")
             assert not publisher.reachable()
 
     run(main)

@@ -1,4 +1,4 @@
-"""How workers find the consumer, and its successor."""
+"""How workers find the consumer and its successor."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_successor_is_found_as_soon_as_it_takes_over(
     assert (current(bus) / "frames").read_text() == "old"
     new.take_over()
     assert (current(bus) / "frames").read_text() == "new"
-    # At its end, the old one removes only its own files.
+    # A consumer that ends removes only its own files.
     (old.path / "frames").unlink()
     assert (current(bus) / "frames").read_text() == "new"
 
@@ -43,7 +43,7 @@ def test_directories_are_private(tmp_path: Path) -> None:
     ]
 
 
-def test_link_that_was_removed_is_noticed(tmp_path: Path) -> None:
+def test_removed_link_is_noticed(tmp_path: Path) -> None:
     consumer = BusDirectory(tmp_path)
     consumer.take_over()
     assert consumer.found()

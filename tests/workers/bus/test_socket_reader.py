@@ -1,4 +1,4 @@
-"""Reading an edge-triggered socket without missing a message and without starving the loop."""
+"""Reading an edge-triggered socket without missing messages or starving the loop."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Pair = tuple["zmq.Socket[bytes]", "zmq.Socket[bytes]"]
 def pair() -> Iterator[Pair]:
     """Two connected sockets."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    ours, theirs = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
-    ours.bind("inproc://pair")
-    theirs.connect("inproc://pair")
-    yield ours, theirs
-    for socket in (ours, theirs):
+    near, far = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
+    near.bind("inproc://pair")
+    far.connect("inproc://pair")
+    yield near, far
+    for socket in (near, far):
         socket.setsockopt(zmq.LINGER, 0)
         socket.close()
     context.term()
@@ -36,29 +36,29 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(limited())
 
 
-def test_messages_from_before_the_reader_are_read(pair: Pair) -> None:
+def test_messages_sent_before_the_reader_starts_are_read(pair: Pair) -> None:
     async def main() -> None:
-        ours, theirs = pair
-        theirs.send_multipart([b"a", b"b"])
+        near, far = pair
+        far.send_multipart([b"a", b"b"])
         received: list[list[bytes]] = []
-        reader = SocketReader(asyncio.get_running_loop(), ours, received.append)
+        reader = SocketReader(asyncio.get_running_loop(), near, received.append)
         await until(lambda: received == [[b"a", b"b"]])
         reader.close()
 
     run(main)
 
 
-def test_one_turn_reads_a_bounded_number_and_the_next_turns_the_rest(
+def test_turn_reads_a_bounded_number_and_later_turns_the_rest(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket_reader, "MESSAGES_PER_TURN", 10)
 
     async def main() -> None:
-        ours, theirs = pair
+        near, far = pair
         for _ in range(35):
-            theirs.send(b"x")
+            far.send(b"x")
         received: list[list[bytes]] = []
-        reader = SocketReader(asyncio.get_running_loop(), ours, received.append)
+        reader = SocketReader(asyncio.get_running_loop(), near, received.append)
         reader.drain()
         assert len(received) == 10
         await until(lambda: len(received) == 35)
@@ -67,14 +67,14 @@ def test_one_turn_reads_a_bounded_number_and_the_next_turns_the_rest(
     run(main)
 
 
-def test_message_whose_edge_a_send_swallowed_is_read(pair: Pair) -> None:
+def test_message_is_read_although_a_send_consumed_its_edge(pair: Pair) -> None:
     async def main() -> None:
-        ours, theirs = pair
+        near, far = pair
         received: list[list[bytes]] = []
-        reader = SocketReader(asyncio.get_running_loop(), ours, received.append)
+        reader = SocketReader(asyncio.get_running_loop(), near, received.append)
         await asyncio.sleep(0)
-        theirs.send(b"x")
-        ours.send(b"y")
+        far.send(b"x")
+        near.send(b"y")
         reader.after_send()
         await until(lambda: received == [[b"x"]])
         reader.close()
@@ -82,17 +82,17 @@ def test_message_whose_edge_a_send_swallowed_is_read(pair: Pair) -> None:
     run(main)
 
 
-def test_closed_reader_reads_no_more(pair: Pair) -> None:
+def test_closed_reader_reads_nothing(pair: Pair) -> None:
     async def main() -> None:
-        ours, theirs = pair
+        near, far = pair
         received: list[list[bytes]] = []
-        reader = SocketReader(asyncio.get_running_loop(), ours, received.append)
-        # A turn that was scheduled before is cancelled.
+        reader = SocketReader(asyncio.get_running_loop(), near, received.append)
+        # close() cancels the turn that is already scheduled.
         reader.close()
-        theirs.send(b"x")
+        far.send(b"x")
         for _ in range(3):
             await asyncio.sleep(0)
         assert received == []
-        assert ours.recv() == b"x"
+        assert near.recv() == b"x"
 
     run(main)

@@ -1,4 +1,4 @@
-"""Both ends of the bus over real sockets: no gap goes unnoticed, whatever drops or restarts."""
+"""Both ends of the bus over real sockets: every gap is noticed after drops and restarts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 class FakeSink:
-    """A hub that keeps what it receives."""
+    """A hub that records what it receives."""
 
     def __init__(self) -> None:
         self.ring: Ring | None = None
@@ -63,7 +63,7 @@ class FakeSink:
 
 
 class Feed:
-    """A publisher with its ring, and offsets that count up."""
+    """A publisher with its ring and consecutive offsets."""
 
     def __init__(self, directory: Path, settings: Bus, history: History | None = None) -> None:
         self.ring = Ring(history or History(), from_offsets(EPOCH, [0]))
@@ -82,7 +82,7 @@ class Feed:
             self.publisher.publish(STREAM, entry)
 
     def send_dropped(self, count: int) -> None:
-        """As if PUB dropped frames for a subscriber whose queue is full: the sequence continues."""
+        """Imitate PUB dropping frames for a full queue: the sequence continues."""
         for entry in self.entries(count):
             self.ring.append(entry, 0.0)
             self.publisher._sequence += 1
@@ -102,7 +102,7 @@ async def subscriber(directory: Path, settings: Bus) -> AsyncIterator[tuple[Fake
 FAST = Bus(heartbeat_seconds=0.02)
 
 
-def test_late_subscriber_gets_the_ring_first_and_then_every_frame(tmp_path: Path) -> None:
+def test_late_subscriber_gets_the_ring_and_then_every_frame(tmp_path: Path) -> None:
     async def main() -> None:
         feed = Feed(tmp_path, FAST)
         feed.send(500)
@@ -132,7 +132,7 @@ def test_large_ring_comes_in_several_replies(tmp_path: Path) -> None:
     run(main)
 
 
-def test_gap_in_the_middle_is_filled_before_anything_later(tmp_path: Path) -> None:
+def test_gap_is_filled_before_later_frames(tmp_path: Path) -> None:
     async def main() -> None:
         feed = Feed(tmp_path, FAST)
         async with subscriber(tmp_path, FAST) as (sink, resyncs):
@@ -148,7 +148,7 @@ def test_gap_in_the_middle_is_filled_before_anything_later(tmp_path: Path) -> No
     run(main)
 
 
-def test_dropped_last_frames_are_noticed_by_the_heartbeat(tmp_path: Path) -> None:
+def test_heartbeat_reveals_dropped_last_frames(tmp_path: Path) -> None:
     async def main() -> None:
         feed = Feed(tmp_path, FAST)
         async with subscriber(tmp_path, FAST) as (sink, _):
@@ -167,7 +167,7 @@ def test_subscriber_that_does_not_read_loses_nothing_to_a_tiny_queue(tmp_path: P
         feed = Feed(tmp_path, tiny)
         async with subscriber(tmp_path, tiny) as (sink, resyncs):
             await until(lambda: sink.syncs == 1)
-            # In one turn of the loop: no frame is read meanwhile.
+            # All in one turn of the loop, so that no frame is read meanwhile.
             feed.send(5_000)
             time.sleep(0.05)
             await until(lambda: len(sink.offsets) == 5_000)
@@ -178,7 +178,7 @@ def test_subscriber_that_does_not_read_loses_nothing_to_a_tiny_queue(tmp_path: P
     run(main)
 
 
-def test_new_publisher_on_the_same_log_continues_without_gap_or_repeat(tmp_path: Path) -> None:
+def test_successor_on_the_same_log_continues_without_gap_or_repeat(tmp_path: Path) -> None:
     async def main() -> None:
         feed = Feed(tmp_path, FAST)
         async with subscriber(tmp_path, FAST) as (sink, _):
@@ -187,7 +187,7 @@ def test_new_publisher_on_the_same_log_continues_without_gap_or_repeat(tmp_path:
             await until(lambda: len(sink.offsets) == 20)
             feed.publisher.close()
             successor = Feed(tmp_path, FAST)
-            # It has read back from before the other one's end, and further.
+            # It has read back records before and after its predecessor's last one.
             for entry in successor.entries(30):
                 successor.ring.append(entry, 0.0)
             successor.publisher.break_run()
@@ -200,7 +200,7 @@ def test_new_publisher_on_the_same_log_continues_without_gap_or_repeat(tmp_path:
     run(main)
 
 
-def test_new_publisher_whose_ring_starts_too_late_is_a_gap(tmp_path: Path) -> None:
+def test_successor_with_a_ring_that_starts_too_late_is_a_gap(tmp_path: Path) -> None:
     async def main() -> None:
         feed = Feed(tmp_path, FAST)
         async with subscriber(tmp_path, FAST) as (sink, _):
@@ -220,7 +220,7 @@ def test_new_publisher_whose_ring_starts_too_late_is_a_gap(tmp_path: Path) -> No
     run(main)
 
 
-def test_stream_without_a_topic_comes_with_the_run_after_it_is_found(tmp_path: Path) -> None:
+def test_stream_arrives_with_the_first_run_after_its_topic_is_found(tmp_path: Path) -> None:
     async def main() -> None:
         feed = Feed(tmp_path, FAST)
         feed.rings.clear()
@@ -237,7 +237,7 @@ def test_stream_without_a_topic_comes_with_the_run_after_it_is_found(tmp_path: P
     run(main)
 
 
-def test_another_epoch_starts_over(tmp_path: Path) -> None:
+def test_another_epoch_restarts_the_stream(tmp_path: Path) -> None:
     async def main() -> None:
         feed = Feed(tmp_path, FAST)
         async with subscriber(tmp_path, FAST) as (sink, _):
@@ -255,7 +255,7 @@ def test_another_epoch_starts_over(tmp_path: Path) -> None:
     run(main)
 
 
-def test_subscriber_waits_for_a_publisher_that_comes_later(tmp_path: Path) -> None:
+def test_subscriber_waits_for_a_publisher_that_starts_later(tmp_path: Path) -> None:
     async def main() -> None:
         async with subscriber(tmp_path, FAST) as (sink, _):
             await asyncio.sleep(0)

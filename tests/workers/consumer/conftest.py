@@ -14,7 +14,7 @@ from workers.consumer import source
 
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """`stage(logs)`: a source whose topic has these logs, each from its low to its high offset."""
+    """`stage(logs)`: a source of a topic with these logs, each from its low to its high offset."""
 
     def make(logs: list[tuple[int, int]], **kafka: Any) -> Stage:
         monkeypatch.setattr(source, "open_consumer", lambda settings: FakeConsumer(logs))
@@ -30,12 +30,12 @@ def lines() -> Iterator[list[tuple[str, dict[str, Any]]]]:
     """The event and the fields of each line that the logger `kafka` writes."""
     found: list[tuple[str, dict[str, Any]]] = []
 
-    class Kept(logging.Handler):
+    class Recorder(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             fields = record.energyws_fields  # type: ignore[attr-defined]
             found.append((record.getMessage(), fields))
 
-    handler, logger = Kept(), logging.getLogger("energyws.kafka")
+    handler, logger = Recorder(), logging.getLogger("energyws.kafka")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     yield found

@@ -1,4 +1,4 @@
-"""A consumer and a discovery whose broker is the test, and a source on them."""
+"""A consumer and a discovery without a broker, and a source on them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Message:
 
 @dataclass
 class FakeConsumer:
-    """Logs that hold every offset from low up to high, read by assign() as librdkafka does."""
+    """Logs with every offset from low up to high, read after assign() as with librdkafka."""
 
     logs: list[tuple[int, int]]
     group: dict[int, int] | None = field(default_factory=dict)
@@ -90,9 +90,9 @@ class FakeConsumer:
             end = Message(partition, high, KafkaError(KafkaError._PARTITION_EOF))
             self._report(partition, ("end", high), end)
 
-    def _report(self, partition: int, what: object, message: Message) -> None:
-        if self.reported.get(partition) != what:
-            self.reported[partition] = what
+    def _report(self, partition: int, state: object, message: Message) -> None:
+        if self.reported.get(partition) != state:
+            self.reported[partition] = state
             self.queue.append(message)
 
     def incremental_assign(self, assigned: Sequence[TopicPartition]) -> None:
@@ -104,7 +104,7 @@ class FakeConsumer:
 
     def incremental_unassign(self, assigned: Sequence[TopicPartition]) -> None:
         for each in assigned:
-            # As in librdkafka: only what is assigned can be unassigned.
+            # As in librdkafka, only an assigned partition can be unassigned.
             del self.at[each.partition]
             self.queue = [message for message in self.queue if message.number != each.partition]
 
@@ -129,7 +129,7 @@ class FakeConsumer:
 
 
 class FakeDiscovery:
-    """Reports what the test says."""
+    """Reports topics when the test calls its callbacks."""
 
     def __init__(self, admin: object, kafka: object, topics: object, *on: Any) -> None:
         self.on_topic, self.on_broker, self.on_ends, self.on_stalls = on
@@ -166,10 +166,12 @@ class Stage:
         self.consumer: FakeConsumer = self.source._consumer  # type: ignore[assignment]
         self.discovery: FakeDiscovery = self.source._discovery  # type: ignore[assignment]
 
-    def found(self, *away: int, epoch: str = EPOCH) -> list[Event]:
-        """Discovery has looked, and could not see the ends of the partitions `away`."""
-        ends = tuple(None if p in away else ends for p, ends in enumerate(self.consumer.logs))
-        stalls = dict.fromkeys(away, Stall.NO_LEADER)
+    def found(self, *unavailable: int, epoch: str = EPOCH) -> list[Event]:
+        """Discovery has looked, and could not see the ends of the `unavailable` partitions."""
+        ends = tuple(
+            None if p in unavailable else ends for p, ends in enumerate(self.consumer.logs)
+        )
+        stalls = dict.fromkeys(unavailable, Stall.NO_LEADER)
         self.discovery.on_topic("s", Topic(epoch, ends, stalls))
         return self.turn()
 
@@ -180,7 +182,7 @@ class Stage:
             before = len(self.events)
             for _ in range(3):
                 self.source.step()
-        told = [
+        found = [
             each
             for each in self.events
             if isinstance(each, TopicFound | PartitionAdded | RecordsLost | FetchError)
@@ -192,4 +194,4 @@ class Stage:
         for _ in batches:
             self.source.done()
         self.events.clear()
-        return told
+        return found

@@ -1,4 +1,4 @@
-"""Topics in memory, and what a log cache needs to read them instead of a broker's."""
+"""Topics in memory that a log cache reads instead of a broker's."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class MemoryLog:
         self.stalls: dict[int, Stall] = {}
         self.looks_up = True
         self.failure: Exception | None = None
-        # What was asked of the broker.
+        # Requests that a broker would have received.
         self.described: list[str] = []
         self.reads: list[dict[int, Range]] = []
         self.records = [[self.record(p, n) for n in range(count)] for p, count in enumerate(counts)]
@@ -61,7 +61,7 @@ class MemoryLog:
         return StreamHead(EPOCH, TOPIC_EPOCH, self.head)
 
     def serve(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Be what log caches read from now on."""
+        """Make log caches read from this log."""
         monkeypatch.setattr(log_cache, "AdminClient", lambda settings: None)
         monkeypatch.setattr(log_cache, "LogReader", lambda client, kafka: self)
         monkeypatch.setattr(log_cache, "describe", self.describe)

@@ -1,4 +1,4 @@
-"""The state of each partition, driven by a source whose broker is the test."""
+"""The state of each partition, driven by a source on a fake consumer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_truncated_log_is_read_from_its_start(stage: Any, lines: Any) -> None:
     at.found()
     at.consumer.logs[0] = 0, 4
     at.turn()
-    # Every record that the ring can hold is news.
+    # Every record that fits into the ring is live.
     assert at.found() == [TopicFound("s", EPOCH, (0,), (0,))]
     assert at.records == [(0, 0), (0, 1), (0, 2), (0, 3)]
     assert [fields for event, fields in lines if event.startswith("topic lost records")] == [
@@ -52,12 +52,12 @@ def test_truncated_log_that_has_grown_past_the_offset_is_read_again(stage: Any) 
     at.found()
     at.consumer.logs[0] = 0, 4
     at.turn()
-    # Between the error and discovery's look, new records have taken the offsets that were read.
+    # Before discovery looks, new records have reused the offsets that were read.
     at.consumer.logs[0] = 0, 12
     assert at.found() == [TopicFound("s", EPOCH, (7,), (7,))]
 
 
-def test_truncation_that_is_reported_without_an_offset_starts_the_stream_over(stage: Any) -> None:
+def test_truncation_reported_without_an_offset_restarts_the_stream(stage: Any) -> None:
     at = stage([(0, 4)])
     at.found()
     at.consumer.logs[0] = 0, 6
@@ -90,7 +90,7 @@ def test_added_partition_is_read_from_its_start(stage: Any) -> None:
     at = stage([(0, 1)])
     at.found()
     at.consumer.logs += [(0, 2), (0, 0)]
-    # The ends of the last one are not known yet.
+    # The ends of the last partition are not known yet.
     assert at.found(2) == [PartitionAdded("s", 1, 0), PartitionAdded("s", 2, 0)]
     assert at.records == [(1, 0), (1, 1)]
     at.consumer.logs[2] = 0, 1
@@ -99,11 +99,11 @@ def test_added_partition_is_read_from_its_start(stage: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("committed", "log", "told", "records"),
+    ("committed", "log", "events", "records"),
     [
         pytest.param(3, (0, 5), [], [3, 4], id="continues at the group's offset"),
         pytest.param(5, (0, 5), [], [], id="nothing was missed"),
-        pytest.param(3, (4, 6), [RecordsLost("s", 0, 3, 4)], [4, 5], id="retention was faster"),
+        pytest.param(3, (4, 6), [RecordsLost("s", 0, 3, 4)], [4, 5], id="removed by retention"),
         pytest.param(
             3, (0, 20), [RecordsLost("s", 0, 3, 15, False)], [15, 16, 17, 18, 19], id="too far back"
         ),
@@ -111,20 +111,20 @@ def test_added_partition_is_read_from_its_start(stage: Any) -> None:
         pytest.param(None, (0, 0), [], [], id="no offset, empty log"),
     ],
 )
-def test_partition_that_was_away_at_the_start_is_read_once_it_is_back(
+def test_partition_unavailable_at_the_start_is_read_once_available(
     stage: Any,
     committed: int | None,
     log: tuple[int, int],
-    told: list[Event],
+    events: list[Event],
     records: list[int],
 ) -> None:
     at = stage([log, (0, 1)])
     at.consumer.group = {} if committed is None else {0: committed}
     assert at.found(0) == [TopicFound("s", EPOCH, (committed or 0, 0), (committed or 0, 1))]
     assert at.records == [(1, 0)]
-    # Reported twice, it is still assigned only once.
+    # A partition that is reported twice is assigned only once.
     assert at.found(0) == []
-    assert at.found() == told
+    assert at.found() == events
     assert at.records == [(0, offset) for offset in records]
     assert at.found() == []
     at.consumer.logs[0] = log[0], log[1] + 1
@@ -132,21 +132,23 @@ def test_partition_that_was_away_at_the_start_is_read_once_it_is_back(
     assert at.records == [(0, log[1])]
 
 
-def test_partition_that_comes_back_shorter_starts_the_stream_over(stage: Any) -> None:
+def test_partition_that_returns_shorter_restarts_the_stream(stage: Any) -> None:
     at = stage([(0, 5), (0, 1)])
     at.consumer.group = {0: 9}
     assert at.found(0) == [TopicFound("s", EPOCH, (9, 0), (9, 1))]
     assert at.found() == [TopicFound("s", EPOCH, (0, 0), (0, 0))]
 
 
-def test_group_whose_offsets_cannot_be_read_counts_as_one_without_offsets(stage: Any) -> None:
+def test_unreadable_group_offsets_count_as_missing(stage: Any) -> None:
     at = stage([(0, 5), (0, 1)])
     at.consumer.group = None
     assert at.found(0) == [TopicFound("s", EPOCH, (0, 0), (0, 1))]
     assert at.found() == [RecordsLost("s", 0, 0, 5, False)]
 
 
-def test_topic_recreated_while_a_partition_is_away_is_read_from_its_start(stage: Any) -> None:
+def test_topic_recreated_while_a_partition_is_unavailable_is_read_from_its_start(
+    stage: Any,
+) -> None:
     at = stage([(0, 5), (0, 1)])
     at.consumer.group = {0: 3}
     at.found(0)
@@ -155,7 +157,7 @@ def test_topic_recreated_while_a_partition_is_away_is_read_from_its_start(stage:
     assert at.records == [(0, 0), (1, 0)]
 
 
-def test_recreated_topic_does_not_use_the_offsets_of_the_one_before(
+def test_recreated_topic_does_not_use_the_offsets_of_the_old_one(
     stage: Any,
 ) -> None:
     at = stage([(0, 5), (0, 1)])
@@ -167,20 +169,20 @@ def test_recreated_topic_does_not_use_the_offsets_of_the_one_before(
     assert at.records == [(0, 0), (0, 1)]
 
 
-def test_failing_fetch_is_reported_once_and_tried_until_it_works(stage: Any, lines: Any) -> None:
+def test_failing_fetch_is_reported_once_and_retried_until_it_works(stage: Any, lines: Any) -> None:
     at = stage([(0, 4), (0, 4)])
     at.found()
     at.consumer.faults[1] = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
     assert at.turn() == [FetchError("s", 1, Stall.NOT_ALLOWED)]
     assert at.turn() == []
     at.consumer.faults.clear()
-    # Assigned anew, it reports its end again, which has not changed.
+    # Reassigned, the partition reports its unchanged end again.
     at.now += PROBE_SECONDS
     at.turn()
     at.turn()
-    said = [event for event, _ in lines]
-    assert said.count("reading a partition failed: trying again") == 1
-    assert said.count("partition can be read") == 1
+    logged = [event for event, _ in lines]
+    assert logged.count("reading a partition failed: trying again") == 1
+    assert logged.count("partition can be read") == 1
     at.consumer.logs[1] = 0, 5
     at.turn()
     assert at.records == [(1, 4)]
@@ -206,7 +208,7 @@ def test_error_without_an_offset_before_anything_was_read_loses_nothing(stage: A
     assert at.records == [(0, 0)]
 
 
-def test_lost_records_of_one_partition_leave_the_others_alone(stage: Any) -> None:
+def test_lost_records_of_one_partition_do_not_affect_the_others(stage: Any) -> None:
     at = stage([(0, 3), (0, 3)])
     at.found()
     at.consumer.logs[:] = [(7, 8), (0, 5)]
@@ -256,6 +258,6 @@ def test_recreated_topic_does_not_inherit_failures(stage: Any, lines: Any) -> No
     assert [event for event, _ in lines].count("partition can be read") == 0
 
 
-def test_earliest_reads_back_as_much_as_the_ring_holds(stage: Any) -> None:
+def test_earliest_reads_back_as_many_records_as_the_ring_holds(stage: Any) -> None:
     at = stage([(0, 10)], auto_offset_reset="earliest")
     assert at.found() == [TopicFound("s", EPOCH, (5,), (10,))]

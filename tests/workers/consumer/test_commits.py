@@ -1,4 +1,4 @@
-"""Commits on a consumer that the test answers for."""
+"""Commits on a fake consumer, with results from the test."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ TOPICS = {"s": "t"}
 
 
 class FakeConsumer:
-    """Keeps the offsets of each commit; each poll takes a second and may answer one."""
+    """Records commits; each poll takes a second and delivers the next result, if any."""
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.commits: list[dict[int, int]] = []
-        self.answers: list[KafkaError | None] = []
+        self.committed: list[dict[int, int]] = []
+        self.results: list[KafkaError | None] = []
         self.refusal: KafkaError | None = None
-        self.made = Commits("g", TOPICS, lambda: self.now)
+        self.commits = Commits("g", TOPICS, lambda: self.now)
 
     def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> None:
         assert asynchronous
         if self.refusal is not None:
             raise KafkaException(self.refusal)
-        self.commits.append({each.partition: each.offset for each in offsets})
+        self.committed.append({each.partition: each.offset for each in offsets})
 
     def poll(self, seconds: float) -> None:
         self.now += 1.0
-        if self.answers:
-            self.made.on_commit(self.answers.pop(0), [])
+        if self.results:
+            self.commits.on_commit(self.results.pop(0), [])
 
 
 @pytest.fixture
@@ -40,61 +40,61 @@ def consumer() -> Any:
     return FakeConsumer()
 
 
-def test_only_one_commit_is_under_way(consumer: Any) -> None:
+def test_only_one_commit_is_in_flight(consumer: Any) -> None:
     for offset in (1, 2, 3):
-        consumer.made.commit(consumer, {("s", 0): offset})
-    assert consumer.commits == [{0: 1}]
-    consumer.made.on_commit(None, [])
-    consumer.made.commit(consumer, {("s", 0): 3})
-    assert consumer.commits == [{0: 1}, {0: 3}]
+        consumer.commits.commit(consumer, {("s", 0): offset})
+    assert consumer.committed == [{0: 1}]
+    consumer.commits.on_commit(None, [])
+    consumer.commits.commit(consumer, {("s", 0): 3})
+    assert consumer.committed == [{0: 1}, {0: 3}]
 
 
 def test_unchanged_offsets_are_not_committed_again_unless_the_commit_failed(consumer: Any) -> None:
     published = {("s", 0): 1}
-    consumer.made.commit(consumer, published)
-    consumer.made.on_commit(None, [])
-    consumer.made.commit(consumer, published)
-    assert consumer.commits == [{0: 1}]
-    consumer.made.commit(consumer, {("s", 0): 2})
-    consumer.made.on_commit(KafkaError(KafkaError._WAIT_COORD), [])
-    consumer.made.commit(consumer, {("s", 0): 2})
-    assert consumer.commits == [{0: 1}, {0: 2}, {0: 2}]
+    consumer.commits.commit(consumer, published)
+    consumer.commits.on_commit(None, [])
+    consumer.commits.commit(consumer, published)
+    assert consumer.committed == [{0: 1}]
+    consumer.commits.commit(consumer, {("s", 0): 2})
+    consumer.commits.on_commit(KafkaError(KafkaError._WAIT_COORD), [])
+    consumer.commits.commit(consumer, {("s", 0): 2})
+    assert consumer.committed == [{0: 1}, {0: 2}, {0: 2}]
 
 
-def test_last_commit_waits_for_the_one_before_and_for_its_own_answer(consumer: Any) -> None:
-    consumer.made.commit(consumer, {("s", 0): 1})
-    consumer.answers = [None, None]
-    consumer.made.finish(consumer, {("s", 0): 4}, 10.0)
-    assert consumer.commits == [{0: 1}, {0: 4}]
-    assert not consumer.made.under_way
+def test_last_commit_waits_for_the_previous_and_its_own_result(consumer: Any) -> None:
+    consumer.commits.commit(consumer, {("s", 0): 1})
+    consumer.results = [None, None]
+    consumer.commits.finish(consumer, {("s", 0): 4}, 10.0)
+    assert consumer.committed == [{0: 1}, {0: 4}]
+    assert not consumer.commits.under_way
 
 
-def test_last_commit_waits_no_longer_than_it_may(consumer: Any) -> None:
-    consumer.made.commit(consumer, {("s", 0): 1})
-    consumer.made.finish(consumer, {("s", 0): 4}, 3.0)
+def test_last_commit_has_a_deadline(consumer: Any) -> None:
+    consumer.commits.commit(consumer, {("s", 0): 1})
+    consumer.commits.finish(consumer, {("s", 0): 4}, 3.0)
     assert consumer.now == 103.0
-    assert consumer.commits == [{0: 1}]
-    assert consumer.made.under_way
+    assert consumer.committed == [{0: 1}]
+    assert consumer.commits.under_way
 
 
-def test_last_commit_is_left_out_where_commits_fail(consumer: Any) -> None:
-    consumer.made.failed(KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED))
-    consumer.made.finish(consumer, {("s", 0): 4}, 3.0)
-    assert (consumer.now, consumer.commits) == (100.0, [])
+def test_last_commit_is_skipped_while_commits_fail(consumer: Any) -> None:
+    consumer.commits.failed(KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED))
+    consumer.commits.finish(consumer, {("s", 0): 4}, 3.0)
+    assert (consumer.now, consumer.committed) == (100.0, [])
 
 
-def test_commit_that_librdkafka_refuses_is_tried_again(consumer: Any) -> None:
+def test_commit_refused_by_librdkafka_is_retried(consumer: Any) -> None:
     consumer.refusal = KafkaError(KafkaError._STATE)
-    consumer.made.commit(consumer, {("s", 0): 1})
-    assert not consumer.made.under_way
+    consumer.commits.commit(consumer, {("s", 0): 1})
+    assert not consumer.commits.under_way
     consumer.refusal = None
-    consumer.made.commit(consumer, {("s", 0): 1})
-    assert consumer.commits == [{0: 1}]
+    consumer.commits.commit(consumer, {("s", 0): 1})
+    assert consumer.committed == [{0: 1}]
 
 
 def test_error_of_one_partition_fails_the_commit(consumer: Any, lines: Any) -> None:
     denied: Any = SimpleNamespace(error=KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
-    consumer.made.on_commit(None, [TopicPartition("t", 0, 1), denied])
+    consumer.commits.on_commit(None, [TopicPartition("t", 0, 1), denied])
     assert [fields["hint"] for _, fields in lines] == ["allow the service READ on its topics"]
 
 

@@ -1,4 +1,4 @@
-"""When discovery looks at topics, and what it reports; the brokers' answers are the test's."""
+"""When discovery looks at topics, and what it reports; the test gives the topics."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from workers.consumer import discovery as module
 from workers.consumer.discovery import Discovery
 from workers.consumer.metadata import BrokersUnavailable, Topic, TopicUnavailable
 
-Answer = Topic | BrokersUnavailable | TopicUnavailable
+Result = Topic | BrokersUnavailable | TopicUnavailable
 TOPIC = Topic("aaaa0000", ((0, 3), (0, 5)))
 MISSING = TopicUnavailable(Stall.NO_TOPIC, "no such topic")
 
 
 class Stage:
-    """A discovery of the streams `a` and `b`, whose topics are as `answers` says."""
+    """A discovery of the streams `a` and `b`, which finds the topics in `results`."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, Answer] = {"topic-a": TOPIC, "topic-b": TOPIC}
+        self.results: dict[str, Result] = {"topic-a": TOPIC, "topic-b": TOPIC}
         self.known_epochs: dict[str, str | None] = {}
         self.reported: list[tuple[str, Topic]] = []
         self.brokers: list[tuple[bool, str]] = []
@@ -48,10 +48,10 @@ class Stage:
 
     def describe(self, admin: object, name: str, level: object, known_epoch: str | None) -> Topic:
         self.known_epochs[name] = known_epoch
-        answer = self.answers[name]
-        if isinstance(answer, Topic):
-            return answer
-        raise answer
+        result = self.results[name]
+        if isinstance(result, Topic):
+            return result
+        raise result
 
     def look(self) -> list[tuple[str, Topic]]:
         """The topics that one look reports."""
@@ -72,21 +72,21 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
 def warnings() -> Iterator[list[str]]:
     found: list[str] = []
 
-    class Kept(logging.Handler):
+    class Recorder(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             fields = record.energyws_fields  # type: ignore[attr-defined]
             found.append(f"{fields['stream']}: {fields['reason']}")
 
-    handler, logger = Kept(), logging.getLogger("energyws.discovery")
+    handler, logger = Recorder(), logging.getLogger("energyws.discovery")
     logger.addHandler(handler)
     yield found
     logger.removeHandler(handler)
 
 
-def test_topic_is_reported_once_while_its_shape_stays(stage: Stage) -> None:
+def test_topic_is_reported_once_while_unchanged(stage: Stage) -> None:
     assert stage.look() == [("a", TOPIC), ("b", TOPIC)]
-    # Ends move all the time: they have a callback of their own.
-    stage.answers["topic-a"] = Topic("aaaa0000", ((2, 7), (0, 5)))
+    # Ends change all the time, so they have their own callback.
+    stage.results["topic-a"] = Topic("aaaa0000", ((2, 7), (0, 5)))
     assert stage.look() == []
     assert stage.ends == ["a", "b", "a", "b"]
 
@@ -99,12 +99,12 @@ def test_topic_is_reported_once_while_its_shape_stays(stage: Stage) -> None:
         pytest.param(Topic("aaaa0000", ((0, 3), None), {1: Stall.NO_LEADER}), id="stalled"),
     ],
 )
-def test_topic_that_changes_its_shape_is_reported_again(stage: Stage, changed: Topic) -> None:
+def test_changed_topic_is_reported_again(stage: Stage, changed: Topic) -> None:
     stage.look()
-    stage.answers["topic-b"] = changed
+    stage.results["topic-b"] = changed
     assert stage.look() == [("b", changed)]
     assert ("b", dict(changed.stalls)) in stage.stalls
-    stage.answers["topic-b"] = TOPIC
+    stage.results["topic-b"] = TOPIC
     assert stage.look() == [("b", TOPIC)]
 
 
@@ -112,14 +112,12 @@ def test_look_again_reports_a_topic_that_has_not_changed(stage: Stage) -> None:
     stage.look()
     stage.discovery.look_again("a")
     assert stage.look() == [("a", TOPIC)]
-    # Its epoch was not forgotten: without a controller it could not be had.
+    # Its epoch is kept: without a controller it cannot be fetched.
     assert stage.known_epochs["topic-a"] == TOPIC.epoch
 
 
-def test_topic_that_is_missing_does_not_hide_the_next_one(
-    stage: Stage, warnings: list[str]
-) -> None:
-    stage.answers["topic-a"] = MISSING
+def test_missing_topic_does_not_hide_the_next_one(stage: Stage, warnings: list[str]) -> None:
+    stage.results["topic-a"] = MISSING
     assert stage.look() == [("b", TOPIC)]
     assert stage.stalls == [("a", {WHOLE: Stall.NO_TOPIC}), ("b", {})]
     assert stage.brokers == [(True, ""), (True, "")]
@@ -127,21 +125,21 @@ def test_topic_that_is_missing_does_not_hide_the_next_one(
 
 def test_missing_topic_is_logged_once_for_each_reason(stage: Stage, warnings: list[str]) -> None:
     denied = TopicUnavailable(Stall.NOT_ALLOWED, "denied")
-    for answer in (MISSING, MISSING, denied, TOPIC, MISSING):
-        stage.answers["topic-a"] = answer
+    for result in (MISSING, MISSING, denied, TOPIC, MISSING):
+        stage.results["topic-a"] = result
         stage.look()
     assert warnings == ["a: no such topic", "a: denied", "a: no such topic"]
 
 
-def test_without_brokers_one_topic_is_enough_to_know(stage: Stage) -> None:
-    stage.answers["topic-a"] = BrokersUnavailable("timed out")
+def test_without_brokers_only_one_topic_is_tried(stage: Stage) -> None:
+    stage.results["topic-a"] = BrokersUnavailable("timed out")
     assert stage.look() == []
     assert stage.brokers == [(False, "timed out")]
     assert "topic-b" not in stage.known_epochs
 
 
 @pytest.mark.parametrize(
-    ("answer", "complete"),
+    ("result", "complete"),
     [
         (TOPIC, True),
         (MISSING, False),
@@ -150,9 +148,9 @@ def test_without_brokers_one_topic_is_enough_to_know(stage: Stage) -> None:
     ],
 )
 def test_look_is_complete_if_every_partition_can_be_read(
-    stage: Stage, answer: Answer, complete: bool
+    stage: Stage, result: Result, complete: bool
 ) -> None:
-    stage.answers["topic-a"] = answer
+    stage.results["topic-a"] = result
     assert stage.discovery.look() == complete
 
 
@@ -160,17 +158,17 @@ def test_thread_looks_again_soon_while_something_is_missing(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MISSING_SECONDS", 0.01)
-    stage.answers["topic-a"] = MISSING
+    stage.results["topic-a"] = MISSING
     stage.discovery.start()
     eventually(lambda: stage.reported == [("b", TOPIC)], "the topic that exists")
-    stage.answers["topic-a"] = TOPIC
+    stage.results["topic-a"] = TOPIC
     eventually(lambda: ("a", TOPIC) in stage.reported, "the topic that was missing")
     stage.discovery.stop()
     stage.discovery.join(10)
     assert not stage.discovery.is_alive()
 
 
-def test_thread_that_knows_everything_looks_when_it_is_asked_to(stage: Stage) -> None:
+def test_complete_discovery_looks_again_on_request(stage: Stage) -> None:
     stage.discovery.start()
     eventually(lambda: len(stage.ends) == 2, "the first look")
     stage.discovery.look_now()
@@ -182,8 +180,8 @@ def test_thread_that_knows_everything_looks_when_it_is_asked_to(stage: Stage) ->
     assert not stage.discovery.is_alive()
 
 
-def test_look_that_fails_ends_the_process_and_is_logged_once() -> None:
-    # An unforeseen exception in a thread that the process needs.
+def test_exception_in_a_look_ends_the_process_and_is_logged_once() -> None:
+    # An unexpected exception in a thread that the process needs.
     script = (
         "import threading\n"
         "from energyws.logs import writer\n"
@@ -191,7 +189,7 @@ def test_look_that_fails_ends_the_process_and_is_logged_once() -> None:
         "from workers.consumer.discovery import Discovery\n"
         "writer.configure(Logging(), 'consumer')\n"
         "class Admin:\n"
-        "    def list_topics(self, name, timeout): raise ZeroDivisionError('unforeseen')\n"
+        "    def list_topics(self, name, timeout): raise ZeroDivisionError('unexpected')\n"
         "nothing = lambda *_: None\n"
         "Discovery(Admin(), Kafka(brokers='b'), {'s': 't'}, *[nothing] * 4).start()\n"
         "threading.Event().wait(30)\n"
@@ -200,7 +198,7 @@ def test_look_that_fails_ends_the_process_and_is_logged_once() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False
     )
     assert ended.returncode == ExitCode.FAILURE
-    assert ended.stderr.count("ZeroDivisionError: unforeseen") == 1
+    assert ended.stderr.count("ZeroDivisionError: unexpected") == 1
     assert " ERROR consumer failed" in ended.stderr
 
 
@@ -208,7 +206,7 @@ def test_no_thread_can_end_unnoticed() -> None:
     for each in pkgutil.walk_packages(workers.__path__, "workers."):
         if not each.name.endswith("__main__"):
             importlib.import_module(each.name)
-    ours = [each for each in threading.Thread.__subclasses__() if "workers" in each.__module__]
-    assert {each.__name__ for each in ours} >= {"Source", "Discovery", "HistoryServer"}
-    # `crash_on_error` has wrapped it.
-    assert [each for each in ours if not hasattr(each.run, "__wrapped__")] == []
+    threads = [each for each in threading.Thread.__subclasses__() if "workers" in each.__module__]
+    assert {each.__name__ for each in threads} >= {"Source", "Discovery", "HistoryServer"}
+    # `crash_on_error` wraps each of them.
+    assert [each for each in threads if not hasattr(each.run, "__wrapped__")] == []

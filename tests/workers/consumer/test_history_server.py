@@ -28,7 +28,7 @@ PATIENCE_MILLISECONDS = 10_000
 
 
 class Stage:
-    """A history server that takes its turns when the test says, and its workers."""
+    """A history server that takes a turn when the test calls it, and its workers."""
 
     def __init__(self, directory: Path, memory: MemoryLog) -> None:
         self.memory = memory
@@ -48,7 +48,7 @@ class Stage:
         return socket
 
     def worker(self) -> zmq.Socket[bytes]:
-        """One more worker."""
+        """A new worker."""
         self.workers.append(self._socket(zmq.DEALER))
         self.workers[-1].connect(endpoint(self._directory, "history"))
         return self.workers[-1]
@@ -63,23 +63,23 @@ class Stage:
         self.server._answer_next(self.router)
 
     def received(self, worker: zmq.Socket[bytes]) -> list[bytes]:
-        """The next answer: the request that it repeats, and its parts."""
+        """The next reply: the request that it repeats, and its parts."""
         assert worker.poll(PATIENCE_MILLISECONDS)
         return worker.recv_multipart()
 
     def waiting(self) -> int:
-        """How many requests have not been answered yet."""
+        """The number of requests without a reply yet."""
         return len(self.server._requests)
 
     def find(self, **wanted: Any) -> StartPoint:
-        """The answer to a FindStart of a worker of its own."""
+        """The reply to a FindStart from a new worker."""
         worker = self.worker()
         self.send(worker, FindStart("s", EPOCH, **wanted))
         self.answer_next()
         return unpack_start(self.received(worker)[1:])
 
     def read(self, after: Position) -> list[Chunk]:
-        """The answer to a ReadChunks of a worker of its own."""
+        """The reply to a ReadChunks from a new worker."""
         worker = self.worker()
         self.send(worker, ReadChunks("s", after))
         self.answer_next()
@@ -96,7 +96,7 @@ Make = Callable[..., Stage]
 
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """`make(counts)`: a server of a log with so many records in each partition."""
+    """`make(counts)`: a server of a log with counts[n] records in partition n."""
     stages: list[Stage] = []
 
     def make(counts: list[int], **history: Any) -> Stage:
@@ -114,11 +114,11 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
 def warnings() -> Iterator[list[str]]:
     found: list[str] = []
 
-    class Kept(logging.Handler):
+    class Recorder(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             found.append(str(record.energyws_fields["reason"]))  # type: ignore[attr-defined]
 
-    handler, logger = Kept(), logging.getLogger("energyws.history")
+    handler, logger = Recorder(), logging.getLogger("energyws.history")
     logger.addHandler(handler)
     yield found
     logger.removeHandler(handler)
@@ -143,7 +143,7 @@ def messages(chunks: list[Chunk]) -> list[dict[str, Any]]:
     return found
 
 
-def test_equal_requests_of_several_workers_are_answered_together(make: Make) -> None:
+def test_equal_requests_of_several_workers_are_read_once(make: Make) -> None:
     stage = make([10])
     one, two = stage.worker(), stage.worker()
     request = ReadChunks("s", at(3))
@@ -154,7 +154,7 @@ def test_equal_requests_of_several_workers_are_answered_together(make: Make) -> 
     assert (stage.waiting(), len(stage.memory.reads)) == (0, 1)
 
 
-def test_answer_repeats_its_request(make: Make) -> None:
+def test_reply_repeats_its_request(make: Make) -> None:
     stage = make([10])
     worker = stage.worker()
     request = FindStart("s", EPOCH, after=at(3))
@@ -175,7 +175,7 @@ def test_subjects_take_turns(make: Make) -> None:
     assert messages(unpack_chunks(at(7), stage.received(other)[1:]))[0]["id"] == f"{EPOCH}-8"
 
 
-def test_worker_of_an_older_version_is_a_subject_of_its_own(make: Make) -> None:
+def test_worker_of_an_older_version_counts_as_one_subject(make: Make) -> None:
     stage = make([10])
     worker = stage.worker()
     stage.send(worker, ReadChunks("s", at(7)))
@@ -183,7 +183,7 @@ def test_worker_of_an_older_version_is_a_subject_of_its_own(make: Make) -> None:
     assert len(messages(unpack_chunks(at(7), stage.received(worker)[1:]))) == 3
 
 
-def test_subject_that_asks_too_much_is_not_heard_and_another_one_is(
+def test_subject_over_its_share_is_refused_and_another_is_served(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history_server, "REQUESTS_BYTES", 10 * 2_048)
@@ -191,14 +191,14 @@ def test_subject_that_asks_too_much_is_not_heard_and_another_one_is(
     stage.live = None
     worker = stage.worker()
     for offset in range(30):
-        stage.send(worker, ReadChunks("s", at(offset)), b"greedy")
-    held = stage.waiting()
-    assert held < 30
-    stage.send(worker, ReadChunks("s", at(100)), b"modest")
-    assert stage.waiting() == held + 1
+        stage.send(worker, ReadChunks("s", at(offset)), b"busy")
+    accepted = stage.waiting()
+    assert accepted < 30
+    stage.send(worker, ReadChunks("s", at(100)), b"other")
+    assert stage.waiting() == accepted + 1
 
 
-def test_no_more_is_sent_than_the_rate_allows(make: Make) -> None:
+def test_reply_rate_is_limited(make: Make) -> None:
     stage = make([10], bytes_per_second=4_000)
     worker = stage.worker()
     for offset in range(3):
@@ -214,7 +214,7 @@ def test_no_more_is_sent_than_the_rate_allows(make: Make) -> None:
     assert stage.waiting() == 1
 
 
-def test_request_that_cannot_be_answered_is_tried_again_and_dropped_in_the_end(make: Make) -> None:
+def test_request_without_an_answer_is_retried_and_dropped_in_the_end(make: Make) -> None:
     stage = make([10])
     live, stage.live = stage.live, None
     worker = stage.worker()
@@ -241,7 +241,7 @@ def test_request_of_another_epoch_waits(make: Make) -> None:
     assert (stage.waiting(), stage.memory.reads) == (1, [])
 
 
-def test_request_about_a_partition_that_cannot_be_read_waits_without_a_warning(
+def test_request_for_an_unreadable_partition_waits_without_a_warning(
     make: Make, warnings: list[str]
 ) -> None:
     stage = make([10, 10])
@@ -251,7 +251,7 @@ def test_request_about_a_partition_that_cannot_be_read_waits_without_a_warning(
     assert (stage.waiting(), warnings) == (1, [])
 
 
-def test_failure_to_read_is_logged_and_the_topic_described_again(
+def test_failed_read_is_logged_and_the_topic_described_again(
     make: Make, warnings: list[str]
 ) -> None:
     stage = make([10])
@@ -281,7 +281,7 @@ def test_position_at_the_head_waits_for_the_next_record(make: Make) -> None:
     assert len(messages(unpack_chunks(at(10), stage.received(worker)[1:]))) == 1
 
 
-def test_chunks_are_merged_by_time_and_lead_on(make: Make) -> None:
+def test_chunks_are_merged_by_time_and_end_at_the_head(make: Make) -> None:
     stage = make([3, 3])
     chunks = stage.read(at(1, 0))
     assert [(each["data"]["p"], each["data"]["n"]) for each in messages(chunks)] == [
@@ -294,7 +294,7 @@ def test_chunks_are_merged_by_time_and_lead_on(make: Make) -> None:
     assert chunks[-1].end == at(3, 3)
 
 
-def test_what_retention_removed_is_reported_before_the_first_record(make: Make) -> None:
+def test_records_removed_by_retention_are_reported_before_the_first_record(make: Make) -> None:
     stage = make([10])
     stage.memory.lows[0] = 6
     gap, first, *_ = messages(stage.read(at(2)))
@@ -320,29 +320,29 @@ def test_start_before_the_low_watermark_is_moved_to_it(make: Make) -> None:
     assert stage.find(after=at(2)) == StartPoint(at(6), at(6), Unrecovered.RETENTION, (4,))
 
 
-def test_start_is_moved_where_more_records_follow_than_allowed(make: Make) -> None:
+def test_start_is_moved_when_more_records_follow_than_allowed(make: Make) -> None:
     stage = make([10], max_messages=4)
     assert stage.find(after=at(2)) == StartPoint(at(6), at(0), Unrecovered.HISTORY_EXCEEDED, (4,))
 
 
 def test_newest_records_are_found_by_time(make: Make) -> None:
-    # One second per record: partition 0 has the newest ones.
+    # One record per second: partition 0 has the newest records.
     assert make([20, 10]).find(last=5) == StartPoint(at(15, 10), at(0, 0))
 
 
-def test_more_records_than_there_are_is_an_incomplete_start(make: Make) -> None:
+def test_request_for_more_records_than_exist_has_an_incomplete_start(make: Make) -> None:
     found = make([3, 2]).find(last=9)
     assert (found.position, found.reason) == (at(0, 0), Unrecovered.HISTORY_EXCEEDED)
 
 
-def test_newest_records_that_cost_too_much_are_taken_from_each_partition_alike(
+def test_newest_records_too_costly_to_find_are_taken_evenly_from_partitions(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history_server, "FIND_BYTES", 0)
     assert make([2_000, 2_000]).find(last=100).position == at(1_950, 1_950)
 
 
-def test_start_at_a_time_is_before_the_first_record_since_then(make: Make) -> None:
+def test_start_at_a_time_is_the_first_record_since_then(make: Make) -> None:
     assert make([10, 4]).find(since_ms=3_000) == StartPoint(at(3, 3), at(0, 0))
 
 
@@ -352,7 +352,7 @@ def test_start_at_a_time_before_the_low_watermark_is_incomplete(make: Make) -> N
     assert stage.find(since_ms=3_000) == StartPoint(at(6), at(6), Unrecovered.RETENTION)
 
 
-def test_thread_answers_until_it_is_stopped(make: Make) -> None:
+def test_thread_serves_requests_until_stopped(make: Make) -> None:
     stage = make([10])
     stage.router.close()
     stage.server.start()

@@ -1,4 +1,4 @@
-"""Records that become frames, without Kafka."""
+"""Making frames from records, without Kafka."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EPOCH = "abcd0123"
 
 
 class Bus:
-    """A publisher that keeps its frames."""
+    """A publisher that records its frames."""
 
     def __init__(self) -> None:
         self.sent: list[Entry] = []
@@ -68,7 +68,7 @@ def entries(ring: Ring) -> list[Entry]:
     return ring.read(ring.first, ring.end, 1 << 30)[0]
 
 
-def test_empty_topic_is_live_at_once(row: Row) -> None:
+def test_empty_topic_is_live_immediately(row: Row) -> None:
     bus = Bus()
     taken = intake(row, bus, (0, 0), (0, 0))
     assert taken.settle()
@@ -114,7 +114,7 @@ def test_records_are_read_back_in_bounded_memory(row: Row, max_bytes: int) -> No
 def test_records_read_back_are_ordered_by_time_and_not_published(row: Row) -> None:
     bus = Bus()
     taken = intake(row, bus, (5, 0), (7, 2))
-    # Partition after partition, as a broker sends them.
+    # One partition after the other, as a broker sends them.
     for each in (record(0, 5, 10), record(0, 6, 30), record(1, 0, 20)):
         taken.take(each)
         assert not taken.settle()
@@ -132,7 +132,7 @@ def test_records_read_back_are_ordered_by_time_and_not_published(row: Row) -> No
     assert str(ring.floor) == f"{EPOCH}-5.0"
 
 
-def test_times_that_go_back_do_not_change_the_order_of_a_partition(row: Row) -> None:
+def test_decreasing_times_do_not_change_the_order_of_a_partition(row: Row) -> None:
     taken = intake(row, Bus(), (0, 0), (3, 1))
     for each in (record(0, 0, 50), record(0, 1, 10), record(0, 2, 60), record(1, 0, 30)):
         taken.take(each)
@@ -141,7 +141,7 @@ def test_times_that_go_back_do_not_change_the_order_of_a_partition(row: Row) -> 
     assert own == [0, 1, 2]
 
 
-def test_end_of_a_log_whose_last_offsets_hold_no_record_is_reached(row: Row) -> None:
+def test_end_of_a_log_without_records_at_its_last_offsets_is_reached(row: Row) -> None:
     taken = intake(row, Bus(), (0,), (4,))
     taken.take(record(0, 1))
     assert not taken.settle()
@@ -162,13 +162,13 @@ def test_bad_record_is_counted_and_skipped(row: Row, value: bytes | None) -> Non
     assert not taken.settle()
     assert row[Field.BAD_RECORDS] == 1
     assert bus.sent == []
-    # The head is after it: no client has to resume from before it.
+    # The head is after the bad record, so clients resume after it too.
     assert str(ring_of(taken).head) == f"{EPOCH}-1"
     taken.take(record(0, 1))
     assert [message(entry)["id"] for entry in bus.sent] == [f"{EPOCH}-2"]
 
 
-def test_record_that_comes_twice_counts_once(row: Row) -> None:
+def test_repeated_record_is_published_once(row: Row) -> None:
     bus = Bus()
     taken = intake(row, bus, (0,), (0,))
     taken.settle()
@@ -177,7 +177,7 @@ def test_record_that_comes_twice_counts_once(row: Row) -> None:
     assert [entry.offset for entry in bus.sent] == [0, 1, 2]
 
 
-def test_lost_records_leave_a_gap_message_in_their_place(row: Row) -> None:
+def test_lost_records_are_replaced_by_a_lagged_message(row: Row) -> None:
     bus = Bus()
     taken = intake(row, bus, (0, 0), (0, 0))
     taken.settle()
@@ -202,11 +202,11 @@ def test_loss_while_reading_back_only_raises_the_floor(row: Row) -> None:
     assert bus.sent == []
     ring = ring_of(taken)
     assert str(ring.floor) == f"{EPOCH}-6.0"
-    # A client from before that has missed records, and the floor shows it.
+    # The floor shows that a client at an older position has missed records.
     assert [(e.partition, e.offset) for e in entries(ring)] == [(0, 6), (0, 7), (1, 0)]
 
 
-def test_added_partition_is_part_of_every_position_from_then_on(row: Row) -> None:
+def test_added_partition_is_in_every_later_position(row: Row) -> None:
     bus = Bus()
     taken = intake(row, bus, (0,), (0,))
     taken.settle()
@@ -217,7 +217,7 @@ def test_added_partition_is_part_of_every_position_from_then_on(row: Row) -> Non
 
 
 @pytest.mark.parametrize("timestamp_ms", [None, -1, 253_402_300_800_000])
-def test_time_that_cannot_be_expressed_is_replaced_by_now(
+def test_unusable_timestamp_is_replaced_by_the_current_time(
     row: Row, timestamp_ms: int | None
 ) -> None:
     bus = Bus()
@@ -235,35 +235,35 @@ def test_partition_that_stalls_does_not_delay_the_stream(row: Row) -> None:
     for each in (record(1, 0), record(1, 1)):
         taken.take(each)
     assert not taken.settle()
-    # The time counts from its last progress.
+    # The time limit starts at the last progress.
     assert taken.skip_stalled(100.0 + STALLED_SECONDS - 1) == []
     assert taken.skip_stalled(100.0 + STALLED_SECONDS) == [0]
     assert taken.settle()
     ring = ring_of(taken)
-    # What was not read back is below the floor: clients get it from the log.
+    # Records that were not read back are below the floor; clients get them from the log.
     assert str(ring.floor) == str(from_offsets(EPOCH, (7, 0)))
     assert [(e.partition, e.offset) for e in entries(ring)] == [(1, 0), (1, 1)]
-    # When it comes at last, it is not published.
+    # When these records arrive at last, they are not published.
     for each in (record(0, 6), record(0, 7)):
         taken.take(each)
     assert [(entry.partition, entry.offset) for entry in bus.sent] == [(0, 7)]
 
 
-def test_stream_that_stalls_as_a_whole_is_waited_for(row: Row) -> None:
+def test_intake_waits_for_a_stream_that_stalls_as_a_whole(row: Row) -> None:
     taken = intake(row, Bus(), (5, 0), (7, 2))
     for now in (100.0, 200.0, 300.0):
         assert taken.skip_stalled(now) == []
     assert not taken.settle()
 
 
-def test_partition_that_makes_progress_is_waited_for(row: Row) -> None:
+def test_intake_waits_for_a_partition_that_makes_progress(row: Row) -> None:
     taken = intake(row, Bus(), (0, 0), (9, 0))
     for offset in range(8):
         taken.take(record(0, offset))
         assert taken.skip_stalled(100.0 + offset * STALLED_SECONDS) == []
 
 
-def test_records_left_out_of_a_partition_that_was_away_leave_a_gap_message(row: Row) -> None:
+def test_skipped_records_of_an_unavailable_partition_become_a_lagged_message(row: Row) -> None:
     bus = Bus()
     taken = intake(row, bus, (3, 0), (3, 0))
     taken.settle()

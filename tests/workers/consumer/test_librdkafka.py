@@ -1,4 +1,4 @@
-"""The settings of Kafka clients, what librdkafka refuses, and what becomes of its own log."""
+"""The settings of Kafka clients, options that librdkafka refuses, and its log lines."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from workers.consumer.librdkafka import (
 
 @pytest.fixture
 def lines() -> Iterator[list[tuple[int, str]]]:
-    """The level and the text of each line of librdkafka's that is written."""
+    """The level and the text of each librdkafka log line that is written."""
     found: list[tuple[int, str]] = []
 
-    class Kept(logging.Handler):
+    class Recorder(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             fields = record.energyws_fields  # type: ignore[attr-defined]
             found.append((record.levelno, fields["says"]))
 
-    handler, logger = Kept(), logging.getLogger("energyws.kafka")
+    handler, logger = Recorder(), logging.getLogger("energyws.kafka")
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     yield found
@@ -35,7 +35,7 @@ def lines() -> Iterator[list[tuple[int, str]]]:
     logger.setLevel(logging.NOTSET)
 
 
-def test_options_of_the_operator_have_the_last_word_but_for_how_it_is_read() -> None:
+def test_operator_options_override_all_settings_but_those_the_consumer_needs() -> None:
     kafka = Kafka(
         brokers="b",
         options={"reconnect.backoff.ms": 7, "enable.auto.commit": True, "group.id": "other"},
@@ -47,7 +47,7 @@ def test_options_of_the_operator_have_the_last_word_but_for_how_it_is_read() -> 
     assert settings["auto.offset.reset"] == "error"
 
 
-def test_refused_option_is_named_without_its_value() -> None:
+def test_error_names_the_refused_option_without_its_value() -> None:
     kafka = Kafka(brokers="b", options={"security.protocol": "a-secret"})
     with pytest.raises(BootError, match=r"kafka\.options: .*security\.protocol") as refused:
         open_consumer(live_settings(kafka))
@@ -58,7 +58,7 @@ def test_consumer_is_opened_without_a_broker() -> None:
     open_consumer(live_settings(Kafka(brokers="127.0.0.1:1"))).close()
 
 
-def test_lines_that_callbacks_report_too_are_for_debugging_only(
+def test_lines_also_reported_by_callbacks_have_level_debug(
     lines: list[tuple[int, str]],
 ) -> None:
     logger = library_logger()
@@ -70,7 +70,7 @@ def test_lines_that_callbacks_report_too_are_for_debugging_only(
     ]
 
 
-def test_many_lines_are_one_in_ten_seconds(lines: list[tuple[int, str]]) -> None:
+def test_log_lines_are_limited_to_one_in_ten_seconds(lines: list[tuple[int, str]]) -> None:
     logger = library_logger()
     for number in range(50):
         logger.warning("MAXPOLL [thrd:x]: %d", number)

@@ -1,4 +1,4 @@
-"""The log's blocks in bounded memory, whatever the records weigh; in memory and on a broker."""
+"""Blocks of the log in bounded memory for records of any weight; in memory and on a broker."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from workers.consumer.metadata import describe
 COUNT = 240
 
 
-class Asked:
-    """A history server that is not started: its answers, one after another."""
+class HistoryReader:
+    """A history server that is not started, and its replies."""
 
     def __init__(self, directory: Path, broker: Broker, topic: str) -> None:
         kafka = Kafka(brokers=broker.bootstrap, options=dict(FAST_FETCH))
@@ -100,25 +100,25 @@ def test_everything_is_read_back_in_bounded_memory(
     for number in range(COUNT):
         records.raw(orjson.dumps({"n": number, "x": "x" * weights(number)}), number % PARTITIONS)
     records.flush()
-    asked = Asked(tmp_path, broker, topic)
+    reader = HistoryReader(tmp_path, broker, topic)
     try:
-        found = list(asked.chain(from_offsets(EPOCH, [0] * PARTITIONS)))
+        found = list(reader.chain(from_offsets(EPOCH, [0] * PARTITIONS)))
         for partition in range(PARTITIONS):
             assert [number for part, number in found if part == partition] == list(
                 range(partition, COUNT, PARTITIONS)
             )
         heaviest = max(map(weights, range(COUNT))) + 1000
-        assert asked.most_cached <= limit + heaviest
-        assert max(asked.replies) <= history_server.REPLY_BYTES + heaviest
-        # The newest are found in the same memory, backwards.
-        position = asked.newest(30)
-        assert len(list(asked.chain(position))) == 30
+        assert reader.most_cached <= limit + heaviest
+        assert max(reader.replies) <= history_server.REPLY_BYTES + heaviest
+        # Finding the newest records, backwards, needs no more memory.
+        position = reader.newest(30)
+        assert len(list(reader.chain(position))) == 30
     finally:
-        asked.cache.close()
+        reader.cache.close()
 
 
 @pytest.mark.e2e
-def test_newest_records_that_are_too_heavy_to_read_are_taken_from_each_partition_alike(
+def test_newest_records_too_heavy_to_read_are_taken_evenly_from_partitions(
     broker: Broker,
     topic: str,
     records: Records,
@@ -128,16 +128,16 @@ def test_newest_records_that_are_too_heavy_to_read_are_taken_from_each_partition
     monkeypatch.setattr(history_server, "FIND_BYTES", 10_000)
     monkeypatch.setattr(log_cache, "CACHE_BYTES", 10_000)
     records.send(90, padding="x" * 1000)
-    asked = Asked(tmp_path, broker, topic)
+    reader = HistoryReader(tmp_path, broker, topic)
     try:
-        assert asked.newest(60) == from_offsets(EPOCH, [10] * PARTITIONS)
+        assert reader.newest(60) == from_offsets(EPOCH, [10] * PARTITIONS)
     finally:
-        asked.cache.close()
+        reader.cache.close()
 
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[MemoryLog, LogCache]]:
-    """`made(counts)`: a log with so many records in each partition, and a cache of it."""
+    """`made(counts)`: a log with counts[n] records in partition n, and its cache."""
 
     def make(counts: list[int], **history: int) -> tuple[MemoryLog, LogCache]:
         memory = MemoryLog(counts, History(**history))  # type: ignore[arg-type]
@@ -169,7 +169,7 @@ def test_block_is_read_once(made: Made) -> None:
     assert memory.row[Field.READ_BACK] == 100
 
 
-def test_blocks_are_read_ahead_where_a_log_is_read_in_order(made: Made) -> None:
+def test_blocks_are_read_ahead_when_a_log_is_read_in_order(made: Made) -> None:
     memory, cache = made([5_000])
     log = cache.stream_log("s", memory.live)
     size = log.size
@@ -179,7 +179,7 @@ def test_blocks_are_read_ahead_where_a_log_is_read_in_order(made: Made) -> None:
     assert spans[1] == log_cache.BLOCKS_AHEAD
 
 
-def test_nothing_from_the_head_on_is_read(made: Made) -> None:
+def test_nothing_is_read_from_the_head_onwards(made: Made) -> None:
     memory, cache = made([100])
     live = memory.live
     memory.records[0].append(memory.record(0, 100))
@@ -218,10 +218,10 @@ def test_blocks_of_other_streams_are_evicted_first(
     memory, cache = made([1_000])
     other = cache.stream_log("other", memory.live)
     other.block(0, 0)
-    mine = cache.stream_log("s", memory.live)
-    walk(mine, 0, 1_000)
+    own = cache.stream_log("s", memory.live)
+    walk(own, 0, 1_000)
     assert other.known(0, 0) is None
-    assert mine.known(0, 999) is not None
+    assert own.known(0, 999) is not None
     assert cache._cached <= 150_000
 
 
@@ -239,7 +239,7 @@ def test_topic_is_described_again_after_a_while_or_after_a_failure(made: Made) -
     assert memory.described == ["t"] * 3
 
 
-def test_recreated_topic_is_not_read_before_the_source_has_noticed(made: Made) -> None:
+def test_recreated_topic_is_not_read_until_the_source_notices(made: Made) -> None:
     memory, cache = made([10])
     memory.topic_epoch = "bbbb0000"
     with pytest.raises(NotYet):
@@ -253,7 +253,7 @@ def test_topic_with_fewer_partitions_than_its_positions_is_not_read(made: Made) 
         cache.stream_log("s", live)
 
 
-def test_another_epoch_drops_the_blocks_of_the_one_before(made: Made) -> None:
+def test_another_epoch_drops_the_blocks_of_the_old_one(made: Made) -> None:
     memory, cache = made([100])
     cache.stream_log("s", memory.live).block(0, 0)
     assert cache._cached > 0
@@ -262,7 +262,7 @@ def test_another_epoch_drops_the_blocks_of_the_one_before(made: Made) -> None:
     assert cache._cached == 0
 
 
-def test_partition_that_cannot_be_read_counts_only_where_it_has_records(made: Made) -> None:
+def test_unreadable_partition_matters_only_if_it_has_records(made: Made) -> None:
     memory, cache = made([10, 10])
     memory.stalls = {1: Stall.NO_LEADER}
     log = cache.stream_log("s", memory.live)
@@ -282,19 +282,19 @@ def test_position_of_a_time(
     assert cache.stream_log("s", memory.live).since(since_ms) == from_offsets(EPOCH, offsets)
 
 
-def test_position_of_a_time_is_the_head_where_a_partition_cannot_be_read(made: Made) -> None:
+def test_position_of_a_time_is_the_head_in_an_unreadable_partition(made: Made) -> None:
     memory, cache = made([50, 9])
     memory.stalls = {1: Stall.NO_LEADER}
     assert cache.stream_log("s", memory.live).since(7_000) == from_offsets(EPOCH, (7, 9))
 
 
-def test_oldest_position_is_the_low_watermarks_without_an_age_limit(made: Made) -> None:
+def test_oldest_position_without_an_age_limit_is_at_the_low_watermarks(made: Made) -> None:
     memory, cache = made([50])
     memory.lows[0] = 4
     assert cache.stream_log("s", memory.live).oldest().offsets == (4,)
 
 
-def test_oldest_position_follows_the_age_limit_and_is_kept_for_a_while(
+def test_oldest_position_follows_the_age_limit_and_is_cached_for_a_while(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory, cache = made([50], max_record_age_seconds=20)

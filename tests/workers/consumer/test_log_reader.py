@@ -1,4 +1,4 @@
-"""Ranges read from a broker, and from a consumer whose broker is the test."""
+"""Ranges read from a broker, and from a scripted consumer."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from workers.consumer.librdkafka import client_settings
 from workers.consumer.log_reader import READ_SECONDS, LogReader, Range, RecordsRead, Unreadable
 
 COUNT = 200
-MUCH = 1 << 30
+UNLIMITED = 1 << 30
 
 
 def whole(begin: int, stop: int) -> Range:
-    """A range of which every offset is required."""
+    """A range in which every offset is required."""
     return Range(begin, stop, stop)
 
 
@@ -49,7 +49,7 @@ def test_ranges_hold_exactly_what_was_written(
         for partition in rng.sample(range(PARTITIONS), rng.randint(1, PARTITIONS)):
             begin = rng.randrange(COUNT)
             ranges[partition] = whole(begin, rng.randint(begin + 1, COUNT))
-        found = reader.read(topic, ranges, MUCH, MUCH)
+        found = reader.read(topic, ranges, UNLIMITED, UNLIMITED)
         for partition, (begin, _, stop) in ranges.items():
             assert found[partition].reached == stop
             assert offsets(found[partition]) == list(range(begin, stop))
@@ -59,29 +59,29 @@ def test_ranges_hold_exactly_what_was_written(
 
 
 @pytest.mark.e2e
-def test_bad_records_are_left_out(reader: LogReader, records: Records, topic: str) -> None:
+def test_bad_records_are_skipped(reader: LogReader, records: Records, topic: str) -> None:
     for value in (b"{}", b"not json", None, b'{"n":1}', b"\xff", b'{"n":2}', b"[]"):
         records.raw(value, 1)
     records.flush()
-    found = reader.read(topic, {1: whole(0, 7)}, MUCH, MUCH)
+    found = reader.read(topic, {1: whole(0, 7)}, UNLIMITED, UNLIMITED)
     assert [(record.offset, record.data) for record in found[1].records] == [
         (0, b"{}"),
         (3, b'{"n":1}'),
         (5, b'{"n":2}'),
     ]
-    assert reader.read(topic, {1: whole(1, 3)}, MUCH, MUCH) == {1: RecordsRead(3)}
+    assert reader.read(topic, {1: whole(1, 3)}, UNLIMITED, UNLIMITED) == {1: RecordsRead(3)}
 
 
 @pytest.mark.e2e
-def test_range_that_retention_removed_is_unreadable(
+def test_range_removed_by_retention_is_unreadable(
     reader: LogReader, records: Records, topic: str, broker: Broker
 ) -> None:
     records.send(90)
     broker.trim(topic, 0, 20)
     with pytest.raises(Unreadable, match="partition 0 has no offset 5"):
-        reader.read(topic, {0: whole(5, 25), 1: whole(5, 25)}, MUCH, MUCH)
+        reader.read(topic, {0: whole(5, 25), 1: whole(5, 25)}, UNLIMITED, UNLIMITED)
     # The next read is not affected.
-    found = reader.read(topic, {0: whole(20, 25), 1: whole(5, 25)}, MUCH, MUCH)
+    found = reader.read(topic, {0: whole(20, 25), 1: whole(5, 25)}, UNLIMITED, UNLIMITED)
     assert offsets(found[0]) == list(range(20, 25))
     assert offsets(found[1]) == list(range(5, 25))
 
@@ -92,30 +92,30 @@ def test_range_beyond_the_end_is_unreadable(
 ) -> None:
     records.send(30)
     with pytest.raises(Unreadable, match="partition 2 ends at 10, before 11"):
-        reader.read(topic, {2: whole(0, 11)}, MUCH, MUCH)
+        reader.read(topic, {2: whole(0, 11)}, UNLIMITED, UNLIMITED)
 
 
 @pytest.mark.e2e
-def test_reading_stops_at_the_share_of_a_partition_and_at_the_limit_of_all(
+def test_reading_stops_at_the_share_of_a_partition_and_at_the_total_limit(
     reader: LogReader, records: Records, topic: str
 ) -> None:
     records.send(90, padding="x" * 1000)
     ranges = {partition: whole(0, 30) for partition in range(PARTITIONS)}
-    found = reader.read(topic, ranges, 5_000, MUCH)
+    found = reader.read(topic, ranges, 5_000, UNLIMITED)
     for partition in range(PARTITIONS):
-        # The last of them exceeds the share.
+        # The last record exceeds the share.
         assert offsets(found[partition]) == list(range(5))
         assert found[partition].reached == 5
-    found = reader.read(topic, ranges, MUCH, 5_000)
+    found = reader.read(topic, ranges, UNLIMITED, 5_000)
     assert sum(len(taken.records) for taken in found.values()) == 5
     assert all(taken.reached == len(taken.records) for taken in found.values())
-    # One record is always read, however heavy it is.
+    # At least one record is read, however heavy it is.
     found = reader.read(topic, {0: whole(7, 30)}, 1, 1)
     assert offsets(found[0]) == [7]
 
 
 class ScriptedConsumer:
-    """Hands out the messages of a script; each poll without one takes a second."""
+    """Returns the messages of a script; a poll without one takes a second."""
 
     def __init__(self, script: Sequence[Message]) -> None:
         self.now = 100.0
@@ -159,20 +159,20 @@ def end(partition: int, offset: int) -> Message:
     return Message(partition, offset, KafkaError(KafkaError._PARTITION_EOF))
 
 
-def test_silence_is_an_error_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silence_becomes_an_error_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, consumer = scripted(monkeypatch, [Message(0, 0)])
     with pytest.raises(Unreadable, match="no answer within 5 s"):
-        reader.read("t", {0: whole(0, 2)}, MUCH, MUCH)
+        reader.read("t", {0: whole(0, 2)}, UNLIMITED, UNLIMITED)
     assert consumer.now == 100.0 + READ_SECONDS + 1.0
-    # The next read starts with nothing assigned.
+    # Nothing is assigned when the next read starts.
     assert consumer.unassigned == 1
 
 
-def test_range_whose_last_offsets_hold_no_record_ends_with_the_log(
+def test_range_without_records_at_its_last_offsets_ends_with_the_log(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reader, _ = scripted(monkeypatch, [Message(0, 3), end(0, 9)])
-    read = reader.read("t", {0: whole(2, 8)}, MUCH, MUCH)[0]
+    read = reader.read("t", {0: whole(2, 8)}, UNLIMITED, UNLIMITED)[0]
     assert (offsets(read), read.reached) == ([3], 8)
 
 
@@ -180,7 +180,7 @@ def test_record_after_the_range_completes_it_and_is_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reader, _ = scripted(monkeypatch, [Message(0, 3), Message(0, 12)])
-    read = reader.read("t", {0: whole(2, 8)}, MUCH, MUCH)[0]
+    read = reader.read("t", {0: whole(2, 8)}, UNLIMITED, UNLIMITED)[0]
     assert (offsets(read), read.reached) == ([3], 8)
 
 
@@ -196,11 +196,11 @@ def test_log_without_the_range_is_unreadable(
 ) -> None:
     reader, consumer = scripted(monkeypatch, [message])
     with pytest.raises(Unreadable, match=reason):
-        reader.read("t", {0: whole(0, 4)}, MUCH, MUCH)
+        reader.read("t", {0: whole(0, 4)}, UNLIMITED, UNLIMITED)
     assert consumer.unassigned == 1
 
 
-def test_messages_that_are_not_waited_for_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_messages_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     fault = KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION)
     script = [
         Message(7, 0),
@@ -211,20 +211,20 @@ def test_messages_that_are_not_waited_for_are_ignored(monkeypatch: pytest.Monkey
         Message(1, 0),
     ]
     reader, consumer = scripted(monkeypatch, script)
-    found = reader.read("t", {0: whole(0, 1), 1: whole(0, 1)}, MUCH, MUCH)
+    found = reader.read("t", {0: whole(0, 1), 1: whole(0, 1)}, UNLIMITED, UNLIMITED)
     assert {partition: offsets(read) for partition, read in found.items()} == {0: [0], 1: [0]}
     assert consumer.assigned == [[(0, 0), (1, 0)]]
 
 
-def test_topic_is_introduced_to_the_client_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metadata_of_a_topic_are_fetched_once(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, consumer = scripted(monkeypatch, [Message(0, 0), Message(0, 1)])
     for offset in range(2):
-        reader.read("t", {0: whole(offset, offset + 1)}, MUCH, MUCH)
+        reader.read("t", {0: whole(offset, offset + 1)}, UNLIMITED, UNLIMITED)
     reader.close()
     assert (consumer.topics, consumer.closed) == (["t"], True)
 
 
-def test_client_does_not_report_the_errors_that_the_source_reports(
+def test_client_does_not_repeat_errors_that_the_source_reports(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings: dict[str, Any] = {}

@@ -43,7 +43,7 @@ def test_ends_of_every_partition(cluster: EmbeddedBroker, admin: AdminClient) ->
     assert (topic.ends, topic.stalls) == (((0, 0), (3, 4), (0, 0)), {})
 
 
-def test_broker_that_is_away_hides_only_its_own_partitions(
+def test_unavailable_broker_hides_only_its_own_partitions(
     cluster: EmbeddedBroker, admin: AdminClient
 ) -> None:
     before = describe(admin, "t", LEVEL)
@@ -54,7 +54,7 @@ def test_broker_that_is_away_hides_only_its_own_partitions(
     assert topic.epoch == before.epoch
 
 
-def test_without_any_broker_nothing_is_answered(
+def test_without_any_broker_describing_a_topic_fails(
     cluster: EmbeddedBroker, admin: AdminClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     describe(admin, "t", LEVEL)
@@ -97,34 +97,34 @@ def test_without_a_controller_the_known_epoch_is_used(
 
 
 def offsets(partitions: Mapping[TopicPartition, object], **_: object) -> dict[Any, Future[Any]]:
-    """Answers offset 7 for every partition."""
-    answers: dict[Any, Future[Any]] = {each: Future() for each in partitions}
-    for answer in answers.values():
-        answer.set_result(SimpleNamespace(offset=7))
-    return answers
+    """Returns offset 7 for every partition."""
+    futures: dict[Any, Future[Any]] = {each: Future() for each in partitions}
+    for future in futures.values():
+        future.set_result(SimpleNamespace(offset=7))
+    return futures
 
 
-def test_partition_without_a_leader_is_not_asked_for_its_ends() -> None:
-    # The embedded broker cannot take a leader away.
+def test_ends_of_a_partition_without_a_leader_are_not_requested() -> None:
+    # The embedded broker cannot remove a leader, so this test uses fakes.
     partitions = {0: SimpleNamespace(leader=1), 1: SimpleNamespace(leader=-1)}
     topic = SimpleNamespace(error=None, partitions=partitions)
-    answer: Future[Any] = Future()
-    answer.set_result(SimpleNamespace(topic_id="an-id"))
-    asked: list[TopicPartition] = []
+    described: Future[Any] = Future()
+    described.set_result(SimpleNamespace(topic_id="an-id"))
+    requested: list[TopicPartition] = []
     admin: Any = SimpleNamespace(
         list_topics=lambda name, timeout: SimpleNamespace(topics={"t": topic}, cluster_id="c"),
-        list_offsets=lambda wanted, **more: asked.extend(wanted) or offsets(wanted, **more),
-        describe_topics=lambda topics, request_timeout: {"t": answer},
+        list_offsets=lambda wanted, **more: requested.extend(wanted) or offsets(wanted, **more),
+        describe_topics=lambda topics, request_timeout: {"t": described},
     )
     found = describe(admin, "t", LEVEL)
     assert (found.ends, found.stalls) == (((7, 7), None), {1: Stall.NO_LEADER})
-    assert {each.partition for each in asked} == {0}
-    # Without any partition that can be read, the topic is unavailable.
+    assert {each.partition for each in requested} == {0}
+    # A topic without a readable partition is unavailable.
     partitions[0].leader = -1
     with pytest.raises(TopicUnavailable, match="no broker leads it") as unavailable:
         describe(admin, "t", LEVEL)
     assert unavailable.value.stall is Stall.NO_LEADER
-    # Unless it is being read already.
+    # But not if it is being read already.
     assert describe(admin, "t", LEVEL, found.epoch).ends == (None, None)
 
 
@@ -136,7 +136,7 @@ def test_partition_without_a_leader_is_not_asked_for_its_ends() -> None:
         ({"isolation.level": "read_uncommitted"}, IsolationLevel.READ_UNCOMMITTED),
     ],
 )
-def test_isolation_level_of_ends_is_that_of_records(
+def test_ends_have_the_isolation_level_of_records(
     options: dict[str, str | int | float | bool], level: IsolationLevel
 ) -> None:
     assert isolation(Kafka(brokers="b", options=options)) is level

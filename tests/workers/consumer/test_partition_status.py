@@ -35,7 +35,7 @@ def test_skipped_and_lost_records_are_counted_by_stream() -> None:
     assert not list(records_of(board.row(1), STREAMS))
 
 
-def test_partitions_that_are_not_listed_count_for_their_stream() -> None:
+def test_unlisted_partitions_count_for_their_stream() -> None:
     board = Board.create()
     progress = Progress(board.row(0), STREAMS)
     for number in range(MAX_PARTITIONS):
@@ -56,7 +56,7 @@ class Stage:
         self.tracker = StallTracker(self.progress, lambda: self.now)
 
     def listed(self, seconds: float = 0.0) -> list[tuple[str, int, Stall]]:
-        """The stalls on the board, after this much more time."""
+        """The stalls on the board, `seconds` later."""
         self.now += seconds
         self.tracker.update_board()
         return sorted(stalls_of(self.row, ["a", "b"]))
@@ -67,7 +67,7 @@ def stage() -> Stage:
     return Stage()
 
 
-def test_stream_is_served_once_every_partition_was_heard(stage: Stage) -> None:
+def test_stream_is_served_once_every_partition_has_reported(stage: Stage) -> None:
     tracker = stage.tracker
     assert not tracker.serves("a")
     tracker.restart("a", 2)
@@ -77,7 +77,7 @@ def test_stream_is_served_once_every_partition_was_heard(stage: Stage) -> None:
     assert (stage.listed(), tracker.serves("a")) == ([], True)
 
 
-def test_partition_with_a_reason_delays_no_other(stage: Stage) -> None:
+def test_partition_with_a_known_stall_does_not_delay_the_others(stage: Stage) -> None:
     tracker = stage.tracker
     tracker.replace_metadata("a", {1: Stall.NO_LEADER})
     tracker.restart("a", 3)
@@ -98,13 +98,13 @@ def test_stream_without_any_readable_partition_is_not_served(stage: Stage) -> No
     assert not stage.tracker.serves("a")
 
 
-def test_silence_is_a_stall_after_a_while(stage: Stage) -> None:
+def test_silence_becomes_a_stall_after_a_while(stage: Stage) -> None:
     stage.tracker.restart("a", 2)
     stage.tracker.heard([("a", 0)])
     assert stage.listed(SILENCE_SECONDS / 2) == []
     assert stage.listed(SILENCE_SECONDS) == [("a", 1, Stall.NO_ANSWER)]
     assert stage.tracker.serves("a")
-    # Metadata give a better reason.
+    # The metadata give a more precise reason.
     stage.tracker.replace_metadata("a", {1: Stall.NO_LEADER})
     assert stage.listed() == [("a", 1, Stall.NO_LEADER)]
     stage.tracker.replace_metadata("a", {})
@@ -112,7 +112,7 @@ def test_silence_is_a_stall_after_a_while(stage: Stage) -> None:
     assert stage.listed() == []
 
 
-def test_added_partition_is_waited_for(stage: Stage) -> None:
+def test_stream_waits_for_an_added_partition(stage: Stage) -> None:
     stage.tracker.restart("a", 1)
     stage.tracker.heard([("a", 0)])
     stage.tracker.add_partition("a")
@@ -121,7 +121,7 @@ def test_added_partition_is_waited_for(stage: Stage) -> None:
     assert stage.tracker.serves("a")
 
 
-def test_stream_that_starts_over_waits_for_every_partition_again(stage: Stage) -> None:
+def test_restarted_stream_waits_for_every_partition_again(stage: Stage) -> None:
     stage.tracker.restart("a", 2)
     stage.tracker.fetch_failed("a", 1, Stall.FAILS)
     stage.tracker.heard([("a", 0)])
@@ -129,7 +129,7 @@ def test_stream_that_starts_over_waits_for_every_partition_again(stage: Stage) -
     assert (stage.listed(), stage.tracker.serves("a")) == ([], False)
 
 
-def test_stalls_of_one_stream_leave_the_others_alone(stage: Stage) -> None:
+def test_stalls_of_one_stream_do_not_affect_the_others(stage: Stage) -> None:
     stage.tracker.replace_metadata("a", {WHOLE: Stall.NO_TOPIC})
     stage.tracker.replace_metadata("b", {0: Stall.NO_LEADER})
     assert stage.listed() == [("a", WHOLE, Stall.NO_TOPIC), ("b", 0, Stall.NO_LEADER)]
@@ -153,7 +153,7 @@ def test_stall_of_a_stream_as_a_whole_is_always_listed(stage: Stage) -> None:
     assert stage.row[Field.UNLISTED_WAITS] == 0
 
 
-def test_stalls_for_which_the_board_has_no_room_are_counted(stage: Stage) -> None:
+def test_stalls_that_do_not_fit_on_the_board_are_counted(stage: Stage) -> None:
     for partition in range(MAX_PARTITIONS):
         stage.progress.published("a", partition, 1, None)
     stage.tracker.replace_metadata("b", {0: Stall.NO_LEADER, 1: Stall.NO_LEADER})

@@ -1,4 +1,4 @@
-"""The consumer process on events that the test emits: rings, readiness, losses, its end."""
+"""The consumer process on events from the test: rings, readiness, losses, and its end."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EPOCH = "aaaa0000"
 
 
 class FakeThread:
-    """A source, or a history server, that does nothing by itself."""
+    """A source or a history server that does nothing but record its calls."""
 
     def __init__(self) -> None:
         self.arguments: tuple[Any, ...] = ()
@@ -61,7 +61,7 @@ class FakeThread:
 
 
 class Stage:
-    """A process whose source is the test."""
+    """A consumer process that gets its events from the test."""
 
     def __init__(self, runtime: Runtime, source: FakeThread, history: FakeThread) -> None:
         self.runtime = runtime
@@ -82,7 +82,7 @@ class Stage:
         await asyncio.sleep(0)
 
     def frames(self, stream: str) -> list[tuple[int, int]]:
-        """(partition, offset) of what is in a stream's ring."""
+        """(partition, offset) of each entry in a stream's ring."""
         ring = self.process._rings[stream]
         return [(e.partition, e.offset) for e in ring.read(ring.first, ring.end, 1 << 20)[0]]
 
@@ -92,7 +92,7 @@ def record(offset: int, partition: int = 0, stream: str = "a") -> Record:
 
 
 def batch(*records: Record, **ends: int) -> Records:
-    """Records, and the ends of partitions 0 of these streams."""
+    """Records, and the ends of partition 0 of these streams."""
     return Records(list(records), {(stream, 0): end for stream, end in ends.items()})
 
 
@@ -120,7 +120,7 @@ def runtime(directory: Path, streams: str = "a", *, successor: bool = False) -> 
 
 @pytest.fixture
 def run(tmp_path: Path, threads: tuple[FakeThread, FakeThread]) -> Run:
-    """`run(main)`: a process for the length of a coroutine."""
+    """`run(main)`: run a coroutine with a consumer process."""
 
     def run(main: Main, streams: str = "a", *, successor: bool = False) -> None:
         async def staged() -> None:
@@ -140,11 +140,11 @@ def run(tmp_path: Path, threads: tuple[FakeThread, FakeThread]) -> Run:
 def lines() -> Iterator[list[tuple[str, dict[str, Any]]]]:
     found: list[tuple[str, dict[str, Any]]] = []
 
-    class Kept(logging.Handler):
+    class Recorder(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             found.append((record.getMessage(), record.energyws_fields))  # type: ignore[attr-defined]
 
-    handler, logger = Kept(), logging.getLogger("energyws.consumer")
+    handler, logger = Recorder(), logging.getLogger("energyws.consumer")
     logger.addHandler(handler)
     yield found
     logger.removeHandler(handler)
@@ -171,13 +171,13 @@ def test_live_records_are_published_and_may_be_committed(run: Run) -> None:
         assert at.process._published == {("a", 0): 3}
         assert at.process._publisher._sequence == 3
         assert at.row.partition(0, PartitionField.NEXT) == 3
-        # Each batch makes room for one more.
+        # The source may send another batch for each one that was processed.
         assert at.source.calls.count("done") == 3
 
     run(main)
 
 
-def test_partition_that_stalls_does_not_keep_the_rest_from_being_served(run: Run) -> None:
+def test_stalled_partition_does_not_delay_the_others(run: Run) -> None:
     async def main(at: Stage) -> None:
         await at.emit(
             MetadataStalls("a", {1: Stall.NO_LEADER}), TopicFound("a", EPOCH, (0, 0), (1, 0))
@@ -189,7 +189,7 @@ def test_partition_that_stalls_does_not_keep_the_rest_from_being_served(run: Run
     run(main)
 
 
-def test_failing_fetch_is_a_reason_on_the_board_until_the_partition_is_heard(run: Run) -> None:
+def test_failed_fetch_is_a_stall_on_the_board_until_records_arrive(run: Run) -> None:
     async def main(at: Stage) -> None:
         await at.emit(TopicFound("a", EPOCH, (0,), (0,)), batch(a=0))
         await at.emit(FetchError("a", 0, Stall.NOT_ALLOWED))
@@ -209,16 +209,16 @@ def test_added_partition_is_read_and_published(run: Run) -> None:
     run(main)
 
 
-def test_stream_that_starts_over_in_the_same_topic_gets_another_epoch(run: Run) -> None:
+def test_stream_restarted_on_the_same_topic_gets_another_epoch(run: Run) -> None:
     async def main(at: Stage) -> None:
         await at.emit(TopicFound("a", EPOCH, (0,), (0,)), batch(a=0))
         assert at.process._rings["a"].epoch == EPOCH
         await at.emit(TopicFound("a", EPOCH, (0,), (0,)))
-        again = at.process._rings["a"].epoch
-        assert again != EPOCH
+        new = at.process._rings["a"].epoch
+        assert new != EPOCH
         head = at.process._stream_head("a")
         assert head is not None
-        assert (head.epoch, head.topic_epoch) == (again, EPOCH)
+        assert (head.epoch, head.topic_epoch) == (new, EPOCH)
         await at.emit(TopicFound("a", "bbbb0000", (0,), (0,)))
         assert at.process._rings["a"].epoch == "bbbb0000"
 
@@ -277,7 +277,7 @@ def test_state_of_the_broker_and_ends_of_logs_are_on_the_board(run: Run) -> None
     run(main)
 
 
-def test_first_consumer_is_found_at_once(run: Run, tmp_path: Path) -> None:
+def test_first_consumer_is_found_immediately(run: Run, tmp_path: Path) -> None:
     async def main(at: Stage) -> None:
         assert current(tmp_path / "bus").is_symlink()
 
@@ -310,7 +310,7 @@ def test_removed_sockets_end_the_process(run: Run, tmp_path: Path, removed: str)
     run(main)
 
 
-def test_tick_serves_without_a_partition_that_stalls_while_it_is_read_back(
+def test_tick_skips_a_partition_that_stalls_while_being_read_back(
     run: Run, monkeypatch: pytest.MonkeyPatch, lines: list[tuple[str, dict[str, Any]]]
 ) -> None:
     async def main(at: Stage) -> None:
@@ -338,7 +338,7 @@ def test_tick_writes_the_depth_of_the_rings(run: Run) -> None:
     run(main)
 
 
-def test_batches_after_the_end_only_make_room(run: Run) -> None:
+def test_batches_after_the_end_are_discarded(run: Run) -> None:
     async def main(at: Stage) -> None:
         await at.emit(TopicFound("a", EPOCH, (0,), (0,)), batch(a=0))
         await at.process.stop()
@@ -374,16 +374,16 @@ def test_drain_ends_the_process_and_its_threads(
 
 
 @pytest.mark.usefixtures("threads", "switch_interval")
-def test_process_without_its_sockets_ends_as_failed(
+def test_process_without_its_sockets_exits_as_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "TICK_SECONDS", 0.01)
 
     async def main() -> None:
-        working = asyncio.create_task(consume(runtime(tmp_path)))
+        task = asyncio.create_task(consume(runtime(tmp_path)))
         await asyncio.sleep(0)
         current(tmp_path / "bus").unlink()
-        await working
+        await task
 
     with pytest.raises(SystemExit) as ended:
         asyncio.run(asyncio.wait_for(main(), 30))

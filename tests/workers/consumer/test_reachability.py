@@ -1,4 +1,4 @@
-"""One line per change, with its reason."""
+"""One log line per change of reachability, with its reason."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BACK = "broker is reachable"
 REPORT = "Kafka client reports"
 
 
-class Told(logging.Handler):
+class Observed(logging.Handler):
     """A Reachability, its clock, its changes, and its lines: event and reason."""
 
     def __init__(self) -> None:
@@ -35,15 +35,15 @@ class Told(logging.Handler):
         self.lines.append((record.getMessage(), fields.get("reason")))
 
     def after(self, seconds: float) -> list[tuple[str, object]]:
-        """All lines, after this much more time."""
+        """All lines, `seconds` later."""
         self.now += seconds
         self.reachability.log_due()
         return self.lines
 
 
 @pytest.fixture
-def told() -> Iterator[Told]:
-    handler = Told()
+def observed() -> Iterator[Observed]:
+    handler = Observed()
     logger = logging.getLogger("energyws.kafka")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -53,53 +53,55 @@ def told() -> Iterator[Told]:
 
 
 @pytest.mark.parametrize("order", [(REFUSED, DOWN), (DOWN, REFUSED)], ids=["before", "after"])
-def test_error_of_a_connection_is_the_reason(told: Told, order: tuple[KafkaError, ...]) -> None:
-    told.reachability.answered()
+def test_error_of_a_connection_is_the_reason(
+    observed: Observed, order: tuple[KafkaError, ...]
+) -> None:
+    observed.reachability.answered()
     for error in (*order, REFUSED, DOWN, REFUSED):
-        told.reachability.error(error)
-    told.reachability.lost("timed out")
-    assert told.changes == [True, False]
-    assert told.after(60) == [(BACK, None), (LOST, "Connection refused")]
-    told.reachability.answered()
-    assert told.after(60) == [(BACK, None), (LOST, "Connection refused"), (BACK, None)]
+        observed.reachability.error(error)
+    observed.reachability.lost("timed out")
+    assert observed.changes == [True, False]
+    assert observed.after(60) == [(BACK, None), (LOST, "Connection refused")]
+    observed.reachability.answered()
+    assert observed.after(60) == [(BACK, None), (LOST, "Connection refused"), (BACK, None)]
 
 
-def test_loss_without_any_reason_is_logged_after_a_while(told: Told) -> None:
-    told.reachability.error(DOWN)
-    assert told.after(PAIRING_SECONDS / 2) == []
-    assert told.after(PAIRING_SECONDS / 2) == [(LOST, NO_REASON)]
+def test_loss_without_any_reason_is_logged_after_a_while(observed: Observed) -> None:
+    observed.reachability.error(DOWN)
+    assert observed.after(PAIRING_SECONDS / 2) == []
+    assert observed.after(PAIRING_SECONDS / 2) == [(LOST, NO_REASON)]
 
 
-def test_loss_that_is_over_before_it_was_logged_is_two_lines(told: Told) -> None:
-    told.reachability.error(DOWN)
-    told.reachability.answered()
-    assert told.after(60) == [(LOST, NO_REASON), (BACK, None)]
-    assert told.changes == [False, True]
+def test_loss_that_ends_before_it_is_logged_has_two_lines(observed: Observed) -> None:
+    observed.reachability.error(DOWN)
+    observed.reachability.answered()
+    assert observed.after(60) == [(LOST, NO_REASON), (BACK, None)]
+    assert observed.changes == [False, True]
 
 
-def test_old_error_of_a_connection_is_no_reason(told: Told) -> None:
-    told.reachability.answered()
-    told.reachability.error(REFUSED)
-    told.after(RECENT_SECONDS)
-    told.reachability.lost("timed out")
-    assert told.lines == [(BACK, None), (REPORT, "Connection refused"), (LOST, "timed out")]
+def test_old_error_of_a_connection_is_not_the_reason(observed: Observed) -> None:
+    observed.reachability.answered()
+    observed.reachability.error(REFUSED)
+    observed.after(RECENT_SECONDS)
+    observed.reachability.lost("timed out")
+    assert observed.lines == [(BACK, None), (REPORT, "Connection refused"), (LOST, "timed out")]
 
 
-def test_loss_of_one_of_several_brokers_is_a_line_of_its_own_after_a_while(told: Told) -> None:
-    told.reachability.answered()
-    told.reachability.error(REFUSED)
-    assert told.after(PAIRING_SECONDS / 2) == [(BACK, None)]
-    assert told.after(PAIRING_SECONDS / 2) == [(BACK, None), (REPORT, "Connection refused")]
-    assert told.after(60) == [(BACK, None), (REPORT, "Connection refused")]
-    assert told.changes == [True]
+def test_loss_of_one_broker_of_several_has_its_own_line_after_a_while(observed: Observed) -> None:
+    observed.reachability.answered()
+    observed.reachability.error(REFUSED)
+    assert observed.after(PAIRING_SECONDS / 2) == [(BACK, None)]
+    assert observed.after(PAIRING_SECONDS / 2) == [(BACK, None), (REPORT, "Connection refused")]
+    assert observed.after(60) == [(BACK, None), (REPORT, "Connection refused")]
+    assert observed.changes == [True]
 
 
-def test_another_cause_while_no_broker_answers_is_logged_once(told: Told) -> None:
+def test_another_error_while_no_broker_answers_is_logged_once(observed: Observed) -> None:
     for error in (REFUSED, DOWN, PASSWORD, PASSWORD, PASSWORD):
-        told.reachability.error(error)
-    assert told.after(60) == [(LOST, "Connection refused"), (REPORT, "wrong password")]
+        observed.reachability.error(error)
+    assert observed.after(60) == [(LOST, "Connection refused"), (REPORT, "wrong password")]
 
 
-def test_other_errors_are_logged_at_once(told: Told) -> None:
-    assert not told.reachability.error(OTHER)
-    assert told.lines == [(REPORT, "bad message")]
+def test_other_errors_are_logged_immediately(observed: Observed) -> None:
+    assert not observed.reachability.error(OTHER)
+    assert observed.lines == [(REPORT, "bad message")]

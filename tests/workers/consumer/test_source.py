@@ -1,4 +1,4 @@
-"""The thread that reads, turn by turn, on a consumer whose broker is the test."""
+"""The reading thread, turn by turn, on a fake consumer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def ends_of(at: Any) -> list[dict[tuple[str, int], int]]:
     return [each.ends for each in at.events if isinstance(each, LogEnds)]
 
 
-def test_message_becomes_a_record_with_what_the_broker_knows(stage: Any) -> None:
+def test_message_becomes_a_record_with_its_timestamp_if_known(stage: Any) -> None:
     at = stage([(0, 0)])
     at.found()
     without_time = Message(0, 1)
@@ -73,7 +73,7 @@ def test_ends_are_reported_once_a_second_from_fetches_or_from_discovery(stage: A
     at.now += ENDS_SECONDS
     assert ends_of(at) == [{("s", 0): 4, ("s", 1): 1}]
     at.events.clear()
-    # A partition whose fetches fail: only discovery sees its end move.
+    # Fetches of partition 1 fail, so only discovery sees its end move.
     at.discovery.on_ends("s", Topic(EPOCH, ((0, 3), (0, 9))))
     at.now += ENDS_SECONDS
     assert ends_of(at) == [{("s", 0): 4, ("s", 1): 9}]
@@ -95,7 +95,7 @@ def test_offsets_are_committed_at_intervals_while_a_broker_is_reachable(stage: A
     assert at.consumer.commits == [{0: 4}]
 
 
-def test_failing_fetches_make_discovery_look_but_not_all_the_time(stage: Any) -> None:
+def test_failing_fetches_make_discovery_look_at_a_limited_rate(stage: Any) -> None:
     at = stage([(0, 4)])
     at.found()
     for code in (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.TOPIC_AUTHORIZATION_FAILED):
@@ -108,12 +108,12 @@ def test_failing_fetches_make_discovery_look_but_not_all_the_time(stage: Any) ->
     assert at.discovery.looked_now == 2
 
 
-def test_failing_partitions_are_assigned_anew_at_intervals(stage: Any) -> None:
+def test_failing_partitions_are_reassigned_at_intervals(stage: Any) -> None:
     at = stage([(0, 4)])
     at.found()
     at.consumer.faults[0] = KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION)
     at.turn()
-    # The first one is due at once: nothing has failed for a long time.
+    # The first reassignment is immediate, after a long time without failures.
     assigned = len(at.consumer.assigns)
     at.now += PROBE_SECONDS / 2
     at.turn()
@@ -123,7 +123,7 @@ def test_failing_partitions_are_assigned_anew_at_intervals(stage: Any) -> None:
     assert at.consumer.assigns[assigned:] == [(0, 4)]
 
 
-def test_loss_of_all_brokers_makes_discovery_look_at_once(stage: Any) -> None:
+def test_loss_of_all_brokers_makes_discovery_look_immediately(stage: Any) -> None:
     at = stage([(0, 4)])
     at.discovery.on_broker(True, "")
     at.source._on_error(ALL_DOWN)
@@ -141,7 +141,7 @@ def test_stalls_in_metadata_are_passed_on(stage: Any) -> None:
     assert at.events == [MetadataStalls("s", {0: Stall.NO_LEADER})]
 
 
-def test_group_without_authorization_is_logged_before_any_commit(stage: Any, lines: Any) -> None:
+def test_unauthorized_group_is_logged_before_any_commit(stage: Any, lines: Any) -> None:
     at = stage([(0, 4)])
     refused = KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED, "FindCoordinator said no")
     at.consumer.queue.append(Message(-1, None, refused, name=None))
@@ -150,7 +150,7 @@ def test_group_without_authorization_is_logged_before_any_commit(stage: Any, lin
     assert fields["reason"] == "Broker: Group authorization failed"
 
 
-def test_errors_of_the_client_as_a_whole_are_left_to_its_callback(stage: Any, lines: Any) -> None:
+def test_client_wide_errors_are_left_to_the_error_callback(stage: Any, lines: Any) -> None:
     at = stage([(0, 4)])
     at.consumer.queue.append(Message(-1, None, ALL_DOWN, name=None))
     assert at.turn() == []
@@ -163,10 +163,10 @@ def test_thread_commits_at_its_end_and_closes_the_client(
     at = stage([(0, 4)])
     at.found()
     at.published["s", 0] = 4
-    # As librdkafka: the commit is answered from within poll().
-    answer = at.source._commits.on_commit
+    # As in librdkafka, poll() delivers the result of the commit.
+    on_commit = at.source._commits.on_commit
     poll = at.consumer.poll
-    monkeypatch.setattr(at.consumer, "poll", lambda s: answer(None, []) or poll(s))
+    monkeypatch.setattr(at.consumer, "poll", lambda s: on_commit(None, []) or poll(s))
     at.source.stop()
     at.source.run()
     assert at.consumer.commits == [{0: 4}]
@@ -174,7 +174,7 @@ def test_thread_commits_at_its_end_and_closes_the_client(
     assert not at.discovery.running
 
 
-def test_thread_does_not_wait_for_a_last_commit_without_an_answer(
+def test_thread_does_not_wait_for_a_last_commit_without_a_result(
     stage: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "COMMIT_SECONDS", 0.01)

@@ -1,4 +1,4 @@
-"""A connection, and a worker's parts around it, that record what a listener does to them."""
+"""A connection, and the parts of a worker around it, that record calls from a listener."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from workers.websocket.connection.upgrade import switching
 
 
 class Journal(list[tuple[Any, ...]]):
-    """Calls in their order, by several objects: (name, *arguments)."""
+    """Calls of several objects in order: (name, *arguments)."""
 
     def messages(self) -> list[dict[str, Any]]:
         """The messages that were written."""
@@ -54,7 +54,7 @@ class RecordingTransport:
         self.response = switching(None, extension)
         self.is_close_frame_sent = False
         self.close_handshake = SimpleNamespace(sent=None)
-        # pause_writing of this one is called in the middle of the next write.
+        # The session to pause in the middle of the next write.
         self.fills_up: Session | None = None
 
     def write(self, data: bytes) -> None:
@@ -109,7 +109,7 @@ def client_frame(
 
 
 class RecordingHub:
-    """A hub with the stream `energy`. fails: its subscribe raises."""
+    """A hub with the stream `energy`. fails: subscribe raises."""
 
     streams = frozenset({"energy"})
 
@@ -157,7 +157,7 @@ class RecordingRegistry:
 
 
 class ScriptedTokens:
-    """Tokens that a test knows, by their text; all others are refused."""
+    """Accepts the tokens in `good`, by their text, and refuses all others."""
 
     def __init__(self) -> None:
         self.good: dict[str, Principal] = {}
@@ -194,13 +194,13 @@ class Worker:
         session = Session(self.context, principal, "127.0.0.1", first, extension)
         return session, RecordingTransport(self.journal, extension)
 
-    def connected(self, **how: Any) -> tuple[Session, RecordingTransport]:
+    def connected(self, **arguments: Any) -> tuple[Session, RecordingTransport]:
         """A session, and its transport; the journal begins after its 101."""
-        session, transport = self.session(**how)
+        session, transport = self.session(**arguments)
         session.on_ws_connected(transport)  # type: ignore[arg-type]
         self.journal.clear()
         return session, transport
 
     def closed(self) -> dict[tuple[str, ...], int]:
-        """The closed connections that were counted, by side and code."""
+        """The counts of closed connections, by side and code."""
         return {labels: n for labels, n in CLOSED.read(self.row.columns()).items() if n}

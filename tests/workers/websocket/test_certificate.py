@@ -15,9 +15,9 @@ DAY = 86_400
 @pytest.mark.parametrize(
     ("days", "least"),
     [((30,), 30), ((-2,), -2), ((90, 20), 20), ((90, 3650, 400), 90)],
-    ids=["one", "expired", "chain whose issuer expires first", "chain"],
+    ids=["one", "expired", "chain with an issuer that expires first", "chain"],
 )
-def test_earliest_expiry_in_the_chain_counts(
+def test_expiry_is_the_earliest_in_the_chain(
     tmp_path: Path, days: tuple[int, ...], least: int
 ) -> None:
     found = expires_at(Tls(**write_pair(tmp_path, *days)))

@@ -1,4 +1,4 @@
-"""When connections are frozen, and when memory is given back."""
+"""When connections are frozen, and when memory is returned to the system."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workers.websocket.memory import FREEZE_AFTER, TRIM_AFTER, MemoryUpkeep
 
 @pytest.fixture
 def trims(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Grows by one with each trim. Restores the collector afterwards."""
+    """A list that grows by one with each trim; restores the garbage collector afterwards."""
     seen: list[int] = []
     thresholds = gc.get_threshold()
     monkeypatch.setattr(memory, "trim", lambda: seen.append(1))
@@ -22,7 +22,7 @@ def trims(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     gc.set_threshold(*thresholds)
 
 
-def test_crowd_is_frozen_as_it_comes(trims: list[int]) -> None:
+def test_many_new_connections_are_frozen(trims: list[int]) -> None:
     keeper = MemoryUpkeep()
     keeper.begin()
     frozen = gc.get_freeze_count()
@@ -33,7 +33,7 @@ def test_crowd_is_frozen_as_it_comes(trims: list[int]) -> None:
     assert gc.get_freeze_count() >= frozen + len(held)
 
 
-def test_crowd_that_comes_back_is_frozen_again(trims: list[int]) -> None:
+def test_connections_are_frozen_again_after_a_reconnect(trims: list[int]) -> None:
     keeper = MemoryUpkeep()
     for connections in (FREEZE_AFTER, 0):
         keeper.tick(connections)
@@ -43,28 +43,28 @@ def test_crowd_that_comes_back_is_frozen_again(trims: list[int]) -> None:
     assert gc.get_freeze_count() >= frozen + len(held)
 
 
-def test_memory_is_given_back_once_a_crowd_has_left(trims: list[int]) -> None:
+def test_memory_is_trimmed_once_many_connections_have_closed(trims: list[int]) -> None:
     keeper = MemoryUpkeep()
     for connections in (2 * TRIM_AFTER, TRIM_AFTER, TRIM_AFTER // 2):
         keeper.tick(connections)
-        assert not trims, "they are still leaving"
+        assert not trims, "connections are still closing"
     keeper.tick(TRIM_AFTER // 2)
     keeper.tick(TRIM_AFTER // 2)
     assert len(trims) == 1
 
 
-def test_a_few_leaving_connections_change_nothing(trims: list[int]) -> None:
+def test_few_closed_connections_cause_no_trim(trims: list[int]) -> None:
     keeper = MemoryUpkeep()
     for connections in (TRIM_AFTER, 1, 1, 1):
         keeper.tick(connections)
     assert not trims
 
 
-def test_frozen_objects_are_collected_once_more_when_few_connections_are_left(
+def test_frozen_objects_are_collected_when_few_connections_remain(
     trims: list[int],
 ) -> None:
     class Knot:
-        """Refers to itself."""
+        """An object that refers to itself."""
 
     keeper = MemoryUpkeep()
     knot = Knot()

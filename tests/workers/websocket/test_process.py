@@ -1,4 +1,4 @@
-"""A whole worker in this process: its bus, its listening socket, its start and its ends."""
+"""A whole worker in this process: its bus, listening socket, start and ends."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def running(directory: Path, settings: Settings = SETTINGS) -> AsyncIterat
 
 @pytest.fixture(autouse=True)
 def collector() -> Iterator[None]:
-    """A worker freezes what it finds, and changes the collector's thresholds."""
+    """Undo what a worker does to the garbage collector: frozen objects and thresholds."""
     thresholds = gc.get_threshold()
     yield
     gc.unfreeze()
@@ -109,7 +109,7 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
     uvloop.run(asyncio.wait_for(test(), DEADLINE_SECONDS))
 
 
-def test_worker_delivers_what_the_bus_brings(tmp_path: Path) -> None:
+def test_worker_delivers_frames_from_the_bus(tmp_path: Path) -> None:
     async def test() -> None:
         async with running(tmp_path) as worker:
             worker.find_topic()
@@ -124,7 +124,7 @@ def test_worker_delivers_what_the_bus_brings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ShutdownMode)
-def test_worker_sends_its_clients_away_before_it_ends(
+def test_worker_drains_its_clients_before_it_ends(
     tmp_path: Path, how: ShutdownMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "QUEUE_SECONDS", 0.05)
@@ -152,7 +152,7 @@ def test_clients_are_refused_while_the_service_stops(tmp_path: Path) -> None:
         async with running(tmp_path, settings) as worker:
             worker.find_topic()
             await until(lambda: worker.ready)
-            # The first is sent away at once, the second after half of the drain.
+            # The first client is closed immediately, the second after half of the drain.
             clients = [await worker.client() for _ in range(2)]
             worker.runtime.shut_down(ShutdownMode.STOP)
             with pytest.raises(InvalidStatus) as refused:
@@ -165,7 +165,7 @@ def test_clients_are_refused_while_the_service_stops(tmp_path: Path) -> None:
     run(test)
 
 
-def test_worker_without_keys_accepts_and_is_not_ready(tmp_path: Path) -> None:
+def test_worker_without_keys_accepts_connections_but_is_not_ready(tmp_path: Path) -> None:
     async def test() -> None:
         issuer = Issuer(name="i", issuer="i", jwks_url="http://127.0.0.1:1/")
         async with running(tmp_path, replace(SETTINGS, auth=Auth(issuers=(issuer,)))) as worker:
@@ -178,7 +178,7 @@ def test_worker_without_keys_accepts_and_is_not_ready(tmp_path: Path) -> None:
     run(test)
 
 
-def test_new_settings_that_cannot_be_used_change_nothing(tmp_path: Path) -> None:
+def test_unusable_settings_change_nothing(tmp_path: Path) -> None:
     async def test() -> None:
         async with running(tmp_path) as worker:
             worker.find_topic()
@@ -200,7 +200,7 @@ def test_new_settings_that_cannot_be_used_change_nothing(tmp_path: Path) -> None
     run(test)
 
 
-def test_shedding_sends_a_client_away_and_the_worker_stays(tmp_path: Path) -> None:
+def test_shed_closes_one_client_and_the_worker_continues(tmp_path: Path) -> None:
     async def test() -> None:
         async with running(tmp_path) as worker:
             worker.find_topic()

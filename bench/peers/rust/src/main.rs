@@ -1,9 +1,9 @@
-//! axum with tokio's broadcast channel: one task and one `Receiver` for each client, one message
-//! that all of them share. This is axum's chat example, without what a chat needs.
+//! axum with tokio's broadcast channel: one task and one `Receiver` per client, and one message that
+//! all of them share. This is axum's chat example, reduced to the broadcast.
 //!
 //!     peer threads|thread [CERT KEY]
 //!
-//! threads: tokio's default, one for each core; thread: one for everything.
+//! threads: tokio's default, one per core; thread: a single one.
 
 use std::env;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::broadcast::{Sender, channel, error::RecvError};
 
-/// So far behind a client may be, in messages, before it misses some.
+/// How many messages a client may be behind before it misses some.
 const CAPACITY: usize = 1024;
 
 async fn upgrade(State(messages): State<Sender<Utf8Bytes>>, upgrade: WebSocketUpgrade) -> Response {
@@ -39,7 +39,7 @@ async fn serve(mut socket: WebSocket, messages: Sender<Utf8Bytes>) {
         tokio::select! {
             message = receiver.recv() => match message {
                 Ok(text) => if socket.send(Message::Text(text)).await.is_err() { return },
-                // The clients see the gap, and report it.
+                // The load generator detects and reports the gap.
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             },
@@ -52,7 +52,7 @@ async fn feed(listener: TcpListener, messages: Sender<Utf8Bytes>) {
     while let Ok((connection, _)) = listener.accept().await {
         let mut lines = BufReader::new(connection).lines();
         while let Ok(Some(line)) = lines.next_line().await {
-            // An error says that there are no clients.
+            // An error means that there are no clients.
             let _ = messages.send(line.into());
         }
     }
@@ -74,8 +74,8 @@ async fn run(files: &[String]) {
         feeder.local_addr().unwrap().port()
     );
     tokio::spawn(feed(feeder, messages));
-    // Neither does it by itself. Without it the kernel holds messages back and joins them (Nagle):
-    // cheaper, much later, and not what the others are measured with.
+    // Neither listener sets TCP_NODELAY by default. Without it the kernel holds messages back and joins
+    // them (Nagle): cheaper, much later, and not how the other peers are measured.
     if let [cert, key] = files {
         let tls = RustlsConfig::from_pem_file(cert, key).await.unwrap();
         axum_server::from_tcp(clients)
@@ -97,7 +97,7 @@ fn main() {
     let mut runtime = match threads.as_str() {
         "threads" => Builder::new_multi_thread(),
         "thread" => Builder::new_current_thread(),
-        other => panic!("what is {other}?"),
+        other => panic!("unknown argument: {other}"),
     };
     runtime.enable_all().build().unwrap().block_on(run(files));
 }

@@ -1,4 +1,4 @@
-"""The gate: which requests become WebSockets, and what the others get."""
+"""The gate: which requests become WebSockets, and the responses to the others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KEY = base64.b64encode(bytes(16)).decode()
 
 
 def gate(reject: Any = "auto", **server: Any) -> tuple[Gate, Worker]:
-    """The gate of a worker that knows the token `good`."""
+    """The gate of a worker that accepts the token `good`."""
     worker = Worker(**server)
     worker.tokens.good["good"] = Principal("tester", 2e9, None, None)
     return Gate(worker.context, Auth(reject=reject), worker.board), worker
@@ -85,7 +85,7 @@ def test_good_token_becomes_a_session() -> None:
     ],
     ids=["header", "any case", "subprotocol", "query", "query beside another scheme"],
 )
-def test_token_is_found_in_each_of_its_places(request_: Request) -> None:
+def test_token_may_be_in_any_of_its_places(request_: Request) -> None:
     made, _ = gate()
     assert isinstance(made.answer(request_, PEER), Upgrade)
 
@@ -100,7 +100,7 @@ def test_subprotocol_with_the_token_is_never_accepted() -> None:
         assert b"bearer" not in head
 
 
-def test_compression_is_negotiated_where_the_settings_allow_it() -> None:
+def test_compression_is_negotiated_if_the_settings_allow_it() -> None:
     offer = {"Sec_WebSocket_Extensions": "permessage-deflate"}
     for compression in (True, False):
         made, _ = gate(compression=compression)
@@ -146,7 +146,9 @@ def test_refusal_has_its_status_and_code(request_: Request, status: int, error: 
         (upgrade(Upgrade=None), "Sec-WebSocket-Version", "13"),
     ],
 )
-def test_refusal_says_what_would_be_right(request_: Request, header: str, value: str) -> None:
+def test_refusal_has_the_header_that_helps_the_client(
+    request_: Request, header: str, value: str
+) -> None:
     made, _ = gate()
     answer = made.answer(request_, PEER)
     assert isinstance(answer, Response)
@@ -154,10 +156,10 @@ def test_refusal_says_what_would_be_right(request_: Request, header: str, value:
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_full_service_is_tried_again_in_a_few_seconds() -> None:
+def test_full_service_sends_retry_after() -> None:
     made, worker = gate(max_connections=1)
     assert isinstance(made.answer(upgrade(), PEER), Upgrade)
-    # Another worker's connection counts, too.
+    # A connection to another worker counts, too.
     worker.board.row(1).add(Field.CONNECTIONS)
     answer = made.answer(upgrade(), PEER)
     assert isinstance(answer, Response)
@@ -166,13 +168,13 @@ def test_full_service_is_tried_again_in_a_few_seconds() -> None:
     assert worker.row[Field.REFUSALS] == 1
 
 
-def test_draining_service_refuses_before_it_looks_at_the_token() -> None:
+def test_draining_service_refuses_before_it_checks_the_token() -> None:
     made, _ = gate()
     made.draining = True
     assert code(made.answer(upgrade(Authorization="Bearer bad"), PEER)) == "SHUTTING_DOWN"
 
 
-def test_origin_must_be_allowed_where_some_are_named() -> None:
+def test_origin_must_be_among_the_allowed_ones() -> None:
     made, _ = gate("http", allowed_origins=("https://good.example",))
     for origin, allowed in ((None, True), ("https://good.example", True), ("null", False)):
         answer = made.answer(upgrade(Origin=origin), PEER)
@@ -189,9 +191,9 @@ def test_origin_must_be_allowed_where_some_are_named() -> None:
         ("http", {"Origin": "https://page.example"}, False),
         ("message", {}, True),
     ],
-    ids=["program", "browser", "browser's interface", "always HTTP", "always a message"],
+    ids=["program", "browser", "subprotocol of a browser", "always HTTP", "always a message"],
 )
-def test_browsers_are_refused_by_a_message(
+def test_browsers_are_refused_with_a_message(
     reject: str, fields: dict[str, str], by_message: bool
 ) -> None:
     made, worker = gate(reject)
@@ -204,17 +206,17 @@ def test_browsers_are_refused_by_a_message(
     assert isinstance(answer.listener, RefusedClient)
     transport: Any = RecordingTransport(worker.journal)
     answer.listener.on_ws_connected(transport)
-    assert [told["code"] for told in worker.journal.messages()] == ["UNAUTHORIZED"]
+    assert [message["code"] for message in worker.journal.messages()] == ["UNAUTHORIZED"]
     assert worker.journal.close_codes() == [4401]
 
 
-def test_wrong_subscription_in_the_query_does_not_refuse_the_connection() -> None:
+def test_bad_subscription_in_the_query_does_not_refuse_the_connection() -> None:
     made, worker = gate()
     answer = made.answer(upgrade("subscribe=energy&last=many"), PEER)
     assert isinstance(answer, Upgrade)
     transport: Any = RecordingTransport(worker.journal)
     answer.listener.on_ws_connected(transport)
-    assert [told["code"] for told in worker.journal.messages()] == ["BAD_MESSAGE"]
+    assert [message["code"] for message in worker.journal.messages()] == ["BAD_MESSAGE"]
 
 
 def test_health_is_ok() -> None:
@@ -225,14 +227,14 @@ def test_health_is_ok() -> None:
     assert handshakes(worker) == {}
 
 
-def test_bytes_that_are_no_request_are_answered_and_counted() -> None:
+def test_invalid_request_is_refused_and_counted() -> None:
     made, worker = gate()
     answer = made.refuse(BadRequest(BAD_REQUEST, "no request line"), PEER)
     assert (answer.status, code(answer)) == (400, "BAD_REQUEST")
     assert handshakes(worker) == {"bad_request": 1}
 
 
-def test_fault_of_ours_is_an_answer_and_the_log_has_no_token(
+def test_internal_error_is_answered_and_logged_without_the_token(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     made, worker = gate()
@@ -246,6 +248,6 @@ def test_fault_of_ours_is_an_answer_and_the_log_has_no_token(
     assert "secret" not in str(vars(caplog.records[0])["energyws_fields"])
 
 
-def test_descriptors_are_kept_for_what_is_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_some_descriptors_are_reserved_for_other_uses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda which: (1024, 4096))
     assert max_descriptor() == 960

@@ -1,4 +1,4 @@
-"""What a connection holds once its handshake is done."""
+"""The listener: connections after their handshake, stopping, and changed settings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REQUEST = (
     b"GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n%b\r\n"
 )
-# RFC 6455 section 1.3, and another.
+# The key of RFC 6455 section 1.3, and another one.
 KEYS = {
     b"dGhlIHNhbXBsZSBub25jZQ==": b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
     b"AAAAAAAAAAAAAAAAAAAAAA==": b"ICX+Yqv66kxgM0FcWaLWlFLwTAI=",
@@ -36,7 +36,7 @@ KEYS = {
 
 
 class Recorder(WSListener):
-    """Keeps its transport."""
+    """Records its transport."""
 
     def __init__(self) -> None:
         self.transport: WSTransport | None = None
@@ -47,7 +47,7 @@ class Recorder(WSListener):
 
 
 class Gate:
-    """Admits every request, with one listener."""
+    """Accepts every request, with one listener."""
 
     leaving = False
 
@@ -79,7 +79,7 @@ async def _connect(
 
 
 @pytest.mark.parametrize("header", [b"", b"Sec-WebSocket-Protocol: energyws, bearer.x\r\n"])
-def test_shared_response_has_each_client_s_own_key(header: bytes) -> None:
+def test_shared_response_has_the_accept_value_of_each_client(header: bytes) -> None:
     async def test() -> None:
         for key, accept in KEYS.items():
             head, _ = await _connect(None, None, key, header)
@@ -91,7 +91,7 @@ def test_shared_response_has_each_client_s_own_key(header: bytes) -> None:
     uvloop.run(test())
 
 
-def test_tls_connection_has_no_buffers_of_its_own_beside_openssl_s(tmp_path: Path) -> None:
+def test_tls_connection_uses_no_memory_bios(tmp_path: Path) -> None:
     pair = write_pair(tmp_path)
 
     async def test() -> None:
@@ -99,14 +99,14 @@ def test_tls_connection_has_no_buffers_of_its_own_beside_openssl_s(tmp_path: Pat
         head, recorder = await _connect(tls, trusting(pair["cert"]), next(iter(KEYS)))
         assert head.startswith(b"HTTP/1.1 101 ")
         assert recorder.transport is not None
-        told = recorder.transport.underlying_transport.get_extra_info
-        assert told("ssl_incoming_use_membio") is False
-        assert told("ssl_outgoing_use_membio") is False
+        extra_info = recorder.transport.underlying_transport.get_extra_info
+        assert extra_info("ssl_incoming_use_membio") is False
+        assert extra_info("ssl_outgoing_use_membio") is False
 
     uvloop.run(test())
 
 
-def test_connection_accepted_before_the_stop_is_admitted_after_it() -> None:
+def test_connection_accepted_before_the_stop_is_upgraded_after_it() -> None:
     async def test() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening:
             listener = Listener(listening, Server(), None, Gate(), 1_000, ROW)
@@ -127,16 +127,16 @@ def test_connection_accepted_before_the_stop_is_admitted_after_it() -> None:
     uvloop.run(test())
 
 
-def test_changed_handshake_timeout_takes_effect_at_once() -> None:
+def test_changed_handshake_timeout_takes_effect_immediately() -> None:
     async def test() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            patient = Server(handshake_timeout_seconds=60)
-            listener = Listener(listening, patient, None, Gate(), 1_000, ROW)
+            settings = Server(handshake_timeout_seconds=60)
+            listener = Listener(listening, settings, None, Gate(), 1_000, ROW)
             listener.start()
             reader, writer = await asyncio.open_connection(*listening.getsockname())
             while not listener.waiting:
                 await asyncio.sleep(0)
-            listener.use_settings(replace(patient, handshake_timeout_seconds=0.1), None)
+            listener.use_settings(replace(settings, handshake_timeout_seconds=0.1), None)
             assert await asyncio.wait_for(reader.read(), 10) == b""
             listener.close()
         writer.close()

@@ -1,4 +1,4 @@
-"""Connections that wait until they are served: real sockets, and time that tests move."""
+"""Pending connections: real sockets, and a clock that tests advance."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class FakeTimer:
 
 
 class FakeClock:
-    """Stands still until a test moves it."""
+    """A clock that only tests advance."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -46,7 +46,7 @@ class FakeClock:
         return self._timers[-1]
 
     def advance(self, seconds: float) -> None:
-        """Move the time, stopping at each timer on the way."""
+        """Advance the clock and call each timer when it is due."""
         end = self.now + seconds
         while due := [t for t in self._timers if not t.cancelled and t.due <= end]:
             timer = min(due, key=lambda each: each.due)
@@ -59,7 +59,7 @@ class FakeClock:
 class Server:
     """A listening socket, its pending connections, and those that were served.
 
-    stays: connections are read and stay pending, instead of being released.
+    stays: keep connections pending after reading from them, instead of releasing them.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -81,7 +81,7 @@ class Server:
         self.served.append(one.connection)
 
     def connect(self, sent: bytes = b"") -> socket.socket:
-        """A client that was accepted, and has sent this."""
+        """A client that was accepted and has sent `sent`."""
         client = socket.create_connection(self._listening.getsockname())
         client.sendall(sent)
         connection, _ = self._listening.accept()
@@ -110,7 +110,7 @@ async def running(seconds: float = 5.0) -> AsyncIterator[Server]:
         made.close()
 
 
-def closed_by_us(client: socket.socket) -> bool:
+def closed_by_server(client: socket.socket) -> bool:
     client.setblocking(False)
     try:
         return client.recv(1) == b""
@@ -127,12 +127,12 @@ def test_client_that_sends_is_served_with_its_bytes() -> None:
             assert server.served[0].getpeername() == sending.getsockname()
             assert server.served[0].recv(100) == b"hello"
             assert len(server.pending) == 1
-            assert not closed_by_us(silent)
+            assert not closed_by_server(silent)
 
     uvloop.run(test())
 
 
-def test_client_that_leaves_silently_does_not_wait_any_more() -> None:
+def test_client_that_disconnects_silently_is_no_longer_pending() -> None:
     async def test() -> None:
         async with running() as server:
             server.connect().close()
@@ -143,14 +143,14 @@ def test_client_that_leaves_silently_does_not_wait_any_more() -> None:
     uvloop.run(test())
 
 
-def test_crowd_that_sends_at_once_is_served_in_turns() -> None:
+def test_many_clients_that_send_together_are_served_in_turns() -> None:
     async def test() -> None:
         async with running() as server:
-            crowd = 5 * pending.SERVED_PER_TURN
-            for _ in range(crowd):
+            count = 5 * pending.SERVED_PER_TURN
+            for _ in range(count):
                 server.connect(b"hello")
             seen = [0]
-            while seen[-1] < crowd:
+            while seen[-1] < count:
                 await asyncio.sleep(0)
                 seen.append(len(server.served))
             steps = [after - before for before, after in pairwise(seen)]
@@ -166,43 +166,43 @@ def test_each_silent_connection_is_closed_after_its_own_timeout() -> None:
             server.clock.advance(2)
             second = server.connect()
             server.clock.advance(0.9)
-            assert not closed_by_us(first)
+            assert not closed_by_server(first)
             server.clock.advance(0.2)
-            assert closed_by_us(first)
-            assert not closed_by_us(second)
+            assert closed_by_server(first)
+            assert not closed_by_server(second)
             server.clock.advance(2)
-            assert closed_by_us(second)
+            assert closed_by_server(second)
             assert (server.served, len(server.pending)) == ([], 0)
 
             # The timer is set again for a later connection.
             third = server.connect()
             server.clock.advance(3.1)
-            assert closed_by_us(third)
+            assert closed_by_server(third)
 
     uvloop.run(test())
 
 
-def test_renewed_connection_has_its_timeout_again_behind_the_others() -> None:
+def test_renewed_connection_gets_its_full_timeout_again() -> None:
     async def test() -> None:
         async with running(seconds=3) as server:
             renewed, other = server.connect(), server.connect()
             server.clock.advance(2)
             server.pending.renew(server.pending.all[0])
             server.clock.advance(1.1)
-            assert closed_by_us(other)
-            assert not closed_by_us(renewed)
+            assert closed_by_server(other)
+            assert not closed_by_server(renewed)
             server.clock.advance(2)
-            assert closed_by_us(renewed)
+            assert closed_by_server(renewed)
 
     uvloop.run(test())
 
 
-def test_client_that_has_sent_is_not_late_however_long_it_waits_for_us() -> None:
+def test_client_that_has_sent_is_not_closed_by_a_busy_loop() -> None:
     async def test() -> None:
         async with running(seconds=3) as server:
             for _ in range(50):
                 server.connect(b"hello")
-            # The loop has not had a turn since.
+            # The loop has not had a turn in the meantime.
             server.clock.advance(60)
             assert len(server.pending) == 50
             await until(lambda: len(server.served) == 50)
@@ -211,17 +211,17 @@ def test_client_that_has_sent_is_not_late_however_long_it_waits_for_us() -> None
     uvloop.run(test())
 
 
-def test_pending_connections_are_closed_with_it() -> None:
+def test_close_closes_pending_connections() -> None:
     async def test() -> None:
         async with running() as server:
             client = server.connect()
             server.close_pending()
-            assert closed_by_us(client)
+            assert closed_by_server(client)
 
     uvloop.run(test())
 
 
-def test_emptied_waits_until_the_last_was_served_or_closed() -> None:
+def test_emptied_waits_until_every_connection_is_served_or_closed() -> None:
     async def test() -> None:
         async with running(seconds=3) as server:
             await server.pending.emptied()
@@ -234,7 +234,7 @@ def test_emptied_waits_until_the_last_was_served_or_closed() -> None:
             async with asyncio.timeout(DEADLINE_SECONDS):
                 await waiting
             assert len(server.served) == 1
-            assert closed_by_us(silent)
+            assert closed_by_server(silent)
 
     uvloop.run(test())
 
@@ -255,7 +255,7 @@ def test_client_that_sends_byte_by_byte_is_closed_after_its_timeout() -> None:
     uvloop.run(test())
 
 
-def test_reset_is_noticed_at_once() -> None:
+def test_reset_is_noticed_immediately() -> None:
     async def test() -> None:
         async with running() as server:
             client = server.connect()
@@ -268,29 +268,31 @@ def test_reset_is_noticed_at_once() -> None:
     uvloop.run(test())
 
 
-def test_changed_timeout_applies_to_connections_that_wait() -> None:
+def test_changed_timeout_applies_to_pending_connections() -> None:
     async def test() -> None:
         async with running(seconds=3600) as server:
             client = server.connect()
             server.clock.advance(10)
             server.pending.timeout = 20
             server.clock.advance(9)
-            assert not closed_by_us(client)
+            assert not closed_by_server(client)
             server.clock.advance(2)
-            assert closed_by_us(client)
+            assert closed_by_server(client)
 
     uvloop.run(test())
 
 
-def test_without_a_clock_the_event_loop_s_timers_are_used() -> None:
+def test_timers_of_the_event_loop_are_the_default() -> None:
     async def test() -> None:
-        here: PendingConnections[PendingConnection] = PendingConnections(lambda one: None, 0.0)
+        connections: PendingConnections[PendingConnection] = PendingConnections(
+            lambda one: None, 0.0
+        )
         with socket.create_server(("127.0.0.1", 0)) as listening:
             client = socket.create_connection(listening.getsockname())
-            here.add(PendingConnection(listening.accept()[0]))
-        await until(lambda: len(here) == 0)
-        assert closed_by_us(client)
+            connections.add(PendingConnection(listening.accept()[0]))
+        await until(lambda: len(connections) == 0)
+        assert closed_by_server(client)
         client.close()
-        here.close()
+        connections.close()
 
     uvloop.run(test())

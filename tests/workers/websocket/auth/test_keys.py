@@ -1,4 +1,4 @@
-"""Key fetching against a real HTTP server that can be down, slow, hostile or rotating."""
+"""Key fetching from a real HTTP server that can be down, slow, hostile or rotating."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from workers.websocket.auth.keys import KeyStore
 DEADLINE_SECONDS = 20.0
 NEVER = 3600.0
 
-Answer = Callable[[BaseHTTPRequestHandler], None]
+Respond = Callable[[BaseHTTPRequestHandler], None]
 
 
 until = partial(eventually, what="condition", seconds=DEADLINE_SECONDS, interval=0.002)
@@ -47,8 +47,8 @@ def jwks(*kids: str) -> bytes:
     return json.dumps({"keys": entries}).encode()
 
 
-def body(data: bytes, status: int = 200, **headers: str) -> Answer:
-    def answer(request: BaseHTTPRequestHandler) -> None:
+def body(data: bytes, status: int = 200, **headers: str) -> Respond:
+    def respond(request: BaseHTTPRequestHandler) -> None:
         request.send_response(status)
         request.send_header("Content-Length", str(len(data)))
         for name, value in headers.items():
@@ -56,18 +56,18 @@ def body(data: bytes, status: int = 200, **headers: str) -> Answer:
         request.end_headers()
         request.wfile.write(data)
 
-    return answer
+    return respond
 
 
 class Endpoint:
-    """A JWKS endpoint on a port of its own; refuses connections until it is `up`."""
+    """A JWKS endpoint on its own port; refuses connections until it is `up`."""
 
-    def __init__(self, answer: Answer, *, up: bool = True) -> None:
-        self.answer = answer
+    def __init__(self, respond: Respond, *, up: bool = True) -> None:
+        self.respond = respond
         self.hits: list[float] = []
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
-        # Set at the end of a test, to end answers that wait.
+        # Set at the end of a test, to end waiting responses.
         self.ended = threading.Event()
         endpoint = self
 
@@ -77,7 +77,7 @@ class Endpoint:
                 endpoint.paths.append(self.path)
                 endpoint.headers.append(dict(self.headers.items()))
                 try:
-                    endpoint.answer(self)
+                    endpoint.respond(self)
                 except (ConnectionError, TimeoutError):
                     self.close_connection = True
 
@@ -133,7 +133,7 @@ def threads() -> list[threading.Thread]:
 
 @contextmanager
 def store(*urls: str, refresh: float = NEVER, timeout: float = 5.0) -> Iterator[KeyStore]:
-    """A store of issuers "0", "1", …; its threads have ended afterwards."""
+    """A store of issuers "0", "1", …; waits for its threads to end."""
     issuers = tuple(
         Issuer(name=f"name-{number}", issuer=str(number), jwks_url=url)
         for number, url in enumerate(urls)
@@ -187,7 +187,9 @@ def test_without_issuers_there_is_no_thread() -> None:
         keys.refresh_soon("0")
 
 
-def test_endpoint_down_at_start_is_tried_until_it_is_up(log: pytest.LogCaptureFixture) -> None:
+def test_endpoint_that_is_down_at_the_start_is_retried_until_it_is_up(
+    log: pytest.LogCaptureFixture,
+) -> None:
     late = Endpoint(body(jwks("1")), up=False)
     try:
         with store(late.url()) as keys:
@@ -197,23 +199,23 @@ def test_endpoint_down_at_start_is_tried_until_it_is_up(log: pytest.LogCaptureFi
             until(lambda: kids(keys) == ["1"])
     finally:
         late.down()
-    # However many attempts it took.
+    # One line each, regardless of the number of attempts.
     assert events(log) == [FAILED, FETCHED]
 
 
-def test_endpoint_down_later_keeps_the_last_good_keys(
+def test_last_good_keys_are_kept_while_the_endpoint_is_down(
     endpoint: Endpoint, log: pytest.LogCaptureFixture
 ) -> None:
-    up, down = endpoint.answer, body(b"gone", 500)
+    up, down = endpoint.respond, body(b"gone", 500)
     with store(endpoint.url(), refresh=0.02) as keys:
         until(lambda: kids(keys) == ["1"])
         for lines in (2, 4):
-            endpoint.answer = down
+            endpoint.respond = down
             tries = len(endpoint.hits)
             until(lambda tries=tries: len(endpoint.hits) > tries + 5)  # type: ignore[misc]
             assert kids(keys) == ["1"]
             assert len(events(log)) == lines
-            endpoint.answer = up
+            endpoint.respond = up
             until(lambda lines=lines: len(events(log)) > lines)  # type: ignore[misc]
     # One line per change of state, not per attempt.
     assert events(log) == [FETCHED, FAILED, FETCHED, FAILED, FETCHED]
@@ -222,16 +224,16 @@ def test_endpoint_down_later_keeps_the_last_good_keys(
 def test_retries_back_off(monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint) -> None:
     monkeypatch.setattr(module, "RETRY_FIRST_SECONDS", 0.05)
     monkeypatch.setattr(module, "RETRY_MAX_SECONDS", 0.4)
-    endpoint.answer = body(b"", 503)
+    endpoint.respond = body(b"", 503)
     with store(endpoint.url()):
         until(lambda: len(endpoint.hits) >= 6)
     pauses = [later - earlier for earlier, later in pairwise(endpoint.hits)]
     for pause, nominal in zip(pauses[:5], (0.05, 0.1, 0.2, 0.4, 0.4), strict=True):
-        # It may be late on a busy machine, never early.
+        # On a busy machine, a retry may be late but never early.
         assert pause > nominal * (1 - module.JITTER) - 0.02
 
 
-def test_silent_endpoint_delays_neither_caller_nor_other_issuers(
+def test_silent_endpoint_delays_neither_the_caller_nor_other_issuers(
     endpoint: Endpoint, log: pytest.LogCaptureFixture
 ) -> None:
     def silence(request: BaseHTTPRequestHandler) -> None:
@@ -245,7 +247,7 @@ def test_silent_endpoint_delays_neither_caller_nor_other_issuers(
                 keys.refresh_soon("0")
                 assert kids(keys, "0") == []
             until(lambda: kids(keys, "1") == ["1"])
-            # The fetch is still under way: the caller did not wait for it.
+            # The fetch is still in progress: the caller did not wait for it.
             assert FAILED not in events(log)
             until(lambda: FAILED in events(log))
             assert kids(keys, "0") == []
@@ -255,12 +257,12 @@ def test_silent_endpoint_delays_neither_caller_nor_other_issuers(
 
 
 @pytest.mark.parametrize("where", ["headers", "body"])
-def test_dripping_endpoint_has_one_deadline_for_its_whole_answer(
+def test_slow_endpoint_has_one_deadline_for_its_whole_response(
     endpoint: Endpoint, log: pytest.LogCaptureFixture, where: str
 ) -> None:
     def drip(request: BaseHTTPRequestHandler) -> None:
         request.wfile.write(b"HTTP/1.0 200 OK\r\nA: " + b"\r\n\r\n" * (where == "body"))
-        # Often enough that a timeout that starts again at every byte never ends.
+        # Often enough that a timeout restarted by every byte would never end.
         while not dripping.ended.wait(0.02):
             request.wfile.write(b" ")
 
@@ -290,7 +292,7 @@ def test_redirect_is_not_followed(
 
 
 @pytest.mark.parametrize("length", [True, False], ids=["with a length", "without end"])
-def test_huge_document_is_not_read_to_its_end(
+def test_huge_document_is_not_read_in_full(
     endpoint: Endpoint, log: pytest.LogCaptureFixture, length: bool
 ) -> None:
     written = 0
@@ -305,12 +307,12 @@ def test_huge_document_is_not_read_to_its_end(
         while not endpoint.ended.is_set():
             written += request.wfile.write(b" " * 65536)
 
-    endpoint.answer = huge
+    endpoint.respond = huge
     with store(endpoint.url()) as keys:
         until(lambda: FAILED in events(log))
         assert keys.keys == {}
     assert f"more than {MAX_JWKS_BYTES} bytes" in logged(log)
-    # The kernel buffers some megabytes on top of it.
+    # The kernel buffers a few more megabytes.
     assert written < 64 << 20
 
 
@@ -325,17 +327,17 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_answer_is_logged_and_tried_again(
+def test_bad_response_is_logged_and_retried(
     endpoint: Endpoint, log: pytest.LogCaptureFixture, name: str
 ) -> None:
-    endpoint.answer, said = BAD[name]
+    endpoint.respond, error = BAD[name]
     with store(endpoint.url()) as keys:
         until(lambda: len(endpoint.hits) > 2)
         assert keys.keys == {}
-        endpoint.answer = body(jwks("1"))
+        endpoint.respond = body(jwks("1"))
         until(lambda: kids(keys) == ["1"])
         until(lambda: len(events(log)) == 2)
-    assert said in logged(log)
+    assert error in logged(log)
     assert events(log) == [FAILED, FETCHED]
 
 
@@ -343,14 +345,14 @@ def test_regular_refresh_finds_new_keys_and_drops_old_ones(
     endpoint: Endpoint, log: pytest.LogCaptureFixture
 ) -> None:
     both, new = jwks("old", "new"), jwks("new")
-    endpoint.answer = body(both)
+    endpoint.respond = body(both)
     with store(endpoint.url(), refresh=0.02) as keys:
         until(lambda: kids(keys) == ["old", "new"])
         unchanged = len(endpoint.hits)
         until(lambda: len(endpoint.hits) > unchanged + 3)
-        endpoint.answer = body(new)
+        endpoint.respond = body(new)
         until(lambda: kids(keys) == ["new"])
-    # Not one for each of the fetches that changed nothing.
+    # Fetches without changes are not logged.
     assert events(log) == [FETCHED, FETCHED]
 
 
@@ -360,30 +362,30 @@ def test_unknown_key_is_looked_up_before_the_regular_refresh(
     monkeypatch.setattr(module, "REFRESH_LIMIT_SECONDS", 0.05)
     with store(endpoint.url()) as keys:
         until(lambda: kids(keys) == ["1"])
-        endpoint.answer = body(jwks("1", "2"))
+        endpoint.respond = body(jwks("1", "2"))
         keys.refresh_soon("0")
         until(lambda: kids(keys) == ["1", "2"])
 
 
-def test_fifty_unknown_keys_are_one_fetch(
+def test_fifty_unknown_keys_cause_one_fetch(
     monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint
 ) -> None:
     monkeypatch.setattr(module, "REFRESH_LIMIT_SECONDS", 1.0)
     with store(endpoint.url()) as keys:
         until(lambda: kids(keys) == ["1"])
-        endpoint.answer = body(jwks("2"))
+        endpoint.respond = body(jwks("2"))
         for _ in range(50):
             keys.refresh_soon("0")
         until(lambda: kids(keys) == ["2"])
-        # A fetch that was still wanted would be the next thing that the thread does.
-        endpoint.answer = body(jwks("3"))
+        # The thread would start any outstanding fetch next.
+        endpoint.respond = body(jwks("3"))
         until(lambda: time.monotonic() > endpoint.hits[1] + 1.2)
         assert kids(keys) == ["2"]
     assert len(endpoint.hits) == 2
     assert endpoint.hits[1] - endpoint.hits[0] > 0.9
 
 
-def test_flood_of_unknown_keys_keeps_to_the_limit(
+def test_flood_of_unknown_keys_is_limited(
     monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint
 ) -> None:
     monkeypatch.setattr(module, "REFRESH_LIMIT_SECONDS", 0.3)
@@ -395,7 +397,7 @@ def test_flood_of_unknown_keys_keeps_to_the_limit(
 
         began = time.monotonic()
         until(flooded)
-    # Counted from before the first: when the endpoint sees each depends on the machine.
+    # Measured from before the first request; arrival times depend on the machine.
     assert time.monotonic() - began >= 3 * 0.3
 
 
@@ -409,11 +411,11 @@ def test_unknown_key_during_a_fetch_is_not_forgotten(
         release.wait(DEADLINE_SECONDS)
         body(jwks("1"))(request)
 
-    endpoint.answer = wait
+    endpoint.respond = wait
     with store(endpoint.url(), timeout=DEADLINE_SECONDS) as keys:
         until(lambda: len(endpoint.hits) == 1)
         keys.refresh_soon("0")
-        endpoint.answer = body(jwks("2"))
+        endpoint.respond = body(jwks("2"))
         release.set()
         until(lambda: kids(keys) == ["2"])
 
@@ -434,7 +436,7 @@ def test_keys_are_replaced_and_never_changed(endpoint: Endpoint) -> None:
     with store(endpoint.url(), refresh=0.02) as keys:
         until(lambda: kids(keys) == ["1"])
         seen = keys.keys
-        endpoint.answer = body(jwks("2"))
+        endpoint.respond = body(jwks("2"))
         until(lambda: kids(keys) == ["2"])
         assert [key.kid for key in seen["0"]] == ["1"]
         with pytest.raises(TypeError):
@@ -463,7 +465,7 @@ def test_url_that_cannot_be_fetched_is_logged_without_its_secrets(
     assert "canary" not in logged(log)
 
 
-def test_log_names_the_issuer_and_where_its_keys_should_be(
+def test_log_has_the_issuer_and_the_url_of_its_keys(
     log: pytest.LogCaptureFixture,
 ) -> None:
     with store("http://user:canary@127.0.0.1:1/jwks?api_key=canary"):
@@ -500,7 +502,7 @@ def test_https_needs_a_trusted_certificate(
 
 
 def self_signed(directory: Path) -> Path:
-    """A file with a key and a certificate for 127.0.0.1."""
+    """A PEM file with a key and a certificate for 127.0.0.1."""
     key = Ed25519PrivateKey.generate()
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "energyws test")])
     now = datetime.now(UTC)
@@ -526,28 +528,28 @@ def self_signed(directory: Path) -> Path:
 
 
 @pytest.mark.parametrize("fetched", [True, False])
-def test_close_ends_the_thread_whenever_it_comes(endpoint: Endpoint, fetched: bool) -> None:
+def test_close_ends_the_thread_at_any_time(endpoint: Endpoint, fetched: bool) -> None:
     for _ in range(25):
-        # Leaving the store waits for the end of its thread.
+        # Leaving the block waits until the thread of the store has ended.
         with store(endpoint.url()) as keys:
             until(lambda keys=keys: not fetched or kids(keys) == ["1"])  # type: ignore[misc]
 
 
-def test_changed_settings_keep_keys_that_are_still_good(endpoint: Endpoint) -> None:
+def test_changed_settings_keep_valid_keys(endpoint: Endpoint) -> None:
     with store(endpoint.url()) as keys:
         until(lambda: kids(keys) == ["1"])
-        endpoint.answer = body(jwks("2"))
+        endpoint.respond = body(jwks("2"))
         same = Issuer(name="name-0", issuer="0", jwks_url=endpoint.url())
         keys.use_settings(Auth(issuers=(same,), jwks_refresh_seconds=NEVER))
         assert kids(keys)
         until(lambda: kids(keys) == ["2"])
-        # No key from the old URL of an issuer that has moved is trusted.
-        endpoint.answer = body({})
+        # After a change of its URL, no key from an issuer's old URL is trusted.
+        endpoint.respond = body({})
         keys.use_settings(Auth(issuers=(replace(same, jwks_url=endpoint.url("/other")),)))
         assert kids(keys) == []
 
 
-def test_keys_of_issuers_that_are_added_later_are_fetched(endpoint: Endpoint) -> None:
+def test_keys_of_added_issuers_are_fetched(endpoint: Endpoint) -> None:
     with store() as keys:
         one = Issuer(name="one", issuer="one", jwks_url=endpoint.url())
         keys.use_settings(Auth(issuers=(one,), jwks_refresh_seconds=NEVER))

@@ -1,4 +1,4 @@
-"""Tokens checked while keys rotate: no good token is refused for good."""
+"""Checking tokens while keys rotate: no valid token is refused for good."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ def trusting(*issuers: Issuer) -> Auth:
 
 @contextmanager
 def tokens_of(row: Row, *issuers: Issuer, fetched: Callable[[], None] = lambda: None) -> Any:
-    """The Tokens of a worker that trusts these, once it has their keys."""
+    """The Tokens of a worker that trusts these issuers, once it has their keys."""
     tokens = Tokens(trusting(*issuers), row, fetched)
     try:
         for each in issuers:
-            eventually(lambda each=each: answer(tokens, each.token()) is None, "its keys are there")
+            eventually(lambda each=each: check(tokens, each.token()) is None, "keys of the issuer")
         yield tokens
     finally:
         tokens.close()
 
 
-def answer(tokens: Tokens, token: str) -> ErrorCode | None:
-    """The error for a client with this token; None: it is admitted."""
+def check(tokens: Tokens, token: str) -> ErrorCode | None:
+    """The error for a client with this token; None if the token is accepted."""
     try:
         tokens.check(token)
     except TokenRefused as refused:
@@ -79,21 +79,21 @@ ROTATIONS: dict[str, Callable[[Issuer], None]] = {
 
 @pytest.mark.parametrize("named", [True, False], ids=["kid", "no kid"])
 @pytest.mark.parametrize("how", ROTATIONS)
-def test_good_token_after_a_rotation_waits_and_is_admitted(
+def test_valid_token_after_a_rotation_is_accepted_after_a_wait(
     issuer: Issuer, row: Row, how: str, named: bool
 ) -> None:
     with tokens_of(row, issuer) as tokens:
         ROTATIONS[how](issuer)
         good = issuer.token() if named else issuer.token(kid=None)
-        assert answer(tokens, good) is KEYS_UNAVAILABLE
-        answers: list[ErrorCode | None] = []
+        assert check(tokens, good) is KEYS_UNAVAILABLE
+        results: list[ErrorCode | None] = []
 
-        def admitted() -> bool:
-            answers.append(answer(tokens, good))
-            return answers[-1] is None
+        def accepted() -> bool:
+            results.append(check(tokens, good))
+            return results[-1] is None
 
-        eventually(admitted, "it is admitted")
-        assert set(answers) <= {KEYS_UNAVAILABLE, None}
+        eventually(accepted, "the token is accepted")
+        assert set(results) <= {KEYS_UNAVAILABLE, None}
 
 
 def test_keys_are_fetched_at_the_end_of_the_limit_without_another_request(
@@ -103,35 +103,35 @@ def test_keys_are_fetched_at_the_end_of_the_limit_without_another_request(
         fetches = issuer.fetches
         issuer.rotate()
         good = issuer.token()
-        assert answer(tokens, good) is KEYS_UNAVAILABLE
-        eventually(lambda: issuer.fetches > fetches, "it is fetched")
-        eventually(lambda: answer(tokens, good) is None, "it is used")
+        assert check(tokens, good) is KEYS_UNAVAILABLE
+        eventually(lambda: issuer.fetches > fetches, "another fetch")
+        eventually(lambda: check(tokens, good) is None, "the token is accepted")
         assert issuer.fetches == fetches + 1
 
 
 @pytest.mark.parametrize("case", ["another key", "another id", "no id"])
-def test_bad_token_is_refused_for_good_in_the_end(issuer: Issuer, row: Row, case: str) -> None:
+def test_bad_token_is_finally_refused_for_good(issuer: Issuer, row: Row, case: str) -> None:
     with Issuer("b", "ES256") as other, tokens_of(row, issuer) as tokens:
         kid = {"another key": issuer.jwk["kid"], "another id": "strange", "no id": None}[case]
 
         def bad() -> str:
-            # Another one each time, as a client has whose token is a function.
+            # A new token each time, like a client with a token function.
             return other.token(kid=kid, iss=issuer.name, iat=int(time.time()), jti=time.time_ns())
 
-        assert answer(tokens, bad()) is KEYS_UNAVAILABLE
-        eventually(lambda: answer(tokens, bad()) is UNAUTHORIZED, "it is refused for good")
-        assert answer(tokens, issuer.token()) is None
+        assert check(tokens, bad()) is KEYS_UNAVAILABLE
+        eventually(lambda: check(tokens, bad()) is UNAUTHORIZED, "refused for good")
+        assert check(tokens, issuer.token()) is None
 
 
-def test_key_that_another_token_named_first_is_looked_up_again(issuer: Issuer, row: Row) -> None:
+def test_key_first_named_by_a_forged_token_is_looked_up_again(issuer: Issuer, row: Row) -> None:
     with Issuer("b", "ES256") as other, tokens_of(row, issuer) as tokens:
-        # An attacker guesses the next id, and keeps on naming it.
+        # An attacker guesses the next key id, and sends it again and again.
         forged = other.token(kid="a-2", iss=issuer.name, sub="mallory")
-        eventually(lambda: answer(tokens, forged) is UNAUTHORIZED, "it is refused for good")
+        eventually(lambda: check(tokens, forged) is UNAUTHORIZED, "refused for good")
         issuer.rotate()
         assert issuer.jwk["kid"] == "a-2"
-        assert answer(tokens, issuer.token()) is KEYS_UNAVAILABLE
-        eventually(lambda: answer(tokens, issuer.token()) is None, "it gets in")
+        assert check(tokens, issuer.token()) is KEYS_UNAVAILABLE
+        eventually(lambda: check(tokens, issuer.token()) is None, "the token is accepted")
 
 
 def test_no_token_is_refused_for_good_while_keys_cannot_be_fetched(
@@ -142,22 +142,22 @@ def test_no_token_is_refused_for_good_while_keys_cannot_be_fetched(
         issuer.down = True
         issuer.rotate()
         after, fetches = issuer.token(), issuer.fetches
-        assert answer(tokens, after) is KEYS_UNAVAILABLE
-        eventually(lambda: issuer.fetches > fetches + 1, "it is tried, and again")
-        assert answer(tokens, after) is KEYS_UNAVAILABLE
-        assert answer(tokens, before) is None
+        assert check(tokens, after) is KEYS_UNAVAILABLE
+        eventually(lambda: issuer.fetches > fetches + 1, "two more fetches")
+        assert check(tokens, after) is KEYS_UNAVAILABLE
+        assert check(tokens, before) is None
         issuer.down = False
-        eventually(lambda: answer(tokens, after) is None, "it gets in")
+        eventually(lambda: check(tokens, after) is None, "the token is accepted")
 
 
-def test_flood_of_unknown_ids_costs_other_clients_nothing(issuer: Issuer, row: Row) -> None:
+def test_flood_of_unknown_ids_does_not_affect_other_clients(issuer: Issuer, row: Row) -> None:
     with Issuer("b", "RS256") as other, tokens_of(row, issuer, other) as tokens:
         good, fetches, began = issuer.token(), issuer.fetches, time.monotonic()
         strange = [other.token(kid=f"{n}", iss=issuer.name, sub=f"{n}") for n in range(300)]
         while (took := time.monotonic() - began) < 3 * LIMIT_SECONDS:
-            assert {answer(tokens, each) for each in strange} <= {KEYS_UNAVAILABLE, UNAUTHORIZED}
-            assert answer(tokens, good) is None
-            assert answer(tokens, other.token()) is None
+            assert {check(tokens, each) for each in strange} <= {KEYS_UNAVAILABLE, UNAUTHORIZED}
+            assert check(tokens, good) is None
+            assert check(tokens, other.token()) is None
         assert issuer.fetches - fetches <= 1 + took / LIMIT_SECONDS
         assert other.fetches == 1
 
@@ -167,20 +167,20 @@ def test_new_issuer_has_no_keys_yet(issuer: Issuer, row: Row) -> None:
         late.down = True
         settings = trusting(issuer, late)
         tokens.use_settings(settings, Verifier(settings))
-        assert answer(tokens, late.token()) is KEYS_UNAVAILABLE
-        assert answer(tokens, issuer.token()) is None
+        assert check(tokens, late.token()) is KEYS_UNAVAILABLE
+        assert check(tokens, issuer.token()) is None
         late.down = False
-        eventually(lambda: answer(tokens, late.token()) is None, "it gets in")
+        eventually(lambda: check(tokens, late.token()) is None, "the token is accepted")
 
 
-def test_the_age_of_each_issuer_s_keys_is_on_the_board(issuer: Issuer, row: Row) -> None:
+def test_age_of_the_keys_of_each_issuer_is_on_the_board(issuer: Issuer, row: Row) -> None:
     with Issuer("b", "ES256") as late:
         late.down = True
-        told: list[bool] = []
+        notices: list[bool] = []
         began = time.time()
-        tokens = Tokens(trusting(issuer, late), row, lambda: told.append(True))
+        tokens = Tokens(trusting(issuer, late), row, lambda: notices.append(True))
         try:
-            eventually(lambda: told, "it says that something was fetched")
+            eventually(lambda: notices, "a notice of fetched keys")
             assert tokens.publish()
             ages = row.issuers()
             assert began * 1000 - 1 <= ages[issuer_id(issuer.name)] <= time.time() * 1000
@@ -194,7 +194,7 @@ def test_without_any_key_no_token_can_be_checked(issuer: Issuer, row: Row) -> No
     issuer.down = True
     tokens = Tokens(trusting(issuer), row, lambda: None)
     try:
-        eventually(lambda: issuer.fetches, "it is tried")
+        eventually(lambda: issuer.fetches, "a fetch")
         assert not tokens.publish()
         assert row[Field.KEYLESS] == 1
         settings = Auth(jwt_secret="s" * 32)
@@ -209,8 +209,8 @@ def test_refusals_are_counted_by_reason_and_claim(issuer: Issuer, row: Row) -> N
     with tokens_of(row, issuer) as tokens:
         before = counters.TOKEN_REFUSALS.read(row.columns())
         for claims in ({"sub": 7}, {"streams": "energy"}, {"nbf": "now"}, {"sub": ""}):
-            assert answer(tokens, issuer.token(**claims)) is UNAUTHORIZED
-        assert answer(tokens, "x") is UNAUTHORIZED
+            assert check(tokens, issuer.token(**claims)) is UNAUTHORIZED
+        assert check(tokens, "x") is UNAUTHORIZED
         after = counters.TOKEN_REFUSALS.read(row.columns())
     more = {labels: after[labels] - count for labels, count in before.items()}
     assert {labels: count for labels, count in more.items() if count} == {

@@ -1,4 +1,4 @@
-"""What each message of a client does, and what the client is told."""
+"""The effect of each client message, and the replies to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def subscribe(*streams: str) -> Subscribe:
 
 
 def codes(worker: Worker) -> list[str]:
-    return [told.get("code", told["type"]) for told in worker.journal.messages()]
+    return [each.get("code", each["type"]) for each in worker.journal.messages()]
 
 
 def test_ping_is_answered_with_the_time() -> None:
@@ -29,15 +29,15 @@ def test_ping_is_answered_with_the_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "told"), [(True, []), (False, ["STREAM_UNAVAILABLE"])], ids=["found", "not found"]
+    ("found", "replies"), [(True, []), (False, ["STREAM_UNAVAILABLE"])], ids=["found", "not found"]
 )
-def test_subscribe_is_given_to_the_hub(found: bool, told: list[str]) -> None:
+def test_subscribe_is_passed_to_the_hub(found: bool, replies: list[str]) -> None:
     worker = Worker()
     worker.hub.found = found
     session, _ = worker.connected()
     carry_out(subscribe("energy"), session, worker.context)
     assert ("hub.subscribe", ("energy",)) in worker.journal
-    assert codes(worker) == told
+    assert codes(worker) == replies
 
 
 @pytest.mark.parametrize("message", [subscribe("energy", "gas"), Unsubscribe(("energy", "gas"))])
@@ -45,9 +45,9 @@ def test_unknown_stream_refuses_the_whole_request(message: Any) -> None:
     worker = Worker()
     session, _ = worker.connected()
     carry_out(message, session, worker.context)
-    (told,) = worker.journal.messages()
-    assert told["code"] == "UNKNOWN_STREAM"
-    assert told["message"].endswith("'gas'; known are energy")
+    (reply,) = worker.journal.messages()
+    assert reply["code"] == "UNKNOWN_STREAM"
+    assert reply["message"].endswith("'gas'; known are energy")
     assert worker.journal.names() == ["write"]
 
 
@@ -59,7 +59,7 @@ def test_stream_that_the_token_does_not_allow_is_refused() -> None:
     assert worker.journal.names() == ["write"]
 
 
-def test_unsubscribe_is_confirmed_after_it_took_effect() -> None:
+def test_unsubscribe_is_confirmed_after_it_takes_effect() -> None:
     worker = Worker()
     session, _ = worker.connected()
     carry_out(Unsubscribe(("energy",)), session, worker.context)
@@ -74,8 +74,8 @@ def test_renewal_replaces_the_token_and_its_expiry() -> None:
     carry_out(Renew("fresh"), session, worker.context)
     assert session.principal is fresh
     assert worker.journal.names() == ["registry.expires", "write"]
-    (told,) = worker.journal.messages()
-    assert told == {"type": "authenticated", "expires": "2049-03-22T04:26:40.000Z"}
+    (reply,) = worker.journal.messages()
+    assert reply == {"type": "authenticated", "expires": "2049-03-22T04:26:40.000Z"}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_renewal_replaces_the_token_and_its_expiry() -> None:
         (Principal("other", 2.5e9, None, None), "UNAUTHORIZED"),
         (Principal("tester", 2.5e9, frozenset({"energy"}), None), "BAD_MESSAGE"),
     ],
-    ids=["refused", "another subject's", "for other streams"],
+    ids=["refused", "another subject", "for other streams"],
 )
 def test_bad_renewal_keeps_the_old_token(fresh: Principal | None, code: str) -> None:
     worker = Worker()

@@ -1,4 +1,4 @@
-"""The registry's clock: pings, deadlines, expiry and draining, with time that tests move."""
+"""The connection registry: pings, deadlines, expiry and draining, on a clock of the tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ids = itertools.count()
 
 
 class FakeConnection:
-    """A connection that remembers what was done to it."""
+    """A connection that records calls."""
 
     def __init__(self, expires_at: float = 1e12, *, answers: bool = False) -> None:
         self.id = next(_ids)
@@ -29,7 +29,7 @@ class FakeConnection:
         self.writable = True
         self.closing = False
         self.pings = 0
-        self.said: list[str] = []
+        self.errors: list[str] = []
         self.closes: list[Close] = []
         self.aborted = False
         self.reconnects: list[int] = []
@@ -39,7 +39,7 @@ class FakeConnection:
         self.pings += 1
 
     def send_error(self, error: ErrorCode, detail: str = "") -> None:
-        self.said.append(error.code)
+        self.errors.append(error.code)
 
     def close(self, close: Close) -> None:
         self.closing = True
@@ -55,7 +55,7 @@ class FakeConnection:
 
 
 class Clock:
-    """The time; ticks a registry as its timer would."""
+    """A clock that ticks a registry as its timer would."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -89,38 +89,38 @@ SERVER = Server(ping_interval_seconds=20, pong_timeout_seconds=10, close_timeout
 def test_silent_client_is_pinged_then_closed() -> None:
     async def test(clock: Clock) -> None:
         connections = clock.registry()
-        dead, alive = FakeConnection(), FakeConnection()
-        connections.join(dead)
+        silent, alive = FakeConnection(), FakeConnection()
+        connections.join(silent)
         connections.join(alive)
         for _ in range(80):
             clock.pass_seconds(connections, 1)
             alive.heard = True
         assert alive.pings == pytest.approx(80 / 20, abs=1)
         assert alive.closes == []
-        assert dead.closes == [NO_PONG]
+        assert silent.closes == [NO_PONG]
         connections.close()
 
     play(test)
 
 
-def test_silent_client_is_closed_although_it_is_pinged_more_often_than_it_may_be_silent() -> None:
+def test_silent_client_is_closed_although_pings_are_more_frequent_than_the_timeout() -> None:
     async def test(clock: Clock) -> None:
         connections = clock.registry(server=replace(SERVER, ping_interval_seconds=4))
-        dead, slow = FakeConnection(), FakeConnection()
-        connections.join(dead)
+        silent, slow = FakeConnection(), FakeConnection()
+        connections.join(silent)
         connections.join(slow)
         for _ in range(40):
             clock.pass_seconds(connections, 1)
             slow.heard = slow.heard or slow.pings % 2 == 0
-        assert dead.closes == [NO_PONG]
-        assert dead.pings == pytest.approx(10 / 4, abs=1)
+        assert silent.closes == [NO_PONG]
+        assert silent.pings == pytest.approx(10 / 4, abs=1)
         assert slow.closes == []
         connections.close()
 
     play(test)
 
 
-def test_shorter_ping_interval_does_not_wait_for_the_end_of_the_longer_one() -> None:
+def test_shorter_ping_interval_takes_effect_within_the_longer_one() -> None:
     async def test(clock: Clock) -> None:
         connections = clock.registry(server=replace(SERVER, ping_interval_seconds=3600))
         fake = FakeConnection(answers=True)
@@ -135,14 +135,14 @@ def test_shorter_ping_interval_does_not_wait_for_the_end_of_the_longer_one() -> 
     play(test)
 
 
-def test_our_own_absence_closes_no_client() -> None:
+def test_suspended_machine_closes_no_client() -> None:
     async def test(clock: Clock) -> None:
         connections = clock.registry()
         fake = FakeConnection()
         connections.join(fake)
         clock.pass_seconds(connections, 5)
         assert fake.pings == 1
-        # The machine was suspended for an hour; the pong is still on its way.
+        # The machine was suspended for an hour; the pong has not been read yet.
         clock.now += 3600
         clock.pass_seconds(connections, 3)
         assert fake.closes == []
@@ -151,7 +151,7 @@ def test_our_own_absence_closes_no_client() -> None:
     play(test)
 
 
-def test_paused_client_is_not_closed_for_its_silence() -> None:
+def test_paused_client_is_not_closed_for_silence() -> None:
     async def test(clock: Clock) -> None:
         connections = clock.registry()
         fake = FakeConnection()
@@ -190,11 +190,11 @@ def test_expiry_is_announced_before_the_close() -> None:
         connections.join(expiring)
         connections.join(renewed)
         clock.pass_seconds(connections, 21)
-        assert expiring.said == renewed.said == ["TOKEN_EXPIRING"]
+        assert expiring.errors == renewed.errors == ["TOKEN_EXPIRING"]
         renewed.principal = Principal("me", clock.wall + 1000, None, None)
         connections.expires(renewed)
         clock.pass_seconds(connections, 10)
-        assert expiring.said == ["TOKEN_EXPIRING", "TOKEN_EXPIRED"]
+        assert expiring.errors == ["TOKEN_EXPIRING", "TOKEN_EXPIRED"]
         assert expiring.closes == [TOKEN_EXPIRED_CLOSE]
         assert renewed.closes == []
         connections.close()
@@ -202,7 +202,7 @@ def test_expiry_is_announced_before_the_close() -> None:
     play(test)
 
 
-def test_clock_that_is_set_back_expires_no_token_early() -> None:
+def test_setting_the_clock_back_does_not_expire_tokens_early() -> None:
     async def test(clock: Clock) -> None:
         connections = clock.registry(Auth(expiry_notice_seconds=0))
         fake = FakeConnection(clock.wall + 30, answers=True)
@@ -218,7 +218,7 @@ def test_clock_that_is_set_back_expires_no_token_early() -> None:
     play(test)
 
 
-def test_connections_that_left_are_not_kept_until_their_tokens_expire() -> None:
+def test_closed_connections_are_not_kept_until_their_tokens_expire() -> None:
     async def test(clock: Clock) -> None:
         connections = clock.registry()
         for _ in range(5_000):
@@ -231,7 +231,7 @@ def test_connections_that_left_are_not_kept_until_their_tokens_expire() -> None:
     play(test)
 
 
-def test_drain_sends_all_clients_away_and_waits_for_them() -> None:
+def test_drain_closes_all_connections_and_waits_for_them() -> None:
     async def test(clock: Clock) -> None:
         connections = clock.registry()
         fakes = [FakeConnection() for _ in range(50)]
@@ -267,8 +267,8 @@ def test_drain_is_spread_evenly() -> None:
             connections.join(Leaver())
         began = loop.time()
         await connections.drain(0.4)
-        # No client goes before its turn; a late loop can only make it later.
-        assert all(at - began >= 0.4 * place / 20 - 0.01 for place, at in enumerate(left))
+        # No connection is closed before its turn; a late loop can only make it later.
+        assert all(at - began >= 0.4 * turn / 20 - 0.01 for turn, at in enumerate(left))
         connections.close()
 
     play(test)
@@ -295,7 +295,7 @@ def test_drain_includes_clients_that_connect_meanwhile() -> None:
     play(test)
 
 
-def test_shedding_sends_away_the_given_number() -> None:
+def test_shed_closes_the_given_number_of_connections() -> None:
     async def test(clock: Clock) -> None:
         connections = clock.registry()
         fakes = [FakeConnection() for _ in range(20)]
@@ -310,7 +310,7 @@ def test_shedding_sends_away_the_given_number() -> None:
     play(test)
 
 
-def test_old_connections_are_sent_away_and_not_all_at_once() -> None:
+def test_old_connections_are_closed_spread_over_time() -> None:
     async def test(clock: Clock) -> None:
         connections = clock.registry(server=replace(SERVER, max_connection_age_seconds=100))
         fakes = [FakeConnection(answers=True) for _ in range(50)]
@@ -319,8 +319,8 @@ def test_old_connections_are_sent_away_and_not_all_at_once() -> None:
         clock.pass_seconds(connections, 89)
         assert not any(fake.closes for fake in fakes)
         clock.pass_seconds(connections, 11)
-        gone = sum(bool(fake.closes) for fake in fakes)
-        assert 0 < gone < 50
+        closed = sum(bool(fake.closes) for fake in fakes)
+        assert 0 < closed < 50
         clock.pass_seconds(connections, 11)
         assert all(fake.closes == [RESTART] for fake in fakes)
         connections.close()
@@ -328,7 +328,7 @@ def test_old_connections_are_sent_away_and_not_all_at_once() -> None:
     play(test)
 
 
-def test_new_settings_take_effect_at_once() -> None:
+def test_new_settings_take_effect_immediately() -> None:
     async def test(clock: Clock) -> None:
         connections = clock.registry()
         connections.use_settings(
@@ -339,7 +339,7 @@ def test_new_settings_take_effect_at_once() -> None:
         connections.join(expiring)
         clock.pass_seconds(connections, 40)
         assert not slow.aborted
-        assert expiring.said == ["TOKEN_EXPIRING"]
+        assert expiring.errors == ["TOKEN_EXPIRING"]
         clock.pass_seconds(connections, 11)
         assert slow.aborted
         connections.close()

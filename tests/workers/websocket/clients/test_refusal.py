@@ -1,4 +1,4 @@
-"""A refused client: told why in a message, closed, and hardly read."""
+"""A refused client: gets the reason in a message, is closed, and is hardly read."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def test_the_101_and_the_error_are_one_write_before_the_close() -> None:
     worker, _, _ = refused()
     assert worker.journal.names() == ["write", "close frame", "registry.closing"]
     assert worker.journal[0][1].startswith(b"HTTP/1.1 101 ")
-    (told,) = worker.journal.messages()
-    assert told["code"] == "TOO_MANY_CONNECTIONS"
-    assert told["message"].endswith(": full")
+    (error,) = worker.journal.messages()
+    assert error["code"] == "TOO_MANY_CONNECTIONS"
+    assert error["message"].endswith(": full")
     assert worker.journal.close_codes() == [4503]
 
 
-def test_its_close_frame_ends_it() -> None:
+def test_close_frame_of_the_client_ends_the_connection() -> None:
     worker, client, transport = refused()
     client.on_ws_frame(transport, client_frame(WSMsgType.CLOSE, b"\x11\x97"))
     assert worker.journal[-1] == ("end",)
@@ -39,7 +39,7 @@ def test_its_close_frame_ends_it() -> None:
     assert worker.journal[-1] == ("registry.leave",)
 
 
-def test_a_bounded_number_of_frames_is_parsed() -> None:
+def test_number_of_parsed_frames_is_bounded() -> None:
     worker, client, transport = refused()
     worker.journal.clear()
     for _ in range(MOST_FRAMES):
@@ -49,7 +49,7 @@ def test_a_bounded_number_of_frames_is_parsed() -> None:
     assert worker.journal == [("drop",)]
 
 
-def test_it_is_aborted_while_it_does_not_answer() -> None:
+def test_client_that_does_not_close_is_aborted() -> None:
     worker, client, _ = refused()
     client.pause_writing()
     client.resume_writing()

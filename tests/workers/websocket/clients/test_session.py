@@ -1,4 +1,4 @@
-"""A session between a recording transport and a recording hub; one on a real connection."""
+"""A session between a recording transport and a recording hub, and one on a real socket."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def receive(session: Session, transport: RecordingTransport, payload: bytes, **h
     session.on_ws_frame(cast(Any, transport), client_frame(WSMsgType.TEXT, payload, **how))
 
 
-def test_101_and_the_first_answer_are_one_write() -> None:
+def test_101_and_the_first_reply_are_one_write() -> None:
     worker = Worker(write_buffer_bytes=65_536)
     worker.hub.found = False
     session, transport = worker.session(parse_query("subscribe=energy"))
@@ -45,21 +45,21 @@ def test_101_and_the_first_answer_are_one_write() -> None:
     assert worker.journal.names() == ["limits", "registry.join", "hub.subscribe", "write"]
     assert worker.journal[0] == ("limits", 65_536, 16_384)
     assert worker.journal[-1][1].startswith(b"HTTP/1.1 101 ")
-    (told,) = worker.journal.messages()
-    assert told["code"] == "STREAM_UNAVAILABLE"
+    (reply,) = worker.journal.messages()
+    assert reply["code"] == "STREAM_UNAVAILABLE"
     assert worker.row[Field.CONNECTIONS] == 1
     assert (session.writable, session.closing) == (True, False)
 
 
-def test_wrong_query_is_told_after_the_101() -> None:
+def test_error_in_the_query_is_sent_after_the_101() -> None:
     worker = Worker()
     session, transport = worker.session(BadClientMessage(BAD_MESSAGE, "no such field"))
     session.on_ws_connected(cast(Any, transport))
-    assert [told["code"] for told in worker.journal.messages()] == ["BAD_MESSAGE"]
+    assert [message["code"] for message in worker.journal.messages()] == ["BAD_MESSAGE"]
     assert session.writable
 
 
-def test_transport_that_fills_up_with_the_101_pauses_the_session() -> None:
+def test_transport_filled_by_the_101_pauses_the_session() -> None:
     worker = Worker()
     session, transport = worker.session()
     transport.fills_up = session
@@ -71,7 +71,7 @@ def test_transport_that_fills_up_with_the_101_pauses_the_session() -> None:
     assert session.writable
 
 
-def test_fault_of_ours_at_the_first_request_closes_after_the_101() -> None:
+def test_internal_error_in_the_first_request_closes_after_the_101() -> None:
     worker = Worker()
     worker.hub.fails = True
     session, transport = worker.session(parse_query("subscribe=energy"))
@@ -82,7 +82,7 @@ def test_fault_of_ours_at_the_first_request_closes_after_the_101() -> None:
     assert session.closing
 
 
-def test_fault_of_ours_at_a_message_closes_the_connection() -> None:
+def test_internal_error_in_a_message_closes_the_connection() -> None:
     worker = Worker()
     session, transport = worker.connected()
     worker.hub.fails = True
@@ -90,19 +90,19 @@ def test_fault_of_ours_at_a_message_closes_the_connection() -> None:
     assert worker.journal.close_codes() == [1011]
 
 
-def test_rate_limit_is_told_before_the_close() -> None:
-    # At one message a second, two may come at once.
+def test_rate_limit_error_is_sent_before_the_close() -> None:
+    # At one message a second, a client may send two together.
     worker = Worker(messages_per_second=1.0)
     session, transport = worker.connected()
     for _ in range(3):
         receive(session, transport, PING)
-    told = worker.journal.messages()
-    assert [each.get("code", each["type"]) for each in told] == ["pong", "pong", "RATE_LIMITED"]
+    replies = worker.journal.messages()
+    assert [each.get("code", each["type"]) for each in replies] == ["pong", "pong", "RATE_LIMITED"]
     assert worker.journal.close_codes() == [1008]
     assert worker.closed() == {("server", "1008"): 1}
 
 
-def test_messages_from_before_the_close_was_seen_are_dropped_up_to_the_rate_limit() -> None:
+def test_messages_after_the_close_are_dropped_up_to_the_rate_limit() -> None:
     worker = Worker(messages_per_second=1.0)
     session, transport = worker.connected()
     receive(session, transport, PING)
@@ -115,7 +115,7 @@ def test_messages_from_before_the_close_was_seen_are_dropped_up_to_the_rate_limi
     assert worker.journal == [("drop",)]
 
 
-def test_close_ends_the_subscriptions_before_its_frame_and_writes_nothing_after_it() -> None:
+def test_close_ends_subscriptions_before_its_frame_and_writes_nothing_after_it() -> None:
     worker = Worker()
     session, _ = worker.connected()
     session.reconnect(500, RESTART)
@@ -138,7 +138,7 @@ def test_close_ends_the_subscriptions_before_its_frame_and_writes_nothing_after_
     assert worker.closed() == {("server", "1012"): 1}
 
 
-def test_client_s_close_is_answered_with_its_code() -> None:
+def test_close_of_the_client_is_answered_with_its_code() -> None:
     worker = Worker()
     session, transport = worker.connected()
     close = client_frame(WSMsgType.CLOSE, (1001).to_bytes(2, "big"))
@@ -150,7 +150,7 @@ def test_client_s_close_is_answered_with_its_code() -> None:
     assert worker.row[Field.CONNECTIONS] == 0
 
 
-def test_client_s_answer_to_our_close_ends_the_connection() -> None:
+def test_reply_of_the_client_to_a_close_ends_the_connection() -> None:
     worker = Worker()
     session, transport = worker.connected()
     session.close(RESTART)
@@ -159,7 +159,7 @@ def test_client_s_answer_to_our_close_ends_the_connection() -> None:
     assert worker.journal == [("end",)]
 
 
-def test_connection_that_breaks_is_counted_as_the_client_s_1006() -> None:
+def test_broken_connection_is_counted_as_a_1006_of_the_client() -> None:
     worker = Worker()
     session, transport = worker.connected()
     session.on_ws_disconnected(cast(Any, transport))
@@ -182,18 +182,18 @@ def test_paused_client_is_neither_pinged_nor_read() -> None:
     assert worker.journal[1:] == [("hub.pause",), ("pause reading",)]
     session.resume_writing()
     assert worker.journal[3:] == [("resume reading",), ("hub.resume",)]
-    # It reads: a pong behind a long backlog may take its time.
+    # The client reads again; its pong may wait behind a long backlog.
     assert session.heard
 
 
-def test_client_that_is_closed_while_paused_is_read_again_for_its_close_frame() -> None:
+def test_client_closed_while_paused_is_read_again_for_its_close_frame() -> None:
     worker = Worker()
     session, _ = worker.connected()
     session.pause_writing()
     session.too_slow()
     assert worker.journal.names()[-2:] == ["close frame", "resume reading"]
     worker.journal.clear()
-    # Its buffer runs empty, and full with the close frame, without any effect.
+    # The buffer empties, then fills with the close frame; neither has an effect.
     session.resume_writing()
     session.pause_writing()
     assert worker.journal == []
@@ -207,7 +207,7 @@ def test_client_that_is_closed_while_paused_is_read_again_for_its_close_frame() 
         (WSMsgType.TEXT, b"\xff", {}, 1007),
         (WSMsgType.CLOSE, b"\x03\xed", {}, 1002),
     ],
-    ids=["reserved bit", "continuation of nothing", "no UTF-8", "close code that is never sent"],
+    ids=["reserved bit", "continuation first", "invalid UTF-8", "close code that is never sent"],
 )
 def test_violation_closes(kind: WSMsgType, payload: bytes, how: dict[str, Any], code: int) -> None:
     worker = Worker()
@@ -216,7 +216,7 @@ def test_violation_closes(kind: WSMsgType, payload: bytes, how: dict[str, Any], 
     assert worker.journal.close_codes() == [code]
 
 
-def test_violation_that_picows_found_is_counted_once() -> None:
+def test_violation_found_by_picows_is_counted_once() -> None:
     worker = Worker()
     session, transport = worker.connected()
     code = SimpleNamespace(value=1009)
@@ -235,19 +235,19 @@ def test_ping_is_answered_and_fragments_are_joined() -> None:
     assert worker.journal.pop() == ("write", frame.encode(frame.PONG, b"x"))
     session.on_ws_frame(cast(Any, transport), client_frame(WSMsgType.TEXT, PING[:5], final=False))
     session.on_ws_frame(cast(Any, transport), client_frame(WSMsgType.CONTINUATION, PING[5:]))
-    assert [told["type"] for told in worker.journal.messages()] == ["pong"]
+    assert [message["type"] for message in worker.journal.messages()] == ["pong"]
 
 
-def test_message_that_is_no_json_is_told_and_the_connection_stays() -> None:
+def test_invalid_json_is_an_error_and_the_connection_stays_open() -> None:
     worker = Worker()
     session, transport = worker.connected()
     receive(session, transport, b"{")
     receive(session, transport, PING)
-    told = worker.journal.messages()
-    assert [each.get("code", each["type"]) for each in told] == ["BAD_JSON", "pong"]
+    replies = worker.journal.messages()
+    assert [each.get("code", each["type"]) for each in replies] == ["BAD_JSON", "pong"]
 
 
-def test_answers_of_the_hub_become_messages() -> None:
+def test_replies_of_the_hub_become_messages() -> None:
     worker = Worker()
     session, _ = worker.connected()
     session.subscribed({"energy": Subscribed("abcd0123-1")})
@@ -271,7 +271,7 @@ class Overloaded:
 
 
 async def read_to_the_end(client: socket.socket) -> bytes:
-    """All bytes; answers the close frame."""
+    """All data; replies to the close frame."""
     loop = asyncio.get_running_loop()
     data = b""
     async with asyncio.timeout(DEADLINE_SECONDS):
@@ -282,7 +282,7 @@ async def read_to_the_end(client: socket.socket) -> bytes:
     return data
 
 
-def test_client_that_is_closed_by_its_first_request_is_upgraded_first() -> None:
+def test_client_closed_by_its_first_request_is_upgraded_first() -> None:
     async def test() -> None:
         loop = asyncio.get_running_loop()
         connections = ConnectionRegistry(Server(), Auth())
@@ -305,10 +305,10 @@ def test_client_that_is_closed_by_its_first_request_is_upgraded_first() -> None:
         client.setblocking(False)
         head, _, data = (await read_to_the_end(client)).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 ")
-        told = first_frame(data)
-        assert told is not None
-        assert orjson.loads(told[0])["code"] == HISTORY_UNAVAILABLE.code
-        end = first_frame(told[1])
+        error = first_frame(data)
+        assert error is not None
+        assert orjson.loads(error[0])["code"] == HISTORY_UNAVAILABLE.code
+        end = first_frame(error[1])
         assert end is not None
         assert (end[0][:2], end[1]) == ((4503).to_bytes(2, "big"), b"")
         client.close()

@@ -1,4 +1,4 @@
-"""The lines about one client: what is in them, and which are limited."""
+"""The log lines about one client: their fields, and which are rate-limited."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Lines = Callable[[], list[tuple[str, str, dict[str, Any]]]]
 def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
     """The lines so far: level, event and fields."""
     caplog.set_level(logging.INFO, "energyws.session")
-    # Other tests have used up what may be written within a second.
+    # Other tests may have used up the rate limit.
     monkeypatch.setattr(session_log, "_limited", RateLimitedLog(Log("session"), 3600.0))
     yield lambda: [
         (record.levelname, record.getMessage(), vars(record)["energyws_fields"])
@@ -36,7 +36,7 @@ def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> 
     flush_suppressed(at_once=True)
 
 
-def test_beginning_and_end_of_each_client_are_logged(lines: Lines) -> None:
+def test_connect_and_disconnect_of_each_client_are_logged(lines: Lines) -> None:
     for _ in range(2):
         session_log.connected(Client(), "192.0.2.1")
         session_log.disconnected(Client(), 1001, "client")
@@ -57,12 +57,12 @@ def test_slow_clients_are_logged_at_a_limited_rate(lines: Lines) -> None:
     assert lines() == [
         ("INFO", "client lags", about),
         ("INFO", "client skips frames", {**about, "frames": 5}),
-        # Not held back by one that chose to skip.
+        # A line about chosen skips does not hold this one back.
         ("WARNING", "client skips frames", {**about, "frames": 7}),
     ]
 
 
-def test_resume_with_a_gap_is_a_warning_of_its_own_kind_per_reason(lines: Lines) -> None:
+def test_each_reason_for_a_gap_after_a_resume_has_its_own_warning(lines: Lines) -> None:
     session_log.resumed(Client(), "energy", Subscribed("abcd0123-9", True, 5))
     for reason in (Unrecovered.RETENTION, Unrecovered.EPOCH_CHANGED, Unrecovered.RETENTION):
         session_log.resumed(Client(), "energy", Subscribed("abcd0123-9", False, 4, reason))
@@ -80,7 +80,7 @@ def test_resume_with_a_gap_is_a_warning_of_its_own_kind_per_reason(lines: Lines)
 
 
 @pytest.mark.parametrize("write", [session_log.not_set_up, session_log.not_handled])
-def test_fault_of_ours_is_logged_without_the_exception_s_text(
+def test_internal_error_is_logged_without_the_text_of_the_exception(
     lines: Lines, write: Callable[[Client], None]
 ) -> None:
     try:

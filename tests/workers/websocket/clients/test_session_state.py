@@ -28,7 +28,7 @@ def test_every_state_can_be_reached_and_only_closed_is_final() -> None:
 
 
 @given(st.lists(st.sampled_from(Event), max_size=20))
-def test_nothing_is_written_after_the_close_whatever_happens(events: list[Event]) -> None:
+def test_no_event_leads_back_from_closing(events: list[Event]) -> None:
     state, closing = State.NEW, False
     for event in events:
         try:
@@ -54,7 +54,7 @@ def test_impossible_event_is_an_error(state: State, event: Event) -> None:
         after(state, event)
 
 
-def test_docs_have_the_table() -> None:
+def test_documented_table_matches_the_code() -> None:
     section = DOCS.read_text().partition("## A session's life\n")[2].partition("\n## ")[0]
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
@@ -62,13 +62,13 @@ def test_docs_have_the_table() -> None:
         if line.startswith("|")
     ]
     head, _, *body = rows
-    told = {
+    documented = {
         (row[0], event): cell
         for row in body
         for event, cell in zip(head[1:], row[1:], strict=True)
         if cell
     }
-    assert told == {
+    assert documented == {
         (state.value, event.value): after.value
         for state, events in TRANSITIONS.items()
         for event, after in events.items()

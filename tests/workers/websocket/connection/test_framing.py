@@ -1,4 +1,4 @@
-"""What a connection reads, on real sockets."""
+"""How a connection reads frames, on real sockets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEADLINE_SECONDS = 10.0
 
 
 class Counting(WSListener):
-    """Counts its frames and their bytes, and notes its end."""
+    """Counts frames and their bytes, and records the end of the connection."""
 
     def __init__(self) -> None:
         self.frames = self.bytes = 0
@@ -67,14 +67,14 @@ async def upgraded() -> AsyncIterator[tuple[socket.socket, Framing, Counting]]:
 
 
 def room(framing: Framing) -> int:
-    """The bytes that picows' read buffer has free."""
+    """The number of free bytes in picows' read buffer."""
     return len(WSProtocol.get_buffer(framing, -1))
 
 
 @pytest.mark.parametrize(
     ("size", "count", "most"), [(16_384, 99, 32 * 1024), (100, 5_000, 4 * 1024)]
 )
-def test_read_buffer_grows_to_one_message_only(size: int, count: int, most: int) -> None:
+def test_read_buffer_grows_no_larger_than_one_message(size: int, count: int, most: int) -> None:
     async def test() -> None:
         async with upgraded() as (client, framing, counting):
             loop = asyncio.get_running_loop()
@@ -88,10 +88,10 @@ def test_read_buffer_grows_to_one_message_only(size: int, count: int, most: int)
     uvloop.run(test())
 
 
-def test_reset_behind_the_last_bytes_is_noticed() -> None:
+def test_reset_after_the_last_bytes_is_noticed() -> None:
     async def test() -> None:
         async with upgraded() as (client, _, counting):
-            # Both arrive before the loop reads.
+            # The frame and the reset both arrive before the loop reads.
             client.send(masked(9, b""))
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()

@@ -1,4 +1,4 @@
-"""The requests of one connection, however their bytes are cut."""
+"""Requests on one connection, with their bytes cut anywhere."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Gate:
 
 
 def fed(data: bytes, cuts: list[int]) -> tuple[list[bytes], Then]:
-    """The statuses of the answers to bytes cut at these places, and what happens next."""
+    """The statuses of the responses to data cut at these places, and the next action."""
     exchange = Exchange(Gate(), "127.0.0.1")
     out, step = b"", Step(b"", Then.WAIT)
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
@@ -46,7 +46,7 @@ def fed(data: bytes, cuts: list[int]) -> tuple[list[bytes], Then]:
 
 
 @given(st.integers(0, MAX_REQUESTS - 1), st.lists(st.integers(0, 10_000), max_size=20))
-def test_requests_are_answered_in_order_however_they_are_cut(count: int, cuts: list[int]) -> None:
+def test_requests_cut_anywhere_are_answered_in_order(count: int, cuts: list[int]) -> None:
     assert fed(GET * count, cuts) == ([b"200"] * count, Then.NEXT if count else Then.WAIT)
 
 
@@ -55,11 +55,11 @@ def test_requests_are_answered_in_order_however_they_are_cut(count: int, cuts: l
     st.lists(st.integers(0, 500), max_size=8),
 )
 @example(b"\r\n\r\n", [2])
-def test_any_bytes_have_the_same_answers_however_they_are_cut(data: bytes, cuts: list[int]) -> None:
+def test_responses_to_any_bytes_do_not_depend_on_cuts(data: bytes, cuts: list[int]) -> None:
     assert fed(data, cuts)[0] == fed(data, [])[0]
 
 
-def test_connection_ends_after_its_answer_when_the_worker_leaves() -> None:
+def test_leaving_worker_closes_a_connection_after_its_response() -> None:
     gate = Gate()
     exchange = Exchange(gate, "127.0.0.1")
     assert exchange.take(GET).then is Then.NEXT
@@ -69,7 +69,7 @@ def test_connection_ends_after_its_answer_when_the_worker_leaves() -> None:
     assert b"\r\nConnection: close\r\n" in step.out
 
 
-def test_values_lose_only_the_blanks_around_them() -> None:
+def test_only_blanks_around_values_are_removed() -> None:
     gate = Gate()
     Exchange(gate, "127.0.0.1").take(b"GET / HTTP/1.1\r\nHost:\t x \t\r\nA:b\tc\xff\r\n\r\n")
     assert dict(gate.seen[0].headers) == {"Host": "x", "A": "b\tc\xff"}

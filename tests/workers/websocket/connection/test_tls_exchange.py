@@ -1,4 +1,4 @@
-"""HTTP over TLS: what each answer does to the connection and its timeout."""
+"""HTTP over TLS: the effect of each response on the connection and its timeout."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Transport:
 
 
 class Connection:
-    """An exchange whose TLS handshake is complete."""
+    """An exchange after its TLS handshake."""
 
     def __init__(self, connection: socket.socket, timeout: float = 3600.0) -> None:
         self.gate = Gate()
@@ -74,9 +74,9 @@ class Connection:
 
 @pytest.fixture
 def accepted() -> Iterator[socket.socket]:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        yield ours
+    server, client = socket.socketpair()
+    with server, client:
+        yield server
 
 
 Test = Callable[[], Coroutine[Any, Any, None]]
@@ -98,13 +98,13 @@ def test_requests_are_answered_in_turn(accepted: socket.socket) -> None:
     run(test)
 
 
-def test_last_answer_closes_without_waiting_for_the_client(accepted: socket.socket) -> None:
+def test_last_response_closes_without_waiting_for_the_client(accepted: socket.socket) -> None:
     async def test() -> None:
         it = Connection(accepted)
         it.gate.leaving = True
         it.receive(GET)
         assert b"Connection: close" in it.transport.written
-        # With the smallest window, aiofastnet reads little more.
+        # The abort keeps aiofastnet from reading further data.
         assert it.transport.ended == ["close", "abort"]
 
     run(test)
@@ -114,17 +114,17 @@ def test_bytes_after_an_error_are_dropped_up_to_a_bound(accepted: socket.socket)
     async def test() -> None:
         it = Connection(accepted)
         it.receive(b"\0\r\n\r\n")
-        answered = it.transport.written
-        assert answered.startswith(b"HTTP/1.1 400 ")
+        response = it.transport.written
+        assert response.startswith(b"HTTP/1.1 400 ")
         it.receive(GET + bytes(LINGER_BYTES - len(GET)))
-        assert (it.transport.written, it.transport.ended) == (answered, [])
+        assert (it.transport.written, it.transport.ended) == (response, [])
         it.receive(b"x")
         assert it.transport.ended == ["abort"]
 
     run(test)
 
 
-def test_client_that_does_not_read_its_answers_is_aborted(accepted: socket.socket) -> None:
+def test_client_that_does_not_read_its_responses_is_aborted(accepted: socket.socket) -> None:
     async def test() -> None:
         it = Connection(accepted)
         it.exchange.pause_writing()

@@ -1,4 +1,4 @@
-"""The 101 of many connections, and what picows is given in its place."""
+"""The shared 101 response, and the empty response that picows gets instead."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workers.websocket.connection.upgrade import Upgrade, forget, head, send_clo
 
 
 def upgraded(key: str, subprotocol: str | None = None, extension: str | None = None) -> bytes:
-    """The 101 for a request with this key, as its session takes it."""
+    """The 101 for a request with this key, as its session writes it."""
     upgrade = Upgrade(WSListener(), switching(subprotocol, extension), key)
     transport: Any = SimpleNamespace(response=upgrade.response)
     request: Any = None
@@ -22,7 +22,7 @@ def upgraded(key: str, subprotocol: str | None = None, extension: str | None = N
     return head(transport)
 
 
-def test_accept_is_of_the_key() -> None:
+def test_accept_value_is_that_of_the_key() -> None:
     # RFC 6455 section 1.3.
     assert upgraded("dGhlIHNhbXBsZSBub25jZQ==").splitlines() == [
         b"HTTP/1.1 101 Switching Protocols",
@@ -35,24 +35,26 @@ def test_accept_is_of_the_key() -> None:
 
 @pytest.mark.parametrize("subprotocol", [None, "energyws"])
 @pytest.mark.parametrize("extension", [None, "permessage-deflate"])
-def test_only_what_was_negotiated_is_in_it(subprotocol: str | None, extension: str | None) -> None:
+def test_101_has_only_the_negotiated_headers(
+    subprotocol: str | None, extension: str | None
+) -> None:
     lines = upgraded("key", subprotocol, extension).decode().split("\r\n")
     assert (f"Sec-WebSocket-Protocol: {subprotocol}" in lines) is (subprotocol is not None)
     assert (f"Sec-WebSocket-Extensions: {extension}" in lines) is (extension is not None)
     assert len(lines) == 6 + (subprotocol is not None) + (extension is not None)
 
 
-def test_connections_share_a_response_but_not_its_accept() -> None:
+def test_connections_share_a_response_but_not_the_accept_value() -> None:
     assert switching("energyws", None) is switching("energyws", None)
     assert upgraded("one") != upgraded("other")
     assert upgraded("one") == upgraded("one")
 
 
-def test_picows_writes_nothing_of_it() -> None:
+def test_picows_does_not_write_the_101() -> None:
     assert switching(None, None).to_bytes() == b""
 
 
-def test_nothing_of_a_request_is_kept() -> None:
+def test_forget_clears_the_request() -> None:
     request: Any = SimpleNamespace(headers={}, method=b"", path=b"", version=b"")
     forget(request)
     assert vars(request) == {}

@@ -36,7 +36,7 @@ def messages(data: bytes) -> list[dict[str, object]]:
 
 
 class ReadingClient:
-    """Remembers what it was sent; pauses, in the middle of a write, after `pause_after` writes."""
+    """Records received messages; pauses in the middle of its write number `pause_after`."""
 
     def __init__(self, pause_after: int | None = None) -> None:
         self.writable = True
@@ -47,7 +47,7 @@ class ReadingClient:
         self.writes = 0
         self.gone = False
         self.lagged = 0
-        self.left_out: list[tuple[int, bool]] = []
+        self.skips: list[tuple[int, bool]] = []
         self.pause_after = pause_after
 
     @property
@@ -74,7 +74,7 @@ class ReadingClient:
         self.fanout.resume_writing(self)
 
     def subscribed(self, streams: dict[str, Subscribed]) -> None:
-        raise AssertionError("the hub's business")
+        raise AssertionError("only the hub calls this")
 
     def too_slow(self) -> None:
         self.gone = True
@@ -88,7 +88,7 @@ class ReadingClient:
 
     def skipped(self, stream: str, frames: int, by_choice: bool) -> None:
         assert stream == "energy"
-        self.left_out.append((frames, by_choice))
+        self.skips.append((frames, by_choice))
 
     @property
     def numbers(self) -> list[object]:
@@ -100,11 +100,11 @@ class ReadingClient:
 
 
 class FakeLog:
-    """All records; answers when a test says so."""
+    """All records; provides a chunk when a test calls `answer`."""
 
     def __init__(self) -> None:
         self.partitions: list[list[Stored]] = [[], []]
-        self.asked: list[Position] = []
+        self.requested: list[Position] = []
         self.ready: dict[Position, Chunk] = {}
         self.max_bytes = 400
         self.full = False
@@ -116,12 +116,12 @@ class FakeLog:
     def chunk(self, requester: FanoutClient, stream: str, position: Position) -> Chunk | None:
         if self.full:
             raise QueueFull("no room")
-        if position not in self.ready and position not in self.asked:
-            self.asked.append(position)
+        if position not in self.ready and position not in self.requested:
+            self.requested.append(position)
         return self.ready.get(position)
 
     def answer(self, position: Position) -> None:
-        self.asked.remove(position)
+        self.requested.remove(position)
         head = from_offsets(EPOCH, [len(records) for records in self.partitions])
         self.ready[position] = assemble(FRAMES, position, head, self._block, self.max_bytes)
 
@@ -130,7 +130,7 @@ class FakeLog:
 
 
 class OneStream:
-    """A fan-out with a ring of `max_frames`, and records that count up."""
+    """A fan-out with a ring of `max_frames`, and numbered records."""
 
     def __init__(self, max_frames: int = 100, *, compressed: bool = False) -> None:
         self.board = Board.create()
@@ -157,20 +157,20 @@ class OneStream:
         return numbers
 
     def answer(self) -> None:
-        """The log answers the oldest request."""
-        if self.log.asked:
-            position = self.log.asked[0]
+        """Provide the chunk for the oldest request."""
+        if self.log.requested:
+            position = self.log.requested[0]
             self.log.answer(position)
             self.fanout.catch_up.arrived(position)
 
     def settle(self, writes: int = 1000) -> None:
-        """Make turns until nothing is left to do."""
+        """Run turns until nothing is left to do."""
         for _ in range(10_000):
             self.answer()
-            if not self.fanout.is_busy() and not self.fanout.has_news() and not self.log.asked:
+            if not self.fanout.is_busy() and not self.fanout.has_news() and not self.log.requested:
                 return
             self.fanout.work(writes, self.now)
-        raise AssertionError("it does not settle")
+        raise AssertionError("no end after 10,000 turns")
 
     def subscribe(self, client: ReadingClient, **fields: object) -> Subscribed:
         client.fanout = self.fanout

@@ -1,4 +1,4 @@
-"""One batch to many clients: each gets it once, or not at all if it left before its turn."""
+"""One batch to many clients: each gets it once, unless it leaves before its turn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REACHED = from_offsets("abcd0123", [1])
 
 
 class Client:
-    """Its own transport."""
+    """A client that is its own sink."""
 
     def __init__(self) -> None:
         self.received: list[bytes] = []
@@ -29,7 +29,7 @@ class Client:
 
 
 class OtherClient(Client):
-    """One of another type, with its own way to write."""
+    """A client of another type, with a different write method."""
 
     def write_nocheck(self, data: bytes) -> None:
         self.received.append(data.upper())
@@ -43,7 +43,7 @@ def batch(clients: list[Client], first: int = 0) -> Batch:
     st.integers(1, 3 * SIDE_BY_SIDE),
     st.data(),
 )
-def test_each_client_gets_it_once_unless_it_left_before_its_turn(
+def test_each_client_gets_the_batch_once_unless_it_leaves_before_its_turn(
     size: int, data: st.DataObject
 ) -> None:
     clients = [Client() for _ in range(size)]
@@ -61,7 +61,7 @@ def test_each_client_gets_it_once_unless_it_left_before_its_turn(
     assert written == size - len(left)
 
 
-def test_first_client_begins_and_the_turn_is_bounded() -> None:
+def test_batch_begins_with_the_first_client_and_a_turn_is_bounded() -> None:
     clients = [Client() for _ in range(5)]
     it = batch(clients, first=3)
     assert it.send(3) == 3
@@ -71,7 +71,7 @@ def test_first_client_begins_and_the_turn_is_bounded() -> None:
     assert it.over
 
 
-def test_client_that_leaves_in_the_middle_of_its_write_counts_as_served() -> None:
+def test_client_that_leaves_during_its_write_counts_as_served() -> None:
     class Leaving(Client):
         def write_nocheck(self, data: bytes) -> None:
             super().write_nocheck(data)
@@ -82,7 +82,7 @@ def test_client_that_leaves_in_the_middle_of_its_write_counts_as_served() -> Non
     assert it.send(3) == 3
 
 
-def test_client_that_came_later_is_not_waited_for() -> None:
+def test_batch_does_not_wait_for_a_later_client() -> None:
     it = batch([Client()])
     later = Client()
     assert not it.waits(later)
@@ -90,7 +90,7 @@ def test_client_that_came_later_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("clients", [[Client(), OtherClient()], [OtherClient()]])
-def test_each_type_of_transport_writes_in_its_own_way(clients: list[Client]) -> None:
+def test_each_type_of_sink_uses_its_own_write_method(clients: list[Client]) -> None:
     batch(clients).send(2)
     for client in clients:
         assert client.received == [b"DATA" if isinstance(client, OtherClient) else b"data"]

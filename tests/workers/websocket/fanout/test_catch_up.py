@@ -1,4 +1,4 @@
-"""Subscriptions that are not live: what each turn costs, and where each of them is kept."""
+"""Subscriptions that are not live: the cost of each turn, and where they are kept."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def at(offset: int) -> Position:
 
 
 class FakeLog:
-    """Chunks by the position that they follow; None is on its way."""
+    """Chunks by the position that they follow; a missing one is still in flight."""
 
     def __init__(self) -> None:
         self.chunks: dict[Position, Chunk] = {}
@@ -43,7 +43,7 @@ class FakeLog:
 
 
 class Parts:
-    """A CatchUp beside a ring; live: the subscriptions that it has finished."""
+    """A CatchUp beside a ring; `live` has the subscriptions that it has finished."""
 
     def __init__(self, row: Row, frames: Iterable[bytes] = ()) -> None:
         self.ring = Ring(History(), at(0))
@@ -55,7 +55,7 @@ class Parts:
         self.catch_up = CatchUp("energy", self.log, row, None, self.live.append)
 
     def add(self, cursor: Cursor | Position, on_lag: OnLag = OnLag.SKIP) -> FakeClient:
-        """A client whose subscription is here."""
+        """A client with a subscription at this cursor or position."""
         client = FakeClient()
         subscription = Subscription(client, on_lag)
         subscription.cursor = cursor
@@ -85,10 +85,10 @@ def test_client_that_reaches_the_boundary_goes_live(row: Row) -> None:
     assert (row[Field.WRITES], row[Field.DELIVERIES], row[Field.BYTES]) == (1, 3, 3)
 
 
-def test_large_write_costs_several_and_clients_take_turns(row: Row) -> None:
+def test_large_write_counts_as_several_and_clients_take_turns(row: Row) -> None:
     parts = Parts(row, [bytes(CATCH_UP_BYTES // 2)] * 6)
     clients = [parts.add(parts.begin()) for _ in range(2)]
-    # More than this turn had is not carried over to the next.
+    # A write that exceeds its turn is not charged to the next one.
     assert parts.work(1) == 0
     assert [len(client.frames) for client in clients] == [1, 0]
     assert parts.work(1) == 0
@@ -96,7 +96,7 @@ def test_large_write_costs_several_and_clients_take_turns(row: Row) -> None:
     assert parts.work(1_000) == 1_000 - 2 - 2 * (CATCH_UP_BYTES // BYTES_PER_WRITE)
 
 
-def test_clients_that_wait_for_one_chunk_go_on_when_it_arrives(row: Row) -> None:
+def test_clients_waiting_for_a_chunk_continue_when_it_arrives(row: Row) -> None:
     parts = Parts(row)
     clients = [parts.add(at(0)) for _ in range(3)]
     assert parts.work() == 97
@@ -109,7 +109,7 @@ def test_clients_that_wait_for_one_chunk_go_on_when_it_arrives(row: Row) -> None
     assert row[Field.DELIVERIES] == 15
 
 
-def test_chunk_that_failed_ends_all_that_wait_for_it_and_no_other(row: Row) -> None:
+def test_failed_chunk_ends_only_the_clients_that_wait_for_it(row: Row) -> None:
     parts = Parts(row)
     gone, stays = parts.add(at(0)), parts.add(at(7))
     parts.work()
@@ -128,7 +128,7 @@ def test_full_history_queue_ends_the_client(row: Row) -> None:
 
 
 @pytest.mark.parametrize("state", ["catching up", "waiting", "paused"])
-def test_client_that_leaves_is_forgotten_wherever_it_is(row: Row, state: str) -> None:
+def test_client_that_leaves_is_forgotten_in_every_state(row: Row, state: str) -> None:
     parts = Parts(row)
     client = parts.add(at(0))
     if state == "paused":
@@ -189,8 +189,8 @@ def test_resume_replays_then_goes_live(stream: OneStream) -> None:
     stream.records(20)
     stream.settle()
     client = ReadingClient()
-    told = stream.subscribe(client, resume={"energy": f"{EPOCH}-5.5"})
-    assert told == Subscribed(f"{EPOCH}-5.5", True, 10)
+    reply = stream.subscribe(client, resume={"energy": f"{EPOCH}-5.5"})
+    assert reply == Subscribed(f"{EPOCH}-5.5", True, 10)
     stream.records(3)
     stream.settle()
     assert client.numbers == list(range(10, 23))
@@ -200,19 +200,19 @@ def test_resume_from_another_interleaving_gives_each_record_once(stream: OneStre
     stream.records(20)
     stream.settle()
     client = ReadingClient()
-    # It has all of partition 0 but only half of partition 1: no prefix of this ring.
-    told = stream.subscribe(client, resume={"energy": f"{EPOCH}-10.5"})
-    assert (told.recovered, told.replayed) == (True, 5)
+    # The client has all of partition 0 but half of partition 1, so no prefix of this ring.
+    reply = stream.subscribe(client, resume={"energy": f"{EPOCH}-10.5"})
+    assert (reply.recovered, reply.replayed) == (True, 5)
     stream.settle()
     assert client.numbers == [11, 13, 15, 17, 19]
 
 
-def test_client_that_knows_more_gets_only_what_it_lacks(stream: OneStream) -> None:
+def test_client_that_is_ahead_gets_only_records_it_lacks(stream: OneStream) -> None:
     stream.records(10)
     stream.settle()
     client = ReadingClient()
-    told = stream.subscribe(client, resume={"energy": f"{EPOCH}-7.5"})
-    assert (told.recovered, told.replayed) == (True, 0)
+    reply = stream.subscribe(client, resume={"energy": f"{EPOCH}-7.5"})
+    assert (reply.recovered, reply.replayed) == (True, 0)
     for _ in range(8):
         stream.records(1)
         stream.settle()
@@ -221,7 +221,7 @@ def test_client_that_knows_more_gets_only_what_it_lacks(stream: OneStream) -> No
     assert client.gaps == []
 
 
-def test_client_that_claims_the_future_is_told_after_a_while(stream: OneStream) -> None:
+def test_client_far_ahead_gets_a_lagged_message_after_a_while(stream: OneStream) -> None:
     stream.records(4)
     stream.settle()
     client = ReadingClient()
@@ -243,18 +243,18 @@ def test_resume_below_the_ring_is_replayed_from_the_log() -> None:
     stream.settle()
     clients = [ReadingClient() for _ in range(5)]
     for client in clients:
-        told = stream.subscribe(client, resume={"energy": f"{EPOCH}-2.2"})
-        assert (told.recovered, told.replayed) == (True, 26)
+        reply = stream.subscribe(client, resume={"energy": f"{EPOCH}-2.2"})
+        assert (reply.recovered, reply.replayed) == (True, 26)
     stream.fanout.work(100, 0.0)
-    # One request, however many clients wait for it.
-    assert list(map(str, stream.log.asked)) == [f"{EPOCH}-2.2"]
+    # One request for all clients that wait.
+    assert list(map(str, stream.log.requested)) == [f"{EPOCH}-2.2"]
     assert len(stream.fanout.catch_up) == 5
     stream.settle()
     assert [client.numbers for client in clients] == [list(range(4, 30))] * 5
     assert len(stream.fanout.catch_up) == 0
 
 
-def test_paused_client_asks_the_log_for_nothing() -> None:
+def test_paused_client_sends_no_history_requests() -> None:
     stream = OneStream(max_frames=10)
     stream.records(60)
     stream.settle()
@@ -269,7 +269,7 @@ def test_paused_client_asks_the_log_for_nothing() -> None:
     assert client.numbers == list(range(60))
 
 
-def test_worker_that_missed_too_much_replays_the_log_to_all_clients() -> None:
+def test_worker_that_missed_too_much_replays_the_log_to_every_client() -> None:
     stream = OneStream(max_frames=10)
     live, paused, late = ReadingClient(), ReadingClient(pause_after=1), ReadingClient()
     stream.subscribe(live)
@@ -277,7 +277,7 @@ def test_worker_that_missed_too_much_replays_the_log_to_all_clients() -> None:
     stream.records(4)
     stream.settle()
     stream.records(2)
-    # In the middle of a fan-out: one client has the batch already.
+    # In the middle of a fan-out, one client has the batch already.
     stream.fanout.work(1, 0.0)
     stream.subscribe(late)
     missed = OneStream(max_frames=10)
@@ -314,7 +314,7 @@ def test_history_request_is_withdrawn_when_its_client_leaves_or_pauses() -> None
     assert pauses.numbers == list(range(40))
 
 
-def test_client_is_sent_away_when_the_history_queue_is_full() -> None:
+def test_client_is_closed_when_the_history_queue_is_full() -> None:
     stream = OneStream(max_frames=4)
     stream.records(40)
     client = ReadingClient()
@@ -324,13 +324,13 @@ def test_client_is_sent_away_when_the_history_queue_is_full() -> None:
     assert client.gone
 
 
-def test_chunk_that_cannot_be_read_ends_the_wait() -> None:
+def test_unreadable_chunk_ends_the_wait() -> None:
     stream = OneStream(max_frames=10)
     stream.records(30)
     stream.settle()
     client = ReadingClient()
     stream.subscribe(client, resume={"energy": f"{EPOCH}-2.2"})
     stream.fanout.work(100, 0.0)
-    stream.fanout.catch_up.failed(stream.log.asked.pop())
+    stream.fanout.catch_up.failed(stream.log.requested.pop())
     assert client.gone
     assert len(stream.fanout.catch_up) == 0

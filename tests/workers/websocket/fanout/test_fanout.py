@@ -1,4 +1,4 @@
-"""Fan-out with clients that pause, lag, resume and leave, without a socket."""
+"""Fan-out to clients that pause, lag, resume and leave, without a socket."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def test_turn_makes_no_more_writes_than_allowed(stream: OneStream) -> None:
     stream.records(1)
     assert stream.fanout.work(4, 0.0) == 0
     assert sum(client.writes for client in clients) == 4
-    # Later records wait for the next round, and no client gets any twice.
+    # Later records wait for the next batch, and no client gets a record twice.
     stream.records(2)
     stream.settle(writes=4)
     assert [client.numbers for client in clients] == [[0, 1, 2]] * 10
 
 
-def test_client_that_subscribes_during_a_fan_out_gets_what_comes_after_it(
+def test_client_that_subscribes_during_a_fan_out_gets_later_records(
     stream: OneStream,
 ) -> None:
     early = [ReadingClient() for _ in range(6)]
@@ -47,11 +47,11 @@ def test_client_that_subscribes_during_a_fan_out_gets_what_comes_after_it(
     stream.records(3)
     stream.fanout.work(2, 0.0)
     late = ReadingClient()
-    told = stream.subscribe(late)
+    reply = stream.subscribe(late)
     stream.records(2)
     stream.settle()
     assert late.numbers == [3, 4]
-    assert told.position == f"{EPOCH}-2.1"
+    assert reply.position == f"{EPOCH}-2.1"
     assert [client.numbers for client in early] == [[0, 1, 2, 3, 4]] * 6
 
 
@@ -69,7 +69,7 @@ def test_client_that_leaves_during_a_fan_out_gets_nothing_more(stream: OneStream
     assert stream.row[Field.DELIVERIES] == 2
 
 
-def test_first_client_changes(stream: OneStream) -> None:
+def test_first_client_of_a_batch_varies(stream: OneStream) -> None:
     clients = [ReadingClient() for _ in range(20)]
     for client in clients:
         stream.subscribe(client)
@@ -79,7 +79,7 @@ def test_first_client_changes(stream: OneStream) -> None:
         stream.fanout.work(1, 0.0)
         first |= {at for at, client in enumerate(clients) if client.writes > round_}
         stream.settle()
-    # By chance it does not once in 20 ** 49 times.
+    # By chance, it is the same every time once in 20 ** 49 runs.
     assert len(first) > 1
     assert [client.numbers for client in clients] == [list(range(50))] * 20
 
@@ -106,7 +106,7 @@ def test_client_that_pauses_during_a_fan_out_gets_its_frames_once(
     assert [client.numbers for client in clients] == [[0, 1, 2]] * 6
 
 
-def test_paused_client_catches_up_and_delays_no_other(stream: OneStream) -> None:
+def test_paused_client_catches_up_and_does_not_delay_others(stream: OneStream) -> None:
     slow, quick = ReadingClient(pause_after=1), ReadingClient()
     stream.subscribe(slow)
     stream.subscribe(quick)
@@ -123,12 +123,12 @@ def test_paused_client_catches_up_and_delays_no_other(stream: OneStream) -> None
     stream.settle()
     assert slow.numbers == list(range(52))
     assert slow.gaps == []
-    assert slow.left_out == []
+    assert slow.skips == []
     assert len(stream.fanout.catch_up) == 0
 
 
 @pytest.mark.parametrize("on_lag", list(OnLag))
-def test_client_that_falls_off_the_ring_is_told(on_lag: OnLag) -> None:
+def test_client_that_falls_off_the_ring_gets_a_report(on_lag: OnLag) -> None:
     stream = OneStream(max_frames=10)
     slow = ReadingClient(pause_after=1)
     stream.subscribe(slow, on_lag=on_lag)
@@ -153,7 +153,7 @@ def test_client_that_falls_off_the_ring_is_told(on_lag: OnLag) -> None:
     assert len(slow.numbers) + missed == stream.sent
     assert slow.numbers[-2:] == live
     assert missed == (30 if on_lag is OnLag.SKIP else 29)
-    assert slow.left_out == [(missed, on_lag is OnLag.LATEST)]
+    assert slow.skips == [(missed, on_lag is OnLag.LATEST)]
 
 
 def test_latest_jumps_to_the_newest_frame_even_within_the_ring(stream: OneStream) -> None:
@@ -169,7 +169,7 @@ def test_latest_jumps_to_the_newest_frame_even_within_the_ring(stream: OneStream
     assert [gap["missed"] for gap in gauge.gaps] == [8]
 
 
-def test_topic_that_is_created_anew_is_announced_once(stream: OneStream) -> None:
+def test_recreated_topic_is_reported_once(stream: OneStream) -> None:
     live, paused = ReadingClient(), ReadingClient(pause_after=1)
     stream.subscribe(live)
     stream.subscribe(paused)
@@ -192,7 +192,7 @@ def test_topic_that_is_created_anew_is_announced_once(stream: OneStream) -> None
             st.tuples(st.just("records"), st.integers(1, 20)),
             st.tuples(st.just("turn"), st.integers(1, 5)),
             st.tuples(st.just("toggle"), st.integers(0, 3)),
-            st.tuples(st.just("stumble"), st.integers(0, 3)),
+            st.tuples(st.just("pause later"), st.integers(0, 3)),
             st.tuples(st.just("again"), st.integers(0, 3)),
             st.tuples(st.just("answer"), st.just(0)),
         ),
@@ -200,10 +200,10 @@ def test_topic_that_is_created_anew_is_announced_once(stream: OneStream) -> None
     ),
     st.booleans(),
 )
-def test_every_client_gets_every_record_once_or_is_told(
+def test_every_client_gets_every_record_once_or_a_report(
     script: list[tuple[str, int]], compressed: bool
 ) -> None:
-    """However clients pause, resume and reconnect: delivered + missed = sent, and never twice."""
+    """Clients pause, resume and reconnect; delivered + missed = sent, and none twice."""
     stream = OneStream(max_frames=12, compressed=compressed)
     clients = [ReadingClient() for _ in range(4)]
     slow = set()
@@ -220,14 +220,14 @@ def test_every_client_gets_every_record_once_or_is_told(
         elif action == "toggle":
             slow.add(client)
             client.pause() if client.writable else client.resume()
-        elif action == "stumble":
+        elif action == "pause later":
             slow.add(client)
             client.pause_after = client.writes + 1
         else:
             ids = [m["id"] if m["type"] == "data" else m["to"] for m in client.received]
             position = ids[-1] if ids else f"{EPOCH}-0.0"
-            told = stream.subscribe(client, resume={"energy": position})
-            assert told.recovered
+            reply = stream.subscribe(client, resume={"energy": position})
+            assert reply.recovered
     for client in clients:
         client.pause_after = None
         if not client.writable:
@@ -242,11 +242,11 @@ def test_every_client_gets_every_record_once_or_is_told(
         missed = sum(gap["missed"] for gap in client.gaps)  # type: ignore[misc]
         assert len(numbers) + missed == stream.sent
         assert numbers[-1] == stream.sent - 1
-        # A client that was never slow is not told that it missed anything.
+        # A client that was never slow has missed nothing.
         assert client in slow or not missed
 
 
-def test_compressed_clients_get_the_same_in_fewer_bytes() -> None:
+def test_compressed_clients_get_the_same_records_in_fewer_bytes() -> None:
     counted = []
     for compressed in (False, True):
         stream = OneStream(max_frames=40, compressed=compressed)
@@ -262,7 +262,7 @@ def test_compressed_clients_get_the_same_in_fewer_bytes() -> None:
         assert catching.numbers == list(range(40, 60))
         assert replayed.numbers == list(range(60))
         counted.append((stream.row[Field.DELIVERIES], stream.row[Field.BYTES]))
-    (plain, plain_bytes), (shrunk, shrunk_bytes) = counted
-    assert plain == shrunk
-    # These records are small: only some of an envelope can be saved.
-    assert shrunk_bytes < plain_bytes
+    (plain, plain_bytes), (small, small_bytes) = counted
+    assert plain == small
+    # These records are small, so compression saves only a part of the envelope.
+    assert small_bytes < plain_bytes

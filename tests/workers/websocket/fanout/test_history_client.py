@@ -34,7 +34,7 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 @dataclass(frozen=True)
 class Client:
-    """One of a subject's clients."""
+    """A client of a subject."""
 
     number: int
     subject: str = "tester"
@@ -79,12 +79,12 @@ class Scripted:
         self.router.close()
         self._listen()
 
-    async def asked(self, count: int) -> list[tuple[bytes, FindStart | ReadChunks]]:
+    async def requests(self, count: int) -> list[tuple[bytes, FindStart | ReadChunks]]:
         """The next `count` requests, with the identities of their senders."""
         found: list[tuple[bytes, FindStart | ReadChunks]] = []
         while len(found) < count:
             try:
-                identity, body, _whose = self.router.recv_multipart(zmq.NOBLOCK)
+                identity, body, _subject = self.router.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 await asyncio.sleep(0.005)
                 continue
@@ -92,7 +92,7 @@ class Scripted:
         return found
 
     async def quiet(self) -> None:
-        """No request comes for a while."""
+        """Check that no request arrives for a while."""
         for _ in range(10):
             await asyncio.sleep(0.005)
             assert not self.router.poll(0)
@@ -119,31 +119,31 @@ async def scripted(directory: Path, concurrent: int = 8) -> AsyncIterator[Script
         made.close()
 
 
-def test_equal_requests_are_sent_once_and_answer_every_client(tmp_path: Path) -> None:
+def test_equal_requests_are_sent_once_for_all_clients(tmp_path: Path) -> None:
     async def main() -> None:
         async with scripted(tmp_path) as it:
-            told: list[StartPoint | None] = []
+            replies: list[StartPoint | None] = []
             for number in range(100):
                 it.history.find(
-                    Client(number), FindStart("energy", EPOCH, after=at(5)), told.append
+                    Client(number), FindStart("energy", EPOCH, after=at(5)), replies.append
                 )
-            ((identity, query),) = await it.asked(1)
+            ((identity, query),) = await it.requests(1)
             await it.quiet()
             found = StartPoint(at(7), at(7))
             it.answer(identity, query, pack_start(found))
-            while len(told) < 100:
+            while len(replies) < 100:
                 await asyncio.sleep(0.005)
-            assert told == [found] * 100
+            assert replies == [found] * 100
 
     run(main)
 
 
-def test_chunks_of_an_answer_are_kept_for_later_clients(tmp_path: Path) -> None:
+def test_chunks_of_a_reply_are_cached_for_later_clients(tmp_path: Path) -> None:
     async def main() -> None:
         async with scripted(tmp_path) as it:
             assert it.history.chunk(ONE, "energy", at(1)) is None
             assert it.history.chunk(ONE, "energy", at(1)) is None
-            ((identity, read),) = await it.asked(1)
+            ((identity, read),) = await it.requests(1)
             assert read == ReadChunks("energy", at(1))
             it.answer(identity, read, pack_chunks([chunk(1), chunk(2), chunk(3)]))
             await it.until_arrived(1)
@@ -163,14 +163,14 @@ def test_requests_in_flight_are_bounded(tmp_path: Path) -> None:
         async with scripted(tmp_path, concurrent=2) as it:
             for number in range(6):
                 it.history.chunk(Client(number, f"{number}"), "energy", at(number))
-            asked = await it.asked(2)
+            requests = await it.requests(2)
             await it.quiet()
             for number in range(2, 6):
-                identity, read = asked.pop(0)
+                identity, read = requests.pop(0)
                 assert isinstance(read, ReadChunks)
                 it.answer(identity, read, pack_chunks([chunk(read.after.offsets[0])]))
-                asked += await it.asked(1)
-                assert asked[-1][1] == ReadChunks("energy", at(number))
+                requests += await it.requests(1)
+                assert requests[-1][1] == ReadChunks("energy", at(number))
 
     run(main)
 
@@ -182,7 +182,7 @@ def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         async with scripted(tmp_path) as it:
             for number in range(4):
                 it.history.chunk(Client(number), "energy", at(number))
-            for identity, read in await it.asked(4):
+            for identity, read in await it.requests(4):
                 assert isinstance(read, ReadChunks)
                 begin = read.after.offsets[0]
                 it.answer(identity, read, pack_chunks([chunk(begin, 1000)]))
@@ -203,15 +203,15 @@ def test_request_lost_with_a_consumer_is_sent_again(
     async def main() -> None:
         async with scripted(tmp_path) as it:
             it.history.chunk(ONE, "energy", at(1))
-            await it.asked(1)
+            await it.requests(1)
             it.restart()
-            # What is sent before zmq has reconnected may be lost as well.
+            # Requests that are sent before zmq reconnects may be lost as well.
             while not it.router.poll(0):
                 it.history.tick()
                 await asyncio.sleep(0.005)
-            identity, read = (await it.asked(1))[0]
+            identity, read = (await it.requests(1))[0]
             it.answer(identity, read, pack_chunks([chunk(1)]))
-            # A second answer to the same request is ignored.
+            # A second reply to the same request is ignored.
             it.answer(identity, read, pack_chunks([chunk(1)]))
             await it.until_arrived(1)
             it.history.tick()
@@ -221,22 +221,22 @@ def test_request_lost_with_a_consumer_is_sent_again(
     run(main)
 
 
-def test_client_that_waits_too_long_is_told_and_makes_room(
+def test_request_that_waits_too_long_fails_and_makes_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history_client, "GIVE_UP_SECONDS", 0.0)
 
     async def main() -> None:
         async with scripted(tmp_path, concurrent=1) as it:
-            told: list[StartPoint | None] = []
-            it.history.find(ONE, FindStart("energy", EPOCH, last=5), told.append)
+            replies: list[StartPoint | None] = []
+            it.history.find(ONE, FindStart("energy", EPOCH, last=5), replies.append)
             it.history.chunk(Client(2), "energy", at(1))
             it.history.tick()
-            assert told == [None]
-            # The next request in the queue has been sent by now, and its time begins.
+            assert replies == [None]
+            # The next request in the queue has been sent by now, and its time limit starts.
             it.history.tick()
             assert it.failed == [1]
-            assert [request for _, request in await it.asked(2)] == [
+            assert [request for _, request in await it.requests(2)] == [
                 FindStart("energy", EPOCH, last=5),
                 ReadChunks("energy", at(1)),
             ]
@@ -244,53 +244,53 @@ def test_client_that_waits_too_long_is_told_and_makes_room(
     run(main)
 
 
-def test_another_epoch_voids_all_requests(tmp_path: Path) -> None:
+def test_another_epoch_drops_all_requests(tmp_path: Path) -> None:
     async def main() -> None:
         async with scripted(tmp_path, concurrent=1) as it:
-            told: list[StartPoint | None] = []
-            it.history.find(ONE, FindStart("energy", EPOCH, after=at(5)), told.append)
+            replies: list[StartPoint | None] = []
+            it.history.find(ONE, FindStart("energy", EPOCH, after=at(5)), replies.append)
             it.history.chunk(Client(2), "energy", at(1))
             it.history.chunk(ONE, "water", at(1))
             it.history.forget("energy")
-            asked = await it.asked(2)
-            assert asked[1][1] == ReadChunks("water", at(1))
-            it.answer(*asked[0], pack_start(StartPoint(at(5), at(5))))
-            it.answer(*asked[1], pack_chunks([chunk(1)]))
+            requests = await it.requests(2)
+            assert requests[1][1] == ReadChunks("water", at(1))
+            it.answer(*requests[0], pack_start(StartPoint(at(5), at(5))))
+            it.answer(*requests[1], pack_chunks([chunk(1)]))
             await it.until_arrived(1)
-            assert told == []
+            assert replies == []
 
     run(main)
 
 
-def test_client_s_newer_request_replaces_its_older_one(tmp_path: Path) -> None:
+def test_newer_request_of_a_client_replaces_the_older_one(tmp_path: Path) -> None:
     async def main() -> None:
         async with scripted(tmp_path, concurrent=1) as it:
             for number in range(1000):
                 it.history.find(ONE, FindStart("energy", EPOCH, after=at(number)), lambda _: None)
-            # The first is in flight, and no client waits for it any more.
+            # The first request is in flight, but no client waits for it any more.
             assert (it.history.waiting, len(it.history._requests)) == (1, 2)
-            it.answer(*(await it.asked(1))[0], pack_start(StartPoint(at(0), at(0))))
-            assert (await it.asked(1))[0][1] == FindStart("energy", EPOCH, after=at(999))
+            it.answer(*(await it.requests(1))[0], pack_start(StartPoint(at(0), at(0))))
+            assert (await it.requests(1))[0][1] == FindStart("energy", EPOCH, after=at(999))
 
     run(main)
 
 
-def test_nothing_is_left_of_clients_that_leave(tmp_path: Path) -> None:
+def test_nothing_is_kept_of_clients_that_leave(tmp_path: Path) -> None:
     async def main() -> None:
         async with scripted(tmp_path, concurrent=4) as it:
-            told: list[StartPoint | None] = []
+            replies: list[StartPoint | None] = []
             clients = [Client(number, f"{number % 7}") for number in range(200)]
             for turn in range(5):
                 for client in clients:
                     query = FindStart("energy", EPOCH, after=at(client.number + turn))
-                    it.history.find(client, query, told.append)
+                    it.history.find(client, query, replies.append)
                     it.history.chunk(client, "water", at(client.number))
             for client in clients:
                 it.history.withdraw(client, "energy")
                 it.history.withdraw(client, "water")
             assert it.history.waiting == 0
-            # Those in flight are answered, and then the socket is quiet.
-            for identity, request in await it.asked(4):
+            # After replies to the requests in flight, the socket is quiet.
+            for identity, request in await it.requests(4):
                 parts = pack_start(StartPoint(at(0), at(0)))
                 if isinstance(request, ReadChunks):
                     parts = pack_chunks([chunk(request.after.offsets[0])])
@@ -298,7 +298,7 @@ def test_nothing_is_left_of_clients_that_leave(tmp_path: Path) -> None:
             while it.history._requests:
                 await asyncio.sleep(0.005)
             await it.quiet()
-            assert told == []
+            assert replies == []
             assert (len(it.history._queue), it.history._queue.weight) == (0, 0)
             assert it.history._in_flight.total() == 0
 
@@ -316,7 +316,7 @@ def test_unanswered_request_that_no_client_waits_for_makes_room(
             it.history.chunk(Client(2), "energy", at(2))
             it.history.withdraw(ONE, "energy")
             it.history.tick()
-            assert [read for _, read in await it.asked(2)] == [
+            assert [read for _, read in await it.requests(2)] == [
                 ReadChunks("energy", at(1)),
                 ReadChunks("energy", at(2)),
             ]
@@ -324,21 +324,21 @@ def test_unanswered_request_that_no_client_waits_for_makes_room(
     run(main)
 
 
-def test_many_requests_of_one_subject_do_not_delay_another_s(tmp_path: Path) -> None:
+def test_many_requests_of_one_subject_do_not_delay_those_of_another(tmp_path: Path) -> None:
     async def main() -> None:
         async with scripted(tmp_path, concurrent=4) as it:
             for number in range(250):
-                it.history.chunk(Client(number, "greedy"), "energy", at(number))
-            # Alone it may have half of what may be in flight, so the other has its turn at once.
-            assert [r.after.offsets[0] for _, r in await it.asked(2)] == [0, 1]  # type: ignore[union-attr]
+                it.history.chunk(Client(number, "busy"), "energy", at(number))
+            # One subject may have half of the requests in flight, so another is served immediately.
+            assert [r.after.offsets[0] for _, r in await it.requests(2)] == [0, 1]  # type: ignore[union-attr]
             await it.quiet()
-            it.history.chunk(Client(0, "honest"), "energy", at(999))
-            assert [r for _, r in await it.asked(1)] == [ReadChunks("energy", at(999))]
+            it.history.chunk(Client(0, "other"), "energy", at(999))
+            assert [r for _, r in await it.requests(1)] == [ReadChunks("energy", at(999))]
 
     run(main)
 
 
-def test_requests_are_bounded_and_one_subject_does_not_take_all_the_room(
+def test_requests_are_bounded_and_one_subject_cannot_fill_the_queue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history_client, "REQUESTS_BYTES", 100 * history_client.REQUEST_BYTES)
@@ -348,15 +348,15 @@ def test_requests_are_bounded_and_one_subject_does_not_take_all_the_room(
             room = 0
             with pytest.raises(QueueFull):
                 for number in range(100):
-                    it.history.chunk(Client(number, "greedy"), "energy", at(number))
+                    it.history.chunk(Client(number, "busy"), "energy", at(number))
                     room += 1
             assert 30 < room <= 50
             assert it.history.waiting == room
-            # A client that waits can make another request, and one that leaves makes room.
-            it.history.chunk(Client(1, "greedy"), "energy", at(1001))
-            it.history.withdraw(Client(0, "greedy"), "energy")
-            it.history.chunk(Client(1000, "greedy"), "energy", at(1000))
-            it.history.chunk(Client(0, "honest"), "energy", at(999))
+            # A waiting client can replace its request, and one that leaves makes room.
+            it.history.chunk(Client(1, "busy"), "energy", at(1001))
+            it.history.withdraw(Client(0, "busy"), "energy")
+            it.history.chunk(Client(1000, "busy"), "energy", at(1000))
+            it.history.chunk(Client(0, "other"), "energy", at(999))
 
     run(main)
 
@@ -371,20 +371,20 @@ def test_chunks_larger_than_the_cache_reach_every_client_that_waits_for_them(
             clients = [Client(number, f"{number}") for number in range(12)]
             for client in clients:
                 it.history.chunk(client, "energy", at(10 * client.number))
-            for identity, read in await it.asked(8):
+            for identity, read in await it.requests(8):
                 assert isinstance(read, ReadChunks)
                 begin = read.after.offsets[0]
                 row = [chunk(begin + n, 3000) for n in range(4)]
                 it.answer(identity, read, pack_chunks(row))
             await it.until_arrived(8)
-            # Nothing more is requested before these have been taken.
+            # No more is requested until these chunks have been taken.
             await it.quiet()
             assert it.history._size <= 8 * 3000
             for client in clients[:7]:
                 assert it.history.chunk(client, "energy", at(10 * client.number)) is not None
-            # For a client that left, or paused, nothing is kept.
+            # Nothing is kept for a client that left or paused.
             it.history.withdraw(clients[7], "energy")
             assert it.history._size == 0
-            assert len(await it.asked(4)) == 4
+            assert len(await it.requests(4)) == 4
 
     run(main)

@@ -31,9 +31,9 @@ def at(*offsets: int, epoch: str = EPOCH) -> Position:
     return from_offsets(epoch, offsets)
 
 
-def ask(*streams: str, **fields: Any) -> Subscribe:
-    asked: dict[str, Any] = {"resume": {}, "last": None, "on_lag": OnLag.SKIP, **fields}
-    return Subscribe(streams=streams, **asked)
+def subscribe(*streams: str, **fields: Any) -> Subscribe:
+    complete: dict[str, Any] = {"resume": {}, "last": None, "on_lag": OnLag.SKIP, **fields}
+    return Subscribe(streams=streams, **complete)
 
 
 class FakeClient:
@@ -42,7 +42,7 @@ class FakeClient:
     def __init__(self, compressed: bool = False) -> None:
         self.compressed = compressed
         self.on_write: Callable[[], None] | None = None
-        self.told: list[dict[str, Subscribed]] = []
+        self.replies: list[dict[str, Subscribed]] = []
         self.frames: list[bytes] = []
         self.gone = False
         self.subject = "tester"
@@ -60,7 +60,7 @@ class FakeClient:
             self.on_write()
 
     def subscribed(self, streams: dict[str, Subscribed]) -> None:
-        self.told.append(streams)
+        self.replies.append(streams)
 
     def too_slow(self) -> None:
         self.gone = True
@@ -76,10 +76,10 @@ class FakeClient:
 
 
 class ScriptedLog:
-    """A history client that answers when the test says so."""
+    """A history client with replies from the test."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[FindStart, Callable[[StartPoint | None], None]]] = []
+        self.requests: list[tuple[FindStart, Callable[[StartPoint | None], None]]] = []
         self.forgotten: list[str] = []
         self.wanted: list[Position] = []
         self.chunks: dict[Position, Chunk] = {}
@@ -88,7 +88,7 @@ class ScriptedLog:
         self.full = False
 
     def listen(self, listener: ChunkListener) -> None:
-        """The tests call the hub themselves."""
+        """Tests call the hub directly instead."""
 
     def find(
         self,
@@ -98,7 +98,7 @@ class ScriptedLog:
     ) -> None:
         if self.full:
             raise QueueFull("no room")
-        self.asked.append((request, done))
+        self.requests.append((request, done))
 
     def withdraw(self, requester: FanoutClient, stream: str) -> None:
         self.withdrawn.append(stream)
@@ -130,7 +130,7 @@ def run(test: Callable[[Hub, ScriptedLog, FakeClient], Coroutine[Any, Any, None]
 
 
 async def turns(hub: Hub) -> None:
-    """Wait until no turn is to come."""
+    """Wait until no turn is scheduled."""
     while not hub.turns.idle:
         await asyncio.sleep(0)
 
@@ -145,77 +145,77 @@ def found(hub: Hub, *streams: str) -> None:
 
 def test_request_waits_until_all_its_topics_are_found() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
-        assert not hub.subscribe(client, ask("a", "b"))
+        assert not hub.subscribe(client, subscribe("a", "b"))
         found(hub, "a")
-        assert client.told == []
+        assert client.replies == []
         found(hub, "b")
-        assert [list(told) for told in client.told] == [["a", "b"]]
+        assert [list(reply) for reply in client.replies] == [["a", "b"]]
 
     run(test)
 
 
-def test_unsubscribing_from_one_of_those_that_wait_leaves_the_others() -> None:
+def test_unsubscribe_removes_one_of_several_waiting_streams() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
-        hub.subscribe(client, ask("a", "b", resume={"a": f"{EPOCH}-5", "b": f"{EPOCH}-5"}))
-        hub.subscribe(client, ask("a"))
+        hub.subscribe(client, subscribe("a", "b", resume={"a": f"{EPOCH}-5", "b": f"{EPOCH}-5"}))
+        hub.subscribe(client, subscribe("a"))
         hub.unsubscribe(client, ("a",))
         found(hub, "a", "b")
-        assert [list(told) for told in client.told] == [["b"]]
+        assert [list(reply) for reply in client.replies] == [["b"]]
 
     run(test)
 
 
-def test_the_log_is_asked_what_the_ring_lacks_and_requests_stay_in_order() -> None:
+def test_history_request_is_sent_for_older_records_and_requests_stay_in_order() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a", "b")
-        assert hub.subscribe(client, ask("a", "b", resume={"a": f"{EPOCH}-2"}))
-        hub.subscribe(client, ask("b"))
-        ((request, done),) = log.asked
+        assert hub.subscribe(client, subscribe("a", "b", resume={"a": f"{EPOCH}-2"}))
+        hub.subscribe(client, subscribe("b"))
+        ((request, done),) = log.requests
         assert request == FindStart("a", EPOCH, after=at(2))
-        assert client.told == []
+        assert client.replies == []
         done(StartPoint(at(3), at(3), Unrecovered.RETENTION, (1,)))
-        first, second = client.told
+        first, second = client.replies
         assert (first["a"].position, first["a"].missing) == (f"{EPOCH}-3", (1,))
         assert list(second) == ["b"]
 
     run(test)
 
 
-def test_answer_for_a_client_that_has_left_is_dropped() -> None:
+def test_reply_for_a_client_that_has_left_is_dropped() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
-        hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-2"}))
+        hub.subscribe(client, subscribe("a", resume={"a": f"{EPOCH}-2"}))
         hub.leave(client)
-        hub.subscribe(client, ask("a"))
-        log.asked[0][1](StartPoint(at(2), at(0)))
-        assert [told["a"].recovered for told in client.told] == [None]
+        hub.subscribe(client, subscribe("a"))
+        log.requests[0][1](StartPoint(at(2), at(0)))
+        assert [reply["a"].recovered for reply in client.replies] == [None]
 
     run(test)
 
 
-def test_client_whose_history_request_has_no_answer_is_sent_away() -> None:
+def test_client_is_closed_when_its_history_request_fails() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
-        hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-2"}))
-        log.asked[0][1](None)
+        hub.subscribe(client, subscribe("a", resume={"a": f"{EPOCH}-2"}))
+        log.requests[0][1](None)
         assert client.gone
 
     run(test)
 
 
-def test_log_is_asked_again_when_the_topic_is_created_anew() -> None:
+def test_history_request_is_repeated_when_the_topic_is_recreated() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
-        hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-2"}))
+        hub.subscribe(client, subscribe("a", resume={"a": f"{EPOCH}-2"}))
         hub.set_floor("a", at(3, epoch="beef"))
         hub.synced()
         assert log.forgotten == ["a"]
-        (request, done) = log.asked[1]
+        (request, done) = log.requests[1]
         assert request == FindStart("a", "beef", after=at(0, epoch="beef"))
         done(StartPoint(at(1, epoch="beef"), at(1, epoch="beef"), Unrecovered.RETENTION, (1,)))
-        (told,) = client.told
-        assert told["a"].reason is Unrecovered.EPOCH_CHANGED
-        assert told["a"].position == "beef-1"
+        (reply,) = client.replies
+        assert reply["a"].reason is Unrecovered.EPOCH_CHANGED
+        assert reply["a"].position == "beef-1"
 
     run(test)
 
@@ -223,27 +223,27 @@ def test_log_is_asked_again_when_the_topic_is_created_anew() -> None:
 def test_newer_request_replaces_the_older_one_for_the_same_streams() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         for offset in range(1000):
-            hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-{offset}"}))
+            hub.subscribe(client, subscribe("a", resume={"a": f"{EPOCH}-{offset}"}))
         found(hub, "a")
-        hub.subscribe(client, ask("a", "b", resume={"a": f"{EPOCH}-2"}))
-        hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-3"}))
+        hub.subscribe(client, subscribe("a", "b", resume={"a": f"{EPOCH}-2"}))
+        hub.subscribe(client, subscribe("a", resume={"a": f"{EPOCH}-3"}))
         found(hub, "b")
         # Of the first two requests, only `b` is left.
-        assert [list(told) for told in client.told] == [["a"], ["b"]]
-        assert (client.told[0]["a"].position, len(log.asked)) == (f"{EPOCH}-999", 1)
-        log.asked[0][1](StartPoint(at(3), at(3)))
-        assert client.told[2]["a"].position == f"{EPOCH}-3"
+        assert [list(reply) for reply in client.replies] == [["a"], ["b"]]
+        assert (client.replies[0]["a"].position, len(log.requests)) == (f"{EPOCH}-999", 1)
+        log.requests[0][1](StartPoint(at(3), at(3)))
+        assert client.replies[2]["a"].position == f"{EPOCH}-3"
 
     run(test)
 
 
 def test_positions_of_pending_requests_are_bounded() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
-        hub.subscribe(client, ask("a", resume={"a": "0" * MAX_TEXT}))
+        hub.subscribe(client, subscribe("a", resume={"a": "0" * MAX_TEXT}))
         with pytest.raises(BadClientMessage, match="wait for their answers"):
-            hub.subscribe(client, ask("b", resume={"b": "0"}))
+            hub.subscribe(client, subscribe("b", resume={"b": "0"}))
         found(hub, "a", "b")
-        assert [told["a"].reason for told in client.told] == [Unrecovered.BAD_POSITION]
+        assert [reply["a"].reason for reply in client.replies] == [Unrecovered.BAD_POSITION]
 
     run(test)
 
@@ -252,20 +252,20 @@ def test_positions_of_pending_requests_are_bounded() -> None:
 def test_history_request_is_withdrawn(how: str) -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
-        hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-2"}))
+        hub.subscribe(client, subscribe("a", resume={"a": f"{EPOCH}-2"}))
         log.withdrawn.clear()
         if how == "leave":
             hub.leave(client)
         elif how == "unsubscribe":
             hub.unsubscribe(client, ("a",))
         else:
-            hub.subscribe(client, ask("a"))
+            hub.subscribe(client, subscribe("a"))
         assert log.withdrawn == ["a"]
 
     run(test)
 
 
-def test_client_that_keeps_asking_is_rate_limited_and_gets_its_last_answer(
+def test_repeated_requests_are_rate_limited_and_the_last_one_is_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(requests, "SECONDS_PER_REQUEST", 0.05)
@@ -273,29 +273,29 @@ def test_client_that_keeps_asking_is_rate_limited_and_gets_its_last_answer(
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
         for offset in (0, 1, 2, 3) * 10:
-            hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-{offset}"}))
+            hub.subscribe(client, subscribe("a", resume={"a": f"{EPOCH}-{offset}"}))
             hub.unsubscribe(client, ("a",))
-        assert len(log.asked) == requests.BURST_OF_REQUESTS
-        hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-4"}))
-        assert len(log.asked) == requests.BURST_OF_REQUESTS
-        while len(log.asked) == requests.BURST_OF_REQUESTS:
+        assert len(log.requests) == requests.BURST_OF_REQUESTS
+        hub.subscribe(client, subscribe("a", resume={"a": f"{EPOCH}-4"}))
+        assert len(log.requests) == requests.BURST_OF_REQUESTS
+        while len(log.requests) == requests.BURST_OF_REQUESTS:
             await asyncio.sleep(0)
-        request, done = log.asked[-1]
+        request, done = log.requests[-1]
         assert request.after == at(4)
         done(StartPoint(at(4), at(0)))
-        (told,) = client.told
-        assert told["a"].recovered
+        (reply,) = client.replies
+        assert reply["a"].recovered
 
     run(test)
 
 
-def test_live_stream_continues_beside_one_that_is_rate_limited() -> None:
+def test_live_stream_continues_beside_a_rate_limited_one() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a", "b")
-        hub.subscribe(client, ask("b"))
+        hub.subscribe(client, subscribe("b"))
         await turns(hub)
         for offset in (0, 1, 2, 3, 4):
-            hub.subscribe(client, ask("a", "b", resume={"a": f"{EPOCH}-{offset}"}))
+            hub.subscribe(client, subscribe("a", "b", resume={"a": f"{EPOCH}-{offset}"}))
         assert client in hub._limited
         client.frames.clear()
         hub.append("b", Entry(0, 6, 0, b"live"))
@@ -309,7 +309,7 @@ def test_rate_limited_request_ends_with_its_client() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
         for offset in range(requests.BURST_OF_REQUESTS + 1):
-            hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-{offset}"}))
+            hub.subscribe(client, subscribe("a", resume={"a": f"{EPOCH}-{offset}"}))
         assert client in hub._limited
         hub.leave(client)
         assert hub._limited == {}
@@ -317,11 +317,11 @@ def test_rate_limited_request_ends_with_its_client() -> None:
     run(test)
 
 
-def test_client_is_sent_away_when_the_history_queue_is_full() -> None:
+def test_client_is_closed_when_the_history_queue_is_full() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
         log.full = True
-        hub.subscribe(client, ask("a", resume={"a": f"{EPOCH}-2"}))
+        hub.subscribe(client, subscribe("a", resume={"a": f"{EPOCH}-2"}))
         assert client.gone
 
     run(test)
@@ -331,35 +331,35 @@ def test_client_is_sent_away_when_the_history_queue_is_full() -> None:
 def test_plain_subscribe_that_waited_for_its_topic_gets_no_old_records(compressed: bool) -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         client.compressed = compressed
-        hub.subscribe(client, ask("a"))
+        hub.subscribe(client, subscribe("a"))
         hub.set_floor("a", at(0))
         for offset in range(60):
             hub.append("a", Entry(0, offset, 0, b"old"))
-        # The rest of what the consumer has comes later; this client is early, too.
+        # The rest of the consumer's records comes later, so this client is early, too.
         early = FakeClient(compressed)
-        hub.subscribe(early, ask("a"))
+        hub.subscribe(early, subscribe("a"))
         for offset in range(60, 90):
             hub.append("a", Entry(0, offset, 0, b"old"))
         hub.synced()
         late = FakeClient(compressed)
-        hub.subscribe(late, ask("a"))
+        hub.subscribe(late, subscribe("a"))
         hub.append("a", Entry(0, 90, 0, b"new"))
         await until(lambda: bool(client.frames and early.frames and late.frames))
         await turns(hub)
         for each in (client, early, late):
-            assert [told["a"].position for told in each.told] == [f"{EPOCH}-90"]
+            assert [reply["a"].position for reply in each.replies] == [f"{EPOCH}-90"]
             assert each.frames == [b"new"]
 
     run(test)
 
 
-def test_plain_subscribe_after_the_topic_was_created_anew_gets_no_old_records() -> None:
+def test_plain_subscribe_after_the_topic_was_recreated_gets_no_old_records() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
         here = FakeClient()
-        hub.subscribe(here, ask("a"))
+        hub.subscribe(here, subscribe("a"))
         hub.set_floor("a", at(0, epoch="beef"))
-        hub.subscribe(client, ask("a"))
+        hub.subscribe(client, subscribe("a"))
         for offset in range(3):
             hub.append("a", Entry(0, offset, 0, b"old"))
         hub.synced()
@@ -367,27 +367,27 @@ def test_plain_subscribe_after_the_topic_was_created_anew_gets_no_old_records() 
         hub.append("a", Entry(0, 3, 0, b"new"))
         await until(lambda: bool(client.frames))
         await turns(hub)
-        # To a client that had subscribed before, all records of the new topic are new.
+        # For a client that subscribed before, all records of the new topic are new.
         assert b"".join(here.frames).endswith(b"oldoldoldnew")
-        assert [told["a"].position for told in client.told] == ["beef-3"]
+        assert [reply["a"].position for reply in client.replies] == ["beef-3"]
         assert client.frames == [b"new"]
 
     run(test)
 
 
-def test_plain_subscribe_begins_after_what_the_others_have_yet_to_get() -> None:
+def test_plain_subscribe_begins_after_records_still_to_be_fanned_out() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a")
         here = FakeClient()
-        hub.subscribe(here, ask("a"))
+        hub.subscribe(here, subscribe("a"))
         await turns(hub)
         hub.append("a", Entry(0, 6, 0, b"6"))
-        hub.subscribe(client, ask("a"))
+        hub.subscribe(client, subscribe("a"))
         hub.append("a", Entry(0, 7, 0, b"7"))
         await turns(hub)
         hub.append("a", Entry(0, 8, 0, b"8"))
         await turns(hub)
-        assert [told["a"].position for told in client.told] == [f"{EPOCH}-7"]
+        assert [reply["a"].position for reply in client.replies] == [f"{EPOCH}-7"]
         assert (b"".join(here.frames), b"".join(client.frames)) == (b"678", b"78")
 
     run(test)
@@ -399,10 +399,10 @@ def long_rests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("long_rests")
-def test_frames_that_come_soon_after_a_fan_out_share_the_next_one() -> None:
+def test_frames_soon_after_a_fan_out_share_the_next_one() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a", "b")
-        hub.subscribe(client, ask("a", last=1))
+        hub.subscribe(client, subscribe("a", last=1))
         await until(lambda: client.frames == [b"frame"])
         hub.append("a", Entry(0, 6, 0, b"6"))
         await asyncio.sleep(0)
@@ -414,15 +414,15 @@ def test_frames_that_come_soon_after_a_fan_out_share_the_next_one() -> None:
 
 
 @pytest.mark.usefixtures("long_rests")
-def test_subscribing_does_not_wait_for_the_end_of_a_rest() -> None:
+def test_subscribe_ends_a_rest() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a", "b")
-        hub.subscribe(client, ask("a", last=1))
+        hub.subscribe(client, subscribe("a", last=1))
         await until(lambda: client.frames == [b"frame"])
         hub.append("a", Entry(0, 6, 0, b"6"))
         assert hub.turns.resting
         late = FakeClient()
-        hub.subscribe(late, ask("a", last=2))
+        hub.subscribe(late, subscribe("a", last=2))
         assert not hub.turns.resting
         await until(lambda: late.frames == [b"frame6"])
 
@@ -437,7 +437,7 @@ def test_plain_and_compressed_clients_share_a_stream() -> None:
         found(hub, "a")
         await turns(hub)
         for each in (client, small):
-            hub.subscribe(each, ask("a"))
+            hub.subscribe(each, subscribe("a"))
         hub.append("a", Entry(0, 6, 0, record))
         await turns(hub)
         assert client.frames == [record]
@@ -450,20 +450,20 @@ def test_plain_and_compressed_clients_share_a_stream() -> None:
     run(test)
 
 
-def test_compressed_clients_follow_a_stream_into_its_new_rings() -> None:
+def test_compressed_clients_follow_a_stream_to_its_new_rings() -> None:
     record = encode(TEXT, b"[" + b"123," * 100 + b"4]")
 
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         small = FakeClient(compressed=True)
         found(hub, "a")
-        hub.subscribe(small, ask("a"))
+        hub.subscribe(small, subscribe("a"))
         hub.set_floor("a", at(0, epoch="beef"))
         hub.append("a", Entry(0, 0, 0, record))
         await turns(hub)
-        told, first = small.frames
-        assert b"EPOCH_CHANGED" in told
+        report, first = small.frames
+        assert b"EPOCH_CHANGED" in report
         assert first == compress(record)
-        # The worker missed more than the consumer has: the log is asked for the rest.
+        # The worker missed more than the consumer's ring has, so it requests the rest.
         hub.set_floor("a", at(50, epoch="beef"))
         await turns(hub)
         assert log.wanted == [at(1, epoch="beef")]

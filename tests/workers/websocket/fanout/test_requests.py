@@ -1,4 +1,4 @@
-"""How soon a client may ask the log again."""
+"""How soon a client may send another history request."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def used_up(client: FakeClient, *streams: str, now: float) -> HistoryRateLimit:
     return limit
 
 
-def test_a_few_requests_are_free_and_the_next_ones_one_a_second() -> None:
+def test_burst_of_requests_is_free_and_further_ones_are_limited() -> None:
     client = FakeClient()
     limit = used_up(client, "a", now=100.0)
     assert limit.ask(client, ["a"], 100.0) == pytest.approx(SECONDS_PER_REQUEST)
-    # A refused request costs nothing.
+    # A refused request is not charged.
     assert limit.ask(client, ["a"], 100.25) == pytest.approx(0.75 * SECONDS_PER_REQUEST)
     assert limit.ask(client, ["a"], 100.0 + SECONDS_PER_REQUEST) == 0
     assert limit.ask(client, ["a"], 100.0 + SECONDS_PER_REQUEST) > 0
@@ -34,12 +34,12 @@ def test_each_stream_and_client_has_its_own_limit() -> None:
     limit = used_up(client, "a", now=100.0)
     assert limit.ask(client, ["b"], 100.0) == 0
     assert limit.ask(FakeClient(), ["a"], 100.0) == 0
-    # A request for several waits for the slowest, and is not charged meanwhile.
+    # A request for several streams waits for the slowest, and is not charged meanwhile.
     assert limit.ask(client, ["b", "a"], 100.0) > 0
     assert limit.ask(client, ["b"], 100.0) == 0
 
 
-def test_nothing_is_saved_up_and_nothing_is_kept_for_a_client_that_left() -> None:
+def test_allowance_is_bounded_and_forgotten_with_its_client() -> None:
     client = FakeClient()
     limit = used_up(client, "a", now=100.0)
     for _ in range(BURST_OF_REQUESTS):

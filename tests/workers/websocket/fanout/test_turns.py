@@ -1,4 +1,4 @@
-"""The order and the length of turns, with fan-outs that only count."""
+"""The order and the length of turns, with fan-outs that only count writes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workers.websocket.fanout.turns import WRITES_PER_TURN, Turns
 
 
 class FakeFanout:
-    """Has this many writes to make."""
+    """A fan-out with `writes` writes to make."""
 
     def __init__(self, name: str, journal: list[str], writes: int = 0) -> None:
         self.name = name
@@ -75,7 +75,7 @@ def test_turn_yields_when_its_writes_are_used_up() -> None:
         turns.schedule()
         turns.schedule()
         await asyncio.sleep(0)
-        # The second has had no turn, and is the first of the next one.
+        # `b` has had no turn, and goes first in the next one.
         assert journal == ["a"]
         assert not turns.idle
         await settled(turns)
@@ -84,7 +84,7 @@ def test_turn_yields_when_its_writes_are_used_up() -> None:
     run(test)
 
 
-def test_rest_gathers_news_and_a_request_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rest_collects_news_and_a_request_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REST_SHARE", 1e9)
     monkeypatch.setattr(module, "MAX_REST_SECONDS", 3600.0)
 
@@ -104,7 +104,7 @@ def test_rest_gathers_news_and_a_request_ends_it(monkeypatch: pytest.MonkeyPatch
     run(test)
 
 
-def test_news_from_the_last_turn_has_a_turn_after_the_rest() -> None:
+def test_news_of_the_last_turn_gets_another_turn() -> None:
     async def test(turns: Turns, journal: list[str]) -> None:
         fanout = add(turns, journal, "a")
 

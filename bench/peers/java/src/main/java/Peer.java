@@ -31,7 +31,7 @@ import org.eclipse.jetty.websocket.server.WebSocketUpgradeHandler;
 public final class Peer {
     private static final Set<Session> SESSIONS = ConcurrentHashMap.newKeySet();
 
-    /** Made for each client; public because Jetty looks for its methods. */
+    /** One per client; public because Jetty finds its methods by reflection. */
     public static final class Client implements Session.Listener.AutoDemanding {
         private Session session;
 
@@ -61,7 +61,7 @@ public final class Peer {
         connector.setAcceptQueueSize(4096);
         server.addConnector(connector);
         server.setHandler(WebSocketUpgradeHandler.from(server, container -> {
-            // By default it closes who is silent for 30 seconds.
+            // By default Jetty closes connections that are idle for 30 seconds.
             container.setIdleTimeout(Duration.ZERO);
             container.addMapping("/*", (request, response, callback) -> new Client());
         }));
@@ -102,7 +102,7 @@ public final class Peer {
         factory.setKeyStore(store);
         factory.setKeyStorePassword("");
         factory.setIncludeProtocols("TLSv1.3");
-        // Clients name an address, which is no name that Jetty could look for in a certificate.
+        // Clients connect to an address, which Jetty's SNI check cannot match with a certificate.
         factory.setSniRequired(false);
         return factory;
     }
