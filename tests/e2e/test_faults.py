@@ -63,7 +63,7 @@ def test_two_workers_share_the_port_and_both_serve(serve: Serve, records: Record
         peers.extend(open_peer(service) for _ in range(10))
         _, workers = service.admin("/workers")
         counts = [child["board"]["connections"] for child in _children(workers, "worker-")]
-        return sum(counts) == len(peers) and min(counts) > 0
+        return bool(sum(counts) == len(peers) and min(counts) > 0)
 
     eventually(both_have_clients, "both workers have clients")
     for peer in peers:
