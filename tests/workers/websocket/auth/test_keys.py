@@ -10,23 +10,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import IPv4Address
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from jwt.algorithms import OKPAlgorithm
 
 from energyws.auth.jwks import MAX_JWKS_BYTES
 from energyws.settings import Auth, Issuer
 from energyws.testing import eventually
+from energyws.testing.certificates import write_pair
 from workers.websocket.auth import keys as module
 from workers.websocket.auth.keys import KeyStore
 
@@ -481,10 +478,10 @@ def test_log_has_the_issuer_and_the_url_of_its_keys(
 def test_https_needs_a_trusted_certificate(
     log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trusted: bool
 ) -> None:
-    pair = self_signed(tmp_path)
+    pair = write_pair(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pair)
-    monkeypatch.setenv("SSL_CERT_FILE", str(pair if trusted else tmp_path / "none"))
+    context.load_cert_chain(pair["cert"], pair["key"])
+    monkeypatch.setenv("SSL_CERT_FILE", pair["cert"] if trusted else str(tmp_path / "none"))
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
     secure = Endpoint(body(jwks("1")), up=False)
     secure.server.socket = context.wrap_socket(secure.server.socket, server_side=True)
@@ -499,32 +496,6 @@ def test_https_needs_a_trusted_certificate(
                 assert "CERTIFICATE_VERIFY_FAILED" in logged(log)
     finally:
         secure.down()
-
-
-def self_signed(directory: Path) -> Path:
-    """A PEM file with a key and a certificate for 127.0.0.1."""
-    key = Ed25519PrivateKey.generate()
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "energyws test")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
-        )
-        .sign(key, None)
-    )
-    file = directory / "pair.pem"
-    file.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        + certificate.public_bytes(Encoding.PEM)
-    )
-    return file
 
 
 @pytest.mark.parametrize("fetched", [True, False])
