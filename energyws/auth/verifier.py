@@ -188,7 +188,7 @@ class _SharedSecret(HMACAlgorithm):
         """Accepts any length: the check of the configuration warns about short secrets, once."""
 
 
-# An instance of our own that knows no other algorithms, and not `none`.
+# PyJWT's shared instance knows more algorithms than these, among them `none`.
 _JWS: Final = jwt.PyJWS(algorithms=[name for name in ALGORITHMS if name != ED25519])
 _JWS.register_algorithm(_HS256, _SharedSecret(HMACAlgorithm.SHA256))
 _JWS.register_algorithm(ED25519, OKPAlgorithm())

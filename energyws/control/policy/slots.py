@@ -77,5 +77,5 @@ class Slot:
 
     @property
     def leaving(self) -> list[SlotProcess]:
-        """Its former processes that have not ended yet, in the order in which they left."""
+        """Its former processes that have not ended yet, in the order of their start."""
         return [each for each in self.processes if each.stage not in CURRENT | SUCCESSOR]

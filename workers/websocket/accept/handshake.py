@@ -165,7 +165,7 @@ class Gate:
         try:
             first = messages.parse_query(query)
         except BadClientMessage as bad:
-            # The client is told once it is connected: the connection is good for other messages.
+            # The client gets the error after the 101: the connection is good for other messages.
             first = bad
         HANDSHAKES.count(context.row, "accepted")
         session = Session(context, principal, peer, first, extension)

@@ -2,8 +2,8 @@
 
 picows doubles its read buffer whenever a read nearly fills it, and never shrinks it; after a close
 frame it parses as before; and for a violation that it finds itself it sends a close frame without
-telling its listener. So here a read is small, a bounded number of bytes is read after our close
-frame, only to find the client's own, and the listener is told about every close frame.
+telling its listener. So here a read is small; after our close frame, a bounded number of bytes is
+read, only to find the client's close frame; and the listener learns of every close frame.
 """
 
 from __future__ import annotations
