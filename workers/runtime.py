@@ -24,7 +24,7 @@ from typing import Any, Final, NoReturn, ParamSpec
 
 import uvloop
 
-from energyws.errors import BootError, ExitCode
+from energyws.errors import BootError, EnergywsError, ExitCode
 from energyws.logs import events, rate_limit, writer
 from energyws.process.board import Board, Field, Row, State
 from energyws.process.control_messages import (
@@ -47,6 +47,10 @@ _Parameters = ParamSpec("_Parameters")
 
 _log = events.Log("process")
 _limited = rate_limit.RateLimitedLog(_log, 10.0)
+
+
+class ChildFailed(EnergywsError):
+    """The child cannot go on, and has logged why: a new process may."""
 
 
 @dataclass(slots=True)
@@ -120,6 +124,10 @@ def run(
 
     A BootError in `main` exits with BOOT, upon which the supervisor ends the service; any other
     exception with FAILURE, upon which the supervisor starts the child again.
+
+    The process then ends without the interpreter's own end: that would destroy what is left, and
+    librdkafka's destructor waits for a commit without an answer, for ever if the service may not
+    use its group.
     """
     options = _parser().parse_args(arguments)
     _end_with(options.parent)
@@ -146,15 +154,18 @@ def run(
         _attach(runtime, socket.socket(fileno=options.control_fd))
         await main(runtime)
 
+    code = ExitCode.OK
     try:
         uvloop.run(supervised())
     except BootError as error:
         _log.error("cannot start", reason=error)
-        sys.exit(ExitCode.BOOT)
+        code = ExitCode.BOOT
+    except ChildFailed:
+        code = ExitCode.FAILURE
     except Exception:
         _log.exception("failed")
-        sys.exit(ExitCode.FAILURE)
-    sys.exit(ExitCode.OK)
+        code = ExitCode.FAILURE
+    _exit_now(code)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -289,6 +300,6 @@ def _on_terminate(runtime: Runtime) -> None:
     runtime.shut_down(ShutdownMode.RETIRE)
 
 
-def _exit_now() -> NoReturn:
+def _exit_now(code: ExitCode = ExitCode.OK) -> NoReturn:
     logging.shutdown()
-    os._exit(ExitCode.OK)
+    os._exit(code)

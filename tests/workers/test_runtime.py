@@ -166,6 +166,43 @@ async def task():
     assert b"broken on purpose" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("ends", "code"),
+    [("pass", ExitCode.OK), ("raise BootError('x')", ExitCode.BOOT), ("1 / 0", ExitCode.FAILURE)],
+)
+def test_child_ends_without_waiting_for_destructors(ends: str, code: ExitCode) -> None:
+    # As librdkafka's, of a client with a commit that nobody answers.
+    script = f"""
+import os, socket, tempfile, time
+from pathlib import Path
+from energyws.errors import BootError
+from energyws.process.board import Board
+from energyws.settings import Kafka, Settings, dumps
+from workers import runtime
+
+class Stuck:
+    def __del__(self):
+        time.sleep(600)
+
+async def main(given):
+    global stuck
+    stuck = Stuck()
+    print('main ends', flush=True)
+    {ends}
+
+settings = tempfile.TemporaryFile()
+settings.write(dumps(Settings(kafka=Kafka(brokers="b", topic="t"))))
+settings.flush()
+board = Board.create()
+ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+runtime.run(main, ["--name=worker-0", "--row=0", f"--board-fd={{os.dup(board.descriptor)}}",
+    f"--settings-fd={{os.dup(settings.fileno())}}", f"--control-fd={{theirs.detach()}}",
+    f"--stacks-fd={{os.memfd_create('stacks')}}", "--bus=/", f"--parent={{os.getppid()}}"])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=30)
+    assert (done.returncode, done.stdout) == (code, b"main ends\n"), done.stderr
+
+
 def is_guard(node: ast.expr) -> bool:
     return isinstance(node, ast.Call) and ast.unparse(node.func) in GUARDS
 

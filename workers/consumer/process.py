@@ -10,7 +10,6 @@ import time
 from functools import partial
 from typing import Final
 
-from energyws.errors import ExitCode
 from energyws.logs.events import Log
 from energyws.process.board import Field
 from energyws.stream.ring import Ring
@@ -35,7 +34,7 @@ from workers.consumer.log_cache import StreamHead
 from workers.consumer.partition_status import Progress, StallTracker
 from workers.consumer.source import Source
 from workers.gauges import record_ring_depth
-from workers.runtime import Runtime, crash_on_error
+from workers.runtime import ChildFailed, Runtime, crash_on_error
 
 TICK_SECONDS: Final = 1.0
 SWITCH_SECONDS: Final = 0.0005
@@ -233,7 +232,7 @@ class ConsumerProcess:
 
 
 async def consume(runtime: Runtime) -> None:
-    """Consume until the supervisor asks for a drain, or the bus's sockets have gone."""
+    """Consume until the supervisor asks for a drain; ChildFailed: the bus's sockets have gone."""
     # While records are read back, threads would delay live ones by the usual 5 ms at each switch.
     sys.setswitchinterval(SWITCH_SECONDS)
     process = ConsumerProcess(runtime)
@@ -247,4 +246,4 @@ async def consume(runtime: Runtime) -> None:
         drained.cancel()
         await process.stop()
     if process.failed.is_set():
-        sys.exit(ExitCode.FAILURE)
+        raise ChildFailed

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from energyws.errors import ExitCode
 from energyws.process.board import Board, Field, PartitionField, State
 from energyws.process.stalls import Stall
 from energyws.settings import Kafka, Settings, Stream
@@ -31,7 +30,7 @@ from workers.consumer.events import (
     TopicFound,
 )
 from workers.consumer.process import ConsumerProcess, consume
-from workers.runtime import Runtime
+from workers.runtime import ChildFailed, Runtime
 
 EPOCH = "aaaa0000"
 
@@ -385,6 +384,5 @@ def test_process_without_its_sockets_exits_as_failed(
         current(tmp_path / "bus").unlink()
         await task
 
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(ChildFailed):
         asyncio.run(asyncio.wait_for(main(), 30))
-    assert ended.value.code == ExitCode.FAILURE
