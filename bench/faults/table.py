@@ -67,15 +67,24 @@ class Result:
             sum(getattr(one, name) for one in self.outcomes)
             for name in ("gaps", "duplicates", "reorderings", "reported")
         ]
+        sse = sse_silence = ""
+        if events := self._most("sse_clients", self.outcomes):
+            sse_frames = sum(one.sse_frames for one in self.outcomes)
+            sse = f", {events:.0f} × {sse_frames:,} of them SSE"
+            sse_silence = f", SSE {self._most('sse_silence', injected):.2f}"
         return [
             *about,
             str(len(injected)),
-            f"{max((one.clients for one in self.outcomes), default=0)} × {frames:,}",
+            f"{self._most('clients', self.outcomes):.0f} × {frames:,}{sse}",
             *map(str, counts),
-            f"{max((one.silence for one in injected), default=0):.2f}",
-            f"{max((one.all_live for one in injected), default=0):.2f}",
+            f"{self._most('silence', injected):.2f}{sse_silence}",
+            f"{self._most('all_live', injected):.2f}",
             "failed" if self.problems else "passed",
         ]
+
+    @staticmethod
+    def _most(name: str, outcomes: Sequence[Outcome]) -> float:
+        return max((float(getattr(one, name)) for one in outcomes), default=0.0)
 
 
 def markdown(results: Sequence[Result]) -> str:
