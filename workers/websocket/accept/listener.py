@@ -28,8 +28,10 @@ from energyws.protocol.http_request import MAX_HEAD_BYTES
 from energyws.settings import Server
 from workers.runtime import crash_on_error
 from workers.websocket.accept.pending import PendingConnection, PendingConnections
+from workers.websocket.connection import takeover
 from workers.websocket.connection.framing import Framing
 from workers.websocket.connection.http_exchange import Exchange, Gate, Step, Then
+from workers.websocket.connection.stream import Stream
 from workers.websocket.connection.tls_exchange import LINGER_BYTES, LINGER_SECONDS, TlsExchange
 from workers.websocket.connection.upgrade import Upgrade
 
@@ -237,10 +239,10 @@ class Listener:
             case Then.LINGER:
                 self._pending.release(pending)
                 self._linger(pending)
-            case Then.UPGRADE:
-                assert step.upgrade is not None
+            case Then.TAKEN:
+                assert step.taker is not None
                 self._pending.release(pending)
-                self._enter(pending.connection, step.upgrade, step.rest)
+                self._enter(pending.connection, step.taker, step.rest)
 
     @staticmethod
     def _sent(pending: _HttpConnection, out: bytes) -> bool:
@@ -264,19 +266,19 @@ class Listener:
         if size == 0 or pending.left < 0:
             self._lingering.drop(pending)
 
-    def _enter(self, accepted: socket.socket, upgrade: Upgrade, rest: bytes) -> None:
+    def _enter(self, accepted: socket.socket, taker: Upgrade | Stream, rest: bytes) -> None:
         connection = self._connection(accepted)
-        framing = Framing(upgrade, self._settings, connection)
+        taken = takeover.protocol(taker, self._settings, connection)
         # What connect_accepted_socket would do, but without a task and a future that wait for what
         # happens in the next turn anyway. The loop's selector holds the transport.
-        SelectorSocketTransport(self._loop, connection, framing)
-        self._entering.add(framing)
+        SelectorSocketTransport(self._loop, connection, taken)
+        self._entering.add(taken)
         # The transport has scheduled its own start before that.
-        self._loop.call_soon(self._begin, framing, rest)
+        self._loop.call_soon(self._begin, taken, rest)
 
-    def _begin(self, framing: Framing, rest: bytes) -> None:
-        self._entered(framing)
-        framing.begin(rest)
+    def _begin(self, taken: Framing | Stream, rest: bytes) -> None:
+        self._entered(taken)
+        taken.begin(rest)
 
     def _connection(self, accepted: socket.socket) -> _Connection:
         kind = accepted.family, accepted.type, accepted.proto

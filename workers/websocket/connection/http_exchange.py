@@ -1,4 +1,4 @@
-"""The HTTP requests of one connection, one after the other, until one becomes a WebSocket.
+"""The HTTP requests of one connection, one after the other, until one becomes a stream of data.
 
 httptools (llhttp) parses header fields; `energyws.protocol.http_request` has the limits and rules.
 """
@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 from energyws.errors import BAD_REQUEST
 from energyws.protocol.http_request import BadRequest, Request, checked, head_size, parse_line
 from energyws.protocol.http_response import Response
+from workers.websocket.connection.stream import Stream
 from workers.websocket.connection.upgrade import Upgrade
 
 # A connection ends after this many; the client may open another.
@@ -26,7 +27,7 @@ _EMPTY_LINES: Final = re.compile(rb"\A(?:\r\n)+")
 class Gate(Protocol):
     """Decides about requests."""
 
-    def answer(self, request: Request, peer: str) -> Response | Upgrade:
+    def answer(self, request: Request, peer: str) -> Response | Upgrade | Stream:
         """The answer to a request; never raises."""
 
     def refuse(self, bad: BadRequest, peer: str) -> Response:
@@ -42,22 +43,25 @@ class Then(Enum):
 
     WAIT: a request is incomplete. NEXT: what came was answered, and more may come. CLOSE: it ends,
     and everything that came was read. LINGER: it ends, but bytes that will be dropped are to come.
-    UPGRADE: it becomes a WebSocket.
+    TAKEN: a WebSocket or an event stream takes it.
     """
 
     WAIT = auto()
     NEXT = auto()
     CLOSE = auto()
     LINGER = auto()
-    UPGRADE = auto()
+    TAKEN = auto()
 
 
 class Step(NamedTuple):
-    """What to send, and what to do next. rest: the bytes that came after the handshake."""
+    """What to send, and what to do next.
+
+    taker: what takes the connection. rest: the bytes that came after the request.
+    """
 
     out: bytes
     then: Then
-    upgrade: Upgrade | None = None
+    taker: Upgrade | Stream | None = None
     rest: bytes = b""
 
 
@@ -97,8 +101,8 @@ class Exchange:
             rest = data[size:]
             self._data = b""
             answered = self._gate.answer(request, self.peer)
-            if isinstance(answered, Upgrade):
-                return Step(out, Then.UPGRADE, answered, rest)
+            if not isinstance(answered, Response):
+                return Step(out, Then.TAKEN, answered, rest)
             self._left -= 1
             closes = (
                 answered.is_error or not request.persists or not self._left or self._gate.leaving

@@ -1,4 +1,4 @@
-"""The HTTP requests of a TLS connection, before it is a WebSocket."""
+"""The HTTP requests of a TLS connection, before it is a WebSocket or a stream of events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import aiofastnet
 
 from energyws.protocol.http_request import MAX_HEAD_BYTES
 from energyws.settings import Server
-from workers.websocket.connection.framing import Framing, end_tls
+from workers.websocket.connection import takeover
+from workers.websocket.connection.framing import end_tls
 from workers.websocket.connection.http_exchange import Exchange, Step, Then
 
 # After the last answer of a connection, with TLS or without, this much is read and dropped for this
@@ -24,10 +25,10 @@ _buffer: Final = memoryview(bytearray(MAX_HEAD_BYTES))
 
 
 class TlsExchange(asyncio.BufferedProtocol):
-    """The protocol of a connection until Framing takes over.
+    """The protocol of a connection until another takes it over.
 
     over: called with this object then, or when the connection has ended. It is a buffered protocol,
-    like Framing: aiofastnet does not notice a change of the kind within one read.
+    like the others: aiofastnet does not notice a change of the kind within one read.
     """
 
     __slots__ = ("_connection", "_exchange", "_left", "_over", "_settings", "_timer", "_transport")
@@ -97,13 +98,13 @@ class TlsExchange(asyncio.BufferedProtocol):
                 # TLS cannot close one direction, but the client knows the answer's length.
                 self._left = LINGER_BYTES
                 self._set_timeout(LINGER_SECONDS)
-            case Then.UPGRADE:
-                assert step.upgrade is not None
+            case Then.TAKEN:
+                assert step.taker is not None
                 self._leave()
-                framing = Framing(step.upgrade, self._settings, self._connection)
-                transport.set_protocol(framing)
-                framing.connection_made(transport)
-                framing.begin(step.rest)
+                taken = takeover.protocol(step.taker, self._settings, self._connection)
+                transport.set_protocol(taken)
+                taken.connection_made(transport)
+                taken.begin(step.rest)
 
     def _end(self) -> None:
         if self._transport is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from energyws.protocol.forms import Form
 from energyws.protocol.messages import OnLag, Subscribed
 from energyws.stream.recovery import StartsAt
 from workers.websocket.fanout.batch import Sink
@@ -13,11 +14,11 @@ class FanoutClient(Protocol):
     """A connection, as the hub sees it.
 
     writable: False while its transport is paused, and for good once it closes.
-    compressed: it takes compressed frames.
+    form: that in which it takes frames.
     """
 
     writable: bool
-    compressed: bool
+    form: Form
 
     @property
     def subject(self) -> str:
