@@ -17,6 +17,7 @@ import orjson
 
 from energyws.protocol.frame import split
 from energyws.protocol.json_lines import DATA, one_line, position
+from energyws.protocol.position import BadPosition, parse
 
 # A comment: EventSource ignores it.
 HEARTBEAT: Final = b":\n\n"
@@ -33,9 +34,17 @@ def retry(milliseconds: int) -> bytes:
     return b"retry: %d\n\n" % milliseconds
 
 
-def problem(body: bytes) -> bytes:
-    """The event of an `error` message."""
-    return b"event: problem\ndata: %b\n\n" % body
+def problem(body: bytes, last_event_id: str) -> bytes:
+    """The event of an `error` message before any other.
+
+    last_event_id: the client's. It gets it back if it is a position: to the letter of the standard
+    (section 9.2.6) an event without an id, at the start of a connection, clears it.
+    """
+    try:
+        place = b"id: %b\n" % str(parse(last_event_id)).encode()
+    except BadPosition:
+        place = b""
+    return b"%bevent: problem\ndata: %b\n\n" % (place, body)
 
 
 def _event(payload: bytes) -> bytes:

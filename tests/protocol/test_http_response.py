@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energyws.protocol.http_response import Response
+from energyws.errors import SHUTTING_DOWN
+from energyws.protocol.http_response import Response, event_refusal
 
 
 class Wire:
@@ -66,3 +67,25 @@ def test_headers_of_the_body_are_added() -> None:
 )
 def test_statuses_from_400_are_errors(status: int, is_error: bool) -> None:
     assert Response(status, b"").is_error is is_error
+
+
+@pytest.mark.parametrize(
+    ("last_event_id", "lines"),
+    [
+        ("7f3a-1.2", ["id: 7f3a-1.2"]),
+        ("", []),
+        # What is no position could be a field of its own.
+        ("7f3a-1.2\nevent: reconnect", []),
+        ("7f3a-1.2\0", []),
+    ],
+)
+def test_refused_event_source_keeps_its_position(last_event_id: str, lines: list[str]) -> None:
+    response = event_refusal(SHUTTING_DOWN, "", {}, last_event_id)
+    assert (response.status, response.headers["Content-Type"]) == (200, "text/event-stream")
+    assert response.body is not None
+    pause, event, rest = response.body.decode().split("\n\n")
+    assert pause.startswith("retry: ")
+    *before, data = event.split("\n")
+    assert before == [*lines, "event: problem"]
+    assert data.startswith('data: {"type":"error"')
+    assert rest == ""

@@ -56,7 +56,7 @@ def refused(request: Request, refused_: Refusal, headers: dict[str, str]) -> Res
     path = split(request.path)
     temporary = refused_.error.status in (429, 503)
     if temporary and path is not None and path[0] == SSE and takes_events(request):
-        return event_refusal(refused_.error, refused_.detail, headers)
+        return event_refusal(refused_.error, refused_.detail, headers, _last_event_id(request))
     return refusal(refused_.error, refused_.detail, headers)
 
 
@@ -92,12 +92,23 @@ def _events(
     wanted = _subscription(request, stream)
     if request.method == "HEAD":
         return Response(200, None, {**EVENT_STREAM, **headers}, ends=True)
-    return EventStream(context, principal, peer, wanted, headers, as_events=takes_events(request))
+    return EventStream(
+        context,
+        principal,
+        peer,
+        wanted,
+        headers,
+        as_events=takes_events(request),
+        last_event_id=_last_event_id(request),
+    )
+
+
+def _last_event_id(request: Request) -> str:
+    return str(request.headers.get("Last-Event-ID", ""))
 
 
 def _subscription(request: Request, stream: str) -> Subscribe:
-    last_event_id = request.headers.get("Last-Event-ID", "")
     try:
-        return messages.parse_stream_query(stream, request.query, last_event_id)
+        return messages.parse_stream_query(stream, request.query, _last_event_id(request))
     except BadClientMessage as bad:
         raise Refusal(BAD_REQUEST, bad.detail) from None

@@ -48,6 +48,7 @@ class EventStream(Stream):
     """The hub's FanoutClient and the registry's Connection.
 
     headers: those that the response has beside its own. as_events: a temporary refusal is an event.
+    last_event_id: as the client sent it.
     """
 
     __slots__ = (
@@ -56,6 +57,7 @@ class EventStream(Stream):
         "_code",
         "_context",
         "_headers",
+        "_last_event_id",
         "_peer",
         "_request",
         "_started",
@@ -78,6 +80,7 @@ class EventStream(Stream):
         headers: Mapping[str, str],
         *,
         as_events: bool,
+        last_event_id: str,
     ) -> None:
         super().__init__()
         self.id = session_log.next_id()
@@ -91,6 +94,7 @@ class EventStream(Stream):
         self._request: Subscribe | None = request
         self._headers = headers
         self._as_events = as_events
+        self._last_event_id = last_event_id
         self._started = False
         self._state = State.NEW
         self._by, self._code = "client", _BROKEN
@@ -211,7 +215,7 @@ class EventStream(Stream):
         if not self._started:
             self._started = True
             head = Response(200, None, {**EVENT_STREAM, **self._headers})
-            self._headers = {}
+            self._headers, self._last_event_id = {}, ""
             pause = event_stream.retry(random.randint(*RETRY_MS))
             data = head.encode(now=time.time(), closes=True, head_only=False) + pause + data
         self.write(data)
@@ -219,7 +223,7 @@ class EventStream(Stream):
     def _refuse(self, error: ErrorCode) -> None:
         self._started = True
         if self._as_events:
-            response = event_refusal(error, "", self._headers)
+            response = event_refusal(error, "", self._headers, self._last_event_id)
         else:
             response = refusal(error, "", self._headers)
         self.write(response.encode(now=time.time(), closes=True, head_only=False))
