@@ -8,6 +8,7 @@ status or content type ends it for ever.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, Callable
 from typing import Final
 from urllib.parse import urlsplit
@@ -63,9 +64,10 @@ class EventSource:
         self._writer = writer
         try:
             writer.write(self._request())
-            _check(await reader.readuntil(b"\r\n\r\n"))
+            left = _length(await reader.readuntil(b"\r\n\r\n"))
             stream = EventStream(self.last_event_id)
-            while data := await reader.read(_READ_BYTES):
+            while left and (data := await reader.read(min(_READ_BYTES, left))):
+                left -= len(data)
                 events = stream.feed(data)
                 self.last_event_id = stream.last_event_id
                 self.retry_ms = stream.retry_ms or self.retry_ms
@@ -88,8 +90,8 @@ class EventSource:
         return "\r\n".join([*lines, "", ""]).encode()
 
 
-def _check(head: bytes) -> None:
-    """Raise GaveUp unless the body is an event stream that ends with the connection."""
+def _length(head: bytes) -> int:
+    """The most bytes that the body may have; raises GaveUp if this is no event stream."""
     status, *fields = head.decode("latin-1").strip().split("\r\n")
     named = {name.strip().lower(): value.strip() for name, _, value in map(_split, fields)}
     kind = named.get("content-type", "").partition(";")[0]
@@ -97,8 +99,9 @@ def _check(head: bytes) -> None:
         raise GaveUp(f"answered with {status!r}")
     if kind != "text/event-stream":
         raise GaveUp(f"answered with the content type {kind!r}")
-    if framing := named.keys() & {"content-length", "transfer-encoding"}:
-        raise GaveUp(f"the stream has a {', '.join(framing)}")
+    if "transfer-encoding" in named:
+        raise GaveUp(f"the stream has a transfer-encoding: {named['transfer-encoding']!r}")
+    return int(named.get("content-length", sys.maxsize))
 
 
 def _split(field: str) -> tuple[str, str, str]:
