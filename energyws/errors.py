@@ -134,6 +134,9 @@ KEYS_UNAVAILABLE: Final = ErrorCode(
     UNAVAILABLE_CLOSE,
     notice=True,
 )
+TOO_MANY_REQUESTS: Final = ErrorCode(
+    "TOO_MANY_REQUESTS", "Too much history is being read: try again", 429
+)
 INTERNAL_ERROR: Final = ErrorCode("INTERNAL_ERROR", "Internal error", 500, INTERNAL)
 BAD_JSON: Final = ErrorCode("BAD_JSON", "The message is not a JSON object")
 BAD_MESSAGE: Final = ErrorCode("BAD_MESSAGE", "The message has a wrong field")

@@ -19,6 +19,11 @@ def encode(frames: bytes) -> bytes:
     return b"".join(one_line(payload) + b"\n" for _, payload in split(frames))
 
 
+def line(message: object) -> bytes:
+    """A message of ours as one line."""
+    return orjson.dumps(message) + b"\n"
+
+
 def one_line(payload: bytes) -> bytes:
     """The same JSON without line breaks, which producers may put between its tokens."""
     if b"\n" in payload or b"\r" in payload:

@@ -144,32 +144,22 @@ def parse_query(query: str) -> Subscribe | None:
     With several streams (`subscribe=a,b`) each `resume` names one: `resume=a:<id>&resume=b:<id>`.
     None where the query has no subscription; raises BadClientMessage.
     """
-    values = _query_values(query)
+    values = query_values(query)
     named = [name for value in values.get("subscribe", []) for name in value.split(",") if name]
     streams = list(dict.fromkeys(named))
-    return _query_subscribe(streams, values) if streams else None
+    return query_subscribe(streams, values) if streams else None
 
 
-def parse_stream_query(stream: str, query: str, last_event_id: str = "") -> Subscribe:
-    """The subscription in the query of a path that names one stream; raises BadClientMessage.
-
-    last_event_id: a position, which counts before those in the query: that is as old as the first
-    request, and EventSource repeats it each time it reconnects.
-    """
-    values = _query_values(query)
-    if last_event_id:
-        values = {"resume": [last_event_id], "on_lag": values.get("on_lag", [OnLag.SKIP.value])}
-    return _query_subscribe([stream], values)
-
-
-def _query_values(query: str) -> dict[str, list[str]]:
+def query_values(query: str) -> dict[str, list[str]]:
+    """The values of each name in a query string."""
     values: dict[str, list[str]] = {}
     for key, value in parse_qsl(query, keep_blank_values=True):
         values.setdefault(key, []).append(value)
     return values
 
 
-def _query_subscribe(streams: list[str], values: dict[str, list[str]]) -> Subscribe:
+def query_subscribe(streams: list[str], values: dict[str, list[str]]) -> Subscribe:
+    """The subscription to these streams in a query; raises BadClientMessage."""
     message: dict[str, Any] = {"streams": streams}
     if "resume" in values:
         message["resume"] = dict(_query_resume(value, streams) for value in values["resume"])

@@ -46,6 +46,7 @@ from workers.websocket.accept.admission import (
 from workers.websocket.clients.context import Context
 from workers.websocket.clients.refusal import RefusedClient
 from workers.websocket.clients.session import Session
+from workers.websocket.connection.answer import Answer
 from workers.websocket.connection.stream import Stream
 from workers.websocket.connection.upgrade import Upgrade, switching
 
@@ -77,7 +78,7 @@ class Gate:
     draining: bool = False
     _limited: RateLimitedLog = field(default_factory=lambda: RateLimitedLog(_log, FLOOD_SECONDS))
 
-    def answer(self, request: Request, peer: str) -> Response | Upgrade | Stream:
+    def answer(self, request: Request, peer: str) -> Response | Answer | Upgrade | Stream:
         """The answer to a request; never raises."""
         try:
             return self._answer(request, peer)
@@ -92,12 +93,13 @@ class Gate:
         self._refused(bad.error, bad.error.code.lower(), peer)
         return refusal(bad.error, bad.detail)
 
-    def _answer(self, request: Request, peer: str) -> Response | Upgrade | Stream:
+    def _answer(self, request: Request, peer: str) -> Response | Answer | Upgrade | Stream:
         try:
-            if streams.split(request.path) and request.method in streams.METHODS:
-                return self._stream(request, peer)
             path = _PATHS.get(request.path)
-            if request.method not in ALLOWED and (path or not request.path.startswith("/")):
+            methods: tuple[str, ...] = ALLOWED
+            if path is None and streams.is_path(request.path):
+                path, methods = Gate._stream, streams.METHODS
+            if request.method not in methods and (path or not request.path.startswith("/")):
                 raise Refusal(METHOD_NOT_ALLOWED)
             if path is None:
                 raise Refusal(NOT_FOUND)
@@ -123,7 +125,7 @@ class Gate:
             listener = RefusedClient(context.connections, refused.error, refused.detail)
             return _switching(listener, request)
 
-    def _stream(self, request: Request, peer: str) -> Response | Stream:
+    def _stream(self, request: Request, peer: str) -> Response | Answer | Stream:
         context = self.context
         cors = streams.cors(request, context.settings.allowed_origins)
         if request.method == "OPTIONS":
@@ -245,7 +247,7 @@ def _switching(listener: WSListener, request: Request, extension: str | None = N
     return Upgrade(listener, response, request.headers["Sec-WebSocket-Key"])
 
 
-_PATHS: Final[dict[str, Callable[[Gate, Request, str], Response | Upgrade]]] = {
+_PATHS: Final[dict[str, Callable[[Gate, Request, str], Response | Answer | Upgrade | Stream]]] = {
     HEALTH_PATH: Gate._health,
     PATH: Gate._websocket,
 }

@@ -12,6 +12,8 @@ from typing import Final, cast
 
 import aiofastnet
 
+from workers.websocket.connection.framing import close_gently
+
 # No honest client sends anything; some send a request that they will not get an answer to.
 DROPPED_BYTES: Final = 64 * 1024
 
@@ -66,12 +68,8 @@ class Stream(asyncio.BufferedProtocol):
 
     def end(self) -> None:
         """Close the connection once everything is written."""
-        transport = self.transport
-        assert transport is not None
-        if not transport.can_write_eof():
-            # TLS: closing reads on until all is written; with the smallest window little can come.
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
-        transport.close()
+        if self.transport is not None:
+            close_gently(self.transport, self.connection)
 
     def abort(self) -> None:
         """End the connection without waiting for anything."""

@@ -161,8 +161,9 @@ class CatchUp:
     def _read_ring(self, subscription: Subscription, ring: Ring, boundary: int, now: float) -> int:
         client, cursor = subscription.client, subscription.cursor
         assert isinstance(cursor, Cursor)
-        if cursor.index < ring.first and not subscription.paused:
-            # It fell off the ring, though it took everything that we wrote: the log has the rest.
+        if cursor.index < ring.first and (not subscription.paused or client.form.ends):
+            # It fell off the ring, though it took everything that we wrote, or is not to be brought
+            # up to the present: the log has the rest.
             subscription.cursor = cursor.position(ring)
             self._catching[client] = subscription
             return 0

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import random
 import time
-from typing import Final
+from typing import Final, cast
 
 from energyws.process.board import Field, Row
 from energyws.process.counters import AGE, FANOUT, RESUMES
@@ -33,7 +33,11 @@ from energyws.stream.ring import Cursor, Ring
 from workers.websocket.fanout.batch import Batch, Recipients, join
 from workers.websocket.fanout.catch_up import CatchUp
 from workers.websocket.fanout.history_client import HistoryClient
-from workers.websocket.fanout.subscription import FanoutClient, Subscription
+from workers.websocket.fanout.subscription import (
+    EndingClient,
+    FanoutClient,
+    Subscription,
+)
 
 # Joining more into one write saves nothing more, and a paused client holds what it was given.
 JOIN_BYTES: Final = 256 * 1024
@@ -239,9 +243,13 @@ class Fanout:
 
     def _go_live(self, subscription: Subscription) -> None:
         """Serve it from the boundary on, with the other live ones."""
-        if subscription.client.writable:
+        client = subscription.client
+        if client.form.ends:
+            reached = self._reached if self._batch is None else self._batch.reached
+            cast(EndingClient, client).caught_up(reached)
+        elif client.writable:
             subscription.cursor = None
-            self._live[subscription.client] = subscription
+            self._live[client] = subscription
             self._recipients = None
         else:
             self._fall_behind(subscription, missed=False)

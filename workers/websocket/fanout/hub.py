@@ -141,6 +141,11 @@ class Hub:
             self._proceed(client)
         self._on_synced()
 
+    def head(self, stream: str) -> Position | None:
+        """The position after everything that has come; None before the topic is found."""
+        fanout = self._fanouts.get(stream)
+        return None if fanout is None else fanout.ring.head
+
     def subscribe(self, client: FanoutClient, request: Subscribe) -> bool:
         """Subscribe to all streams or to none; False: it waits until their topics are found.
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from energyws.protocol.forms import Form
 from energyws.protocol.messages import OnLag, Subscribed
+from energyws.protocol.position import Position
 from energyws.stream.recovery import StartsAt
 from workers.websocket.fanout.batch import Sink
 
@@ -45,6 +46,16 @@ class FanoutClient(Protocol):
 
     def skipped(self, stream: str, frames: int, by_choice: bool) -> None:
         """It is too slow, so this many frames were left out; by_choice: on_lag is `latest`."""
+
+
+class EndingClient(FanoutClient, Protocol):
+    """A client whose form ends."""
+
+    def caught_up(self, position: Position) -> None:
+        """Its subscription is over: it has everything up to this position.
+
+        But for a last write, which may follow at once.
+        """
 
 
 class Subscription:
