@@ -12,8 +12,7 @@ import os
 import re
 import sys
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final, Self
 from urllib.parse import urljoin
 
@@ -31,12 +30,13 @@ PATHS: Final = ("/last/energy", "/last/energy?last=10", "/history/energy?last=10
 # What a page asks for when it is opened.
 HISTORY_MESSAGES: Final = 1000
 REQUEST_SECONDS: Final = 30.0
-_FILES: Final = re.compile(rb'(?:src|href)="([^"#:]+)"')
+# What HTML and JavaScript modules load from their own server.
+_LOADED: Final = re.compile(rb"""(?:src=|href=|from |import )["']([^"'#:]+\.\w+)["']""")
 
 
-def files_of(page: bytes) -> list[str]:
-    """The paths of the files that a page loads from its own server."""
-    return sorted({urljoin(PAGE, name.decode()) for name in _FILES.findall(page)})
+def files_of(path: str, text: bytes) -> set[str]:
+    """The paths of the files that the page or module at `path` loads."""
+    return {urljoin(path, name.decode()) for name in _LOADED.findall(text)}
 
 
 class _Visits:
@@ -46,31 +46,30 @@ class _Visits:
         self._port = port
         self._tokens = itertools.cycle(tokens)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._statuses: Counter[int] = Counter()
         self._micros: list[int] = []
-        self._files = self._messages = 0
+        self._responses = self._messages = 0
         self._problems: list[str] = []
 
-    async def begin(self, pages: int, rate: float) -> None:
-        """Open all pages, then send `rate` requests a second."""
-        await asyncio.gather(*(self._open() for _ in range(pages)))
+    def begin(self, pages: int, rate: float) -> None:
+        """Open all pages, and send `rate` requests a second."""
+        for _ in range(pages):
+            self._start(self._open())
         if rate:
             self._start(self._send(rate))
 
     async def end(self) -> dict[str, Any]:
-        """Close everything; what it was, and the problems in words."""
+        """Close everything; what they got, and the problems in words."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         return {
-            "statuses": {str(status): count for status, count in self._statuses.items()},
+            "responses": self._responses,
             "request_ms": percentiles(self._micros, 50, 99),
-            "files": self._files,
             "messages": self._messages,
             "problems": self._problems[:5],
         }
 
-    def _start(self, work: Any) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._over)
@@ -82,24 +81,20 @@ class _Visits:
 
     async def _open(self) -> None:
         """Fetch the page and its files, then follow the stream as the page does."""
-        body = await self._fetch(PAGE)
-        for path in files_of(body):
-            await self._fetch(path)
-            self._files += 1
+        loaded: set[str] = set()
+        wanted = {PAGE}
+        while wanted:
+            path = wanted.pop()
+            loaded.add(path)
+            wanted |= files_of(path, await self._fetch(path)) - loaded
         headers = {"Authorization": f"Bearer {next(self._tokens)}"}
         url = f"ws://127.0.0.1:{self._port}/ws/energy"
-        page = await connect(url, additional_headers=headers, max_size=None)
-        subscribe = {"type": "subscribe", "streams": ["energy"], "last": HISTORY_MESSAGES}
-        await page.send(orjson.dumps(subscribe).decode())
-        self._start(self._follow(page))
-
-    async def _follow(self, page: Any) -> None:
-        try:
-            while True:
-                await page.recv()
+        async with connect(url, additional_headers=headers, max_size=None) as connection:
+            subscribe = {"type": "subscribe", "streams": ["energy"], "last": HISTORY_MESSAGES}
+            await connection.send(orjson.dumps(subscribe).decode())
+            async for _ in connection:
                 self._messages += 1
-        finally:
-            await page.close()
+        raise ConnectionError("the connection of a page was closed")
 
     async def _send(self, rate: float) -> None:
         began = time.monotonic()
@@ -122,9 +117,9 @@ class _Visits:
             finally:
                 writer.close()
         status = int(head.split(b" ", 2)[1]) if head else 0
-        self._statuses[status] += 1
         if status != 200:
-            self._problems.append(f"{path} was answered with {status}")
+            raise ConnectionError(f"{path} was answered with {status}")
+        self._responses += 1
         return body
 
 
@@ -143,12 +138,16 @@ class Visitors:
         self._process.close()
 
     def begin(self, pages: int, rate: float) -> None:
-        """Open pages, and from then on send `rate` requests a second until `end`."""
+        """Open pages, and send `rate` requests a second until `end`."""
         command = {"pages": pages, "rate": rate}
         self._process.ask(orjson.dumps(command).decode())
 
     def end(self) -> dict[str, Any]:
-        """Close all pages; what they got: statuses, files, messages, request_ms, problems."""
+        """Close all pages; what they got.
+
+        responses: with status 200. messages: over the pages' WebSockets. request_ms: how long the
+        other requests took. problems: in words.
+        """
         answer: dict[str, Any] = self._process.ask("{}")
         return answer
 
@@ -163,7 +162,7 @@ async def _obey(port: int) -> None:
         answer: dict[str, Any] = {}
         if command := orjson.loads(line):
             visits = _Visits(port, tokens)
-            await visits.begin(**command)
+            visits.begin(**command)
         else:
             answer = await visits.end()
         sys.stdout.buffer.write(orjson.dumps(answer) + b"\n")
