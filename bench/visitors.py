@@ -3,11 +3,12 @@
     python -m bench.visitors           2,000 clients, 40,000 deliveries/s, 20 pages, 50 requests/s
     python -m bench.visitors --clients 500 --load 10000 --rounds 3 --seconds 3
 
-Rounds with and without visitors alternate on one service. In a round with visitors, each page
-fetches its files, connects and asks for its history; then requests for /last, /history and the page
-come evenly. Delays and CPU time per delivery are those of the other clients, which check every
-record; the workers' CPU time for the visitors is in the latter. Exits with status 1 if a client
-lost a record or got one twice, or if a visitor was refused.
+Rounds with and without visitors alternate on one service. Before a round with visitors, each page
+fetches its files, connects and gets its history; during the round, requests for /last, /history and
+the page's files come evenly, each on a connection of its own. Delays and CPU time per delivery are
+those of the other clients, which check every record; the workers' CPU time for the visitors is in
+the latter. Exits with status 1 if a client lost a record or got one twice, or if a visitor was
+refused.
 """
 
 from __future__ import annotations

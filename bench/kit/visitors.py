@@ -25,8 +25,9 @@ from bench.kit.line_process import LineProcess
 from bench.kit.measuring import percentiles
 
 PAGE: Final = "/"
-# What programs ask for, in turn. The answers have a kilobyte, some kilobytes and a hundred.
-PATHS: Final = ("/last/energy", "/last/energy?last=10", "/history/energy?last=100", PAGE)
+# What programs ask for in turn: one record, ten, a hundred. Every fourth request is for the page or
+# one of its files.
+PATHS: Final = ("/last/energy", "/last/energy?last=10", "/history/energy?last=100")
 # What a page asks for when it is opened.
 HISTORY_MESSAGES: Final = 1000
 REQUEST_SECONDS: Final = 30.0
@@ -46,14 +47,18 @@ class _Visits:
         self._port = port
         self._tokens = itertools.cycle(tokens)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._files = {PAGE}
         self._micros: list[int] = []
         self._responses = self._messages = 0
         self._problems: list[str] = []
 
-    def begin(self, pages: int, rate: float) -> None:
-        """Open all pages, and send `rate` requests a second."""
-        for _ in range(pages):
-            self._start(self._open())
+    async def begin(self, pages: int, rate: float) -> None:
+        """Open all pages, wait until they are live, then send `rate` requests a second."""
+        opened = [asyncio.Event() for _ in range(pages)]
+        for event in opened:
+            self._start(self._open(event))
+        for event in opened:
+            await event.wait()
         if rate:
             self._start(self._send(rate))
 
@@ -79,26 +84,40 @@ class _Visits:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._problems.append(f"{type(error).__name__}: {error}")
 
-    async def _open(self) -> None:
+    async def _open(self, is_live: asyncio.Event) -> None:
         """Fetch the page and its files, then follow the stream as the page does."""
+        try:
+            await self._load()
+            headers = {"Authorization": f"Bearer {next(self._tokens)}"}
+            url = f"ws://127.0.0.1:{self._port}/ws/energy"
+            async with connect(url, additional_headers=headers, max_size=None) as connection:
+                subscribe = {"type": "subscribe", "streams": ["energy"], "last": HISTORY_MESSAGES}
+                await connection.send(orjson.dumps(subscribe).decode())
+                subscribed = orjson.loads(await connection.recv())
+                left = subscribed["positions"]["energy"]["replayed"]
+                async for _ in connection:
+                    self._messages += 1
+                    left -= 1
+                    if left <= 0:
+                        is_live.set()
+            raise ConnectionError("the connection of a page was closed")
+        finally:
+            is_live.set()
+
+    async def _load(self) -> None:
         loaded: set[str] = set()
         wanted = {PAGE}
         while wanted:
             path = wanted.pop()
             loaded.add(path)
             wanted |= files_of(path, await self._fetch(path)) - loaded
-        headers = {"Authorization": f"Bearer {next(self._tokens)}"}
-        url = f"ws://127.0.0.1:{self._port}/ws/energy"
-        async with connect(url, additional_headers=headers, max_size=None) as connection:
-            subscribe = {"type": "subscribe", "streams": ["energy"], "last": HISTORY_MESSAGES}
-            await connection.send(orjson.dumps(subscribe).decode())
-            async for _ in connection:
-                self._messages += 1
-        raise ConnectionError("the connection of a page was closed")
+        self._files |= loaded
 
     async def _send(self, rate: float) -> None:
+        files = itertools.cycle(sorted(self._files))
+        paths = itertools.chain.from_iterable((*PATHS, next(files)) for _ in itertools.count())
         began = time.monotonic()
-        for number, path in enumerate(itertools.cycle(PATHS)):
+        for number, path in enumerate(paths):
             await asyncio.sleep(began + number / rate - time.monotonic())
             self._start(self._request(path))
 
@@ -138,7 +157,7 @@ class Visitors:
         self._process.close()
 
     def begin(self, pages: int, rate: float) -> None:
-        """Open pages, and send `rate` requests a second until `end`."""
+        """Open pages, wait until they are live, then send `rate` requests a second until `end`."""
         command = {"pages": pages, "rate": rate}
         self._process.ask(orjson.dumps(command).decode())
 
@@ -162,7 +181,7 @@ async def _obey(port: int) -> None:
         answer: dict[str, Any] = {}
         if command := orjson.loads(line):
             visits = _Visits(port, tokens)
-            visits.begin(**command)
+            await visits.begin(**command)
         else:
             answer = await visits.end()
         sys.stdout.buffer.write(orjson.dumps(answer) + b"\n")

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from bench.kit.visitors import PATHS, Visitors, files_of
+from bench.kit.visitors import PAGE, PATHS, Visitors, files_of
 from energyws.testing import eventually
 
 
@@ -75,7 +75,7 @@ def test_programs_ask_for_every_path_with_the_tokens_in_turn() -> None:
         visits = visitors.end()
     assert visits["problems"] == []
     assert visits["responses"] >= len(PATHS)
-    assert {path for path, _ in server.seen} == set(PATHS)
+    assert {path for path, _ in server.seen} == {*PATHS, PAGE}
     assert {bearer for _, bearer in server.seen} == {"Bearer a", "Bearer b"}
 
 
