@@ -207,6 +207,22 @@ def test_resume_from_another_interleaving_gives_each_record_once(stream: OneStre
     assert client.numbers == [11, 13, 15, 17, 19]
 
 
+def test_client_may_resume_from_any_frame_though_it_had_no_prefix_of_this_ring(
+    stream: OneStream,
+) -> None:
+    stream.records(20)
+    stream.settle()
+    first = ReadingClient()
+    stream.subscribe(first, resume={"energy": f"{EPOCH}-10.5"})
+    stream.settle()
+    assert len(first.received) == 5
+    for place, message in enumerate(first.received):
+        again = ReadingClient()
+        stream.subscribe(again, resume={"energy": str(message["id"])})
+        stream.settle()
+        assert again.numbers == first.numbers[place + 1 :]
+
+
 def test_client_that_is_ahead_gets_only_records_it_lacks(stream: OneStream) -> None:
     stream.records(10)
     stream.settle()
