@@ -29,22 +29,23 @@ def encode(frames: bytes) -> bytes:
     return b"".join(_event(payload) for _, payload in split(frames))
 
 
-def retry(milliseconds: int) -> bytes:
-    """EventSource waits this long before it connects again."""
-    return b"retry: %d\n\n" % milliseconds
+def begin(retry_ms: int, last_event_id: str) -> bytes:
+    """The first lines of a stream: how long EventSource waits before it connects again.
 
-
-def problem(body: bytes, last_event_id: str) -> bytes:
-    """The event of an `error` message before any other.
-
-    last_event_id: the client's. It gets it back if it is a position: to the letter of the standard
-    (section 9.2.6) an event without an id, at the start of a connection, clears it.
+    last_event_id: the client's; it gets it back if it is a position. To the letter of the standard
+    (section 9.2.6), the events of a connection before its first `id` clear what the client has from
+    the connection before, so that a client that is refused would come back without a position.
     """
     try:
         place = b"id: %b\n" % str(parse(last_event_id)).encode()
     except BadPosition:
         place = b""
-    return b"%bevent: problem\ndata: %b\n\n" % (place, body)
+    return b"retry: %d\n%b\n" % (retry_ms, place)
+
+
+def problem(body: bytes) -> bytes:
+    """The event of an `error` message."""
+    return b"event: problem\ndata: %b\n\n" % body
 
 
 def _event(payload: bytes) -> bytes:

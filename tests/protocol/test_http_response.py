@@ -83,9 +83,9 @@ def test_refused_event_source_keeps_its_position(last_event_id: str, lines: list
     response = event_refusal(SHUTTING_DOWN, "", {}, last_event_id)
     assert (response.status, response.headers["Content-Type"]) == (200, "text/event-stream")
     assert response.body is not None
-    pause, event, rest = response.body.decode().split("\n\n")
-    assert pause.startswith("retry: ")
-    *before, data = event.split("\n")
-    assert before == [*lines, "event: problem"]
-    assert data.startswith('data: {"type":"error"')
+    begin, event, rest = response.body.decode().split("\n\n")
+    retry, *place = begin.split("\n")
+    assert retry.startswith("retry: ")
+    assert place == lines
+    assert event.startswith('event: problem\ndata: {"type":"error"')
     assert rest == ""

@@ -82,7 +82,7 @@ class EventStream(Stream):
         headers: Mapping[str, str],
         *,
         as_events: bool,
-        last_event_id: str,
+        last_event_id: str = "",
     ) -> None:
         super().__init__()
         self.id = session_log.next_id()
@@ -217,9 +217,9 @@ class EventStream(Stream):
         if not self._started:
             self._started = True
             head = Response(200, None, {**EVENT_STREAM, **self._headers})
+            begin = event_stream.begin(random.randint(*RETRY_MS), self._last_event_id)
             self._headers, self._last_event_id = {}, ""
-            pause = event_stream.retry(random.randint(*RETRY_MS))
-            data = head.encode(now=time.time(), closes=True, head_only=False) + pause + data
+            data = head.encode(now=time.time(), closes=True, head_only=False) + begin + data
         self.write(data)
 
     def _refuse(self, error: ErrorCode) -> None:
