@@ -11,6 +11,7 @@ from typing import Final
 from energyws.auth.verifier import Principal
 from energyws.errors import HISTORY_UNAVAILABLE, STREAM_UNAVAILABLE, Close, ErrorCode
 from energyws.process.board import Field
+from energyws.process.counters import HANDSHAKES
 from energyws.protocol.forms import Form
 from energyws.protocol.http_response import Response, refusal
 from energyws.protocol.messages import Subscribe, Subscribed
@@ -165,6 +166,7 @@ class HistoryAnswer(Answer):
         """Answer with an error, if the head is not out yet."""
         if self._ended:
             return
+        HANDSHAKES.count(self.context.row, error.code.lower())
         self.respond(refusal(error, "", self.asked.headers), failed=True)
 
     def respond(self, response: Response, *, failed: bool = False) -> None:
