@@ -101,6 +101,12 @@ def run(kind: str, faults: Sequence[Fault], options: argparse.Namespace) -> list
     return results
 
 
+def _percent(text: str) -> int:
+    if not text.isdecimal() or int(text) > 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 100")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = arguments(__doc__, prog="python -m bench.faults", clients=200, rate=30.0)
     parser.add_argument("--broker", choices=list(_KINDS), default="embedded")
@@ -108,8 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--times", type=int, default=3, help="injections of each class")
     parser.add_argument(
         "--sse",
-        type=int,
-        choices=range(101),
+        type=_percent,
         metavar="PERCENT",
         default=25,
         help="how many of the clients use Server-Sent Events (default: 25)",

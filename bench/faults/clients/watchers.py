@@ -51,7 +51,7 @@ class Watcher(ABC):
     @property
     @abstractmethod
     def attempts(self) -> int:
-        """How often it has tried to."""
+        """How often it has tried to connect."""
 
     def behind(self, targets: Sequence[int]) -> bool:
         return any(map(int.__lt__, self.ledger.next, targets))
