@@ -169,13 +169,14 @@ class CatchUp:
             self._catching[client] = subscription
             return 0
         subscription.paused = False
-        known = cursor.skip
+        known, begin = cursor.skip, cursor.index
         try:
             frames, skipped = cursor.take(self._name, ring, boundary, CATCH_UP_BYTES, now)
         except TooSlow:
             client.too_slow()
             return 0
-        if known is not None:
+        if known is not None and (cursor.skip or cursor.index - begin != len(frames)):
+            # The client had some of these records already, or is ahead of the ring.
             frames = _covering(frames, known)
         self._skipped(subscription, skipped)
         if cursor.index == boundary and cursor.skip is None:
