@@ -22,7 +22,7 @@ from energyws.testing.conformance.patterns import shown
 from energyws.testing.conformance.stage import LAST, Stage
 from energyws.testing.conformance.table import ClientCase, Result, result
 
-_END_SECONDS: Final = 5.0
+END_SECONDS: Final = 5.0
 _LAST_LINES: Final = 3
 
 
@@ -76,7 +76,7 @@ class _Run:
                 break
         self._process.terminate()
         try:
-            self._process.wait(_END_SECONDS)
+            self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -131,7 +131,8 @@ class Stage:
         for step in steps:
             if not self._step(wire, step):
                 return
-        while wire.receive(time.monotonic() + _STEP_SECONDS).kind != "end":
+        # The server ends the connection after the closes (RFC 6455 section 7.1.1).
+        while wire.receive(time.monotonic() + _STEP_SECONDS).kind not in ("close", "end"):
             pass
 
     def _step(self, wire: Wire, step: dict[str, Any]) -> bool:
