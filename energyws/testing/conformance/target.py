@@ -104,17 +104,23 @@ class Target:
 
 
 def events(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
-    """The events of a stream, each with its data as JSON (WHATWG HTML, section 9.2.6)."""
+    """The events of a stream, each with its data as JSON (WHATWG HTML, section 9.2.6).
+
+    `retry`, which a stream may send at any time, is in every event after it.
+    """
     found: dict[str, Any] = {}
+    retry: dict[str, str] = {}
     while line := response.readline():
         name, _, value = line.decode().rstrip("\r\n").partition(":")
         if name == "data":
             found["data"] = orjson.loads(value.strip())
+        elif name == "retry":
+            retry = {name: value.strip()}
         elif name in ("id", "event"):
             found[name] = value.strip()
         elif not name and not value:
             if "data" in found:
-                yield found
+                yield found | retry
             found = {}
 
 

@@ -37,8 +37,8 @@ def test_events_of_a_stream() -> None:
     )
     response = cast("http.client.HTTPResponse", io.BytesIO(text))
     assert list(events(response)) == [
-        {"event": "subscribed", "id": "aa-1", "data": {"a": 1}},
-        {"id": "aa-2", "data": {"b": 2}},
+        {"event": "subscribed", "id": "aa-1", "data": {"a": 1}, "retry": "1000"},
+        {"id": "aa-2", "data": {"b": 2}, "retry": "1000"},
     ]
 
 
