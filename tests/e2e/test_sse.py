@@ -181,7 +181,7 @@ def test_stream_ends_when_its_token_expires_and_the_next_one_is_refused(serve: S
     service = serve(
         server={"workers": 1}, auth={"expiry_notice_seconds": 2, "leeway_seconds": 0}
     ).ready()
-    bearer = f"Authorization: Bearer {token(seconds=5)}"
+    bearer = f"Authorization: Bearer {token(seconds=4)}"
     with EventSource(service, "", bearer) as source:
         source.until("subscribed")
         events = source.rest()
