@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import re
 import sys
@@ -70,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     add("check-config", _check_config, "check the configuration and print it", linux_only=True)
     text = "print a configuration to start from: every key, explained"
     add("example-config", _example_config, text, configured=False)
+    text = "print a JSON Schema of the configuration, for editors"
+    _add_schema(add("config-schema", _config_schema, text, configured=False))
     add_verbs(verbs)
     _add_token(add("token", _token, "mint a development token from auth.jwt_secret"))
     text = "print the readings that a service sends; reconnects as needed"
@@ -77,6 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     text = "broker, meters, service and a client, until Ctrl-C"
     _add_demo(add("demo", _demo, text, configured=False, linux_only=True))
     return parser
+
+
+def _add_schema(verb: argparse.ArgumentParser) -> None:
+    text = "print the same keys as a page in Markdown: docs/configuration.md"
+    verb.add_argument("--markdown", action="store_true", help=text)
 
 
 def _add_token(token: argparse.ArgumentParser) -> None:
@@ -156,6 +164,19 @@ def _example_config(options: argparse.Namespace) -> int:
     from energyws.control.config.load import example
 
     print(example(), end="")
+    return ExitCode.OK
+
+
+def _config_schema(options: argparse.Namespace) -> int:
+    if options.markdown:
+        from energyws.control.config import reference
+        from energyws.control.reload.plan import effect
+
+        print(reference.page(effect), end="")
+    else:
+        from energyws.control.config.json_schema import json_schema
+
+        print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
     return ExitCode.OK
 
 

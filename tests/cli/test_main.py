@@ -111,7 +111,16 @@ def test_printed_example_is_a_valid_configuration(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_example_is_installed_with_the_package(tmp_path: Path) -> None:
+def test_schema_is_that_beside_the_example(tmp_path: Path) -> None:
+    done = energyws("config-schema", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (ROOT / "config" / "config.schema.json").read_text()
+    done = energyws("config-schema", "--markdown", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (ROOT / "docs" / "configuration.md").read_text()
+
+
+def test_example_and_table_are_installed_with_the_package(tmp_path: Path) -> None:
     source, installed = tmp_path / "source", tmp_path / "installed"
     source.mkdir()
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "energyws", "workers"):
@@ -129,6 +138,8 @@ def test_example_is_installed_with_the_package(tmp_path: Path) -> None:
     done = energyws("example-config", cwd=tmp_path, PYTHONPATH=str(installed))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (ROOT / "config" / "config.example.yaml").read_text()
+    table = installed / "energyws" / "testing" / "conformance" / "conformance.json"
+    assert table.read_text() == (ROOT / "docs" / "contract" / "conformance.json").read_text()
 
 
 def elsewhere(platform: str, program: str) -> subprocess.CompletedProcess[str]:

@@ -26,6 +26,7 @@ _SERVED: Final = ("energyws/web/energyws.js", _MODULE)
 _PAGE: Final = f'<!doctype html><script type="module" src="/{_MODULE}"></script>'.encode()
 _PACKAGES: Final = {
     "node": "Node.js >= 20",
+    "npm": "Debian's npm",
     "tsc": "Debian's node-typescript, or the npm package typescript",
     "chromium": "Debian's chromium",
 }
