@@ -228,6 +228,8 @@ for (const query of ['(prefers-color-scheme: dark)']) {
 function draw() {
   // A hidden page goes on receiving; it has nobody to draw for.
   if (document.hidden) return;
+  // Before the first connection there is nothing to show but the form.
+  $('panel-now').classList.toggle('bare', client === null);
   showHead();
   showTrouble();
   showPlug();
