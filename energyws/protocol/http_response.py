@@ -61,6 +61,14 @@ class Response:
         return head if head_only or self.body is None else head + self.body
 
 
+def matches(if_none_match: str, tag: str) -> bool:
+    """Whether one of the field's tags is this one, by the weak comparison (RFC 9110 section 13.1.2).
+
+    Proxies that compress weaken tags.
+    """
+    return any(each.strip().removeprefix("W/") in ("*", tag) for each in if_none_match.split(","))
+
+
 def refusal(
     error: ErrorCode, detail: str = "", headers: Mapping[str, str] | None = None
 ) -> Response:

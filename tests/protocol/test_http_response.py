@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energyws.errors import SHUTTING_DOWN
-from energyws.protocol.http_response import Response, event_refusal
+from energyws.protocol.http_response import Response, event_refusal, matches
 
 
 class Wire:
@@ -89,3 +89,10 @@ def test_refused_event_source_keeps_its_position(last_event_id: str, lines: list
     assert place == lines
     assert event.startswith('event: problem\ndata: {"type":"error"')
     assert rest == ""
+
+
+def test_tags_are_compared_weakly() -> None:
+    assert matches('"a", W/"b"', '"b"')
+    assert matches("*", '"b"')
+    assert not matches("b", '"b"')
+    assert not matches("", '"b"')

@@ -28,6 +28,7 @@ _PACKAGES: Final = {
     "node": "Node.js >= 20",
     "npm": "Debian's npm",
     "tsc": "Debian's node-typescript, or the npm package typescript",
+    "npm": "Debian's npm",
     "chromium": "Debian's chromium",
 }
 # Timers of hidden pages keep their pace; the browser connects to nothing but the test.

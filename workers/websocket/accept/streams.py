@@ -12,7 +12,14 @@ from typing import Final
 from energyws.auth.verifier import Principal
 from energyws.errors import BAD_REQUEST, FORBIDDEN_STREAM, NOT_FOUND, TOO_MANY_REQUESTS
 from energyws.protocol.http_request import Request
-from energyws.protocol.http_response import ALLOWED, EVENT_STREAM, Response, event_refusal, refusal
+from energyws.protocol.http_response import (
+    ALLOWED,
+    EVENT_STREAM,
+    Response,
+    event_refusal,
+    matches,
+    refusal,
+)
 from energyws.protocol.messages import BadClientMessage, Subscribe
 from energyws.protocol.stream_queries import parse_history, parse_last, parse_sse
 from workers.websocket.accept.admission import Refusal
@@ -139,7 +146,7 @@ def _last(admitted: Admitted) -> Response | Answer:
     subscribe, count = parse_last(admitted.stream, admitted.request.query)
     head = admitted.context.hub.head(admitted.stream)
     known = admitted.request.headers.get("If-None-Match", "")
-    if head is not None and last.has(known, str(head)):
+    if head is not None and matches(known, last.tag(str(head))):
         return last.not_modified(str(head), admitted.headers)
     return last.Last(admitted.context, admitted.asked(subscribe), count)
 

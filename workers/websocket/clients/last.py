@@ -51,12 +51,17 @@ class Last(HistoryAnswer):
         """Go on: it takes a moment only."""
 
 
+def tag(position: str) -> str:
+    """The entity tag of the answer with this position."""
+    return f'"{position}"'
+
+
 def headers(position: str, further: Mapping[str, str]) -> dict[str, str]:
     """The headers of the answer with this position, and of a 304."""
     return {
         "Content-Type": "application/json",
         "Cache-Control": "no-cache",
-        "ETag": f'"{position}"',
+        "ETag": tag(position),
         **further,
     }
 
@@ -66,9 +71,3 @@ def not_modified(position: str, further: Mapping[str, str]) -> Response:
     fields = headers(position, further)
     del fields["Content-Type"]
     return Response(304, None, fields)
-
-
-def has(if_none_match: str, position: str) -> bool:
-    """Whether one of these tags is this position's (RFC 9110 section 13.1.2)."""
-    tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
-    return f'"{position}"' in tags or "*" in tags

@@ -99,10 +99,3 @@ def test_size_is_bounded_but_for_the_newest(monkeypatch: pytest.MonkeyPatch) -> 
     assert numbers(answer(100, lines(*range(20)))) == [18, 19]
     monkeypatch.setattr(last, "MOST_BYTES", 1)
     assert numbers(answer(100, lines(*range(20)))) == [19]
-
-
-def test_tags_are_compared_weakly() -> None:
-    assert last.has('"a", W/"b"', "b")
-    assert last.has("*", "b")
-    assert not last.has("b", "b")
-    assert not last.has("", "b")
