@@ -70,7 +70,8 @@ class EventSource:
                 left -= len(data)
                 events = stream.feed(data)
                 self.last_event_id = stream.last_event_id
-                self.retry_ms = stream.retry_ms or self.retry_ms
+                if stream.retry_ms is not None:
+                    self.retry_ms = stream.retry_ms
                 for event in events:
                     yield event
         finally:
@@ -93,7 +94,8 @@ class EventSource:
 def _length(head: bytes) -> int:
     """The most bytes that the body may have; raises GaveUp if this is no event stream."""
     status, *fields = head.decode("latin-1").strip().split("\r\n")
-    named = {name.strip().lower(): value.strip() for name, _, value in map(_split, fields)}
+    pairs = (field.partition(":") for field in fields)
+    named = {name.strip().lower(): value.strip() for name, _, value in pairs}
     kind = named.get("content-type", "").partition(";")[0]
     if status.split(" ")[1:2] != ["200"]:
         raise GaveUp(f"answered with {status!r}")
@@ -102,7 +104,3 @@ def _length(head: bytes) -> int:
     if "transfer-encoding" in named:
         raise GaveUp(f"the stream has a transfer-encoding: {named['transfer-encoding']!r}")
     return int(named.get("content-length", sys.maxsize))
-
-
-def _split(field: str) -> tuple[str, str, str]:
-    return field.partition(":")
