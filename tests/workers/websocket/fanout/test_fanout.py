@@ -269,6 +269,17 @@ def test_compressed_clients_get_the_same_records_in_fewer_bytes() -> None:
     assert small_bytes < plain_bytes
 
 
+def test_recreated_topic_is_reported_in_the_clients_form() -> None:
+    stream = OneStream(form=Form.SSE)
+    written: list[bytes] = []
+    client = ReadingClient()
+    client.write = written.append  # type: ignore[method-assign]
+    stream.subscribe(client)
+    stream.fanout.restart(Ring(stream.limits, from_offsets("beef", [0, 0])))
+    (report,) = written
+    assert report.startswith(b"event: lagged\nid: beef-0.0\ndata: {")
+
+
 class EndingClient(ReadingClient):
     """A client whose subscriptions end. ended: where; None before that."""
 
