@@ -184,6 +184,13 @@ def test_token_is_taken_from_the_field(visitor: Visit) -> None:
     expect(page.locator("#expiry")).to_contain_text("expires in 59 minutes")
 
 
+def test_token_is_taken_from_a_function_of_the_host(visitor: Visit) -> None:
+    visitor.page.add_init_script(f"globalThis.energywsToken = async () => '{token()}'")
+    visitor.open()
+    visitor.live()
+    assert visitor.page.get_by_label("Token", exact=True).is_hidden()
+
+
 def test_token_leaves_the_address_bar(visitor: Visit, service: Service) -> None:
     good = token()
     visitor.open(good)

@@ -221,9 +221,7 @@ $('field').addEventListener('change', () => {
   chosen = null;
   void run();
 });
-for (const query of ['(prefers-color-scheme: dark)']) {
-  matchMedia(query).addEventListener('change', () => chart.recolour());
-}
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => chart.recolour());
 
 function draw() {
   // A hidden page goes on receiving; it has nobody to draw for.

@@ -103,7 +103,7 @@ class Gate:
             methods: tuple[str, ...] = ALLOWED
             if path is None and streams.is_path(request.path):
                 path, methods = Gate._stream, streams.METHODS
-            page = self._page(request)
+            page = self._page(request) if path is None else None
             served = path or page or not request.path.startswith("/")
             if request.method not in methods and served:
                 raise Refusal(METHOD_NOT_ALLOWED)
