@@ -30,6 +30,7 @@ _PACKAGES: Final = {
     "tsc": "Debian's node-typescript, or the npm package typescript",
     "npm": "Debian's npm",
     "chromium": "Debian's chromium",
+    "curl": "Debian's curl",
 }
 # Timers of hidden pages keep their pace; the browser connects to nothing but the test.
 _CHROMIUM_OPTIONS: Final = (
