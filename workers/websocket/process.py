@@ -9,6 +9,8 @@ import ssl
 from typing import Final
 
 from energyws.auth.verifier import Verifier
+from energyws.dashboard import files
+from energyws.dashboard.site import Site
 from energyws.errors import BootError
 from energyws.logs.events import Log
 from energyws.process.board import Field
@@ -79,6 +81,8 @@ class Worker:
             settings.server, self._hub, self._connections, self._tokens, runtime.row
         )
         self._gate = Gate(self._context, settings.auth, runtime.board)
+        if settings.server.dashboard:
+            self._gate.site = Site(files.read())
         self._listener = Listener(
             socket.socket(fileno=runtime.listen_fd),
             settings.server,
