@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import IO, Any, Final
 
 import orjson
 import psutil
@@ -32,7 +32,7 @@ _CONFIG: Final = {
         "topic": TOPIC,
         "options": {"fetch.wait.max.ms": 5},
     },
-    "server": {"drain_seconds": 1},
+    "server": {"drain_seconds": 1, "dashboard": True},
     "auth": {"jwt_secret": "$(DEMO_JWT_SECRET)"},
 }
 
@@ -98,7 +98,7 @@ class Parts:
 
 @contextlib.asynccontextmanager
 async def running(
-    plan: Plan, directory: Path, log: BinaryIO | None, say: Callable[[str], None]
+    plan: Plan, directory: Path, log: IO[Any] | None, say: Callable[[str], None]
 ) -> AsyncIterator[Parts]:
     """Start everything; ends with the block, and leaves no process behind.
 
@@ -164,7 +164,7 @@ async def _process(
 
 @contextlib.asynccontextmanager
 async def _relayed(
-    process: asyncio.subprocess.Process, log: BinaryIO | None
+    process: asyncio.subprocess.Process, log: IO[Any] | None
 ) -> AsyncIterator[asyncio.Future[dict[str, int]]]:
     """Copy the process's log; yields the ports in it by the words before `listening`.
 
@@ -182,7 +182,7 @@ async def _relayed(
 
 
 async def _relay(
-    source: asyncio.StreamReader, log: BinaryIO, ports: asyncio.Future[dict[str, int]]
+    source: asyncio.StreamReader, log: IO[Any], ports: asyncio.Future[dict[str, int]]
 ) -> None:
     found: dict[str, int] = {}
     async for line in source:

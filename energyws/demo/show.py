@@ -27,9 +27,6 @@ from energyws.demo.screen.links import Links
 from energyws.demo.screen.live import is_possible
 from energyws.demo.screen.show import Show
 from energyws.demo.workspace import workspace
-from energyws.demo.screen.links import Links
-from energyws.demo.parts import DemoError, Parts, Plan, running
-from energyws.demo.ports import free_port, local_address, outside_address
 from energyws.errors import ExitCode
 from energyws.settings import Admin
 
@@ -61,9 +58,7 @@ class Demo:
         self._say = say
         self._secret = secrets.token_hex(32)
         self._console = Console(highlight=False)
-        self._on_screen = (
-            options.count is None and not options.plain and is_possible(self._console)
-        )
+        self._on_screen = options.count is None and not options.plain and is_possible(self._console)
 
     async def run(self) -> int:
         """Run until the user ends it; the exit code. Leaves no process behind."""
@@ -113,7 +108,9 @@ class Demo:
                     try:
                         await self._until_end(parts, show.run(self._console, log.name, remarks))
                     finally:
-                        self._say(show.outcome())
+                        # The terminal may be gone.
+                        with contextlib.suppress(OSError):
+                            self._say(show.outcome())
 
     def _admin_port(self) -> int:
         """The default one; any free one with --port 0, or where the default is taken."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import random
 import signal
@@ -68,8 +69,14 @@ class Screen:
         loop.add_signal_handler(signal.SIGTSTP, self._suspend)
         try:
             while not self._over:
-                with self._terminal() as live:
-                    await self._draw(live)
+                try:
+                    with self._terminal() as live:
+                        await self._draw(live)
+                except OSError as error:
+                    if error.errno != errno.EIO:
+                        raise
+                    # The terminal is gone.
+                    return
                 if self._suspended:
                     self._suspended = False
                     # Stops here; goes on when the shell sends SIGCONT.
