@@ -34,8 +34,12 @@ def is_possible(console: Console) -> bool:
     """Whether this process has a terminal to itself, and somebody to look at it."""
     if not (sys.stdin.isatty() and console.is_terminal) or console.is_dumb_terminal:
         return False
-    # In the background the kernel would stop whoever changes the terminal's settings.
-    return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp() and not os.environ.get("CI")
+    # In the background the kernel would stop whoever changes the terminal's settings. Where there
+    # is no job control (ENOTTY), nobody is in the background.
+    with contextlib.suppress(OSError):
+        if os.tcgetpgrp(sys.stdin.fileno()) != os.getpgrp():
+            return False
+    return not os.environ.get("CI")
 
 
 class Screen:
