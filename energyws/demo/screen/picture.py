@@ -20,11 +20,17 @@ from energyws.demo.screen.sparkline import sparkline
 
 Overlay = Literal["help", "links"]
 KEYS: Final = "p kill a worker   u links, QR code   ? help   q quit"
+_SHORT_KEYS: Final = "p kill  u links  ? help  q quit"
+# The longest line of figures, and of keys, needs about this many characters.
+_WIDE: Final = 76
 _LABEL: Final = 7
 # The serial number, the watts, and the spaces around them.
 _METER: Final = 22
-# The lines that the newest kill keeps, however many meters and workers there are.
-_LEAST_KILLS: Final = 2
+# The lines that kills and workers keep, however many meters there are.
+_LEAST_KILLS: Final = 3
+_LEAST_WORKERS: Final = 3
+# A title, one row, and the number of the others.
+_LEAST_FEWER: Final = 3
 _STATES: Final = {"ready": "green", "starting": "yellow", "draining": "yellow"}
 _WORKERS: Final[Sequence[Column[ProcessView]]] = (
     Column("worker", 10, 0, lambda each: each.name, left=True),
@@ -55,7 +61,10 @@ class Picture:
 
 def screen(picture: Picture, width: int, height: int) -> Group:
     """`height` lines of at most `width` characters; the keys are always the last one."""
-    foot = [Text(picture.outcome, "yellow"), Text(KEYS, "dim")]
+    foot = [
+        Text(picture.outcome, "yellow"),
+        Text(KEYS if len(KEYS) <= width else _SHORT_KEYS, "dim"),
+    ]
     if height < 12:
         foot = foot[1:]
     room = height - len(foot)
@@ -75,18 +84,18 @@ def screen(picture: Picture, width: int, height: int) -> Group:
 def _figures(picture: Picture, width: int, room: int) -> list[Text]:
     view = picture.view
     head = _head(picture, width, room)
-    proof = [_delay(view), _proof(view)]
+    proof = [_clients(view, width), _readings(view, width)]
     workers = _workers(view, width)
     meters = [_meter(each, width) for each in view.meters] or [Text("waiting for a reading …")]
-    # The proof stays; then meters, workers and the story of kills get what is left, in this order.
+    # The proof stays; the others get what is left, and the newest kill is the last to go.
     left = room - len(head) - len(proof)
-    roomy = left >= len(meters) + len(workers) + _LEAST_KILLS + 4
-    gap = [Text()] if roomy else []
-    left -= 4 * len(gap)
-    meters = _fewer(meters, left - min(len(workers), 3) - _LEAST_KILLS, "meters")
-    workers = _fewer(workers, left - len(meters) - _LEAST_KILLS, "workers")
-    left -= len(meters) + len(workers)
     kills = [line for each in view.kills for line in _kill(each, width)]
+    least = min(len(kills), _LEAST_KILLS)
+    gap = [Text()] if left >= len(meters) + len(workers) + least + 4 else []
+    left -= 4 * len(gap) + least
+    meters = _fewer(meters, left - min(len(workers), _LEAST_WORKERS), "meters")
+    workers = _fewer(workers, left - len(meters), "workers")
+    left += least - len(meters) - len(workers)
     kills = kills[max(0, len(kills) - max(0, left)) :]
     return [*head, *gap, *meters, *gap, *workers, *gap, *proof, *gap, *kills]
 
@@ -99,7 +108,8 @@ def _head(picture: Picture, width: int, room: int) -> list[Text]:
     title = Text.assemble(("energyws demo", "bold"), "  ", state)
     title.append(f"  {duration(float(int(view.up_seconds)))}", "dim")
     page = _line("page", links.page, f"bold cyan link {links.page_with_token}")
-    page.append("  click it, or press u" if width >= 60 else "  or press u", "dim")
+    if width >= _WIDE:
+        page.append("  click it, or press u", "dim")
     head = [title, page]
     commands = [("wscat", links.wscat), ("tail", links.tail), ("top", [links.top])]
     wide = max(len(line) for _, lines in commands for line in lines) + _LABEL <= width
@@ -130,22 +140,26 @@ def _workers(view: DemoView, width: int) -> list[Text]:
     if view.service is None:
         return []
     workers = [each for each in view.service.processes if each.is_worker]
+    # The service lists the newest last; here each keeps its place.
+    workers.sort(key=lambda each: (len(each.name), each.name))
     return [Text.assemble(*cells) for cells in table(_WORKERS, workers, width, cut=True)]
 
 
-def _delay(view: DemoView) -> Text:
-    delays = "–" if view.delays is None else " / ".join(map(duration, view.delays))
-    return Text.assemble(
+def _clients(view: DemoView, width: int) -> Text:
+    text = Text.assemble(
         "clients ",
         (f"{view.live} of {view.clients}", "green" if view.live == view.clients else "bold yellow"),
-        f" live, {view.connects - view.live} reconnected  ·  delay p50 / p99 {delays}",
     )
+    if width >= _WIDE:
+        text.append(f" live, {view.connects - view.live} reconnected")
+    delays = ["–"] if view.delays is None else map(duration, view.delays)
+    return text.append(f" · delay{' p50 / p99' if width >= _WIDE else ''} {' / '.join(delays)}")
 
 
-def _proof(view: DemoView) -> Text:
+def _readings(view: DemoView, width: int) -> Text:
     good = not (view.lost or view.repeated)
     return Text.assemble(
-        f"received {view.received:,} readings  ·  ",
+        f"{'received ' if width >= _WIDE else ''}{view.received:,} readings · ",
         (f"{view.lost:,} lost, {view.repeated:,} repeated", "bold green" if good else "bold red"),
     )
 
@@ -161,5 +175,6 @@ def _kill(kill: Kill, width: int) -> list[Text]:
 def _fewer(lines: list[Text], most: int, what: str) -> list[Text]:
     if len(lines) <= most:
         return lines
-    kept = lines[: max(0, most - 1)]
-    return [*kept, Text(f"… and {len(lines) - len(kept)} more {what}", "dim")][: max(0, most)]
+    if most < _LEAST_FEWER:
+        return []
+    return [*lines[: most - 1], Text(f"… and {len(lines) - most + 1} more {what}", "dim")]
