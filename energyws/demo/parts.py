@@ -85,7 +85,7 @@ class Parts:
             await asyncio.sleep(_LOOK_SECONDS)
 
     def kill_worker(self, pid: int) -> bool:
-        """Kill a worker with SIGKILL; False if the service has no such child any more."""
+        """Kill a worker with SIGKILL; False if the service has no such child (any more)."""
         try:
             for child in psutil.Process(self._service.pid).children():
                 if child.pid == pid:

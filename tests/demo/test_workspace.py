@@ -42,7 +42,10 @@ def test_end_by_the_user_is_no_failure(temporary: Path) -> None:
 
 def test_log_of_a_failure_is_kept_without_the_token(temporary: Path) -> None:
     said: list[str] = []
-    with pytest.raises(ValueError, match="broken"), workspace(said.append, logging_to_file=True) as (where, log):
+    with (
+        pytest.raises(ValueError, match="broken"),
+        workspace(said.append, logging_to_file=True) as (where, log),
+    ):
         assert log is not None
         (where / "token").touch()
         log.write(b"from a part\n")

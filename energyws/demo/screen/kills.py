@@ -40,7 +40,8 @@ class Kill:
         elif len(self.pauses) < clients:
             parts.append(f"{len(self.pauses)} of {clients} clients resumed")
         else:
-            parts.append(f"all {clients} clients resumed within {max(self.pauses.values()):.1f} s")
+            who = "its client" if clients == 1 else f"all {clients} clients"
+            parts.append(f"{who} resumed within {max(self.pauses.values()):.1f} s")
         if self.successor is not None:
             pid, seconds = self.successor
             parts.append(f"pid {pid} serves after {seconds:.1f} s")

@@ -47,7 +47,7 @@ class Show:
         works = (
             screen.run(),
             crowd(self._links.websocket, self._token, self._clients, self._model),
-            _sample(self._links.admin_port, self._model),
+            sample(self._links.admin_port, self._model),
         )
         tasks = [asyncio.create_task(work) for work in works]
         try:
@@ -69,7 +69,7 @@ class Show:
         )
 
 
-async def _sample(admin_port: int, model: Model) -> None:
+async def sample(admin_port: int, model: Model) -> None:
     """Have the model follow the service's own view of itself, until cancelled."""
     loop = asyncio.get_running_loop()
     admin = AdminClient(Admin(port=admin_port))
