@@ -89,8 +89,8 @@ def _add_token(token: argparse.ArgumentParser) -> None:
 
 def _add_demo(demo: argparse.ArgumentParser) -> None:
     add = demo.add_argument
-    add("--meters", type=int, default=3, metavar="N", help="simulated meters (3)")
-    add("--workers", type=int, default=2, metavar="N", help="worker processes (2)")
+    add("--meters", type=_count, default=3, metavar="N", help="simulated meters (3)")
+    add("--workers", type=_count, default=2, metavar="N", help="worker processes (2)")
     text = "listen here (127.0.0.1); 0.0.0.0 lets a phone in the same network connect"
     add("--host", default="127.0.0.1", help=text)
     text = "the service's port (8080; where it is taken, the next free one; 0: any)"
