@@ -50,8 +50,7 @@ class Script:
         if not self._refuse:
             return None
         status, body = self._refuse.pop(0)
-        response = connection.respond(HTTPStatus(status), "")
-        return Response(status, response.reason_phrase, response.headers, body)
+        return connection.respond(HTTPStatus(status), body.decode())
 
     def _play(self, connection: ServerConnection) -> None:
         scene = self._scenes.pop(0) if len(self._scenes) > 1 else self._scenes[0]
