@@ -31,6 +31,12 @@ MAX_MESSAGE_BYTES: Final = (16 << 20) + (64 << 10)
 # How much is queued for the application before the socket is no longer read.
 QUEUE_MESSAGES: Final = 1_000
 QUEUE_BYTES: Final = 16 << 20
+_READ_BYTES: Final = 64 << 10
+# An attribute of an Enum is looked up in Python.
+_TEXT: Final = Opcode.TEXT
+_BINARY: Final = Opcode.BINARY
+_CONT: Final = Opcode.CONT
+_OPEN: Final = State.OPEN
 
 # Not registered, so that no application can set its level: at DEBUG, websockets logs the token.
 _LOG: Final = logging.Logger("energyws.client", logging.INFO)
@@ -39,7 +45,7 @@ _LOG.parent = logging.getLogger("energyws.client")
 Message = dict[str, Any]
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """Gives messages in order until the connection ends; `failure` is then the reason.
 
     on_message: called on receipt of each message except data messages; returns whether to queue it.
@@ -67,6 +73,9 @@ class Connection(asyncio.Protocol):
         self._queue: deque[tuple[Message | None, int]] = deque()
         self._wake: asyncio.Future[None] | None = None
         self._bytes = 0
+        # asyncio's own would be a new one of 256 KiB for every read. A view, because asyncio's TLS
+        # reads into slices of it.
+        self._buffer = memoryview(bytearray(_READ_BYTES))
         self._parts: list[bytes] = []
         self._paused = False
         self._received_at = self._loop.time()
@@ -107,11 +116,14 @@ class Connection(asyncio.Protocol):
         # Not asserted: the transports of uvloop do not derive from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         if self.failure is None:
             self._received_at = self._loop.time()
             self._pinged = False
-            self._protocol.receive_data(data)
+            self._protocol.receive_data(bytes(self._buffer[:nbytes]))
             self._process()
 
     def connection_lost(self, exception: Exception | None) -> None:
@@ -149,7 +161,7 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         if self._transport is not None:
-            if self._protocol.state is State.OPEN:
+            if self._protocol.state is _OPEN:
                 self._protocol.send_close(NORMAL)
                 self._write()
             self._transport.close()
@@ -179,7 +191,7 @@ class Connection(asyncio.Protocol):
                 self._on_frame(event)
         if not self._opened.done():
             self._on_handshake()
-        elif self.failure is None and self._protocol.state is not State.OPEN:
+        elif self.failure is None and self._protocol.state is not _OPEN:
             self._on_close()
 
     def _write(self) -> None:
@@ -189,13 +201,14 @@ class Connection(asyncio.Protocol):
     def _on_handshake(self) -> None:
         if (error := self._protocol.handshake_exc) is not None:
             self._opened.set_exception(error)
-        elif self._protocol.state is State.OPEN:
+        elif self._protocol.state is _OPEN:
             self._opened.set_result(None)
             # One timer per connection: a timeout per message would be a sixth of a message's cost.
             self._timer = self._loop.call_later(SILENCE_SECONDS / 2, self._on_timer)
 
     def _on_frame(self, frame: Frame) -> None:
-        if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+        opcode = frame.opcode
+        if not (opcode is _TEXT or opcode is _BINARY or opcode is _CONT):
             return
         if frame.fin and not self._parts:
             self._take(frame.data)

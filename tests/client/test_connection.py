@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+import uvloop
 from websockets.sync.server import ServerConnection
 from websockets.utils import accept_key
 
 from energyws.client import Client, Reading, Refused
 from energyws.client.connection import Connection
+from energyws.testing.certificates import trusting, write_pair
 from tests.client.script import Script, collect, data, numbers, one_reading, say, subscribed, wait
 
 
@@ -219,3 +224,36 @@ def test_message_in_the_packet_of_the_handshake_is_delivered() -> None:
         server.setblocking(False)
         found = asyncio.run(asyncio.wait_for(main(server), 20))
     assert found == Reading("energy", "", {}, "aa-1")
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_messages_of_any_size_arrive_intact_over_tls(
+    tmp_path: Path, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    sizes = [1, 70_000, 16_384, 3, 1_000_000, *range(60_000, 70_000, 1_000), 100]
+
+    def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
+        subscribed(connection, "aa-0")
+        for number, size in enumerate(sizes):
+            record = {"n": number, "pad": str(number % 10) * size}
+            at = f"aa-{number + 1}"
+            say(connection, type="data", stream="energy", timestamp="", data=record, id=at)
+        wait(connection, request)
+
+    async def main(client: Client) -> list[Any]:
+        found: list[Any] = []
+        async with client:
+            async for message in client:
+                assert isinstance(message, Reading)
+                found.append(message.data)
+                if len(found) == len(sizes):
+                    break
+        return found
+
+    pair = write_pair(tmp_path)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(pair["cert"], pair["key"])
+    with Script(scene, tls=server) as script, asyncio.Runner(loop_factory=loop) as runner:
+        client = Client(script.url, ssl_context=trusting(pair["cert"]))
+        found = runner.run(asyncio.wait_for(main(client), 20))
+    assert found == [{"n": n, "pad": str(n % 10) * size} for n, size in enumerate(sizes)]
