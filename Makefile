@@ -36,7 +36,7 @@ bench: .venv/.dev
 	$(BIN)/python -m bench.fanout
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .npm
+	rm -rf .venv .node .npm build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # A stamp, not the interpreter in it: that stays behind when making the environment fails.
 .venv/.made:

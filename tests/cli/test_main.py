@@ -145,8 +145,8 @@ def test_example_and_table_are_installed_with_the_package(tmp_path: Path) -> Non
 def elsewhere(platform: str, program: str) -> subprocess.CompletedProcess[str]:
     """Run a program as if on another system, without the modules that only this one has."""
     lines = [
-        # Imported first: asyncio imports modules of this system.
-        "import asyncio",
+        # Imported first: both import modules of this system.
+        "import asyncio, shutil",
         f"import sys; sys.platform = {platform!r}",
         f"sys.modules.update(dict.fromkeys({NOT_EVERYWHERE!r}))",
     ]

@@ -26,14 +26,13 @@ _SERVED: Final = ("energyws/web/energyws.js", _MODULE)
 _PAGE: Final = f'<!doctype html><script type="module" src="/{_MODULE}"></script>'.encode()
 _PACKAGES: Final = {
     "node": "Node.js >= 20",
-    "npm": "Debian's npm",
     "tsc": "Debian's node-typescript, or the npm package typescript",
     "npm": "Debian's npm",
     "chromium": "Debian's chromium",
     "curl": "Debian's curl",
 }
 # Timers of hidden pages keep their pace; the browser connects to nothing but the test.
-_CHROMIUM_OPTIONS: Final = (
+CHROMIUM_OPTIONS: Final = (
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -216,7 +215,7 @@ def chromium() -> Agent:
 def browse(executable: str, page: str, directory: Path) -> list[str]:
     """The command that opens a page in Chromium, whose profile goes into a directory."""
     profile = f"--user-data-dir={directory / 'profile'}"
-    return [executable, *_CHROMIUM_OPTIONS, profile, page]
+    return [executable, *CHROMIUM_OPTIONS, profile, page]
 
 
 def _handler(agent: Agent) -> type[BaseHTTPRequestHandler]:
