@@ -62,9 +62,9 @@ class Response:
 
 
 def matches(if_none_match: str, tag: str) -> bool:
-    """Whether one of the field's tags is this one, by the weak comparison (RFC 9110 section 13.1.2).
+    """Whether one of the field's tags is this one (RFC 9110 section 13.1.2).
 
-    Proxies that compress weaken tags.
+    The comparison is the weak one: proxies that compress weaken tags.
     """
     return any(each.strip().removeprefix("W/") in ("*", tag) for each in if_none_match.split(","))
 
