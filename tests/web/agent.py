@@ -28,6 +28,7 @@ _PACKAGES: Final = {
     "node": "Node.js >= 20",
     "tsc": "Debian's node-typescript, or the npm package typescript",
     "chromium": "Debian's chromium",
+    "curl": "Debian's curl",
 }
 # Timers of hidden pages keep their pace; the browser connects to nothing but the test.
 _CHROMIUM_OPTIONS: Final = (
