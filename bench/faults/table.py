@@ -91,6 +91,8 @@ def markdown(results: Sequence[Result]) -> str:
     outcomes = [one for result in results for one in result.outcomes]
     injected = sum(one.repetition >= 0 for one in outcomes)
     frames = sum(one.frames for one in outcomes)
+    sse_frames = sum(one.sse_frames for one in outcomes)
+    over_sse = f" ({sse_frames:,} of them over SSE)" if sse_frames else ""
     faults = {
         name: sum(getattr(one, name) for one in outcomes)
         for name in ("gaps", "duplicates", "reorderings", "corrupt")
@@ -98,7 +100,7 @@ def markdown(results: Sequence[Result]) -> str:
     failed = sum(bool(one.problems) for one in outcomes if one.repetition >= 0)
     rows = [_HEADINGS, ["---"] * len(_HEADINGS), *(result.row() for result in results)]
     return (
-        f"{injected:,} faults injected, {frames:,} frames checked: "
+        f"{injected:,} faults injected, {frames:,} frames checked{over_sse}: "
         f"{', '.join(f'{count} {name}' for name, count in faults.items())}; "
         f"{failed} injections did not pass.\n\n"
     ) + "".join(

@@ -51,12 +51,15 @@ def visitors(results: Results) -> Section:
         ("p99", "delay_p99_ms"),
         ("worker, µs per delivery", "worker_us"),
     )
-    took = results["visits"]["request_ms"]
+    visits = results["visits"]
+    took = visits["request_ms"]
+    refused = visits["refused"] / max(1, visits["refused"] + visits["responses"])
     return Section(
         f"{count('clients')(results)} clients at {results['deliveries_per_second']:,.0f} "
         f"deliveries a second; the visitors are {results['pages']} open pages and "
         f"{results['requests_per_second']:g} requests a second, which take "
-        f"{figure(took['p50'])} ms (p50) and {figure(took['p99'])} ms (p99):\n\n{shown}\n"
+        f"{figure(took['p50'])} ms (p50) and {figure(took['p99'])} ms (p99); {refused:.1%} of them "
+        f"were refused with 429:\n\n{shown}\n"
         f"With ÷ without: p99 {ratio(results, 'p99_ratio')}, worker's CPU time "
         f"{ratio(results, 'worker_ratio')}.\n"
     )

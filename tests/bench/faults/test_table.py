@@ -31,6 +31,9 @@ def test_row_says_how_many_clients_used_sse_and_how_long_they_waited() -> None:
         "0.00",
         "passed",
     ]
+    assert "2,000 frames checked (210 of them over SSE): 0 gaps" in markdown(
+        [Result(FAULT, "embedded", [one, end])]
+    )
 
 
 def test_row_of_a_run_without_sse_does_not_name_it() -> None:

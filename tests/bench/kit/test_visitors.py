@@ -79,9 +79,18 @@ def test_programs_ask_for_every_path_with_the_tokens_in_turn() -> None:
     assert {bearer for _, bearer in server.seen} == {"Bearer a", "Bearer b"}
 
 
-@pytest.mark.parametrize(("pages", "rate"), [(1, 0.0), (0, 200.0)])
-def test_refusal_is_a_problem(pages: int, rate: float) -> None:
+def test_too_many_requests_are_counted() -> None:
     with running(429) as server, Visitors(server.server_port, ["a"]) as visitors:
+        visitors.begin(0, 200.0)
+        eventually(lambda: len(server.seen) > 20, "they ask")
+        visits = visitors.end()
+    assert visits["refused"] >= 1
+    assert (visits["responses"], visits["problems"]) == (0, [])
+
+
+@pytest.mark.parametrize(("pages", "rate"), [(1, 0.0), (0, 200.0)])
+def test_failure_is_a_problem(pages: int, rate: float) -> None:
+    with running(500) as server, Visitors(server.server_port, ["a"]) as visitors:
 
         def problems() -> list[str]:
             seen = len(server.seen)
@@ -91,4 +100,4 @@ def test_refusal_is_a_problem(pages: int, rate: float) -> None:
             found: list[str] = visitors.end()["problems"]
             return found
 
-        assert "was answered with 429" in eventually(problems, "they notice")[0]
+        assert "was answered with 500" in eventually(problems, "they notice")[0]

@@ -318,7 +318,7 @@ RESULTS: dict[str, dict[str, Any]] = {
         "with": {"worker_us": 8.0, "delay_p50_ms": 5.5, "delay_p99_ms": 24.0},
         "visits": {
             "responses": 250.0,
-            "messages": 20_000.0,
+            "refused": 1.0,
             "request_ms": {"p50": 1.5, "p99": 3.25},
         },
     },
