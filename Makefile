@@ -44,11 +44,11 @@ clean:
 	$(PYTHON) -m venv --clear .venv
 	@touch $@
 
-.venv/.runtime: .venv/.made setup.cfg pyproject.toml
+.venv/.runtime: .venv/.made setup.cfg setup.py pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-.venv/.dev: .venv/.made setup.cfg pyproject.toml
+.venv/.dev: .venv/.made setup.cfg setup.py pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	@touch $@ .venv/.runtime
 
