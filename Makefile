@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Two files of tests side by side: most of the time a test waits.
 AT_ONCE := -n 2 --dist loadfile
 
-.PHONY: demo test test-pythons check check-deploy e2e-kafka bench clean
+.PHONY: demo test test-pythons check check-deploy e2e-kafka bench dist clean
 
 demo: .venv/.runtime
 	@exec $(BIN)/energyws demo
@@ -35,8 +35,14 @@ bench: .venv/.dev
 	$(BIN)/python -m bench.exactly_once
 	$(BIN)/python -m bench.fanout
 
+# What a maintainer uploads, see docs/releasing.md.
+dist: .venv/.dev
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # A stamp, not the interpreter in it: that stays behind when making the environment fails.
 .venv/.made:
