@@ -30,7 +30,7 @@ COMMAND_LINE: Final = [
 # Versions side by side: nothing of them waits, and a small machine has two cores.
 AT_ONCE: Final = 2
 # Of the extra `dev`: the rest takes longer to install than all these tests take.
-TOOLS: Final = ("pytest", "pytest-timeout", "hypothesis", "websockets")
+TOOLS: Final = ("pytest", "pytest-timeout", "hypothesis")
 _BOUNDS: Final = re.compile(r">=3\.(\d+),<3\.(\d+)")
 
 

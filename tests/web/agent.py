@@ -28,9 +28,10 @@ _PACKAGES: Final = {
     "node": "Node.js >= 20",
     "tsc": "Debian's node-typescript, or the npm package typescript",
     "chromium": "Debian's chromium",
+    "npm": "Node.js, or Debian's npm",
 }
 # Timers of hidden pages keep their pace; the browser connects to nothing but the test.
-_CHROMIUM_OPTIONS: Final = (
+CHROMIUM_OPTIONS: Final = (
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -210,7 +211,7 @@ def chromium() -> Agent:
     return Agent(
         lambda url, directory: [
             executable,
-            *_CHROMIUM_OPTIONS,
+            *CHROMIUM_OPTIONS,
             f"--user-data-dir={directory / 'profile'}",
             f"{url}/",
         ]
