@@ -38,7 +38,8 @@ bench: .venv/.dev
 # What a maintainer uploads, see docs/releasing.md.
 dist: .venv/.dev
 	rm -rf dist
-	$(BIN)/python -m build
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m build --outdir dist client
 	$(BIN)/twine check --strict dist/*
 
 clean:

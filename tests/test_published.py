@@ -91,9 +91,10 @@ def contents(wheel: Path) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def test_pypi_takes_both_files(published: Path) -> None:
-    files = list(published.iterdir())
-    assert len(files) == 2
+def test_pypi_takes_the_service_and_the_client(published: Path, tree: Path, tmp_path: Path) -> None:
+    build(tree / "client", tmp_path)
+    files = [*published.iterdir(), *tmp_path.iterdir()]
+    assert len(files) == 4
     done = subprocess.run(
         [sys.executable, "-m", "twine", "check", "--strict", *files],
         capture_output=True,
