@@ -139,6 +139,23 @@ def test_sdist_has_what_the_wheel_is_made_of(published: Path, tree: Path) -> Non
     }
 
 
+def test_image_is_built_from_all_that_the_packages_link_to(tree: Path) -> None:
+    copied = [
+        source
+        for line in (ROOT / "Dockerfile").read_text().splitlines()
+        if line.startswith("COPY ") and "--from" not in line
+        for source in line.split()[1:-1]
+    ]
+    let_through = (ROOT / ".dockerignore").read_text().splitlines()
+    assert [source for source in copied if f"!{source}" not in let_through] == []
+    links = [each for package in PACKAGES for each in (tree / package).rglob("*")]
+    targets = {
+        str(each.resolve().relative_to(tree.resolve())) for each in links if each.is_symlink()
+    }
+    assert targets
+    assert targets <= set(copied)
+
+
 def test_command_runs_outside_of_the_clone(environment: Path, tmp_path: Path) -> None:
     program = "import energyws, workers; print(energyws.__file__, workers.__file__)"
     places = run(environment, tmp_path, "python", "-c", program).stdout.split()

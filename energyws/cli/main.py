@@ -76,6 +76,12 @@ def _add_demo(command: Command) -> None:
 def _add_configuration(command: Command) -> None:
     text = "print a configuration to start from: every key, explained"
     command.add("example-config", _example_config, text, "energyws example-config > config.yaml")
+    text = "print a JSON Schema of the configuration, for editors"
+    schema = command.add(
+        "config-schema", _config_schema, text, "energyws config-schema > config.schema.json"
+    )
+    text = "print the same keys as a page in Markdown: docs/configuration.md"
+    schema.add_argument("--markdown", action="store_true", help=text)
     text = "check the configuration and print it"
     example = "energyws check-config --config config.yaml"
     add_config(command.add("check-config", _check_config, text, example, linux_only=True))
@@ -174,6 +180,21 @@ def _example_config(options: argparse.Namespace) -> int:
     from energyws.control.config.load import example
 
     print(example(), end="")
+    return ExitCode.OK
+
+
+def _config_schema(options: argparse.Namespace) -> int:
+    if options.markdown:
+        from energyws.control.config import reference
+        from energyws.control.reload.plan import effect
+
+        print(reference.page(effect), end="")
+    else:
+        import json
+
+        from energyws.control.config.json_schema import json_schema
+
+        print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
     return ExitCode.OK
 
 

@@ -110,6 +110,15 @@ def test_printed_example_is_a_valid_configuration(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_schema_is_that_beside_the_example(tmp_path: Path) -> None:
+    done = energyws("config-schema", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (ROOT / "config" / "config.schema.json").read_text()
+    done = energyws("config-schema", "--markdown", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (ROOT / "docs" / "configuration.md").read_text()
+
+
 def elsewhere(platform: str, program: str) -> subprocess.CompletedProcess[str]:
     """Run a program as if on another system, without the modules that only this one has."""
     lines = [
