@@ -9,6 +9,8 @@ from http import HTTPStatus
 from typing import Final
 
 ALLOWED: Final = ("GET", "HEAD")
+# RFC 9110 section 8.6: a 204 has no Content-Length, and a 304 none that is not the 200's.
+_BODILESS: Final = (204, 304)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,9 @@ class Response:
             f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
             f"Date: {_date(int(now))}",
             *(f"{name}: {value}" for name, value in self.headers.items()),
-            f"Content-Length: {len(self.body)}",
         ]
+        if self.status not in _BODILESS:
+            lines.append(f"Content-Length: {len(self.body)}")
         if closes:
             lines.append("Connection: close")
         head = "\r\n".join([*lines, "", ""]).encode()

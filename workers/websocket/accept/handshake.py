@@ -20,6 +20,7 @@ from picows import WSListener
 
 from energyws.auth.claims import TokenRefused
 from energyws.auth.verifier import Principal
+from energyws.dashboard.site import Site
 from energyws.errors import (
     BAD_REQUEST,
     FORBIDDEN_ORIGIN,
@@ -58,6 +59,7 @@ _RETRY_AFTER_SECONDS: Final = (1, 5)
 _RESERVED_DESCRIPTORS: Final = 64
 # The least time between two log lines about the same kind of refusal.
 FLOOD_SECONDS: Final = 1.0
+_PAGE_IS_OFF: Final = "server.dashboard turns on a page here"
 
 _log = Log("handshake")
 
@@ -90,6 +92,7 @@ class Gate:
     """Decides about every request of a worker.
 
     leaving: this worker is shutting down. draining: so is the service, and clients are refused.
+    site: the page; None where it is off.
     """
 
     context: Context
@@ -97,6 +100,7 @@ class Gate:
     board: Board
     leaving: bool = False
     draining: bool = False
+    site: Site | None = None
     _limited: RateLimitedLog = field(default_factory=lambda: RateLimitedLog(_log, FLOOD_SECONDS))
 
     def answer(self, request: Request, peer: str) -> Response | Upgrade:
@@ -117,14 +121,22 @@ class Gate:
     def _answer(self, request: Request, peer: str) -> Response | Upgrade:
         try:
             path = _PATHS.get(request.path)
-            if request.method not in ALLOWED and (path or not request.path.startswith("/")):
+            page = self._page(request)
+            if request.method not in ALLOWED and (path or page or not request.path.startswith("/")):
                 raise Refusal(METHOD_NOT_ALLOWED)
+            if page is not None:
+                return page
             if path is None:
-                raise Refusal(NOT_FOUND)
+                raise Refusal(NOT_FOUND, _PAGE_IS_OFF if request.path == "/" else "")
             return path(self, request, peer)
         except Refusal as refusal:
             self._refused(refusal.error, refusal.reason, peer)
             return _error(refusal.error, refusal.detail)
+
+    def _page(self, request: Request) -> Response | None:
+        if self.site is None:
+            return None
+        return self.site.answer(request.path, request.headers.get("If-None-Match"))
 
     def _health(self, request: Request, peer: str) -> Response:
         return Response(200, b"OK", {"Content-Type": "text/plain; charset=utf-8"})

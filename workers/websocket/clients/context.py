@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from energyws.process.board import Row
@@ -13,10 +14,14 @@ from workers.websocket.fanout.hub import Hub
 
 @dataclass(slots=True)
 class Context:
-    """A reload replaces `settings`; the rest stays."""
+    """A reload replaces `settings`; the rest stays.
+
+    worker: the slot and process id that clients may learn; None: they may not.
+    """
 
     settings: Server
     hub: Hub
     connections: ConnectionRegistry
     tokens: Tokens
     row: Row
+    worker: Mapping[str, int] | None = None
