@@ -124,7 +124,9 @@ def test_wheel_has_every_file_of_the_packages_and_no_other(wheel: Path, tree: Pa
     metadata = f"energyws-{installed()}.dist-info/"
     names = contents(wheel).keys()
     assert {name for name in names if not name.startswith(metadata)} == expected
-    assert f"{metadata}licenses/LICENSE" in names
+    vendored = {name for name in expected if "/vendor/" in name and name.endswith("/LICENSE")}
+    assert vendored
+    assert {f"{metadata}licenses/{name}" for name in ("LICENSE", *vendored)} <= names
 
 
 def test_sdist_has_what_the_wheel_is_made_of(published: Path, tree: Path) -> None:
