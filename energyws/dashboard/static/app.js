@@ -12,8 +12,10 @@ import { Meters } from './store.js';
 import { claims, fromFragment, names, remember } from './token.js';
 import { clock, expiry, number, outage, refusal, span } from './words.js';
 
-// An hour of three meters at one reading a second is 12 MB; this much fills the chart on load, and
-// the page keeps the hour while it is open.
+const HOUR_MS = 3_600_000;
+// An hour of three meters at one reading a second is 10,800 readings, or 12 MB. Where an hour has
+// more than that, the chart begins with its end, and fills up while the page is open.
+const MOST = 12_000;
 const LAST = 5_000;
 const FRAME_MS = 250;
 const PING_MS = 5_000;
@@ -39,7 +41,7 @@ let streams = given.streams ?? allowed(token) ?? ['energy'];
 let client = null;
 let newest = null;
 let chosen = null;
-let range = 3_600_000;
+let range = HOUR_MS;
 let view = 'now';
 let plugTimer = null;
 let pluggedAt = 0;
@@ -47,6 +49,7 @@ let point = null;
 let cause = '';
 let spokenAt = 0;
 let refused = null;
+let bounded = false;
 
 const inspector = new Inspector(url.href, () => token);
 
@@ -56,7 +59,11 @@ function heard(way, text) {
   try {
     const message = JSON.parse(text);
     proof.heard(message);
-    if (message.type === 'subscribed') ask();
+    if (message.type !== 'subscribed') return;
+    ask();
+    if (bounded || proof.replaying <= MOST) return;
+    bounded = true;
+    setTimeout(run);
   } catch {
     // The client ends such a connection, and says so.
   }
@@ -71,8 +78,10 @@ function ask() {
 async function run(resume = null) {
   client?.close();
   refused = null;
-  proof.restart();
-  const begin = resume && Object.keys(resume).length ? { resume } : { last: LAST };
+  const since = new Date(proof.now - HOUR_MS).toISOString();
+  const goesOn = resume !== null && Object.keys(resume).length > 0;
+  const begin = goesOn ? { resume } : bounded ? { last: LAST } : { since };
+  proof.restart(goesOn);
   const mine = new EnergyClient(url, {
     token: renew === null ? () => token : async () => (token = await renew()),
     streams,

@@ -192,7 +192,7 @@ function row({ number: id, at, which, way, text }) {
   );
   const details = h('details', {}, head);
   details.addEventListener('toggle', () => {
-    if (details.childElementCount === 1) details.append(h('pre', { tabindex: '0', 'aria-label': 'Message' }, pretty(text)));
+    if (details.childElementCount === 1) details.append(h('pre', { tabindex: '0', role: 'region', 'aria-label': 'Message' }, pretty(text)));
   });
   return h('li', { 'data-number': id, class: way ?? 'note' }, details);
 }

@@ -22,11 +22,14 @@ export class Proof {
   outages = [];
   /** {at, missed} */
   gaps = [];
+  /** How many messages of history are still to come, at most. */
+  replaying = 0;
   /** {at, text, kind}, the newest first. */
   events = [];
   #since = 0;
   #tried = false;
-  #replaying = 0;
+  // Nothing was asked for but what there is: what is not there was not missed.
+  #beginning = true;
   #pinged = null;
   #newest = new Map();
   #told = null;
@@ -89,11 +92,11 @@ export class Proof {
   heard(message) {
     switch (message.type) {
       case 'subscribed':
-        this.#replaying = Object.values(message.positions).reduce((sum, each) => sum + (each.replayed ?? 0), 0);
+        this.replaying = Object.values(message.positions).reduce((sum, each) => sum + (each.replayed ?? 0), 0);
         break;
       case 'data':
         // A replayed record is late because this page was away, not because the service is slow.
-        if (this.#replaying > 0) this.#replaying -= 1;
+        if (this.replaying > 0) this.replaying -= 1;
         else this.delays.add(this.now - Date.parse(message.timestamp));
         break;
       case 'pong':
@@ -114,6 +117,11 @@ export class Proof {
   /** A message of the client. */
   counted(message, time) {
     const { stream, position } = message;
+    if (message.kind === 'gap' && this.#beginning) {
+      this.happened('The topic does not reach back a whole hour.');
+      return;
+    }
+    this.#beginning = false;
     if (message.kind === 'gap') {
       this.missed += message.missed ?? 1;
       this.gaps.push({ at: this.now, missed: message.missed });
@@ -132,9 +140,10 @@ export class Proof {
     }
   }
 
-  /** Forgets which positions were last: another subscription begins. */
-  restart() {
+  /** Another subscription begins. goesOn: where the last one ended. */
+  restart(goesOn) {
     this.#newest.clear();
+    this.#beginning = !goesOn;
   }
 
   show() {

@@ -32,7 +32,9 @@ _OPTIONS: Final = (
 class Household:
     """Simulated meters whose readings of the last hour are in the topic; more come in the block.
 
-    past, interval: seconds between two readings of a meter, in the past and from now on.
+    reach: how far back the readings go, in seconds. past, interval: the seconds between two
+    readings of a meter, in the past and from now on.
+    written: the number of readings so far.
     """
 
     def __init__(
@@ -41,17 +43,20 @@ class Household:
         topic: str,
         *,
         meters: int = 3,
+        reach: float = HOUR_SECONDS,
         past: float = 5.0,
         interval: float = 1.0,
     ) -> None:
-        self._topic = topic
+        self.topic = topic
         self._interval = interval
         self.meters = [Meter(1000 + number) for number in range(meters)]
         self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0})
+        self.written = 0
         self._stop = threading.Event()
+        self._writes = threading.Lock()
         self._thread = threading.Thread(target=self._run)
         now = time.time_ns()
-        for step in range(int(HOUR_SECONDS / past), 0, -1):
+        for step in range(int(reach / past), 0, -1):
             self._write(self.meters, now - int(step * past * _NANOSECONDS))
         self._flush()
 
@@ -64,18 +69,27 @@ class Household:
         self._thread.join(PATIENCE_SECONDS)
         self._flush()
 
+    @contextmanager
+    def quiet(self) -> Iterator[int]:
+        """No reading comes within the block; gives `written`."""
+        with self._writes:
+            self._flush()
+            yield self.written
+
     def _run(self) -> None:
         while not self._stop.wait(self._interval):
-            self._write(self.meters, time.time_ns())
+            with self._writes:
+                self._write(self.meters, time.time_ns())
 
     def _write(self, meters: Sequence[Meter], now_ns: int) -> None:
         for number, meter in enumerate(meters):
             self._producer.produce(
-                self._topic,
+                self.topic,
                 meter.record(now_ns),
                 partition=number % 3,
                 timestamp=now_ns // 1_000_000,
             )
+            self.written += 1
         self._producer.poll(0)
 
     def _flush(self) -> None:

@@ -1,1 +1,0 @@
-"""Pictures of the page: `python -m bench.page`."""
