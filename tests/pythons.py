@@ -5,8 +5,8 @@
 `make test-pythons` runs it. The Python of .venv is skipped, since `make test` uses it. The others
 are looked for on PATH and among pyenv's, and get an environment each in .venv/pythons. The fast
 tests are those of the packages that setup.cfg's import rules call pure, of the configuration, and
-of the command line, since argparse differs between versions. It ends with status 1 when any test
-fails, and prints which Pythons are absent.
+of the client, which is for every Python since 3.11, and of the command line, since argparse differs
+between versions. It ends with status 1 when any test fails, and prints which Pythons are absent.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ COMMAND_LINE: Final = [
 ]
 # Versions side by side: nothing of them waits, and a small machine has two cores.
 AT_ONCE: Final = 2
-# Of the extra `dev`: the rest takes longer to install than all these tests take.
-TOOLS: Final = ("pytest", "pytest-timeout", "hypothesis")
+# Of the extra `dev`, what no fast test imports: it takes longer to install than they take.
+LEFT_OUT: Final = re.compile(
+    r"(build|import-linter|mypy|playwright|readme-renderer|ruff|twine|types-\w+)\b"
+)
 _BOUNDS: Final = re.compile(r">=3\.(\d+),<3\.(\d+)")
 
 
@@ -54,7 +56,7 @@ def fast_tests() -> list[str]:
         for package in setup()[contract]["source_modules"].split()
     ]
     files: list[Path] = []
-    for path in (*packages, Path("tests", "control", "config")):
+    for path in (*packages, Path("tests", "control", "config"), Path("tests", "client")):
         files += sorted(ROOT.joinpath(path).glob("test_*.py"))
         files += [file for file in [ROOT / path.with_name(f"test_{path.name}.py")] if file.exists()]
     return [str(file.relative_to(ROOT)) for file in files] + COMMAND_LINE
@@ -62,8 +64,8 @@ def fast_tests() -> list[str]:
 
 def tools() -> list[str]:
     """What the fast tests need besides the package, as pip takes it."""
-    requirements = setup()["options.extras_require"]["dev"].split("\n")
-    return [each for each in requirements if re.split(r"[<>=]", each)[0] in TOOLS]
+    requirements = setup()["options.extras_require"]["dev"].split()
+    return [each for each in requirements if not LEFT_OUT.match(each)]
 
 
 def interpreter(minor: int) -> str | None:
