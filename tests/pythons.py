@@ -33,6 +33,7 @@ AT_ONCE: Final = 2
 LEFT_OUT: Final = re.compile(
     r"(build|import-linter|mypy|playwright|readme-renderer|ruff|twine|types-\w+)\b"
 )
+_END_TO_END: Final = re.compile(r"^pytestmark = .*\be2e\b", re.MULTILINE)
 _BOUNDS: Final = re.compile(r">=3\.(\d+),<3\.(\d+)")
 
 
@@ -59,7 +60,8 @@ def fast_tests() -> list[str]:
     for path in (*packages, Path("tests", "control", "config"), Path("tests", "client")):
         files += sorted(ROOT.joinpath(path).glob("test_*.py"))
         files += [file for file in [ROOT / path.with_name(f"test_{path.name}.py")] if file.exists()]
-    return [str(file.relative_to(ROOT)) for file in files] + COMMAND_LINE
+    fast = [file for file in files if not _END_TO_END.search(file.read_text())]
+    return [str(file.relative_to(ROOT)) for file in fast] + COMMAND_LINE
 
 
 def tools() -> list[str]:
