@@ -121,7 +121,7 @@ class Gate:
     def _answer(self, request: Request, peer: str) -> Response | Upgrade:
         try:
             path = _PATHS.get(request.path)
-            page = self._page(request)
+            page = self._page(request) if path is None else None
             if request.method not in ALLOWED and (path or page or not request.path.startswith("/")):
                 raise Refusal(METHOD_NOT_ALLOWED)
             if page is not None:
