@@ -1,0 +1,145 @@
+"""The programs of the how-to pages, against a running service."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.client import CallbackAPIVersion
+from websockets.sync.client import connect
+
+from energyws.testing import Service, eventually, token
+from tests.docs.shell import Running, replaced
+from tests.docs.snippets import load_yaml, snippet, snippets
+from tests.web.agent import program
+
+pytestmark = [pytest.mark.e2e, pytest.mark.edge]
+
+Meters = tuple[Service, list[str]]
+
+
+def variables(text: str, service: Service, **more: str) -> str:
+    """A block that sets the address and the token, with those of the service."""
+    changes = {"wss://meters.example/ws/energy": service.url, "TOKEN=…": f"TOKEN={token()}"}
+    return replaced(text, {**changes, **more})
+
+
+def newest(service: Service) -> dict[str, Any]:
+    """The newest `data` message."""
+    url = f"{service.url}?subscribe=energy&last=1&token={token()}"
+    with connect(url, proxy=None) as peer:
+        while (message := json.loads(peer.recv(timeout=20)))["type"] != "data":
+            pass
+    found: dict[str, Any] = message
+    return found
+
+
+def test_python_script(meters: Meters, tmp_path: Path) -> None:
+    service, _ = meters
+    script, commands = snippets(test_python_script)
+    (tmp_path / "readings.py").write_text(script.text)
+    lines: list[list[str]] = []
+    for _run in range(2):
+        with Running(variables(commands.text, service), tmp_path) as running:
+            lines.append(running.lines(" W", 5))
+            running.stop()
+            lines[-1] = [line for line in running.output if line.endswith(" W")]
+    positions = json.loads((tmp_path / "positions.json").read_text())
+    assert list(positions) == ["energy"]
+    # The second run continues where the first one stopped; at most the last line is there twice.
+    first, second = lines
+    before, after = first[-1].split()[0], second[0].split()[0]
+    assert before <= after
+    stream = [line for line in first if line.split()[0] <= after]
+    assert stream == first
+
+
+def test_mqtt_bridge(meters: Meters, tmp_path: Path) -> None:
+    service, serials = meters
+    executable = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+    if executable is None:
+        reason = "this test needs an MQTT broker (Debian: mosquitto)"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    (tmp_path / "mosquitto.conf").write_text(
+        f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
+    )
+    script, commands = snippets(test_mqtt_bridge)
+    (tmp_path / "bridge.py").write_text(script.text)
+    changes = {"mqtt.example": f"127.0.0.1\nexport MQTT_PORT={port}"}
+    received: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2)
+    client.on_connect = lambda *_: client.subscribe("energy/#", qos=1)
+    client.on_message = lambda _, __, sent: received[sent.topic].append(json.loads(sent.payload))
+    broker = subprocess.Popen([executable, "-c", tmp_path / "mosquitto.conf"])
+    try:
+        with Running(variables(commands.text, service, **changes), tmp_path):
+            client.connect_async("127.0.0.1", port)
+            client.loop_start()
+            topics = {f"energy/{serial}" for serial in serials}
+            eventually(
+                lambda: topics == received.keys() and min(map(len, received.values())) > 3,
+                "readings of both meters",
+            )
+    finally:
+        client.disconnect()
+        client.loop_stop()
+        broker.terminate()
+        broker.wait()
+    for topic, readings in received.items():
+        assert {reading["saveeyeDeviceSerialNumber"] for reading in readings} == {
+            topic.removeprefix("energy/")
+        }
+
+
+def test_home_assistant_templates(meters: Meters) -> None:
+    by_mqtt, by_http = (load_yaml(block.text) for block in snippets(test_home_assistant_templates))
+    message = newest(meters[0])
+    reading = message["data"]
+
+    def shown(sensor: dict[str, Any], value: Any) -> float:
+        # Home Assistant renders the template with the parsed payload.
+        return float(jinja2.Template(sensor["value_template"]).render(value_json=value))
+
+    watts = reading["activeActualConsumption"]["total"]
+    power, energy = by_mqtt["mqtt"]["sensor"]
+    assert shown(power, reading) == watts
+    assert shown(energy, reading) == reading["activeTotalConsumption"]["total"] / 1000
+    (rest,) = by_http["rest"]
+    (sensor,) = rest["sensor"]
+    assert shown(sensor, {"type": "last", "stream": "energy", "records": [message]}) == watts
+
+
+def test_node_red_flow(meters: Meters, tmp_path: Path) -> None:
+    service, serials = meters
+    nodes = {node["type"]: node for node in json.loads(snippet(test_node_red_flow))}
+    # Whole properties only are taken from the environment.
+    assert nodes["websocket-client"]["path"] == "${ENERGYWS_URL}"
+    known = {node["id"] for node in nodes.values()}
+    assert {
+        each for node in nodes.values() for wire in node.get("wires", []) for each in wire
+    } < known
+    script = tmp_path / "function.js"
+    script.write_text(
+        f"const change = new Function('msg', {json.dumps(nodes['function']['func'])});\n"
+        f"const data = {json.dumps(newest(service))};\n"
+        "const found = [data, {type: 'subscribed'}].map((payload) => change({payload}));\n"
+        "console.log(JSON.stringify(found));\n"
+    )
+    done = subprocess.run(
+        [program("node"), script], capture_output=True, text=True, timeout=30, check=True
+    )
+    found, ignored = json.loads(done.stdout)
+    assert found["topic"] in serials
+    assert isinstance(found["payload"], int)
+    assert ignored is None
