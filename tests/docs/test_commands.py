@@ -1,0 +1,38 @@
+"""The commands that operators type beside a running service."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from energyws.testing import Records, Service
+from tests.docs.shell import bash
+from tests.docs.snippets import snippets
+
+pytestmark = [pytest.mark.e2e, pytest.mark.edge]
+
+
+def test_commands_for_a_running_service(
+    serve: Callable[..., Service], records: Records, tmp_path: Path
+) -> None:
+    if shutil.which("jq") is None:
+        reason = "this test needs jq (Debian: jq)"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    records.send(3)
+    service = serve(server={"workers": 1}).ready()
+    service.caught_up(records)
+    path = tmp_path / "admin.json"
+    path.write_text(json.dumps({"admin": {"port": service.admin_port}}))
+    output = []
+    for block in snippets(test_commands_for_a_running_service):
+        done = bash(block.text, tmp_path, CONFIG_PATH=str(path))
+        assert done.returncode == 0, f"{block}: {done.stderr}"
+        output += done.stdout.splitlines()
+    assert "log level: INFO before, DEBUG now" in output
+    partitions = [line.split("\t") for line in output if "\t" in line]
+    assert partitions == [["energy", str(partition), "0"] for partition in range(3)]
