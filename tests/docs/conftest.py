@@ -16,11 +16,11 @@ from tests.conftest import new_topic
 INTERVAL_SECONDS = 0.1
 METERS = 2
 
+Meters = tuple[Service, list[str]]
+
 
 @pytest.fixture(scope="module")
-def meters(
-    broker: Broker, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Service, list[str]]]:
+def meters(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Meters]:
     """A ready service whose meters write ten readings a second each, and their serial numbers."""
     topic = new_topic(broker)
     records = Records(broker.bootstrap, topic)

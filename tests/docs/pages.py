@@ -71,6 +71,25 @@ def blocks(page: str, text: str) -> list[Block]:
     return found
 
 
+def unfenced(text: str) -> list[str]:
+    """The first lines of indented blocks, except in the parts that a benchmark has written.
+
+    In a list, four spaces are the list's own text, and eight are a block.
+    """
+    found, generated, listed, blank = [], False, False, True
+    for line in prose(text).splitlines():
+        generated = "begin -->" in line or (generated and "end -->" not in line)
+        if not generated:
+            if blank and line.startswith(" " * (8 if listed else 4)):
+                found.append(line.strip())
+            if re.match(r"([*-]|[0-9]+\.) ", line):
+                listed = True
+            elif line and not line.startswith(" "):
+                listed = False
+        blank = not line
+    return found
+
+
 def pages(root: Path = ROOT) -> list[str]:
     """The project's README, and all of docs/."""
     return [HOME, *sorted(str(each.relative_to(root)) for each in root.glob("docs/**/*.md"))]

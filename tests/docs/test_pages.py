@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import Block, blocks, links, published
+from tests.docs.pages import Block, blocks, links, published, unfenced
 
 PAGE = """\
 # A [page](other.md)
@@ -43,6 +43,28 @@ def test_blocks_have_their_language_text_and_mark() -> None:
 def test_block_without_an_end_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"a\.md:2: this block has no end"):
         blocks("a.md", "\n```js\n1\n")
+
+
+def test_indented_blocks_are_found() -> None:
+    text = """\
+A paragraph
+    that goes on.
+
+    a block
+
+<!-- bench x: begin -->
+
+    written by a benchmark
+
+<!-- bench x: end -->
+
+* an entry
+
+    that goes on
+
+        with a block
+"""
+    assert unfenced(text) == ["a block", "with a block"]
 
 
 def test_links_are_those_outside_of_code() -> None:

@@ -18,14 +18,12 @@ from paho.mqtt.client import CallbackAPIVersion
 from websockets.sync.client import connect
 
 from energyws.testing import Service, eventually, token
-from tests.docs.conftest import METERS
+from tests.docs.conftest import METERS, Meters
 from tests.docs.shell import Running, replaced
 from tests.docs.snippets import load_yaml, snippet, snippets
 from tests.web.agent import program
 
 pytestmark = [pytest.mark.e2e, pytest.mark.edge]
-
-Meters = tuple[Service, list[str]]
 
 
 def variables(text: str, service: Service, **more: str) -> str:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.docs.pages import ROOT, Block
+from tests.docs.pages import ROOT, Block, pages, unfenced
 from tests.docs.snippets import all_blocks, load_yaml, snippets
 
 # Drawings, output and exchanges of messages.
@@ -33,11 +33,15 @@ def test_block_is_run_or_says_why_not(block: Block) -> None:
         pytest.fail("put <!-- run by: FILE::TEST --> or <!-- not run: REASON --> before it")
     if block.mark and block.mark[0] == "run by":
         path, _, name = block.mark[1].partition("::")
-        found = re.search(rf"def {name}\(.*?(?=^\S|\Z)", (ROOT / path).read_text(), re.S | re.M)
-        assert found, f"{path} has no test {name}"
-        assert re.search(rf"\bsnippets?\({name}\)", (ROOT / path).read_text()), (
-            f"{path} does not take this block with snippets({name})"
-        )
+        source = (ROOT / path).read_text()
+        assert f"def {name}(" in source, f"{path} has no test {name}"
+        taken = re.search(rf"\bsnippets?\({name}\)", source)
+        assert taken, f"{path} does not take this block with snippets({name})"
+
+
+@pytest.mark.parametrize("page", pages())
+def test_code_is_fenced(page: str) -> None:
+    assert unfenced((ROOT / page).read_text()) == []
 
 
 def test_test_without_a_block_fails() -> None:

@@ -30,7 +30,7 @@ _PACKAGES: Final = {
     "chromium": "Debian's chromium",
 }
 # Timers of hidden pages keep their pace; the browser connects to nothing but the test.
-_CHROMIUM_OPTIONS: Final = (
+CHROMIUM_OPTIONS: Final = (
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -210,7 +210,7 @@ def chromium() -> Agent:
     return Agent(
         lambda url, directory: [
             executable,
-            *_CHROMIUM_OPTIONS,
+            *CHROMIUM_OPTIONS,
             f"--user-data-dir={directory / 'profile'}",
             f"{url}/",
         ]

@@ -1,0 +1,129 @@
+"""The tutorial, step by step, with a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from energyws.testing import eventually
+from tests.docs.shell import Running, bash, replaced
+from tests.docs.snippets import snippets
+from tests.web.agent import CHROMIUM_OPTIONS, ROOT, program
+
+pytestmark = [pytest.mark.e2e, pytest.mark.edge]
+
+# What a reader sees, twenty times a second.
+REPORT = """
+<script type="module">
+  setInterval(() => fetch('/seen', {method: 'POST', body: JSON.stringify([
+    document.getElementById('watts').textContent, document.getElementById('gauge').value,
+    document.getElementById('state').textContent,
+  ])}), 50);
+</script>
+"""
+
+
+@contextmanager
+def shown(directory: Path, fragment: str) -> Iterator[list[tuple[str, float, str]]]:
+    """A browser on the page of a directory: what it has shown so far, each once in a row."""
+    seen: list[tuple[str, float, str]] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=str(directory))
+
+        def do_POST(self) -> None:
+            found = tuple(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            if seen[-1:] != [found]:
+                seen.append(found)
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Log nothing."""
+
+    executable = program("chromium")
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
+    ):
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/#{fragment}"
+        browser = subprocess.Popen(
+            [executable, *CHROMIUM_OPTIONS, f"--user-data-dir={profile}", url],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            yield seen
+        finally:
+            browser.terminate()
+            browser.wait(30)
+            server.shutdown()
+            thread.join()
+
+
+def test_tutorial(tmp_path: Path) -> None:
+    demo, copy, page, look, roll = (block.text for block in snippets(test_tutorial))
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (tmp_path / "energyws").symlink_to(ROOT / "energyws")
+    # What make runs, with a port that is free.
+    demo = replaced(demo, {"make demo": ".venv/bin/energyws demo --port 0"})
+    assert "\t@exec $(BIN)/energyws demo\n" in (ROOT / "Makefile").read_text()
+    assert bash(copy, tmp_path).returncode == 0
+    with Running(demo, tmp_path) as running:
+        (line,) = running.lines("?token=")[:1]
+        port, token = re.findall(r"ws://127\.0\.0\.1:([0-9]+)/ws/energy\?token=(\S+)", line)[0]
+        page = replaced(page, {"ws://127.0.0.1:8080": f"ws://127.0.0.1:{port}"}) + REPORT
+        (tmp_path / "gauge" / "index.html").write_text(page)
+        served(look, tmp_path)
+        with shown(tmp_path / "gauge", "token=wrong") as seen:
+            eventually(lambda: seen and "UNAUTHORIZED" in seen[-1][2], "the refusal in words")
+        with shown(tmp_path / "gauge", f"token={token}") as seen:
+            (line,) = running.lines("--admin http")[:1]
+            admin = line.partition("--admin ")[2].split()[0]
+            eventually(is_live(seen, 3), "three values of the live gauge")
+            before = len(seen)
+            rolled = bash(replaced(roll, {"roll": f"roll --admin {admin}"}), tmp_path)
+            assert rolled.returncode == 0, rolled.stderr
+            eventually(
+                lambda: any(state.startswith("waiting") for *_, state in seen[before:]),
+                "a page that reconnects",
+            )
+            eventually(is_live(seen, len(seen) + 2), "values after the roll")
+
+
+def is_live(seen: list[tuple[str, float, str]], count: int) -> Callable[[], bool]:
+    """Whether that much has been shown, and the last of it is a live value in number and gauge."""
+
+    def live() -> bool:
+        if len(seen) < count:
+            return False
+        watts, gauge, state = seen[-1]
+        return watts.isdigit() and float(watts) == gauge and state == "live"
+
+    return live
+
+
+def served(command: str, directory: Path) -> None:
+    """Check that the command serves the page, on a port that is free."""
+    command = replaced(command, {"http.server 8000": "http.server 0"})
+    with Running(f"exec {command}", directory, PYTHONUNBUFFERED="1") as running:
+        (line,) = running.lines("Serving HTTP on 127.0.0.1")
+        port = re.findall(r"port ([0-9]+)", line)[0]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as response:
+            assert b"Live power" in response.read()
