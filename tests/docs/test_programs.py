@@ -126,6 +126,8 @@ def test_node_red_flow(meters: Meters, tmp_path: Path) -> None:
     nodes = {node["type"]: node for node in json.loads(snippet(test_node_red_flow))}
     # Whole properties only are taken from the environment.
     assert nodes["websocket-client"]["path"] == "${ENERGYWS_URL}"
+    (header,) = nodes["websocket-client"]["headers"]
+    assert (header["keyValue"], header["valueType"]) == ("Authorization", "env")
     known = {node["id"] for node in nodes.values()}
     assert {
         each for node in nodes.values() for wire in node.get("wires", []) for each in wire
