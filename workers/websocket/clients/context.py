@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 from energyws.process.board import Row
 from energyws.settings import Server
@@ -13,10 +14,14 @@ from workers.websocket.fanout.hub import Hub
 
 @dataclass(slots=True)
 class Context:
-    """A reload replaces `settings`; the rest stays."""
+    """A reload replaces `settings`; the rest stays.
+
+    reading: the subjects whose requests for history are being answered, and how many of each.
+    """
 
     settings: Server
     hub: Hub
     connections: ConnectionRegistry
     tokens: Tokens
     row: Row
+    reading: Counter[str] = field(default_factory=Counter)

@@ -6,6 +6,7 @@ import orjson
 
 from energyws.process.board import Board
 from energyws.protocol.deflate import Compressor, inflate
+from energyws.protocol.forms import Form
 from energyws.protocol.frame import DataFrames
 from energyws.protocol.messages import OnLag, Subscribe, Subscribed
 from energyws.protocol.position import Position, from_offsets
@@ -40,7 +41,7 @@ class ReadingClient:
 
     def __init__(self, pause_after: int | None = None) -> None:
         self.writable = True
-        self.compressed = False
+        self.form = Form.PLAIN
         self.subject = "tester"
         self.fanout: Fanout | None = None
         self.received: list[dict[str, object]] = []

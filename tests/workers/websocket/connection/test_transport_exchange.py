@@ -13,7 +13,7 @@ from energyws.protocol.http_request import BadRequest, Request
 from energyws.protocol.http_response import Response
 from energyws.settings import Server
 from workers.websocket.connection.http_exchange import Exchange
-from workers.websocket.connection.tls_exchange import LINGER_BYTES, TlsExchange
+from workers.websocket.connection.transport_exchange import LINGER_BYTES, TransportExchange
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 DEADLINE_SECONDS = 10.0
@@ -53,9 +53,9 @@ class Connection:
 
     def __init__(self, connection: socket.socket, timeout: float = 3600.0) -> None:
         self.gate = Gate()
-        self.over: list[TlsExchange] = []
+        self.over: list[TransportExchange] = []
         self.transport: Any = Transport()
-        self.exchange = TlsExchange(
+        self.exchange = TransportExchange(
             Exchange(self.gate, "192.0.2.1"),
             connection,
             Server(handshake_timeout_seconds=timeout),
