@@ -200,7 +200,7 @@ def keys_of(kind: Any, prefix: str = "") -> Iterator[str]:
 
 @pytest.mark.parametrize(
     ("page", "least"),
-    [("operations", 20), ("sizing", 5), ("runbook", 20), ("tokens", 10)],
+    [("operations", 20), ("sizing", 5), ("runbook", 20), ("tokens", 10), ("security", 10)],
 )
 def test_configuration_keys_of_the_pages_exist(page: str, least: int) -> None:
     known = set(keys_of(Settings))

@@ -10,6 +10,7 @@ import subprocess
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jinja2
 import paho.mqtt.client as mqtt
@@ -21,6 +22,7 @@ from energyws.testing import Service, eventually, token
 from tests.docs.conftest import METERS, Meters
 from tests.docs.shell import Running, replaced
 from tests.docs.snippets import load_yaml, snippet, snippets
+from tests.http_clients import fetch
 from tests.web.agent import program
 
 pytestmark = [pytest.mark.e2e, pytest.mark.edge]
@@ -104,9 +106,10 @@ def test_mqtt_bridge(meters: Meters, tmp_path: Path) -> None:
 
 
 def test_home_assistant_templates(meters: Meters) -> None:
+    service, _ = meters
     by_mqtt, by_http = (load_yaml(block.text) for block in snippets(test_home_assistant_templates))
-    (message,) = newest(meters[0])
-    reading = message["data"]
+    answer = fetch(service, "/last/energy").json
+    reading = answer["records"][-1]["data"]
 
     def shown(sensor: dict[str, Any], value: Any) -> float:
         # Home Assistant renders the template with the parsed payload.
@@ -118,7 +121,8 @@ def test_home_assistant_templates(meters: Meters) -> None:
     assert shown(energy, reading) == reading["activeTotalConsumption"]["total"] / 1000
     (rest,) = by_http["rest"]
     (sensor,) = rest["sensor"]
-    assert shown(sensor, {"type": "last", "stream": "energy", "records": [message]}) == watts
+    assert urlsplit(rest["resource"]).path == "/last/energy"
+    assert shown(sensor, answer) == watts
 
 
 def test_node_red_flow(meters: Meters, tmp_path: Path) -> None:
