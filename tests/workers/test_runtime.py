@@ -46,6 +46,7 @@ EXCEPTIONS: Final = {
         "workers/websocket/connection/transport_exchange.py",
         "self.abort",
     ): "affects one connection only",
+    ("workers/websocket/accept/listener.py", "exchange.follow"): "affects one connection only",
     ("workers/websocket/process.py", "create_task"): "only waits for an event",
     ("workers/runtime.py", "_exit_now"): "ends the process",
     ("workers/runtime.py", "create_task"): "the guard itself",

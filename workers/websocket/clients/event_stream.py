@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Final
 
 import aiofastnet
@@ -17,6 +18,7 @@ from energyws.auth.verifier import Principal
 from energyws.errors import (
     HISTORY_UNAVAILABLE,
     INTERNAL,
+    INTERNAL_ERROR,
     SLOW,
     STREAM_UNAVAILABLE,
     Close,
@@ -116,6 +118,7 @@ class EventStream(Stream):
                 self.send_error(STREAM_UNAVAILABLE)
         except Exception:
             session_log.not_set_up(self)
+            self._refuse(INTERNAL_ERROR)
             self.close(INTERNAL)
 
     def left(self) -> None:
@@ -164,12 +167,11 @@ class EventStream(Stream):
         self.close(SLOW)
 
     def history_unavailable(self) -> None:
-        close = HISTORY_UNAVAILABLE.close or INTERNAL
         if self._started:
             self.send_error(HISTORY_UNAVAILABLE)
         else:
             self._refuse(HISTORY_UNAVAILABLE)
-        self.close(close)
+        self.close(HISTORY_UNAVAILABLE.close or INTERNAL)
 
     def ping(self) -> None:
         """ConnectionRegistry: proxies end a connection on which nothing comes for a while."""
@@ -217,8 +219,10 @@ class EventStream(Stream):
         self.write(data)
 
     def _refuse(self, error: ErrorCode) -> None:
+        if self._started:
+            return
         self._started = True
-        if self._as_events:
+        if self._as_events and error.status == HTTPStatus.SERVICE_UNAVAILABLE:
             response = event_refusal(error, "", self._headers)
         else:
             response = refusal(error, "", self._headers)
