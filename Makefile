@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Two files of tests side by side: most of the time a test waits.
 AT_ONCE := -n 2 --dist loadfile
 
-.PHONY: demo test test-pythons check check-deploy docs e2e-kafka bench clean
+.PHONY: demo test test-pythons check check-deploy docs e2e-kafka bench dist clean
 
 demo: .venv/.runtime
 	@exec $(BIN)/energyws demo
@@ -39,8 +39,14 @@ bench: .venv/.dev
 	$(BIN)/python -m bench.exactly_once
 	$(BIN)/python -m bench.fanout
 
+# What a maintainer uploads, see docs/releasing.md.
+dist: .venv/.dev
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # A stamp, not the interpreter in it: that stays behind when making the environment fails.
 .venv/.made:
@@ -48,11 +54,11 @@ clean:
 	$(PYTHON) -m venv --clear .venv
 	@touch $@
 
-.venv/.runtime: .venv/.made setup.cfg pyproject.toml
+.venv/.runtime: .venv/.made setup.cfg setup.py pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-.venv/.dev: .venv/.made setup.cfg pyproject.toml
+.venv/.dev: .venv/.made setup.cfg setup.py pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	@touch $@ .venv/.runtime
 

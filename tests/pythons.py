@@ -4,8 +4,9 @@
 
 `make test-pythons` runs it. The Python of .venv is skipped, since `make test` uses it. The others
 are looked for on PATH and among pyenv's, and get an environment each in .venv/pythons. The fast
-tests are those of the packages that setup.cfg's import rules call pure, and of the configuration.
-It ends with status 1 when any test fails, and prints which Pythons are absent.
+tests are those of the packages that setup.cfg's import rules call pure, of the configuration, and
+of the command line, since argparse differs between versions. It ends with status 1 when any test
+fails, and prints which Pythons are absent.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from typing import Final
 ROOT: Final = Path(__file__).parent.parent
 ENVIRONMENTS: Final = ROOT / ".venv" / "pythons"
 PURE_CONTRACTS: Final = ("importlinter:contract:pure", "importlinter:contract:policy")
+COMMAND_LINE: Final = [
+    f"tests/cli/test_{name}.py" for name in ("command", "completion", "mistakes")
+]
 _BOUNDS: Final = re.compile(r">=3\.(\d+),<3\.(\d+)")
 
 
@@ -48,7 +52,7 @@ def fast_tests() -> list[str]:
     for path in (*packages, Path("tests", "control", "config")):
         files += sorted(ROOT.joinpath(path).glob("test_*.py"))
         files += [file for file in [ROOT / path.with_name(f"test_{path.name}.py")] if file.exists()]
-    return [str(file.relative_to(ROOT)) for file in files]
+    return [str(file.relative_to(ROOT)) for file in files] + COMMAND_LINE
 
 
 def interpreter(minor: int) -> str | None:

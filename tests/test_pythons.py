@@ -69,3 +69,4 @@ def test_fast_tests_are_those_of_the_pure_modules() -> None:
     assert {"tests/protocol/test_position.py", "tests/control/policy/test_fleet.py"} < set(files)
     assert "tests/cli/test_main.py" not in files
     assert len(files) > 25
+    assert [file for file in files if not (ROOT / file).exists()] == []

@@ -123,7 +123,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 
 class _Version(argparse.Action):
-    """Reads the version when it is asked for: that takes as long as all the rest of the parser."""
+    """Reads the version only when it is asked for: importlib.metadata takes long to import."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
         super().__init__(option_strings, dest, nargs=0, help=help)

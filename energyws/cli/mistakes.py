@@ -66,7 +66,7 @@ def _too_early(first: str, arguments: Sequence[str], verbs: Collection[str]) -> 
 
 
 def _closest(word: str, known: Collection[str]) -> str | None:
-    # Takes longer to import than the rest of the command line; needed after a mistake only.
+    # Only a mistake needs it.
     from difflib import get_close_matches
 
     begun = [each for each in known if each.startswith(word)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -109,26 +108,6 @@ def test_printed_example_is_a_valid_configuration(tmp_path: Path) -> None:
     (tmp_path / "new.yaml").write_text(done.stdout)
     done = energyws("check-config", "--config=new.yaml", cwd=tmp_path, JWT_SECRET=SECRET)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_example_is_installed_with_the_package(tmp_path: Path) -> None:
-    source, installed = tmp_path / "source", tmp_path / "installed"
-    source.mkdir()
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "energyws", "workers"):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, source / name)
-    subprocess.run(
-        [
-            *(sys.executable, "-c", "import setuptools; setuptools.setup()"),
-            *("--quiet", "build", f"--build-lib={installed}"),
-        ],
-        cwd=source,
-        check=True,
-        timeout=80,
-    )
-    done = energyws("example-config", cwd=tmp_path, PYTHONPATH=str(installed))
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == (ROOT / "config" / "config.example.yaml").read_text()
 
 
 def elsewhere(platform: str, program: str) -> subprocess.CompletedProcess[str]:
