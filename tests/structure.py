@@ -59,11 +59,17 @@ class Module:
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
                 found |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
+            elif isinstance(node, ast.ImportFrom):
+                source = self._source_of(node)
                 for alias in node.names:
-                    module = f"{node.module}.{alias.name}"
-                    found.add(module if module in known else node.module)
+                    module = f"{source}.{alias.name}"
+                    found.add(module if module in known else source)
         return {name for name in found if name in known} - {self.name}
+
+    def _source_of(self, node: ast.ImportFrom) -> str:
+        """The absolute name of what a `from` imports from."""
+        parts = self.package.split(".")[: 1 - node.level or None] if node.level else []
+        return ".".join([*parts, *([node.module] if node.module else [])])
 
     def docstring_lines(self) -> int:
         documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

@@ -24,8 +24,8 @@ import orjson
 
 from energyws.client import Client, Gap, Reading, Refused, State
 from energyws.client.failure import Failure, Kind, address, without_secrets
+from energyws.client.position import BadPosition
 from energyws.errors import EnergywsError, ExitCode
-from energyws.protocol.position import BadPosition
 
 SILENCE_SECONDS: Final = 5.0
 PROBE_SECONDS: Final = 3.0
@@ -39,8 +39,8 @@ class BadArgument(EnergywsError):
     """An argument that cannot be used."""
 
 
-class NoService(EnergywsError):
-    """The URL does not lead to an energyws service."""
+class NoReadings(EnergywsError):
+    """The URL does not lead to an energyws service, or the service refuses this client."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -91,17 +91,17 @@ class _Tail:
         self._ending: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Run until `--count` readings are printed; raises Refused or NoService."""
+        """Run until `--count` readings are printed; raises NoReadings."""
         silence = self._loop.create_task(self._watch_silence())
         try:
             await self._print()
         except Refused as refused:
-            raise Refused(self._explained(refused), refused.code, refused.close) from None
+            raise NoReadings(self._explained(refused)) from None
         finally:
             silence.cancel()
             await self._client.close()
         if self._verdict is not None:
-            raise NoService(self._verdict)
+            raise NoReadings(self._verdict)
 
     async def _print(self) -> None:
         readings = 0

@@ -16,20 +16,19 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final, Literal, Self, TypeVar
 
-from picows import ws_connect
-
-from energyws.client.connection import MAX_MESSAGE_BYTES, Connection
-from energyws.client.failure import Failure, address, explain
-from energyws.client.messages import Message, Reader
-from energyws.client.retry import FATAL_ERRORS, Retry
-from energyws.client.tokens import Token, Tokens
-from energyws.errors import (
+from .codes import (
     BAD_MESSAGE,
+    FATAL_ERRORS,
     KEYS_UNAVAILABLE,
     NORMAL,
     STREAM_UNAVAILABLE,
     TOKEN_EXPIRING,
 )
+from .connection import Connection
+from .failure import Failure, address, explain
+from .messages import Message, Reader
+from .retry import Retry
+from .tokens import Token, Tokens
 
 CONNECT_SECONDS: Final = 10.0
 
@@ -166,19 +165,7 @@ class Client:
         headers = await self._tokens.headers()
         connection = Connection(self._on_message, self._on_end)
         async with asyncio.timeout(CONNECT_SECONDS):
-            _, listener = await ws_connect(
-                lambda: connection,
-                self._url,
-                ssl_context=self._ssl_context,
-                extra_headers=headers,
-                # The target of a redirect would receive the token.
-                max_redirects=0,
-                max_frame_size=MAX_MESSAGE_BYTES,
-                logger_name="energyws.client",
-            )
-        if listener is None:
-            # picows returns no listener if the connection ends during the handshake.
-            raise ConnectionResetError("the connection ended before its handshake did")
+            await connection.open(self._url, headers, self._ssl_context)
         self.connects += 1
         connection.send(self._subscribe())
         return connection
@@ -221,17 +208,17 @@ class Client:
     def _on_error(self, connection: Connection, message: dict[str, Any]) -> None:
         code = message.get("code")
         text = f"{code}: {message.get('message')}"
-        if code == TOKEN_EXPIRING.code:
+        if code == TOKEN_EXPIRING:
             self._tokens.renew(connection)
-        elif code == KEYS_UNAVAILABLE.code and connection.renewal is not None:
+        elif code == KEYS_UNAVAILABLE and connection.renewal is not None:
             self._tokens.renew(connection, again=True)
-        elif code == STREAM_UNAVAILABLE.code:
+        elif code == STREAM_UNAVAILABLE:
             self._enter(self.state, Failure("stream", text, code=code))
-        elif code == BAD_MESSAGE.code and connection.awaits_auth:
+        elif code == BAD_MESSAGE and connection.awaits_auth:
             # The fresh token does not allow the streams of this connection.
-            connection.end(Failure("closed", text, NORMAL.code))
+            connection.end(Failure("closed", text, NORMAL))
         elif code in FATAL_ERRORS:
-            connection.end(Failure("closed", text, NORMAL.code, code))
+            connection.end(Failure("closed", text, NORMAL, code))
 
     def _on_end(self, connection: Connection) -> None:
         self._enter("waiting", connection.failure)

@@ -11,9 +11,10 @@ from typing import Final, Literal
 from urllib.parse import urlsplit
 
 import orjson
-from picows import WSError, WSHandshakeError
+from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus
+from websockets.http11 import Response
 
-from energyws.errors import EnergywsError
+from .codes import ABNORMAL
 
 Kind = Literal[
     # Before the handshake: an unknown host, no connection, no TLS, an untrusted certificate, not a
@@ -34,8 +35,6 @@ Kind = Literal[
     # The application gave no token.
     "token",
 ]
-# RFC 6455 section 7.4.1: the connection ended without a close frame.
-ABNORMAL: Final = 1006
 _PORTS: Final = {"ws": 80, "wss": 443}
 _PRINTABLE: Final = re.compile(r"[^\s\x00-\x1f\x7f]+")
 _ERRNO: Final = re.compile(r"\[Errno ([0-9]+)\]")
@@ -66,7 +65,7 @@ class Failure:
     code: str | None = None
 
 
-class Refused(EnergywsError):
+class Refused(Exception):
     """The service refuses this client for good: another attempt would fail the same way.
 
     code: the error code of the service, such as UNAUTHORIZED; close: the close code, or the HTTP
@@ -91,10 +90,14 @@ def explain(error: Exception, address: str) -> Failure | None:
     match error:
         case NoToken():
             return Failure("token", str(error))
-        case WSHandshakeError() if error.response is not None:
-            return _status(error, int(error.response.status))
-        case WSError():
+        case InvalidStatus():
+            return _status(error.response)
+        case InvalidMessage() if isinstance(error.__cause__, EOFError):
+            return _cut(address)
+        case InvalidMessage():
             return Failure("websocket", f"{address} does not speak WebSocket")
+        case InvalidHandshake():
+            return Failure("websocket", "the answer to the handshake is not a WebSocket's", 101)
         case ssl.SSLCertVerificationError():
             why = _CERTIFICATES.get(error.verify_code, "it cannot be verified")
             return Failure("certificate", f"the certificate of {address} is not trusted: {why}")
@@ -106,8 +109,8 @@ def explain(error: Exception, address: str) -> Failure | None:
             return Failure("host", f"{address.rpartition(':')[0]} is not a known host")
         case TimeoutError():
             return Failure("timeout", f"{address} does not answer")
-        case ConnectionResetError() | BrokenPipeError() | EOFError():
-            return Failure("cut", f"{address} ended the connection before the handshake was over")
+        case ConnectionResetError() | BrokenPipeError():
+            return _cut(address)
         case OSError():
             return Failure("connection", _connection(error, address))
     return None
@@ -145,11 +148,14 @@ def _connection(error: OSError, address: str) -> str:
     return f"no connection to {address}"
 
 
-def _status(error: WSHandshakeError, status: int) -> Failure:
-    if status == 101:
-        return Failure("websocket", "the answer to the handshake is not a WebSocket's", status)
+def _cut(address: str) -> Failure:
+    return Failure("cut", f"{address} ended the connection before the handshake was over")
+
+
+def _status(response: Response) -> Failure:
+    status = response.status_code
     try:
-        body = orjson.loads(error.raw_body or b"")
+        body = orjson.loads(response.body)
         text, code = f"HTTP {status}: {body['message']}", body.get("code")
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         text, code = f"HTTP {status}", None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from energyws.protocol.position import BadPosition, Position, parse
+from .position import BadPosition, Position, parse
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from energyws.client.backoff import Backoff
-from energyws.client.failure import Failure, Refused
-from energyws.errors import CLOSES, ERROR_CODES, NORMAL, UNAUTHORIZED, UNAUTHORIZED_CLOSE
-
-# Close codes and HTTP statuses that only another token can avoid.
-_UNAUTHORIZED: Final = frozenset({UNAUTHORIZED_CLOSE.code, UNAUTHORIZED.status})
-# Close codes and HTTP statuses that every further attempt would get.
-_FATAL: Final = (
-    frozenset(close.code for close in CLOSES if not close.retry)
-    | frozenset(each.status for each in ERROR_CODES if each.close and not each.close.retry)
-    | {404}
-) - {NORMAL.code, *_UNAUTHORIZED}
-# The subscription cannot work on any connection.
-FATAL_ERRORS: Final = frozenset({"UNKNOWN_STREAM", "FORBIDDEN_STREAM", "BAD_MESSAGE"})
+from .backoff import Backoff
+from .codes import FATAL, FATAL_ERRORS, UNAUTHORIZED
+from .failure import Failure, Refused
 
 
 class Retry:
@@ -38,12 +25,12 @@ class Retry:
 
         after_seconds: the service's request, if it made one.
         """
-        unauthorized = failure.status in _UNAUTHORIZED
+        unauthorized = failure.status in UNAUTHORIZED
         # A fresh token may still be good when the last one was refused, but not after two refusals.
         may_renew = self._has_fresh_tokens and not self._unauthorized
         if failure.code in FATAL_ERRORS:
             raise Refused(failure.text, failure.code)
-        if failure.status in _FATAL or (unauthorized and not may_renew):
+        if failure.status in FATAL or (unauthorized and not may_renew):
             raise Refused(failure.text, failure.code, failure.status)
         self._unauthorized = unauthorized
         return self._backoff.next_seconds() if after_seconds is None else after_seconds

@@ -7,9 +7,9 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from energyws.client.backoff import Backoff
-from energyws.client.connection import Connection
-from energyws.client.failure import NoToken, Refused
+from .backoff import Backoff
+from .connection import Connection
+from .failure import NoToken, Refused
 
 # RFC 9110 section 5.6.2: an HTTP token. A JWT is one, and nothing that could end a header is.
 _HTTP_TOKEN: Final = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)

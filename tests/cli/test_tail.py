@@ -146,6 +146,7 @@ def check_closed_port(url: str, place: str) -> None:
     ("answer", "message"),
     [
         (b"\0\1\r\n\r\n", "{} does not speak WebSocket (is this the service's port?)"),
+        (b"SSH-2.0-x\r\n", "{} does not speak WebSocket (is this the service's port?)"),
         (
             b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
             "HTTP 200, not a WebSocket; the service answers at /ws/energy",
@@ -175,10 +176,6 @@ def test_port_of_another_program_ends_it(answer: bytes, message: str) -> None:
     [
         (
             None,
-            "{} ended the connection before the handshake was over (is this the service's port?)",
-        ),
-        (
-            b"SSH-2.0-x\r\n",
             "{} ended the connection before the handshake was over (is this the service's port?)",
         ),
         (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "HTTP 502"),

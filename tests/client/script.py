@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -24,16 +25,22 @@ Scene = Callable[[ServerConnection, dict[str, Any]], None]
 class Script:
     """A server that plays one scene per connection, and repeats the last one."""
 
-    def __init__(self, *scenes: Scene, refuse: list[tuple[int, bytes]] | None = None) -> None:
+    def __init__(
+        self,
+        *scenes: Scene,
+        refuse: list[tuple[int, bytes]] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._scenes = list(scenes)
         self._refuse = refuse or []
         self.requests: list[dict[str, Any]] = []
         self.tokens: list[str | None] = []
         self.times: list[float] = []
         self._server: Server = serve(
-            self._play, "127.0.0.1", 0, process_request=self._decide, close_timeout=1
+            self._play, "127.0.0.1", 0, process_request=self._decide, close_timeout=1, ssl=tls
         )
-        self.url = f"ws://127.0.0.1:{self._server.socket.getsockname()[1]}/ws/energy"
+        scheme = "wss" if tls else "ws"
+        self.url = f"{scheme}://127.0.0.1:{self._server.socket.getsockname()[1]}/ws/energy"
         self._thread = threading.Thread(target=self._server.serve_forever)
 
     def __enter__(self) -> Self:
@@ -50,8 +57,7 @@ class Script:
         if not self._refuse:
             return None
         status, body = self._refuse.pop(0)
-        response = connection.respond(HTTPStatus(status), "")
-        return Response(status, response.reason_phrase, response.headers, body)
+        return connection.respond(HTTPStatus(status), body.decode())
 
     def _play(self, connection: ServerConnection) -> None:
         scene = self._scenes.pop(0) if len(self._scenes) > 1 else self._scenes[0]

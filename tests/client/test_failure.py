@@ -8,10 +8,12 @@ import ssl
 
 import orjson
 import pytest
-from picows import WSError, WSHandshakeError, WSUpgradeResponse
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidMessage, InvalidStatus, InvalidUpgrade
+from websockets.http11 import Response
 
+from energyws.client.codes import ABNORMAL
 from energyws.client.failure import (
-    ABNORMAL,
     Failure,
     Kind,
     NoToken,
@@ -33,6 +35,12 @@ def certificate(code: int) -> ssl.SSLCertVerificationError:
 def tls(reason: str) -> ssl.SSLError:
     error = ssl.SSLError()
     error.reason = reason
+    return error
+
+
+def no_answer(cause: Exception) -> InvalidMessage:
+    error = InvalidMessage("no answer")
+    error.__cause__ = cause
     return error
 
 
@@ -64,14 +72,18 @@ FAILURES: list[tuple[Exception, Kind, str]] = [
         "certificate",
         f"the certificate of {ADDRESS} is not trusted: it cannot be verified",
     ),
-    (WSError("x"), "websocket", f"{ADDRESS} does not speak WebSocket"),
+    (no_answer(ValueError("SSH-2.0")), "websocket", f"{ADDRESS} does not speak WebSocket"),
     (TimeoutError(), "timeout", f"{ADDRESS} does not answer"),
     (
         ConnectionResetError(),
         "cut",
         f"{ADDRESS} ended the connection before the handshake was over",
     ),
-    (EOFError(), "cut", f"{ADDRESS} ended the connection before the handshake was over"),
+    (
+        no_answer(EOFError()),
+        "cut",
+        f"{ADDRESS} ended the connection before the handshake was over",
+    ),
     (NoToken("no token: OSError: offline"), "token", "no token: OSError: offline"),
 ]
 
@@ -86,10 +98,8 @@ def test_any_other_error_is_not_a_failure(error: Exception) -> None:
     assert explain(error, ADDRESS) is None
 
 
-def refusal(status: int, body: bytes) -> WSHandshakeError:
-    response = WSUpgradeResponse()
-    response.status = status
-    return WSHandshakeError("no", raw_body=body, response=response)
+def refusal(status: int, body: bytes) -> InvalidStatus:
+    return InvalidStatus(Response(status, "no", Headers(), body))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +128,7 @@ def test_refusal_has_the_message_from_the_service(
 def test_invalid_handshake_response_is_not_a_websocket() -> None:
     text = "the answer to the handshake is not a WebSocket's"
 
-    assert explain(refusal(101, b""), ADDRESS) == Failure("websocket", text, 101)
+    assert explain(InvalidUpgrade("Upgrade"), ADDRESS) == Failure("websocket", text, 101)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from energyws.client.messages import Gap, Message, Reader, Reading
-from energyws.protocol.position import BadPosition
+from energyws.client.position import BadPosition
 
 
 def data(position: str, stream: str = "energy") -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from energyws.client.backoff import BACKOFF_FIRST_SECONDS
-from energyws.client.failure import ABNORMAL, Failure, Kind, Refused
-from energyws.client.retry import FATAL_ERRORS, Retry
+from energyws.client.codes import ABNORMAL, FATAL_ERRORS
+from energyws.client.failure import Failure, Kind, Refused
+from energyws.client.retry import Retry
 from energyws.errors import CLOSES, ERROR_CODES, NORMAL
 
 UNAUTHORIZED = (401, 4401)

@@ -28,6 +28,7 @@ _PACKAGES: Final = {
     "node": "Node.js >= 20",
     "tsc": "Debian's node-typescript, or the npm package typescript",
     "chromium": "Debian's chromium",
+    "npm": "Node.js, or Debian's npm",
 }
 # Timers of hidden pages keep their pace; the browser connects to nothing but the test.
 CHROMIUM_OPTIONS: Final = (
