@@ -1,4 +1,4 @@
-"""HTTP over TLS: the effect of each response on the connection and its timeout."""
+"""HTTP on a transport: the effect of each response on the connection and its timeout."""
 
 from __future__ import annotations
 
@@ -12,31 +12,79 @@ import pytest
 from energyws.protocol.http_request import BadRequest, Request
 from energyws.protocol.http_response import Response
 from energyws.settings import Server
+from workers.websocket.connection.answer import Answer, Outlet
 from workers.websocket.connection.http_exchange import Exchange
 from workers.websocket.connection.transport_exchange import LINGER_BYTES, TransportExchange
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+LATE = GET.replace(b"/ ", b"/late ")
 DEADLINE_SECONDS = 10.0
 
 
+class Late(Answer):
+    """An answer that a test gives when it likes."""
+
+    def __init__(self) -> None:
+        self.outlet: Outlet
+        self.closes = False
+        self.calls: list[str] = []
+
+    def begin(self, outlet: Outlet, *, closes: bool) -> None:
+        self.outlet, self.closes = outlet, closes
+        outlet.set_write_buffer_limits(high=2, low=1)
+
+    def pause_writing(self) -> None:
+        self.calls.append("pause")
+
+    def resume_writing(self) -> None:
+        self.calls.append("resume")
+
+    def lost(self) -> None:
+        self.calls.append("lost")
+
+
 class Gate:
-    """Answers every request with 200."""
+    """Answers every request with 200, those for /late when the test says so."""
 
     leaving = False
 
-    def answer(self, request: Request, peer: str) -> Response:
-        return Response(200, b"OK")
+    def __init__(self) -> None:
+        self.late = Late()
+
+    def answer(self, request: Request, peer: str) -> Response | Answer:
+        return self.late if request.path == "/late" else Response(200, b"OK")
 
     def refuse(self, bad: BadRequest, peer: str) -> Response:
         return Response(400, b"no")
 
 
 class Transport:
-    """Records what is written, and how it ends."""
+    """Records what is written, and how it ends. plain: without TLS."""
 
     def __init__(self) -> None:
+        self.plain = False
         self.written = b""
+        self.unsent = 0
         self.ended: list[str] = []
+        self.reads = True
+
+    def can_write_eof(self) -> bool:
+        return self.plain
+
+    def write_eof(self) -> None:
+        self.ended.append("eof")
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def set_write_buffer_limits(self, high: int, low: int) -> None:
+        assert high > low
+
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        self.reads = True
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -124,11 +172,109 @@ def test_bytes_after_an_error_are_dropped_up_to_a_bound(accepted: socket.socket)
     run(test)
 
 
-def test_client_that_does_not_read_its_responses_is_aborted(accepted: socket.socket) -> None:
+def test_client_that_does_not_read_its_responses_gets_no_further_ones(
+    accepted: socket.socket,
+) -> None:
     async def test() -> None:
         it = Connection(accepted)
         it.exchange.pause_writing()
-        assert it.transport.ended == ["abort"]
+        it.receive(GET)
+        before = it.transport.written
+        assert not it.transport.reads
+        # A transport may have read it before.
+        it.receive(GET)
+        assert it.transport.written == before
+        it.exchange.close_if_idle()
+        assert it.transport.ended == []
+        it.exchange.resume_writing()
+        assert it.transport.reads
+        it.receive(GET)
+        assert it.transport.written.count(b"200 OK") == 3
+
+    run(test)
+
+
+def test_requests_behind_a_late_answer_wait_for_it(accepted: socket.socket) -> None:
+    async def test() -> None:
+        it = Connection(accepted)
+        it.receive(GET + LATE + GET[:9])
+        assert it.transport.written.count(b"200 OK") == 1
+        assert not it.transport.reads
+        it.receive(GET[9:] + GET)
+        it.exchange.close_if_idle()
+        it.gate.late.outlet.write(b"<late>")
+        assert it.transport.written.endswith(b"<late>")
+        assert not it.gate.late.closes
+        it.gate.late.outlet.answered(failed=False)
+        assert it.transport.reads
+        assert it.transport.written.partition(b"<late>")[2].count(b"200 OK") == 2
+        assert it.transport.ended == []
+
+    run(test)
+
+
+def test_silence_during_a_late_answer_is_no_timeout(accepted: socket.socket) -> None:
+    async def test() -> None:
+        it = Connection(accepted, timeout=0.01)
+        it.receive(LATE)
+        await asyncio.sleep(0.05)
+        assert it.transport.ended == []
+        it.gate.late.outlet.answered(failed=False)
+        while it.transport.ended != ["abort"]:
+            await asyncio.sleep(0.001)
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("request_", "failed", "plain", "ended"),
+    [
+        (b"Connection: close\r\n", False, False, ["close", "abort"]),
+        (b"Connection: close\r\n", False, True, ["close"]),
+        (b"", True, True, ["close"]),
+        (b"Content-Length: 3\r\n", False, True, ["eof"]),
+        (b"Content-Length: 3\r\n", False, False, []),
+    ],
+    ids=["tls", "plain", "error", "body", "body with tls"],
+)
+def test_connection_ends_after_a_late_answer_that_is_the_last(
+    accepted: socket.socket, request_: bytes, failed: bool, plain: bool, ended: list[str]
+) -> None:
+    async def test() -> None:
+        it = Connection(accepted)
+        it.transport.plain = plain
+        it.receive(LATE[:-2] + request_ + b"\r\n")
+        assert it.gate.late.closes is not failed
+        it.gate.late.outlet.answered(failed=failed)
+        assert it.transport.ended == ended
+
+    run(test)
+
+
+def test_last_answer_is_written_before_the_end_with_tls(accepted: socket.socket) -> None:
+    async def test() -> None:
+        it = Connection(accepted)
+        it.gate.leaving = True
+        it.receive(LATE)
+        it.transport.unsent = 5
+        it.gate.late.outlet.answered(failed=False)
+        # No abort: it would drop what is unsent.
+        assert it.transport.ended == ["close"]
+
+    run(test)
+
+
+def test_late_answer_learns_of_the_connection(accepted: socket.socket) -> None:
+    async def test() -> None:
+        it = Connection(accepted)
+        it.receive(LATE)
+        it.exchange.pause_writing()
+        it.exchange.resume_writing()
+        it.exchange.connection_lost(None)
+        assert it.gate.late.calls == ["pause", "resume", "lost"]
+        it.gate.late.outlet.write(b"x")
+        it.gate.late.outlet.abort()
+        assert (it.transport.written, it.transport.ended) == (b"", [])
 
     run(test)
 
