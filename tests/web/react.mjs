@@ -14,6 +14,7 @@ Object.assign(globalThis, { window, document: window.document });
 globalThis.navigator ??= window.navigator;
 globalThis.IS_REACT_ACT_ENVIRONMENT = true;
 const { act, createElement, StrictMode } = await import('react');
+const { flushSync } = await import('react-dom');
 const { createRoot } = await import('react-dom/client');
 const { renderToString } = await import('react-dom/server');
 const { useEnergy } = await import('energyws/react');
@@ -72,13 +73,16 @@ const numbers = () => shown.one.messages.map((message) => message.data.n);
 report('replay', { opened, same: shown.one === shown.two, numbers: numbers() });
 
 await lines.next();
-const ALL = 203;
+const ALL = 2_003;
 const sum = (position) => position.split('-')[1].split('.').reduce((total, n) => total + Number(n), 0);
 await until(() => ['one', 'two'].every((name) => sum(shown[name].positions.energy) === ALL));
 report('live', { opened, kept: numbers().length, renders });
 
-await act(() => root.render(page(meter('two'))));
-await act(() => root.render(page(meter('two'), meter('three'))));
+// In one turn of the event loop, so that no time passes between the two.
+await act(() => {
+  flushSync(() => root.render(page()));
+  flushSync(() => root.render(page(meter('three'))));
+});
 report('remount', { opened, closed, text: text('three') });
 
 await act(() => root.render(page(createElement(Meter, { name: 'bad', give: forged }))));

@@ -81,4 +81,6 @@ def test_ships_with_the_package() -> None:
         for pattern in setup["options.package_data"]["energyws.web"].split(",")
         for path in WEB.glob(pattern.strip())
     }
-    assert shipped == {"energyws.js", "energyws.d.ts", "package.json"}
+    # All of the npm package, so that its directory can be installed with npm.
+    listed = json.loads((WEB / "package.json").read_text())["files"]
+    assert shipped == {*listed, "package.json", "README.md", "LICENSE"}

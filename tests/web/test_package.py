@@ -19,6 +19,7 @@ from tests.web.agent import ROOT, program
 
 WEB: Final = ROOT / "energyws" / "web"
 TESTS: Final = ROOT / "tests" / "web"
+CLIENTS: Final = ROOT / "docs" / "clients.md"
 # React, TypeScript and so on, and npm's cache; removed by hand only.
 SHARED: Final = ROOT / ".node" / "clients"
 FILES: Final = {
@@ -79,19 +80,19 @@ def project(packed: Path, tools: Path) -> Iterator[Path]:
         shutil.rmtree(made)
 
 
-def test_types_of_the_package_allow_ordinary_use(project: Path, tools: Path) -> None:
-    shutil.copy(TESTS / "react_types.tsx", project)
-    for resolution in (("node16", "node16"), ("esnext", "bundler")):
-        module, how = resolution
-        options = [*_STRICT, "--module", module, "--moduleResolution", how]
-        run(tools / "tsc", *options, "react_types.tsx", cwd=project)
-
-
-def test_hook_fulfils_its_declarations(project: Path, tools: Path) -> None:
-    for path in (*WEB.glob("*.js"), *WEB.glob("*.d.ts")):
+@pytest.mark.parametrize("module", ["node16", "esnext"])
+def test_types_allow_ordinary_use_and_the_hook_fulfils_them(
+    project: Path, tools: Path, module: str
+) -> None:
+    documented = re.search(r"```tsx\n(.*?)```", CLIENTS.read_text(), re.DOTALL)
+    assert documented is not None
+    (project / "documented.tsx").write_text(documented[1])
+    for path in (*WEB.glob("*.js"), *WEB.glob("*.d.ts"), TESTS / "react_types.tsx"):
         shutil.copy(path, project)
-    options = [*_STRICT, "--module", "node16", "--moduleResolution", "node16"]
-    run(tools / "tsc", *options, "--allowJs", "--checkJs", "react.js", cwd=project)
+    sources = ("documented.tsx", "react_types.tsx", "react.js")
+    resolution = "bundler" if module == "esnext" else module
+    options = [*_STRICT, "--module", module, "--moduleResolution", resolution]
+    run(tools / "tsc", *options, "--allowJs", "--checkJs", *sources, cwd=project)
 
 
 def test_package_is_as_bundlers_and_node_expect(packed: Path, tools: Path, tmp_path: Path) -> None:
@@ -142,13 +143,13 @@ def test_hook_renders_the_readings_of_a_service(
         replay = step("replay")
         assert (replay["opened"], replay["same"]) == (1, True)
         assert sorted(replay["numbers"]) == [0, 1, 2]
-        records.send(200)
+        records.send(2_000)
         process.stdin.write("\n")
         process.stdin.flush()
         live = step("live")
         assert (live["opened"], live["kept"]) == (1, 100)
-        # Far fewer than messages, times two components, times two in StrictMode.
-        assert live["renders"] < 203
+        # Without the limit, four for each message: two components, twice each in StrictMode.
+        assert live["renders"] < 2_003
         assert step("remount") == {"opened": 1, "closed": 0, "text": "live 100 number"}
         assert step("refused") == {"text": "Refused UNAUTHORIZED"}
         assert step("end")["problems"] == []
