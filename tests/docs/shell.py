@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from energyws.testing import PATIENCE_SECONDS, eventually
+from tests.docs.pages import ROOT
 
 _OURS: Final = ("JWT_SECRET", "ADMIN_TOKEN", "CONFIG_PATH", "WS_TOKEN")
 
@@ -28,7 +29,9 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """This process's environment without a configuration, with `energyws` in the PATH."""
     inherited = {key: value for key, value in os.environ.items() if key not in _OURS}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {**inherited, "PATH": path, **extra}
+    # Stands for `pip install energyws-client`, which has a test of its own.
+    client = str(ROOT / "client")
+    return {**inherited, "PATH": path, "PYTHONPATH": client, **extra}
 
 
 def bash(text: str, cwd: Path, **extra: str) -> subprocess.CompletedProcess[str]:

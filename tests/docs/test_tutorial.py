@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
 import sys
-import tempfile
-import threading
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from energyws.testing import eventually
+from tests.docs.browser import opened
+from tests.docs.pages import ROOT
 from tests.docs.shell import Running, bash, replaced
 from tests.docs.snippets import snippets
-from tests.web.agent import CHROMIUM_OPTIONS, ROOT, program
 
 pytestmark = [pytest.mark.e2e, pytest.mark.edge]
 
@@ -33,48 +28,6 @@ REPORT = """
   ])}), 50);
 </script>
 """
-
-
-@contextmanager
-def shown(directory: Path, fragment: str) -> Iterator[list[tuple[str, float, str]]]:
-    """A browser on the page of a directory: what it has shown so far, each once in a row."""
-    seen: list[tuple[str, float, str]] = []
-
-    class Handler(SimpleHTTPRequestHandler):
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments, directory=str(directory))
-
-        def do_POST(self) -> None:
-            found = tuple(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            if seen[-1:] != [found]:
-                seen.append(found)
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Log nothing."""
-
-    executable = program("chromium")
-    with (
-        ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server,
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
-    ):
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_port}/#{fragment}"
-        browser = subprocess.Popen(
-            [executable, *CHROMIUM_OPTIONS, f"--user-data-dir={profile}", url],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            yield seen
-        finally:
-            browser.terminate()
-            browser.wait(30)
-            server.shutdown()
-            thread.join()
 
 
 def test_tutorial(tmp_path: Path) -> None:
@@ -91,9 +44,9 @@ def test_tutorial(tmp_path: Path) -> None:
         page = replaced(page, {"ws://127.0.0.1:8080": f"ws://127.0.0.1:{port}"}) + REPORT
         (tmp_path / "gauge" / "index.html").write_text(page)
         served(look, tmp_path)
-        with shown(tmp_path / "gauge", "token=wrong") as seen:
+        with opened(tmp_path / "gauge", "token=wrong") as seen:
             eventually(lambda: seen and "UNAUTHORIZED" in seen[-1][2], "the refusal in words")
-        with shown(tmp_path / "gauge", f"token={token}") as seen:
+        with opened(tmp_path / "gauge", f"token={token}") as seen:
             (line,) = running.lines("--admin http")[:1]
             admin = line.partition("--admin ")[2].split()[0]
             eventually(is_live(seen, 3), "three values of the live gauge")
@@ -107,7 +60,7 @@ def test_tutorial(tmp_path: Path) -> None:
             eventually(is_live(seen, len(seen) + 2), "values after the roll")
 
 
-def is_live(seen: list[tuple[str, float, str]], count: int) -> Callable[[], bool]:
+def is_live(seen: list[Any], count: int) -> Callable[[], bool]:
     """Whether that much has been shown, and the last of it is a live value in number and gauge."""
 
     def live() -> bool:
