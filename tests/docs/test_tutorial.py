@@ -38,7 +38,8 @@ def test_tutorial(tmp_path: Path) -> None:
     demo = replaced(demo, {"make demo": ".venv/bin/energyws demo --port 0"})
     assert "\t@exec $(BIN)/energyws demo\n" in (ROOT / "Makefile").read_text()
     assert bash(copy, tmp_path).returncode == 0
-    with Running(demo, tmp_path) as running:
+    # A terminal gets each line at once.
+    with Running(demo, tmp_path, PYTHONUNBUFFERED="1") as running:
         (line,) = running.lines("?token=")[:1]
         port, token = re.findall(r"ws://127\.0\.0\.1:([0-9]+)/ws/energy\?token=(\S+)", line)[0]
         page = replaced(page, {"ws://127.0.0.1:8080": f"ws://127.0.0.1:{port}"}) + REPORT
