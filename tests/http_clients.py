@@ -109,7 +109,8 @@ class ServerEvent:
 class EventSource:
     """One connection of an EventSource: parses as WHATWG HTML section 9.2.6 says.
 
-    retry_ms, last_id: the newest that came. comments: how many came. buffer: SO_RCVBUF.
+    retry_ms, last_id: the newest that came. comments: how many came. buffer: of its socket, in
+    bytes.
     """
 
     def __init__(
@@ -121,8 +122,11 @@ class EventSource:
         version: str = "1.1",
         path: str = "/sse/energy",
         trust: ssl.SSLContext | None = None,
+        buffer: int | None = None,
     ) -> None:
         self.connection = bare_socket(service, trust)
+        if buffer is not None:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         if last_event_id:
             lines = (*lines, f"Last-Event-ID: {last_event_id}")
         lines = ("Accept: text/event-stream", *lines)

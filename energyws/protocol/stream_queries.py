@@ -5,6 +5,7 @@ All of them raise BadClientMessage for a value that cannot be used, and ignore o
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from energyws.errors import BAD_MESSAGE
@@ -29,9 +30,10 @@ def parse_sse(stream: str, query: str, last_event_id: str) -> Subscribe:
     first request, and EventSource repeats it each time it reconnects.
     """
     values = query_values(query)
-    if last_event_id:
-        values = {"resume": [last_event_id], "on_lag": values.get("on_lag", [OnLag.SKIP.value])}
-    return query_subscribe([stream], values)
+    if not last_event_id:
+        return query_subscribe([stream], values)
+    kept = {name: values[name] for name in ("on_lag",) if name in values}
+    return _after(query_subscribe([stream], kept), last_event_id)
 
 
 def parse_history(stream: str, query: str) -> tuple[Subscribe, int]:
@@ -41,14 +43,20 @@ def parse_history(stream: str, query: str) -> tuple[Subscribe, int]:
     if len(given) != 1:
         raise BadClientMessage(BAD_MESSAGE, "give one of `after`, `since` and `last`")
     limit = _count("limit", values, _DEFAULT_LIMIT, MAX_LIMIT)
-    wanted = {"resume" if name == "after" else name: values[name] for name in given}
-    return query_subscribe([stream], wanted), limit
+    if given == ["after"]:
+        return _after(query_subscribe([stream], {}), values["after"][-1]), limit
+    return query_subscribe([stream], {name: values[name] for name in given}), limit
 
 
 def parse_last(stream: str, query: str) -> tuple[Subscribe, int]:
     """The newest records, and how many of them."""
     count = _count("last", query_values(query), 1, MAX_LAST)
     return Subscribe((stream,), {}, count, OnLag.SKIP), count
+
+
+def _after(subscribe: Subscribe, position: str) -> Subscribe:
+    """The same from a position on, whose text need not be one: `subscribed` will say so."""
+    return replace(subscribe, resume=dict.fromkeys(subscribe.streams, position))
 
 
 def _count(name: str, values: dict[str, list[str]], default: int, most: int) -> int:

@@ -12,7 +12,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tests.web.agent import CHROMIUM_OPTIONS, program
+from tests.web.agent import browse, program
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def opened(directory: Path, fragment: str = "") -> Iterator[list[Any]]:
         thread.start()
         url = f"http://127.0.0.1:{server.server_port}/#{fragment}"
         browser = subprocess.Popen(
-            [executable, *CHROMIUM_OPTIONS, f"--user-data-dir={profile}", url],
+            browse(executable, url, Path(profile)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

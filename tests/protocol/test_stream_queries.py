@@ -30,6 +30,7 @@ def subscribe(
         ("resume=ab-1", "ab-2", subscribe("ab-2")),
         ("last=5&on_lag=disconnect", "ab-2", subscribe("ab-2", on_lag=OnLag.DISCONNECT)),
         # It was good once, or the stream would not have begun.
+        ("last=?", "b:ab-2", subscribe("b:ab-2")),
         ("last=?", "what it sent", subscribe("what it sent")),
     ],
 )
@@ -41,6 +42,7 @@ def test_event_stream(query: str, last_event_id: str, expected: Subscribe) -> No
     ("query", "expected"),
     [
         ("after=ab-1", (subscribe("ab-1"), 1000)),
+        ("after=b:ab-2", (subscribe("b:ab-2"), 1000)),
         ("last=5&limit=10000", (subscribe(last=5), 10_000)),
         ("since=1970-01-01T00:00:01+00:00&limit=1", (subscribe(since_ms=1000), 1)),
     ],

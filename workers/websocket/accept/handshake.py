@@ -137,7 +137,10 @@ class Gate:
             principal = authenticate(bearer(request) or in_query(request), context)
             answer = streams.answer(request, context, principal, peer, cors)
         except Refusal as refused:
-            self._refused_client(refused, peer)
+            if refused.error in streams.FAULTS_OF_REQUESTS:
+                self._refused(refused.error, refused.reason, peer)
+            else:
+                self._refused_client(refused, peer)
             return streams.refused(request, refused, cors)
         HANDSHAKES.count(context.row, "accepted")
         return answer

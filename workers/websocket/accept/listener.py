@@ -220,7 +220,7 @@ class Listener:
         if unsent is None:
             self._pending.drop(pending)
             return
-        if unsent or step.then is Then.ANSWER:
+        if unsent or step.then in (Then.ANSWER, Then.MORE):
             self._pending.release(pending)
             self._use_transport(pending, step._replace(out=unsent))
             return

@@ -23,6 +23,8 @@ from workers.websocket.clients.event_stream import EventStream
 from workers.websocket.connection.answer import Answer
 
 METHODS: Final = (*ALLOWED, "OPTIONS")
+# They say nothing about the client, and any program can cause them.
+FAULTS_OF_REQUESTS: Final = (BAD_REQUEST, NOT_FOUND, TOO_MANY_REQUESTS)
 _TEMPORARY: Final = (429, 503)
 _PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "GET, HEAD",

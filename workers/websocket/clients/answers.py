@@ -9,8 +9,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from energyws.auth.verifier import Principal
-from energyws.errors import HISTORY_UNAVAILABLE, STREAM_UNAVAILABLE, Close, ErrorCode
+from energyws.errors import (
+    HISTORY_UNAVAILABLE,
+    INTERNAL_ERROR,
+    STREAM_UNAVAILABLE,
+    Close,
+    ErrorCode,
+)
 from energyws.process.board import Field
+from energyws.process.counters import HANDSHAKES
 from energyws.protocol.forms import Form
 from energyws.protocol.http_response import Response, refusal
 from energyws.protocol.messages import Subscribe, Subscribed
@@ -100,9 +107,13 @@ class HistoryAnswer(Answer):
         context.row.add(Field.CONNECTIONS)
         context.connections.join(self)
         self._timer = asyncio.get_running_loop().call_later(MOST_SECONDS, self._time_is_up)
-        if not context.hub.subscribe(self, self.asked.subscribe):
-            # It would wait until the topic is found.
-            self.refuse(STREAM_UNAVAILABLE)
+        try:
+            if not context.hub.subscribe(self, self.asked.subscribe):
+                # It would wait until the topic is found.
+                self.refuse(STREAM_UNAVAILABLE)
+        except Exception:
+            session_log.not_set_up(self)
+            self.refuse(INTERNAL_ERROR)
 
     def lost(self) -> None:
         self.leave()
@@ -165,6 +176,7 @@ class HistoryAnswer(Answer):
         """Answer with an error, if the head is not out yet."""
         if self._ended:
             return
+        HANDSHAKES.count(self.context.row, error.code.lower())
         self.respond(refusal(error, "", self.asked.headers), failed=True)
 
     def respond(self, response: Response, *, failed: bool = False) -> None:

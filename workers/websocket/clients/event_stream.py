@@ -25,7 +25,7 @@ from energyws.errors import (
     ErrorCode,
 )
 from energyws.process.board import Field
-from energyws.process.counters import CLOSED
+from energyws.process.counters import CLOSED, HANDSHAKES
 from energyws.protocol import event_stream, messages
 from energyws.protocol.event_stream import HEARTBEAT
 from energyws.protocol.forms import Form
@@ -222,6 +222,7 @@ class EventStream(Stream):
         if self._started:
             return
         self._started = True
+        HANDSHAKES.count(self._context.row, error.code.lower())
         if self._as_events and error.status == HTTPStatus.SERVICE_UNAVAILABLE:
             response = event_refusal(error, "", self._headers)
         else:

@@ -22,6 +22,8 @@ from workers.websocket.connection.upgrade import Upgrade
 
 # A connection ends after this many; the client may open another.
 MAX_REQUESTS: Final = 100
+# Pipelined requests are answered up to this many bytes, and the next ones once these are read.
+ANSWERS_BYTES: Final = 64 * 1024
 _EMPTY_LINES: Final = re.compile(rb"\A(?:\r\n)+")
 
 
@@ -44,6 +46,7 @@ class Then(Enum):
 
     WAIT: a request is incomplete. NEXT: what came was answered, and more may come. CLOSE: it ends,
     and everything that came was read. LINGER: it ends, but bytes that will be dropped are to come.
+    MORE: more came, to be answered once the client has read these answers (`take` no bytes).
     ANSWER: its response takes time, and nothing is read meanwhile. TAKEN: a WebSocket or an event
     stream takes it.
     """
@@ -52,6 +55,7 @@ class Then(Enum):
     NEXT = auto()
     CLOSE = auto()
     LINGER = auto()
+    MORE = auto()
     ANSWER = auto()
     TAKEN = auto()
 
@@ -119,19 +123,18 @@ class Exchange:
             closes = closes or answered.is_error
             out += self._encoded(answered, closes, request.method == "HEAD")
             if closes:
-                return Step(out, self._last())
+                return self.last(out)
+            if rest and len(out) > ANSWERS_BYTES:
+                return Step(out, Then.MORE)
 
     def hold(self, data: bytes) -> None:
         """Keep bytes that came while a request is answered."""
         self._data += data
 
-    def answered(self, *, closes: bool) -> Step:
-        """What to do after an answer that took time."""
-        return Step(b"", self._last()) if closes else self.take(b"")
-
-    def _last(self) -> Then:
+    def last(self, out: bytes = b"") -> Step:
+        """The step after the last answer."""
         unread, self._data = self._unread or bool(self._data), b""
-        return Then.LINGER if unread else Then.CLOSE
+        return Step(out, Then.LINGER if unread else Then.CLOSE)
 
     @staticmethod
     def _encoded(answer: Response, closes: bool, head_only: bool) -> bytes:

@@ -147,6 +147,8 @@ class TransportExchange(asyncio.BufferedProtocol):
                     transport.write_eof()
                 self._left = LINGER_BYTES
                 self._set_timeout(LINGER_SECONDS)
+            case Then.MORE:
+                self._go_on()
             case Then.ANSWER:
                 self._begin(step)
             case Then.TAKEN:
@@ -173,14 +175,21 @@ class TransportExchange(asyncio.BufferedProtocol):
         self._answer = None
         if self._transport is not None:
             self._transport.resume_reading()
-        step = self._exchange.answered(closes=self._closes or failed)
-        # An incomplete request has its whole time.
-        self.follow(step._replace(then=Then.NEXT) if step.then is Then.WAIT else step)
+        if self._closes or failed:
+            self.follow(self._exchange.last())
+        else:
+            self._go_on()
 
     def abort(self) -> None:
         """Outlet: end the connection at once."""
         if self._transport is not None:
             self._transport.abort()
+
+    def _go_on(self) -> None:
+        """Answer what came meanwhile."""
+        step = self._exchange.take(b"")
+        # An incomplete request has its whole time.
+        self.follow(step._replace(then=Then.NEXT) if step.then is Then.WAIT else step)
 
     def _begin(self, step: Step) -> None:
         answer = step.taker

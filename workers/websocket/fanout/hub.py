@@ -34,10 +34,10 @@ from workers.websocket.fanout.requests import (
 from workers.websocket.fanout.subscription import FanoutClient
 from workers.websocket.fanout.turns import Turns
 
-# Frames in another form that are kept, with their originals: room for some thousand real records.
-# Of the forms that cost less than compression, less is kept.
+# Frames in another form that are kept, with their originals: room for some thousand real records,
+# or some hundred of the form that costs less than compression.
 COMPRESSED_CACHE_BYTES: Final = 8 * 1024 * 1024
-TEXT_CACHE_BYTES: Final = 2 * 1024 * 1024
+EVENTS_CACHE_BYTES: Final = 2 * 1024 * 1024
 
 _log = Log("hub")
 
@@ -69,8 +69,9 @@ class Hub:
         self._encoded: dict[tuple[str, Form], Fanout] = {}
         self._encode: dict[Form, Encode] = {
             Form.DEFLATE: Compressor(COMPRESSED_CACHE_BYTES),
-            Form.SSE: Kept(event_stream.encode, TEXT_CACHE_BYTES),
-            Form.LINES: Kept(json_lines.encode, TEXT_CACHE_BYTES),
+            Form.SSE: Kept(event_stream.encode, EVENTS_CACHE_BYTES),
+            # Few clients take these at a time, and seldom the same frames.
+            Form.LINES: json_lines.encode,
         }
         # Between the first and the last part of what the consumer hands over: old records come.
         self._syncing = False

@@ -173,16 +173,23 @@ def test_answer_that_cannot_go_on_is_cut() -> None:
     assert run(test).over == ["aborted"]
 
 
-def test_topic_that_is_not_found_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("found", "fails", "status", "code"),
+    [(False, False, 503, "STREAM_UNAVAILABLE"), (True, True, 500, "INTERNAL_ERROR")],
+)
+def test_request_that_cannot_begin_is_refused(
+    found: bool, fails: bool, status: int, code: str
+) -> None:
     worker, outlet = Worker(), Outlet()
-    worker.hub.found = False
+    worker.hub.found, worker.hub.fails = found, fails
 
     async def main() -> None:
         History(worker.context, ASKED, 3).begin(outlet, closes=False)
 
     asyncio.run(main())
-    assert outlet.head.startswith("HTTP/1.1 503 ")
-    assert orjson.loads(outlet.body)["code"] == "STREAM_UNAVAILABLE"
+    assert outlet.head.startswith(f"HTTP/1.1 {status} ")
+    assert orjson.loads(outlet.body)["code"] == code
+    assert outlet.over == ["failed"]
     assert worker.row[Field.CONNECTIONS] == 0
 
 

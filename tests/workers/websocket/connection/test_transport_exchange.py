@@ -13,7 +13,7 @@ from energyws.protocol.http_request import BadRequest, Request
 from energyws.protocol.http_response import Response
 from energyws.settings import Server
 from workers.websocket.connection.answer import Answer, Outlet
-from workers.websocket.connection.http_exchange import Exchange
+from workers.websocket.connection.http_exchange import ANSWERS_BYTES, Exchange
 from workers.websocket.connection.transport_exchange import LINGER_BYTES, TransportExchange
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -52,7 +52,9 @@ class Gate:
         self.late = Late()
 
     def answer(self, request: Request, peer: str) -> Response | Answer:
-        return self.late if request.path == "/late" else Response(200, b"OK")
+        if request.path == "/late":
+            return self.late
+        return Response(200, bytes(ANSWERS_BYTES) if request.path == "/large" else b"OK")
 
     def refuse(self, bad: BadRequest, peer: str) -> Response:
         return Response(400, b"no")
@@ -67,6 +69,7 @@ class Transport:
         self.unsent = 0
         self.ended: list[str] = []
         self.reads = True
+        self.on_write: Callable[[], None] | None = None
 
     def can_write_eof(self) -> bool:
         return self.plain
@@ -88,6 +91,8 @@ class Transport:
 
     def write(self, data: bytes) -> None:
         self.written += data
+        if self.on_write is not None:
+            self.on_write()
 
     def close(self) -> None:
         self.ended.append("close")
@@ -190,6 +195,24 @@ def test_client_that_does_not_read_its_responses_gets_no_further_ones(
         assert it.transport.reads
         it.receive(GET)
         assert it.transport.written.count(b"200 OK") == 3
+
+    run(test)
+
+
+def test_large_answers_wait_until_the_client_has_read_those_before(
+    accepted: socket.socket,
+) -> None:
+    large = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    async def test() -> None:
+        it = Connection(accepted)
+        # It pauses with each large answer, as a small write buffer would.
+        it.transport.on_write = it.exchange.pause_writing
+        it.receive(large * 3)
+        for count in (1, 2, 3):
+            assert it.transport.written.count(b"200 OK") == count
+            it.exchange.resume_writing()
+        assert it.transport.ended == []
 
     run(test)
 

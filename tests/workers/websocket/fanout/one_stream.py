@@ -25,7 +25,7 @@ ENCODE = {
     Form.PLAIN: None,
     Form.DEFLATE: Compressor(2_000),
     Form.SSE: Kept(event_stream.encode, 2_000),
-    Form.LINES: Kept(json_lines.encode, 2_000),
+    Form.LINES: json_lines.encode,
 }
 
 

@@ -269,6 +269,17 @@ def test_compressed_clients_get_the_same_records_in_fewer_bytes() -> None:
     assert small_bytes < plain_bytes
 
 
+def test_recreated_topic_is_reported_in_the_clients_form() -> None:
+    stream = OneStream(form=Form.SSE)
+    written: list[bytes] = []
+    client = ReadingClient()
+    client.write = written.append  # type: ignore[method-assign]
+    stream.subscribe(client)
+    stream.fanout.restart(Ring(stream.limits, from_offsets("beef", [0, 0])))
+    (report,) = written
+    assert report.startswith(b"event: lagged\nid: beef-0.0\ndata: {")
+
+
 class EndingClient(ReadingClient):
     """A client whose subscriptions end. ended: where; None before that."""
 
@@ -323,3 +334,16 @@ def test_subscription_that_ends_does_so_in_a_topic_that_is_created_anew() -> Non
     stream.fanout.restart(Ring(stream.limits, from_offsets("beef", [0, 0])))
     assert [gap["reason"] for gap in client.gaps] == ["EPOCH_CHANGED"]
     assert client.ended == "beef-0.0"
+
+
+def test_subscription_that_ends_reads_the_log_where_the_ring_has_forgotten() -> None:
+    stream = OneStream(max_frames=10, form=Form.LINES)
+    stream.records(10)
+    client = EndingClient()
+    stream.subscribe(client, last=10)
+    client.pause()
+    stream.fanout.work(1, stream.now)
+    stream.records(20)
+    client.resume()
+    stream.settle()
+    assert (client.numbers, client.gaps) == (list(range(30)), [])
