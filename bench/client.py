@@ -17,6 +17,7 @@ import statistics
 import sys
 from collections.abc import Iterator
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -85,7 +86,7 @@ def main() -> int:
                 **spread("ratio", [this / other for this, other in pairs]),
             }
             print(name, *(f"{what}={value}" for what, value in results[name].items()), flush=True)
-    save(options.out, results)
+    save(options.out, results, {"websockets": version("websockets")})
     return 0
 
 

@@ -5,8 +5,8 @@
 `make test-pythons` runs it. The Python of .venv is skipped, since `make test` uses it. The others
 are looked for on PATH and among pyenv's, and get an environment each in .venv/pythons. The fast
 tests are those of the packages that setup.cfg's import rules call pure, of the configuration, and
-of the command line, since argparse differs between versions. It ends with status 1 when any test
-fails, and prints which Pythons are absent.
+of the client, which is for every Python since 3.11, and of the command line, since argparse differs
+between versions. It ends with status 1 when any test fails, and prints which Pythons are absent.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def fast_tests() -> list[str]:
         for package in setup()[contract]["source_modules"].split()
     ]
     files: list[Path] = []
-    for path in (*packages, Path("tests", "control", "config")):
+    for path in (*packages, Path("tests", "control", "config"), Path("tests", "client")):
         files += sorted(ROOT.joinpath(path).glob("test_*.py"))
         files += [file for file in [ROOT / path.with_name(f"test_{path.name}.py")] if file.exists()]
     return [str(file.relative_to(ROOT)) for file in files] + COMMAND_LINE

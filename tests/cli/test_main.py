@@ -113,8 +113,8 @@ def test_printed_example_is_a_valid_configuration(tmp_path: Path) -> None:
 def elsewhere(platform: str, program: str) -> subprocess.CompletedProcess[str]:
     """Run a program as if on another system, without the modules that only this one has."""
     lines = [
-        # Imported first: asyncio imports modules of this system.
-        "import asyncio",
+        # Imported first: both import modules of this system.
+        "import asyncio, shutil",
         f"import sys; sys.platform = {platform!r}",
         f"sys.modules.update(dict.fromkeys({NOT_EVERYWHERE!r}))",
     ]

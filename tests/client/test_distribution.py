@@ -26,8 +26,9 @@ ABSENT: Final = (
     *("uvloop", "picows", "aiofastnet", "multidict", "energyws", "workers"),
 )
 READ: Final = """
-# Imported first: asyncio imports modules of this system.
-import asyncio, json, os, sys
+# Imported first: both import modules of this system.
+import asyncio, shutil
+import json, os, sys
 sys.modules.update(dict.fromkeys(json.loads(os.environ["ABSENT"])))
 sys.platform = "win32"
 from energyws_client import Client, Reading

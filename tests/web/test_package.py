@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -116,7 +117,7 @@ def test_hook_renders_the_readings_of_a_service(
     records.send(3)
     service.caught_up(records)
     shutil.copy(TESTS / "react.mjs", project)
-    forged = mint("another-secret-of-more-than-32-bytes", "intruder", 60, 2**31)
+    forged = mint("another-secret-of-more-than-32-bytes", "intruder", 60, time.time())
     process = subprocess.Popen(
         [
             *(program("node"), "--experimental-websocket", "--no-warnings"),
