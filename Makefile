@@ -42,11 +42,12 @@ bench: .venv/.dev
 # What a maintainer uploads, see docs/releasing.md.
 dist: .venv/.dev
 	rm -rf dist
-	$(BIN)/python -m build
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m build --outdir dist client
 	$(BIN)/twine check --strict dist/*
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .npm
 
 # A stamp, not the interpreter in it: that stays behind when making the environment fails.
 .venv/.made:

@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.terminal_theme import SVG_EXPORT_THEME, TerminalTheme
 
 from bench.kit.record import RealRecords
 from bench.kit.service import MeasuredService
@@ -34,8 +35,15 @@ SETTLE_SECONDS: Final = 3.0
 _OUTSIDE: Final = re.compile(r"@font-face \{.*?\}\s*|<!--.*?-->\s*", re.DOTALL)
 
 
-def svg(picture: Picture, width: int, height: int) -> str:
-    """The screen as self-contained SVG."""
+def svg(
+    contents: Group,
+    width: int,
+    height: int,
+    *,
+    title: str,
+    theme: TerminalTheme = SVG_EXPORT_THEME,
+) -> str:
+    """A screen of this size as self-contained SVG."""
     console = Console(
         record=True,
         width=width,
@@ -44,8 +52,8 @@ def svg(picture: Picture, width: int, height: int) -> str:
         force_terminal=True,
         color_system="truecolor",
     )
-    console.print(screen(picture, width, height))
-    made = console.export_svg(title="energyws top", unique_id="top")
+    console.print(contents)
+    made = console.export_svg(title=title, theme=theme, unique_id=title.rpartition(" ")[2])
     return _OUTSIDE.sub("", made).replace("Fira Code", "ui-monospace")
 
 
@@ -80,7 +88,8 @@ def main() -> int:
             picture = Picture(busy(client, service, options.rate), client.where)
     out = Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(svg(picture, options.columns, options.lines))
+    size = options.columns, options.lines
+    out.write_text(svg(screen(picture, *size), *size, title="energyws top"))
     return 0
 
 

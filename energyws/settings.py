@@ -68,9 +68,10 @@ class Server:
     """The public listener, and the limits of one client. Port 0 picks a free port.
 
     max_connections: of the whole service, over all workers. compression: permessage-deflate with
-    clients that offer it. drain_delay_seconds: the time between a stop signal and the drain, in
-    which the service only reports that it is not ready. max_connection_age_seconds: the age, give
-    or take a tenth, at which a client is asked to reconnect.
+    clients that offer it. dashboard: whether workers serve the page at `/`. drain_delay_seconds:
+    the time between a stop signal and the drain, in which the service only reports that it is not
+    ready. max_connection_age_seconds: the age, give or take a tenth, at which a client is asked to
+    reconnect.
     """
 
     __pydantic_config__ = _STRICT
@@ -81,6 +82,7 @@ class Server:
     workers: Annotated[int, Ge(1), Le(MAX_WORKERS)] | Literal["auto"] = "auto"
     tls: Tls | None = None
     compression: bool = True
+    dashboard: bool = False
     backlog: Count = 4096
     allowed_origins: tuple[str, ...] = ()
     handshake_timeout_seconds: PositiveSeconds = 5.0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,10 @@ _names = itertools.count()
 # A shell without job control starts background commands with this signal ignored, and children
 # inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# A demo that runs on this machine, by a test or by hand, announces itself there; `energyws status`
+# of another test must not find it.
+os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="energyws-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
 # The time that an example takes depends on the load of this machine.
 settings.register_profile("energyws", deadline=None)
 settings.load_profile("energyws")

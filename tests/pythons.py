@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,10 @@ PURE_CONTRACTS: Final = ("importlinter:contract:pure", "importlinter:contract:po
 COMMAND_LINE: Final = [
     f"tests/cli/test_{name}.py" for name in ("command", "completion", "mistakes")
 ]
+# Versions side by side: nothing of them waits, and a small machine has two cores.
+AT_ONCE: Final = 2
+# Of the extra `dev`: the rest takes longer to install than all these tests take.
+TOOLS: Final = ("pytest", "pytest-timeout", "hypothesis")
 _BOUNDS: Final = re.compile(r">=3\.(\d+),<3\.(\d+)")
 
 
@@ -55,6 +60,12 @@ def fast_tests() -> list[str]:
     return [str(file.relative_to(ROOT)) for file in files] + COMMAND_LINE
 
 
+def tools() -> list[str]:
+    """What the fast tests need besides the package, as pip takes it."""
+    requirements = setup()["options.extras_require"]["dev"].split("\n")
+    return [each for each in requirements if re.split(r"[<>=]", each)[0] in TOOLS]
+
+
 def interpreter(minor: int) -> str | None:
     """A Python of this version that can make an environment."""
     check = f"import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, {minor}))"
@@ -80,36 +91,50 @@ def environment(minor: int, python: str) -> str:
     if not stamp.exists() or stamp.stat().st_mtime < (ROOT / "setup.cfg").stat().st_mtime:
         subprocess.run([python, "-m", "venv", "--clear", str(directory)], check=True)
         pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-        subprocess.run([str(inside), *pip, "--editable", ".[dev]"], cwd=ROOT, check=True)
+        subprocess.run([str(inside), *pip, *tools(), "--editable", "."], cwd=ROOT, check=True)
         stamp.touch()
     return str(inside)
 
 
-def main() -> int:
-    failed = False
+def environments() -> Iterator[tuple[int, str]]:
+    """Each other version with its interpreter; prints what is left out."""
     for minor in supported():
-        name = f"Python 3.{minor}"
         if minor == sys.version_info[1]:
-            print(f"{name}: the Python of .venv, which `make test` uses", flush=True)
+            print(f"Python 3.{minor}: the Python of .venv, which `make test` uses", flush=True)
         elif (python := interpreter(minor)) is None:
-            print(f"{name}: none on this machine, not tested", flush=True)
+            print(f"Python 3.{minor}: none on this machine, not tested", flush=True)
         else:
-            print(f"{name}: {python}", flush=True)
-            inside = environment(minor, python)
-            for command in (
-                ["pytest", "-q", "-p", "no:cacheprovider", *fast_tests()],
-                ["energyws.cli", "demo", "--port=0", "--workers=1", "--count=3"],
-            ):
-                failed = not _passes([inside, "-m", *command]) or failed
+            yield minor, environment(minor, python)
+
+
+def check(minor: int, inside: str) -> tuple[bool, str]:
+    """Whether the tests pass with this interpreter, and what to print about them."""
+    passed, lines = True, [f"Python 3.{minor}: {inside}"]
+    for command in (
+        ["pytest", "-q", "-p", "no:cacheprovider", *fast_tests()],
+        ["energyws.cli", "demo", "--port=0", "--workers=1", "--count=3"],
+    ):
+        done = _run([inside, "-m", *command])
+        passed = passed and done.returncode == 0
+        lines.append(done.stdout if done.returncode else done.stdout.splitlines()[-1])
+    return passed, "\n".join(lines)
+
+
+def main() -> int:
+    # One after the other: to install the package, each writes into this directory.
+    made = list(environments())
+    failed = False
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for passed, text in pool.map(lambda each: check(*each), made):
+            print(text, flush=True)
+            failed = failed or not passed
     return int(failed)
 
 
-def _passes(command: list[str]) -> bool:
-    done = subprocess.run(
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
-    print(done.stdout if done.returncode else done.stdout.splitlines()[-1], flush=True)
-    return done.returncode == 0
 
 
 if __name__ == "__main__":

@@ -91,9 +91,10 @@ def contents(wheel: Path) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def test_pypi_takes_both_files(published: Path) -> None:
-    files = list(published.iterdir())
-    assert len(files) == 2
+def test_pypi_takes_the_service_and_the_client(published: Path, tree: Path, tmp_path: Path) -> None:
+    build(tree / "client", tmp_path)
+    files = [*published.iterdir(), *tmp_path.iterdir()]
+    assert len(files) == 4
     done = subprocess.run(
         [sys.executable, "-m", "twine", "check", "--strict", *files],
         capture_output=True,
@@ -123,7 +124,9 @@ def test_wheel_has_every_file_of_the_packages_and_no_other(wheel: Path, tree: Pa
     metadata = f"energyws-{installed()}.dist-info/"
     names = contents(wheel).keys()
     assert {name for name in names if not name.startswith(metadata)} == expected
-    assert f"{metadata}licenses/LICENSE" in names
+    vendored = {name for name in expected if "/vendor/" in name and name.endswith("/LICENSE")}
+    assert vendored
+    assert {f"{metadata}licenses/{name}" for name in ("LICENSE", *vendored)} <= names
 
 
 def test_sdist_has_what_the_wheel_is_made_of(published: Path, tree: Path) -> None:
@@ -136,6 +139,23 @@ def test_sdist_has_what_the_wheel_is_made_of(published: Path, tree: Path) -> Non
         *PACKAGES,
         "energyws.egg-info",
     }
+
+
+def test_image_is_built_from_all_that_the_packages_link_to(tree: Path) -> None:
+    copied = [
+        source
+        for line in (ROOT / "Dockerfile").read_text().splitlines()
+        if line.startswith("COPY ") and "--from" not in line
+        for source in line.split()[1:-1]
+    ]
+    let_through = (ROOT / ".dockerignore").read_text().splitlines()
+    assert [source for source in copied if f"!{source}" not in let_through] == []
+    links = [each for package in PACKAGES for each in (tree / package).rglob("*")]
+    targets = {
+        str(each.resolve().relative_to(tree.resolve())) for each in links if each.is_symlink()
+    }
+    assert targets
+    assert targets <= set(copied)
 
 
 def test_command_runs_outside_of_the_clone(environment: Path, tmp_path: Path) -> None:

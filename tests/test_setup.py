@@ -6,6 +6,7 @@ import configparser
 import importlib.util
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,6 +77,8 @@ def test_repository_is_filled_in_everywhere_or_nowhere() -> None:
     configuration = configparser.ConfigParser()
     configuration.read(ROOT / "setup.cfg")
     url = configuration["metadata"].get("url")
+    assert url is None or re.fullmatch(r"https://[^/]+/[^/]+/[^/]+", url)
+    python = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]
+    assert python.get("urls", {}).get("Source") == url
     npm = json.loads((ROOT / "energyws" / "web" / "package.json").read_text())
     assert npm.get("repository", {}).get("url") == (f"git+{url}.git" if url else None)
-    assert url is None or re.fullmatch(r"https://[^/]+/[^/]+/[^/]+", url)

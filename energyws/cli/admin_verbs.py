@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Final, get_args
 
 from energyws.cli.command import Command, Verb
-from energyws.cli.options import add_config, load_admin, load_token
+from energyws.cli.options import add_config, load_admin, load_token, names_admin
 from energyws.errors import ConfigError, EnergywsError, ExitCode
 from energyws.settings import MAX_WORKERS, Admin, Level
 
@@ -69,6 +69,17 @@ def _admin(options: argparse.Namespace) -> AdminClient:
     if options.admin is not None:
         return AdminClient(Admin(), options.admin, lambda: _token_beside(options))
     return AdminClient(load_admin(options), token=lambda: load_token(options))
+
+
+def _admin_or_demo(options: argparse.Namespace) -> AdminClient:
+    """For the verbs that look: without any configuration, a demo that runs beside them is meant."""
+    if sys.platform == "linux" and options.admin is None and not names_admin(options):
+        from energyws.control.admin.client import AdminClient
+        from energyws.demo.announcement import find
+
+        if (port := find()) is not None:
+            return AdminClient(Admin(port=port))
+    return _admin(options)
 
 
 def _token_beside(options: argparse.Namespace) -> str | None:
@@ -128,13 +139,13 @@ def _top(options: argparse.Namespace) -> int:
         raise EnergywsError("energyws top needs a POSIX terminal; there is: energyws status")
     from energyws.control.status.live import run
 
-    return run(_admin(options))
+    return run(_admin_or_demo(options))
 
 
 def _status(options: argparse.Namespace) -> int:
     from energyws.control.status.service import look
 
-    admin = _admin(options)
+    admin = _admin_or_demo(options)
     first = look(admin)
     if options.json:
         import orjson

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import re
 import sys
@@ -69,13 +70,25 @@ def _add_demo(command: Command) -> None:
     add = command.add("demo", _demo, text, "energyws demo --meters 5", linux_only=True).add_argument
     add("--meters", type=int, default=3, metavar="N", help="simulated meters (3)")
     add("--workers", type=int, default=2, metavar="N", help="worker processes (2)")
-    add("--port", type=int, default=8080, help="the WebSocket port (8080; 0: any)")
-    add("--count", type=int, metavar="N", help="stop after N readings")
+    text = "listen here (127.0.0.1); 0.0.0.0 lets a phone in the same network connect"
+    add("--host", default="127.0.0.1", help=text)
+    text = "the service's port (8080; where it is taken, the next free one; 0: any)"
+    add("--port", type=_port, default=8080, help=text)
+    add("--clients", type=_count, default=20, metavar="N", help="clients of the screen (20)")
+    text = "print readings as lines, as without a terminal, and stop after N"
+    add("--count", type=int, metavar="N", help=text)
+    add("--plain", action="store_true", help="print lines in a terminal, too")
 
 
 def _add_configuration(command: Command) -> None:
     text = "print a configuration to start from: every key, explained"
     command.add("example-config", _example_config, text, "energyws example-config > config.yaml")
+    text = "print a JSON Schema of the configuration, for editors"
+    schema = command.add(
+        "config-schema", _config_schema, text, "energyws config-schema > config.schema.json"
+    )
+    text = "print the same keys as a page in Markdown: docs/configuration.md"
+    schema.add_argument("--markdown", action="store_true", help=text)
     text = "check the configuration and print it"
     example = "energyws check-config --config config.yaml"
     add_config(command.add("check-config", _check_config, text, example, linux_only=True))
@@ -134,6 +147,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"{text!r}: write a number from 0 to 65535")
+    return int(text)
+
+
 def _duration(text: str) -> int:
     match = _DURATION.fullmatch(text)
     if match is None:
@@ -177,6 +196,21 @@ def _example_config(options: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
+def _config_schema(options: argparse.Namespace) -> int:
+    if options.markdown:
+        from energyws.control.config import reference
+        from energyws.control.reload.plan import effect
+
+        print(reference.page(effect), end="")
+    else:
+        import json
+
+        from energyws.control.config.json_schema import json_schema
+
+        print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    return ExitCode.OK
+
+
 def _token(options: argparse.Namespace) -> int:
     from energyws.auth.verifier import mint
 
@@ -206,8 +240,18 @@ def _tail(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     import asyncio
 
-    from energyws.demo.show import Demo
+    from energyws.demo.show import Demo, Options
 
+    chosen = Options(
+        meters=options.meters,
+        workers=options.workers,
+        host=options.host,
+        port=options.port,
+        clients=options.clients,
+        count=options.count,
+        plain=options.plain,
+    )
+    # A reader behind a pipe sees each line at once.
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(Demo(options.meters, options.workers, options.port, print).run(options.count))
+        return asyncio.run(Demo(chosen, functools.partial(print, flush=True)).run())
     return ExitCode.OK

@@ -54,6 +54,16 @@ def load_admin(options: argparse.Namespace, *, token: bool = False) -> Admin:
     return _admin(path, options, token=token)
 
 
+def names_admin(options: argparse.Namespace) -> bool:
+    """Whether any flag, variable or file may say where the admin port is."""
+    return bool(
+        options.config is not None
+        or options.overrides
+        or any(name.startswith("ENERGYWS_ADMIN__") for name in os.environ)
+        or os.path.exists(_default())
+    )
+
+
 def load_token(options: argparse.Namespace) -> str | None:
     """admin.token; the file is read only if no flag and no variable has it. Raises ConfigError."""
     found = _admin(None, options, token=True).token

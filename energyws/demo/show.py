@@ -1,105 +1,121 @@
-"""`energyws demo`: an embedded broker, simulated meters, the real service, and a client of it."""
+"""`energyws demo`: an embedded broker, simulated meters, the real service, and clients of it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-import re
 import secrets
 import shlex
+import signal
 import socket
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import orjson
+from rich.console import Console
 
 from energyws.auth.verifier import mint
-from energyws.client import Client, Gap, Message, Reading
-from energyws.errors import EnergywsError
+from energyws.demo.announcement import announced
+from energyws.demo.parts import Parts, Plan, running
+from energyws.demo.plain import plain
+from energyws.demo.ports import free_port, local_address, outside_address
+from energyws.demo.screen.links import Links
+from energyws.demo.screen.live import is_possible
+from energyws.demo.screen.show import Show
+from energyws.demo.workspace import workspace
+from energyws.errors import ExitCode
 from energyws.settings import Admin
-from energyws.testing.broker_process import BrokerProcess
 
-TOPIC: Final = "homelab-energy-realtime"
-PARTITIONS: Final = 3
 TOKEN_SECONDS: Final = 86_400
-START_SECONDS: Final = 30.0
-STOP_SECONDS: Final = 10.0
-# The log's lines `listening` and `admin listening`.
-_LISTENING: Final = re.compile(r"((?:admin )?)listening .*\bport=([0-9]+)")
-# JSON is YAML. The embedded broker answers a waiting fetch only after the whole fetch.wait.max.ms,
-# so that is short here; a real broker answers at once and needs the default.
-_CONFIG: Final = {
-    "kafka": {
-        "topic": TOPIC,
-        "options": {"fetch.wait.max.ms": 5},
-    },
-    "server": {"host": "127.0.0.1", "drain_seconds": 1},
-    "auth": {"jwt_secret": "$(DEMO_JWT_SECRET)"},
-}
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class DemoError(EnergywsError):
-    """A part of the demo did not start."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """port: 0 for any; where it is taken, the next free one. clients: those of the screen.
+
+    count: end after that many readings. plain: lines, also in a terminal.
+    """
+
+    meters: int = 3
+    workers: int = 2
+    host: str = "127.0.0.1"
+    port: int = 8080
+    clients: int = 20
+    count: int | None = None
+    plain: bool = False
 
 
 class Demo:
     """`say` prints one line."""
 
-    def __init__(self, meters: int, workers: int, port: int, say: Callable[[str], None]) -> None:
-        self._meters = meters
-        self._workers = workers
-        self._port = port
+    def __init__(self, options: Options, say: Callable[[str], None]) -> None:
+        self._options = options
         self._say = say
         self._secret = secrets.token_hex(32)
+        self._console = Console(highlight=False)
+        self._on_screen = options.count is None and not options.plain and is_possible(self._console)
 
-    async def run(self, count: int | None) -> None:
-        """Run until cancelled, or until `count` readings are printed; leaves no process behind."""
-        self._say("starting the embedded broker …")
-        with (
-            BrokerProcess({TOPIC: PARTITIONS}) as broker,
-            tempfile.TemporaryDirectory(prefix="energyws-demo-") as directory,
-        ):
-            self._say(f"  {broker.bootstrap}, topic {TOPIC}, {PARTITIONS} partitions")
-            self._say(f"starting {self._meters} smart meters and {self._workers} workers …")
-            config = _configuration(Path(directory))
-            async with (
-                _process("energyws.demo.simulator", *self._simulator(broker.bootstrap)),
-                _process(
-                    "energyws.demo.service",
-                    *self._service(broker.bootstrap, config),
-                    secret=self._secret,
-                ) as ports,
-            ):
-                async with asyncio.timeout(START_SECONDS):
-                    found = await ports
-                if len(found) < 2:
-                    raise DemoError(
-                        "the service did not start: see above (is the port taken? try --port 0)"
-                    )
-                await self._show(found[""], found["admin "], count)
+    async def run(self) -> int:
+        """Run until the user ends it; the exit code. Leaves no process behind."""
+        received: list[signal.Signals] = []
+        task = asyncio.current_task()
+        assert task is not None
 
-    def _simulator(self, brokers: str) -> list[str]:
-        return ["--brokers", brokers, "--topic", TOPIC, "--meters", str(self._meters)]
+        def end(number: signal.Signals) -> None:
+            received.append(number)
+            task.cancel()
 
-    def _service(self, brokers: str, config: Path) -> list[str]:
-        overrides = {
-            "kafka.brokers": brokers,
-            "server.port": self._port,
-            "server.workers": self._workers,
-            "admin.port": self._admin_port(),
-        }
-        flags = [f"--set={key}={value}" for key, value in overrides.items()]
-        return ["--config", str(config), *flags]
+        loop = asyncio.get_running_loop()
+        for number in _ENDING:
+            # Also where it is ignored by inheritance, as Ctrl-C's is in a background job of a
+            # script; but whoever starts the demo with nohup wants it to outlive the terminal.
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, end, number)
+        try:
+            await self._run()
+        except asyncio.CancelledError:
+            if not received:
+                raise
+        if received and received[0] is not signal.SIGINT:
+            return 128 + received[0]
+        return ExitCode.OK
+
+    async def _run(self) -> None:
+        options = self._options
+        port = free_port(options.host, options.port)
+        remarks = []
+        if port != options.port:
+            remarks.append(f"port {options.port} is taken, so this demo uses {port}")
+            self._say(remarks[0])
+        plan = Plan(
+            options.meters, options.workers, options.host, port, self._admin_port(), self._secret
+        )
+        with workspace(self._say, logging_to_file=self._on_screen) as (directory, log):
+            async with running(plan, directory, log, self._say) as parts:
+                links = self._links(parts, directory)
+                with announced(parts.admin_port):
+                    if log is None:
+                        await self._until_end(
+                            parts, plain(links, self._token, options.count, self._say)
+                        )
+                        return
+                    show = Show(links, self._token, options.clients, parts.kill_worker)
+                    try:
+                        await self._until_end(parts, show.run(self._console, log.name, remarks))
+                    finally:
+                        # The terminal may be gone.
+                        with contextlib.suppress(OSError):
+                            self._say(show.outcome())
 
     def _admin_port(self) -> int:
         """The default one; any free one with --port 0, or where the default is taken."""
         admin = Admin()
-        if self._port == 0:
+        if self._options.port == 0:
             return 0
         try:
             with socket.create_server((admin.host, admin.port)):
@@ -107,98 +123,43 @@ class Demo:
         except OSError:
             return 0
 
-    async def _show(self, port: int, admin_port: int, count: int | None) -> None:
-        token = mint(self._secret, "demo", TOKEN_SECONDS, time.time())
-        url = f"ws://127.0.0.1:{port}/ws/energy"
-        self._say("")
-        self._say(f"  {url}?token={token}")
-        where = "" if admin_port == Admin().port else f" --admin http://127.0.0.1:{admin_port}"
-        self._say("")
-        self._say(f"watch and steer it from another terminal: {_command()} top{where}")
-        self._say(
-            'connect with any WebSocket client and send {"type":"subscribe","streams":["energy"]};'
+    def _links(self, parts: Parts, directory: Path) -> Links:
+        token_file = directory / "token"
+        # Commands read it from here, so that it is in no list of processes and in no history.
+        token_file.write_text(self._token())
+        host = self._options.host
+        return Links(
+            host=local_address(host),
+            port=parts.port,
+            admin_port=parts.admin_port,
+            token=token_file.read_text(),
+            token_file=token_file,
+            command=_command(),
+            outside=outside_address(host),
         )
-        self._say("these are the readings that a client of ours receives (Ctrl-C ends):")
-        readings = 0
-        async with contextlib.aclosing(Client(url, token=token, last=1).messages()) as messages:
-            async for message in messages:
-                self._say(_line(message))
-                readings += isinstance(message, Reading)
-                if readings == count:
-                    return
+
+    def _token(self) -> str:
+        return mint(self._secret, "demo", TOKEN_SECONDS, time.time())
+
+    async def _until_end(self, parts: Parts, show: Coroutine[Any, Any, None]) -> None:
+        """Until the show is over, or the service; raises DemoError when a part has failed."""
+        tasks = [asyncio.create_task(show), asyncio.create_task(parts.watch())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
 
 
 def _command() -> str:
     # In a clone, `make` installs the command outside the PATH.
     typed = Path(sys.argv[0])
-    return shlex.quote(str(typed)) if typed.name == "energyws" else "energyws"
-
-
-def _configuration(directory: Path) -> Path:
-    path = directory / "config.yaml"
-    path.write_bytes(orjson.dumps(_CONFIG))
-    return path
-
-
-def _line(message: Message) -> str:
-    if isinstance(message, Gap):
-        return f"  missed {message.missed}: {message.reason}"
-    data = message.data
-    power = data["activeActualConsumption"]["total"]
-    serial = data["saveeyeDeviceSerialNumber"]
-    return f"  {message.timestamp}  {serial}  {power:6d} W  {message.position}"
-
-
-@contextlib.asynccontextmanager
-async def _process(
-    module: str, *arguments: str, secret: str | None = None
-) -> AsyncIterator[asyncio.Future[dict[str, int]]]:
-    """Run a part of the demo; the one with a secret is the service, whose log names its ports.
-
-    Yields them by the words before `listening`; fewer than two where the service ended first.
-    """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        module,
-        *arguments,
-        env=None if secret is None else {**os.environ, "DEMO_JWT_SECRET": secret},
-        stderr=None if secret is None else asyncio.subprocess.PIPE,
-        # Ctrl-C is for the demo, which then ends its children in order.
-        start_new_session=True,
-    )
-    ports: asyncio.Future[dict[str, int]] = asyncio.get_running_loop().create_future()
-    relay = None
-    if process.stderr is not None:
-        relay = asyncio.create_task(_relay(process.stderr, ports))
-    try:
-        yield ports
-    finally:
-        await _stop(process)
-        if relay is not None:
-            await relay
-
-
-async def _relay(log: asyncio.StreamReader, ports: asyncio.Future[dict[str, int]]) -> None:
-    found: dict[str, int] = {}
-    async for raw in log:
-        line = raw.decode(errors="replace")
-        sys.stderr.write(line)
-        sys.stderr.flush()
-        if (match := _LISTENING.search(line)) is not None:
-            found[match[1]] = int(match[2])
-            if len(found) == 2 and not ports.done():
-                ports.set_result(found)
-    if not ports.done():
-        ports.set_result(found)
-
-
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), STOP_SECONDS)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+    if typed.name != "energyws":
+        return "energyws"
+    with contextlib.suppress(ValueError):
+        typed = typed.relative_to(os.getcwd())
+    return shlex.quote(str(typed))

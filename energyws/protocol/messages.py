@@ -9,6 +9,7 @@ Client to server, as JSON in text or binary frames; other fields are ignored:
         "on_lag": "skip"                or "latest" or "disconnect": see OnLag
     {"type":"unsubscribe","streams":["energy"]}
     {"type":"ping"}
+        "worker": true                  also which worker serves the connection
     {"type":"auth","token":"<JWT>"}
 
 The first line of each is the protocol of energy-ws and never changes; docs/protocol.md has the
@@ -18,7 +19,7 @@ replies.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -99,7 +100,9 @@ class Unsubscribe:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Asks for a `pong`."""
+    """Asks for a `pong`. worker: and for the worker that sends it."""
+
+    worker: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -122,7 +125,7 @@ def parse(payload: bytes) -> ClientMessage:
         raise BadClientMessage(BAD_JSON, f"a JSON {type(message).__name__}, not an object")
     match message.get("type"):
         case "ping":
-            return Ping()
+            return Ping(worker=message.get("worker") is True)
         case "subscribe":
             return _subscribe(message)
         case "unsubscribe":
@@ -285,9 +288,10 @@ def unsubscribed(streams: Iterable[str]) -> bytes:
     return frame.text({"type": "unsubscribed", "streams": list(streams)})
 
 
-def pong(timestamp_ms: int) -> bytes:
-    """The frame that answers `ping`."""
-    return frame.text({"type": "pong", "timestamp": frame.rfc3339(timestamp_ms)})
+def pong(timestamp_ms: int, worker: Mapping[str, int] | None = None) -> bytes:
+    """The frame that answers `ping`. worker: the slot and process id of the one that sends it."""
+    message: dict[str, object] = {"type": "pong", "timestamp": frame.rfc3339(timestamp_ms)}
+    return frame.text(message if worker is None else {**message, "worker": worker})
 
 
 def authenticated(expires_at_ms: int) -> bytes:

@@ -28,11 +28,14 @@ class BrokerProcess:
     Its process is in a session of its own, so that a Ctrl-C at the terminal reaches only its
     parent, which may need it a little longer. Every method raises BrokerError when the broker
     refuses, has ended or does not answer; so does the constructor, when it does not start.
+    stderr: the descriptor that its messages go to; None: this process's own standard error.
     """
 
     consumer_options: Final[dict[str, Any]] = FAST_FETCH
 
-    def __init__(self, topics: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, topics: Mapping[str, int] | None = None, *, stderr: int | None = None
+    ) -> None:
         command = [sys.executable, "-m", "energyws.testing.embedded_broker"]
         for name, partitions in (topics or {}).items():
             command += ["--topic", f"{name}:{partitions}"]
@@ -40,6 +43,7 @@ class BrokerProcess:
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=stderr,
             bufsize=0,
             start_new_session=True,
         )
@@ -64,6 +68,11 @@ class BrokerProcess:
     def pid(self) -> int:
         """The process id of the broker."""
         return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the broker's process runs."""
+        return self._process.poll() is None
 
     def create_topic(self, name: str, partitions: int = PARTITIONS) -> None:
         """Make a topic; one that was deleted before comes back with another topic id."""

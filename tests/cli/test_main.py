@@ -110,6 +110,15 @@ def test_printed_example_is_a_valid_configuration(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_schema_is_that_beside_the_example(tmp_path: Path) -> None:
+    done = energyws("config-schema", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (ROOT / "config" / "config.schema.json").read_text()
+    done = energyws("config-schema", "--markdown", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (ROOT / "docs" / "configuration.md").read_text()
+
+
 def elsewhere(platform: str, program: str) -> subprocess.CompletedProcess[str]:
     """Run a program as if on another system, without the modules that only this one has."""
     lines = [
@@ -268,14 +277,16 @@ def test_demo_shows_readings_and_leaves_no_process() -> None:
     )
 
 
-def test_demo_can_be_watched_from_another_terminal(tmp_path: Path) -> None:
+def test_demo_in_the_background_can_be_watched_and_ended(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "energyws.cli", "demo", "--port=0", "--workers=1"]
     with subprocess.Popen(
-        [sys.executable, "-m", "energyws.cli", "demo", "--port=0", "--workers=1"],
+        # As a script starts what it puts into the background: SIGINT is ignored by inheritance.
+        ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as demo:
         assert demo.stdout is not None
         (url,) = next(found for line in demo.stdout if (found := TOP.findall(line)))
@@ -283,7 +294,7 @@ def test_demo_can_be_watched_from_another_terminal(tmp_path: Path) -> None:
         demo.send_signal(signal.SIGINT)
         demo.stdout.read()
         demo.wait(30)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr, demo.returncode) == (0, "", 0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

@@ -127,6 +127,8 @@ PARSED: dict[str, tuple[str, ClientMessage]] = {
     "unsubscribe": ('{"type":"unsubscribe","streams":["a"]}', Unsubscribe(("a",))),
     "unsubscribe twice": ('{"type":"unsubscribe","streams":["a","a"]}', Unsubscribe(("a",))),
     "ping": ('{"type":"ping"}', Ping()),
+    "ping for the worker": ('{"type":"ping","worker":true}', Ping(worker=True)),
+    "another `worker` is ignored": ('{"type":"ping","worker":1}', Ping()),
     "auth": ('{"type":"auth","token":"a.b.c"}', Renew("a.b.c")),
     "longest token": (
         '{"type":"auth","token":"%s"}' % ("x" * MAX_TOKEN_BYTES),
@@ -506,6 +508,10 @@ def test_query_and_message_are_equivalent(streams: list[str], text: str, on_lag:
 
 
 REPLIES: dict[str, tuple[bytes, str]] = {
+    "pong of a worker": (
+        messages.pong(NOON, {"slot": 1, "pid": 7}),
+        '{"type":"pong","timestamp":"2025-12-26T12:34:56.789Z","worker":{"slot":1,"pid":7}}',
+    ),
     "pong": (messages.pong(NOON), '{"type":"pong","timestamp":"2025-12-26T12:34:56.789Z"}'),
     "error": (
         messages.error(UNAUTHORIZED),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -38,6 +40,14 @@ def topics(bootstrap: str) -> dict[str, int]:
     )
     found = client.list_topics(timeout=DEADLINE).topics
     return {name: len(topic.partitions) for name, topic in found.items()}
+
+
+def test_messages_go_where_they_should(tmp_path: Path) -> None:
+    with open(tmp_path / "log", "wb") as log, BrokerProcess(stderr=log.fileno()) as process:
+        assert process.running
+        assert os.readlink(f"/proc/{process.pid}/fd/2") == log.name
+        process.kill()
+        assert not process.running
 
 
 def test_ready_broker_has_its_topics(process: BrokerProcess) -> None:

@@ -1,4 +1,5 @@
-"""Both clients behave as docs/clients.md promises: one table, played to each of them."""
+"""Both clients pass the table of docs/contract/conformance.json, and keep the promises of
+docs/clients.md, which it names."""
 
 from __future__ import annotations
 
@@ -9,13 +10,14 @@ from dataclasses import dataclass, field
 import pytest
 
 from energyws.client import Client, Gap, Reading, Refused, State
+from energyws.testing.conformance.stage import LAST, Stage
+from energyws.testing.conformance.table import ClientCase, client_cases
 from tests.test_docs import ROOT, table
 from tests.web.agent import Agent, node
-from tests.web.behaviour import LAST, ROWS, Row, Stage
 
 PATIENCE_SECONDS = 20.0
 
-every_row = pytest.mark.parametrize("row", ROWS, ids=[row.id for row in ROWS])
+every_case = pytest.mark.parametrize("case", client_cases(), ids=lambda case: case.id)
 
 
 @dataclass
@@ -35,29 +37,30 @@ def agent() -> Iterator[Agent]:
         yield running
 
 
-def check(row: Row, stage: Stage, seen: Seen) -> None:
-    """Compare the client's behaviour with the row."""
-    assert tuple(seen.numbers) == row.numbers
-    assert seen.gaps == row.gaps
-    assert seen.refused == row.refused
+def check(case: ClientCase, stage: Stage, seen: Seen) -> None:
+    """Compare the client's behaviour with the case."""
+    expect = case.expect
+    assert stage.faults == []
+    assert seen.numbers == expect["readings"]
+    assert seen.gaps == expect.get("gaps", 0)
+    assert seen.refused == expect.get("refused")
     waits = [why for state, why in seen.states if state == "waiting"]
-    assert len(waits) == len(row.waits)
-    for why, expected in zip(waits, row.waits, strict=True):
+    assert len(waits) == len(expect.get("waits", []))
+    for why, expected in zip(waits, expect.get("waits", []), strict=True):
         assert why
         assert expected in (None, why)
-    assert [why for state, why in seen.states if state == "connecting" and why] == [*row.causes]
+    causes = [why for state, why in seen.states if state == "connecting" and why]
+    assert causes == expect.get("causes", [])
     names = [state for state, _ in seen.states]
     assert names[0] == "connecting"
     assert names[-1] == "idle"
     assert names.count("idle") == 1
-    assert "live" in names or not row.numbers
-    assert stage.calls == row.calls
-    if row.resumes is not None:
-        assert stage.resumes == row.resumes
+    assert "live" in names or not seen.numbers
+    assert stage.calls == expect.get("tokens", 0)
 
 
-@every_row
-def test_python(row: Row) -> None:
+@every_case
+def test_python(case: ClientCase) -> None:
     seen = Seen()
 
     def give() -> str:
@@ -70,7 +73,7 @@ def test_python(row: Row) -> None:
         seen.states.append((state, why))
 
     async def run() -> None:
-        token = row.token if isinstance(row.token, str) else give
+        token = case.token if isinstance(case.token, str) else give
         async with Client(stage.url, token=token, on_state=on_state) as client:
             async for message in client:
                 match message:
@@ -91,19 +94,19 @@ def test_python(row: Row) -> None:
                 seen.refused = error.code or error.close or ""
                 await asyncio.sleep(0)
 
-    with Stage(row) as stage:
+    with Stage(case) as stage:
         asyncio.run(bounded())
-    check(row, stage, seen)
+    check(case, stage, seen)
 
 
-@every_row
-def test_javascript(row: Row, agent: Agent) -> None:
-    with Stage(row) as stage:
-        if isinstance(row.token, str):
-            job = agent.start(stage.url, token=row.token)
+@every_case
+def test_javascript(case: ClientCase, agent: Agent) -> None:
+    with Stage(case) as stage:
+        if isinstance(case.token, str):
+            job = agent.start(stage.url, token=case.token)
         else:
             job = agent.start(stage.url, renew=stage.mint)
-        if row.refused is None:
+        if "refused" not in case.expect:
             job.wait(lambda: LAST in job.numbers, "the last reading")
             job.stop()
             assert job.error is None
@@ -114,9 +117,9 @@ def test_javascript(row: Row, agent: Agent) -> None:
         if job.error is not None:
             assert job.error["name"] == "Refused"
             seen.refused = job.error["code"] or job.error["close"] or ""
-    check(row, stage, seen)
+    check(case, stage, seen)
 
 
 def test_every_promise_is_kept() -> None:
     rows = table((ROOT / "docs" / "clients.md").read_text(), "## What both do")
-    assert [row[0] for row in rows] == list(dict.fromkeys(row.row for row in ROWS))
+    assert [row[0] for row in rows] == list(dict.fromkeys(case.promise for case in client_cases()))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from typing import Final
 
 from energyws.auth.verifier import Verifier
+from energyws.dashboard import files
+from energyws.dashboard.site import Site
 from energyws.errors import BootError
 from energyws.logs.events import Log
 from energyws.process.board import Field
@@ -59,6 +62,7 @@ def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
 class Worker:
     def __init__(self, runtime: Runtime) -> None:
         settings = runtime.settings
+        assert runtime.slot is not None
         assert runtime.listen_fd is not None
         self._runtime = runtime
         self._loop = asyncio.get_running_loop()
@@ -79,6 +83,9 @@ class Worker:
             settings.server, self._hub, self._connections, self._tokens, runtime.row
         )
         self._gate = Gate(self._context, settings.auth, runtime.board)
+        if settings.server.dashboard:
+            self._gate.site = Site(files.read())
+            self._context.worker = {"slot": runtime.slot, "pid": os.getpid()}
         self._listener = Listener(
             socket.socket(fileno=runtime.listen_fd),
             settings.server,

@@ -112,6 +112,17 @@ def takes(key: str) -> Takes:
     return TABLE.get(key) or TABLE.get(section) or Takes.WORKERS
 
 
+def effect(key: str) -> str:
+    """When a change of `section.key` has effect, in words."""
+    match takes(key):
+        case Takes.NOTHING:
+            return "at once"
+        case Takes.RESTART:
+            return "after a restart"
+        case other:
+            return f"with {other.value}"
+
+
 def _changed(old: Settings, new: Settings) -> Iterator[str]:
     for section in fields(Settings):
         before: Any = getattr(old, section.name)

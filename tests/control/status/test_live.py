@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
-import re
 import signal
-import struct
 import subprocess
 import sys
-import termios
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,94 +16,9 @@ import pytest
 
 from energyws.testing import SECRET, Records, Service, eventually
 from energyws.version import installed
+from tests.terminals import HOME, LEAVE, ROOT, Terminal
 
-ROOT = Path(__file__).parent.parent.parent.parent
-HOME = "\x1b[H"
-LEAVE = "\x1b[?1049l"
 TOKEN = "what-operators-know"
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\].*?\x07")
-
-
-class Terminal:
-    """A terminal with `energyws top` in it, and the operator at it."""
-
-    def __init__(self, arguments: list[str], width: int, height: int) -> None:
-        self._master, self._slave = pty.openpty()
-        self.resize(width, height)
-        self.before = termios.tcgetattr(self._slave)
-        self._output = ""
-        # COLUMNS and LINES would win over the terminal's size.
-        inherited = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "energyws.cli", "top", *arguments],
-            stdin=self._slave,
-            stdout=self._slave,
-            stderr=self._slave,
-            start_new_session=True,
-            env={**inherited, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color"},
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        try:
-            while data := os.read(self._master, 65536):
-                self._output += data.decode(errors="replace")
-        except OSError:
-            # Closed.
-            pass
-
-    def resize(self, width: int, height: int) -> None:
-        size = struct.pack("HHHH", height, width, 0, 0)
-        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, size)
-
-    def lines(self) -> list[str]:
-        """The newest screen that is complete, or is all there is."""
-        parts = self._output.split(HOME)
-        text = parts[-2] if len(parts) > 2 else parts[-1]
-        return [line.rstrip() for line in _ESCAPES.sub("", text).split("\r\n")]
-
-    def shows(self, text: str) -> list[str]:
-        """Wait until the screen has the text; its lines."""
-        lines: list[str] = eventually(
-            lambda: (seen := self.lines()) and any(text in line for line in seen) and seen,
-            f"{text!r} on the screen",
-        )
-        return lines
-
-    def type(self, keys: str) -> None:
-        os.write(self._master, keys.encode())
-
-    @property
-    def output(self) -> str:
-        return self._output
-
-    @property
-    def restored(self) -> bool:
-        """Whether the terminal is as it was before."""
-        return termios.tcgetattr(self._slave) == self.before
-
-    def vanish(self) -> None:
-        """Close the terminal, as a broken SSH connection does."""
-        os.close(self._slave)
-        os.close(self._master)
-        self._slave = self._master = -1
-
-    def ended(self) -> int:
-        """The exit code; the screen is restored."""
-        code = self.process.wait(30)
-        assert self.restored
-        eventually(lambda: LEAVE in self._output, "the screen is restored")
-        assert "\x1b[?25h" in self._output.rsplit(HOME, 1)[-1]
-        assert "Traceback" not in self._output
-        return code
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for descriptor in (self._slave, self._master):
-            if descriptor >= 0:
-                os.close(descriptor)
 
 
 Open = Callable[..., Terminal]
@@ -121,7 +30,7 @@ def top(serve: Callable[..., Service]) -> Iterator[Open]:
     opened: list[Terminal] = []
 
     def start(service: Service, width: int = 80, height: int = 24) -> Terminal:
-        opened.append(Terminal(asking(service), width, height))
+        opened.append(Terminal(["top", *asking(service)], width, height))
         return opened[-1]
 
     yield start
@@ -286,7 +195,7 @@ def test_output_without_a_terminal_is_refused(tmp_path: Path) -> None:
 def test_without_a_service_there_is_an_error_and_no_screen(tmp_path: Path) -> None:
     run(tmp_path)
     arguments = [f"--config={tmp_path / 'config.yaml'}", "--admin=http://127.0.0.1:1"]
-    terminal = Terminal(arguments, 80, 24)
+    terminal = Terminal(["top", *arguments])
     try:
         assert terminal.process.wait(30) == 1
         eventually(lambda: "cannot connect to 127.0.0.1:1" in terminal.output, "the reason")

@@ -16,6 +16,7 @@ from typing import Final
 
 from picows import WSListener
 
+from energyws.dashboard.site import Site
 from energyws.errors import (
     BAD_REQUEST,
     INTERNAL_ERROR,
@@ -60,6 +61,7 @@ _KEY_BYTES: Final = 16
 _RESERVED_DESCRIPTORS: Final = 64
 # The least time between two log lines about the same kind of refusal.
 FLOOD_SECONDS: Final = 1.0
+_PAGE_IS_OFF: Final = "server.dashboard turns on a page here"
 
 _log = Log("handshake")
 
@@ -69,6 +71,7 @@ class Gate:
     """Decides about every request of a worker.
 
     leaving: this worker is shutting down. draining: so is the service, and clients are refused.
+    site: the page; None where it is off.
     """
 
     context: Context
@@ -76,6 +79,7 @@ class Gate:
     board: Board
     leaving: bool = False
     draining: bool = False
+    site: Site | None = None
     _limited: RateLimitedLog = field(default_factory=lambda: RateLimitedLog(_log, FLOOD_SECONDS))
 
     def answer(self, request: Request, peer: str) -> Response | Answer | Upgrade | Stream:
@@ -99,14 +103,23 @@ class Gate:
             methods: tuple[str, ...] = ALLOWED
             if path is None and streams.is_path(request.path):
                 path, methods = Gate._stream, streams.METHODS
-            if request.method not in methods and (path or not request.path.startswith("/")):
+            page = self._page(request)
+            known = path is not None or page is not None
+            if request.method not in methods and (known or not request.path.startswith("/")):
                 raise Refusal(METHOD_NOT_ALLOWED)
+            if page is not None:
+                return page
             if path is None:
-                raise Refusal(NOT_FOUND)
+                raise Refusal(NOT_FOUND, _PAGE_IS_OFF if request.path == "/" else "")
             return path(self, request, peer)
         except Refusal as refused:
             self._refused(refused.error, refused.reason, peer)
             return refusal(refused.error, refused.detail)
+
+    def _page(self, request: Request) -> Response | None:
+        if self.site is None:
+            return None
+        return self.site.answer(request.path, request.headers.get("If-None-Match"))
 
     def _health(self, request: Request, peer: str) -> Response:
         return Response(200, b"OK", {"Content-Type": "text/plain; charset=utf-8"})

@@ -27,8 +27,9 @@ class Client(FanoutClient, Connection, Protocol):
 def carry_out(message: ClientMessage, client: Client, context: Context) -> None:
     """Answers the client. Raises BadClientMessage for more subscriptions than may wait."""
     match message:
-        case Ping():
-            client.write(messages.pong(time.time_ns() // 1_000_000))
+        case Ping(worker):
+            told = context.worker if worker else None
+            client.write(messages.pong(time.time_ns() // 1_000_000, told))
         case Subscribe():
             if _may_read(message.streams, client, context) and not context.hub.subscribe(
                 client, message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from energyws.process.board import Row
@@ -17,6 +18,7 @@ class Context:
     """A reload replaces `settings`; the rest stays.
 
     reading: the subjects whose requests for history are being answered, and how many of each.
+    worker: the slot and process id that clients may learn; None: they may not.
     """
 
     settings: Server
@@ -25,3 +27,4 @@ class Context:
     tokens: Tokens
     row: Row
     reading: Counter[str] = field(default_factory=Counter)
+    worker: Mapping[str, int] | None = None

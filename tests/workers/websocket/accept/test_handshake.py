@@ -11,6 +11,7 @@ import pytest
 from multidict import CIMultiDict
 
 from energyws.auth.verifier import Principal
+from energyws.dashboard.site import Site
 from energyws.errors import BAD_REQUEST
 from energyws.process.board import Field
 from energyws.process.counters import HANDSHAKES
@@ -252,3 +253,22 @@ def test_internal_error_is_answered_and_logged_without_the_token(
 def test_some_descriptors_are_reserved_for_other_uses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda which: (1024, 4096))
     assert max_descriptor() == 960
+
+
+def test_page_is_served_where_it_is_on() -> None:
+    made, _ = gate()
+    off = made.answer(get("/"), PEER)
+    assert isinstance(off, Response)
+    assert off.status == 404
+    assert b"server.dashboard" in off.body
+    made.site = Site({"index.html": b"a page", "app.js": b""})
+    index = made.answer(get("/"), PEER)
+    assert isinstance(index, Response)
+    assert (index.status, index.body) == (200, b"a page")
+    again = get("/")
+    again.headers["If-None-Match"] = index.headers["ETag"]
+    unchanged = made.answer(again, PEER)
+    assert isinstance(unchanged, Response)
+    assert unchanged.status == 304
+    assert code(made.answer(get("/", "POST"), PEER)) == "METHOD_NOT_ALLOWED"
+    assert code(made.answer(get("/elsewhere"), PEER)) == "NOT_FOUND"

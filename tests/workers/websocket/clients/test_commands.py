@@ -28,6 +28,17 @@ def test_ping_is_answered_with_the_time() -> None:
     assert pong["type"] == "pong"
 
 
+def test_ping_may_ask_for_the_worker() -> None:
+    worker = Worker()
+    session, _ = worker.connected()
+    carry_out(Ping(worker=True), session, worker.context)
+    worker.context.worker = {"slot": 1, "pid": 4711}
+    carry_out(Ping(), session, worker.context)
+    carry_out(Ping(worker=True), session, worker.context)
+    told = [pong.get("worker") for pong in worker.journal.messages()]
+    assert told == [None, None, {"slot": 1, "pid": 4711}]
+
+
 @pytest.mark.parametrize(
     ("found", "replies"), [(True, []), (False, ["STREAM_UNAVAILABLE"])], ids=["found", "not found"]
 )

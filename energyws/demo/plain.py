@@ -1,0 +1,39 @@
+"""The demo without a screen: lines for a pipe, for CI, and for whoever wants them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+from energyws.client import Client, Gap, Message, Reading
+from energyws.demo.screen.links import Links
+
+
+async def plain(
+    links: Links, token: Callable[[], str], count: int | None, say: Callable[[str], None]
+) -> None:
+    """Print how to connect, then each reading that a client receives; ends after `count`."""
+    say("")
+    say(f"  {links.websocket}?token={links.token}")
+    say("")
+    say(f"the page, with its token: {links.page_with_token}")
+    say(f"watch and steer it from another terminal: {links.top}")
+    say('connect with any WebSocket client and send {"type":"subscribe","streams":["energy"]};')
+    say("these are the readings that a client of ours receives (Ctrl-C ends):")
+    readings = 0
+    client = Client(links.websocket, token=token, last=1)
+    async with contextlib.aclosing(client.messages()) as messages:
+        async for message in messages:
+            say(_line(message))
+            readings += isinstance(message, Reading)
+            if readings == count:
+                return
+
+
+def _line(message: Message) -> str:
+    if isinstance(message, Gap):
+        return f"  missed {message.missed}: {message.reason}"
+    data = message.data
+    power = data["activeActualConsumption"]["total"]
+    serial = data["saveeyeDeviceSerialNumber"]
+    return f"  {message.timestamp}  {serial}  {power:6d} W  {message.position}"

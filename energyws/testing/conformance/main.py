@@ -1,0 +1,121 @@
+"""The command line of the kit: a line for each case, and exit status 1 if any has failed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import ssl
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, TypeVar
+
+from energyws.errors import ExitCode
+from energyws.testing.conformance import client, server
+from energyws.testing.conformance.table import (
+    ClientCase,
+    Result,
+    ServerCase,
+    client_cases,
+    server_cases,
+)
+from energyws.testing.conformance.target import Fault, Target, features
+
+_PROGRAM: Final = "python -m energyws.testing.conformance"
+_Case = TypeVar("_Case", ServerCase, ClientCase)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Judge a server or a client; the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["client"]:
+        return _report(_client(_client_parser().parse_args(given[1:])))
+    options = _server_parser().parse_args(given)
+    try:
+        return _report(_server(options))
+    except (Fault, OSError) as error:
+        print(f"{options.url}: {error}", file=sys.stderr)
+        return ExitCode.FAILURE
+
+
+def _server_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=_PROGRAM,
+        description="Replay the exchanges of the protocol to a server, which it changes nothing "
+        f"in. For a client: {_PROGRAM} client --help",
+    )
+    add = parser.add_argument
+    add("url", metavar="URL", type=_url, help="ws://HOST:PORT/ws/energy, or wss://")
+    text = "the environment variable that has a valid token (WS_TOKEN)"
+    add("--token-env", default="WS_TOKEN", metavar="NAME", help=text)
+    add("--stream", default="energy", help="a stream that the token allows (energy)")
+    add("--cacert", metavar="FILE", help="trust this certificate authority")
+    _add_common(parser)
+    return parser
+
+
+def _client_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"{_PROGRAM} client",
+        description=client.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    text = "it gets its tokens from WS_TOKEN_URL where there is one"
+    parser.add_argument("--token-function", action="store_true", help=text)
+    _add_common(parser)
+    text = "after --: the command, to which the URL is added"
+    parser.add_argument("command", nargs="+", metavar="COMMAND", help=text)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    text = "only cases whose id begins so (repeatable)"
+    parser.add_argument("--only", action="append", metavar="ID", help=text)
+    text = "how long one step of a server, or one case of a client, may take (10, 30)"
+    parser.add_argument("--seconds", type=float, metavar="N", help=text)
+
+
+def _url(text: str) -> str:
+    if not text.startswith(("ws://", "wss://")):
+        raise argparse.ArgumentTypeError(f"{text!r}: write ws://HOST:PORT/ws/energy, or wss://")
+    return text
+
+
+def _server(options: argparse.Namespace) -> Iterator[Result]:
+    token = os.environ.get(options.token_env, "").strip()
+    if not token:
+        raise Fault(f"put a valid token into the environment variable {options.token_env}")
+    context = ssl.create_default_context(cafile=options.cacert) if options.cacert else None
+    seconds = options.seconds or 10.0
+    target = Target(options.url, token, options.stream, seconds, context)
+    missing = features(target)
+    for case in _chosen(server_cases(), options.only):
+        yield server.judge(case, target, missing)
+
+
+def _client(options: argparse.Namespace) -> Iterator[Result]:
+    seconds = options.seconds or 30.0
+    for case in _chosen(client_cases(), options.only):
+        yield client.judge(
+            case, options.command, has_function=options.token_function, seconds=seconds
+        )
+
+
+def _chosen(cases: Iterable[_Case], only: list[str] | None) -> Iterator[_Case]:
+    return (case for case in cases if only is None or case.id.startswith(tuple(only)))
+
+
+def _report(results: Iterator[Result]) -> int:
+    counts = Counter[str]()
+    for each in results:
+        counts[each.verdict] += 1
+        print(f"{each.verdict:4}  {each.case.id:18}  {each.case.rule}")
+        if each.detail:
+            print(f"{'':26}{each.detail}", flush=True)
+    print(
+        f"{counts['ok']} ok, {counts['FAIL']} failed, {counts['warn']} warnings, "
+        f"{counts['skip']} skipped"
+    )
+    if not counts:
+        print("no case has such an id", file=sys.stderr)
+    return ExitCode.FAILURE if counts["FAIL"] or not counts else ExitCode.OK
