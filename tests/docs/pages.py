@@ -10,7 +10,7 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 HOME: Final = "README.md"
 INDEX: Final = "docs/README.md"
-_LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
+_LINK: Final = re.compile(r"\]\(([^)\s]+)\)|\b(?:src|srcset|href)=\"([^\"\s]+)\"")
 _FENCE: Final = re.compile(r"^( *)(```+)([\w-]*) *$")
 _MARK: Final = re.compile(r"^ *<!-- (run by|not run): (.+) -->$")
 
@@ -31,7 +31,7 @@ class Block:
 
 def links(text: str) -> list[str]:
     """The targets of a page's links and pictures, without those in code."""
-    return _LINK.findall(prose(text))
+    return [one or other for one, other in _LINK.findall(prose(text))]
 
 
 def prose(text: str) -> str:

@@ -31,7 +31,7 @@ _FETCHED: Final = {
     ("script", "src"),
     ("img", "src"),
     ("iframe", "src"),
-    ("source", "src"),
+    ("source", "srcset"),
     ("link", "href"),
 }
 _REMOTE: Final = re.compile(r"url\([\"']?((?:https?:)?//[^\"')]*)")
@@ -50,7 +50,7 @@ class _Page(HTMLParser):
         for name, value in attrs:
             if name == "id" and value:
                 self.ids.add(value)
-            elif name in ("href", "src") and value:
+            elif name in ("href", "src", "srcset") and value:
                 self.references.append((tag, name, value))
 
 

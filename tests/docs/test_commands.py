@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from energyws.testing import Records, Service
+from tests.docs.pages import ROOT
 from tests.docs.shell import bash
-from tests.docs.snippets import snippets
+from tests.docs.snippets import snippet, snippets
 
 pytestmark = [pytest.mark.e2e, pytest.mark.edge]
 
@@ -36,3 +37,11 @@ def test_commands_for_a_running_service(
     assert "log level: INFO before, DEBUG now" in output
     partitions = [line.split("\t") for line in output if "\t" in line]
     assert partitions == [["energy", str(partition), "0"] for partition in range(3)]
+
+
+def test_schema_for_editors(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    done = bash(snippet(test_schema_for_editors), tmp_path)
+    assert done.returncode == 0, done.stderr
+    written = (tmp_path / "config" / "config.schema.json").read_bytes()
+    assert written == (ROOT / "config" / "config.schema.json").read_bytes()

@@ -29,6 +29,7 @@ inner
 ````
 
 ![picture](b.svg) [anchor](#a-page)
+<picture><source srcset="c.svg"><img alt="c" src="d.svg"></picture>
 """
 
 
@@ -68,7 +69,7 @@ A paragraph
 
 
 def test_links_are_those_outside_of_code() -> None:
-    assert links(PAGE) == ["other.md", "b.svg", "#a-page"]
+    assert links(PAGE) == ["other.md", "b.svg", "#a-page", "c.svg", "d.svg"]
 
 
 def tree(root: Path, **files: str) -> Path:

@@ -56,7 +56,7 @@ def test_faults_of_a_site_are_found(tmp_path: Path) -> None:
     (tmp_path / "a.html").write_text(
         '<h2 id="here">A</h2><a href="https://example.com/">followed, not fetched</a>'
         '<a href="b.html#there">right</a><a href="#here">right</a><a href="b%20c.txt">right</a>'
-        '<a href="b.html#nowhere">x</a><a href="none.html">x</a><img src="none.svg">'
+        '<a href="b.html#nowhere">x</a><a href="none.html">x</a><img src="none.svg"><source srcset="none-dark.svg">'
         '<script src="https://cdn.example/x.js"></script><img src="//cdn.example/x.png">'
     )
     (tmp_path / "b.html").write_text('<p id="there">')
@@ -66,6 +66,7 @@ def test_faults_of_a_site_are_found(tmp_path: Path) -> None:
         "a.html: b.html#nowhere: there is no such anchor",
         "a.html: none.html is no file of the site",
         "a.html: none.svg is no file of the site",
+        "a.html: none-dark.svg is no file of the site",
         "a.html: <script> would fetch https://cdn.example/x.js",
         "a.html: <img> would fetch //cdn.example/x.png",
         "x.css: would fetch https://fonts.example/f.woff",
