@@ -56,7 +56,8 @@ def test_faults_of_a_site_are_found(tmp_path: Path) -> None:
     (tmp_path / "a.html").write_text(
         '<h2 id="here">A</h2><a href="https://example.com/">followed, not fetched</a>'
         '<a href="b.html#there">right</a><a href="#here">right</a><a href="b%20c.txt">right</a>'
-        '<a href="b.html#nowhere">x</a><a href="none.html">x</a><img src="none.svg"><source srcset="none-dark.svg">'
+        '<a href="b.html#nowhere">x</a><a href="none.html">x</a><img src="none.svg">'
+        '<source srcset="none-dark.svg">'
         '<script src="https://cdn.example/x.js"></script><img src="//cdn.example/x.png">'
     )
     (tmp_path / "b.html").write_text('<p id="there">')
