@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import time
@@ -183,6 +184,13 @@ def test_token_is_taken_from_the_field(visitor: Visit) -> None:
     expect(page.locator("#expiry")).to_contain_text("expires in 59 minutes")
 
 
+def test_token_is_taken_from_a_function_of_the_host(visitor: Visit) -> None:
+    visitor.page.add_init_script(f"globalThis.energywsToken = async () => '{token()}'")
+    visitor.open()
+    visitor.live()
+    assert visitor.page.get_by_label("Token", exact=True).is_hidden()
+
+
 def test_token_leaves_the_address_bar(visitor: Visit, service: Service) -> None:
     good = token()
     visitor.open(good)
@@ -279,6 +287,18 @@ def test_inspector_speaks_the_protocol(visitor: Visit) -> None:
     page.get_by_role("button", name="Send", exact=True).click()
     page.locator("#w-filter").fill("BAD_JSON")
     expect(page.locator("#wire li")).to_have_count(1)
+
+
+def test_files_come_once(service: Service) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+    found = []
+    for method, headers in (("GET", {}), ("HEAD", {}), ("GET", {"If-None-Match": "*"})):
+        connection.request(method, "/", headers=headers)
+        response = connection.getresponse()
+        found.append((response.status, len(response.read()) > 0, response.headers["ETag"]))
+    connection.close()
+    tag = found[0][2]
+    assert found == [(200, True, tag), (200, False, tag), (304, False, tag)]
 
 
 def test_tabs_work_by_keyboard(visitor: Visit) -> None:

@@ -221,13 +221,13 @@ $('field').addEventListener('change', () => {
   chosen = null;
   void run();
 });
-for (const query of ['(prefers-color-scheme: dark)']) {
-  matchMedia(query).addEventListener('change', () => chart.recolour());
-}
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => chart.recolour());
 
 function draw() {
   // A hidden page goes on receiving; it has nobody to draw for.
   if (document.hidden) return;
+  // Before the first connection there is nothing to show but the form.
+  $('panel-now').classList.toggle('bare', client === null);
   showHead();
   showTrouble();
   showPlug();

@@ -103,7 +103,7 @@ class Gate:
             methods: tuple[str, ...] = ALLOWED
             if path is None and streams.is_path(request.path):
                 path, methods = Gate._stream, streams.METHODS
-            page = self._page(request)
+            page = self._page(request) if path is None else None
             known = path is not None or page is not None
             if request.method not in methods and (known or not request.path.startswith("/")):
                 raise Refusal(METHOD_NOT_ALLOWED)
