@@ -68,8 +68,8 @@ def command_line() -> Command:
 def _add_demo(command: Command) -> None:
     text = "run broker, meters, service and a client, until Ctrl-C"
     add = command.add("demo", _demo, text, "energyws demo --meters 5", linux_only=True).add_argument
-    add("--meters", type=int, default=3, metavar="N", help="simulated meters (3)")
-    add("--workers", type=int, default=2, metavar="N", help="worker processes (2)")
+    add("--meters", type=_count, default=3, metavar="N", help="simulated meters (3)")
+    add("--workers", type=_count, default=2, metavar="N", help="worker processes (2)")
     text = "listen here (127.0.0.1); 0.0.0.0 lets a phone in the same network connect"
     add("--host", default="127.0.0.1", help=text)
     text = "the service's port (8080; where it is taken, the next free one; 0: any)"

@@ -59,6 +59,7 @@ def names_admin(options: argparse.Namespace) -> bool:
     return bool(
         options.config is not None
         or options.overrides
+        or os.environ.get("CONFIG_PATH")
         or any(name.startswith("ENERGYWS_ADMIN__") for name in os.environ)
         or os.path.exists(_default())
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from energyws.cli.options import add_config, load, load_admin, load_token
+from energyws.cli.options import add_config, load, load_admin, load_token, names_admin
 from energyws.errors import ConfigError
 from energyws.settings import Admin
 
@@ -78,3 +78,18 @@ def test_token_comes_from_the_file_last(file: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("ENERGYWS_ADMIN__TOKEN", "variable")
     assert load_token(options(*config)) == "variable"
     assert load_token(options("--config", "nowhere.yaml")) == "variable"
+
+
+def test_demo_is_meant_only_where_nothing_names_a_service(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not names_admin(options())
+    assert names_admin(options("--config", str(file)))
+    assert names_admin(options("--set", "admin.port=5"))
+    for variable in ("CONFIG_PATH", "ENERGYWS_ADMIN__PORT"):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, "5")
+            assert names_admin(options())
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.yaml").write_text(CONFIG)
+    assert names_admin(options())

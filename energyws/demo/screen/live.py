@@ -25,14 +25,15 @@ from energyws.demo.screen.picture import Overlay, Picture, screen
 
 DRAW_SECONDS: Final = 0.25
 _READ_BYTES: Final = 64
-_OVERLAYS: Final[dict[str, Overlay]] = {"?": "help", "h": "help", "u": "links"}
+_OVERLAYS: Final[dict[str, Overlay]] = {"?": "help", "u": "links"}
 _QUIT: Final = "q"
 _KILL: Final = "p"
 
 
 def is_possible(console: Console) -> bool:
     """Whether this process has a terminal to itself, and somebody to look at it."""
-    if not (sys.stdin.isatty() and console.is_terminal) or console.is_dumb_terminal:
+    # Not console.is_terminal: FORCE_COLOR makes that true for a pipe.
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or console.is_dumb_terminal:
         return False
     # In the background the kernel would stop whoever changes the terminal's settings. Where there
     # is no job control (ENOTTY), nobody is in the background.

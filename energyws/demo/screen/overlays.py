@@ -26,8 +26,8 @@ q   ends the demo, like Ctrl-C.
 CPU: 100% is one core. delay: from the meter's timestamp to the client, of the last 30 seconds, \
 including what came late after a pause."""
 _UNREACHABLE: Final = (
-    "A phone cannot reach this address: start the demo with --host 0.0.0.0, "
-    "and this key shows a QR code."
+    "A phone cannot reach this demo. Start it with --host and this machine's address in your "
+    "network (--host 0.0.0.0: every address), and this key shows a QR code."
 )
 _DARK_ON_LIGHT: Final = "#000000 on #ffffff"
 

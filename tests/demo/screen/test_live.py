@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from rich.console import Console
 
+from energyws.demo.screen.live import is_possible
 from energyws.testing import eventually
 from tests.cli.command import energyws
 from tests.terminals import LEAVE, Terminal
@@ -144,14 +147,37 @@ def test_suspended_demo_gives_the_terminal_back(demo: Open) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment"),
-    [(["--plain"], {}), ([], {"TERM": "dumb"}), (["--count=1"], {})],
-    ids=["plain", "dumb", "count"],
+    ("piped", "environment", "possible"),
+    [
+        (False, {}, True),
+        (False, {"NO_COLOR": "1"}, True),
+        (False, {"CI": "true"}, False),
+        (False, {"TERM": "dumb"}, False),
+        (True, {"FORCE_COLOR": "1"}, False),
+    ],
 )
-def test_lines_where_a_screen_is_not_wanted(
-    arguments: list[str], environment: dict[str, str], demo: Open, tmp_path: Path
+def test_screen_needs_a_terminal_and_somebody_at_it(
+    piped: bool, environment: dict[str, str], possible: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    terminal = demo("--workers=1", *arguments, **environment)
+    for name in ("CI", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"TERM": "xterm", **environment}.items():
+        monkeypatch.setenv(name, value)
+    master, slave = pty.openpty()
+    read, write = os.pipe()
+    with open(slave) as keys, open(write if piped else os.dup(slave), "w") as output:
+        monkeypatch.setattr("sys.stdin", keys)
+        monkeypatch.setattr("sys.stdout", output)
+        assert is_possible(Console()) is possible
+    for descriptor in {master, read, write} - ({write} if piped else set()):
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize("arguments", [["--plain"], ["--count=1"]])
+def test_lines_where_a_screen_is_not_wanted(
+    arguments: list[str], demo: Open, tmp_path: Path
+) -> None:
+    terminal = demo("--workers=1", *arguments)
     eventually(lambda: " W  " in terminal.output, "a reading")
     assert "\x1b[" not in terminal.output
     assert re.search(r"the page, with its token: http://127\.0\.0\.1:\d+/#token=", terminal.output)
