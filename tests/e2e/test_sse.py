@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from energyws.testing import Records, Service, Traffic, eventually, token
 from energyws.testing.certificates import trusting, write_pair
 from tests.clients import PATIENCE_SECONDS, bare_socket, open_peer
 from tests.http_clients import EventSource, fetch, read_response, request
+from tests.web.agent import program
 
 pytestmark = [pytest.mark.e2e, pytest.mark.edge]
 
@@ -81,12 +81,10 @@ def test_stream_is_the_same_for_http_1_0_and_for_a_program_without_accept(
 
 
 def test_curl_follows_a_stream(service: Service, producer: Records) -> None:
-    program = shutil.which("curl")
-    if program is None:
-        pytest.skip("curl is not installed")
+    executable = program("curl")
     url = f"http://127.0.0.1:{service.port}/sse/energy?last=1&token={token()}"
     producer.send(1)
-    with subprocess.Popen([program, "-sN", url], stdout=subprocess.PIPE) as curl:
+    with subprocess.Popen([executable, "-sN", url], stdout=subprocess.PIPE) as curl:
         assert curl.stdout is not None
         lines = iter(curl.stdout.readline, b"")
         data = (line.removeprefix(b"data: ") for line in lines if line.startswith(b"data: "))

@@ -29,6 +29,7 @@ _PACKAGES: Final = {
     "tsc": "Debian's node-typescript, or the npm package typescript",
     "chromium": "Debian's chromium",
     "npm": "Node.js, or Debian's npm",
+    "curl": "Debian's curl",
 }
 # Timers of hidden pages keep their pace; the browser connects to nothing but the test.
 CHROMIUM_OPTIONS: Final = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,13 +17,11 @@ import pytest
 
 from energyws.testing import Records, Service, eventually, token
 from tests.http_clients import EventSource
-from tests.web.agent import browse, program
+from tests.web.agent import PATIENCE_SECONDS, browse, program
 
-pytestmark = [pytest.mark.e2e, pytest.mark.edge, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.edge, pytest.mark.timeout(180)]
 
 Serve = Callable[..., Service]
-SECONDS = 40.0
-
 PAGE = """<!doctype html><script type="module">
 const [origin, token] = %s;
 const tell = (what) => fetch('/', { method: 'POST', body: JSON.stringify(what) });
@@ -44,7 +43,7 @@ await tell({ last: last.status, bad: (await bad.json()).code });
 
 
 @contextmanager
-def browsing(page: bytes, directory: Path) -> Iterator[list[dict[str, Any]]]:
+def browsing(page: bytes) -> Iterator[list[dict[str, Any]]]:
     """Chromium on a page; what the page tells."""
     told: list[dict[str, Any]] = []
 
@@ -66,34 +65,42 @@ def browsing(page: bytes, directory: Path) -> Iterator[list[dict[str, Any]]]:
         def log_message(self, format: str, *args: object) -> None:
             """Log nothing."""
 
+    # pytest's directories have longer names than a browser's socket may have.
+    temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    directory = Path(temporary.name)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     command = browse(program("chromium"), f"http://127.0.0.1:{server.server_port}/", directory)
-    browser = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "TMPDIR": str(directory)},
-        start_new_session=True,
-    )
+    log = directory / "log"
+    with log.open("w") as file:
+        browser = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            env={**os.environ, "TMPDIR": str(directory)},
+            start_new_session=True,
+        )
     try:
         yield told
     finally:
         browser.terminate()
         try:
-            browser.wait(SECONDS)
+            browser.wait(PATIENCE_SECONDS)
         finally:
             browser.kill()
             browser.wait()
             server.shutdown()
             server.server_close()
             thread.join()
+            # pytest shows it if a test fails.
+            print(log.read_text()[-4000:])
+            temporary.cleanup()
 
 
 def test_event_source_comes_back_after_a_refusal_and_after_a_crash(
-    serve: Serve, records: Records, tmp_path: Path
+    serve: Serve, records: Records
 ) -> None:
     service = serve(server={"workers": 1, "max_connections": 2}).ready()
     program("chromium")
@@ -101,7 +108,7 @@ def test_event_source_comes_back_after_a_refusal_and_after_a_crash(
     with EventSource(service) as first, EventSource(service) as second:
         first.until("subscribed")
         second.until("subscribed")
-        with browsing(page.encode(), tmp_path) as told:
+        with browsing(page.encode()) as told:
 
             def numbers() -> set[int]:
                 return {each["n"] for each in list(told) if "n" in each}
@@ -110,20 +117,20 @@ def test_event_source_comes_back_after_a_refusal_and_after_a_crash(
                 return [each[name] for each in list(told) if name in each]
 
             # A service that is full sends it away for a moment only.
-            eventually(lambda: tells("problem"), "a refusal", SECONDS)
+            eventually(lambda: tells("problem"), "a refusal", PATIENCE_SECONDS)
             assert tells("problem")[0]["code"] == "TOO_MANY_CONNECTIONS"
             first.close()
             second.close()
-            eventually(lambda: tells("subscribed"), "a subscription", SECONDS)
+            eventually(lambda: tells("subscribed"), "a subscription", PATIENCE_SECONDS)
             records.send(20)
-            eventually(lambda: len(numbers()) == 20, "the records", SECONDS)
-            eventually(lambda: tells("last"), "the newest record", SECONDS)
+            eventually(lambda: len(numbers()) == 20, "the records", PATIENCE_SECONDS)
+            eventually(lambda: tells("last"), "the newest record", PATIENCE_SECONDS)
             assert [each for each in told if "last" in each] == [
                 {"last": 200, "bad": "UNAUTHORIZED"}
             ]
             service.children()["worker-0"].kill()
             records.send(20)
-            eventually(lambda: len(numbers()) == 40, "the records after a resume", SECONDS)
+            eventually(lambda: len(numbers()) == 40, "the records after a resume", PATIENCE_SECONDS)
             assert tells("subscribed")[-1]["positions"]["energy"]["recovered"] is True
             assert numbers() == set(range(40))
             # It never gave up (2 is EventSource.CLOSED).
