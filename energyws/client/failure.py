@@ -139,7 +139,8 @@ def without_secrets(url: str) -> str:
 def _connection(error: OSError, address: str) -> str:
     # For a name with several addresses, the text has the errors of all attempts.
     numbers = {error.errno, *map(int, _ERRNO.findall(str(error)))}
-    if errno.ECONNREFUSED in numbers:
+    # Windows has several numbers for it.
+    if isinstance(error, ConnectionRefusedError) or errno.ECONNREFUSED in numbers:
         return f"nothing listens at {address}"
     if numbers & {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}:
         return f"{address} cannot be reached"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +18,9 @@ from typing import Final
 
 import pytest
 
+from energyws.client import Client
 from energyws.testing import Records, Service, token
+from tests.test_docs import table
 
 ROOT: Final = Path(__file__).parents[2]
 CODE: Final = ROOT / "energyws" / "client"
@@ -95,6 +99,13 @@ def test_wheel_from_the_sdist_is_the_same(sdist: Path, wheel: Path, tmp_path: Pa
     (project,) = tmp_path.iterdir()
     (target := tmp_path / "wheel").mkdir()
     assert contents(build(project, "wheel", target)) == contents(wheel)
+
+
+def test_readme_has_every_argument_of_the_client() -> None:
+    found: list[str] = []
+    for first, *_ in table((ROOT / "client" / "README.md").read_text(), "stands in their place."):
+        found += re.findall(r"`(\w+)`", first)
+    assert found == [*inspect.signature(Client).parameters][1:]
 
 
 @pytest.mark.e2e

@@ -52,6 +52,7 @@ FAILURES: list[tuple[Exception, Kind, str]] = [
         "connection",
         f"nothing listens at {ADDRESS}",
     ),
+    (ConnectionRefusedError(22, "no"), "connection", f"nothing listens at {ADDRESS}"),
     (
         OSError("Multiple exceptions: [Errno 111] a, [Errno 101] b"),
         "connection",

@@ -21,7 +21,7 @@ from tests.web.agent import ROOT, program
 
 WEB: Final = ROOT / "energyws" / "web"
 TESTS: Final = ROOT / "tests" / "web"
-# React, TypeScript and so on, and npm's cache; removed by hand only.
+# React, TypeScript and so on, and npm's cache; `make clean` removes it.
 SHARED: Final = ROOT / ".node" / "clients"
 FILES: Final = {
     *("LICENSE", "README.md", "package.json"),
