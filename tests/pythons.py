@@ -29,8 +29,11 @@ COMMAND_LINE: Final = [
 ]
 # Versions side by side: nothing of them waits, and a small machine has two cores.
 AT_ONCE: Final = 2
-# Of the extra `dev`: the rest takes longer to install than all these tests take.
-TOOLS: Final = ("pytest", "pytest-timeout", "hypothesis")
+# Of the extra `dev`, what no fast test imports: it takes longer to install than they take.
+LEFT_OUT: Final = re.compile(
+    r"(build|import-linter|mypy|playwright|readme-renderer|ruff|twine|types-\w+)\b"
+)
+_END_TO_END: Final = re.compile(r"^pytestmark = .*\be2e\b", re.MULTILINE)
 _BOUNDS: Final = re.compile(r">=3\.(\d+),<3\.(\d+)")
 
 
@@ -57,13 +60,14 @@ def fast_tests() -> list[str]:
     for path in (*packages, Path("tests", "control", "config"), Path("tests", "client")):
         files += sorted(ROOT.joinpath(path).glob("test_*.py"))
         files += [file for file in [ROOT / path.with_name(f"test_{path.name}.py")] if file.exists()]
-    return [str(file.relative_to(ROOT)) for file in files] + COMMAND_LINE
+    fast = [file for file in files if not _END_TO_END.search(file.read_text())]
+    return [str(file.relative_to(ROOT)) for file in fast] + COMMAND_LINE
 
 
 def tools() -> list[str]:
     """What the fast tests need besides the package, as pip takes it."""
-    requirements = setup()["options.extras_require"]["dev"].split("\n")
-    return [each for each in requirements if re.split(r"[<>=]", each)[0] in TOOLS]
+    requirements = setup()["options.extras_require"]["dev"].split()
+    return [each for each in requirements if not LEFT_OUT.match(each)]
 
 
 def interpreter(minor: int) -> str | None:

@@ -19,19 +19,15 @@ from energyws.version import installed
 
 ROOT: Final = Path(__file__).parent.parent
 PACKAGES: Final = ("energyws", "workers")
-NOT_THE_TREE: Final = ("[._]*", "*.egg-info", "build", "dist", "node_modules")
+NOT_THE_TREE: Final = (".*", "__pycache__", "*.egg-info", "build", "dist", "node_modules")
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the clone: building leaves files behind."""
-
-    def skipped(directory: str, names: list[str]) -> set[str]:
-        found = shutil.ignore_patterns(*NOT_THE_TREE)(directory, names)
-        return {name for name in found if name not in ("__init__.py", "__main__.py")}
-
     path = tmp_path_factory.mktemp("tree") / "energyws"
-    shutil.copytree(ROOT, path, symlinks=True, ignore=skipped)
+    ignored = shutil.ignore_patterns(*NOT_THE_TREE)
+    shutil.copytree(ROOT, path, symlinks=True, ignore=ignored)
     return path
 
 

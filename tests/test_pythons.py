@@ -76,4 +76,4 @@ def test_fast_tests_are_those_of_the_pure_modules() -> None:
 def test_tools_of_the_fast_tests_have_their_bounds() -> None:
     found = pythons.tools()
     assert any(re.fullmatch(r"pytest>=\d+,<\d+", each) for each in found)
-    assert not any(each.startswith(("mypy", "ruff", "pytest-xdist")) for each in found)
+    assert not any(each.startswith(("mypy", "ruff", "types-")) for each in found)
