@@ -17,6 +17,7 @@ import orjson
 
 from energyws.protocol.frame import split
 from energyws.protocol.json_lines import DATA, one_line, position
+from energyws.protocol.position import BadPosition, parse
 
 # A comment: EventSource ignores it.
 HEARTBEAT: Final = b":\n\n"
@@ -28,9 +29,18 @@ def encode(frames: bytes) -> bytes:
     return b"".join(_event(payload) for _, payload in split(frames))
 
 
-def retry(milliseconds: int) -> bytes:
-    """EventSource waits this long before it connects again."""
-    return b"retry: %d\n\n" % milliseconds
+def begin(retry_ms: int, last_event_id: str) -> bytes:
+    """The first lines of a stream: how long EventSource waits before it connects again.
+
+    last_event_id: the client's; it gets it back if it is a position. To the letter of the standard
+    (section 9.2.6), the events of a connection before its first `id` clear what the client has from
+    the connection before, so that a client that is refused would come back without a position.
+    """
+    try:
+        place = b"id: %b\n" % str(parse(last_event_id)).encode()
+    except BadPosition:
+        place = b""
+    return b"retry: %d\n%b\n" % (retry_ms, place)
 
 
 def problem(body: bytes) -> bytes:

@@ -78,11 +78,13 @@ def refusal(
     return Response(error.status, messages.error_body(error, detail), fields)
 
 
-def event_refusal(error: ErrorCode, detail: str, headers: Mapping[str, str]) -> Response:
+def event_refusal(
+    error: ErrorCode, detail: str, headers: Mapping[str, str], last_event_id: str
+) -> Response:
     """The same for EventSource, which gives up for good at any status but 200."""
     low, high = _RETRY_AFTER_SECONDS
-    pause = event_stream.retry(random.randint(1000 * low, 1000 * high))
-    body = pause + event_stream.problem(messages.error_body(error, detail))
+    begin = event_stream.begin(random.randint(1000 * low, 1000 * high), last_event_id)
+    body = begin + event_stream.problem(messages.error_body(error, detail))
     return Response(200, body, {**EVENT_STREAM, **headers}, ends=True)
 
 

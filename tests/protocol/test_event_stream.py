@@ -60,5 +60,5 @@ def test_other_messages_are_named_events(message: bytes, head: str) -> None:
 
 
 def test_pause_and_heartbeat_dispatch_no_event() -> None:
-    assert event_stream.retry(1500) == b"retry: 1500\n\n"
+    assert event_stream.begin(1500, "") == b"retry: 1500\n\n"
     assert event_stream.HEARTBEAT.startswith(b":")

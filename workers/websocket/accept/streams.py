@@ -82,7 +82,7 @@ def refused(request: Request, cause: Refusal, headers: dict[str, str]) -> Respon
     """The answer to a request that is refused. headers: those of `cors`."""
     events = _split(request.path)[0] == "sse" and _takes_events(request)
     if events and cause.error.status in _TEMPORARY:
-        return event_refusal(cause.error, cause.detail, headers)
+        return event_refusal(cause.error, cause.detail, headers, _last_event_id(request))
     return refusal(cause.error, cause.detail, headers)
 
 
@@ -114,9 +114,13 @@ def _takes_events(request: Request) -> bool:
     return "text/event-stream" in types.lower()
 
 
+def _last_event_id(request: Request) -> str:
+    return str(request.headers.get("Last-Event-ID", ""))
+
+
 def _sse(admitted: Admitted) -> Response | EventStream:
     request = admitted.request
-    last_event_id = request.headers.get("Last-Event-ID", "")
+    last_event_id = _last_event_id(request)
     subscribe = parse_sse(admitted.stream, request.query, last_event_id)
     if request.method == "HEAD":
         return Response(200, None, {**EVENT_STREAM, **admitted.headers}, ends=True)
@@ -127,6 +131,7 @@ def _sse(admitted: Admitted) -> Response | EventStream:
         subscribe,
         admitted.headers,
         as_events=_takes_events(request),
+        last_event_id=last_event_id,
     )
 
 

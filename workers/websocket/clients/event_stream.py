@@ -50,6 +50,7 @@ class EventStream(Stream):
     """The hub's FanoutClient and the registry's Connection.
 
     headers: those that the response has beside its own. as_events: a temporary refusal is an event.
+    last_event_id: as the client sent it.
     """
 
     __slots__ = (
@@ -58,6 +59,7 @@ class EventStream(Stream):
         "_code",
         "_context",
         "_headers",
+        "_last_event_id",
         "_peer",
         "_request",
         "_started",
@@ -80,6 +82,7 @@ class EventStream(Stream):
         headers: Mapping[str, str],
         *,
         as_events: bool,
+        last_event_id: str = "",
     ) -> None:
         super().__init__()
         self.id = session_log.next_id()
@@ -93,6 +96,7 @@ class EventStream(Stream):
         self._request: Subscribe | None = request
         self._headers = headers
         self._as_events = as_events
+        self._last_event_id = last_event_id
         self._started = False
         self._state = State.NEW
         self._by, self._code = "client", _BROKEN
@@ -213,9 +217,9 @@ class EventStream(Stream):
         if not self._started:
             self._started = True
             head = Response(200, None, {**EVENT_STREAM, **self._headers})
-            self._headers = {}
-            pause = event_stream.retry(random.randint(*RETRY_MS))
-            data = head.encode(now=time.time(), closes=True, head_only=False) + pause + data
+            begin = event_stream.begin(random.randint(*RETRY_MS), self._last_event_id)
+            self._headers, self._last_event_id = {}, ""
+            data = head.encode(now=time.time(), closes=True, head_only=False) + begin + data
         self.write(data)
 
     def _refuse(self, error: ErrorCode) -> None:
@@ -224,7 +228,7 @@ class EventStream(Stream):
         self._started = True
         HANDSHAKES.count(self._context.row, error.code.lower())
         if self._as_events and error.status == HTTPStatus.SERVICE_UNAVAILABLE:
-            response = event_refusal(error, "", self._headers)
+            response = event_refusal(error, "", self._headers, self._last_event_id)
         else:
             response = refusal(error, "", self._headers)
         self.write(response.encode(now=time.time(), closes=True, head_only=False))

@@ -12,6 +12,7 @@ from typing import Final
 
 from energyws.process.board import Field, Row
 from energyws.protocol.forms import Encode
+from energyws.protocol.frame_position import covering
 from energyws.protocol.messages import OnLag
 from energyws.protocol.position import Position
 from energyws.stream.fair_queue import QueueFull
@@ -168,11 +169,15 @@ class CatchUp:
             self._catching[client] = subscription
             return 0
         subscription.paused = False
+        known, begin = cursor.skip, cursor.index
         try:
             frames, skipped = cursor.take(self._name, ring, boundary, CATCH_UP_BYTES, now)
         except TooSlow:
             client.too_slow()
             return 0
+        if known is not None and (cursor.skip or cursor.index - begin != len(frames)):
+            # The client had some of these records already, or is ahead of the ring.
+            frames = _covering(frames, known)
         self._skipped(subscription, skipped)
         if cursor.index == boundary and cursor.skip is None:
             self._go_live(subscription)
@@ -202,3 +207,14 @@ class CatchUp:
         self._row.add(Field.DELIVERIES, frames)
         self._row.add(Field.BYTES, len(data))
         return size // self._bytes_per_write
+
+
+def _covering(frames: list[bytes], known: Position) -> list[bytes]:
+    """Frames for a client that has all before `known`: it may resume from any of them."""
+    for place, frame in enumerate(frames):
+        covering_ = covering(frame, known)
+        if covering_ is frame:
+            # So do those after it: positions only rise.
+            break
+        frames[place] = covering_
+    return frames

@@ -15,6 +15,7 @@ from energyws.process.board import Field, Row
 from energyws.protocol import event_stream, json_lines
 from energyws.protocol.deflate import Compressor
 from energyws.protocol.forms import Encode, Form, Kept
+from energyws.protocol.frame_position import covering
 from energyws.protocol.messages import BadClientMessage, Subscribe
 from energyws.protocol.position import Position
 from energyws.settings import History
@@ -75,6 +76,9 @@ class Hub:
         }
         # Between the first and the last part of what the consumer hands over: old records come.
         self._syncing = False
+        # Streams whose next frames may come in another order than those before: a new run of the
+        # consumer read them.
+        self._reordered: set[str] = set()
         # In order; only the first one of each client is worked on.
         self._pending: dict[FanoutClient, deque[PendingRequest]] = {}
         self._rate_limit = HistoryRateLimit()
@@ -122,14 +126,26 @@ class Hub:
             for each in self._all(stream):
                 each.reopen(ring)
             self.turns.schedule()
+        else:
+            self._reordered.add(stream)
 
     def append(self, stream: str, entry: Entry) -> None:
         ring = self._fanouts[stream].ring
         if not ring.covers(entry.partition, entry.offset):
             now = time.monotonic()
+            if stream in self._reordered:
+                entry = self._in_order(stream, ring, entry)
             ring.append(entry, now)
             self._row.add(Field.FRAMES)
             self.turns.schedule_after_rest(now)
+
+    def _in_order(self, stream: str, ring: Ring, entry: Entry) -> Entry:
+        """The entry with a position that covers all of the ring."""
+        frame = covering(entry.frame, ring.head)
+        if frame is not entry.frame:
+            return entry._replace(frame=frame)
+        self._reordered.discard(stream)
+        return entry
 
     def advance(self, stream: str, head: Position) -> None:
         fanout = self._fanouts.get(stream)

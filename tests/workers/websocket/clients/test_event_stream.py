@@ -28,7 +28,7 @@ class Transport(RecordingTransport):
         self.journal.append(("abort",))
 
 
-def begun(worker: Worker, *, as_events: bool = False) -> EventStream:
+def begun(worker: Worker, *, as_events: bool = False, last_event_id: str = "") -> EventStream:
     """A stream that has subscribed and has no answer yet; the journal begins after that."""
     stream = EventStream(
         worker.context,
@@ -37,6 +37,7 @@ def begun(worker: Worker, *, as_events: bool = False) -> EventStream:
         REQUEST,
         {"Vary": "Origin"},
         as_events=as_events,
+        last_event_id=last_event_id,
     )
     stream.connection = cast(Any, None)
     stream.connection_made(cast(Any, Transport(worker.journal)))
@@ -89,6 +90,16 @@ def test_topic_that_is_not_found_yet_is_a_notice_before_subscribed() -> None:
     stream.subscribed(BEGUN)
     assert written(worker).count("HTTP/1.1 200") == 1
     assert written(worker).count("retry: ") == 1
+
+
+def test_client_keeps_its_position_before_the_first_event_with_an_id() -> None:
+    waiting, refused = Worker(), Worker()
+    waiting.hub.found = False
+    begun(waiting, last_event_id="ab-1")
+    begun(refused, as_events=True, last_event_id="ab-1").history_unavailable()
+    for worker, event in ((waiting, "notice"), (refused, "problem")):
+        body = written(worker).partition("\r\n\r\n")[2]
+        assert re.match(rf"retry: \d+\nid: ab-1\n\nevent: {event}\n", body)
 
 
 @pytest.mark.parametrize("as_events", [False, True])

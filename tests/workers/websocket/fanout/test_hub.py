@@ -19,7 +19,7 @@ from energyws.stream.fair_queue import QueueFull
 from energyws.stream.history import Chunk, FindStart, StartPoint
 from energyws.stream.ring import Entry
 from energyws.testing import until
-from tests.workers.websocket.fanout.one_stream import messages
+from tests.workers.websocket.fanout.one_stream import FRAMES, messages
 from workers.websocket.fanout import requests
 from workers.websocket.fanout.history_client import ChunkListener
 from workers.websocket.fanout.hub import Hub
@@ -27,6 +27,8 @@ from workers.websocket.fanout.requests import MAX_TEXT
 from workers.websocket.fanout.subscription import FanoutClient
 
 EPOCH = "abcd0123"
+# The first one in the ring of each stream.
+FRAME = FRAMES.build(0, b"{}", f"{EPOCH}-6")
 
 
 def at(*offsets: int, epoch: str = EPOCH) -> Position:
@@ -141,7 +143,7 @@ def found(hub: Hub, *streams: str) -> None:
     """The topics of these streams are found; the ring of each begins at offset 5."""
     for name in streams:
         hub.set_floor(name, at(5))
-        hub.append(name, Entry(0, 5, 0, b"frame"))
+        hub.append(name, Entry(0, 5, 0, FRAME))
     hub.synced()
 
 
@@ -405,12 +407,12 @@ def test_frames_soon_after_a_fan_out_share_the_next_one() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a", "b")
         hub.subscribe(client, subscribe("a", last=1))
-        await until(lambda: client.frames == [b"frame"])
+        await until(lambda: client.frames == [FRAME])
         hub.append("a", Entry(0, 6, 0, b"6"))
         await asyncio.sleep(0)
         hub.append("a", Entry(0, 7, 0, b"7"))
         await until(lambda: len(client.frames) == 2)
-        assert client.frames == [b"frame", b"67"]
+        assert client.frames == [FRAME, b"67"]
 
     run(test)
 
@@ -420,13 +422,13 @@ def test_subscribe_ends_a_rest() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a", "b")
         hub.subscribe(client, subscribe("a", last=1))
-        await until(lambda: client.frames == [b"frame"])
+        await until(lambda: client.frames == [FRAME])
         hub.append("a", Entry(0, 6, 0, b"6"))
         assert hub.turns.resting
         late = FakeClient()
         hub.subscribe(late, subscribe("a", last=2))
         assert not hub.turns.resting
-        await until(lambda: late.frames == [b"frame6"])
+        await until(lambda: late.frames == [FRAME + b"6"])
 
     run(test)
 
@@ -453,7 +455,8 @@ def test_plain_and_compressed_clients_share_a_stream() -> None:
 
 
 def test_compressed_clients_follow_a_stream_to_its_new_rings() -> None:
-    record = encode(TEXT, b"[" + b"123," * 100 + b"4]")
+    data = b'{"n":[' + b"123," * 100 + b"4]}"
+    record = FRAMES.build(0, data, str(at(100, epoch="beef")))
 
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         small = FakeClient(Form.DEFLATE)
@@ -479,5 +482,30 @@ def test_compressed_clients_follow_a_stream_to_its_new_rings() -> None:
         hub.append("a", Entry(0, 50, 0, record))
         await turns(hub)
         assert small.frames[3:] == [compress(record)]
+
+    run(test)
+
+
+def test_position_of_a_record_covers_the_ring_though_a_new_consumer_read_in_another_order() -> None:
+    def entry(partition: int, offset: int, *position: int) -> Entry:
+        return Entry(partition, offset, 0, FRAMES.build(0, b"{}", str(at(*position))))
+
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        hub.set_floor("a", at(0, 0))
+        hub.synced()
+        hub.subscribe(client, subscribe("a"))
+        hub.append("a", entry(0, 0, 1, 0))
+        hub.append("a", entry(0, 1, 2, 0))
+        # It was replaced, and its successor reads partition 1 first.
+        hub.set_floor("a", at(0, 0))
+        exact = entry(1, 1, 2, 2)
+        for each in (entry(1, 0, 0, 1), entry(0, 0, 1, 1), entry(0, 1, 2, 1), exact):
+            hub.append("a", each)
+        hub.synced()
+        await turns(hub)
+        received = [message for data in client.frames for message in messages(data)]
+        assert [message["id"] for message in received] == [
+            str(at(*offsets)) for offsets in ((1, 0), (2, 0), (2, 1), (2, 2))
+        ]
 
     run(test)
