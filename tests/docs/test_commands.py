@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from energyws.testing import Records, Service
+from energyws.testing import Records, Service, token
+from tests.docs.conftest import Meters
 from tests.docs.pages import ROOT
-from tests.docs.shell import bash
+from tests.docs.shell import bash, replaced
 from tests.docs.snippets import snippet, snippets
 
 pytestmark = [pytest.mark.e2e, pytest.mark.edge]
@@ -45,3 +46,10 @@ def test_schema_for_editors(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     written = (tmp_path / "config" / "config.schema.json").read_bytes()
     assert written == (ROOT / "config" / "config.schema.json").read_bytes()
+
+
+def test_server_is_judged(meters: Meters, tmp_path: Path) -> None:
+    changes = {"wss://meters.example/ws/energy": meters[0].url, "WS_TOKEN=…": f"WS_TOKEN={token()}"}
+    done = bash(replaced(snippet(test_server_is_judged), changes), tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ", 0 failed, " in done.stdout

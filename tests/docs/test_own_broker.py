@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import sys
+import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from websockets.sync.client import connect
@@ -82,3 +84,14 @@ def test_tutorial(broker: Broker, topic: str, clone: Path) -> None:
         token = next(line for line in running.output if re.fullmatch(r"eyJ[\w.-]+", line))
         with connect(f"{url}?subscribe=energy&token={token}", proxy=None) as peer:
             assert json.loads(peer.recv(timeout=20))["type"] == "subscribed"
+
+
+def test_page(broker: Broker, topic: str, clone: Path) -> None:
+    serve, _, link = snippets(test_page)[0].text.partition("\n")
+    assert bash(f"energyws {edited(broker, topic)}", clone).returncode == 0
+    with Running(f"exec {serve}", clone, JWT_SECRET=SECRET, **PORTS) as running:
+        port = urlsplit(serving(running)).port
+        (printed,) = bash(link, clone, JWT_SECRET=SECRET).stdout.split()
+        assert re.fullmatch(r"http://localhost:8080/#token=eyJ[\w.-]+", printed)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as response:
+            assert response.headers["Content-Type"].startswith("text/html")
