@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Two files of tests side by side: most of the time a test waits.
 AT_ONCE := -n 2 --dist loadfile
 
-.PHONY: demo test test-pythons check check-deploy e2e-kafka bench dist clean
+.PHONY: demo test test-pythons check check-deploy docs e2e-kafka bench dist clean
 
 demo: .venv/.runtime
 	@exec $(BIN)/energyws demo
@@ -25,6 +25,10 @@ check: .venv/.dev
 # The files in config/, by the tools that will read them (needs Debian's prometheus and systemd).
 check-deploy: .venv/.deploy
 	$(BIN)/pytest -m deploy tests/deploy
+
+# The site of the documentation, into build/docs/site: fails for a dead link.
+docs: .venv/.docs
+	$(BIN)/python -m tests.docs.site
 
 # The end-to-end tests once more, against a real Apache Kafka (needs a JDK 17 and Maven).
 e2e-kafka: .venv/.dev
@@ -58,6 +62,10 @@ clean:
 .venv/.dev: .venv/.made setup.cfg setup.py pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	@touch $@ .venv/.runtime
+
+.venv/.docs: .venv/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
 
 # kustomize has no package: built by the Go that is one on PyPI.
 .venv/.deploy: .venv/.dev

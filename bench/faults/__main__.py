@@ -51,6 +51,7 @@ def run_class(fault: Fault, broker: FaultBroker, options: argparse.Namespace) ->
                             broker,
                             clients=options.clients,
                             rate=options.rate,
+                            sse=options.sse,
                             name=f"faults-{os.getpid()}-{next(_topics)}",
                         )
                     )
@@ -100,11 +101,24 @@ def run(kind: str, faults: Sequence[Fault], options: argparse.Namespace) -> list
     return results
 
 
+def _percent(text: str) -> int:
+    if not text.isdecimal() or int(text) > 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 100")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = arguments(__doc__, prog="python -m bench.faults", clients=200, rate=30.0)
     parser.add_argument("--broker", choices=list(_KINDS), default="embedded")
     parser.add_argument("--only", help="names of classes, separated by commas")
     parser.add_argument("--times", type=int, default=3, help="injections of each class")
+    parser.add_argument(
+        "--sse",
+        type=_percent,
+        metavar="PERCENT",
+        default=25,
+        help="how many of the clients use Server-Sent Events (default: 25)",
+    )
     parser.add_argument("--seed", type=int, help="for times and targets; default: random")
     parser.add_argument("--markdown", help="write the table here; -: standard output")
     parser.add_argument("--list", action="store_true", help="list the classes and run nothing")

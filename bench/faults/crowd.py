@@ -1,4 +1,4 @@
-"""The checking clients: hundreds of energyws.client.Client in separate processes.
+"""The checking clients: hundreds, over WebSocket and SSE, in separate processes.
 
 Crowd runs `python -m bench.faults.crowd`, which reads one JSON command per line from stdin, answers
 each with one line, and ends when stdin is closed.
@@ -10,109 +10,59 @@ import asyncio
 import os
 import sys
 import time
-import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
 import orjson
 import uvloop
 
+from bench.faults.clients.watchers import STREAM, EventWatcher, Watcher, WebSocketWatcher
 from bench.faults.ledger import Ledger
-from bench.faults.record import check
 from bench.kit.line_process import LineProcess
-from bench.kit.record import PARTITIONS
-from energyws.client import Client, Gap, Message
-from energyws.protocol.position import BadPosition, parse
 
 CLIENTS_PER_PROCESS: Final = 250
 READY_SECONDS: Final = 60.0
 CLOSE_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.01
 _MOST_NAMED: Final = 5
+_COUNTED: Final = ("frames", "sse_frames", "connects", "failed")
 
 
-class _Counting(Client):
-    """A client that counts its attempts to connect and records when they succeeded."""
-
-    attempts = 0
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self.connected_at: list[float] = []
-
-    async def _connect(self) -> Any:
-        self.attempts += 1
-        connection = await super()._connect()
-        self.connected_at.append(time.monotonic())
-        return connection
-
-    async def bounce(self) -> None:
-        """Close the connection, so that the client reconnects."""
-        if self._connection is not None:
-            await self._connection.close()
+def takes_events(client: int, percent: int) -> bool:
+    """Whether the client with this number uses SSE; `percent` of all do, evenly spread."""
+    return (client + 1) * percent // 100 > client * percent // 100
 
 
-class _Watcher:
-    def __init__(
-        self, url: str, bearer: Callable[[], str], resume: dict[str, str] | None = None
-    ) -> None:
-        self.client = _Counting(url, token=bearer, resume=resume)
-        self.ledger = Ledger([0] * PARTITIONS)
-        self.heard_at = time.monotonic()
-        self.silence = 0.0
-        self._task = asyncio.create_task(self._watch())
+def events_url(url: str) -> str:
+    """The event stream of the service with this WebSocket URL; raises ValueError for wss."""
+    parts = urlsplit(url)
+    if parts.scheme != "ws":
+        raise ValueError(f"the SSE clients do not speak TLS: {url}")
+    return f"http://{parts.netloc}/sse/{STREAM}"
 
-    def behind(self, targets: Sequence[int]) -> bool:
-        return any(map(int.__lt__, self.ledger.next, targets))
 
-    async def stop(self) -> None:
-        while not self._task.done():
-            # Repeated, since wait_for() can swallow a cancellation (CPython before 3.12).
-            self._task.cancel()
-            await asyncio.wait((self._task,), timeout=_POLL_SECONDS)
-        await self.client.close()
-
-    async def _watch(self) -> None:
-        try:
-            async for message in self.client:
-                self._take(message)
-        except Exception as error:
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            self.ledger.refused = f"{type(error).__name__}: {error} ({place.name}: {place.line})"
-
-    def _take(self, message: Message) -> None:
-        now = time.monotonic()
-        self.silence = max(self.silence, now - self.heard_at)
-        self.heard_at = now
-        if isinstance(message, Gap):
-            try:
-                offsets = parse(message.position).offsets
-            except BadPosition:
-                self.ledger.corrupt.append(f"a Gap with position {message.position[:100]!r}")
-                return
-            self.ledger.add_gap(message.reason, message.missed, offsets)
-            return
-        try:
-            partition, number = check(message.data)
-        except ValueError as error:
-            self.ledger.corrupt.append(str(error))
-        else:
-            self.ledger.take(partition, number)
+def _make(
+    url: str, client: int, percent: int, bearer: Callable[[], str], origin: str | None = None
+) -> Watcher:
+    if takes_events(client, percent):
+        return EventWatcher(events_url(url), bearer, origin)
+    return WebSocketWatcher(url, bearer, origin)
 
 
 class _Clients:
     """The clients of one process. The public methods are the commands."""
 
-    def __init__(self, url: str, first: int, count: int, bearer: str) -> None:
+    def __init__(self, url: str, first: int, count: int, percent: int, bearer: str) -> None:
         self._url = url
         self._first = first
+        self._percent = percent
         self._bearer = bearer
-        self._watchers = [_Watcher(url, self._token) for _ in range(count)]
+        self._watchers = [_make(url, first + place, percent, self._token) for place in range(count)]
         self._retired: list[tuple[int, Ledger]] = []
-        self._origin: dict[str, str] = {}
-        self._frames = 0
-        self._connects = 0
-        self._failed = 0
+        self._retired_counts: Counter[str] = Counter()
+        self._origin: str | None = None
 
     def _token(self) -> str:
         return self._bearer
@@ -123,11 +73,11 @@ class _Clients:
 
     async def ready(self) -> dict[str, Any]:
         deadline = time.monotonic() + READY_SECONDS
-        while not all(watcher.client.positions for watcher in self._watchers):
+        while not all(watcher.position for watcher in self._watchers):
             if time.monotonic() > deadline:
                 return {"ready": False}
             await asyncio.sleep(_POLL_SECONDS)
-        self._origin = self._watchers[0].client.positions
+        self._origin = self._watchers[0].position
         return {"ready": True}
 
     async def mark(self) -> dict[str, Any]:
@@ -137,7 +87,7 @@ class _Clients:
         for watcher in self._watchers:
             watcher.ledger.forget()
             watcher.silence = 0.0
-            watcher.client.connected_at.clear()
+            watcher.connected_at.clear()
         return seen
 
     async def report(self) -> dict[str, Any]:
@@ -147,13 +97,18 @@ class _Clients:
         failures = []
         for place, ledger in ledgers:
             if (failure := ledger.report()) is not None:
-                failures.append({"client": self._first + place, **failure})
+                failures.append({"client": self._name(place), **failure})
+        counts = Counter(self._retired_counts)
+        for watcher in self._watchers:
+            counts.update(_counts(watcher))
+        silences: dict[str, list[float]] = {"websocket": [], "sse": []}
+        for watcher in self._watchers:
+            silences[watcher.kind].append(max(watcher.silence, now - watcher.heard_at))
         return {
-            "frames": self._frames + sum(w.ledger.frames for w in self._watchers),
-            "connects": self._connects + sum(w.client.connects for w in self._watchers),
-            "failed": self._failed + sum(_failed(w.client) for w in self._watchers),
-            "connected_at": [at for w in self._watchers for at in w.client.connected_at],
-            "silences": [max(w.silence, now - w.heard_at) for w in self._watchers],
+            **{name: counts[name] for name in _COUNTED},
+            "connected_at": [at for watcher in self._watchers for at in watcher.connected_at],
+            "silences": silences["websocket"],
+            "sse_silences": silences["sse"],
             "failures": failures,
         }
 
@@ -169,7 +124,7 @@ class _Clients:
     async def bounce(self, clients: list[int]) -> dict[str, Any]:
         """Make these clients close their connections and reconnect."""
         mine = [self._watchers[n - self._first] for n in clients if self._mine(n)]
-        await asyncio.gather(*(watcher.client.bounce() for watcher in mine))
+        await asyncio.gather(*(watcher.bounce() for watcher in mine))
         return {}
 
     async def renew(self, clients: list[int]) -> dict[str, Any]:
@@ -178,21 +133,25 @@ class _Clients:
             old = self._watchers[place]
             await old.stop()
             self._retired.append((place, old.ledger))
-            self._frames += old.ledger.frames
-            self._connects += old.client.connects
-            self._failed += _failed(old.client)
-            self._watchers[place] = _Watcher(self._url, self._token, self._origin)
+            self._retired_counts.update(_counts(old))
+            self._watchers[place] = _make(
+                self._url, self._first + place, self._percent, self._token, self._origin
+            )
         return {}
 
     async def stop(self) -> None:
         await asyncio.gather(*(watcher.stop() for watcher in self._watchers))
+
+    def _name(self, place: int) -> str:
+        client = self._first + place
+        return f"{client} (SSE)" if takes_events(client, self._percent) else str(client)
 
     def _mine(self, client: int) -> bool:
         return 0 <= client - self._first < len(self._watchers)
 
     def _behind(self, targets: Sequence[int]) -> list[str]:
         behind = [
-            f"client {self._first + place} is at {watcher.ledger.next}"
+            f"client {self._name(place)} is at {watcher.ledger.next}"
             + (f" and ended: {watcher.ledger.refused}" if watcher.ledger.refused else "")
             for place, watcher in enumerate(self._watchers)
             if watcher.behind(targets)
@@ -200,15 +159,24 @@ class _Clients:
         return [*behind[:_MOST_NAMED], f"({len(behind)} clients in total)"]
 
 
-def _failed(client: _Counting) -> int:
-    return client.attempts - client.connects
+def _counts(watcher: Watcher) -> dict[str, int]:
+    frames = watcher.ledger.frames
+    return {
+        "frames": frames,
+        "sse_frames": frames if watcher.kind == "sse" else 0,
+        "connects": watcher.connects,
+        "failed": watcher.attempts - watcher.connects,
+    }
 
 
 class Crowd:
-    """Clients numbered from 0, in as few processes as possible. bearer: the token that all use."""
+    """Clients numbered from 0, in as few processes as possible.
 
-    def __init__(self, url: str, clients: int, bearer: str) -> None:
-        command = [sys.executable, "-m", "bench.faults.crowd", url]
+    bearer: the token that all use. sse: how many percent of them use Server-Sent Events.
+    """
+
+    def __init__(self, url: str, clients: int, bearer: str, sse: int = 0) -> None:
+        command = [sys.executable, "-m", "bench.faults.crowd", url, str(sse)]
         self._processes = [
             LineProcess(
                 [*command, str(first), str(min(CLIENTS_PER_PROCESS, clients - first))],
@@ -218,6 +186,7 @@ class Crowd:
             for first in range(0, clients, CLIENTS_PER_PROCESS)
         ]
         self.clients = clients
+        self.sse_clients = sum(takes_events(client, sse) for client in range(clients))
 
     def __enter__(self) -> Self:
         return self
@@ -237,8 +206,8 @@ class Crowd:
     def report(self) -> dict[str, Any]:
         """Totals of frames, connects and failed attempts to connect since the start.
 
-        Since `mark`: problems, each client's longest wait for a record, and the monotonic times of
-        all connects.
+        Since `mark`: problems, each client's longest wait for a record (`silences` over WebSocket,
+        `sse_silences`), and the monotonic times of all connects.
         """
         return _merged(self._ask("report"))
 
@@ -268,16 +237,15 @@ class Crowd:
 
 
 def _merged(answers: list[dict[str, Any]]) -> dict[str, Any]:
-    sums = ("frames", "connects", "failed")
-    lists = ("connected_at", "silences", "failures")
+    lists = ("connected_at", "silences", "sse_silences", "failures")
     return {
-        **{name: sum(answer[name] for answer in answers) for name in sums},
+        **{name: sum(answer[name] for answer in answers) for name in _COUNTED},
         **{name: [one for answer in answers for one in answer[name]] for name in lists},
     }
 
 
-async def _obey(url: str, first: str, count: str) -> None:
-    clients = _Clients(url, int(first), int(count), os.environ["WS_TOKEN"])
+async def _obey(url: str, percent: str, first: str, count: str) -> None:
+    clients = _Clients(url, int(first), int(count), int(percent), os.environ["WS_TOKEN"])
     loop = asyncio.get_running_loop()
     commands = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)

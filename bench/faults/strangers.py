@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from typing import Final, Self
 
-from bench.kit.handshake import bearer, upgrade_request
+from bench.kit.handshake import bearer, events_request, upgrade_request
 from energyws.testing import token
 
 PATIENCE_SECONDS: Final = 20.0
@@ -20,9 +20,12 @@ PATIENCE_SECONDS: Final = 20.0
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
-def request() -> bytes:
-    """A handshake with a valid token and a subscription."""
-    return upgrade_request("/ws/energy?subscribe=energy", bearer(token("stranger"))).encode()
+def request(*, events: bool = False) -> bytes:
+    """A request with a valid token that subscribes: over WebSocket, or over SSE."""
+    valid = bearer(token("stranger"))
+    if events:
+        return events_request("/sse/energy", valid).encode()
+    return upgrade_request("/ws/energy?subscribe=energy", valid).encode()
 
 
 def status(connection: socket.socket) -> int:
@@ -48,12 +51,15 @@ def connect(port: int, receive_buffer: int | None = None) -> socket.socket:
     return connection
 
 
-def subscribed(port: int, receive_buffer: int | None = None) -> socket.socket:
+def subscribed(
+    port: int, receive_buffer: int | None = None, *, events: bool = False
+) -> socket.socket:
     """A connection that was accepted and subscribed; raises AssertionError."""
     connection = connect(port, receive_buffer)
-    connection.sendall(request())
+    connection.sendall(request(events=events))
     found = status(connection)
-    assert found == 101, f"the server answered with {found or 'a closed connection'}"
+    expected = 200 if events else 101
+    assert found == expected, f"the server answered with {found or 'a closed connection'}"
     return connection
 
 

@@ -67,21 +67,32 @@ class Result:
             sum(getattr(one, name) for one in self.outcomes)
             for name in ("gaps", "duplicates", "reorderings", "reported")
         ]
+        sse = sse_silence = ""
+        if events := self._most("sse_clients", self.outcomes):
+            sse_frames = sum(one.sse_frames for one in self.outcomes)
+            sse = f", {events:.0f} × {sse_frames:,} of them SSE"
+            sse_silence = f", SSE {self._most('sse_silence', injected):.2f}"
         return [
             *about,
             str(len(injected)),
-            f"{max((one.clients for one in self.outcomes), default=0)} × {frames:,}",
+            f"{self._most('clients', self.outcomes):.0f} × {frames:,}{sse}",
             *map(str, counts),
-            f"{max((one.silence for one in injected), default=0):.2f}",
-            f"{max((one.all_live for one in injected), default=0):.2f}",
+            f"{self._most('silence', injected):.2f}{sse_silence}",
+            f"{self._most('all_live', injected):.2f}",
             "failed" if self.problems else "passed",
         ]
+
+    @staticmethod
+    def _most(name: str, outcomes: Sequence[Outcome]) -> float:
+        return max((float(getattr(one, name)) for one in outcomes), default=0.0)
 
 
 def markdown(results: Sequence[Result]) -> str:
     outcomes = [one for result in results for one in result.outcomes]
     injected = sum(one.repetition >= 0 for one in outcomes)
     frames = sum(one.frames for one in outcomes)
+    sse_frames = sum(one.sse_frames for one in outcomes)
+    over_sse = f" ({sse_frames:,} of them over SSE)" if sse_frames else ""
     faults = {
         name: sum(getattr(one, name) for one in outcomes)
         for name in ("gaps", "duplicates", "reorderings", "corrupt")
@@ -89,7 +100,7 @@ def markdown(results: Sequence[Result]) -> str:
     failed = sum(bool(one.problems) for one in outcomes if one.repetition >= 0)
     rows = [_HEADINGS, ["---"] * len(_HEADINGS), *(result.row() for result in results)]
     return (
-        f"{injected:,} faults injected, {frames:,} frames checked: "
+        f"{injected:,} faults injected, {frames:,} frames checked{over_sse}: "
         f"{', '.join(f'{count} {name}' for name, count in faults.items())}; "
         f"{failed} injections did not pass.\n\n"
     ) + "".join(

@@ -47,7 +47,9 @@ class Verdict:
 class Outcome(Verdict):
     """The verdict on one injection. Times in seconds since it began.
 
-    silence: the longest time that any client received nothing, minus the interval of records.
+    silence: the longest time that a WebSocket client received nothing, minus the interval of
+    records; sse_silence: the same of SSE clients, which wait as long as the service tells them to.
+    sse_clients, sse_frames: how many of clients and frames are of SSE.
     all_live: until every client had a record written after the injection ended.
     """
 
@@ -56,7 +58,10 @@ class Outcome(Verdict):
     repetition: int = 0
     clients: int = 0
     frames: int = 0
+    sse_clients: int = 0
+    sse_frames: int = 0
     silence: float = 0.0
+    sse_silence: float = 0.0
     all_live: float = 0.0
     log_bytes: int = 0
     reconnects: int = 0

@@ -55,19 +55,27 @@ CONFIG: Final[Mapping[str, Mapping[str, Any]]] = {
 
 
 class World:
-    """A context manager; `name` is its topic.
+    """A context manager; `name` is its topic, `sse` how many percent of the clients use SSE.
 
     Injections use: broker, topic, directory, service, producer, crowd, fault, workers, issuer.
     """
 
     def __init__(
-        self, fault: Fault, broker: FaultBroker, *, clients: int, rate: float, name: str
+        self,
+        fault: Fault,
+        broker: FaultBroker,
+        *,
+        clients: int,
+        rate: float,
+        name: str,
+        sse: int = 0,
     ) -> None:
         self.fault = fault
         self.broker = broker
         self.topic = name
         self._clients = fault.clients or clients
         self._rate = fault.rate or rate
+        self._sse = sse
         self._stack = ExitStack()
         self._problems: list[str] = []
         self._notes: dict[str, float] = {}
@@ -99,7 +107,7 @@ class World:
         )
         self.service.ready()
         self.crowd = self._stack.enter_context(
-            Crowd(self.service.url, self._clients, self._bearer())
+            Crowd(self.service.url, self._clients, self._bearer(), self._sse)
         )
         self.crowd.ready()
         self.producer = self._stack.enter_context(
@@ -234,12 +242,13 @@ class World:
             # Any error of an injection counts as a failure of the service.
             outcome.problems.append(_described(error))
         seen = self.crowd.report()
-        outcome.frames = seen["frames"] - before["frames"]
+        _count_frames(outcome, before, seen)
         outcome.reconnects = seen["connects"] - before["connects"]
         if self.fault.stays_connected:
             lost = outcome.reconnects
             self.expect(lost == 0, f"{lost} clients lost their connections")
-        outcome.silence = max(0.0, max(seen["silences"]) - 1 / self._rate)
+        outcome.silence = self._longest(seen["silences"])
+        outcome.sse_silence = self._longest(seen["sse_silences"])
         outcome.log_bytes = self.service.log_bytes - logged
         judge(outcome, seen, self.producer.facts(), self._removed, self.fault.losses)
         allowed = LOG_BYTES_ONCE + self.fault.log_bytes_per_second * (time.monotonic() - began_log)
@@ -263,7 +272,7 @@ class World:
         except Exception as error:
             outcome.problems.append(_described(error))
         seen = self.crowd.report()
-        outcome.frames = seen["frames"] - before["frames"]
+        _count_frames(outcome, before, seen)
         judge(outcome, seen, self.producer.facts(), self._removed, self.fault.losses)
         self.producer.resume()
         return outcome
@@ -274,7 +283,11 @@ class World:
             broker=self.broker.kind,
             repetition=repetition,
             clients=self._clients,
+            sse_clients=self.crowd.sse_clients,
         )
+
+    def _longest(self, silences: list[float]) -> float:
+        return max(0.0, max(silences, default=0.0) - 1 / self._rate)
 
     def _idle_descriptors(self) -> dict[str, int]:
         """The number of descriptors of each process, not counting client connections."""
@@ -293,6 +306,11 @@ class World:
             }
 
         self.wait(lambda: not leaks(), f"descriptors are closed again: {leaks()}", LEAK_SECONDS)
+
+
+def _count_frames(outcome: Outcome, before: Mapping[str, Any], seen: Mapping[str, Any]) -> None:
+    outcome.frames = seen["frames"] - before["frames"]
+    outcome.sse_frames = seen["sse_frames"] - before["sse_frames"]
 
 
 def _described(error: Exception) -> str:

@@ -1,9 +1,9 @@
-/* Thousands of WebSocket clients in one process, in C, so that the clients do not limit the
+/* Thousands of WebSocket or SSE clients in one process, in C, so that the clients do not limit the
  * measurement. load.py starts it and documents its options and commands.
  *
- * It finds every frame by its header, reads the record's number at its fixed offset (record.py) and
- * compares it with the number due in its partition; it passes one whole frame in CHECK_EVERY to
- * load.py, which parses it.
+ * It finds every frame by its header, and every event by its empty line, reads the record's number
+ * at its fixed offset (record.py) and compares it with the number due in its partition; it passes
+ * one whole record in CHECK_EVERY to load.py, which parses it.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -57,8 +57,8 @@ struct spread {
 };
 
 static struct {
-    int port, clients, partitions, concurrency, address, bare, tls, sessions, prefix, suffix, p_at,
-        n_at, n_digits, t_at, t_digits, stamp_at, sample, count;
+    int port, clients, partitions, concurrency, address, bare, events, tls, sessions, prefix,
+        suffix, p_at, n_at, n_digits, t_at, t_digits, stamp_at, sample, count;
     const char *request, *resume, *first;
 } option = {.partitions = 3, .concurrency = 256, .sessions = 1, .sample = 61};
 
@@ -405,7 +405,30 @@ static size_t head(const unsigned char *data, size_t size) {
     return end ? (size_t)(end - data) + 4 : 0;
 }
 
-/* Process complete frames; returns the number of bytes processed. */
+/* Process complete events (HTML standard, section 9.2.6; line ends are \n, data is one line). An
+ * event's data counts once its empty line is there. */
+static size_t take_events(struct client *client, const unsigned char *data, size_t size,
+                          int64_t now) {
+    static const char FIELD[] = "data: ";
+    const unsigned char *line = data, *event = data, *payload = NULL, *end;
+    size_t length = 0;
+    while ((end = memchr(line, '\n', size - (size_t)(line - data)))) {
+        size_t line_bytes = (size_t)(end - line);
+        if (!line_bytes) {
+            if (payload)
+                take_message(client, 0x81, payload, length, now);
+            payload = NULL;
+            event = end + 1;
+        } else if (line_bytes >= sizeof FIELD - 1 && !memcmp(line, FIELD, sizeof FIELD - 1)) {
+            payload = line + sizeof FIELD - 1;
+            length = line_bytes - (sizeof FIELD - 1);
+        }
+        line = end + 1;
+    }
+    return (size_t)(event - data);
+}
+
+/* Process complete frames or events; returns the number of bytes processed. */
 static size_t take(struct client *client, const unsigned char *data, size_t size) {
     size_t at = 0;
     int64_t now = now_us();
@@ -413,7 +436,7 @@ static size_t take(struct client *client, const unsigned char *data, size_t size
         at = head(data, size);
         if (!at)
             return 0;
-        if (size < 12 || memcmp(data + 9, "101", 3)) {
+        if (size < 12 || memcmp(data + 9, option.events ? "200" : "101", 3)) {
             lost(client);
             return size;
         }
@@ -422,6 +445,8 @@ static size_t take(struct client *client, const unsigned char *data, size_t size
         if (option.first)
             send_text(client, option.first);
     }
+    if (option.events)
+        return at + take_events(client, data + at, size - at, now);
     while (size - at >= 2) {
         uint64_t length = data[at + 1] & 0x7f;
         size_t begin = at + 2;
@@ -627,6 +652,7 @@ static void parse(int argc, char **argv) {
         else if (!strcmp(name, "concurrency")) option.concurrency = atoi(value);
         else if (!strcmp(name, "address")) option.address = atoi(value);
         else if (!strcmp(name, "bare")) option.bare = atoi(value);
+        else if (!strcmp(name, "events")) option.events = atoi(value);
         else if (!strcmp(name, "tls")) option.tls = atoi(value);
         else if (!strcmp(name, "sessions")) option.sessions = atoi(value);
         else if (!strcmp(name, "prefix")) option.prefix = atoi(value);

@@ -6,7 +6,7 @@ Its options are arguments; it reads tokens, then commands, from stdin, one per l
     restart       the same, then discard the delays and spreads
     drop          close every connection without a close frame
     again E N     reconnect all, each with resume=E-<its position>; ready once each has N more
-    times         microseconds from the first connect to each client's 101, its first message
+    times         microseconds from the first connect to each client's 101 or 200, its first message
                   ("subscribed"), and the N-th frame after `again`
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
 from bench.kit.build import program
-from bench.kit.handshake import upgrade_request
+from bench.kit.handshake import events_request, upgrade_request
 from bench.kit.line_process import LineProcess
 from bench.kit.record import ENVELOPE, N_AT, N_DIGITS, P_AT, PARTITIONS, STAMP_AT, T_AT, T_DIGITS
 from energyws.testing import eventually
@@ -34,7 +34,8 @@ class Load:
     sends frames.
     resume: the position to start from, at which number 0 is due in every partition; None: the
     first frame of a partition sets its first number.
-    path: including the query. first: a text message that each client sends once connected.
+    path: including the query. events: the path is that of an event stream.
+    first: a text message that each client sends once connected.
     prefix: the number of bytes before {"type":"data" in a message. suffix: those after it; with a
     suffix, one WebSocket message may hold several messages, one per line.
     concurrency: how many handshakes are in progress at a time.
@@ -56,6 +57,7 @@ class Load:
         *,
         tls: bool = False,
         path: str = "/ws/energy?subscribe=energy",
+        events: bool = False,
         first: str | None = None,
         prefix: int = 0,
         suffix: int = 0,
@@ -69,7 +71,8 @@ class Load:
     ) -> None:
         # %s marks where load.c inserts the position to resume from, and the token.
         headers = ["Authorization: Bearer %s", *[_OFFER] * offer]
-        request = upgrade_request(f"{path.replace('%', '%%')}%s", *headers)
+        make = events_request if events else upgrade_request
+        request = make(f"{path.replace('%', '%%')}%s", *headers)
         options: dict[str, Any] = {
             "port": port,
             "clients": clients,
@@ -77,6 +80,7 @@ class Load:
             "concurrency": concurrency,
             "address": address,
             "bare": int(token is None),
+            "events": int(events),
             "tls": int(tls),
             "sessions": int(sessions),
             "prefix": prefix,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from bench.report.http import sse, visitors
 from bench.report.peers import peers
 from bench.report.plotted import curve, deploy, tune
 from bench.report.tables import (
@@ -263,6 +264,8 @@ RENDERERS: Final[dict[str, Renderer]] = {
     "peers": peers,
     "replicas": replicas,
     "resume": resume,
+    "sse": sse,
     "storm": storm,
     "tune": tune,
+    "visitors": visitors,
 }

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from energyws.protocol import stream_queries
 from energyws.protocol.messages import MAX_LAST, OnLag, parse_query
+from energyws.protocol.stream_queries import parse_history
 from tests.contract.asyncapi import DOCUMENT, FILE, MESSAGES, REPLIES, examples
 from tests.contract.schemas import CONTRACT, SCHEMAS, strict, validator
 from tests.npm import installed
@@ -19,35 +21,34 @@ PARSER = "@asyncapi/parser@3.6.6"
 QUERY = DOCUMENT["channels"]["websocket"]["bindings"]["ws"]["query"]["properties"]
 
 
-def findings(file: Path) -> list[dict[str, Any]]:
-    """What the official parser finds in a document."""
+MISTAKES = {"action": "action: emit", "reference": "$ref: ./schemas/date.json"}
+RIGHT = {"action": "action: send", "reference": "$ref: ./schemas/data.json"}
+
+
+# The first run installs the parser.
+@pytest.mark.timeout(300)
+def test_official_parser_finds_mistakes_only(tmp_path: Path) -> None:
+    (tmp_path / "schemas").symlink_to(CONTRACT / "schemas")
+    text = FILE.read_text()
+    files = {"right": FILE, **{name: tmp_path / f"{name}.yaml" for name in MISTAKES}}
+    for name, wrong in MISTAKES.items():
+        assert RIGHT[name] in text
+        files[name].write_text(text.replace(RIGHT[name], wrong, 1))
     done = subprocess.run(
-        [program("node"), str(Path(__file__).with_name("validate.mjs")), installed(PARSER), file],
+        [
+            *(program("node"), Path(__file__).with_name("validate.mjs"), installed(PARSER)),
+            *files.values(),
+        ],
         check=True,
         capture_output=True,
         text=True,
         timeout=60,
     )
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-# The first run installs the parser.
-@pytest.mark.timeout(300)
-def test_official_parser_finds_nothing() -> None:
-    assert findings(FILE) == []
-
-
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    ("right", "wrong"),
-    [("action: send", "action: emit"), ("./schemas/data.json", "./schemas/date.json")],
-)
-def test_official_parser_finds_a_mistake(tmp_path: Path, right: str, wrong: str) -> None:
-    (tmp_path / "schemas").symlink_to(CONTRACT / "schemas")
-    text = FILE.read_text()
-    assert right in text
-    (tmp_path / FILE.name).write_text(text.replace(right, wrong, 1))
-    assert any(each["severity"] == 0 for each in findings(tmp_path / FILE.name))
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each for each in found if each["file"] == str(FILE)] == []
+    assert {each["file"] for each in found if each["severity"] == 0} == {
+        str(files[name]) for name in MISTAKES
+    }
 
 
 @pytest.mark.parametrize("example", examples().values(), ids=examples())
@@ -73,6 +74,16 @@ def test_query_is_what_the_service_understands() -> None:
     assert {*QUERY} == {"token", "subscribe", "resume", "since", "last", "on_lag"}
     assert QUERY["last"]["maximum"] == MAX_LAST
     assert QUERY["on_lag"]["enum"] == [each.value for each in OnLag]
+    last, history = (
+        DOCUMENT["operations"][name]["bindings"]["http"]["query"]["properties"]
+        for name in ("answerLast", "answerHistory")
+    )
+    assert (last["last"]["minimum"], last["last"]["maximum"]) == (1, stream_queries.MAX_LAST)
+    assert {*history} == {"token", "after", "since", "last", "limit"}
+    assert history["limit"]["maximum"] == stream_queries.MAX_LIMIT
+    assert parse_history("a", "last=1") == parse_history(
+        "a", f"last=1&limit={history['limit']['default']}"
+    )
     subscription = parse_query("subscribe=a,b&resume=a:1-1&resume=b:1-2&on_lag=latest")
     assert subscription is not None
     assert (subscription.streams, subscription.on_lag) == (("a", "b"), OnLag.LATEST)

@@ -1,10 +1,15 @@
-/** Prints what the official parser finds in an AsyncAPI document, one line of JSON each. */
+/**
+ * Prints what the official parser finds in AsyncAPI documents, one line of JSON each:
+ * `node validate.mjs PACKAGES FILE…`, where PACKAGES has @asyncapi/parser.
+ */
 
 import { createRequire } from 'node:module';
 
-const [packages, file] = process.argv.slice(2);
+const [packages, ...files] = process.argv.slice(2);
 const { Parser, fromFile } = createRequire(`${packages}/`)('@asyncapi/parser');
-const { diagnostics } = await fromFile(new Parser(), file).parse();
-for (const { severity, code, path, message } of diagnostics) {
-  console.log(JSON.stringify({ severity, code, path, message }));
+for (const file of files) {
+  const { diagnostics } = await fromFile(new Parser(), file).parse();
+  for (const { severity, message } of diagnostics) {
+    console.log(JSON.stringify({ file, severity, message }));
+  }
 }

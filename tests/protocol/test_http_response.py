@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energyws.protocol.http_response import Response
+from energyws.errors import SHUTTING_DOWN
+from energyws.protocol.http_response import Response, event_refusal
 
 
 class Wire:
@@ -70,6 +71,28 @@ def test_statuses_from_400_are_errors(status: int, is_error: bool) -> None:
 
 @pytest.mark.parametrize("status", [204, 304])
 def test_response_that_never_has_a_body_has_no_length(status: int) -> None:
-    encoded = Response(status, b"").encode(now=0.0, closes=False, head_only=False)
+    encoded = Response(status, None).encode(now=0.0, closes=False, head_only=False)
     assert b"Content-Length" not in encoded
     assert encoded.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("last_event_id", "lines"),
+    [
+        ("7f3a-1.2", ["id: 7f3a-1.2"]),
+        ("", []),
+        # What is no position could be a field of its own.
+        ("7f3a-1.2\nevent: reconnect", []),
+        ("7f3a-1.2\0", []),
+    ],
+)
+def test_refused_event_source_keeps_its_position(last_event_id: str, lines: list[str]) -> None:
+    response = event_refusal(SHUTTING_DOWN, "", {}, last_event_id)
+    assert (response.status, response.headers["Content-Type"]) == (200, "text/event-stream")
+    assert response.body is not None
+    begin, event, rest = response.body.decode().split("\n\n")
+    retry, *place = begin.split("\n")
+    assert retry.startswith("retry: ")
+    assert place == lines
+    assert event.startswith('event: problem\ndata: {"type":"error"')
+    assert rest == ""

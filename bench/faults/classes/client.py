@@ -26,7 +26,10 @@ _BYTES_PER_IDLER: Final = 1 << 20
 def half_closed(world: World, rng: random.Random) -> None:
     before = world.connections()
     with contextlib.ExitStack() as stack:
-        strangers = [stack.enter_context(subscribed(world.service.port)) for _ in range(_STRANGERS)]
+        strangers = [
+            stack.enter_context(subscribed(world.service.port, events=number % 2 == 1))
+            for number in range(_STRANGERS)
+        ]
         for one in strangers:
             one.shutdown(socket.SHUT_WR)
         gone = ended(strangers, 5.0)
@@ -44,7 +47,7 @@ def reset_storm(world: World, rng: random.Random) -> None:
     before = world.connections()
     for _ in range(_STORM):
         stranger = connect(world.service.port)
-        whole = request()
+        whole = request(events=rng.random() < 0.5)
         match rng.randrange(5):
             case 0:
                 stranger.close()
@@ -111,8 +114,10 @@ def never_reading(world: World, rng: random.Random) -> None:
     workers = [world.service.child(name) for name in world.workers]
     before = sum(worker.memory_info().rss for worker in workers)
     with contextlib.ExitStack() as stack:
-        for _ in range(_STRANGERS):
-            stack.enter_context(subscribed(world.service.port, receive_buffer=4096))
+        for number in range(_STRANGERS):
+            stack.enter_context(
+                subscribed(world.service.port, receive_buffer=4096, events=number % 2 == 1)
+            )
         world.producer.burst(300)
         world.clients_live()
         grown = sum(worker.memory_info().rss for worker in workers) - before

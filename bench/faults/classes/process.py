@@ -105,7 +105,8 @@ def worker_hang(world: World, rng: random.Random) -> None:
     worker.suspend()
     world.gone(worker)
     # The stopped worker's clients waited longest, so the shorter silences are those of the others.
-    silences = sorted(world.crowd.report()["silences"])
+    seen = world.crowd.report()
+    silences = sorted(seen["silences"] + seen["sse_silences"])
     others = silences[: len(silences) - own]
     world.note("silence of the others, s", max(others, default=0))
     world.expect(max(others, default=0) < 1.0, "clients of the other worker waited")

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeVar
+from urllib.parse import urlsplit
 
 from energyws.errors import ExitCode
 from energyws.testing.conformance import client, server
@@ -29,12 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Judge a server or a client; the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["client"]:
-        return _report(_client(_client_parser().parse_args(given[1:])))
-    options = _server_parser().parse_args(given)
+        options = _client_parser().parse_args(given[1:])
+        judged, results = options.command[0], _client(options)
+    else:
+        options = _server_parser().parse_args(given)
+        judged, results = options.url, _server(options)
     try:
-        return _report(_server(options))
+        return _report(results)
     except (Fault, OSError) as error:
-        print(f"{options.url}: {error}", file=sys.stderr)
+        print(f"{judged}: {error}", file=sys.stderr)
         return ExitCode.FAILURE
 
 
@@ -76,8 +80,16 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _url(text: str) -> str:
-    if not text.startswith(("ws://", "wss://")):
-        raise argparse.ArgumentTypeError(f"{text!r}: write ws://HOST:PORT/ws/energy, or wss://")
+    meant = "write ws://HOST:PORT/ws/energy, or wss://"
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("ws", "wss") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.path in ("", "/"):
+        raise argparse.ArgumentTypeError(f"{text!r}: {meant}")
+    if parts.query:
+        raise argparse.ArgumentTypeError("leave out the query: the token is read from --token-env")
     return text
 
 
@@ -85,12 +97,18 @@ def _server(options: argparse.Namespace) -> Iterator[Result]:
     token = os.environ.get(options.token_env, "").strip()
     if not token:
         raise Fault(f"put a valid token into the environment variable {options.token_env}")
-    context = ssl.create_default_context(cafile=options.cacert) if options.cacert else None
     seconds = options.seconds or 10.0
-    target = Target(options.url, token, options.stream, seconds, context)
+    target = Target(options.url, token, options.stream, seconds, _trust(options.cacert))
     missing = features(target)
     for case in _chosen(server_cases(), options.only):
         yield server.judge(case, target, missing)
+
+
+def _trust(file: str | None) -> ssl.SSLContext | None:
+    try:
+        return ssl.create_default_context(cafile=file) if file else None
+    except OSError as error:
+        raise Fault(f"--cacert {file}: {error.strerror or error}") from None
 
 
 def _client(options: argparse.Namespace) -> Iterator[Result]:

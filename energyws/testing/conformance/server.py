@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -9,7 +10,7 @@ import orjson
 
 from energyws.testing.conformance.patterns import fill, mismatch, shown
 from energyws.testing.conformance.table import Result, ServerCase, result
-from energyws.testing.conformance.target import Fault, Target, events
+from energyws.testing.conformance.target import Fault, Target, events, json_of
 from energyws.testing.conformance.wire import BINARY, PING, Event, Wire
 
 
@@ -27,7 +28,7 @@ def judge(case: ServerCase, target: Target, missing: dict[str, str]) -> Result:
             except TimeoutError:
                 fault = f"step {number}, {shown(step)}: nothing within {target.seconds:g} s"
                 break
-            except (Fault, OSError, ValueError) as error:
+            except (Fault, OSError, HTTPException) as error:
                 fault = f"step {number}, {shown(step)}: {error}"
                 break
     finally:
@@ -56,7 +57,7 @@ class _Player:
             self._wire.shut()
 
     def play(self, step: dict[str, Any]) -> None:
-        """Play one step; raises Fault, OSError, and ValueError for what is not JSON."""
+        """Play one step; raises Fault, OSError and HTTPException."""
         match step:
             case {"connect": options}:
                 self._connect(**fill(options, self._known))
@@ -82,7 +83,7 @@ class _Player:
                     pass
             case {"ping": text}:
                 self._open.frame(PING, text.encode())
-                self._check(text, self._until("pong").payload.decode())
+                self._check(text, self._until("pong").payload.decode(errors="replace"))
             case {"close": code}:
                 self._open.close(code)
             case {"closed": code}:
@@ -120,7 +121,7 @@ class _Player:
         self._check(status, self._status)
         size = self._answer.get("content-length")
         body = self._wire.body(None if size is None else int(size), self._target.deadline())
-        self._check({"type": "error", "code": code, "message": "<string>"}, orjson.loads(body))
+        self._check({"type": "error", "code": code, "message": "<string>"}, json_of(body))
 
     def _request(
         self,
@@ -140,11 +141,11 @@ class _Player:
                 self._contains(name, fill(text, self._known), response.headers.get(name))
             match answer:
                 case {"text": text}:
-                    self._check(text, response.read().decode())
+                    self._check(text, response.read().decode(errors="replace"))
                 case {"json": pattern}:
-                    self._check(pattern, self._saw(orjson.loads(response.read())))
+                    self._check(pattern, self._saw(json_of(response.read())))
                 case {"each": each, "end": end}:
-                    lines = [self._saw(orjson.loads(line)) for line in response]
+                    lines = [self._saw(json_of(line)) for line in response]
                     for line in lines[:-1]:
                         self._check(each, line)
                     self._check(end, lines[-1] if lines else None)
@@ -160,10 +161,12 @@ class _Player:
     def _message(self) -> Any:
         event = self._open.receive(self._target.deadline())
         if event.kind == "close":
-            raise Fault(f"closed with {event.code} {event.payload.decode()}".rstrip())
+            raise Fault(
+                f"closed with {event.code} {event.payload.decode(errors='replace')}".rstrip()
+            )
         if event.kind != "message":
             raise Fault("the connection ended without a close frame")
-        return self._saw(orjson.loads(event.payload))
+        return self._saw(json_of(event.payload))
 
     def _until(self, kind: str) -> Event:
         deadline = self._target.deadline()

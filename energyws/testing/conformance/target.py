@@ -78,12 +78,16 @@ class Target:
         }
         lines = [f"{name}: {value}" for name, value in fields.items()]
         path = f"{parts.path}?{query}" if query else parts.path
-        wire.write("\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode())
-        first, answer = wire.head(self.deadline())
-        status = int(first.split(" ")[1])
-        if status == 101 and answer.get("sec-websocket-accept") != accept(sent_key):
+        try:
+            wire.write("\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode())
+            first, answer = wire.head(self.deadline())
+            status = _status(first)
+            if status == 101 and answer.get("sec-websocket-accept") != accept(sent_key):
+                text = "Sec-WebSocket-Accept does not answer the key (RFC 6455, section 4.2.2)"
+                raise Fault(text)
+        except (Fault, OSError):
             wire.shut()
-            raise Fault("Sec-WebSocket-Accept does not answer the key (RFC 6455, section 4.2.2)")
+            raise
         return wire, status, answer
 
     def request(self, method: str, path: str, headers: dict[str, str]) -> http.client.HTTPResponse:
@@ -99,22 +103,53 @@ class Target:
             connection = http.client.HTTPConnection(
                 parts.hostname, parts.port, timeout=self.seconds
             )
-        connection.request(method, path, headers={"Connection": "close", **headers})
-        return connection.getresponse()
+        try:
+            connection.request(method, path, headers={"Connection": "close", **headers})
+            return connection.getresponse()
+        except http.client.HTTPException as error:
+            connection.close()
+            raise Fault(f"the answer is not HTTP: {error!r}") from None
+        except OSError:
+            connection.close()
+            raise
+
+
+def _status(line: str) -> int:
+    version, _, rest = line.partition(" ")
+    if not version.startswith("HTTP/1.") or not rest[:3].isdigit():
+        raise Fault("the answer to the handshake is not HTTP")
+    return int(rest[:3])
+
+
+def json_of(payload: bytes) -> dict[str, Any]:
+    """The object in a message of the server."""
+    try:
+        message = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise Fault(f"a message is not JSON: {error}") from None
+    if not isinstance(message, dict):
+        raise Fault(f"a message is no object: {payload[:40]!r}")
+    return message
 
 
 def events(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
-    """The events of a stream, each with its data as JSON (WHATWG HTML, section 9.2.6)."""
+    """The events of a stream, each with its data as JSON (WHATWG HTML, section 9.2.6).
+
+    `retry`, which a stream may send at any time, is in every event after it.
+    """
     found: dict[str, Any] = {}
+    retry: dict[str, str] = {}
     while line := response.readline():
-        name, _, value = line.decode().rstrip("\r\n").partition(":")
+        name, _, value = line.decode(errors="replace").rstrip("\r\n").partition(":")
         if name == "data":
-            found["data"] = orjson.loads(value.strip())
+            found["data"] = json_of(value.encode())
+        elif name == "retry":
+            retry = {name: value.strip()}
         elif name in ("id", "event"):
             found[name] = value.strip()
         elif not name and not value:
             if "data" in found:
-                yield found
+                yield found | retry
             found = {}
 
 
@@ -125,7 +160,8 @@ def features(target: Target) -> dict[str, str]:
     wire, status, _ = target.open("", header)
     if status != 101:
         wire.shut()
-        raise Fault(f"the server refuses this token with {status}")
+        what = "the token is refused" if status in (401, 403) else "no connection"
+        raise Fault(f"{what}: the handshake is answered with {status}")
     found = 0
     try:
         subscribe = {"type": "subscribe", "streams": [target.stream], "last": 2}
@@ -135,10 +171,10 @@ def features(target: Target) -> dict[str, str]:
             event = wire.receive(deadline)
             if event.kind != "message":
                 raise Fault("the server ends the connection after `subscribe`")
-            message = orjson.loads(event.payload)
-            found += message["type"] == "data"
-            if message["type"] == "error":
-                raise Fault(f"no stream {target.stream!r} for this token: {message['code']}")
+            message = json_of(event.payload)
+            found += message.get("type") == "data"
+            if message.get("type") == "error":
+                raise Fault(f"no stream {target.stream!r} for this token: {message.get('code')}")
     except TimeoutError:
         missing["records"] = f"the stream {target.stream} has {found} records, and 2 are needed"
     finally:

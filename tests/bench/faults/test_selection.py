@@ -39,13 +39,13 @@ class _Named:
 
 
 def run(fault: Fault, broker: Broker) -> list[str]:
-    """Inject the fault once with 20 clients; all problems."""
+    """Inject the fault once with 20 clients, 5 of them over SSE; all problems."""
     topic = f"faults-{os.getpid()}-{next(_names)}"
     small = replace(fault, clients=None)
-    with World(small, _Named(broker), clients=20, rate=30, name=topic) as world:
+    with World(small, _Named(broker), clients=20, rate=30, sse=25, name=topic) as world:
         injected = world.inject(random.Random(1), 0)
         end = world.settle()
-    assert injected.frames > 0
+    assert injected.frames > injected.sse_frames > 0
     return injected.problems + end.problems
 
 

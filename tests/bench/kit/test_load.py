@@ -7,13 +7,14 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pytest
 
 from bench.kit.load import Load
 from bench.kit.record import padded
 from energyws.protocol.frame import DataFrames
+from energyws.testing import eventually
 
 
 def _can_be_built() -> bool:
@@ -44,13 +45,19 @@ def frame(partition: int, number: int) -> bytes:
 @pytest.fixture
 def crowd() -> Iterator[tuple[Load, list[socket.socket]]]:
     """Clients of a bare socket, and the server's ends of their connections."""
+    with connected(events=False) as both:
+        yield both
+
+
+@contextmanager
+def connected(*, events: bool) -> Iterator[tuple[Load, list[socket.socket]]]:
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
         accepted: list[socket.socket] = []
         accepting = threading.Thread(
             target=lambda: accepted.extend(listening.accept()[0] for _ in range(CLIENTS))
         )
         accepting.start()
-        load = Load(listening.getsockname()[1], CLIENTS, None)
+        load = Load(listening.getsockname()[1], CLIENTS, None, events=events)
         try:
             load.ready()
             accepting.join()
@@ -117,3 +124,31 @@ def test_closed_connection_is_counted(crowd: tuple[Load, list[socket.socket]]) -
     load, connections = crowd
     connections[0].close()
     assert load.all_have(1)["closed"] == 1
+
+
+def event(partition: int, number: int) -> bytes:
+    data = frame(partition, number)
+    return b"id: 1\ndata: %b\n\n" % data[data.index(b'{"type"') :]
+
+
+def test_events_are_counted_and_compared_whatever_the_pieces() -> None:
+    with connected(events=True) as (load, connections):
+        stream = b'retry: 1000\n\nevent: subscribed\nid: 1\ndata: {"type":"subscribed"}\n\n'
+        stream += event(0, 0) + b":\n\n" + event(0, 1) + event(0, 3)
+        for at in range(0, len(stream), 100):
+            for connection in connections:
+                connection.sendall(stream[at : at + 100])
+            # So that the clients receive the next piece separately.
+            load.counts()
+        counts = load.all_have(3)
+    assert (counts["frames"], counts["others"]) == (9, 3)
+    assert (counts["gaps"], counts["duplicates"]) == (3, 0)
+
+
+def test_event_without_its_empty_line_is_not_counted() -> None:
+    with connected(events=True) as (load, connections):
+        for connection in connections:
+            connection.sendall(event(0, 0) + event(0, 1)[:-1])
+        assert load.all_have(1)["frames"] == CLIENTS
+        connections[0].sendall(b"\n")
+        eventually(lambda: load.counts()["frames"] == CLIENTS + 1, "its empty line completes it")

@@ -63,6 +63,7 @@ STEP: dict[str, Any] = {
     "connects_each_second": [70, 180, 90],
     "problems": [],
 }
+HTTP = {"generator_us": 2.0, "delay_p50_ms": 5.0, "delay_p99_ms": 20.0}
 RESULTS: dict[str, dict[str, Any]] = {
     "curve": {
         "broker": "kafka",
@@ -253,6 +254,20 @@ RESULTS: dict[str, dict[str, Any]] = {
         "cpu_seconds_meanwhile": {"worker-0": 9.0},
         "exactly_once": True,
     },
+    "sse": {
+        "rows": [
+            {
+                "tls": tls,
+                "clients": 2000,
+                "record_bytes": 1138,
+                "deliveries_per_second": 40_000.0,
+                **{**RATIO, "ratio": 1.02},
+                "sse": {**HTTP, "worker_us": 7.1, "bytes": 1180.0},
+                "websocket": {**HTTP, "worker_us": 7.0, "bytes": 1150.0},
+            }
+            for tls in (False, True)
+        ]
+    },
     "storm": {
         "workers": 2,
         "clients": 10_000,
@@ -291,6 +306,21 @@ RESULTS: dict[str, dict[str, Any]] = {
             for workers in (1, 2)
         ],
         "advice": {"workers": 1, "reason": "it is enough", "warnings": ["all cores were busy"]},
+    },
+    "visitors": {
+        "clients": 2000,
+        "deliveries_per_second": 40_000.0,
+        "pages": 20,
+        "requests_per_second": 50.0,
+        **{f"p99_{name}": value for name, value in RATIO.items()},
+        **{f"worker_{name}": value for name, value in RATIO.items()},
+        "without": {"worker_us": 7.0, "delay_p50_ms": 5.0, "delay_p99_ms": 20.0},
+        "with": {"worker_us": 8.0, "delay_p50_ms": 5.5, "delay_p99_ms": 24.0},
+        "visits": {
+            "responses": 250.0,
+            "refused": 1.0,
+            "request_ms": {"p50": 1.5, "p99": 3.25},
+        },
     },
 }
 

@@ -62,7 +62,9 @@ def test_variable_may_be_any_single_value(path: KeyPath) -> None:
 
 
 def test_examples_are_valid() -> None:
-    for text in (SEED, EXAMPLE.read_text(), _uncommented()[0]):
+    deployed = [path.read_text() for path in EXAMPLE.parent.glob("*/**/config.yaml")]
+    assert len(deployed) > 1
+    for text in (SEED, EXAMPLE.read_text(), _uncommented()[0], *deployed):
         VALIDATOR.validate(yaml(text))
     line, _, _ = load.example().partition("\n")
     assert line == "# yaml-language-server: $schema=config.schema.json"

@@ -13,7 +13,13 @@ URL = "ws://127.0.0.1:1/ws/energy"
 
 @pytest.mark.parametrize(
     ("url", "complaint"),
-    [("http://host/", "write ws://HOST:PORT/ws/energy"), ("", "'': write")],
+    [
+        ("http://host:80/ws/energy", "write ws://HOST:PORT/ws/energy"),
+        ("ws://host:80", "write ws://HOST:PORT/ws/energy"),
+        ("ws://host:port/ws/energy", "write ws://HOST:PORT/ws/energy"),
+        ("", "write ws://HOST:PORT/ws/energy"),
+        ("ws://host:80/ws/energy?token=a.b.c", "leave out the query"),
+    ],
 )
 def test_wrong_argument(url: str, complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -33,6 +39,13 @@ def test_server_that_cannot_be_judged(
     monkeypatch.setenv("MINE", "a.b.c")
     assert main([URL, "--token-env", "MINE"]) == 1
     assert "refused" in capsys.readouterr().err
+    assert main([URL, "--token-env", "MINE", "--cacert", "/no/such"]) == 1
+    assert capsys.readouterr().err == f"{URL}: --cacert /no/such: No such file or directory\n"
+
+
+def test_command_that_cannot_be_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["client", "--", "/no/such/command"]) == 1
+    assert "/no/such/command: [Errno 2] No such file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import http.client
 import io
+import socket
+import threading
 from typing import cast
 
 import pytest
 
-from energyws.testing.conformance.target import Fault, Target, events, features
+from energyws.testing.conformance.target import Fault, Target, events, features, json_of
 from tests.testing.conformance.servers import correct, server
 
 TARGET = Target("ws://127.0.0.1:1/ws/energy", "a.b+c")
@@ -37,8 +39,8 @@ def test_events_of_a_stream() -> None:
     )
     response = cast("http.client.HTTPResponse", io.BytesIO(text))
     assert list(events(response)) == [
-        {"event": "subscribed", "id": "aa-1", "data": {"a": 1}},
-        {"id": "aa-2", "data": {"b": 2}},
+        {"event": "subscribed", "id": "aa-1", "data": {"a": 1}, "retry": "1000"},
+        {"id": "aa-2", "data": {"b": 2}, "retry": "1000"},
     ]
 
 
@@ -52,10 +54,40 @@ def test_what_the_server_lacks_is_named() -> None:
 
 
 def test_server_that_cannot_be_judged() -> None:
-    with server(correct, status=401) as target, pytest.raises(Fault, match="this token with 401"):
+    with (
+        server(correct, status=401) as target,
+        pytest.raises(Fault, match="token is refused"),
+    ):
         features(target)
     unknown = [{"type": "error", "code": "UNKNOWN_STREAM", "message": ""}]
     with server(lambda _: unknown) as target, pytest.raises(Fault, match="no stream 'energy'"):
         features(target)
     with pytest.raises(OSError, match="refused"):
         features(TARGET)
+
+
+@pytest.mark.parametrize("payload", [b"{", b"[]", b"null", b"\xff"])
+def test_message_that_is_no_object(payload: bytes) -> None:
+    with pytest.raises(Fault, match="a message is no"):
+        json_of(payload)
+
+
+@pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"HTTP/1.1 \r\n\r\n", b""])
+def test_server_that_speaks_no_http(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            for _ in range(2):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        target = Target(f"ws://127.0.0.1:{listener.getsockname()[1]}/", "a.b.c", seconds=20)
+        with pytest.raises((Fault, ConnectionError)):
+            features(target)
+        with pytest.raises((Fault, ConnectionError)):
+            target.request("GET", "/", {})
+        thread.join()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from energyws.process.board import Board, Field, Row
 from energyws.protocol.messages import OnLag, Subscribed
@@ -205,6 +207,24 @@ def test_resume_from_another_interleaving_gives_each_record_once(stream: OneStre
     assert (reply.recovered, reply.replayed) == (True, 5)
     stream.settle()
     assert client.numbers == [11, 13, 15, 17, 19]
+
+
+@given(st.integers(0, 10), st.integers(0, 10))
+def test_client_may_resume_from_any_frame_though_it_had_no_prefix_of_this_ring(
+    even: int, odd: int
+) -> None:
+    stream = OneStream()
+    stream.records(20)
+    stream.settle()
+    first = ReadingClient()
+    stream.subscribe(first, resume={"energy": f"{EPOCH}-{even}.{odd}"})
+    stream.settle()
+    assert len(first.received) == 20 - even - odd
+    for place, message in enumerate(first.received):
+        again = ReadingClient()
+        stream.subscribe(again, resume={"energy": str(message["id"])})
+        stream.settle()
+        assert again.numbers == first.numbers[place + 1 :]
 
 
 def test_client_that_is_ahead_gets_only_records_it_lacks(stream: OneStream) -> None:

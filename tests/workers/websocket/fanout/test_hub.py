@@ -10,6 +10,7 @@ import pytest
 
 from energyws.process.board import Board
 from energyws.protocol.deflate import compress
+from energyws.protocol.forms import Form
 from energyws.protocol.frame import TEXT, encode
 from energyws.protocol.messages import BadClientMessage, OnLag, Subscribe, Subscribed, Unrecovered
 from energyws.protocol.position import Position, from_offsets
@@ -18,6 +19,7 @@ from energyws.stream.fair_queue import QueueFull
 from energyws.stream.history import Chunk, FindStart, StartPoint
 from energyws.stream.ring import Entry
 from energyws.testing import until
+from tests.workers.websocket.fanout.one_stream import FRAMES, messages
 from workers.websocket.fanout import requests
 from workers.websocket.fanout.history_client import ChunkListener
 from workers.websocket.fanout.hub import Hub
@@ -25,6 +27,8 @@ from workers.websocket.fanout.requests import MAX_TEXT
 from workers.websocket.fanout.subscription import FanoutClient
 
 EPOCH = "abcd0123"
+# The first one in the ring of each stream.
+FRAME = FRAMES.build(0, b"{}", f"{EPOCH}-6")
 
 
 def at(*offsets: int, epoch: str = EPOCH) -> Position:
@@ -39,8 +43,8 @@ def subscribe(*streams: str, **fields: Any) -> Subscribe:
 class FakeClient:
     writable = True
 
-    def __init__(self, compressed: bool = False) -> None:
-        self.compressed = compressed
+    def __init__(self, form: Form = Form.PLAIN) -> None:
+        self.form = form
         self.on_write: Callable[[], None] | None = None
         self.replies: list[dict[str, Subscribed]] = []
         self.frames: list[bytes] = []
@@ -139,7 +143,7 @@ def found(hub: Hub, *streams: str) -> None:
     """The topics of these streams are found; the ring of each begins at offset 5."""
     for name in streams:
         hub.set_floor(name, at(5))
-        hub.append(name, Entry(0, 5, 0, b"frame"))
+        hub.append(name, Entry(0, 5, 0, FRAME))
     hub.synced()
 
 
@@ -327,21 +331,21 @@ def test_client_is_closed_when_the_history_queue_is_full() -> None:
     run(test)
 
 
-@pytest.mark.parametrize("compressed", [False, True])
-def test_plain_subscribe_that_waited_for_its_topic_gets_no_old_records(compressed: bool) -> None:
+@pytest.mark.parametrize("form", [Form.PLAIN, Form.DEFLATE])
+def test_plain_subscribe_that_waited_for_its_topic_gets_no_old_records(form: Form) -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
-        client.compressed = compressed
+        client.form = form
         hub.subscribe(client, subscribe("a"))
         hub.set_floor("a", at(0))
         for offset in range(60):
             hub.append("a", Entry(0, offset, 0, b"old"))
         # The rest of the consumer's records comes later, so this client is early, too.
-        early = FakeClient(compressed)
+        early = FakeClient(form)
         hub.subscribe(early, subscribe("a"))
         for offset in range(60, 90):
             hub.append("a", Entry(0, offset, 0, b"old"))
         hub.synced()
-        late = FakeClient(compressed)
+        late = FakeClient(form)
         hub.subscribe(late, subscribe("a"))
         hub.append("a", Entry(0, 90, 0, b"new"))
         await until(lambda: bool(client.frames and early.frames and late.frames))
@@ -403,12 +407,12 @@ def test_frames_soon_after_a_fan_out_share_the_next_one() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a", "b")
         hub.subscribe(client, subscribe("a", last=1))
-        await until(lambda: client.frames == [b"frame"])
+        await until(lambda: client.frames == [FRAME])
         hub.append("a", Entry(0, 6, 0, b"6"))
         await asyncio.sleep(0)
         hub.append("a", Entry(0, 7, 0, b"7"))
         await until(lambda: len(client.frames) == 2)
-        assert client.frames == [b"frame", b"67"]
+        assert client.frames == [FRAME, b"67"]
 
     run(test)
 
@@ -418,13 +422,13 @@ def test_subscribe_ends_a_rest() -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
         found(hub, "a", "b")
         hub.subscribe(client, subscribe("a", last=1))
-        await until(lambda: client.frames == [b"frame"])
+        await until(lambda: client.frames == [FRAME])
         hub.append("a", Entry(0, 6, 0, b"6"))
         assert hub.turns.resting
         late = FakeClient()
         hub.subscribe(late, subscribe("a", last=2))
         assert not hub.turns.resting
-        await until(lambda: late.frames == [b"frame6"])
+        await until(lambda: late.frames == [FRAME + b"6"])
 
     run(test)
 
@@ -433,7 +437,7 @@ def test_plain_and_compressed_clients_share_a_stream() -> None:
     record = encode(TEXT, b"[" + b"123," * 100 + b"4]")
 
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
-        small = FakeClient(compressed=True)
+        small = FakeClient(Form.DEFLATE)
         found(hub, "a")
         await turns(hub)
         for each in (client, small):
@@ -451,17 +455,18 @@ def test_plain_and_compressed_clients_share_a_stream() -> None:
 
 
 def test_compressed_clients_follow_a_stream_to_its_new_rings() -> None:
-    record = encode(TEXT, b"[" + b"123," * 100 + b"4]")
+    data = b'{"n":[' + b"123," * 100 + b"4]}"
+    record = FRAMES.build(0, data, str(at(100, epoch="beef")))
 
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
-        small = FakeClient(compressed=True)
+        small = FakeClient(Form.DEFLATE)
         found(hub, "a")
         hub.subscribe(small, subscribe("a"))
         hub.set_floor("a", at(0, epoch="beef"))
         hub.append("a", Entry(0, 0, 0, record))
         await turns(hub)
         report, first = small.frames
-        assert b"EPOCH_CHANGED" in report
+        assert messages(report)[0]["reason"] == "EPOCH_CHANGED"
         assert first == compress(record)
         # The worker missed more than the consumer's ring has, so it requests the rest.
         hub.set_floor("a", at(50, epoch="beef"))
@@ -477,5 +482,30 @@ def test_compressed_clients_follow_a_stream_to_its_new_rings() -> None:
         hub.append("a", Entry(0, 50, 0, record))
         await turns(hub)
         assert small.frames[3:] == [compress(record)]
+
+    run(test)
+
+
+def test_position_of_a_record_covers_the_ring_though_a_new_consumer_read_in_another_order() -> None:
+    def entry(partition: int, offset: int, *position: int) -> Entry:
+        return Entry(partition, offset, 0, FRAMES.build(0, b"{}", str(at(*position))))
+
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        hub.set_floor("a", at(0, 0))
+        hub.synced()
+        hub.subscribe(client, subscribe("a"))
+        hub.append("a", entry(0, 0, 1, 0))
+        hub.append("a", entry(0, 1, 2, 0))
+        # It was replaced, and its successor reads partition 1 first.
+        hub.set_floor("a", at(0, 0))
+        exact = entry(1, 1, 2, 2)
+        for each in (entry(1, 0, 0, 1), entry(0, 0, 1, 1), entry(0, 1, 2, 1), exact):
+            hub.append("a", each)
+        hub.synced()
+        await turns(hub)
+        received = [message for data in client.frames for message in messages(data)]
+        assert [message["id"] for message in received] == [
+            str(at(*offsets)) for offsets in ((1, 0), (2, 0), (2, 1), (2, 2))
+        ]
 
     run(test)

@@ -1,0 +1,31 @@
+"""Adapts the position in a frame to a client, or a ring, that has more than the frame says.
+
+A frame's position covers what came before it where it was built. Another replica, another run of
+the consumer or a replay may have interleaved the partitions differently; a client that has
+received more than that would resume from too early a place.
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from energyws.protocol.frame import TEXT, encode, split
+from energyws.protocol.json_lines import DATA, position
+from energyws.protocol.messages import Unrecovered
+from energyws.protocol.position import Position, parse
+
+
+def covering(frame: bytes, known: Position) -> bytes:
+    """A `data` or `lagged` frame whose position also covers `known`; the same one if it does."""
+    ((_, payload),) = split(frame)
+    text = position(payload)
+    merged = str(known.merge(parse(text.decode()))).encode()
+    if merged == text:
+        return frame
+    if payload.startswith(DATA):
+        return encode(TEXT, payload[: -len(text) - 2] + merged + payload[-2:])
+    message = orjson.loads(payload)
+    if message["reason"] == Unrecovered.POSITION_AHEAD.value:
+        # It takes the client back, since the log does not reach to where the client claims to be.
+        return frame
+    return encode(TEXT, orjson.dumps({**message, "to": merged.decode()}))
