@@ -3,11 +3,12 @@ ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS build
 WORKDIR /src
-COPY pyproject.toml setup.cfg README.md LICENSE ./
+COPY pyproject.toml setup.cfg setup.py README.md LICENSE ./
 COPY energyws energyws
 COPY workers workers
-# energyws/control/config has a link to it.
+# energyws/control/config and energyws/testing/conformance have links to them.
 COPY config/config.example.yaml config/
+COPY docs/contract/conformance.json docs/contract/
 # pip is of no use later, and would be one more thing to keep patched.
 RUN python3 -m venv /opt/energyws \
  && /opt/energyws/bin/pip install --no-cache-dir . \

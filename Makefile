@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Two files of tests side by side: most of the time a test waits.
 AT_ONCE := -n 2 --dist loadfile
 
-.PHONY: demo test test-pythons check check-deploy e2e-kafka bench clean
+.PHONY: demo test test-pythons check check-deploy docs e2e-kafka bench dist clean
 
 demo: .venv/.runtime
 	@exec $(BIN)/energyws demo
@@ -26,6 +26,10 @@ check: .venv/.dev
 check-deploy: .venv/.deploy
 	$(BIN)/pytest -m deploy tests/deploy
 
+# The site of the documentation, into build/docs/site: fails for a dead link.
+docs: .venv/.docs
+	$(BIN)/python -m tests.docs.site
+
 # The end-to-end tests once more, against a real Apache Kafka (needs a JDK 17 and Maven).
 e2e-kafka: .venv/.dev
 	$(BIN)/python -m energyws.testing.kafka_broker -- $(BIN)/pytest $(AT_ONCE) -m "e2e and not edge"
@@ -35,8 +39,15 @@ bench: .venv/.dev
 	$(BIN)/python -m bench.exactly_once
 	$(BIN)/python -m bench.fanout
 
+# What a maintainer uploads, see docs/releasing.md.
+dist: .venv/.dev
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m build --outdir dist client
+	$(BIN)/twine check --strict dist/*
+
 clean:
-	rm -rf .venv .node .npm build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .node .npm build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # A stamp, not the interpreter in it: that stays behind when making the environment fails.
 .venv/.made:
@@ -44,13 +55,17 @@ clean:
 	$(PYTHON) -m venv --clear .venv
 	@touch $@
 
-.venv/.runtime: .venv/.made setup.cfg pyproject.toml
+.venv/.runtime: .venv/.made setup.cfg setup.py pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-.venv/.dev: .venv/.made setup.cfg pyproject.toml
+.venv/.dev: .venv/.made setup.cfg setup.py pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	@touch $@ .venv/.runtime
+
+.venv/.docs: .venv/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
 
 # kustomize has no package: built by the Go that is one on PyPI.
 .venv/.deploy: .venv/.dev

@@ -37,7 +37,7 @@ finish() {
 trap finish EXIT
 
 mkdir "$work"/{source,out,view}
-cp -r "$root"/{energyws,workers,config,pyproject.toml,setup.cfg,README.md,LICENSE} "$work/source"
+cp -r "$root"/{energyws,workers,config,docs,pyproject.toml,setup.cfg,setup.py,README.md,LICENSE} "$work/source"
 
 cat >"$work/source/view.sh" <<VIEW
 set -euo pipefail

@@ -25,6 +25,7 @@ from energyws.errors import ExitCode, FaultKind
 from energyws.protocol.messages import Unrecovered
 from energyws.settings import Auth, Kafka, Settings
 from tests.control.documents import Child, document
+from tests.docs.pages import links
 
 ROOT = Path(__file__).parent.parent
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
@@ -201,7 +202,7 @@ def keys_of(kind: Any, prefix: str = "") -> Iterator[str]:
 
 @pytest.mark.parametrize(
     ("page", "least"),
-    [("operations", 20), ("sizing", 5), ("runbook", 20), ("tokens", 10)],
+    [("operations", 20), ("sizing", 5), ("runbook", 20), ("tokens", 10), ("security", 10)],
 )
 def test_configuration_keys_of_the_pages_exist(page: str, least: int) -> None:
     known = set(keys_of(Settings))
@@ -231,12 +232,10 @@ def test_every_reason_not_to_be_ready_is_in_the_runbook() -> None:
     assert {name for names, *_ in rows for name in re.findall(r"`([^`]+)`", names)} == {*REASONS}
 
 
-def links(page: Path) -> list[str]:
-    return re.findall(r"\]\(([^)\s]+)\)", page.read_text())
-
-
 def test_index_has_every_page() -> None:
-    found = {(ROOT / "docs" / link.partition("#")[0]).resolve() for link in links(INDEX)}
+    found = {
+        (ROOT / "docs" / link.partition("#")[0]).resolve() for link in links(INDEX.read_text())
+    }
     assert {*(ROOT / "docs").rglob("*.md")} - found == {INDEX}
 
 
@@ -259,7 +258,7 @@ def test_numbers_of_the_readme_are_measured() -> None:
 
 @pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_have_a_target(page: Path) -> None:
-    for target in links(page):
+    for target in links(page.read_text()):
         path, _, anchor = target.partition("#")
         if "://" in target:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -69,3 +70,10 @@ def test_fast_tests_are_those_of_the_pure_modules() -> None:
     assert {"tests/protocol/test_position.py", "tests/control/policy/test_fleet.py"} < set(files)
     assert "tests/cli/test_main.py" not in files
     assert len(files) > 25
+    assert [file for file in files if not (ROOT / file).exists()] == []
+
+
+def test_tools_of_the_fast_tests_have_their_bounds() -> None:
+    found = pythons.tools()
+    assert any(re.fullmatch(r"pytest>=\d+,<\d+", each) for each in found)
+    assert not any(each.startswith(("mypy", "ruff", "types-")) for each in found)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Final, get_args
 
+from energyws.cli.command import Command, Verb
 from energyws.cli.options import add_config, load_admin, load_token, names_admin
 from energyws.errors import ConfigError, EnergywsError, ExitCode
 from energyws.settings import MAX_WORKERS, Admin, Level
@@ -25,13 +26,11 @@ _EXITS: Final = (
 )
 
 
-def add_verbs(verbs: Any) -> None:
-    """Add the verbs to the parser of the command line."""
+def add_verbs(command: Command) -> None:
+    """Add the verbs to the command line."""
 
-    def add(name: str, run: Any, text: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = verbs.add_parser(
-            name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=_EXITS
-        )
+    def add(name: str, run: Verb, text: str, example: str) -> argparse.ArgumentParser:
+        parser = command.add(name, run, text, example, notes=_EXITS)
         add_config(parser)
         parser.add_argument(
             "--admin",
@@ -40,20 +39,28 @@ def add_verbs(verbs: Any) -> None:
             "admin.token, if the service requires one (default: from the configuration, else "
             f"http://{Admin().host}:{Admin().port})",
         )
-        parser.set_defaults(run=run)
         return parser
 
-    scale = add("scale", _scale, "have a running service use N workers")
-    scale.add_argument("workers", type=int, metavar="N", help=f"1 to {MAX_WORKERS}")
-    add("rebalance", _rebalance, "have workers with more than their share of clients shed some")
-    add("roll", _roll, "have a running service replace every process, one at a time")
-    add("reload", _reload, "have a running service read its configuration, keys and files again")
-    add("drain", _drain, "have a running service close its connections and end")
-    log = add("log", _log, "have all processes of a running service log at LEVEL")
-    log.add_argument("level", type=str.upper, choices=get_args(Level), metavar="LEVEL")
-    status = add("status", _status, "print the state of a running service")
+    text = "print the state of a running service"
+    status = add("status", _status, text, "energyws status --config config.yaml")
     status.add_argument("--json", action="store_true", help="the whole document, for scripts")
-    add("top", _top, "watch a running service, and steer it")
+    text = "watch a running service, and steer it"
+    add("top", _top, text, "energyws top --admin http://127.0.0.1:8490")
+    scale = add(
+        "scale", _scale, "set the number of workers of a running service", "energyws scale 4"
+    )
+    scale.add_argument("workers", type=int, metavar="N", help=f"1 to {MAX_WORKERS}")
+    text = "have workers with more than their share of clients shed some"
+    add("rebalance", _rebalance, text, "energyws rebalance")
+    text = "replace every process of a running service, one at a time"
+    add("roll", _roll, text, "energyws roll")
+    text = "have a running service read configuration and files again"
+    add("reload", _reload, text, "energyws reload --config config.yaml")
+    text = "set the log level of a running service"
+    log = add("log", _log, text, "energyws log DEBUG")
+    log.add_argument("level", type=str.upper, choices=get_args(Level), metavar="LEVEL")
+    text = "have a running service close its connections, and end"
+    add("drain", _drain, text, "energyws drain")
 
 
 def _admin(options: argparse.Namespace) -> AdminClient:

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import functools
-import json
 import os
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
+from energyws.cli import completion
 from energyws.cli.admin_verbs import add_verbs
+from energyws.cli.command import Command
 from energyws.cli.options import add_config, load
 from energyws.errors import ConfigError, EnergywsError, ExitCode
-from energyws.version import installed
 
-Verb = Callable[[argparse.Namespace], int]
 _DURATION: Final = re.compile(r"([0-9]+)([smhd])")
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code of the process."""
-    options = _parser().parse_args(arguments)
+    options = command_line().parse(sys.argv[1:] if arguments is None else arguments)
     try:
         if options.linux_only and sys.platform != "linux":
             raise EnergywsError(
@@ -51,52 +49,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="energyws", description="Kafka or Redpanda topics to WebSocket clients."
-    )
-    parser.add_argument("--version", action="version", version=installed())
-    parser.set_defaults(linux_only=False)
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-
-    def add(
-        name: str, run: Verb, text: str, *, configured: bool = True, linux_only: bool = False
-    ) -> argparse.ArgumentParser:
-        verb: argparse.ArgumentParser = verbs.add_parser(name, help=text)
-        if configured:
-            add_config(verb)
-        verb.set_defaults(run=run, linux_only=linux_only)
-        return verb
-
-    add("serve", _serve, "run the service", linux_only=True)
-    add("check-config", _check_config, "check the configuration and print it", linux_only=True)
-    text = "print a configuration to start from: every key, explained"
-    add("example-config", _example_config, text, configured=False)
-    text = "print a JSON Schema of the configuration, for editors"
-    _add_schema(add("config-schema", _config_schema, text, configured=False))
-    add_verbs(verbs)
-    _add_token(add("token", _token, "mint a development token from auth.jwt_secret"))
-    text = "print the readings that a service sends; reconnects as needed"
-    _add_tail(add("tail", _tail, text, configured=False))
-    text = "broker, meters, service and a client, until Ctrl-C"
-    _add_demo(add("demo", _demo, text, configured=False, linux_only=True))
-    return parser
+def command_line() -> Command:
+    """The verbs in the order in which a new user needs them."""
+    command = Command("Kafka or Redpanda topics to WebSocket clients")
+    command.group("to start")
+    _add_demo(command)
+    _add_configuration(command)
+    command.group("for a running service")
+    add_verbs(command)
+    command.group("for clients")
+    _add_token(command)
+    _add_tail(command)
+    command.group("for your shell")
+    _add_completion(command)
+    return command
 
 
-def _add_schema(verb: argparse.ArgumentParser) -> None:
-    text = "print the same keys as a page in Markdown: docs/configuration.md"
-    verb.add_argument("--markdown", action="store_true", help=text)
-
-
-def _add_token(token: argparse.ArgumentParser) -> None:
-    add = token.add_argument
-    add("--sub", required=True, metavar="SUBJECT", help="the claim sub")
-    add("--ttl", type=_duration, default=3600, metavar="DURATION", help="30s, 15m, 1h, 7d (1h)")
-    add("--stream", action="append", metavar="NAME", help="allow this stream only (repeatable)")
-
-
-def _add_demo(demo: argparse.ArgumentParser) -> None:
-    add = demo.add_argument
+def _add_demo(command: Command) -> None:
+    text = "run broker, meters, service and a client, until Ctrl-C"
+    add = command.add("demo", _demo, text, "energyws demo --meters 5", linux_only=True).add_argument
     add("--meters", type=_count, default=3, metavar="N", help="simulated meters (3)")
     add("--workers", type=_count, default=2, metavar="N", help="worker processes (2)")
     text = "listen here (127.0.0.1); 0.0.0.0 lets a phone in the same network connect"
@@ -109,23 +80,65 @@ def _add_demo(demo: argparse.ArgumentParser) -> None:
     add("--plain", action="store_true", help="print lines in a terminal, too")
 
 
-def _add_tail(tail: argparse.ArgumentParser) -> None:
-    tail.epilog = (
-        "Readings go to standard output, one line of JSON each; messages to standard error. "
+def _add_configuration(command: Command) -> None:
+    text = "print a configuration to start from: every key, explained"
+    command.add("example-config", _example_config, text, "energyws example-config > config.yaml")
+    text = "print a JSON Schema of the configuration, for editors"
+    schema = command.add(
+        "config-schema", _config_schema, text, "energyws config-schema > config.schema.json"
+    )
+    text = "print the same keys as a page in Markdown: docs/configuration.md"
+    schema.add_argument("--markdown", action="store_true", help=text)
+    text = "check the configuration and print it"
+    example = "energyws check-config --config config.yaml"
+    add_config(command.add("check-config", _check_config, text, example, linux_only=True))
+    example = "energyws serve --config config.yaml --set server.workers=4"
+    add_config(command.add("serve", _serve, "run the service", example, linux_only=True))
+
+
+def _add_token(command: Command) -> None:
+    text = "mint a development token from auth.jwt_secret"
+    token = command.add("token", _token, text, "energyws token --sub me --ttl 1h")
+    add_config(token)
+    add = token.add_argument
+    add("--sub", required=True, metavar="SUBJECT", help="the claim sub")
+    add("--ttl", type=_duration, default=3600, metavar="DURATION", help="30s, 15m, 1h, 7d (1h)")
+    add("--stream", action="append", metavar="NAME", help="allow this stream only (repeatable)")
+
+
+def _add_tail(command: Command) -> None:
+    add = command.add(
+        "tail",
+        _tail,
+        "print the readings of a service; reconnects as needed",
+        "energyws tail ws://localhost:8080/ws/energy --last 5",
+        notes="Readings go to standard output, one line of JSON each; messages to standard error. "
         "Exit codes: 0 after N readings, after Ctrl-C, or when the output is closed; "
         "1 when the service refuses this client, or URL is not such a service; "
-        "2 for invalid arguments. While the service is away, it keeps trying."
-    )
-    add = tail.add_argument
+        "2 for invalid arguments. While the service is away, it keeps trying.",
+    ).add_argument
     add("url", metavar="URL", help="ws://HOST:PORT/ws/energy, or wss://")
     add("--token", help="the JWT; better in WS_TOKEN in the environment, which ps does not show")
     add("--stream", action="append", metavar="NAME", help="default: energy")
-    start = tail.add_mutually_exclusive_group().add_argument
+    start = command.verbs["tail"].add_mutually_exclusive_group().add_argument
     start("--last", type=int, metavar="N", help="start with the newest N frames")
     start("--since", metavar="TIME", help="start at a time: 2026-01-31T12:00:00Z")
-    start("--resume", action="append", metavar="STREAM:ID", help="resume after this position")
+    text = "resume after this position; of another stream than energy: STREAM:ID"
+    start("--resume", action="append", metavar="ID", help=text)
     add("--count", type=_count, metavar="N", help="stop after N readings")
-    add("--cacert", metavar="FILE", help="trust this certificate authority")
+    completion.takes_file(add("--cacert", metavar="FILE", help="trust this certificate authority"))
+
+
+def _add_completion(command: Command) -> None:
+    def run(options: argparse.Namespace) -> int:
+        print(completion.script(command.parser, options.shell))
+        return ExitCode.OK
+
+    text = "print a script that completes verbs and options"
+    example = "energyws completion bash > ~/.local/share/bash-completion/completions/energyws"
+    add = command.add("completion", run, text, example).add_argument
+    shells = ", ".join(completion.SHELLS)
+    add("shell", choices=completion.SHELLS, metavar="SHELL", help=f"one of {shells}")
 
 
 def _count(text: str) -> int:
@@ -147,6 +160,7 @@ def _duration(text: str) -> int:
     return int(match[1]) * _UNIT_SECONDS[match[2]]
 
 
+# Imported where it is used, here and below: --help and completion need nothing of it.
 def _serve(options: argparse.Namespace) -> int:
     from energyws.control.config.files import check_files
     from energyws.control.supervisor import serve
@@ -159,6 +173,8 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _check_config(options: argparse.Namespace) -> int:
+    import asyncio
+
     from energyws.control.config.files import check_files
     from energyws.control.config.load import describe
     from energyws.control.config.rules import warnings
@@ -187,6 +203,8 @@ def _config_schema(options: argparse.Namespace) -> int:
 
         print(reference.page(effect), end="")
     else:
+        import json
+
         from energyws.control.config.json_schema import json_schema
 
         print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
@@ -220,6 +238,8 @@ def _tail(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
+    import asyncio
+
     from energyws.demo.show import Demo, Options
 
     chosen = Options(

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from energyws.cli.completion import takes_file
 from energyws.settings import Admin, Settings
 
 DEFAULT_CONFIG: Final = "config/config.yaml"
@@ -14,11 +15,13 @@ DEFAULT_CONFIG: Final = "config/config.yaml"
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Add --config and --set."""
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help=f"the YAML file (default: $CONFIG_PATH, else {DEFAULT_CONFIG})",
+    takes_file(
+        parser.add_argument(
+            "--config",
+            type=Path,
+            metavar="FILE",
+            help=f"the YAML file (default: $CONFIG_PATH, else {DEFAULT_CONFIG})",
+        )
     )
     parser.add_argument(
         "--set",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -118,28 +117,6 @@ def test_schema_is_that_beside_the_example(tmp_path: Path) -> None:
     done = energyws("config-schema", "--markdown", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (ROOT / "docs" / "configuration.md").read_text()
-
-
-def test_example_and_table_are_installed_with_the_package(tmp_path: Path) -> None:
-    source, installed = tmp_path / "source", tmp_path / "installed"
-    source.mkdir()
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "energyws", "workers"):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, source / name)
-    subprocess.run(
-        [
-            *(sys.executable, "-c", "import setuptools; setuptools.setup()"),
-            *("--quiet", "build", f"--build-lib={installed}"),
-        ],
-        cwd=source,
-        check=True,
-        timeout=80,
-    )
-    done = energyws("example-config", cwd=tmp_path, PYTHONPATH=str(installed))
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == (ROOT / "config" / "config.example.yaml").read_text()
-    table = installed / "energyws" / "testing" / "conformance" / "conformance.json"
-    assert table.read_text() == (ROOT / "docs" / "contract" / "conformance.json").read_text()
 
 
 def elsewhere(platform: str, program: str) -> subprocess.CompletedProcess[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import re
 import shutil
@@ -11,8 +13,9 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ import yaml
 
 from energyws.testing import PATIENCE_SECONDS, Records, Service, eventually, token
 from tests.clients import Peer
+from tests.http_clients import fetch
 
 pytestmark = [pytest.mark.e2e, pytest.mark.edge, pytest.mark.timeout(120)]
 
@@ -39,10 +43,15 @@ class Proxy:
     trust: ssl.SSLContext
     log: Path
 
+    @property
+    def url(self) -> str:
+        """The endpoint behind it."""
+        return f"wss://127.0.0.1:{self.port}/ws/energy"
+
     def connect(self, query: str = "", **options: Any) -> Peer:
         """A client that answers pings, as every WebSocket library does."""
         return Peer(
-            f"wss://127.0.0.1:{self.port}/ws/energy{query}",
+            f"{self.url}{query}",
             additional_headers=options.pop(
                 "additional_headers", {"Authorization": f"Bearer {token()}"}
             ),
@@ -124,6 +133,8 @@ def haproxy(directory: Path, executable: str, port: int, services: list[Service]
                 "/etc/haproxy/energyws.pem": str(pem),
                 "energyws-a:8080": f"127.0.0.1:{one.port} port {one.admin_port}",
                 "energyws-b:8080": f"127.0.0.1:{two.port} port {two.admin_port}",
+                "timeout client 75s": f"timeout client {IDLE_SECONDS}s",
+                "timeout server 75s": f"timeout server {IDLE_SECONDS}s",
                 "timeout tunnel 75s": f"timeout tunnel {IDLE_SECONDS}s",
                 "hard-stop-after 5m": "hard-stop-after 1s",
                 "maxconn 50000": "maxconn 500",
@@ -266,6 +277,37 @@ def test_no_client_is_refused_while_a_replica_drains(start: Start, kind: str) ->
     assert services[0].wait() == 0
     # Both replicas had clients.
     assert all(service.logged("WebSocket client connected") for service in services)
+
+
+def numbers(lines: Iterator[bytes], count: int) -> list[int]:
+    """The numbers of the next records of an event stream."""
+    records = (line for line in lines if line.startswith(b'data: {"type":"data"'))
+    messages = (json.loads(line.removeprefix(b"data: ")) for line in records)
+    return [each["data"]["n"] for each in itertools.islice(messages, count)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_events_and_records_pass_over_http(start: Start, records: Records, kind: str) -> None:
+    proxy, services = start(kind, ping_interval_seconds=0.5)
+    connection = HTTPSConnection("127.0.0.1", proxy.port, context=proxy.trust, timeout=20)
+    connection.request("GET", f"/sse/energy?token={token()}")
+    with closing(connection), connection.getresponse() as response:
+        assert response.status == 200
+        lines = (line.rstrip(b"\n") for line in iter(response.readline, b""))
+        assert b"event: subscribed" in lines
+        assert sorted(numbers(lines, len(records.send(3)))) == [0, 1, 2]
+        # Comments alone, for twice the proxy's patience.
+        for _ in range(4 * IDLE_SECONDS):
+            assert b":" in lines
+        assert numbers(lines, len(records.send(1))) == [3]
+    for service in services:
+        service.caught_up(records)
+    newest = fetch(proxy, "/last/energy?last=4", trust=proxy.trust).json["records"]
+    assert sorted(each["data"]["n"] for each in newest) == [0, 1, 2, 3]
+    history = fetch(proxy, "/history/energy?last=4", trust=proxy.trust).lines
+    assert [line["type"] for line in history] == ["data"] * 4 + ["end"]
+    eventually(lambda: "/history/" in proxy.log.read_text(), "the requests are in the log")
+    assert "token" not in proxy.log.read_text()
 
 
 @pytest.mark.parametrize("kind", KINDS)

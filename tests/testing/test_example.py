@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-CLIENTS = Path(__file__).parents[2] / "docs" / "clients.md"
+from tests.docs.snippets import snippet
 
 
 @pytest.mark.e2e
 @pytest.mark.edge
 def test_documented_example_passes(tmp_path: Path) -> None:
-    section = CLIENTS.read_text().split("## Test your client\n")[1]
-    example = re.search(r"```python\n(.*?)```", section, re.DOTALL)
-    assert example is not None
-    (tmp_path / "test_example.py").write_text(example[1])
+    (tmp_path / "test_example.py").write_text(snippet(test_documented_example_passes))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_example.py"],
         cwd=tmp_path,

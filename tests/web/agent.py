@@ -27,8 +27,8 @@ _PAGE: Final = f'<!doctype html><script type="module" src="/{_MODULE}"></script>
 _PACKAGES: Final = {
     "node": "Node.js >= 20",
     "tsc": "Debian's node-typescript, or the npm package typescript",
-    "npm": "Debian's npm",
     "chromium": "Debian's chromium",
+    "npm": "Node.js, or Debian's npm",
     "curl": "Debian's curl",
 }
 # Timers of hidden pages keep their pace; the browser connects to nothing but the test.

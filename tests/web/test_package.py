@@ -16,11 +16,11 @@ import pytest
 
 from energyws.auth.verifier import mint
 from energyws.testing import Records, Service, token
+from tests.docs.snippets import snippet
 from tests.web.agent import ROOT, program
 
 WEB: Final = ROOT / "energyws" / "web"
 TESTS: Final = ROOT / "tests" / "web"
-CLIENTS: Final = ROOT / "docs" / "clients.md"
 # React, TypeScript and so on, and npm's cache; `make clean` removes it.
 SHARED: Final = ROOT / ".node" / "clients"
 FILES: Final = {
@@ -85,9 +85,8 @@ def project(packed: Path, tools: Path) -> Iterator[Path]:
 def test_types_allow_ordinary_use_and_the_hook_fulfils_them(
     project: Path, tools: Path, module: str
 ) -> None:
-    documented = re.search(r"```tsx\n(.*?)```", CLIENTS.read_text(), re.DOTALL)
-    assert documented is not None
-    (project / "documented.tsx").write_text(documented[1])
+    documented = snippet(test_types_allow_ordinary_use_and_the_hook_fulfils_them)
+    (project / "documented.tsx").write_text(documented)
     for path in (*WEB.glob("*.js"), *WEB.glob("*.d.ts"), TESTS / "react_types.tsx"):
         shutil.copy(path, project)
     sources = ("documented.tsx", "react_types.tsx", "react.js")

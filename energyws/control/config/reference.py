@@ -24,6 +24,7 @@ The file is YAML; `energyws example-config` prints one with every key.
 `energyws config-schema` prints a JSON Schema, with which editors complete keys and mark mistakes.
 The first line of the example file names it as `config.schema.json`, in the same directory:
 
+<!-- run by: tests/docs/test_commands.py::test_schema_for_editors -->
 ```sh
 energyws config-schema > config/config.schema.json
 ```
