@@ -104,8 +104,8 @@ class Gate:
             if path is None and streams.is_path(request.path):
                 path, methods = Gate._stream, streams.METHODS
             page = self._page(request) if path is None else None
-            known = path is not None or page is not None
-            if request.method not in methods and (known or not request.path.startswith("/")):
+            served = path or page or not request.path.startswith("/")
+            if request.method not in methods and served:
                 raise Refusal(METHOD_NOT_ALLOWED)
             if page is not None:
                 return page
