@@ -104,7 +104,7 @@ TOKEN_EXPIRING: Final = ErrorCode(
 FORBIDDEN_ORIGIN: Final = ErrorCode(
     "FORBIDDEN_ORIGIN", "This origin may not connect", 403, FORBIDDEN_CLOSE
 )
-FORBIDDEN_STREAM: Final = ErrorCode("FORBIDDEN_STREAM", "The token does not allow this stream")
+FORBIDDEN_STREAM: Final = ErrorCode("FORBIDDEN_STREAM", "The token does not allow this stream", 403)
 NOT_FOUND: Final = ErrorCode("NOT_FOUND", "No such path", 404)
 UPGRADE_REQUIRED: Final = ErrorCode(
     "UPGRADE_REQUIRED", "This path speaks WebSocket version 13 only", 426
@@ -134,6 +134,9 @@ KEYS_UNAVAILABLE: Final = ErrorCode(
     UNAVAILABLE_CLOSE,
     notice=True,
 )
+TOO_MANY_REQUESTS: Final = ErrorCode(
+    "TOO_MANY_REQUESTS", "Too much history is being read: try again", 429
+)
 INTERNAL_ERROR: Final = ErrorCode("INTERNAL_ERROR", "Internal error", 500, INTERNAL)
 BAD_JSON: Final = ErrorCode("BAD_JSON", "The message is not a JSON object")
 BAD_MESSAGE: Final = ErrorCode("BAD_MESSAGE", "The message has a wrong field")
@@ -142,12 +145,13 @@ UNKNOWN_STREAM: Final = ErrorCode("UNKNOWN_STREAM", "Unknown stream")
 STREAM_UNAVAILABLE: Final = ErrorCode(
     "STREAM_UNAVAILABLE",
     "The topic cannot be read yet: the subscription waits for it",
+    503,
     notice=True,
 )
 HISTORY_UNAVAILABLE: Final = ErrorCode(
     "HISTORY_UNAVAILABLE",
     "What was asked back cannot be read at present: try again",
-    0,
+    503,
     UNAVAILABLE_CLOSE,
     notice=True,
 )

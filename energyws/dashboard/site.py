@@ -64,7 +64,7 @@ class Site:
             return None
         headers = {"ETag": self._tag, "Cache-Control": caching, **_SECURITY}
         if if_none_match is not None and _matches(if_none_match, self._tag):
-            return Response(304, b"", headers)
+            return Response(304, None, headers)
         headers["Content-Type"] = _TYPES[PurePosixPath(name).suffix]
         return Response(200, content, headers)
 

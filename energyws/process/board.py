@@ -69,6 +69,7 @@ class Field(IntEnum):
     KEYLESS = 30
     CERTIFICATE_EXPIRES = 36
     HISTORY_QUESTIONS = 41
+    EVENT_STREAMS = 42
 
 
 class PartitionField(IntEnum):

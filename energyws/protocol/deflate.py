@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 from energyws.errors import EnergywsError
-from energyws.protocol.frame import TEXT, encode
+from energyws.protocol.forms import Kept
+from energyws.protocol.frame import TEXT, encode, split
 
 # RFC 7692 section 6: the bit of a compressed message's first frame.
 RSV1: Final = 0x40
@@ -161,7 +162,7 @@ def inflate(data: bytes, max_bytes: int, window: bytes = b"") -> bytes:
 
 def compress(frames: bytes) -> bytes:
     """The same whole frames, with each text frame compressed if that makes it smaller."""
-    return b"".join(_compressed(whole, payload) for whole, payload in _split(frames))
+    return b"".join(_compressed(whole, payload) for whole, payload in split(frames))
 
 
 def _compressed(whole: bytes, payload: bytes) -> bytes:
@@ -171,42 +172,10 @@ def _compressed(whole: bytes, payload: bytes) -> bytes:
     return encode(RSV1 | TEXT, small) if len(small) < len(payload) else whole
 
 
-def _split(frames: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each frame and its payload; frames of a server have no masks."""
-    at = 0
-    while at < len(frames):
-        size, begin = frames[at + 1], at + 2
-        if size >= 126:
-            begin += 2 if size == 126 else 8
-            size = int.from_bytes(frames[at + 2 : begin], "big")
-        end = begin + size
-        yield frames[at:end], frames[begin:end]
-        at = end
-
-
-class Compressor:
-    """`compress` with a cache, since clients that catch up need the same frames one after another.
-
-    max_bytes: of all cached frames, in both forms. Frames that do not fit stay uncompressed:
-    compressing them anew for each client would cost more than it saves.
+class Compressor(Kept):
+    """`compress`, kept. Frames that are too large to be kept stay uncompressed: compressing them
+    anew for each client would cost more than it saves.
     """
 
-    __slots__ = ("_bytes", "_cached", "_max_bytes")
-
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._cached: dict[bytes, bytes] = {}
-
-    def __call__(self, frames: bytes) -> bytes:
-        """The compressed form of these whole frames; the same frames if they are too large."""
-        if 2 * len(frames) > self._max_bytes:
-            return frames
-        small = self._cached.get(frames)
-        if small is None:
-            small = self._cached[frames] = compress(frames)
-            self._bytes += len(frames) + len(small)
-            while self._bytes > self._max_bytes:
-                oldest = next(iter(self._cached))
-                self._bytes -= len(oldest) + len(self._cached.pop(oldest))
-        return small
+        super().__init__(compress, max_bytes, lambda frames: frames)

@@ -15,6 +15,7 @@ record in the whole system:
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
@@ -40,6 +41,19 @@ def encode(opcode: int, payload: bytes) -> bytes:
     if size < 1 << 16:
         return _SHORT.pack(0x80 | opcode, 126, size) + payload
     return _LONG.pack(0x80 | opcode, 127, size) + payload
+
+
+def split(frames: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Each of these unmasked frames, whole and its payload."""
+    at = 0
+    while at < len(frames):
+        size, begin = frames[at + 1], at + 2
+        if size >= 126:
+            begin += 2 if size == 126 else 8
+            size = int.from_bytes(frames[at + 2 : begin], "big")
+        end = begin + size
+        yield frames[at:end], frames[begin:end]
+        at = end
 
 
 def text(message: object) -> bytes:

@@ -147,14 +147,22 @@ def parse_query(query: str) -> Subscribe | None:
     With several streams (`subscribe=a,b`) each `resume` names one: `resume=a:<id>&resume=b:<id>`.
     None where the query has no subscription; raises BadClientMessage.
     """
-    pairs = parse_qsl(query, keep_blank_values=True)
-    values: dict[str, list[str]] = {}
-    for key, value in pairs:
-        values.setdefault(key, []).append(value)
+    values = query_values(query)
     named = [name for value in values.get("subscribe", []) for name in value.split(",") if name]
     streams = list(dict.fromkeys(named))
-    if not streams:
-        return None
+    return query_subscribe(streams, values) if streams else None
+
+
+def query_values(query: str) -> dict[str, list[str]]:
+    """The values of each name in a query string."""
+    values: dict[str, list[str]] = {}
+    for key, value in parse_qsl(query, keep_blank_values=True):
+        values.setdefault(key, []).append(value)
+    return values
+
+
+def query_subscribe(streams: list[str], values: dict[str, list[str]]) -> Subscribe:
+    """The subscription to these streams in a query; raises BadClientMessage."""
     message: dict[str, Any] = {"streams": streams}
     if "resume" in values:
         message["resume"] = dict(_query_resume(value, streams) for value in values["resume"])

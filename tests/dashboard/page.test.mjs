@@ -30,6 +30,7 @@ test('a meter reading shows its power, phases and serial number', () => {
   assert.deepEqual(phases(METER, path), [['L1', 300], ['L2', 200], ['L3', 100]]);
   assert.equal(nameIn(METER), '765GPH5X');
   assert.deepEqual([title(path), unit(path)], ['Power', 'W']);
+  assert.deepEqual([title('rmsVoltage.L1'), unit('rmsVoltage.L1')], ['Rms voltage L1', 'V']);
 });
 
 test('any other object shows a number that is no time and no id', () => {
@@ -106,6 +107,8 @@ test('the clock believes the quickest answer', () => {
   clock.add(1000, 1400, 6000);
   clock.add(2000, 2010, 7005);
   assert.equal(clock.offset, 5000);
+  clock.add(3000, 3002, 3002);
+  assert.equal(clock.offset, 0);
 });
 
 test('times are in words', () => {
@@ -123,6 +126,7 @@ test('a refusal says what to do', () => {
   assert.match(refusal(error('FORBIDDEN_STREAM'), { exp: 2000, streams: ['gas'] }, 1000).remedy, /allows: gas/);
   assert.match(refusal(error('FORBIDDEN_ORIGIN'), null, 0, 'https://a').remedy, /https:\/\/a .*allowed_origins/);
   assert.match(refusal(error('UNKNOWN_STREAM', "UNKNOWN_STREAM: 'x'; known are gas"), null, 0).remedy, /gas/);
+  assert.match(refusal(error(null, 'the token is not a JWT'), null, 0).title, /not a token/);
   assert.equal(outage('no connection'), 'The service cannot be reached.');
   assert.equal(outage('TOO_MANY_CONNECTIONS: x'), 'The service is full.');
   assert.equal(outage('closed with 1006'), 'The connection was lost.');

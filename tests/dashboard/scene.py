@@ -44,7 +44,7 @@ class Household:
         *,
         meters: int = 3,
         reach: float = HOUR_SECONDS,
-        past: float = 5.0,
+        past: float = 1.0,
         interval: float = 1.0,
     ) -> None:
         self.topic = topic

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -17,7 +22,7 @@ from energyws.testing import SECRET, Broker, Records, Service, config, eventuall
 from tests.conftest import new_topic
 from tests.dashboard.published import package
 from tests.dashboard.scene import Household, chromium, visit
-from tests.web.agent import program
+from tests.web.agent import ROOT, program
 
 pytestmark = [pytest.mark.e2e, pytest.mark.edge]
 
@@ -183,6 +188,13 @@ def test_token_is_taken_from_the_field(visitor: Visit) -> None:
     expect(page.locator("#expiry")).to_contain_text("expires in 59 minutes")
 
 
+def test_token_is_taken_from_a_function_of_the_host(visitor: Visit) -> None:
+    visitor.page.add_init_script(f"globalThis.energywsToken = async () => '{token()}'")
+    visitor.open()
+    visitor.live()
+    assert visitor.page.get_by_label("Token", exact=True).is_hidden()
+
+
 def test_token_leaves_the_address_bar(visitor: Visit, service: Service) -> None:
     good = token()
     visitor.open(good)
@@ -279,6 +291,54 @@ def test_inspector_speaks_the_protocol(visitor: Visit) -> None:
     page.get_by_role("button", name="Send", exact=True).click()
     page.locator("#w-filter").fill("BAD_JSON")
     expect(page.locator("#wire li")).to_have_count(1)
+
+
+def test_copies_run(visitor: Visit, tmp_path: Path) -> None:
+    program("curl")
+    shutil.copy(ROOT / "energyws" / "web" / "energyws.js", tmp_path)
+    (tmp_path / "package.json").write_text('{"type":"module"}')
+    visitor.open(token())
+    visitor.live()
+    visitor.tab("inspector")
+    page = visitor.page
+    page.select_option("#s-begin", "last")
+    page.locator("#s-value").fill("1")
+    commands = {
+        "curl": ["bash"],
+        "JavaScript": [program("node"), "--experimental-websocket"],
+        "Python": [sys.executable, "-u"],
+    }
+    for name, command in commands.items():
+        page.get_by_role("button", name=name, exact=True).click()
+        copied = tmp_path / f"{name}.js"
+        copied.write_text((page.locator("#copy-text").text_content() or "") + "\n")
+        running = subprocess.Popen(
+            [*command, copied],
+            env={**os.environ, "TOKEN": token()},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            # The shell's curl ends with it.
+            start_new_session=True,
+        )
+        try:
+            assert running.stdout is not None
+            assert any("activeActualConsumption" in line for line in running.stdout), name
+        finally:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.communicate()
+
+
+def test_files_come_once(service: Service) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+    found = []
+    for method, headers in (("GET", {}), ("HEAD", {}), ("GET", {"If-None-Match": "*"})):
+        connection.request(method, "/", headers=headers)
+        response = connection.getresponse()
+        found.append((response.status, len(response.read()) > 0, response.headers["ETag"]))
+    connection.close()
+    tag = found[0][2]
+    assert found == [(200, True, tag), (200, False, tag), (304, False, tag)]
 
 
 def test_tabs_work_by_keyboard(visitor: Visit) -> None:

@@ -66,10 +66,3 @@ def test_headers_of_the_body_are_added() -> None:
 )
 def test_statuses_from_400_are_errors(status: int, is_error: bool) -> None:
     assert Response(status, b"").is_error is is_error
-
-
-@pytest.mark.parametrize("status", [204, 304])
-def test_response_that_never_has_a_body_has_no_length(status: int) -> None:
-    encoded = Response(status, b"").encode(now=0.0, closes=False, head_only=False)
-    assert b"Content-Length" not in encoded
-    assert encoded.endswith(b"\r\n\r\n")

@@ -29,6 +29,7 @@ _PACKAGES: Final = {
     "tsc": "Debian's node-typescript, or the npm package typescript",
     "npm": "Debian's npm",
     "chromium": "Debian's chromium",
+    "curl": "Debian's curl",
 }
 # Timers of hidden pages keep their pace; the browser connects to nothing but the test.
 _CHROMIUM_OPTIONS: Final = (
@@ -208,14 +209,13 @@ def node() -> Agent:
 def chromium() -> Agent:
     """Clients in a page of a real browser."""
     executable = program("chromium")
-    return Agent(
-        lambda url, directory: [
-            executable,
-            *_CHROMIUM_OPTIONS,
-            f"--user-data-dir={directory / 'profile'}",
-            f"{url}/",
-        ]
-    )
+    return Agent(lambda url, directory: browse(executable, f"{url}/", directory))
+
+
+def browse(executable: str, page: str, directory: Path) -> list[str]:
+    """The command that opens a page in Chromium, whose profile goes into a directory."""
+    profile = f"--user-data-dir={directory / 'profile'}"
+    return [executable, *_CHROMIUM_OPTIONS, profile, page]
 
 
 def _handler(agent: Agent) -> type[BaseHTTPRequestHandler]:

@@ -42,7 +42,11 @@ EXCEPTIONS: Final = {
     ("workers/websocket/accept/listener.py", "create_task"): "its result is checked",
     ("workers/websocket/accept/pending.py", "self._serve_some"): "called while connections wait",
     ("workers/websocket/connection/framing.py", "under.abort"): "affects one connection only",
-    ("workers/websocket/connection/tls_exchange.py", "self.abort"): "affects one connection only",
+    (
+        "workers/websocket/connection/transport_exchange.py",
+        "self.abort",
+    ): "affects one connection only",
+    ("workers/websocket/accept/listener.py", "exchange.follow"): "affects one connection only",
     ("workers/websocket/process.py", "create_task"): "only waits for an event",
     ("workers/runtime.py", "_exit_now"): "ends the process",
     ("workers/runtime.py", "create_task"): "the guard itself",

@@ -95,9 +95,15 @@ DEFINITIONS: Final = (
     _gauge(
         "energyws_connections", "Connected clients.", levels_of_workers(Field.CONNECTIONS), WORKER
     ),
+    _gauge(
+        "energyws_event_streams",
+        "Connected clients with Server-Sent Events.",
+        levels_of_workers(Field.EVENT_STREAMS),
+        WORKER,
+    ),
     _counter(
         "energyws_handshakes",
-        "Handshakes: accepted, or the error code that refused them.",
+        "Handshakes and requests for records: accepted, or the error code that refused them.",
         labelled(counters.HANDSHAKES),
         "result",
     ),

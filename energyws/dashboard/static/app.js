@@ -49,24 +49,25 @@ let point = null;
 let cause = '';
 let spokenAt = 0;
 let refused = null;
-let bounded = false;
+let wantsHour = false;
 
 const inspector = new Inspector(url.href, () => token);
 
 function heard(way, text) {
   inspector.note('page', way, text);
   if (way !== 'in') return;
+  let message;
   try {
-    const message = JSON.parse(text);
-    proof.heard(message);
-    if (message.type !== 'subscribed') return;
-    ask();
-    if (bounded || proof.replaying <= MOST) return;
-    bounded = true;
-    setTimeout(run);
+    message = JSON.parse(text);
   } catch {
     // The client ends such a connection, and says so.
+    return;
   }
+  proof.heard(message);
+  if (message.type !== 'subscribed') return;
+  ask();
+  if (wantsHour && proof.replaying > MOST) setTimeout(() => run(null, true));
+  wantsHour = false;
 }
 
 function ask() {
@@ -74,13 +75,17 @@ function ask() {
   line.send({ type: 'ping', worker: true });
 }
 
-/** Subscribes, from the positions of an earlier client if there is one. */
-async function run(resume = null) {
+/**
+ * Subscribes: from the positions of an earlier client if there is one, else with the last hour, or
+ * with its end only.
+ */
+async function run(resume = null, endOnly = false) {
   client?.close();
   refused = null;
   const since = new Date(proof.now - HOUR_MS).toISOString();
   const goesOn = resume !== null && Object.keys(resume).length > 0;
-  const begin = goesOn ? { resume } : bounded ? { last: LAST } : { since };
+  wantsHour = !goesOn && !endOnly;
+  const begin = goesOn ? { resume } : endOnly ? { last: LAST } : { since };
   proof.restart(goesOn);
   const mine = new EnergyClient(url, {
     token: renew === null ? () => token : async () => (token = await renew()),
@@ -221,13 +226,13 @@ $('field').addEventListener('change', () => {
   chosen = null;
   void run();
 });
-for (const query of ['(prefers-color-scheme: dark)']) {
-  matchMedia(query).addEventListener('change', () => chart.recolour());
-}
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => chart.recolour());
 
 function draw() {
   // A hidden page goes on receiving; it has nobody to draw for.
   if (document.hidden) return;
+  // Before the first connection there is nothing to show but the form.
+  $('panel-now').classList.toggle('bare', client === null);
   showHead();
   showTrouble();
   showPlug();

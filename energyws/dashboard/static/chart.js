@@ -88,7 +88,7 @@ export class Chart {
             space: 90,
             values: (_, splits) => splits.map((each) => clock(each * 1000, seconds())),
           },
-          { ...axis, size: 58, values: (_, splits) => splits.map((each) => number(each)) },
+          { ...axis, size: 58, values: ({ data }, splits) => splits.map((each) => (data === NONE ? '' : number(each))) },
         ],
         series: [{}, ...series],
         hooks: {

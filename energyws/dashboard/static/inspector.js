@@ -12,6 +12,7 @@ const LONG = 160;
 export class Inspector {
   #messages = [];
   #paused = false;
+  #chosen = '';
   #changed = true;
   #number = 0;
   #mine = null;
@@ -69,9 +70,13 @@ export class Inspector {
       .slice(-SHOWN)
       .reverse();
     const list = $('wire');
+    const chosen = [filter, which, way].join('\n');
+    if (chosen !== this.#chosen) list.replaceChildren();
+    this.#chosen = chosen;
     // What stays keeps its element, and so stays open.
-    const known = new Map([...list.children].map((row) => [row.dataset.number, row]));
-    list.replaceChildren(...wanted.map((each) => known.get(String(each.number)) ?? row(each)));
+    const newest = Number(list.firstElementChild?.dataset.number ?? 0);
+    list.prepend(...wanted.filter((each) => each.number > newest).map(row));
+    while (list.childElementCount > wanted.length) list.lastElementChild.remove();
   }
 
   #pause(paused) {

@@ -70,7 +70,7 @@ export class Now {
       const [, track, value] = host.children[index].children;
       const shown = `${number(watts)} ${unit(meters.path)}`.trim();
       meter(track, `Phase ${name} of ${chosen.name}`, watts, end, shown);
-      track.firstElementChild.style.width = `${Math.min(100, (100 * Math.abs(watts)) / end)}%`;
+      fill(track, Math.abs(watts) / end);
       say(value, shown);
     });
   }
@@ -95,7 +95,7 @@ export class Now {
       const shown = `${number(each.latest)} ${unit(meters.path)}`.trim();
       say(value, shown);
       meter(track, `${title(meters.path)} of ${each.name}`, each.latest, roundUp(each.most), shown);
-      track.firstElementChild.style.width = `${Math.min(100, (100 * Math.abs(each.latest)) / roundUp(each.most))}%`;
+      fill(track, Math.abs(each.latest) / roundUp(each.most));
       button.setAttribute('aria-pressed', String(each === chosen));
     }
   }
@@ -133,6 +133,11 @@ export class Now {
       say(time, clock(each.at));
     }
   }
+}
+
+/** share: 0 to 1. Scaled, because another width would be a new layout in each frame. */
+function fill(track, share) {
+  track.firstElementChild.style.transform = `scaleX(${Math.min(1, share)})`;
 }
 
 /** Makes an element a meter for assistive technology; it must have a name. */

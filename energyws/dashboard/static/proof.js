@@ -27,6 +27,9 @@ export class Proof {
   /** {at, text, kind}, the newest first. */
   events = [];
   #since = 0;
+  // By this browser's clock.
+  #subscribedAt = 0;
+  #caughtUpAt = 0;
   #tried = false;
   // Nothing was asked for but what there is: what is not there was not missed.
   #beginning = true;
@@ -84,6 +87,12 @@ export class Proof {
     return event;
   }
 
+  /** The quantile of the delays, by the service's clock as it is known now; null without any. */
+  delay(share) {
+    const found = this.delays.quantile(share);
+    return found === null ? null : Math.max(0, found + this.clock.offset);
+  }
+
   pinged() {
     this.#pinged = Date.now();
   }
@@ -93,11 +102,10 @@ export class Proof {
     switch (message.type) {
       case 'subscribed':
         this.replaying = Object.values(message.positions).reduce((sum, each) => sum + (each.replayed ?? 0), 0);
+        this.#subscribedAt = this.#caughtUpAt = Date.now();
         break;
       case 'data':
-        // A replayed record is late because this page was away, not because the service is slow.
-        if (this.replaying > 0) this.replaying -= 1;
-        else this.delays.add(this.now - Date.parse(message.timestamp));
+        this.#arrived(Date.parse(message.timestamp));
         break;
       case 'pong':
         if (this.#pinged !== null) this.clock.add(this.#pinged, Date.now(), Date.parse(message.timestamp));
@@ -105,6 +113,18 @@ export class Proof {
         this.#meet(message.worker ?? null);
         break;
     }
+  }
+
+  /** Notes the delay of a live record; time: of the record, by the service's clock. */
+  #arrived(time) {
+    const sent = time - this.clock.offset;
+    if (this.replaying > 0) {
+      // The number is an upper bound; a record from after the subscription is a live one.
+      this.replaying = sent < this.#subscribedAt ? this.replaying - 1 : 0;
+      this.#caughtUpAt = Date.now();
+    }
+    // Replayed records are late because this page was away, and those behind them wait for them.
+    if (sent >= this.#caughtUpAt) this.delays.add(Date.now() - time);
   }
 
   #meet(worker) {
@@ -144,6 +164,7 @@ export class Proof {
   restart(goesOn) {
     this.#newest.clear();
     this.#beginning = !goesOn;
+    if (!goesOn) this.received = 0;
   }
 
   show() {
@@ -154,8 +175,8 @@ export class Proof {
     const words = { live: 'Live', connecting: 'Connecting', waiting: 'Cut off', idle: 'Not connected' };
     say($('p-state'), words[this.shown]);
     say($('p-since'), this.#since ? `for ${span((this.now - this.#since) / 1000)}` : '');
-    say($('p-median'), milliseconds(this.delays.quantile(0.5)));
-    say($('p-p99'), milliseconds(this.delays.quantile(0.99)));
+    say($('p-median'), milliseconds(this.delay(0.5)));
+    say($('p-p99'), milliseconds(this.delay(0.99)));
     say($('p-frames'), this.delays.count ? `of the newest ${number(this.delays.count)} live readings` : '');
     say($('p-resumes'), number(this.resumes));
     const last = this.outages.findLast(({ to }) => to !== null);

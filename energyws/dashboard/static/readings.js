@@ -90,5 +90,6 @@ export function title(path) {
   if (path === 'activeActualConsumption.total') return 'Power';
   const words = path.replace(/\.total$/, '').split('.').slice(-2).join(' ');
   const spaced = words.replace(/([a-z])([A-Z])/g, '$1 $2').replaceAll('_', ' ').toLowerCase();
-  return spaced.charAt(0).toUpperCase() + spaced.slice(1);
+  const named = spaced.replace(/\bl([123])\b/g, 'L$1');
+  return named.charAt(0).toUpperCase() + named.slice(1);
 }

@@ -154,7 +154,12 @@ export class Delays {
   }
 }
 
-/** The service's clock, seen from here: the offset of the quickest of the last answers. */
+/**
+ * The service's clock, seen from here: the offset of the quickest of the last answers.
+ *
+ * An answer only tells that the offset is within half of its round trip (RFC 5905 section 8): where
+ * zero is within, as on one machine, the clocks count as equal.
+ */
 export class Clock {
   #answers = [];
 
@@ -165,6 +170,6 @@ export class Clock {
 
   get offset() {
     const [best] = [...this.#answers].sort((a, b) => a.trip - b.trip);
-    return best?.offset ?? 0;
+    return best && Math.abs(best.offset) > best.trip / 2 ? best.offset : 0;
   }
 }

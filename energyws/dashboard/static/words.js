@@ -59,6 +59,10 @@ export function refusal(error, claims, now, origin) {
       token: true,
     };
   }
+  // The client does not send what cannot be one.
+  if (error.code === null && /not a JWT/.test(message)) {
+    return { title: 'This is not a token.', remedy: 'A token has three parts with dots between them.', token: true };
+  }
   switch (error.code) {
     case 'UNAUTHORIZED':
       return {

@@ -13,6 +13,7 @@ from energyws.auth.verifier import Principal
 from energyws.process.board import Board
 from energyws.process.counters import CLOSED
 from energyws.protocol.messages import BadClientMessage, Subscribe
+from energyws.protocol.position import Position
 from energyws.settings import Server
 from tests.clients import first_frame
 from workers.websocket.clients.context import Context
@@ -117,12 +118,16 @@ class RecordingHub:
         self.journal = journal
         self.found = True
         self.fails = False
+        self.at: Position | None = None
 
     def subscribe(self, client: Session, request: Subscribe) -> bool:
         self.journal.append(("hub.subscribe", request.streams))
         if self.fails:
             raise RuntimeError("broken on purpose")
         return self.found
+
+    def head(self, stream: str) -> Position | None:
+        return self.at
 
     def unsubscribe(self, client: Session, streams: tuple[str, ...]) -> None:
         self.journal.append(("hub.unsubscribe", streams))

@@ -9,26 +9,19 @@ from __future__ import annotations
 
 import base64
 import binascii
-import random
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import parse_qsl
 
 from picows import WSListener
 
-from energyws.auth.claims import TokenRefused
-from energyws.auth.verifier import Principal
 from energyws.dashboard.site import Site
 from energyws.errors import (
     BAD_REQUEST,
-    FORBIDDEN_ORIGIN,
     INTERNAL_ERROR,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
-    SHUTTING_DOWN,
-    TOO_MANY_CONNECTIONS,
     UPGRADE_REQUIRED,
     ErrorCode,
 )
@@ -39,12 +32,23 @@ from energyws.process.counters import HANDSHAKES
 from energyws.protocol import messages
 from energyws.protocol.deflate import BadOffer, negotiate
 from energyws.protocol.http_request import BadRequest, Request
-from energyws.protocol.http_response import ALLOWED, Response
+from energyws.protocol.http_response import ALLOWED, Response, refusal
 from energyws.protocol.messages import BadClientMessage, Subscribe
 from energyws.settings import Auth
+from workers.websocket.accept import streams
+from workers.websocket.accept.admission import (
+    Refusal,
+    authenticate,
+    bearer,
+    check_limits,
+    check_origin,
+    in_query,
+)
 from workers.websocket.clients.context import Context
 from workers.websocket.clients.refusal import RefusedClient
 from workers.websocket.clients.session import Session
+from workers.websocket.connection.answer import Answer
+from workers.websocket.connection.stream import Stream
 from workers.websocket.connection.upgrade import Upgrade, switching
 
 PATH: Final = "/ws/energy"
@@ -53,8 +57,6 @@ SUBPROTOCOL: Final = "energyws"
 _TOKEN_SUBPROTOCOL: Final = "bearer."  # noqa: S105  (a prefix)
 # RFC 6455 section 4.1: 16 random bytes in base64.
 _KEY_BYTES: Final = 16
-# Clients try a full or restarting service again after 1 to 5 seconds, not all at once.
-_RETRY_AFTER_SECONDS: Final = (1, 5)
 # Descriptors that are not connections: libraries, logs, the bus, the board.
 _RESERVED_DESCRIPTORS: Final = 64
 # The least time between two log lines about the same kind of refusal.
@@ -62,29 +64,6 @@ FLOOD_SECONDS: Final = 1.0
 _PAGE_IS_OFF: Final = "server.dashboard turns on a page here"
 
 _log = Log("handshake")
-
-
-class Refusal(Exception):
-    """A request that is answered with an error.
-
-    reason, claim, subject: for the log, not for the client. claim: the one at fault. subject: only
-    of a token whose signature is good.
-    """
-
-    def __init__(
-        self,
-        error: ErrorCode,
-        detail: str = "",
-        reason: str = "",
-        claim: str | None = None,
-        subject: str | None = None,
-    ) -> None:
-        super().__init__(error.code)
-        self.error = error
-        self.detail = detail
-        self.reason = reason or error.code.lower()
-        self.claim = claim
-        self.subject = subject
 
 
 @dataclass(slots=True)
@@ -103,7 +82,7 @@ class Gate:
     site: Site | None = None
     _limited: RateLimitedLog = field(default_factory=lambda: RateLimitedLog(_log, FLOOD_SECONDS))
 
-    def answer(self, request: Request, peer: str) -> Response | Upgrade:
+    def answer(self, request: Request, peer: str) -> Response | Answer | Upgrade | Stream:
         """The answer to a request; never raises."""
         try:
             return self._answer(request, peer)
@@ -111,27 +90,31 @@ class Gate:
             # Neither the request nor the exception's text: both may hold a token.
             self._limited.fault("a request could not be handled", peer=peer)
             self._count(INTERNAL_ERROR)
-            return _error(INTERNAL_ERROR)
+            return refusal(INTERNAL_ERROR)
 
     def refuse(self, bad: BadRequest, peer: str) -> Response:
         """The answer to bytes that are no request."""
         self._refused(bad.error, bad.error.code.lower(), peer)
-        return _error(bad.error, bad.detail)
+        return refusal(bad.error, bad.detail)
 
-    def _answer(self, request: Request, peer: str) -> Response | Upgrade:
+    def _answer(self, request: Request, peer: str) -> Response | Answer | Upgrade | Stream:
         try:
             path = _PATHS.get(request.path)
-            page = self._page(request)
-            if request.method not in ALLOWED and (path or page or not request.path.startswith("/")):
+            methods: tuple[str, ...] = ALLOWED
+            if path is None and streams.is_path(request.path):
+                path, methods = Gate._stream, streams.METHODS
+            page = self._page(request) if path is None else None
+            served = path or page or not request.path.startswith("/")
+            if request.method not in methods and served:
                 raise Refusal(METHOD_NOT_ALLOWED)
             if page is not None:
                 return page
             if path is None:
                 raise Refusal(NOT_FOUND, _PAGE_IS_OFF if request.path == "/" else "")
             return path(self, request, peer)
-        except Refusal as refusal:
-            self._refused(refusal.error, refusal.reason, peer)
-            return _error(refusal.error, refusal.detail)
+        except Refusal as refused:
+            self._refused(refused.error, refused.reason, peer)
+            return refusal(refused.error, refused.detail)
 
     def _page(self, request: Request) -> Response | None:
         if self.site is None:
@@ -147,35 +130,51 @@ class Gate:
         context = self.context
         context.row.add(Field.HANDSHAKES)
         try:
-            return self._admit(request, request.query, peer, extension)
-        except Refusal as refusal:
-            context.row.add(Field.REFUSALS)
-            self._count(refusal.error)
-            self._log_refusal(refusal, peer)
+            return self._admit(request, peer, extension)
+        except Refusal as refused:
+            self._refused_client(refused, peer)
             if self._speaks_http(request):
-                return _error(refusal.error, refusal.detail)
-            listener = RefusedClient(context.connections, refusal.error, refusal.detail)
+                return refusal(refused.error, refused.detail)
+            listener = RefusedClient(context.connections, refused.error, refused.detail)
             return _switching(listener, request)
+
+    def _stream(self, request: Request, peer: str) -> Response | Answer | Stream:
+        context = self.context
+        cors = streams.cors(request, context.settings.allowed_origins)
+        if request.method == "OPTIONS":
+            check_origin(request, context)
+            return streams.preflight(cors)
+        context.row.add(Field.HANDSHAKES)
+        try:
+            self._check_limits(request)
+            principal = authenticate(bearer(request) or in_query(request), context)
+            answer = streams.answer(request, context, principal, peer, cors)
+        except Refusal as refused:
+            if refused.error in streams.FAULTS_OF_REQUESTS:
+                self._refused(refused.error, refused.reason, peer)
+            else:
+                self._refused_client(refused, peer)
+            return streams.refused(request, refused, cors)
+        HANDSHAKES.count(context.row, "accepted")
+        return answer
+
+    def _refused_client(self, refused: Refusal, peer: str) -> None:
+        self.context.row.add(Field.REFUSALS)
+        self._count(refused.error)
+        self._log_refusal(refused, peer)
 
     def _refused(self, error: ErrorCode, reason: str, peer: str) -> None:
         self._count(error)
         # Browsers, port scanners and misconfigured probes cause these at any port.
         self._limited.debug("request refused", kind=reason, peer=peer, reason=reason)
 
-    def _admit(self, request: Request, query: str, peer: str, extension: str | None) -> Upgrade:
+    def _admit(self, request: Request, peer: str, extension: str | None) -> Upgrade:
+        self._check_limits(request)
         context = self.context
-        settings = context.settings
-        if self.draining:
-            raise Refusal(SHUTTING_DOWN)
-        origin, allowed = request.headers.get("Origin"), settings.allowed_origins
-        if allowed and origin is not None and origin not in allowed:
-            raise Refusal(FORBIDDEN_ORIGIN)
-        if self.board.total(Field.CONNECTIONS) >= settings.max_connections:
-            raise Refusal(TOO_MANY_CONNECTIONS)
-        principal = self._authenticate(request, query)
+        principal = authenticate(_token(request), context)
         first: Subscribe | BadClientMessage | None
         try:
-            first = messages.parse_query(query)
+            first = messages.parse_query(request.query)
         except BadClientMessage as bad:
             # The client gets the error after the 101: the connection is good for other messages.
             first = bad
@@ -192,16 +191,8 @@ class Gate:
         except BadOffer as bad:
             raise Refusal(BAD_REQUEST, str(bad)) from None
 
-    def _authenticate(self, request: Request, query: str) -> Principal:
-        try:
-            return self.context.tokens.check(_token(request, query))
-        except TokenRefused as refused:
-            raise Refusal(
-                refused.error,
-                reason=refused.reason,
-                claim=refused.claim,
-                subject=refused.subject,
-            ) from None
+    def _check_limits(self, request: Request) -> None:
+        check_limits(request, self.context, self.board, draining=self.draining)
 
     def _count(self, error: ErrorCode) -> None:
         HANDSHAKES.count(self.context.row, error.code.lower())
@@ -253,15 +244,11 @@ def _check_upgrade(request: Request) -> None:
         raise Refusal(BAD_REQUEST, "Sec-WebSocket-Key must be 16 bytes in base64")
 
 
-def _token(request: Request, query: str) -> str:
+def _token(request: Request) -> str:
     """The token, from the header, the subprotocols or the query; empty if there is none."""
-    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return credentials.strip()
-    for offered in _subprotocols(request):
-        if offered.startswith(_TOKEN_SUBPROTOCOL):
-            return offered.removeprefix(_TOKEN_SUBPROTOCOL)
-    return next((value for key, value in parse_qsl(query) if key == "token"), "")
+    offered = (name for name in _subprotocols(request) if name.startswith(_TOKEN_SUBPROTOCOL))
+    subprotocol = next(offered, "").removeprefix(_TOKEN_SUBPROTOCOL)
+    return bearer(request) or subprotocol or in_query(request)
 
 
 def _subprotocols(request: Request) -> list[str]:
@@ -276,21 +263,7 @@ def _switching(listener: WSListener, request: Request, extension: str | None = N
     return Upgrade(listener, response, request.headers["Sec-WebSocket-Key"])
 
 
-def _error(error: ErrorCode, detail: str = "") -> Response:
-    headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
-    match error.status:
-        case 401:
-            headers["WWW-Authenticate"] = 'Bearer realm="energyws"'
-        case 405:
-            headers["Allow"] = ", ".join(ALLOWED)
-        case 426:
-            headers |= {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
-        case 503:
-            headers["Retry-After"] = str(random.randint(*_RETRY_AFTER_SECONDS))
-    return Response(error.status, messages.error_body(error, detail), headers)
-
-
-_PATHS: Final[dict[str, Callable[[Gate, Request, str], Response | Upgrade]]] = {
+_PATHS: Final[dict[str, Callable[[Gate, Request, str], Response | Answer | Upgrade | Stream]]] = {
     HEALTH_PATH: Gate._health,
     PATH: Gate._websocket,
 }

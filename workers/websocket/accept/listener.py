@@ -28,9 +28,17 @@ from energyws.protocol.http_request import MAX_HEAD_BYTES
 from energyws.settings import Server
 from workers.runtime import crash_on_error
 from workers.websocket.accept.pending import PendingConnection, PendingConnections
+from workers.websocket.connection import takeover
+from workers.websocket.connection.accepted import prepare
+from workers.websocket.connection.answer import Answer
 from workers.websocket.connection.framing import Framing
 from workers.websocket.connection.http_exchange import Exchange, Gate, Step, Then
-from workers.websocket.connection.tls_exchange import LINGER_BYTES, LINGER_SECONDS, TlsExchange
+from workers.websocket.connection.stream import Stream
+from workers.websocket.connection.transport_exchange import (
+    LINGER_BYTES,
+    LINGER_SECONDS,
+    TransportExchange,
+)
 from workers.websocket.connection.upgrade import Upgrade
 
 # With fewer, a crowd overflows the kernel's queue (docs/architecture.md, measured by bench.storm).
@@ -45,22 +53,6 @@ _FULL: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _log = Log("listener")
 
 Tls = ssl.SSLContext | None
-
-
-class _Connection(socket.socket):
-    """A socket that hides its addresses: aiofastnet would keep them, about 320 bytes."""
-
-    __slots__ = ()
-
-    def getsockname(self) -> None:
-        """Not needed."""
-
-    def getpeername(self) -> None:
-        """`accept` has returned it."""
-
-    def getsockopt(self, *_: int) -> int:  # type: ignore[override]
-        """picows calls it three times for a log line that is never written."""
-        return 0
 
 
 class _HttpConnection(PendingConnection):
@@ -131,7 +123,7 @@ class Listener:
         for pending in self._pending.all:
             if pending.exchange.idle:
                 self._pending.drop(pending)
-        for exchange in self._tls_exchanges:
+        for exchange in self._exchanges:
             exchange.close_if_idle()
 
     def close(self) -> None:
@@ -140,7 +132,7 @@ class Listener:
         self._listening.close()
         self._pending.close()
         self._lingering.close()
-        for exchange in self._tls_exchanges:
+        for exchange in self._exchanges:
             exchange.abort()
 
     def use_settings(self, settings: Server, tls: Tls) -> None:
@@ -155,8 +147,8 @@ class Listener:
         return len(self._pending) + len(self._lingering) + len(self._entering)
 
     @property
-    def _tls_exchanges(self) -> list[TlsExchange]:
-        return [each for each in self._entering if isinstance(each, TlsExchange)]
+    def _exchanges(self) -> list[TransportExchange]:
+        return [each for each in self._entering if isinstance(each, TransportExchange)]
 
     async def settled(self) -> None:
         """Wait until every accepted connection has sent its request or run into its timeout."""
@@ -224,8 +216,13 @@ class Listener:
             return 0
 
     def _follow(self, pending: _HttpConnection, step: Step) -> None:
-        if not self._sent(pending, step.out):
+        unsent = self._unsent(pending, step.out)
+        if unsent is None:
             self._pending.drop(pending)
+            return
+        if unsent or step.then in (Then.ANSWER, Then.MORE):
+            self._pending.release(pending)
+            self._use_transport(pending, step._replace(out=unsent))
             return
         match step.then:
             case Then.WAIT:
@@ -237,18 +234,32 @@ class Listener:
             case Then.LINGER:
                 self._pending.release(pending)
                 self._linger(pending)
-            case Then.UPGRADE:
-                assert step.upgrade is not None
+            case Then.TAKEN:
+                assert step.taker is not None
+                assert not isinstance(step.taker, Answer)
                 self._pending.release(pending)
-                self._enter(pending.connection, step.upgrade, step.rest)
+                self._enter(pending.connection, step.taker, step.rest)
 
     @staticmethod
-    def _sent(pending: _HttpConnection, out: bytes) -> bool:
-        """Whether all of it fits into the kernel's buffer; if not, the client does not read."""
+    def _unsent(pending: _HttpConnection, out: bytes) -> bytes | None:
+        """What does not fit into the kernel's buffer; None: the connection has ended."""
+        if not out:
+            return out
         try:
-            return not out or pending.connection.send(out) == len(out)
+            return out[pending.connection.send(out) :]
+        except (BlockingIOError, InterruptedError):
+            return out
         except OSError:
-            return False
+            return None
+
+    def _use_transport(self, pending: _HttpConnection, step: Step) -> None:
+        """A response that cannot go out at once needs a transport; later requests have it, too."""
+        connection = prepare(pending.connection, self._settings)
+        exchange = TransportExchange(pending.exchange, connection, self._settings, self._entered)
+        SelectorSocketTransport(self._loop, connection, exchange)
+        self._entering.add(exchange)
+        # The transport has scheduled its own start before that.
+        self._loop.call_soon(exchange.follow, step)
 
     def _linger(self, pending: _HttpConnection) -> None:
         try:
@@ -264,33 +275,25 @@ class Listener:
         if size == 0 or pending.left < 0:
             self._lingering.drop(pending)
 
-    def _enter(self, accepted: socket.socket, upgrade: Upgrade, rest: bytes) -> None:
-        connection = self._connection(accepted)
-        framing = Framing(upgrade, self._settings, connection)
+    def _enter(self, accepted: socket.socket, taker: Upgrade | Stream, rest: bytes) -> None:
+        connection = prepare(accepted, self._settings)
+        taken = takeover.protocol(taker, self._settings, connection)
         # What connect_accepted_socket would do, but without a task and a future that wait for what
         # happens in the next turn anyway. The loop's selector holds the transport.
-        SelectorSocketTransport(self._loop, connection, framing)
-        self._entering.add(framing)
+        SelectorSocketTransport(self._loop, connection, taken)
+        self._entering.add(taken)
         # The transport has scheduled its own start before that.
-        self._loop.call_soon(self._begin, framing, rest)
+        self._loop.call_soon(self._begin, taken, rest)
 
-    def _begin(self, framing: Framing, rest: bytes) -> None:
-        self._entered(framing)
-        framing.begin(rest)
-
-    def _connection(self, accepted: socket.socket) -> _Connection:
-        kind = accepted.family, accepted.type, accepted.proto
-        connection = _Connection(*kind, fileno=accepted.detach())
-        connection.setblocking(False)
-        milliseconds = int(self._settings.tcp_user_timeout_seconds * 1000)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-        return connection
+    def _begin(self, taken: Framing | Stream, rest: bytes) -> None:
+        self._entered(taken)
+        taken.begin(rest)
 
     def _start_tls(self, pending: _HttpConnection) -> None:
         """With TLS a transport is needed to read requests."""
         self._pending.release(pending)
-        connection = self._connection(pending.connection)
-        exchange = TlsExchange(pending.exchange, connection, self._settings, self._entered)
+        connection = prepare(pending.connection, self._settings)
+        exchange = TransportExchange(pending.exchange, connection, self._settings, self._entered)
         self._entering.add(exchange)
         opening = self._loop.create_task(
             aiofastnet.connect_accepted_socket(
@@ -307,7 +310,7 @@ class Listener:
         self._entering.add(opening)
         opening.add_done_callback(lambda _: self._opened(opening, exchange))
 
-    def _opened(self, opening: asyncio.Task[Any], exchange: TlsExchange) -> None:
+    def _opened(self, opening: asyncio.Task[Any], exchange: TransportExchange) -> None:
         self._entered(opening)
         if opening.cancelled():
             return

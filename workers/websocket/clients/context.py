@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from energyws.process.board import Row
 from energyws.settings import Server
@@ -16,6 +17,7 @@ from workers.websocket.fanout.hub import Hub
 class Context:
     """A reload replaces `settings`; the rest stays.
 
+    reading: the subjects whose requests for history are being answered, and how many of each.
     worker: the slot and process id that clients may learn; None: they may not.
     """
 
@@ -24,4 +26,5 @@ class Context:
     connections: ConnectionRegistry
     tokens: Tokens
     row: Row
+    reading: Counter[str] = field(default_factory=Counter)
     worker: Mapping[str, int] | None = None

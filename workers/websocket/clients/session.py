@@ -7,7 +7,6 @@ is no task, timer or closure per connection: the connection registry keeps the t
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from typing import Final, cast
@@ -30,6 +29,7 @@ from energyws.process.counters import CLOSED
 from energyws.protocol import frame, messages
 from energyws.protocol.assembler import Assembler, Violation, check_reserved, reply_code
 from energyws.protocol.deflate import takes_over
+from energyws.protocol.forms import Form
 from energyws.protocol.messages import BadClientMessage, Subscribe, Subscribed
 from workers.websocket.clients import session_log
 from workers.websocket.clients.commands import carry_out
@@ -43,7 +43,6 @@ from workers.websocket.fanout.batch import Sink
 BURST_SECONDS: Final = 2.0
 
 _PING: Final = frame.encode(frame.PING, b"")
-_ids = itertools.count(1)
 
 
 class Session(WSListener):
@@ -63,7 +62,7 @@ class Session(WSListener):
         "_state",
         "_takeover",
         "_transport",
-        "compressed",
+        "form",
         "heard",
         "id",
         "principal",
@@ -79,9 +78,9 @@ class Session(WSListener):
         first: Subscribe | BadClientMessage | None,
         extension: str | None,
     ) -> None:
-        self.id = next(_ids)
+        self.id = session_log.next_id()
         self.principal = principal
-        self.compressed = extension is not None
+        self.form = Form.PLAIN if extension is None else Form.DEFLATE
         self._takeover = takes_over(extension)
         self._state = State.NEW
         self.writable = False
@@ -138,7 +137,7 @@ class Session(WSListener):
                 received.rsv1,
                 received.rsv2,
                 received.rsv3,
-                self.compressed,
+                self.form is Form.DEFLATE,
             )
             if not self._within_rate():
                 self.send_error(RATE_LIMITED)

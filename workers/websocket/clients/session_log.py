@@ -7,6 +7,8 @@ them.
 
 from __future__ import annotations
 
+import itertools
+
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
 from energyws.protocol.messages import Subscribed
@@ -14,6 +16,12 @@ from workers.websocket.clients.connections import Connection
 
 _log = Log("session")
 _limited = RateLimitedLog(_log, 1.0)
+_ids = itertools.count(1)
+
+
+def next_id() -> int:
+    """The number of a client in the log of its worker."""
+    return next(_ids)
 
 
 def connected(client: Connection, peer: str) -> None:
@@ -29,6 +37,29 @@ def disconnected(client: Connection, code: int, by: str) -> None:
     """by: the side that began the closing handshake, server or client."""
     _log.info(
         "WebSocket client disconnected",
+        client=client.id,
+        subject=client.principal.subject,
+        code=code,
+        by=by,
+    )
+
+
+def stream_began(client: Connection, peer: str) -> None:
+    """A client with Server-Sent Events is connected."""
+    _log.info(
+        "client connected",
+        kind="sse",
+        client=client.id,
+        peer=peer,
+        subject=client.principal.subject,
+    )
+
+
+def stream_ended(client: Connection, code: int, by: str) -> None:
+    """by: the side that ended the body, server or client."""
+    _log.info(
+        "client disconnected",
+        kind="sse",
         client=client.id,
         subject=client.principal.subject,
         code=code,

@@ -167,6 +167,17 @@ def end(transport: WSTransport) -> None:
         end_tls(under, framing.connection)
 
 
+def close_gently(transport: aiofastnet.Transport, connection: socket.socket) -> None:
+    """Close a connection, plain or TLS, once everything is written."""
+    if not transport.can_write_eof():
+        if not transport.get_write_buffer_size():
+            end_tls(transport, connection)
+            return
+        # Closing reads on until all is written; with the smallest window little can come.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
+    transport.close()
+
+
 def end_tls(transport: aiofastnet.Transport, connection: socket.socket) -> None:
     """Send close_notify (RFC 8446 section 6.1), and close without waiting for the client's.
 

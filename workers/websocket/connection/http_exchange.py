@@ -1,4 +1,4 @@
-"""The HTTP requests of one connection, one after the other, until one becomes a WebSocket.
+"""The HTTP requests of one connection, one after the other, until one becomes a stream of data.
 
 httptools (llhttp) parses header fields; `energyws.protocol.http_request` has the limits and rules.
 """
@@ -16,17 +16,21 @@ from multidict import CIMultiDict
 from energyws.errors import BAD_REQUEST
 from energyws.protocol.http_request import BadRequest, Request, checked, head_size, parse_line
 from energyws.protocol.http_response import Response
+from workers.websocket.connection.answer import Answer
+from workers.websocket.connection.stream import Stream
 from workers.websocket.connection.upgrade import Upgrade
 
 # A connection ends after this many; the client may open another.
 MAX_REQUESTS: Final = 100
+# Pipelined requests are answered up to this many bytes, and the next ones once these are read.
+ANSWERS_BYTES: Final = 64 * 1024
 _EMPTY_LINES: Final = re.compile(rb"\A(?:\r\n)+")
 
 
 class Gate(Protocol):
     """Decides about requests."""
 
-    def answer(self, request: Request, peer: str) -> Response | Upgrade:
+    def answer(self, request: Request, peer: str) -> Response | Answer | Upgrade | Stream:
         """The answer to a request; never raises."""
 
     def refuse(self, bad: BadRequest, peer: str) -> Response:
@@ -42,35 +46,45 @@ class Then(Enum):
 
     WAIT: a request is incomplete. NEXT: what came was answered, and more may come. CLOSE: it ends,
     and everything that came was read. LINGER: it ends, but bytes that will be dropped are to come.
-    UPGRADE: it becomes a WebSocket.
+    MORE: more came, to be answered once the client has read these answers (`take` no bytes).
+    ANSWER: its response takes time, and nothing is read meanwhile. TAKEN: a WebSocket or an event
+    stream takes it.
     """
 
     WAIT = auto()
     NEXT = auto()
     CLOSE = auto()
     LINGER = auto()
-    UPGRADE = auto()
+    MORE = auto()
+    ANSWER = auto()
+    TAKEN = auto()
 
 
 class Step(NamedTuple):
-    """What to send, and what to do next. rest: the bytes that came after the handshake."""
+    """What to send, and what to do next.
+
+    taker: what takes the connection, or answers. rest: the bytes that came after the request.
+    closes: the connection ends after the answer.
+    """
 
     out: bytes
     then: Then
-    upgrade: Upgrade | None = None
+    taker: Answer | Upgrade | Stream | None = None
     rest: bytes = b""
+    closes: bool = False
 
 
 class Exchange:
     """Parses the requests of one connection, and has the gate answer them."""
 
-    __slots__ = ("_data", "_gate", "_left", "peer")
+    __slots__ = ("_data", "_gate", "_left", "_unread", "peer")
 
     def __init__(self, gate: Gate, peer: str) -> None:
         self.peer = peer
         self._gate = gate
         self._data = b""
         self._left = MAX_REQUESTS
+        self._unread = False
 
     @property
     def idle(self) -> bool:
@@ -97,16 +111,30 @@ class Exchange:
             rest = data[size:]
             self._data = b""
             answered = self._gate.answer(request, self.peer)
-            if isinstance(answered, Upgrade):
-                return Step(out, Then.UPGRADE, answered, rest)
+            if isinstance(answered, Upgrade | Stream):
+                return Step(out, Then.TAKEN, answered, rest)
             self._left -= 1
-            closes = (
-                answered.is_error or not request.persists or not self._left or self._gate.leaving
-            )
+            closes = not request.persists or not self._left or self._gate.leaving
+            # Nobody knows how much of a body is still to come.
+            self._unread = request.has_body
+            self._data = rest
+            if isinstance(answered, Answer):
+                return Step(out, Then.ANSWER, answered, closes=closes)
+            closes = closes or answered.is_error
             out += self._encoded(answered, closes, request.method == "HEAD")
             if closes:
-                return Step(out, Then.LINGER if rest or request.has_body else Then.CLOSE)
-            self._data = rest
+                return self.last(out)
+            if rest and len(out) > ANSWERS_BYTES:
+                return Step(out, Then.MORE)
+
+    def hold(self, data: bytes) -> None:
+        """Keep bytes that came while a request is answered."""
+        self._data += data
+
+    def last(self, out: bytes = b"") -> Step:
+        """The step after the last answer."""
+        unread, self._data = self._unread or bool(self._data), b""
+        return Step(out, Then.LINGER if unread else Then.CLOSE)
 
     @staticmethod
     def _encoded(answer: Response, closes: bool, head_only: bool) -> bytes:

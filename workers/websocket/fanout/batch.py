@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
-from energyws.protocol.deflate import Compressor
+from energyws.protocol.forms import Encode
 from energyws.protocol.position import Position
 
 # Taking references to this many at once lets the processor fetch them side by side; with more, the
@@ -126,10 +126,10 @@ class Batch:
         return True
 
 
-def join(frames: Sequence[bytes], compress: Compressor | None) -> bytes:
+def join(frames: Sequence[bytes], encode: Encode | None) -> bytes:
     """Frames as one write."""
-    # Compressed one by one, so that a client that catches up finds those that went out live.
-    return b"".join(map(compress, frames) if compress else frames)
+    # Encoded one by one, so that a client that catches up finds those that went out live.
+    return b"".join(map(encode, frames) if encode else frames)
 
 
 def _send(sink: Sink, data: bytes) -> None:

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Final
 
 from energyws.process.board import Field, Row
-from energyws.protocol.deflate import Compressor
+from energyws.protocol.forms import Encode
 from energyws.protocol.messages import OnLag
 from energyws.protocol.position import Position
 from energyws.stream.fair_queue import QueueFull
@@ -24,8 +24,8 @@ from workers.websocket.fanout.subscription import FanoutClient, Subscription
 CATCH_UP_BYTES: Final = 64 * 1024
 # Writing this many bytes takes about as long as one small write.
 BYTES_PER_WRITE: Final = 4 * 1024
-# The same for bytes that are yet to be compressed.
-COMPRESSED_BYTES_PER_WRITE: Final = 512
+# The same for bytes that may have to be compressed first.
+ENCODED_BYTES_PER_WRITE: Final = 512
 
 
 class CatchUp:
@@ -36,15 +36,15 @@ class CatchUp:
         name: str,
         log: HistoryClient,
         row: Row,
-        compress: Compressor | None,
+        encode: Encode | None,
         go_live: Callable[[Subscription], None],
     ) -> None:
         self._name = name
         self._log = log
         self._row = row
-        self._compress = compress
+        self._encode = encode
         self._go_live = go_live
-        self._bytes_per_write = COMPRESSED_BYTES_PER_WRITE if compress else BYTES_PER_WRITE
+        self._bytes_per_write = ENCODED_BYTES_PER_WRITE if encode else BYTES_PER_WRITE
         self._catching: dict[FanoutClient, Subscription] = {}
         self._paused: dict[FanoutClient, Subscription] = {}
         # Those whose next chunk has been requested, by where it begins; and where that is.
@@ -155,14 +155,15 @@ class CatchUp:
         self._catching[client] = subscription
         if not chunk.data:
             return 0
-        data = self._compress(chunk.data) if self._compress else chunk.data
+        data = self._encode(chunk.data) if self._encode else chunk.data
         return self._deliver(client, data, chunk.frames, len(chunk.data))
 
     def _read_ring(self, subscription: Subscription, ring: Ring, boundary: int, now: float) -> int:
         client, cursor = subscription.client, subscription.cursor
         assert isinstance(cursor, Cursor)
-        if cursor.index < ring.first and not subscription.paused:
-            # It fell off the ring, though it took everything that we wrote: the log has the rest.
+        if cursor.index < ring.first and (not subscription.paused or client.form.ends):
+            # It fell off the ring, though it took everything that we wrote, or is not to be brought
+            # up to the present: the log has the rest.
             subscription.cursor = cursor.position(ring)
             self._catching[client] = subscription
             return 0
@@ -188,13 +189,13 @@ class CatchUp:
     def _write(self, client: FanoutClient, frames: Sequence[bytes]) -> int:
         if not frames:
             return 0
-        data = join(frames, self._compress)
+        data = join(frames, self._encode)
         return self._deliver(client, data, len(frames), sum(map(len, frames)))
 
     def _deliver(self, client: FanoutClient, data: bytes, frames: int, size: int) -> int:
         """Write to one client; returns what that costs of a turn's writes, beyond one.
 
-        size: the bytes of the frames before compression.
+        size: the bytes of the frames before they were encoded.
         """
         client.write(data)
         self._row.add(Field.WRITES)

@@ -11,20 +11,20 @@ Rules of this package:
    several.
 5. A client that needs more than the ring holds is replayed from the log, chunk by chunk and only
    while it reads (catch_up.py).
-6. Frames are compressed once for all clients of a fan-out: neither the clients nor the hot loop
-   know of it.
+6. Frames are encoded once for all clients of a fan-out, which take one form: the hot loop does
+   not know of it.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from typing import Final
+from typing import Final, cast
 
 from energyws.process.board import Field, Row
 from energyws.process.counters import AGE, FANOUT, RESUMES
 from energyws.protocol import frame
-from energyws.protocol.deflate import Compressor
+from energyws.protocol.forms import Encode
 from energyws.protocol.messages import Subscribe, Subscribed, Unrecovered
 from energyws.protocol.position import from_offsets
 from energyws.stream.history import StartPoint
@@ -33,7 +33,11 @@ from energyws.stream.ring import Cursor, Ring
 from workers.websocket.fanout.batch import Batch, Recipients, join
 from workers.websocket.fanout.catch_up import CatchUp
 from workers.websocket.fanout.history_client import HistoryClient
-from workers.websocket.fanout.subscription import FanoutClient, Subscription
+from workers.websocket.fanout.subscription import (
+    EndingClient,
+    FanoutClient,
+    Subscription,
+)
 
 # Joining more into one write saves nothing more, and a paused client holds what it was given.
 JOIN_BYTES: Final = 256 * 1024
@@ -42,7 +46,7 @@ JOIN_BYTES: Final = 256 * 1024
 class Fanout:
     """One stream: its ring, and its subscriptions.
 
-    compress: compresses the frames for its clients; None: they get them as they are.
+    encode: makes the form that its clients take; None: they get the frames as they are.
     catch_up: the subscriptions that are not live.
     """
 
@@ -52,13 +56,13 @@ class Fanout:
         ring: Ring,
         log: HistoryClient,
         row: Row,
-        compress: Compressor | None = None,
+        encode: Encode | None = None,
     ) -> None:
         self.name = name
         self.ring = ring
         self._row = row
-        self._compress = compress
-        self.catch_up = CatchUp(name, log, row, compress, self._go_live)
+        self._encode = encode
+        self.catch_up = CatchUp(name, log, row, encode, self._go_live)
         self._sent = ring.end
         # The position of live clients: the ring may have dropped it by now.
         self._reached = ring.head
@@ -148,11 +152,12 @@ class Fanout:
             str(ring.floor),
             Unrecovered.EPOCH_CHANGED.value,
         )
+        encoded = join([message], self._encode)
         subscriptions = self._live | self.catch_up.clear()
         self._start_over(ring)
         for client, subscription in subscriptions.items():
             # To a paused transport, too: these few bytes must come before what follows.
-            client.write(message)
+            client.write(encoded)
             self._go_live(subscription)
 
     def reopen(self, ring: Ring) -> None:
@@ -226,7 +231,7 @@ class Fanout:
         if self._recipients is None:
             self._recipients = Recipients(self._live)
         self._batch = Batch(
-            join([entry.frame for entry in entries], self._compress),
+            join([entry.frame for entry in entries], self._encode),
             len(entries),
             end,
             from_offsets(ring.epoch, reached),
@@ -238,9 +243,13 @@ class Fanout:
 
     def _go_live(self, subscription: Subscription) -> None:
         """Serve it from the boundary on, with the other live ones."""
-        if subscription.client.writable:
+        client = subscription.client
+        if client.form.ends:
+            reached = self._reached if self._batch is None else self._batch.reached
+            cast(EndingClient, client).caught_up(reached)
+        elif client.writable:
             subscription.cursor = None
-            self._live[subscription.client] = subscription
+            self._live[client] = subscription
             self._recipients = None
         else:
             self._fall_behind(subscription, missed=False)

@@ -12,7 +12,9 @@ from typing import Final
 from energyws.errors import BAD_MESSAGE
 from energyws.logs.events import Log
 from energyws.process.board import Field, Row
+from energyws.protocol import event_stream, json_lines
 from energyws.protocol.deflate import Compressor
+from energyws.protocol.forms import Encode, Form, Kept
 from energyws.protocol.messages import BadClientMessage, Subscribe
 from energyws.protocol.position import Position
 from energyws.settings import History
@@ -32,8 +34,10 @@ from workers.websocket.fanout.requests import (
 from workers.websocket.fanout.subscription import FanoutClient
 from workers.websocket.fanout.turns import Turns
 
-# Compressed frames that are kept, with their originals: room for some thousand real records.
+# Frames in another form that are kept, with their originals: room for some thousand real records,
+# or some hundred of the form that costs less than compression.
 COMPRESSED_CACHE_BYTES: Final = 8 * 1024 * 1024
+EVENTS_CACHE_BYTES: Final = 2 * 1024 * 1024
 
 _log = Log("hub")
 
@@ -61,9 +65,14 @@ class Hub:
         self._log = log
         log.listen(self)
         self._fanouts: dict[str, Fanout] = {}
-        # Over the same rings, made for the first client of a stream that takes compressed frames.
-        self._compressed: dict[str, Fanout] = {}
-        self._compress = Compressor(COMPRESSED_CACHE_BYTES)
+        # Over the same rings, made for the first client of a stream that takes another form.
+        self._encoded: dict[tuple[str, Form], Fanout] = {}
+        self._encode: dict[Form, Encode] = {
+            Form.DEFLATE: Compressor(COMPRESSED_CACHE_BYTES),
+            Form.SSE: Kept(event_stream.encode, EVENTS_CACHE_BYTES),
+            # Few clients take these at a time, and seldom the same frames.
+            Form.LINES: json_lines.encode,
+        }
         # Between the first and the last part of what the consumer hands over: old records come.
         self._syncing = False
         # In order; only the first one of each client is worked on.
@@ -133,6 +142,11 @@ class Hub:
             self._proceed(client)
         self._on_synced()
 
+    def head(self, stream: str) -> Position | None:
+        """The position after everything that has come; None before the topic is found."""
+        fanout = self._fanouts.get(stream)
+        return None if fanout is None else fanout.ring.head
+
     def subscribe(self, client: FanoutClient, request: Subscribe) -> bool:
         """Subscribe to all streams or to none; False: it waits until their topics are found.
 
@@ -200,13 +214,14 @@ class Hub:
     def _fanout(self, name: str, client: FanoutClient) -> Fanout:
         """The fan-out of a stream that serves this client."""
         plain = self._fanouts[name]
-        if not client.compressed:
+        form = client.form
+        if form is Form.PLAIN:
             return plain
-        if name not in self._compressed:
-            fanout = Fanout(name, plain.ring, self._log, self._row, self._compress)
-            self._compressed[name] = fanout
+        if (name, form) not in self._encoded:
+            fanout = Fanout(name, plain.ring, self._log, self._row, self._encode[form])
+            self._encoded[name, form] = fanout
             self.turns.fanouts.append(fanout)
-        return self._compressed[name]
+        return self._encoded[name, form]
 
     def _all(self, name: str) -> list[Fanout]:
         return [fanout for fanout in self.turns.fanouts if fanout.name == name]

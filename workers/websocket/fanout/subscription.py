@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from energyws.protocol.forms import Form
 from energyws.protocol.messages import OnLag, Subscribed
+from energyws.protocol.position import Position
 from energyws.stream.recovery import StartsAt
 from workers.websocket.fanout.batch import Sink
 
@@ -13,11 +15,11 @@ class FanoutClient(Protocol):
     """A connection, as the hub sees it.
 
     writable: False while its transport is paused, and for good once it closes.
-    compressed: it takes compressed frames.
+    form: that in which it takes frames.
     """
 
     writable: bool
-    compressed: bool
+    form: Form
 
     @property
     def subject(self) -> str:
@@ -44,6 +46,16 @@ class FanoutClient(Protocol):
 
     def skipped(self, stream: str, frames: int, by_choice: bool) -> None:
         """It is too slow, so this many frames were left out; by_choice: on_lag is `latest`."""
+
+
+class EndingClient(FanoutClient, Protocol):
+    """A client whose form ends."""
+
+    def caught_up(self, position: Position) -> None:
+        """Its subscription is over: it has everything up to this position.
+
+        But for a last write, which may follow at once.
+        """
 
 
 class Subscription:

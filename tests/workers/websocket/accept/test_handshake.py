@@ -15,6 +15,7 @@ from energyws.dashboard.site import Site
 from energyws.errors import BAD_REQUEST
 from energyws.process.board import Field
 from energyws.process.counters import HANDSHAKES
+from energyws.protocol.forms import Form
 from energyws.protocol.http_request import BadRequest, Request
 from energyws.protocol.http_response import Response
 from energyws.settings import Auth
@@ -69,7 +70,7 @@ def test_good_token_becomes_a_session() -> None:
     answer = made.answer(upgrade(), PEER)
     assert isinstance(answer, Upgrade)
     assert isinstance(answer.listener, Session)
-    assert (answer.listener.subject, answer.listener.compressed) == ("tester", False)
+    assert (answer.listener.subject, answer.listener.form) == ("tester", Form.PLAIN)
     assert answer.key == KEY
     assert (worker.row[Field.HANDSHAKES], worker.row[Field.REFUSALS]) == (1, 0)
     assert handshakes(worker) == {"accepted": 1}
@@ -108,7 +109,7 @@ def test_compression_is_negotiated_if_the_settings_allow_it() -> None:
         answer = made.answer(upgrade(**offer), PEER)
         assert isinstance(answer, Upgrade)
         assert isinstance(answer.listener, Session)
-        assert answer.listener.compressed is compression
+        assert answer.listener.form is (Form.DEFLATE if compression else Form.PLAIN)
         assert (b"permessage-deflate" in answer.response.head()) is compression
 
 

@@ -142,3 +142,39 @@ def test_changed_handshake_timeout_takes_effect_immediately() -> None:
         writer.close()
 
     uvloop.run(test())
+
+
+class Large(Gate):
+    """Answers with more than a socket's buffers hold."""
+
+    def answer(self, request: Request, peer: str) -> Response | Upgrade:
+        return Response(200, bytes(8_000_000))
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+def test_answers_of_any_size_are_complete_and_their_connection_is_kept(
+    tmp_path: Path, secure: bool
+) -> None:
+    pair = write_pair(tmp_path) if secure else None
+    request = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+
+    async def test() -> None:
+        tls, trust = (tls_context(Tls(**pair)), trusting(pair["cert"])) if pair else (None, None)
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            listener = Listener(listening, Server(), tls, Large(), 1_000, ROW)
+            listener.start()
+            reader, writer = await asyncio.open_connection(*listening.getsockname(), ssl=trust)
+            for count in (3, 1):
+                writer.write(request * count)
+                for _ in range(count):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+                    await reader.readexactly(8_000_000)
+            assert listener.waiting
+            listener.stop()
+            assert await reader.read() == b""
+            await listener.settled()
+            listener.close()
+        writer.close()
+
+    uvloop.run(asyncio.wait_for(test(), 30))

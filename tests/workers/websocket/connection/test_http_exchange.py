@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from energyws.protocol.http_request import BadRequest, Request
 from energyws.protocol.http_response import Response
-from workers.websocket.connection.http_exchange import MAX_REQUESTS, Exchange, Step, Then
+from workers.websocket.connection.http_exchange import (
+    ANSWERS_BYTES,
+    MAX_REQUESTS,
+    Exchange,
+    Step,
+    Then,
+)
 
 GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 PIECES = [GET, b"\r\n", b"\n", b"\0", b" ", b":", b"GET", b"Content-Length: 3\r\n", b"HTTP/1.1"]
@@ -73,3 +79,19 @@ def test_only_blanks_around_values_are_removed() -> None:
     gate = Gate()
     Exchange(gate, "127.0.0.1").take(b"GET / HTTP/1.1\r\nHost:\t x \t\r\nA:b\tc\xff\r\n\r\n")
     assert dict(gate.seen[0].headers) == {"Host": "x", "A": "b\tc\xff"}
+
+
+def test_pipelined_requests_with_large_answers_are_answered_in_portions() -> None:
+    class Large(Gate):
+        def answer(self, request: Request, peer: str) -> Response:
+            super().answer(request, peer)
+            return Response(200, bytes(ANSWERS_BYTES // 2))
+
+    gate = Large()
+    exchange = Exchange(gate, "127.0.0.1")
+    step = exchange.take(GET * 5)
+    assert (step.then, len(gate.seen)) == (Then.MORE, 2)
+    step = exchange.take(b"")
+    assert (step.then, len(gate.seen)) == (Then.MORE, 4)
+    step = exchange.take(b"")
+    assert (step.then, len(gate.seen)) == (Then.NEXT, 5)

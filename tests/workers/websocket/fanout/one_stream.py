@@ -5,7 +5,9 @@ from __future__ import annotations
 import orjson
 
 from energyws.process.board import Board
+from energyws.protocol import event_stream, json_lines
 from energyws.protocol.deflate import Compressor, inflate
+from energyws.protocol.forms import Form, Kept
 from energyws.protocol.frame import DataFrames
 from energyws.protocol.messages import OnLag, Subscribe, Subscribed
 from energyws.protocol.position import Position, from_offsets
@@ -19,10 +21,20 @@ from workers.websocket.fanout.subscription import FanoutClient
 
 EPOCH = "abcd0123"
 FRAMES = DataFrames("energy")
+ENCODE = {
+    Form.PLAIN: None,
+    Form.DEFLATE: Compressor(2_000),
+    Form.SSE: Kept(event_stream.encode, 2_000),
+    Form.LINES: json_lines.encode,
+}
 
 
 def messages(data: bytes) -> list[dict[str, object]]:
-    """The JSON of the text frames in these bytes, compressed or not."""
+    """The JSON of the messages in these bytes, in any form."""
+    if data[:1] not in (b"\x81", b"\xc1"):
+        # Events have theirs behind a name, lines have nothing else.
+        texts = (line.removeprefix(b"data: ") for line in data.splitlines())
+        return [orjson.loads(text) for text in texts if text.startswith(b"{")]
     found = []
     while data:
         size, begin = data[1], 2
@@ -40,7 +52,7 @@ class ReadingClient:
 
     def __init__(self, pause_after: int | None = None) -> None:
         self.writable = True
-        self.compressed = False
+        self.form = Form.PLAIN
         self.subject = "tester"
         self.fanout: Fanout | None = None
         self.received: list[dict[str, object]] = []
@@ -130,16 +142,15 @@ class FakeLog:
 
 
 class OneStream:
-    """A fan-out with a ring of `max_frames`, and numbered records."""
+    """A fan-out in one form with a ring of `max_frames`, and numbered records."""
 
-    def __init__(self, max_frames: int = 100, *, compressed: bool = False) -> None:
+    def __init__(self, max_frames: int = 100, form: Form = Form.PLAIN) -> None:
         self.board = Board.create()
         self.row = self.board.row(0)
         self.limits = History(max_frames=max_frames)
         self.log = FakeLog()
         ring = Ring(self.limits, from_offsets(EPOCH, [0, 0]))
-        compress = Compressor(2_000) if compressed else None
-        self.fanout = Fanout("energy", ring, self.log, self.row, compress)
+        self.fanout = Fanout("energy", ring, self.log, self.row, ENCODE[form])
         self.sent = 0
         self.now = 0.0
 

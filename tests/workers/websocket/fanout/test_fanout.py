@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energyws.process.board import Field
+from energyws.protocol.forms import Form
 from energyws.protocol.messages import OnLag
-from energyws.protocol.position import from_offsets
+from energyws.protocol.position import Position, from_offsets
 from energyws.stream.ring import Entry, Ring
 from tests.workers.websocket.fanout.one_stream import EPOCH, FRAMES, OneStream, ReadingClient
 
@@ -198,13 +199,13 @@ def test_recreated_topic_is_reported_once(stream: OneStream) -> None:
         ),
         max_size=60,
     ),
-    st.booleans(),
+    st.sampled_from([Form.PLAIN, Form.DEFLATE, Form.SSE]),
 )
 def test_every_client_gets_every_record_once_or_a_report(
-    script: list[tuple[str, int]], compressed: bool
+    script: list[tuple[str, int]], form: Form
 ) -> None:
     """Clients pause, resume and reconnect; delivered + missed = sent, and none twice."""
-    stream = OneStream(max_frames=12, compressed=compressed)
+    stream = OneStream(max_frames=12, form=form)
     clients = [ReadingClient() for _ in range(4)]
     slow = set()
     for client in clients:
@@ -248,8 +249,8 @@ def test_every_client_gets_every_record_once_or_a_report(
 
 def test_compressed_clients_get_the_same_records_in_fewer_bytes() -> None:
     counted = []
-    for compressed in (False, True):
-        stream = OneStream(max_frames=40, compressed=compressed)
+    for form in (Form.PLAIN, Form.DEFLATE):
+        stream = OneStream(max_frames=40, form=form)
         live = ReadingClient()
         stream.subscribe(live)
         stream.records(60)
@@ -266,3 +267,83 @@ def test_compressed_clients_get_the_same_records_in_fewer_bytes() -> None:
     assert plain == small
     # These records are small, so compression saves only a part of the envelope.
     assert small_bytes < plain_bytes
+
+
+def test_recreated_topic_is_reported_in_the_clients_form() -> None:
+    stream = OneStream(form=Form.SSE)
+    written: list[bytes] = []
+    client = ReadingClient()
+    client.write = written.append  # type: ignore[method-assign]
+    stream.subscribe(client)
+    stream.fanout.restart(Ring(stream.limits, from_offsets("beef", [0, 0])))
+    (report,) = written
+    assert report.startswith(b"event: lagged\nid: beef-0.0\ndata: {")
+
+
+class EndingClient(ReadingClient):
+    """A client whose subscriptions end. ended: where; None before that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.form = Form.LINES
+        self.ended: str | None = None
+
+    def caught_up(self, position: Position) -> None:
+        assert self.ended is None
+        self.ended = str(position)
+
+
+def test_subscription_that_ends_has_everything_however_slowly_its_client_reads() -> None:
+    stream = OneStream(max_frames=10, form=Form.LINES)
+    stream.records(30)
+    client = EndingClient()
+    stream.subscribe(client, resume={"energy": f"{EPOCH}-0.0"})
+    stream.fanout.work(1, stream.now)
+    stream.answer()
+    for _ in range(4):
+        client.pause_after = client.writes + 1
+        while client.writable and client.ended is None:
+            stream.fanout.work(1, stream.now)
+            stream.answer()
+        # Meanwhile the ring forgets what it has not read.
+        stream.records(15)
+        client.resume()
+    client.pause_after = None
+    stream.settle()
+    assert client.numbers == list(range(90))
+    assert client.gaps == []
+    assert client.ended == str(stream.fanout.ring.head)
+    stream.records(1)
+    stream.settle()
+    assert len(client.numbers) == 90
+
+
+def test_subscription_that_ends_where_it_begins_ends_at_once() -> None:
+    stream = OneStream(form=Form.LINES)
+    stream.records(4)
+    client = EndingClient()
+    stream.subscribe(client)
+    assert (client.received, client.ended) == ([], str(stream.fanout.ring.head))
+
+
+def test_subscription_that_ends_does_so_in_a_topic_that_is_created_anew() -> None:
+    stream = OneStream(form=Form.LINES)
+    stream.records(4)
+    client = EndingClient()
+    stream.subscribe(client, last=2)
+    stream.fanout.restart(Ring(stream.limits, from_offsets("beef", [0, 0])))
+    assert [gap["reason"] for gap in client.gaps] == ["EPOCH_CHANGED"]
+    assert client.ended == "beef-0.0"
+
+
+def test_subscription_that_ends_reads_the_log_where_the_ring_has_forgotten() -> None:
+    stream = OneStream(max_frames=10, form=Form.LINES)
+    stream.records(10)
+    client = EndingClient()
+    stream.subscribe(client, last=10)
+    client.pause()
+    stream.fanout.work(1, stream.now)
+    stream.records(20)
+    client.resume()
+    stream.settle()
+    assert (client.numbers, client.gaps) == (list(range(30)), [])

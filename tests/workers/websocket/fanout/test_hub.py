@@ -10,6 +10,7 @@ import pytest
 
 from energyws.process.board import Board
 from energyws.protocol.deflate import compress
+from energyws.protocol.forms import Form
 from energyws.protocol.frame import TEXT, encode
 from energyws.protocol.messages import BadClientMessage, OnLag, Subscribe, Subscribed, Unrecovered
 from energyws.protocol.position import Position, from_offsets
@@ -18,6 +19,7 @@ from energyws.stream.fair_queue import QueueFull
 from energyws.stream.history import Chunk, FindStart, StartPoint
 from energyws.stream.ring import Entry
 from energyws.testing import until
+from tests.workers.websocket.fanout.one_stream import messages
 from workers.websocket.fanout import requests
 from workers.websocket.fanout.history_client import ChunkListener
 from workers.websocket.fanout.hub import Hub
@@ -39,8 +41,8 @@ def subscribe(*streams: str, **fields: Any) -> Subscribe:
 class FakeClient:
     writable = True
 
-    def __init__(self, compressed: bool = False) -> None:
-        self.compressed = compressed
+    def __init__(self, form: Form = Form.PLAIN) -> None:
+        self.form = form
         self.on_write: Callable[[], None] | None = None
         self.replies: list[dict[str, Subscribed]] = []
         self.frames: list[bytes] = []
@@ -327,21 +329,21 @@ def test_client_is_closed_when_the_history_queue_is_full() -> None:
     run(test)
 
 
-@pytest.mark.parametrize("compressed", [False, True])
-def test_plain_subscribe_that_waited_for_its_topic_gets_no_old_records(compressed: bool) -> None:
+@pytest.mark.parametrize("form", [Form.PLAIN, Form.DEFLATE])
+def test_plain_subscribe_that_waited_for_its_topic_gets_no_old_records(form: Form) -> None:
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
-        client.compressed = compressed
+        client.form = form
         hub.subscribe(client, subscribe("a"))
         hub.set_floor("a", at(0))
         for offset in range(60):
             hub.append("a", Entry(0, offset, 0, b"old"))
         # The rest of the consumer's records comes later, so this client is early, too.
-        early = FakeClient(compressed)
+        early = FakeClient(form)
         hub.subscribe(early, subscribe("a"))
         for offset in range(60, 90):
             hub.append("a", Entry(0, offset, 0, b"old"))
         hub.synced()
-        late = FakeClient(compressed)
+        late = FakeClient(form)
         hub.subscribe(late, subscribe("a"))
         hub.append("a", Entry(0, 90, 0, b"new"))
         await until(lambda: bool(client.frames and early.frames and late.frames))
@@ -433,7 +435,7 @@ def test_plain_and_compressed_clients_share_a_stream() -> None:
     record = encode(TEXT, b"[" + b"123," * 100 + b"4]")
 
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
-        small = FakeClient(compressed=True)
+        small = FakeClient(Form.DEFLATE)
         found(hub, "a")
         await turns(hub)
         for each in (client, small):
@@ -454,14 +456,14 @@ def test_compressed_clients_follow_a_stream_to_its_new_rings() -> None:
     record = encode(TEXT, b"[" + b"123," * 100 + b"4]")
 
     async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
-        small = FakeClient(compressed=True)
+        small = FakeClient(Form.DEFLATE)
         found(hub, "a")
         hub.subscribe(small, subscribe("a"))
         hub.set_floor("a", at(0, epoch="beef"))
         hub.append("a", Entry(0, 0, 0, record))
         await turns(hub)
         report, first = small.frames
-        assert b"EPOCH_CHANGED" in report
+        assert messages(report)[0]["reason"] == "EPOCH_CHANGED"
         assert first == compress(record)
         # The worker missed more than the consumer's ring has, so it requests the rest.
         hub.set_floor("a", at(50, epoch="beef"))

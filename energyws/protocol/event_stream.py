@@ -1,0 +1,56 @@
+"""Server-Sent Events (WHATWG HTML, section 9.2), made from the messages of the WebSocket protocol.
+
+    id: 7f3a90c2-1042.998.17
+    data: {"type":"data","stream":"energy",…,"id":"7f3a90c2-1042.998.17"}
+    (an empty line)
+
+An `id` is the position that EventSource sends back as `Last-Event-ID`. Data messages have no event
+name, so a page gets them in `onmessage`. An event is never named `error` or `open`: EventSource
+would hand it to the handlers of its own events of that name.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import orjson
+
+from energyws.protocol.frame import split
+from energyws.protocol.json_lines import DATA, one_line, position
+
+# A comment: EventSource ignores it.
+HEARTBEAT: Final = b":\n\n"
+_NAMES: Final = {"error": b"problem"}
+
+
+def encode(frames: bytes) -> bytes:
+    """The events of these whole, uncompressed frames."""
+    return b"".join(_event(payload) for _, payload in split(frames))
+
+
+def retry(milliseconds: int) -> bytes:
+    """EventSource waits this long before it connects again."""
+    return b"retry: %d\n\n" % milliseconds
+
+
+def problem(body: bytes) -> bytes:
+    """The event of an `error` message."""
+    return b"event: problem\ndata: %b\n\n" % body
+
+
+def _event(payload: bytes) -> bytes:
+    if payload.startswith(DATA):
+        return b"id: %b\ndata: %b\n\n" % (position(payload), one_line(payload))
+    message = orjson.loads(payload)
+    kind = message["type"]
+    lines = [b"event: " + _NAMES.get(kind, kind.encode())]
+    match kind:
+        case "subscribed":
+            # One stream per connection.
+            (place,) = message["positions"].values()
+            lines.append(b"id: " + place["position"].encode())
+        case "lagged":
+            lines.append(b"id: " + message["to"].encode())
+        case "reconnect":
+            lines.insert(0, b"retry: %d" % message["after_ms"])
+    return b"\n".join([*lines, b"data: " + payload, b"", b""])

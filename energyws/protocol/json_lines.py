@@ -1,0 +1,40 @@
+"""Newline-delimited JSON, made from the messages of the WebSocket protocol."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import orjson
+
+from energyws.protocol.frame import split
+
+# How each data message begins (energyws.protocol.frame.DataFrames).
+DATA: Final = b'{"type":"data",'
+_ID: Final = b',"id":"'
+_BREAKS: Final = bytes.maketrans(b"\r\n", b"  ")
+
+
+def encode(frames: bytes) -> bytes:
+    """One line for each of these whole, uncompressed frames."""
+    return b"".join(one_line(payload) + b"\n" for _, payload in split(frames))
+
+
+def line(message: object) -> bytes:
+    """A message of ours as one line."""
+    return orjson.dumps(message) + b"\n"
+
+
+def one_line(payload: bytes) -> bytes:
+    """The same JSON without line breaks, which producers may put between its tokens."""
+    if b"\n" in payload or b"\r" in payload:
+        return payload.translate(_BREAKS)
+    return payload
+
+
+def position(payload: bytes) -> bytes:
+    """The position after a data message, or the end of the gap in a `lagged` one."""
+    if payload.startswith(DATA):
+        # The last field; the record may have one of this name, too.
+        return payload[payload.rindex(_ID) + len(_ID) : -2]
+    to: str = orjson.loads(payload)["to"]
+    return to.encode()

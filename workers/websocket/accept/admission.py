@@ -1,0 +1,75 @@
+"""Whether a request for a stream's data is admitted, by whatever path: limits, origin and token."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+from energyws.auth.claims import TokenRefused
+from energyws.auth.verifier import Principal
+from energyws.errors import FORBIDDEN_ORIGIN, SHUTTING_DOWN, TOO_MANY_CONNECTIONS, ErrorCode
+from energyws.process.board import Board, Field
+from energyws.protocol.http_request import Request
+from workers.websocket.clients.context import Context
+
+
+class Refusal(Exception):
+    """A request that is answered with an error.
+
+    reason, claim, subject: for the log, not for the client. claim: the one at fault. subject: only
+    of a token whose signature is good.
+    """
+
+    def __init__(
+        self,
+        error: ErrorCode,
+        detail: str = "",
+        reason: str = "",
+        claim: str | None = None,
+        subject: str | None = None,
+    ) -> None:
+        super().__init__(error.code)
+        self.error = error
+        self.detail = detail
+        self.reason = reason or error.code.lower()
+        self.claim = claim
+        self.subject = subject
+
+
+def check_limits(request: Request, context: Context, board: Board, *, draining: bool) -> None:
+    """Raises Refusal. draining: the service is shutting down."""
+    if draining:
+        raise Refusal(SHUTTING_DOWN)
+    check_origin(request, context)
+    if board.total(Field.CONNECTIONS) >= context.settings.max_connections:
+        raise Refusal(TOO_MANY_CONNECTIONS)
+
+
+def check_origin(request: Request, context: Context) -> None:
+    """Raises Refusal for a page of an origin that is not allowed."""
+    origin, allowed = request.headers.get("Origin"), context.settings.allowed_origins
+    if allowed and origin is not None and origin not in allowed:
+        raise Refusal(FORBIDDEN_ORIGIN)
+
+
+def authenticate(token: str, context: Context) -> Principal:
+    """Raises Refusal."""
+    try:
+        return context.tokens.check(token)
+    except TokenRefused as refused:
+        raise Refusal(
+            refused.error,
+            reason=refused.reason,
+            claim=refused.claim,
+            subject=refused.subject,
+        ) from None
+
+
+def bearer(request: Request) -> str:
+    """The token in the Authorization header; empty if there is none."""
+    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    return credentials.strip() if scheme.lower() == "bearer" else ""
+
+
+def in_query(request: Request) -> str:
+    """The token in the query; empty if there is none."""
+    return next((value for key, value in parse_qsl(request.query) if key == "token"), "")

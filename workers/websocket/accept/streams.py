@@ -1,0 +1,156 @@
+"""The HTTP paths of a stream: `/sse/<stream>`, `/last/<stream>` and `/history/<stream>`.
+
+Pages of other origins may read them (CORS, WHATWG Fetch section 3.2) where they may connect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from energyws.auth.verifier import Principal
+from energyws.errors import BAD_REQUEST, FORBIDDEN_STREAM, NOT_FOUND, TOO_MANY_REQUESTS
+from energyws.protocol.http_request import Request
+from energyws.protocol.http_response import ALLOWED, EVENT_STREAM, Response, event_refusal, refusal
+from energyws.protocol.messages import BadClientMessage, Subscribe
+from energyws.protocol.stream_queries import parse_history, parse_last, parse_sse
+from workers.websocket.accept.admission import Refusal
+from workers.websocket.clients import history, last
+from workers.websocket.clients.answers import Asked
+from workers.websocket.clients.context import Context
+from workers.websocket.clients.event_stream import EventStream
+from workers.websocket.connection.answer import Answer
+
+METHODS: Final = (*ALLOWED, "OPTIONS")
+# They say nothing about the client, and any program can cause them.
+FAULTS_OF_REQUESTS: Final = (BAD_REQUEST, NOT_FOUND, TOO_MANY_REQUESTS)
+_TEMPORARY: Final = (429, 503)
+_PREFLIGHT: Final = {
+    "Access-Control-Allow-Methods": "GET, HEAD",
+    "Access-Control-Allow-Headers": "Authorization, Last-Event-ID, If-None-Match",
+    "Access-Control-Max-Age": "600",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A GET or HEAD whose token is good. headers: those of `cors`."""
+
+    request: Request
+    stream: str
+    context: Context
+    principal: Principal
+    peer: str
+    headers: dict[str, str]
+
+    def asked(self, subscribe: Subscribe) -> Asked:
+        request = self.request
+        return Asked(
+            self.stream,
+            self.principal,
+            subscribe,
+            self.headers,
+            head_only=request.method == "HEAD",
+            chunked=request.minor > 0,
+        )
+
+
+def is_path(path: str) -> bool:
+    """Whether it is one of these paths, of any stream."""
+    return _split(path)[0] in _KINDS
+
+
+def cors(request: Request, allowed: tuple[str, ...]) -> dict[str, str]:
+    """The headers that let the page that made a request read the response."""
+    if not allowed:
+        return {"Access-Control-Allow-Origin": "*"}
+    origin = request.headers.get("Origin")
+    # A cache must not hand one origin's response to another.
+    headers = {"Vary": "Origin"}
+    if origin is not None and origin in allowed:
+        headers["Access-Control-Allow-Origin"] = origin
+    return headers
+
+
+def preflight(headers: dict[str, str]) -> Response:
+    """The answer to OPTIONS. headers: those of `cors`."""
+    return Response(204, None, headers | _PREFLIGHT)
+
+
+def refused(request: Request, cause: Refusal, headers: dict[str, str]) -> Response:
+    """The answer to a request that is refused. headers: those of `cors`."""
+    events = _split(request.path)[0] == "sse" and _takes_events(request)
+    if events and cause.error.status in _TEMPORARY:
+        return event_refusal(cause.error, cause.detail, headers)
+    return refusal(cause.error, cause.detail, headers)
+
+
+def answer(
+    request: Request, context: Context, principal: Principal, peer: str, headers: dict[str, str]
+) -> Response | Answer | EventStream:
+    """The answer to an admitted GET or HEAD; raises Refusal. headers: those of `cors`."""
+    kind, stream = _split(request.path)
+    if stream not in context.hub.streams:
+        known = ", ".join(sorted(context.hub.streams))
+        raise Refusal(NOT_FOUND, f"no stream {stream[:64]!r}; known are {known}")
+    if not principal.may_read(stream):
+        raise Refusal(FORBIDDEN_STREAM, repr(stream), subject=principal.subject)
+    try:
+        return _KINDS[kind](Admitted(request, stream, context, principal, peer, headers))
+    except BadClientMessage as bad:
+        raise Refusal(BAD_REQUEST, str(bad)) from None
+
+
+def _split(path: str) -> tuple[str, str]:
+    """The kind and the stream in a path."""
+    kind, _, stream = path.removeprefix("/").partition("/")
+    return kind, stream
+
+
+def _takes_events(request: Request) -> bool:
+    """Whether EventSource may have made this request: it alone cannot see a status."""
+    types = ",".join(request.headers.getall("Accept", []))
+    return "text/event-stream" in types.lower()
+
+
+def _sse(admitted: Admitted) -> Response | EventStream:
+    request = admitted.request
+    last_event_id = request.headers.get("Last-Event-ID", "")
+    subscribe = parse_sse(admitted.stream, request.query, last_event_id)
+    if request.method == "HEAD":
+        return Response(200, None, {**EVENT_STREAM, **admitted.headers}, ends=True)
+    return EventStream(
+        admitted.context,
+        admitted.principal,
+        admitted.peer,
+        subscribe,
+        admitted.headers,
+        as_events=_takes_events(request),
+    )
+
+
+def _last(admitted: Admitted) -> Response | Answer:
+    subscribe, count = parse_last(admitted.stream, admitted.request.query)
+    head = admitted.context.hub.head(admitted.stream)
+    known = admitted.request.headers.get("If-None-Match", "")
+    if head is not None and last.has(known, str(head)):
+        return last.not_modified(str(head), admitted.headers)
+    return last.Last(admitted.context, admitted.asked(subscribe), count)
+
+
+def _history(admitted: Admitted) -> Response | Answer:
+    subscribe, limit = parse_history(admitted.stream, admitted.request.query)
+    if admitted.request.method == "HEAD":
+        return Response(200, None, {**history.HEADERS, **admitted.headers})
+    reading, subject = admitted.context.reading, admitted.principal.subject
+    if reading[subject] or reading.total() >= history.MOST_AT_ONCE:
+        raise Refusal(TOO_MANY_REQUESTS, subject=subject)
+    return history.History(admitted.context, admitted.asked(subscribe), limit)
+
+
+_KINDS: Final[dict[str, Callable[[Admitted], Response | Answer | EventStream]]] = {
+    "sse": _sse,
+    "last": _last,
+    "history": _history,
+}
