@@ -119,7 +119,7 @@ def _demo(clone: Path, environment: Mapping[str, str]) -> Iterator[Iterator[str]
         try:
             yield iter(process.stdout)
         finally:
-            # make has replaced itself by the demo.
+            # make passes the signal on.
             process.terminate()
             process.wait(PATIENCE_SECONDS)
 

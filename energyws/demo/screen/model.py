@@ -39,14 +39,14 @@ class MeterView:
 class DemoView:
     """Everything that the screen shows. delays: p50 and p99 in seconds, of the last 30 s.
 
-    received, lost, repeated: of all clients together. live: how many clients receive. service:
-    None before the first answer of the admin port; kills: the newest last.
+    received, lost, repeated, reconnects: of all clients together. live: how many clients are
+    subscribed. service: None before the first answer of the admin port. kills: the newest last.
     """
 
     meters: Sequence[MeterView]
     clients: int
     live: int
-    connects: int
+    reconnects: int
     delays: tuple[float, float] | None
     received: int
     lost: int
@@ -63,7 +63,9 @@ class Model:
         self._started = started
         self._tallies = [Tally() for _ in range(clients)]
         self._live: set[int] = set()
-        self._connects = 0
+        # Those that have been live at any time.
+        self._known: set[int] = set()
+        self._reconnects = 0
         self._meters: dict[str, tuple[float, Trace]] = {}
         # The time of arrival, and the delay.
         self._delays: deque[tuple[float, float]] = deque()
@@ -89,7 +91,8 @@ class Model:
     def change(self, client: int, *, live: bool, now: float) -> None:
         """A client has connected and subscribed, or has lost its connection."""
         if live:
-            self._connects += client not in self._live
+            self._reconnects += client in self._known and client not in self._live
+            self._known.add(client)
             self._live.add(client)
         elif client in self._live:
             self._live.remove(client)
@@ -142,7 +145,7 @@ class Model:
             ],
             clients=len(self._tallies),
             live=len(self._live),
-            connects=self._connects,
+            reconnects=self._reconnects,
             delays=_quantiles([delay for _, delay in self._delays]),
             received=received,
             lost=lost,

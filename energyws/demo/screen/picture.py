@@ -151,7 +151,7 @@ def _clients(view: DemoView, width: int) -> Text:
         (f"{view.live} of {view.clients}", "green" if view.live == view.clients else "bold yellow"),
     )
     if width >= _WIDE:
-        text.append(f" live, {view.connects - view.live} reconnected")
+        text.append(f" live, {view.reconnects} reconnected")
     delays = ["–"] if view.delays is None else map(duration, view.delays)
     return text.append(f" · delay{' p50 / p99' if width >= _WIDE else ''} {' / '.join(delays)}")
 

@@ -69,7 +69,7 @@ def test_all_clients_are_counted(model: Model) -> None:
     model.take(1, Gap("energy", 5, "LAGGED", "a-8.1"), 2.0, NOW)
     view = model.view(10.0, NOW)
     assert (view.received, view.lost, view.repeated) == (5, 7, 1)
-    assert (view.clients, view.live, view.connects, view.up_seconds) == (2, 2, 2, 10.0)
+    assert (view.clients, view.live, view.reconnects, view.up_seconds) == (2, 2, 0, 10.0)
 
 
 def test_kill_is_over_when_clients_receive_and_the_worker_is_back(model: Model) -> None:
@@ -80,7 +80,7 @@ def test_kill_is_over_when_clients_receive_and_the_worker_is_back(model: Model) 
     # Told twice of the same.
     model.change(1, live=False, now=5.2)
     view = model.view(5.2, NOW)
-    assert (view.live, view.connects) == (1, 2)
+    assert (view.live, view.reconnects) == (1, 0)
     model.sample(service(worker("worker-0", 10), worker("worker-1", 11)), 5.2)
     model.sample(service(worker("worker-0", 10), worker("worker-1", 12, state="starting")), 5.5)
     (kill,) = model.view(5.5, NOW).kills
@@ -88,6 +88,7 @@ def test_kill_is_over_when_clients_receive_and_the_worker_is_back(model: Model) 
     # Subscribed is not enough: the reading that follows is the proof.
     model.change(1, live=True, now=5.6)
     assert kill.pauses == {}
+    assert model.view(5.6, NOW).reconnects == 1
     model.take(0, reading("a-1.1"), 5.7, NOW)
     model.take(1, reading("a-1.1"), 6.1, NOW)
     assert kill.pauses == {1: pytest.approx(1.0)}

@@ -30,7 +30,7 @@ def view(meters: int = 3, workers: int = 2, kills: int = 0) -> DemoView:
         meters=[MeterView(f"METER{n:03}", 500.0 + n, [1.0, None, 2.0] * 80) for n in range(meters)],
         clients=20,
         live=20,
-        connects=31,
+        reconnects=11,
         delays=(0.0042, 0.012),
         received=12_345,
         lost=0,
