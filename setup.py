@@ -10,9 +10,11 @@ from pathlib import Path
 from setuptools import setup
 
 ROOT = Path(__file__).parent
-# Code is matched first, so that what looks like a link in it stays.
-_LINK = re.compile(r"```.*?```|`[^`\n]*`|(!?)\[([^\]]*)\]\(([^)\s]+)\)", re.DOTALL)
-_ATTRIBUTE = re.compile(r'\b(src|srcset|href)="([^"]+)"')
+# Code is matched first, so that what looks like a link in it stays. A link's text may be a picture.
+_LINK = re.compile(
+    r"```.*?```|`[^`\n]*`|(!?)\[((?:!\[[^\]]*\]\([^)]*\)|[^\]])*)\]\(([^)\s]+)\)", re.DOTALL
+)
+_TAG = re.compile(r'<[a-z][^>]*?\b(src|srcset|href)="(?![a-z]+:|#)([^"]+)"[^>]*>')
 _ABSOLUTE = re.compile(r"[a-z]+:|#")
 
 
@@ -25,19 +27,22 @@ def long_description(readme: str, url: str, version: str) -> str:
 
     def link(match: re.Match[str]) -> str:
         mark, text, target = match.groups()
-        if target is None or _ABSOLUTE.match(target):
+        if target is None:
             return match[0]
+        text = _LINK.sub(link, text)
+        if _ABSOLUTE.match(target):
+            return f"{mark}[{text}]({target})"
         if not url:
-            return text
+            # A picture that cannot be shown leaves nothing behind.
+            return "" if mark else text
         return f"{mark}[{text}]({absolute(target, 'raw' if mark else 'blob')})"
 
-    def attribute(match: re.Match[str]) -> str:
+    def tag(match: re.Match[str]) -> str:
         name, target = match.groups()
-        if _ABSOLUTE.match(target):
-            return match[0]
-        return f'{name}="{absolute(target, "blob" if name == "href" else "raw")}"' if url else ""
+        made = absolute(target, "blob" if name == "href" else "raw")
+        return match[0].replace(f'"{target}"', f'"{made}"') if url else ""
 
-    return _ATTRIBUTE.sub(attribute, _LINK.sub(link, readme))
+    return _TAG.sub(tag, _LINK.sub(link, readme))
 
 
 def project_urls(url: str) -> dict[str, str]:

@@ -32,10 +32,12 @@ def setup() -> Any:
     ("readme", "with_url", "without"),
     [
         ("[a](docs/b.md#c)", f"[a]({URL}/blob/v1.2/docs/b.md#c)", "a"),
-        ("![a](docs/b.svg)", f"![a]({URL}/raw/v1.2/docs/b.svg)", "a"),
+        ("![a](docs/b.svg)", f"![a]({URL}/raw/v1.2/docs/b.svg)", ""),
+        ("[![a](b.png)](c.md)", f"[![a]({URL}/raw/v1.2/b.png)]({URL}/blob/v1.2/c.md)", ""),
         ("[`a`](b.md)", f"[`a`]({URL}/blob/v1.2/b.md)", "`a`"),
-        ('<img src="a.png">', f'<img src="{URL}/raw/v1.2/a.png">', "<img >"),
-        ('<a href="a.md">', f'<a href="{URL}/blob/v1.2/a.md">', "<a >"),
+        ('<img src="a.png">', f'<img src="{URL}/raw/v1.2/a.png">', ""),
+        ('<img alt="a" src="a.png">', f'<img alt="a" src="{URL}/raw/v1.2/a.png">', ""),
+        ('<a href="a.md">', f'<a href="{URL}/blob/v1.2/a.md">', ""),
         *(
             (text, text, text)
             for text in (
