@@ -69,6 +69,14 @@ class Links:
         ]
 
     @property
+    def curl(self) -> list[str]:
+        """As `wscat`, for the same readings as Server-Sent Events."""
+        return [
+            f"curl -N {self._page(self.host)}sse/energy{_CONTINUED}",
+            f'{_INDENT}-H "Authorization: Bearer $(cat {self._quoted})"',
+        ]
+
+    @property
     def top(self) -> str:
         """The command for the live view; it finds the default port without help."""
         where = ""

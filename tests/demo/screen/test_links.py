@@ -27,7 +27,7 @@ def links(tmp_path: Path, **changes: object) -> Links:
 
 def test_token_is_in_no_command_and_in_no_query(tmp_path: Path) -> None:
     found = links(tmp_path, outside="192.0.2.7")
-    lines = [*found.wscat, *found.tail, found.top, found.page, found.websocket]
+    lines = [*found.wscat, *found.curl, *found.tail, found.top, found.page, found.websocket]
     assert not any("secret" in line for line in lines)
     for link in (found.page_with_token, found.page_for_phone):
         assert link is not None
