@@ -42,6 +42,8 @@ clean:
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] < (3, 15) else "energyws needs Python 3.11 to 3.14 (there are no wheels of its dependencies for later ones yet), this is " + sys.version.split()[0] + ": name one with PYTHON=python3.13")'
 	$(PYTHON) -m venv --clear .venv
+	@# To look through the index, pip 23 takes seconds longer; where there is no newer one, it will do.
+	-@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile 'pip>=25'
 	@touch $@
 
 .venv/.runtime: .venv/.made setup.cfg pyproject.toml
