@@ -46,12 +46,13 @@ clean:
 	-@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile 'pip>=25'
 	@touch $@
 
+# setuptools warns at each editable installation, of what this tree does not have.
 .venv/.runtime: .venv/.made setup.cfg pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 .venv/.dev: .venv/.made setup.cfg pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	@touch $@ .venv/.runtime
 
 # kustomize has no package: built by the Go that is one on PyPI.
