@@ -53,14 +53,17 @@ clean:
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] < (3, 15) else "energyws needs Python 3.11 to 3.14 (there are no wheels of its dependencies for later ones yet), this is " + sys.version.split()[0] + ": name one with PYTHON=python3.13")'
 	$(PYTHON) -m venv --clear .venv
+	@# To look through the index, pip 23 takes seconds longer; where there is no newer one, it will do.
+	-@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile 'pip>=25'
 	@touch $@
 
+# setuptools warns at each editable installation, of what this tree does not have.
 .venv/.runtime: .venv/.made setup.cfg setup.py pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 .venv/.dev: .venv/.made setup.cfg setup.py pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	@touch $@ .venv/.runtime
 
 .venv/.docs: .venv/.dev
