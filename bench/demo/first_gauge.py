@@ -149,7 +149,10 @@ def main() -> int:
             for cache in ("cold", "warm")
             for row in collected(measured(cache, Path(directory), browser))
         ]
-    save(options.out, {"rows": rows, "load": os.getloadavg()})
+        kept = sum(path.stat().st_size for path in Path(directory).rglob("*") if path.is_file())
+        if kept == 0:
+            print("pip's index does not let it keep anything: the second run was cold, too")
+    save(options.out, {"rows": rows, "kept_bytes": kept, "load": os.getloadavg()})
     return 0
 
 
