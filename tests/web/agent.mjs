@@ -1,9 +1,10 @@
 /**
  * Runs clients for a test, in a page or in Node:
  *
- *     GET  /job     {"id", "url", "options", "renew", "rest"}, if there is another job
+ *     GET  /job     {"id", "url", "options", "renew", "busy"}, if there is another job
  *     POST /events  {"id", "events": […], "connects", "over"}: the events since the last post;
- *                   the answer is {"stop"}: whether to end the client
+ *                   the answer is {"stop", "busy"}: whether to end the client, and whether its
+ *                   application takes nothing for now
  *     GET  /token   a fresh token, for jobs that renew; 403: never, 500: not now
  */
 
@@ -23,31 +24,32 @@ async function fetchToken() {
   return answer.text();
 }
 
-async function consume(client, rest, events) {
-  let count = 0;
+async function consume(client, application, events) {
   try {
     for await (const { kind, data, ...more } of client) {
       events.push(kind === 'reading' ? { n: data.n } : { gap: more });
-      count += 1;
-      if (rest && count % rest.every === 0) await pause(rest.ms);
+      while (application.busy) await pause(POST_EVERY_MS);
     }
   } catch ({ name, message, code, close }) {
     events.push({ error: { name, message, code, close } });
   }
 }
 
-async function run({ id, url, options, renew, rest }) {
+async function run({ id, url, options, renew, busy }) {
   const events = [];
+  const application = { busy };
   const onState = (state, why) => events.push({ state, why });
   const token = renew ? fetchToken : options.token;
   const client = new EnergyClient(url, { ...options, token, onState });
   let over = false;
-  const consumed = consume(client, rest, events).then(() => (over = true));
+  const consumed = consume(client, application, events).then(() => (over = true));
   for (;;) {
     const posted = { id, events: events.splice(0), connects: client.connects, over };
     const answer = await fetch(`${base}/events`, { method: 'POST', body: JSON.stringify(posted) });
     if (posted.over) return;
-    if ((await answer.json()).stop) {
+    const { stop, ...told } = await answer.json();
+    application.busy = told.busy;
+    if (stop) {
       client.close();
       await consumed;
     }

@@ -65,6 +65,8 @@ class Job:
         self.connects = 0
         self.over = False
         self.stopping = False
+        # Whether the application takes no further message for now.
+        self.busy: bool = request["busy"]
 
     def _all(self, kind: str) -> list[Any]:
         return [event[kind] for event in list(self.events) if kind in event]
@@ -165,19 +167,18 @@ class Agent:
         url: str,
         *,
         renew: Callable[[], str] | None = None,
-        rest: tuple[int, int] | None = None,
+        busy: bool = False,
         **options: Any,
     ) -> Job:
         """A client with these options.
 
         renew: gives fresh tokens, instead of the token in the options; raises ConnectionError for
-        a failure that may pass, PermissionError for one that does not. rest: N, milliseconds: the
-        application pauses for these after every N messages.
+        a failure that may pass, PermissionError for one that does not. busy: the application takes
+        one message, and the next ones once `busy` of the job is False.
         """
         if renew is not None:
             self.mint = renew
-        pauses = None if rest is None else {"every": rest[0], "ms": rest[1]}
-        request = {"url": url, "options": options, "renew": renew is not None, "rest": pauses}
+        request = {"url": url, "options": options, "renew": renew is not None, "busy": busy}
         job = Job(len(self._jobs), request)
         self._jobs[len(self._jobs)] = job
         self._waiting.put(job)
@@ -190,13 +191,13 @@ class Agent:
         except queue.Empty:
             return None
 
-    def take(self, report: dict[str, Any]) -> bool:
-        """Add a client's reports; whether the client should stop."""
+    def take(self, report: dict[str, Any]) -> dict[str, bool]:
+        """Add a client's reports; what it should do."""
         job = self._jobs[report["id"]]
         job.events += report["events"]
         job.connects = report["connects"]
         job.over = report["over"]
-        return job.stopping
+        return {"stop": job.stopping, "busy": job.busy}
 
 
 def node() -> Agent:
@@ -239,8 +240,8 @@ def _handler(agent: Agent) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             report = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            stop = agent.take(report)
-            self._answer(json.dumps({"stop": stop}).encode(), "application/json")
+            told = agent.take(report)
+            self._answer(json.dumps(told).encode(), "application/json")
 
         def _token(self) -> None:
             try:

@@ -79,9 +79,11 @@ def test_restarts_of_the_service_cost_no_reading(
 
 def test_slow_application_misses_nothing(serve: Serve, records: Records, agent: Agent) -> None:
     service = serve().ready()
-    # The application takes at most 2,000 a second, and more arrive than fit into its queue.
-    job = agent.start(service.url, token=token(), rest=(100, 50)).live()
+    # More arrives than fits into its queue, so the client ends the connection.
+    job = agent.start(service.url, token=token(), busy=True).live()
     records.send(9_000)
+    service.wait_logged("WebSocket client disconnected")
+    job.busy = False
     assert_once_and_in_order(job, records.sent)
     assert job.connects > 1
 
