@@ -270,6 +270,17 @@ def test_links_between_pages_have_a_target(page: Path) -> None:
             assert anchor in slugs, target
 
 
+def test_settings_of_proxies_are_those_of_the_files() -> None:
+    page = (ROOT / "docs" / "how-to" / "proxies.md").read_text()
+    rows = table(page, "# Behind nginx, HAProxy, Traefik or Cloudflare")
+    for column, file in ((1, "nginx.conf"), (2, "haproxy.cfg")):
+        named = [re.findall(r"`(\w+ [\w ]*[\d.]+s?)`", row[column]) for row in rows]
+        settings = [setting for each in named for setting in each]
+        text = (ROOT / "config" / "proxies" / file).read_text()
+        assert settings
+        assert [each for each in settings if each not in text] == []
+
+
 def test_changelog_begins_with_the_version_of_the_package() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")

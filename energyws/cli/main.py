@@ -66,7 +66,7 @@ def command_line() -> Command:
 
 
 def _add_demo(command: Command) -> None:
-    text = "run broker, meters, service and a client, until Ctrl-C"
+    text = "run broker, meters, service and clients, until Ctrl-C"
     add = command.add("demo", _demo, text, "energyws demo --meters 5", linux_only=True).add_argument
     add("--meters", type=_count, default=3, metavar="N", help="simulated meters (3)")
     add("--workers", type=_count, default=2, metavar="N", help="worker processes (2)")
