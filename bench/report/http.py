@@ -1,4 +1,4 @@
-"""Tables of what Server-Sent Events, pages and HTTP requests cost beside the WebSocket."""
+"""Tables of what Server-Sent Events, pages and HTTP requests cost, and of the way to the page."""
 
 from __future__ import annotations
 
@@ -62,4 +62,28 @@ def visitors(results: Results) -> Section:
         f"were refused with 429:\n\n{shown}\n"
         f"With ÷ without: p99 {ratio(results, 'p99_ratio')}, worker's CPU time "
         f"{ratio(results, 'worker_ratio')}.\n"
+    )
+
+
+def first_gauge(results: Results) -> Section:
+    runs: dict[str, list[Results]] = {}
+    for row in results["rows"]:
+        runs.setdefault(row["cache"], []).append(row)
+    first, second = runs.values()
+    rows = [
+        {"step": row["step"], "first": row, "second": again}
+        for row, again in zip(first, second, strict=True)
+        if row["step"] != "ended"
+    ]
+    shown = table_of(
+        rows,
+        ("step", text("step")),
+        ("seconds", lambda row: f"{row['first']['seconds']:.1f}"),
+        ("in all", lambda row: f"{row['first']['total']:.1f}"),
+        ("second run", lambda row: f"{row['second']['seconds']:.1f}"),
+        ("in all", lambda row: f"{row['second']['total']:.1f}"),
+    )
+    kept = "what it had kept" if results["kept_bytes"] else "nothing either: the index forbids it"
+    return Section(
+        f"pip's cache was empty in the first run; in the second it held {kept}.\n\n{shown}"
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from bench.report.http import sse, visitors
+from bench.report.http import first_gauge, sse, visitors
 from bench.report.peers import peers
 from bench.report.plotted import curve, deploy, tune
 from bench.report.tables import (
@@ -258,6 +258,7 @@ RENDERERS: Final[dict[str, Renderer]] = {
     "deploy": deploy,
     "exactly_once": exactly_once,
     "fanout": fanout,
+    "first_gauge": first_gauge,
     "idle": idle,
     "memory": memory,
     "metrics": metrics,

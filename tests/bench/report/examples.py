@@ -307,6 +307,18 @@ RESULTS: dict[str, dict[str, Any]] = {
         ],
         "advice": {"workers": 1, "reason": "it is enough", "warnings": ["all cores were busy"]},
     },
+    "first_gauge": {
+        "rows": [
+            {"cache": cache, "step": step, "seconds": seconds, "total": total, "cpu": 1.0}
+            for cache, more in (("cold", 0.0), ("warm", 0.5))
+            for step, seconds, total in (
+                ("clone", 0.25 + more, 0.25 + more),
+                ("gauge shows a number", 8.5 + more, 8.75 + 2 * more),
+                ("ended", 1.0, 12.0),
+            )
+        ],
+        "kept_bytes": 0,
+    },
     "visitors": {
         "clients": 2000,
         "deliveries_per_second": 40_000.0,

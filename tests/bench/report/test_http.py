@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from bench.report.http import sse, visitors
+from bench.report.http import first_gauge, sse, visitors
 from tests.bench.report.examples import RESULTS
 
 
@@ -18,3 +18,11 @@ def test_visitors_are_described_with_the_ratios() -> None:
     assert "0.4% of them were refused with 429:" in text
     assert "| with visitors | 5.50 | 24.0 | 8.00 |" in text
     assert "With ÷ without: p99 2.25 (2.00–2.50), worker's CPU time 2.25 (2.00–2.50)." in text
+
+
+def test_way_to_the_gauge_has_both_runs_side_by_side() -> None:
+    text = first_gauge(RESULTS["first_gauge"]).markdown
+    assert "in the second it held nothing either" in text
+    assert "| clone | 0.2 | 0.2 | 0.8 | 0.8 |" in text
+    assert "| gauge shows a number | 8.5 | 8.8 | 9.0 | 9.8 |" in text
+    assert "ended" not in text

@@ -1,6 +1,6 @@
 """From a clone to a live gauge in a browser, step by step, in seconds.
 
-    python -m bench.demo.first_gauge --out bench/results/first_gauge.json
+    python -m bench.first_gauge --out bench/results/first_gauge.json
 
 Clones this repository into a temporary directory, runs `make demo` there, and opens the page that
 it prints in a headless Chromium, which has been started before, as a user's has been. cold: pip
@@ -27,7 +27,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from bench.kit.results import arguments, collected, save
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[1]
 PATIENCE_SECONDS: Final = 300.0
 # The lines of the demo, in their order.
 _BROKER: Final = re.compile(r"  127\.0\.0\.1:\d+, topic")
