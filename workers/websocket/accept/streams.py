@@ -155,8 +155,8 @@ def _history(admitted: Admitted) -> Response | Answer:
     subscribe, limit = parse_history(admitted.stream, admitted.request.query)
     if admitted.request.method == "HEAD":
         return Response(200, None, {**history.HEADERS, **admitted.headers})
-    reading, subject = admitted.context.reading, admitted.principal.subject
-    if reading[subject] or reading.total() >= history.MOST_AT_ONCE:
+    subject = admitted.principal.subject
+    if history.is_full(admitted.context.reading, subject):
         raise Refusal(TOO_MANY_REQUESTS, subject=subject)
     return history.History(admitted.context, admitted.asked(subscribe), limit)
 

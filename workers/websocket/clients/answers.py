@@ -108,12 +108,16 @@ class HistoryAnswer(Answer):
         context.connections.join(self)
         self._timer = asyncio.get_running_loop().call_later(MOST_SECONDS, self._time_is_up)
         try:
-            if not context.hub.subscribe(self, self.asked.subscribe):
-                # It would wait until the topic is found.
-                self.refuse(STREAM_UNAVAILABLE)
+            self.subscribe()
         except Exception:
             session_log.not_set_up(self)
             self.refuse(INTERNAL_ERROR)
+
+    def subscribe(self) -> None:
+        """Subscribe, or refuse."""
+        if not self.context.hub.subscribe(self, self.asked.subscribe):
+            # It would wait until the topic is found.
+            self.refuse(STREAM_UNAVAILABLE)
 
     def lost(self) -> None:
         self.leave()

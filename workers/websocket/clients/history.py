@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Final
 
-from energyws.errors import HISTORY_UNAVAILABLE, ErrorCode
+from energyws.errors import HISTORY_UNAVAILABLE, TOO_MANY_REQUESTS, ErrorCode
 from energyws.protocol import json_lines
 from energyws.protocol.http_response import Response
 from energyws.protocol.messages import Subscribed
 from workers.websocket.clients.answers import Asked, HistoryAnswer
 from workers.websocket.clients.context import Context
-from workers.websocket.connection.answer import Outlet
 
 # At once, of a worker; of one subject it is one.
 MOST_AT_ONCE: Final = 4
 HEADERS: Final = {"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"}
+
+
+def is_full(reading: Counter[str], subject: str) -> bool:
+    """Whether no further request of this subject may be answered now. reading: as in Context."""
+    return reading[subject] > 0 or reading.total() >= MOST_AT_ONCE
 
 
 class History(HistoryAnswer):
@@ -29,9 +34,14 @@ class History(HistoryAnswer):
         self._started = False
         self._reading = context.reading
 
-    def begin(self, outlet: Outlet, *, closes: bool) -> None:
+    def subscribe(self) -> None:
+        # Requests that come in the same moment are all admitted before the first of them begins.
+        full = is_full(self._reading, self.subject)
         self._reading[self.subject] += 1
-        super().begin(outlet, closes=closes)
+        if full:
+            self.refuse(TOO_MANY_REQUESTS)
+        else:
+            super().subscribe()
 
     def leave(self) -> None:
         self._reading[self.subject] -= 1

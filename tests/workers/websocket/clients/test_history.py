@@ -21,7 +21,7 @@ from tests.workers.websocket.outlet import Outlet
 from tests.workers.websocket.recording import Worker
 from workers.websocket.clients import answers
 from workers.websocket.clients.answers import Asked
-from workers.websocket.clients.history import History
+from workers.websocket.clients.history import MOST_AT_ONCE, History
 
 FRAMES = DataFrames("energy")
 ASKED = Asked(
@@ -259,3 +259,32 @@ def test_lost_connection_is_forgotten() -> None:
         assert not worker.context.reading
 
     assert run(test, settle=False).data == b""
+
+
+@pytest.mark.parametrize(("subjects", "begun"), [(1, 1), (MOST_AT_ONCE + 2, MOST_AT_ONCE)])
+def test_requests_of_one_moment_do_not_exceed_the_limit(subjects: int, begun: int) -> None:
+    worker, outlets = Worker(), [Outlet() for _ in range(MOST_AT_ONCE + 2)]
+
+    async def main() -> None:
+        # The gate has admitted all of them, since none had begun.
+        asked = [
+            replace(ASKED, principal=replace(ASKED.principal, subject=str(number % subjects)))
+            for number in range(len(outlets))
+        ]
+        histories = [History(worker.context, each, 3) for each in asked]
+        for history, outlet in zip(histories, outlets, strict=True):
+            history.begin(outlet, closes=False)
+        assert worker.context.reading.total() == worker.row[Field.CONNECTIONS] == begun
+        for history, outlet in zip(histories, outlets, strict=True):
+            if not outlet.over:
+                history.lost()
+
+    asyncio.run(main())
+    assert not worker.context.reading
+    assert worker.row[Field.CONNECTIONS] == 0
+    refused = [outlet for outlet in outlets if outlet.over]
+    assert len(refused) == len(outlets) - begun
+    for outlet in refused:
+        assert outlet.head.startswith("HTTP/1.1 429 ")
+        assert "Retry-After: " in outlet.head
+        assert orjson.loads(outlet.body)["code"] == "TOO_MANY_REQUESTS"
