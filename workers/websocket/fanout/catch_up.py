@@ -86,6 +86,9 @@ class CatchUp:
         cursor = subscription.cursor
         if subscription.on_lag is OnLag.LATEST and isinstance(cursor, Cursor):
             frames, skipped = cursor.jump_to_newest(self._name, ring, boundary)
+            if cursor.skip is not None:
+                # The client may be ahead of the frames that it skips.
+                frames = _covering(frames, cursor.skip)
             self._write(client, frames)
             self._skipped(subscription, skipped)
         self._catching[client] = subscription

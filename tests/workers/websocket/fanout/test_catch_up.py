@@ -241,6 +241,20 @@ def test_client_that_is_ahead_gets_only_records_it_lacks(stream: OneStream) -> N
     assert client.gaps == []
 
 
+def test_client_that_is_ahead_is_not_taken_back_by_a_pause(stream: OneStream) -> None:
+    stream.records(10)
+    stream.settle()
+    client = ReadingClient()
+    stream.subscribe(client, resume={"energy": f"{EPOCH}-5.9"}, on_lag=OnLag.LATEST)
+    client.pause()
+    stream.records(2)
+    stream.fanout.work(100, stream.now)
+    client.resume()
+    # It may resume from here, and already has five records of the second partition.
+    assert [gap["to"] for gap in client.gaps] == [f"{EPOCH}-6.9"]
+    stream.settle()
+
+
 def test_client_far_ahead_gets_a_lagged_message_after_a_while(stream: OneStream) -> None:
     stream.records(4)
     stream.settle()
