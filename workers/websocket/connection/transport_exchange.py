@@ -138,7 +138,10 @@ class TransportExchange(asyncio.BufferedProtocol):
             case Then.WAIT:
                 pass
             case Then.NEXT:
-                self._set_timeout(self._settings.handshake_timeout_seconds)
+                # A slow client is still reading the answer before the next request.
+                settings, unsent = self._settings, transport.get_write_buffer_size() > 0
+                reading = settings.tcp_user_timeout_seconds if unsent else 0.0
+                self._set_timeout(max(settings.handshake_timeout_seconds, reading))
             case Then.CLOSE:
                 self._end()
             case Then.LINGER:

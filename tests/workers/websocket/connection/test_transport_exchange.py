@@ -249,6 +249,22 @@ def test_silence_during_a_late_answer_is_no_timeout(accepted: socket.socket) -> 
     run(test)
 
 
+@pytest.mark.parametrize("request_", [GET, LATE])
+def test_slow_client_has_time_to_read_the_end_of_an_answer(
+    accepted: socket.socket, request_: bytes
+) -> None:
+    async def test() -> None:
+        it = Connection(accepted, timeout=0.01)
+        it.transport.unsent = 5
+        it.receive(request_)
+        if request_ is LATE:
+            it.gate.late.outlet.answered(failed=False)
+        await asyncio.sleep(0.05)
+        assert it.transport.ended == []
+
+    run(test)
+
+
 @pytest.mark.parametrize(
     ("request_", "failed", "plain", "ended"),
     [
