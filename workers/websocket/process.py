@@ -147,7 +147,10 @@ class Worker:
         with contextlib.suppress(TimeoutError):
             left = max(0.0, queue_empty_at - self._loop.time())
             await asyncio.wait_for(self._queue_handed_over.wait(), left)
-        if runtime.shutdown_mode is not ShutdownMode.STOP:
+        if runtime.shutdown_mode is ShutdownMode.STOP:
+            # New connections are refused all the while.
+            await self._listener.flushed(runtime.settings.server.close_timeout_seconds)
+        else:
             # Accepted connections become clients before they are sent away: they are not refused.
             self._listener.stop()
             await self._listener.settled()

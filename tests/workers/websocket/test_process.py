@@ -69,9 +69,11 @@ class Running:
         self.rings["energy"] = Ring(self.runtime.settings.history, from_offsets("abcd0123", [0]))
         self.publisher.break_run()
 
-    def publish(self, offset: int) -> None:
+    def publish(self, offset: int, size: int = 0) -> None:
+        """size: of the record, roughly."""
         head = f"abcd0123-{offset + 1}"
-        frame = DataFrames("energy").build(0, b'{"n":%d}' % offset, head)
+        record = b'{"n":%d%b}' % (offset, b" " * size)
+        frame = DataFrames("energy").build(0, record, head)
         self.rings["energy"].append(Entry(0, offset, 0, frame), time.monotonic())
         self.publisher.publish("energy", Entry(0, offset, 0, frame))
 
@@ -141,6 +143,37 @@ def test_worker_drains_its_clients_before_it_ends(
                 await client.recv()
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 1012
+            await worker.serving
+
+    run(test)
+
+
+@pytest.mark.parametrize("how", ShutdownMode)
+def test_answer_under_way_is_complete_when_the_worker_leaves(
+    tmp_path: Path, how: ShutdownMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "QUEUE_SECONDS", 0.05)
+    size = 8 * 1024 * 1024
+    token = mint(SECRET, "tester", 3600, time.time())
+    request = f"GET /last/energy HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
+
+    async def test() -> None:
+        async with running(tmp_path) as worker:
+            worker.find_topic()
+            await until(lambda: worker.ready)
+            worker.publish(0, size)
+            await until(lambda: worker.runtime.row[Field.FRAMES] == 1)
+            loop = asyncio.get_running_loop()
+            with socket.create_connection(("127.0.0.1", worker.port)) as client:
+                client.setblocking(False)
+                await loop.sock_sendall(client, request.encode())
+                begin = await loop.sock_recv(client, 1024)
+                assert begin.startswith(b"HTTP/1.1 200 ")
+                worker.runtime.shut_down(how)
+                received = len(begin)
+                while data := await loop.sock_recv(client, 256 * 1024):
+                    received += len(data)
+                assert received > size
             await worker.serving
 
     run(test)

@@ -44,6 +44,8 @@ from workers.websocket.connection.upgrade import Upgrade
 # With fewer, a crowd overflows the kernel's queue (docs/architecture.md, measured by bench.storm).
 ACCEPTS_PER_TURN: Final = 64
 PAUSE_SECONDS: Final = 0.2
+# How often a worker that leaves looks whether its answers are out.
+FLUSH_SECONDS: Final = 0.02
 # One TLS record and its frame, where OpenSSL does not have the socket itself (see tls_context).
 # aiofastnet's sixteen records, each way, cost a worker 257 KiB more for every client that does not
 # read.
@@ -156,6 +158,14 @@ class Listener:
         while self._entering:
             self._none_entering.clear()
             await self._none_entering.wait()
+
+    async def flushed(self, seconds: float) -> None:
+        """Wait until the clients have been sent their answers, but no longer than this."""
+        deadline = self._loop.time() + seconds
+        while any(each.unsent for each in self._exchanges):
+            if self._loop.time() >= deadline:
+                return
+            await asyncio.sleep(FLUSH_SECONDS)
 
     def _accept(self) -> None:
         for _ in range(ACCEPTS_PER_TURN):

@@ -115,6 +115,11 @@ class TransportExchange(asyncio.BufferedProtocol):
             self._transport.resume_reading()
             self.follow(step)
 
+    @property
+    def unsent(self) -> bool:
+        """Whether bytes of an answer are still to be sent."""
+        return self._transport is not None and self._transport.get_write_buffer_size() > 0
+
     def close_if_idle(self) -> None:
         """End it if it is between two requests."""
         busy = self._answer is not None or self._waiting is not None or self._left is not None
@@ -139,8 +144,8 @@ class TransportExchange(asyncio.BufferedProtocol):
                 pass
             case Then.NEXT:
                 # A slow client is still reading the answer before the next request.
-                settings, unsent = self._settings, transport.get_write_buffer_size() > 0
-                reading = settings.tcp_user_timeout_seconds if unsent else 0.0
+                settings = self._settings
+                reading = settings.tcp_user_timeout_seconds if self.unsent else 0.0
                 self._set_timeout(max(settings.handshake_timeout_seconds, reading))
             case Then.CLOSE:
                 self._end()
