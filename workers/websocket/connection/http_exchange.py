@@ -91,6 +91,14 @@ class Exchange:
         """Whether it is between two requests."""
         return self._left < MAX_REQUESTS and not self._data
 
+    @property
+    def leaves(self) -> bool:
+        """Whether its connection ends now, since the worker is leaving: it waits for a request.
+
+        The head of its last answer may have said otherwise.
+        """
+        return self.idle and self._gate.leaving
+
     def take(self, data: bytes) -> Step:
         """What to do after these bytes."""
         self._data += data

@@ -142,6 +142,8 @@ class TransportExchange(asyncio.BufferedProtocol):
         match step.then:
             case Then.WAIT:
                 pass
+            case Then.NEXT if self._exchange.leaves:
+                self._end()
             case Then.NEXT:
                 # A slow client is still reading the answer before the next request.
                 settings = self._settings

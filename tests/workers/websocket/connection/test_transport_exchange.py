@@ -303,6 +303,24 @@ def test_last_answer_is_written_before_the_end_with_tls(accepted: socket.socket)
     run(test)
 
 
+@pytest.mark.parametrize("rest", [b"", GET[:9]])
+def test_connection_ends_after_a_late_answer_if_the_worker_leaves_meanwhile(
+    accepted: socket.socket, rest: bytes
+) -> None:
+    async def test() -> None:
+        it = Connection(accepted)
+        it.receive(LATE + rest)
+        it.gate.leaving = True
+        it.gate.late.outlet.answered(failed=False)
+        # The beginning of another request is waited for.
+        assert it.transport.ended == ([] if rest else ["close", "abort"])
+        if rest:
+            it.receive(GET[9:])
+            assert b"Connection: close" in it.transport.written
+
+    run(test)
+
+
 def test_late_answer_learns_of_the_connection(accepted: socket.socket) -> None:
     async def test() -> None:
         it = Connection(accepted)
