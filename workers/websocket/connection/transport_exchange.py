@@ -152,11 +152,16 @@ class TransportExchange(asyncio.BufferedProtocol):
             case Then.CLOSE:
                 self._end()
             case Then.LINGER:
-                # TLS cannot close one direction, but the client knows the answer's length.
-                if transport.can_write_eof():
-                    transport.write_eof()
                 self._left = LINGER_BYTES
                 self._set_timeout(LINGER_SECONDS)
+                # TLS cannot close one direction, but the client knows the answer's length.
+                if transport.can_write_eof():
+                    try:
+                        transport.write_eof()
+                    except OSError:
+                        # The client has reset the connection. This may be a callback of the hub or
+                        # of a timer, in which an exception ends the worker.
+                        self.abort()
             case Then.MORE:
                 self._go_on()
             case Then.ANSWER:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -61,10 +62,11 @@ class Gate:
 
 
 class Transport:
-    """Records what is written, and how it ends. plain: without TLS."""
+    """Records what is written, and how it ends. plain: without TLS. reset: by the client."""
 
     def __init__(self) -> None:
         self.plain = False
+        self.reset = False
         self.written = b""
         self.unsent = 0
         self.ended: list[str] = []
@@ -75,6 +77,9 @@ class Transport:
         return self.plain
 
     def write_eof(self) -> None:
+        if self.reset:
+            # As aiofastnet does: its socket is no longer connected.
+            raise OSError(errno.ENOTCONN, "not connected")
         self.ended.append("eof")
 
     def get_write_buffer_size(self) -> int:
@@ -286,6 +291,17 @@ def test_connection_ends_after_a_late_answer_that_is_the_last(
         assert it.gate.late.closes is not failed
         it.gate.late.outlet.answered(failed=failed)
         assert it.transport.ended == ended
+
+    run(test)
+
+
+def test_reset_during_a_late_answer_does_not_reach_what_ends_it(accepted: socket.socket) -> None:
+    async def test() -> None:
+        it = Connection(accepted)
+        it.transport.plain = it.transport.reset = True
+        it.receive(LATE[:-2] + b"Content-Length: 3\r\n\r\n")
+        it.gate.late.outlet.answered(failed=False)
+        assert it.transport.ended == ["abort"]
 
     run(test)
 
