@@ -145,10 +145,7 @@ class TransportExchange(asyncio.BufferedProtocol):
             case Then.NEXT if self._exchange.leaves:
                 self._end()
             case Then.NEXT:
-                # A slow client is still reading the answer before the next request.
-                settings = self._settings
-                reading = settings.tcp_user_timeout_seconds if self.unsent else 0.0
-                self._set_timeout(max(settings.handshake_timeout_seconds, reading))
+                self._set_timeout(self._settings.handshake_timeout_seconds)
             case Then.CLOSE:
                 self._end()
             case Then.LINGER:
@@ -222,6 +219,9 @@ class TransportExchange(asyncio.BufferedProtocol):
 
     def _set_timeout(self, seconds: float) -> None:
         self._clear_timeout()
+        if self.unsent:
+            # A slow client is still reading an answer.
+            seconds = max(seconds, self._settings.tcp_user_timeout_seconds)
         self._timer = asyncio.get_running_loop().call_later(seconds, self.abort)
 
     def _clear_timeout(self) -> None:

@@ -13,6 +13,7 @@ import pytest
 from energyws.protocol.http_request import BadRequest, Request
 from energyws.protocol.http_response import Response
 from energyws.settings import Server
+from workers.websocket.connection import transport_exchange
 from workers.websocket.connection.answer import Answer, Outlet
 from workers.websocket.connection.http_exchange import ANSWERS_BYTES, Exchange
 from workers.websocket.connection.transport_exchange import LINGER_BYTES, TransportExchange
@@ -254,10 +255,12 @@ def test_silence_during_a_late_answer_is_no_timeout(accepted: socket.socket) -> 
     run(test)
 
 
-@pytest.mark.parametrize("request_", [GET, LATE])
+@pytest.mark.parametrize("request_", [GET, LATE, GET[:-2] + b"Content-Length: 3\r\n\r\n"])
 def test_slow_client_has_time_to_read_the_end_of_an_answer(
-    accepted: socket.socket, request_: bytes
+    accepted: socket.socket, request_: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(transport_exchange, "LINGER_SECONDS", 0.01)
+
     async def test() -> None:
         it = Connection(accepted, timeout=0.01)
         it.transport.unsent = 5
