@@ -78,7 +78,7 @@ def refusal(
         case 401:
             fields["WWW-Authenticate"] = 'Bearer realm="energyws"'
         case 405:
-            fields["Allow"] = ", ".join(ALLOWED)
+            fields.setdefault("Allow", ", ".join(ALLOWED))
         case 426:
             fields |= {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
         case 429 | 503:

@@ -100,12 +100,11 @@ class Gate:
     def _answer(self, request: Request, peer: str) -> Response | Answer | Upgrade | Stream:
         try:
             path = _PATHS.get(request.path)
-            methods: tuple[str, ...] = ALLOWED
             if path is None and streams.is_path(request.path):
-                path, methods = Gate._stream, streams.METHODS
+                return self._stream(request, peer)
             page = self._page(request) if path is None else None
             served = path or page or not request.path.startswith("/")
-            if request.method not in methods and served:
+            if request.method not in ALLOWED and served:
                 raise Refusal(METHOD_NOT_ALLOWED)
             if page is not None:
                 return page
@@ -144,6 +143,9 @@ class Gate:
         if request.method == "OPTIONS":
             check_origin(request, context)
             return streams.preflight(cors)
+        if request.method not in ALLOWED:
+            self._refused(METHOD_NOT_ALLOWED, METHOD_NOT_ALLOWED.code.lower(), peer)
+            return streams.not_allowed(cors)
         context.row.add(Field.HANDSHAKES)
         try:
             self._check_limits(request)

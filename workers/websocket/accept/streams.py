@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from energyws.auth.verifier import Principal
-from energyws.errors import BAD_REQUEST, FORBIDDEN_STREAM, NOT_FOUND, TOO_MANY_REQUESTS
+from energyws.errors import (
+    BAD_REQUEST,
+    FORBIDDEN_STREAM,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    TOO_MANY_REQUESTS,
+)
 from energyws.protocol.http_request import Request
 from energyws.protocol.http_response import (
     ALLOWED,
@@ -29,7 +35,6 @@ from workers.websocket.clients.context import Context
 from workers.websocket.clients.event_stream import EventStream
 from workers.websocket.connection.answer import Answer
 
-METHODS: Final = (*ALLOWED, "OPTIONS")
 # They say nothing about the client, and any program can cause them.
 FAULTS_OF_REQUESTS: Final = (BAD_REQUEST, NOT_FOUND, TOO_MANY_REQUESTS)
 _TEMPORARY: Final = (429, 503)
@@ -91,6 +96,11 @@ def refused(request: Request, cause: Refusal, headers: dict[str, str]) -> Respon
     if events and cause.error.status in _TEMPORARY:
         return event_refusal(cause.error, cause.detail, headers, _last_event_id(request))
     return refusal(cause.error, cause.detail, headers)
+
+
+def not_allowed(headers: dict[str, str]) -> Response:
+    """The answer to other methods. headers: those of `cors`."""
+    return refusal(METHOD_NOT_ALLOWED, "", {"Allow": ", ".join((*ALLOWED, "OPTIONS")), **headers})
 
 
 def answer(

@@ -87,8 +87,13 @@ def test_refused_requests(target: str, fields: dict[str, Any], expected: tuple[i
 
 @pytest.mark.parametrize("path", PATHS)
 def test_other_methods_are_refused(path: str) -> None:
-    made, _ = gate()
-    assert refused(ask(made, path, "POST")) == (405, "METHOD_NOT_ALLOWED")
+    made, worker = gate()
+    answer = ask(made, path, "POST")
+    assert refused(answer) == (405, "METHOD_NOT_ALLOWED")
+    assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
+    # Or a page sees only that the network failed.
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert HANDSHAKES.read(worker.row.columns())[("method_not_allowed",)] == 1
 
 
 def test_full_and_draining_services_refuse_for_now() -> None:
