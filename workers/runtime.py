@@ -301,5 +301,6 @@ def _on_terminate(runtime: Runtime) -> None:
 
 
 def _exit_now(code: ExitCode = ExitCode.OK) -> NoReturn:
+    rate_limit.flush_suppressed(at_once=True)
     logging.shutdown()
     os._exit(code)

@@ -180,6 +180,8 @@ def test_child_ends_without_waiting_for_destructors(ends: str, code: ExitCode) -
 import os, socket, tempfile, time
 from pathlib import Path
 from energyws.errors import BootError
+from energyws.logs.events import Log
+from energyws.logs.rate_limit import RateLimitedLog
 from energyws.process.board import Board
 from energyws.settings import Kafka, Settings, dumps
 from workers import runtime
@@ -188,9 +190,13 @@ class Stuck:
     def __del__(self):
         time.sleep(600)
 
+limited = RateLimitedLog(Log("test"), 600.0)
+
 async def main(given):
     global stuck
     stuck = Stuck()
+    limited.info("refused", client=1)
+    limited.info("refused", client=2)
     print('main ends', flush=True)
     {ends}
 
@@ -205,6 +211,11 @@ runtime.run(main, ["--name=worker-0", "--row=0", f"--board-fd={{os.dup(board.des
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=30)
     assert (done.returncode, done.stdout) == (code, b"main ends\n"), done.stderr
+    # Nor is a line lost that was held back.
+    assert [line.split()[-1] for line in done.stderr.splitlines() if b"refused" in line] == [
+        b"client=1",
+        b"client=2",
+    ]
 
 
 def is_guard(node: ast.expr) -> bool:
