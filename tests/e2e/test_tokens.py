@@ -172,8 +172,13 @@ def test_rolling_restart_keeps_workers_that_have_keys(serve: Serve, issuer: Issu
     issuer.down = True
     service.signal(signal.SIGUSR2)
     service.wait_logged("keys cannot be fetched", "keys_kept=0")
-    # The successor waits for keys, and the worker that has keys continues.
-    assert (status(service, issuer.token()), service.admin("/ready")[0]) == (101, 200)
+    contacts = ("worker-0 synchronising with the consumer", 'reason="first contact"')
+    eventually(lambda: len(service.logged(*contacts)) == 2, "the successor has what it needs")
+    # The successor waits for keys, and the worker that has keys continues: on the socket that both
+    # have, only the latter accepts.
+    for _ in range(50):
+        assert status(service, issuer.token()) == 101
+    assert service.admin("/ready")[0] == 200
     issuer.down = False
     service.wait_logged("child replaced", "child=worker-0")
     assert service.children()["worker-0"].pid != before

@@ -116,13 +116,16 @@ class Worker:
         await asyncio.wait({ready, leaving}, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
         self._memory.begin()
-        if runtime.shutdown_mode is not ShutdownMode.HANDOVER:
-            # Also when it is to leave already: connections may wait in the queue.
-            self._listener.start()
         self._publish_keys()
         # Without any keys it refuses every client. While it is not ready, new clients go to other
         # workers, and a rolling restart keeps its predecessor.
         has_keys = asyncio.create_task(self._has_keys.wait())
+        if runtime.successor:
+            # Its predecessor, which may have keys, accepts on the same socket.
+            await asyncio.wait({has_keys, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if runtime.shutdown_mode is not ShutdownMode.HANDOVER:
+            # Also when it is to leave already: connections may wait in the queue.
+            self._listener.start()
         await asyncio.wait({has_keys, leaving}, return_when=asyncio.FIRST_COMPLETED)
         has_keys.cancel()
         if not leaving.done():
