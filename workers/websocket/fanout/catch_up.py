@@ -215,9 +215,9 @@ class CatchUp:
 def _covering(frames: list[bytes], known: Position) -> list[bytes]:
     """Frames for a client that has all before `known`: it may resume from any of them."""
     for place, frame in enumerate(frames):
-        covering_ = covering(frame, known)
-        if covering_ is frame:
+        adapted = covering(frame, known)
+        if adapted is frame:
             # So do those after it: positions only rise.
             break
-        frames[place] = covering_
+        frames[place] = adapted
     return frames
