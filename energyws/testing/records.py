@@ -12,6 +12,8 @@ from energyws.testing.broker_process import PARTITIONS
 from energyws.testing.waiting import PATIENCE_SECONDS, eventually
 
 _INTERVAL_SECONDS: Final = 0.005
+# A partition that takes longer is one that the test keeps from its leader.
+_OPEN_SECONDS: Final = 2.0
 
 
 class Records:
@@ -28,11 +30,11 @@ class Records:
                 "bootstrap.servers": bootstrap,
                 "linger.ms": 0,
                 "message.max.bytes": 20_000_000,
-                # A new topic may refuse the first batch: with a second one in flight, the retry
-                # would come after it.
                 "max.in.flight.requests.per.connection": 1,
             }
         )
+        # The partitions that have taken a record.
+        self._open: set[int] = set()
 
     def send(self, count: int = 1, **fields: object) -> list[int]:
         """Write `count` records with these fields; their numbers, once all are in the log."""
@@ -46,6 +48,11 @@ class Records:
     def raw(self, value: bytes | None, partition: int = 0) -> None:
         """Write any value at all; `flush` waits until it is in the log."""
         self._producer.produce(self.topic, value, partition=partition)
+        if partition not in self._open:
+            # A new topic may refuse a partition's first batch. Were there a second one by then,
+            # librdkafka might send that one first, also with one request in flight.
+            self._producer.flush(_OPEN_SECONDS)
+            self._open.add(partition)
 
     def partitions(self) -> int:
         """The number of partitions that the producer knows of."""

@@ -6,6 +6,9 @@ from energyws.testing import Records, Traffic
 from energyws.testing.embedded_broker import EmbeddedBroker
 from tests.testing.readers import Readers
 
+# Kafka's api key and error code.
+PRODUCE, NOT_LEADER = 0, 6
+
 
 def test_records_are_numbered_across_all_partitions(
     embedded: EmbeddedBroker, readers: Readers
@@ -29,3 +32,17 @@ def test_traffic_ends_with_its_block(embedded: EmbeddedBroker) -> None:
     assert sent >= 5
     records.flush()
     assert records.sent == sent
+
+
+def test_refusal_of_the_first_batch_does_not_change_the_order(
+    embedded: EmbeddedBroker, readers: Readers
+) -> None:
+    embedded.push_request_errors(PRODUCE, [NOT_LEADER] * 3)
+    records = Records(embedded.bootstrap, "energy")
+    # Several batches for each partition.
+    records.send(120, pad="x" * 60_000)
+    found = readers.read(embedded.bootstrap, "energy", 3, 120)
+    for partition in range(3):
+        mine = [message for message in found if message.partition() == partition]
+        numbers = [orjson.loads(message.value() or b"")["n"] for message in mine]
+        assert numbers == list(range(partition, 120, 3))
