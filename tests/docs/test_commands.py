@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from tests.docs.conftest import Meters
 from tests.docs.pages import ROOT
 from tests.docs.shell import bash, replaced
 from tests.docs.snippets import snippet, snippets
+from tests.web.agent import program
 
 pytestmark = [pytest.mark.e2e, pytest.mark.edge]
 
@@ -22,9 +21,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.edge]
 def test_commands_for_a_running_service(
     serve: Callable[..., Service], records: Records, tmp_path: Path
 ) -> None:
-    if shutil.which("jq") is None:
-        reason = "this test needs jq (Debian: jq)"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    program("jq")
     records.send(3)
     service = serve(server={"workers": 1}).ready()
     service.caught_up(records)

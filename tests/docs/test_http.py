@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -14,15 +12,14 @@ from tests.docs.browser import opened
 from tests.docs.conftest import Meters
 from tests.docs.shell import Running, bash, replaced
 from tests.docs.snippets import snippet
+from tests.web.agent import program
 
 pytestmark = [pytest.mark.e2e, pytest.mark.edge]
 
 
 def with_curl(block: str, meters: Meters) -> str:
     """The block, for this service; without curl the test is skipped, or fails in CI."""
-    if shutil.which("curl") is None:
-        reason = "this test needs curl (Debian: curl)"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    program("curl")
     return replaced(block, {"localhost:8080": f"127.0.0.1:{meters[0].port}"})
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import socket
 import subprocess
 from collections import defaultdict
@@ -68,10 +66,7 @@ def test_python_script(meters: Meters, tmp_path: Path) -> None:
 
 def test_mqtt_bridge(meters: Meters, tmp_path: Path) -> None:
     service, serials = meters
-    executable = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-    if executable is None:
-        reason = "this test needs an MQTT broker (Debian: mosquitto)"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    executable = program("mosquitto")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     (tmp_path / "mosquitto.conf").write_text(

@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import ssl
@@ -25,6 +24,7 @@ import yaml
 from energyws.testing import PATIENCE_SECONDS, Records, Service, eventually, token
 from tests.clients import Peer
 from tests.http_clients import fetch
+from tests.web.agent import program
 
 pytestmark = [pytest.mark.e2e, pytest.mark.edge, pytest.mark.timeout(120)]
 
@@ -147,13 +147,7 @@ def haproxy(directory: Path, executable: str, port: int, services: list[Service]
 
 @contextmanager
 def running(kind: str, directory: Path, services: list[Service]) -> Iterator[Proxy]:
-    executable = shutil.which(kind) or shutil.which(kind, path="/usr/sbin")
-    if executable is None:
-        package = {"nginx": "nginx-light"}.get(kind, kind)
-        reason = f"this test needs {kind} (Debian: {package})"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    executable = program(kind)
     cert, _ = certificate(directory)
     port, log = free_port(), directory / "log"
     command = {"nginx": nginx, "haproxy": haproxy}[kind](directory, executable, port, services)

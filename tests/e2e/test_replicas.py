@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -26,6 +24,7 @@ from energyws.testing import (
 )
 from tests.clients import open_peer
 from tests.watchers import Watchers
+from tests.web.agent import program
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -70,12 +69,7 @@ def free_port() -> int:
 @contextmanager
 def haproxy(directory: Path, ports: list[int]) -> Iterator[int]:
     """HAProxy in front of these ports; the port on which it listens."""
-    executable = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
-    if executable is None:
-        reason = "this test needs haproxy (Debian: haproxy)"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    executable = program("haproxy")
     port = free_port()
     servers = "\n".join(
         f"  server replica-{number} 127.0.0.1:{each} check inter 100 fall 1 rise 1 "

@@ -30,6 +30,10 @@ _PACKAGES: Final = {
     "chromium": "Debian's chromium",
     "npm": "Node.js, or Debian's npm",
     "curl": "Debian's curl",
+    "jq": "Debian's jq",
+    "mosquitto": "Debian's mosquitto",
+    "haproxy": "Debian's haproxy",
+    "nginx": "Debian's nginx-light",
 }
 # Timers of hidden pages keep their pace; the browser connects to nothing but the test.
 CHROMIUM_OPTIONS: Final = (
@@ -47,7 +51,8 @@ CHROMIUM_OPTIONS: Final = (
 
 def program(name: str) -> str:
     """The path of a program; without it the test is skipped, or fails in CI."""
-    found = shutil.which(name)
+    # Debian's servers are outside of most users' PATH.
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin")
     if found is None:
         message = f"{name} is not installed: it comes with {_PACKAGES[name]}"
         if os.environ.get("CI"):
