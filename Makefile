@@ -47,7 +47,7 @@ dist: .venv/.dev
 	$(BIN)/twine check --strict dist/*
 
 clean:
-	rm -rf .venv .node .npm build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .node build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # A stamp, not the interpreter in it: that stays behind when making the environment fails.
 .venv/.made:

@@ -22,7 +22,7 @@ from tests.web.agent import ROOT, program
 
 VENDORED: Final = ROOT / "energyws" / "dashboard" / "vendor" / "uplot"
 # Of the checkout, and in no package.
-_CACHE: Final = ROOT / ".npm"
+_CACHE: Final = ROOT / ".node"
 
 
 def package(name: str, version: str, integrity: str) -> dict[str, bytes]:
