@@ -1,4 +1,4 @@
-"""The demo without a screen: lines for a pipe, for CI, and for whoever wants them."""
+"""The demo without a screen: lines for a pipe, for CI, and for users who prefer them."""
 
 from __future__ import annotations
 

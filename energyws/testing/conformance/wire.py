@@ -72,7 +72,7 @@ class Wire:
         return found
 
     def message(self, payload: bytes, *, opcode: int = TEXT, fragments: int = 1) -> None:
-        """Send a message in so many frames."""
+        """Send a message in this number of frames."""
         size = -(-len(payload) // fragments) or 1
         parts = [payload[at : at + size] for at in range(0, len(payload), size)] or [b""]
         for index, part in enumerate(parts):
