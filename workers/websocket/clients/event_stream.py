@@ -157,9 +157,7 @@ class EventStream(Stream):
 
     def subscribed(self, streams: dict[str, Subscribed]) -> None:
         self._say(messages.subscribed(streams))
-        for name, reply in streams.items():
-            if reply.recovered is not None:
-                session_log.resumed(self, name, reply)
+        session_log.subscribed(self, streams)
 
     def lagging(self, stream: str) -> None:
         session_log.lagging(self, stream)

@@ -174,9 +174,7 @@ class Session(WSListener):
 
     def subscribed(self, streams: dict[str, Subscribed]) -> None:
         self.write(messages.subscribed(streams))
-        for name, reply in streams.items():
-            if reply.recovered is not None:
-                session_log.resumed(self, name, reply)
+        session_log.subscribed(self, streams)
 
     def lagging(self, stream: str) -> None:
         session_log.lagging(self, stream)

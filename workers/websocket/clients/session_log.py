@@ -8,6 +8,7 @@ them.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
@@ -82,6 +83,13 @@ def skipped(client: Connection, stream: str, frames: int, by_choice: bool) -> No
         stream=stream,
         frames=frames,
     )
+
+
+def subscribed(client: Connection, streams: Mapping[str, Subscribed]) -> None:
+    """Log the streams that it resumes; a subscription that begins live is no news."""
+    for stream, reply in streams.items():
+        if reply.recovered is not None:
+            resumed(client, stream, reply)
 
 
 def resumed(client: Connection, stream: str, reply: Subscribed) -> None:
