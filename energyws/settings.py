@@ -68,10 +68,11 @@ class Server:
     """The public listener, and the limits of one client. Port 0 picks a free port.
 
     max_connections: of the whole service, over all workers. compression: permessage-deflate with
-    clients that offer it. dashboard: whether workers serve the page at `/`. drain_delay_seconds:
-    the time between a stop signal and the drain, in which the service only reports that it is not
-    ready. max_connection_age_seconds: the age, give or take a tenth, at which a client is asked to
-    reconnect.
+    clients that offer it. io_uring: how workers send live frames to clients without TLS; auto: by
+    io_uring where the machine allows it. dashboard: whether workers serve the page at `/`.
+    drain_delay_seconds: the time between a stop signal and the drain, in which the service only
+    reports that it is not ready. max_connection_age_seconds: the age, give or take a tenth, at
+    which a client is asked to reconnect.
     """
 
     __pydantic_config__ = _STRICT
@@ -82,6 +83,7 @@ class Server:
     workers: Annotated[int, Ge(1), Le(MAX_WORKERS)] | Literal["auto"] = "auto"
     tls: Tls | None = None
     compression: bool = True
+    io_uring: Literal["auto", "off"] = "auto"
     dashboard: bool = False
     backlog: Count = 4096
     allowed_origins: tuple[str, ...] = ()

@@ -37,7 +37,7 @@ class Field(IntEnum):
     worker has to check tokens with issuers' keys but has not fetched any yet. FULL_SINCE_MS is when
     a worker stopped accepting because its file descriptors ran out, in Unix milliseconds; 0 while
     it accepts. CERTIFICATE_EXPIRES is when the certificate that a worker serves expires, in Unix
-    seconds; 0 without a certificate.
+    seconds; 0 without a certificate. IO_URING is one of energyws.process.io_uring.
     """
 
     PID = 0
@@ -70,6 +70,7 @@ class Field(IntEnum):
     CERTIFICATE_EXPIRES = 36
     HISTORY_QUESTIONS = 41
     EVENT_STREAMS = 42
+    IO_URING = 43
 
 
 class PartitionField(IntEnum):

@@ -145,6 +145,10 @@ def _resolve(path: KeyPath, value: Any, env: Mapping[str, str], problems: Proble
         return _resolve_text(path, value, env, problems)
     # pydantic would accept true as 1.
     if isinstance(value, bool) and kind is not None and bool not in schema.alternatives(kind):
+        # In YAML 1.1, the word off is a boolean.
+        written = (problems.location(path).written or "").lower()
+        if written in schema.words(kind):
+            return written
         _add_wrong(path, value, problems)
     return value
 

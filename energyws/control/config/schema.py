@@ -58,6 +58,12 @@ def at(path: KeyPath) -> Any | None:
     return kind
 
 
+def words(kind: Any) -> list[str]:
+    """The words that the type allows; empty if it allows any text."""
+    literals = [each for each in alternatives(kind) if get_origin(each) is Literal]
+    return [word for each in literals for word in get_args(each)]
+
+
 def empty(kind: Any) -> Any:
     """The value of a key that is written without one."""
     if NoneType in get_args(kind) or not (is_mapping(kind) or is_list(kind)):

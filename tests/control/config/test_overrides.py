@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,6 +44,28 @@ def test_a_boolean_may_be_set_anywhere(text: str, on: bool) -> None:
         load.parse(GOOD, "c.yaml", {}, [f"server.compression={text}"]),
     ):
         assert parsed.server.compression is on
+
+
+@pytest.mark.parametrize("text", ["off", "Off", '"off"', "auto"])
+def test_a_word_that_yaml_reads_as_a_boolean_stays_a_word(text: str) -> None:
+    word = text.strip('"').lower()
+    for parsed in (
+        load.parse(f"{GOOD}server: {{io_uring: {text}}}", "c.yaml", {}),
+        load.parse(GOOD, "c.yaml", {"ENERGYWS_SERVER__IO_URING": word}),
+        load.parse(GOOD, "c.yaml", {}, [f"server.io_uring={word}"]),
+    ):
+        assert parsed.server.io_uring == word
+        # What `check-config` prints must mean the same again.
+        assert yaml.safe_load(load.describe(parsed))["server"]["io_uring"] == word
+
+
+@pytest.mark.parametrize("text", ["on", "true", "false", "no", "1"])
+def test_any_other_boolean_in_place_of_a_word_is_refused(text: str) -> None:
+    (in_file,) = problems_of(f"{GOOD}server: {{io_uring: {text}}}")
+    (by_flag,) = problems_of(GOOD, {}, [f"server.io_uring={text}"])
+
+    assert in_file.endswith(f"server.io_uring: found {text}: use auto or off")
+    assert by_flag == f'--set: server.io_uring: found "{text}": use auto or off'
 
 
 def test_an_overridden_value_needs_no_variables() -> None:

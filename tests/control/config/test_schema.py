@@ -34,6 +34,19 @@ def test_types_are_described_in_plain_words(path: KeyPath, words: str) -> None:
     assert schema.allowed(schema.at(path)) == words
 
 
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        (("server", "io_uring"), ["auto", "off"]),
+        (("server", "workers"), ["auto"]),
+        (("server", "host"), []),
+        (("server", "compression"), []),
+    ],
+)
+def test_the_words_that_a_key_allows(path: KeyPath, words: list[str]) -> None:
+    assert schema.words(schema.at(path)) == words
+
+
 def _constraints(kind: Any) -> list[object]:
     found: list[object] = list(kind.__metadata__) if get_origin(kind) is Annotated else []
     for inner in get_args(kind):
