@@ -38,7 +38,8 @@ def _fanout(documents: Documents) -> list[Row]:
 
 
 def _kind(row: Row) -> str:
-    return "TLS" if row["tls"] else "plain"
+    kind = "TLS" if row["tls"] else "plain"
+    return f"{kind}, io_uring {row['io_uring']}" if row.get("io_uring") == "off" else kind
 
 
 def workers(documents: Documents) -> str:
@@ -92,6 +93,8 @@ def comparable(documents: Documents) -> Iterator[tuple[float, Row, Mapping[str, 
             row
             for row in _fanout(documents)
             if not row["tls"]
+            # The one with the default setting, as in bench.tune.
+            and row.get("io_uring") != "off"
             and row["bytes"] == results["bytes"]
             and _apart(row["clients"], results["clients"]) <= _LIKE
             and _apart(row["records_per_second"], results["rate"]) <= _LIKE
