@@ -28,6 +28,7 @@ from workers.websocket.clients.connections import ConnectionRegistry
 from workers.websocket.clients.context import Context
 from workers.websocket.fanout.history_client import HistoryClient
 from workers.websocket.fanout.hub import Hub
+from workers.websocket.io_uring.choice import Choice
 from workers.websocket.memory import MemoryUpkeep
 
 TICK_SECONDS: Final = 1.0
@@ -76,8 +77,14 @@ class Worker:
         self._connections = ConnectionRegistry(settings.server, settings.auth)
         bus = current(runtime.bus_directory)
         self._history = HistoryClient(bus, settings.history.max_concurrent)
+        self._io_uring = Choice(settings.server, runtime.row)
         self._hub = Hub(
-            settings.streams, settings.history, self._history, runtime.row, self._synced.set
+            settings.streams,
+            settings.history,
+            self._history,
+            runtime.row,
+            self._synced.set,
+            self._io_uring.queue,
         )
         self._context = Context(
             settings.server, self._hub, self._connections, self._tokens, runtime.row
@@ -181,6 +188,7 @@ class Worker:
         self._listener.use_settings(settings.server, tls)
         self._runtime.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
         self._connections.use_settings(settings.server, settings.auth)
+        self._io_uring.use_settings(settings.server)
         self._tokens.use_settings(settings.auth, verifier)
         self._gate.auth = settings.auth
         self._context.settings = settings.server
@@ -200,6 +208,7 @@ class Worker:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             self._hub.tick()
+            self._io_uring.tick()
             self._memory.tick(len(self._connections) + self._listener.waiting)
 
 

@@ -57,6 +57,8 @@ class RecordingTransport:
         self.close_handshake = SimpleNamespace(sent=None)
         # The session to pause in the middle of the next write.
         self.fills_up: Session | None = None
+        # The bytes that its socket has not taken.
+        self.held = 0
 
     def write(self, data: bytes) -> None:
         self.journal.append(("write", data))
@@ -65,6 +67,9 @@ class RecordingTransport:
             listener.pause_writing()
 
     write_nocheck = write
+
+    def get_write_buffer_size(self) -> int:
+        return self.held
 
     def set_write_buffer_limits(self, high: int, low: int) -> None:
         self.journal.append(("limits", high, low))
@@ -134,6 +139,9 @@ class RecordingHub:
 
     def leave(self, client: Session) -> None:
         self.journal.append(("hub.leave",))
+
+    def backlogged(self, client: Session) -> None:
+        self.journal.append(("hub.backlogged",))
 
     def pause_writing(self, client: Session) -> None:
         self.journal.append(("hub.pause",))

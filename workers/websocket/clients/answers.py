@@ -27,7 +27,7 @@ from workers.websocket.clients import session_log
 from workers.websocket.clients.context import Context
 from workers.websocket.clients.sinks import NOWHERE
 from workers.websocket.connection.answer import Answer, Outlet
-from workers.websocket.fanout.batch import Sink
+from workers.websocket.fanout.crowd import Sink
 
 # A client that reads so slowly holds its place among the few no longer.
 MOST_SECONDS: Final = 60.0

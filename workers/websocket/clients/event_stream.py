@@ -36,7 +36,7 @@ from workers.websocket.clients.context import Context
 from workers.websocket.clients.session_state import Event, State, after
 from workers.websocket.clients.sinks import NOWHERE
 from workers.websocket.connection.stream import Stream
-from workers.websocket.fanout.batch import Sink
+from workers.websocket.fanout.crowd import Sink
 
 # How long EventSource waits after a connection has ended without an event that says so: at random,
 # or the clients of a worker that died would all return in the same moment.
@@ -132,10 +132,11 @@ class EventStream(Stream):
     def lost(self) -> None:
         if self._state is State.NEW:
             return
+        # First, and whatever follows: its descriptor is closed next, and given to another client.
+        self._context.hub.leave(self)
         if not self.closing:
             CLOSED.count(self._context.row, self._by, str(self._code))
         self._on(Event.LOST)
-        self._context.hub.leave(self)
         self._context.connections.leave(self)
         self._context.row.add(Field.CONNECTIONS, -1)
         self._context.row.add(Field.EVENT_STREAMS, -1)
@@ -154,6 +155,8 @@ class EventStream(Stream):
     def write(self, data: bytes) -> None:
         """Send events as they are; they are dropped once it closes."""
         self.sink.write_nocheck(data)
+        if self.sink.get_write_buffer_size():
+            self._context.hub.backlogged(self)
 
     def subscribed(self, streams: dict[str, Subscribed]) -> None:
         self._say(messages.subscribed(streams))

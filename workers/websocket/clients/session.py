@@ -37,7 +37,7 @@ from workers.websocket.clients.context import Context
 from workers.websocket.clients.session_state import Event, State, after
 from workers.websocket.clients.sinks import NOWHERE, Gathered
 from workers.websocket.connection import framing, upgrade
-from workers.websocket.fanout.batch import Sink
+from workers.websocket.fanout.crowd import Sink
 
 # How many seconds' worth of messages may come at once.
 BURST_SECONDS: Final = 2.0
@@ -114,10 +114,11 @@ class Session(WSListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """picows: the connection has ended."""
+        # First, and whatever follows: its descriptor is closed next, and given to another client.
+        self._context.hub.leave(self)
         if not self.closing:
             CLOSED.count(self._context.row, self._by, str(self._code))
         self._on(Event.LOST)
-        self._context.hub.leave(self)
         self._context.connections.leave(self)
         self._context.row.add(Field.CONNECTIONS, -1)
         # The transport refers to us, too: without this they wait together for the collector, which
@@ -171,6 +172,8 @@ class Session(WSListener):
     def write(self, data: bytes) -> None:
         """Send bytes as they are; they are dropped once it closes."""
         self.sink.write_nocheck(data)
+        if self.sink.get_write_buffer_size():
+            self._context.hub.backlogged(self)
 
     def subscribed(self, streams: dict[str, Subscribed]) -> None:
         self.write(messages.subscribed(streams))
@@ -276,7 +279,7 @@ class Session(WSListener):
                 self.sink = under
                 self._on(Event.OPENED)
                 # Last: it may pause us.
-                under.write(gathered.take())
+                self.write(gathered.take())
 
     def _begin(self) -> None:
         self._context.connections.join(self)

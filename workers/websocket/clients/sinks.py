@@ -11,6 +11,9 @@ class Nowhere:
     def write_nocheck(self, data: bytes) -> None:
         """Drop it."""
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
 
 NOWHERE: Final = Nowhere()
 
@@ -24,6 +27,10 @@ class Gathered:
     def write_nocheck(self, data: bytes) -> None:
         """Keep it."""
         self._pieces.append(data)
+
+    def get_write_buffer_size(self) -> int:
+        """None of it is in a transport."""
+        return 0
 
     def take(self) -> bytes:
         """Everything so far."""

@@ -30,14 +30,16 @@ from energyws.protocol.position import from_offsets
 from energyws.stream.history import StartPoint
 from energyws.stream.recovery import start_point
 from energyws.stream.ring import Cursor, Ring
-from workers.websocket.fanout.batch import Batch, Recipients, join
+from workers.websocket.fanout.batch import Batch, join
 from workers.websocket.fanout.catch_up import CatchUp
+from workers.websocket.fanout.crowd import Crowd
 from workers.websocket.fanout.history_client import HistoryClient
 from workers.websocket.fanout.subscription import (
     EndingClient,
     FanoutClient,
     Subscription,
 )
+from workers.websocket.io_uring.send_queue import SendQueue
 
 # Joining more into one write saves nothing more, and a paused client holds what it was given.
 JOIN_BYTES: Final = 256 * 1024
@@ -47,6 +49,7 @@ class Fanout:
     """One stream: its ring, and its subscriptions.
 
     encode: makes the form that its clients take; None: they get the frames as they are.
+    queue: sends to many clients at once; None: their transports do.
     catch_up: the subscriptions that are not live.
     """
 
@@ -57,6 +60,7 @@ class Fanout:
         log: HistoryClient,
         row: Row,
         encode: Encode | None = None,
+        queue: SendQueue | None = None,
     ) -> None:
         self.name = name
         self.ring = ring
@@ -73,8 +77,9 @@ class Fanout:
         # Whether the newest batch left frames for the next one.
         self._full = False
         self._live: dict[FanoutClient, Subscription] = {}
-        # The live clients; None once they have changed.
-        self._recipients: Recipients | None = None
+        # The same, in the order in which a batch serves them.
+        self._queue = queue
+        self._crowd = Crowd(queue)
 
     @property
     def boundary(self) -> int:
@@ -110,23 +115,28 @@ class Fanout:
         return reply
 
     def leave(self, client: FanoutClient) -> None:
-        if self._live.pop(client, None) is not None:
-            self._recipients = None
-            if self._batch is not None:
-                self._batch.drop(client)
+        subscription = self._live.pop(client, None)
+        if subscription is not None:
+            self._crowd.leave(subscription)
         else:
             self.catch_up.leave(client)
 
     def pause_writing(self, client: FanoutClient) -> None:
         subscription = self._live.pop(client, None)
         if subscription is not None:
-            self._recipients = None
-            missed = self._batch is not None and self._batch.drop(client)
+            missed = self._batch is not None and self._batch.waits(subscription)
+            self._crowd.leave(subscription)
             self._fall_behind(subscription, missed)
             client.lagging(self.name)
 
     def resume_writing(self, client: FanoutClient) -> None:
         self.catch_up.resume_writing(client, self.ring, self.boundary)
+
+    def backlogged(self, client: FanoutClient) -> None:
+        """A client's transport holds bytes: nothing may go past it."""
+        subscription = self._live.get(client)
+        if subscription is not None:
+            self._crowd.backlog(subscription)
 
     def work(self, writes: int, now: float) -> int:
         """Make at most `writes` writes; returns how many are left of them."""
@@ -164,13 +174,13 @@ class Fanout:
         """This worker has missed more than the consumer remembers: replay the log to everyone."""
         batch = self._batch
         subscriptions = self._live | self.catch_up.clear()
-        for client, subscription in subscriptions.items():
+        for subscription in subscriptions.values():
             cursor = subscription.cursor
             if isinstance(cursor, Cursor):
                 subscription.cursor = cursor.position(self.ring)
             elif cursor is None:
                 reached = self._reached
-                if batch is not None and not batch.waits(client):
+                if batch is not None and not batch.waits(subscription):
                     reached = batch.reached
                 subscription.cursor = reached
         self._start_over(ring)
@@ -182,8 +192,8 @@ class Fanout:
         self._batch = None
         self._sent = ring.end
         self._reached = ring.head
-        self._recipients = None
         self._live = {}
+        self._crowd = Crowd(self._queue)
 
     def _fan_out(self, writes: int) -> int:
         batch = self._batch
@@ -214,7 +224,7 @@ class Fanout:
                 subscription.cursor = self._reached
                 self.catch_up.add(subscription)
             self._live = {}
-            self._recipients = None
+            self._crowd = Crowd(self._queue)
         if not self._live:
             self._sent = ring.end
             self._reached = ring.position_at(ring.end)
@@ -228,14 +238,13 @@ class Fanout:
         reached.extend([0] * (len(ring.head.offsets) - len(reached)))
         for entry in entries:
             reached[entry.partition] = entry.offset + 1
-        if self._recipients is None:
-            self._recipients = Recipients(self._live)
+        self._crowd.settle()
         self._batch = Batch(
             join([entry.frame for entry in entries], self._encode),
             len(entries),
             end,
             from_offsets(ring.epoch, reached),
-            self._recipients,
+            self._crowd,
             # So that no client is always the last one.
             random.randrange(len(self._live)),
         )
@@ -250,7 +259,7 @@ class Fanout:
         elif client.writable:
             subscription.cursor = None
             self._live[client] = subscription
-            self._recipients = None
+            self._crowd.join(subscription)
         else:
             self._fall_behind(subscription, missed=False)
 

@@ -34,6 +34,7 @@ from workers.websocket.fanout.requests import (
 )
 from workers.websocket.fanout.subscription import FanoutClient
 from workers.websocket.fanout.turns import Turns
+from workers.websocket.io_uring.send_queue import SendQueue
 
 # Frames in another form that are kept, with their originals: room for some thousand real records,
 # or some hundred of the form that costs less than compression.
@@ -56,6 +57,7 @@ class Hub:
         log: HistoryClient,
         row: Row,
         on_synced: Callable[[], None],
+        queue: SendQueue | None = None,
     ) -> None:
         self.streams = frozenset(streams)
         self.turns = Turns()
@@ -64,6 +66,7 @@ class Hub:
         self._on_synced = on_synced
         self._row = row
         self._log = log
+        self._queue = queue
         log.listen(self)
         self._fanouts: dict[str, Fanout] = {}
         # Over the same rings, made for the first client of a stream that takes another form.
@@ -103,7 +106,9 @@ class Hub:
         fanout = self._fanouts.get(stream)
         if fanout is None:
             ring = Ring(self._history, floor)
-            self._fanouts[stream] = fanout = Fanout(stream, ring, self._log, self._row)
+            self._fanouts[stream] = fanout = Fanout(
+                stream, ring, self._log, self._row, queue=self._queue
+            )
             self.turns.fanouts.append(fanout)
         elif fanout.ring.epoch != floor.epoch:
             _log.warning("stream has a new epoch", stream=stream, position=floor)
@@ -205,6 +210,11 @@ class Hub:
             fanout.resume_writing(client)
         self.turns.schedule()
 
+    def backlogged(self, client: FanoutClient) -> None:
+        """A client's transport holds bytes that its socket did not take."""
+        for fanout in self.turns.fanouts:
+            fanout.backlogged(client)
+
     def tick(self) -> None:
         """To be called about once a second: trims rings, settles clients that are ahead, counts."""
         now = time.monotonic()
@@ -234,7 +244,7 @@ class Hub:
         if form is Form.PLAIN:
             return plain
         if (name, form) not in self._encoded:
-            fanout = Fanout(name, plain.ring, self._log, self._row, self._encode[form])
+            fanout = Fanout(name, plain.ring, self._log, self._row, self._encode[form], self._queue)
             self._encoded[name, form] = fanout
             self.turns.fanouts.append(fanout)
         return self._encoded[name, form]

@@ -162,6 +162,15 @@ def test_client_that_does_not_read_is_not_written_to() -> None:
     assert worker.journal == [("hub.pause",), ("hub.resume",)]
 
 
+def test_hub_hears_of_every_write_that_leaves_bytes_in_the_transport() -> None:
+    worker = Worker()
+    stream = begun(worker)
+    cast(Any, stream.transport).held = 1
+    stream.subscribed(BEGUN)
+    stream.ping()
+    assert worker.journal.names()[-4:] == ["write", "hub.backlogged"] * 2
+
+
 def test_token_that_expires_is_a_notice_then_a_problem_and_the_end() -> None:
     worker = Worker()
     stream = live(worker)

@@ -14,7 +14,7 @@ from aiofastnet.selector_transport import SelectorSocketTransport
 from picows import WSMsgType
 
 from energyws.auth.verifier import Principal
-from energyws.errors import BAD_MESSAGE, HISTORY_UNAVAILABLE, RESTART, SLOW
+from energyws.errors import BAD_MESSAGE, HISTORY_UNAVAILABLE, RATE_LIMITED, RESTART, SLOW
 from energyws.process.board import Board, Field
 from energyws.protocol import frame
 from energyws.protocol.messages import BadClientMessage, Subscribe, Subscribed, parse_query
@@ -24,6 +24,7 @@ from tests.workers.websocket.recording import RecordingTransport, Worker, client
 from workers.websocket.clients.connections import ConnectionRegistry
 from workers.websocket.clients.context import Context
 from workers.websocket.clients.session import Session
+from workers.websocket.clients.session_state import IllegalEvent
 from workers.websocket.connection.framing import Framing
 from workers.websocket.connection.upgrade import Upgrade, switching
 
@@ -69,6 +70,29 @@ def test_transport_filled_by_the_101_pauses_the_session() -> None:
     session.resume_writing()
     assert worker.journal.names()[-2:] == ["resume reading", "hub.resume"]
     assert session.writable
+
+
+def test_hub_hears_of_every_write_that_leaves_bytes_in_the_transport() -> None:
+    worker = Worker()
+    session, transport = worker.session()
+    transport.held = 1
+    session.on_ws_connected(cast(Any, transport))
+    session.send_error(RATE_LIMITED)
+    session.ping()
+    assert worker.journal.names()[-6:] == ["write", "hub.backlogged"] * 3
+    transport.held = 0
+    session.ping()
+    assert worker.journal.names()[-1] == "write"
+
+
+def test_hub_forgets_a_lost_client_before_anything_can_fail() -> None:
+    # What follows closes the descriptor, and the hub may know it.
+    worker = Worker()
+    session, transport = worker.connected()
+    session.on_ws_disconnected(cast(Any, transport))
+    with pytest.raises(IllegalEvent):
+        session.on_ws_disconnected(cast(Any, transport))
+    assert worker.journal.names() == ["hub.leave", "registry.leave", "hub.leave"]
 
 
 def test_internal_error_in_the_first_request_closes_after_the_101() -> None:
