@@ -14,7 +14,7 @@ from tests.docs.shell import bash
 from tests.docs.snippets import snippet
 from tests.web.agent import program
 
-IO_URING: Final = {"io_uring_setup", "io_uring_enter", "io_uring_register"}
+IO_URING: Final = {"io_uring_setup", "io_uring_enter"}
 # Docker's and Podman's have this form, with more of everything.
 DEFAULT: Final = {
     "defaultAction": "SCMP_ACT_ERRNO",

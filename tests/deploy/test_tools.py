@@ -221,7 +221,7 @@ def test_the_unit_allows_io_uring() -> None:
         if name.startswith("@"):
             listed = run("systemd-analyze", "syscall-filter", name).stdout.splitlines()[1:]
             waiting += [each.strip() for each in listed if not each.strip().startswith("#")]
-    assert {"io_uring_setup", "io_uring_enter", "io_uring_register"} <= allowed
+    assert {"io_uring_setup", "io_uring_enter"} <= allowed
 
 
 def test_the_unit_is_locked_down() -> None:

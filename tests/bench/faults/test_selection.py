@@ -69,7 +69,7 @@ def test_run_that_asks_for_io_uring_fails_without_it(
     # The class's own configuration overrides the harness's.
     fault = replace(FAULTS["worker-kill"], config={"server": {"io_uring": "off"}})
     assert run(fault, broker, io_uring="auto") == [
-        "the workers use io_uring: they say off" for _ in range(2)
+        "not within 1 s: the workers use io_uring: they say off" for _ in range(2)
     ]
 
 
