@@ -20,6 +20,7 @@ from bench.report.tables import (
     count,
     figure,
     inner,
+    kind,
     table_of,
     text,
 )
@@ -27,8 +28,6 @@ from bench.report.tables import (
 Renderer = Callable[[Results], Section]
 
 _BROKERS: Final = {"kafka": "Apache Kafka", "embedded": "The embedded broker"}
-# By what the workers said of io_uring.
-_SENT_BY: Final = {"in_use": "io_uring", "tls": "OpenSSL"}
 _DELAYS: Final = (("p50, ms", "p50"), ("p99", "p99"), ("max", "p100"))
 
 
@@ -87,16 +86,10 @@ def fanout(results: Results) -> Section:
             return ""
         return f"{row['ratio']:.2f} ({row['ratio_min']:.2f}–{row['ratio_max']:.2f})"
 
-    def sent_by(row: Results) -> str:
-        return _SENT_BY.get(row["io_uring"], "`send()`")
-
-    # Results from before there was a choice do not say.
-    known = all("io_uring" in row for row in results["fanout"])
     return Section(
         table_of(
             results["fanout"],
-            ("", lambda row: "TLS" if row["tls"] else "plain"),
-            *([("sent by", sent_by)] if known else []),
+            ("", kind),
             ("clients", count("clients")),
             ("bytes", count("bytes")),
             ("records/s", "records_per_second"),

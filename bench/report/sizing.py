@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from bench.report.tables import figure, table
+from bench.report.tables import figure, kind, table
 from bench.tune.advice import BUSIEST_SHARE, cores_used, disagreements, estimate
 from bench.tune.table import trial
 from energyws.control.host.memory import needed
@@ -37,11 +37,6 @@ def _fanout(documents: Documents) -> list[Row]:
     ]
 
 
-def _kind(row: Row) -> str:
-    kind = "TLS" if row["tls"] else "plain"
-    return f"{kind}, io_uring {row['io_uring']}" if row.get("io_uring") == "off" else kind
-
-
 def workers(documents: Documents) -> str:
     """The formula, its results for the loads of bench.fanout, and those of bench.tune."""
     parts = [
@@ -55,7 +50,7 @@ def workers(documents: Documents) -> str:
         deliveries = row["clients"] * row["records_per_second"]
         rows.append(
             [
-                _kind(row),
+                kind(row),
                 f"{row['clients']:,}",
                 f"{row['bytes']:,}",
                 figure(row["records_per_second"]),

@@ -172,7 +172,7 @@ def test_the_overlay_may_have_a_seccomp_profile_with_io_uring(tmp_path: Path) ->
     validate(deployment, OLDEST)
     assert deployment["spec"]["template"]["spec"]["securityContext"]["seccompProfile"] == {
         "type": "Localhost",
-        "localhostProfile": "profiles/energyws-seccomp.json",
+        "localhostProfile": "profiles/energyws-seccomp-pod.json",
     }
 
 

@@ -166,7 +166,7 @@ DEFINITIONS: Final = (
     ),
     _gauge(
         "energyws_io_uring",
-        "1 for a worker that sends live frames by io_uring; the state says why not.",
+        "1 for a worker that sends live frames by io_uring, else 0; the state says why.",
         io_uring,
         WORKER,
         "state",
