@@ -96,7 +96,7 @@ def run(kind: str, faults: Sequence[Fault], options: argparse.Namespace) -> list
             print(
                 f"{time.monotonic() - began:6.1f} s  {kind}  {fault.number:2} {fault.name:24} "
                 f"{row[4]} injected, {row[5]}, silence {row[10]} s, all live {row[11]} s, "
-                f"io_uring {result.io_uring}: {row[12]}",
+                f"io_uring {result.io_uring or 'unknown'}: {row[12]}",
                 file=sys.stderr,
             )
             for problem in result.problems:
