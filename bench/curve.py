@@ -88,6 +88,7 @@ def point(broker: Broker, clients: int, workers: int, seconds: float) -> dict[st
             written = writer.write(RATE, seconds)
             counts = crowds.all_have(writer.sent - warmed)
         took = time.monotonic() - began
+        sent_by = service.io_uring()
     delays = counts["delays"]
     faults = {name: counts[name] for name in ("gaps", "duplicates", "closed")}
     assert not any(faults.values()), faults
@@ -96,6 +97,7 @@ def point(broker: Broker, clients: int, workers: int, seconds: float) -> dict[st
     served = sum(usage for name, usage in used.items() if name.startswith("worker"))
     return {
         "workers": workers,
+        "io_uring": sent_by,
         "records": written,
         "delay_ms": {
             **summary(delays),

@@ -1,13 +1,13 @@
-"""The cost of one delivery, compared with C loops that only send, in the same run.
+"""The cost of one delivery, with io_uring and without, compared with C loops that only send.
 
     python -m bench.fanout                     2,000 clients, plain and TLS, 440 and 1,138 B
     python -m bench.fanout --clients 2000 --clients 15000 --rounds 4 --out fanout.json
 
 A load is a number of deliveries a second: with 2,000 clients, 40,000 are 20 records a second.
-Rounds alternate between the service and the C loop, each with its own clients, so that drift of the
-machine's speed favours neither. CPU times are those of all threads of a process. If a load is more
-than the loop can send one by one, only the service is measured. Exits with status 1 if a client
-lost a record or got one twice.
+Rounds alternate between the services (one with `server.io_uring: auto` and, without TLS, one with
+`off`) and the C loop, each with its own clients, so that drift of the machine's speed favours none.
+CPU times are those of all threads of a process. If a load is more than the loop can send one by
+one, only the services are measured. Exits with status 1 if a client lost a record or got one twice.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ import argparse
 import contextlib
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 
+from bench.kit import io_uring
 from bench.kit.build import program
 from bench.kit.line_process import LineProcess
 from bench.kit.load import Load
@@ -64,15 +66,30 @@ class Limit:
         self._stack.close()
 
 
+@dataclass(frozen=True)
+class Ours:
+    """The service with one setting of server.io_uring, its clients and its producer."""
+
+    service: MeasuredService
+    load: Load
+    writer: Writer
+
+
 @contextlib.contextmanager
-def both(workers: int, clients: int, tls: bool) -> Iterator[tuple[MeasuredService, Load, Limit]]:
-    """The service and the C loop, each with its own clients."""
-    with (
-        MeasuredService(workers, tls=tls) as service,
-        service.load(clients) as load,
-        contextlib.closing(Limit(clients, tls)) as limit,
-    ):
-        yield service, load, limit
+def side_by_side(
+    settings: Sequence[str], workers: int, clients: int, tls: bool
+) -> Iterator[tuple[list[Ours], Limit]]:
+    """A service for each setting, and the C loop, each with its own clients."""
+    with contextlib.ExitStack() as stack:
+        ours = []
+        for setting in settings:
+            made = MeasuredService(workers, tls=tls, server={"io_uring": setting})
+            service = stack.enter_context(made)
+            load = stack.enter_context(service.load(clients))
+            ours.append(
+                Ours(service, load, Writer(service.brokers, partial(padded, frame_bytes=440)))
+            )
+        yield ours, stack.enter_context(contextlib.closing(Limit(clients, tls)))
 
 
 def deliver(
@@ -110,50 +127,50 @@ def deliver(
 
 
 def compare(
-    service: MeasuredService,
-    load: Load,
-    limit: Limit,
-    writer: Writer,
-    size: int,
-    rate: float,
-    options: argparse.Namespace,
-) -> dict[str, float]:
-    """Alternate between both; medians over the rounds, and the extremes of the ratios."""
-    rows: list[dict[str, float]] = []
-    clients = load.counts()["clients"]
-    for _ in range(options.rounds):
-        row: dict[str, float] = {}
+    ours: Sequence[Ours], limit: Limit, size: int, rate: float, options: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """Alternate between all; by service, medians over the rounds and the extremes of the ratios."""
+    rows: list[list[dict[str, float]]] = [[] for _ in ours]
+    clients = ours[0].load.counts()["clients"]
+    for number in range(options.rounds):
+        loop: dict[str, float] = {}
         if rate * clients <= MOST_FOR_THE_LOOP:
-            row["c_us"] = limit.run(options.seconds, rate, size)
-        row |= deliver(service, load, writer, rate, options.seconds)
-        if "c_us" in row:
-            row["ratio"] = row["worker_us"] / row["c_us"]
-        rows.append(row)
-    result = medians(rows, 3)
-    result["deliveries_per_core_second"] = round(1e6 / result["worker_us"])
-    if "ratio" in result:
-        result |= spread("ratio", [row["ratio"] for row in rows])
-    return result
+            loop["c_us"] = limit.run(options.seconds, rate, size)
+        # The order alternates, so that after-effects of one service affect both equally.
+        for each, found in list(zip(ours, rows, strict=True))[:: -1 if number % 2 else 1]:
+            row = loop | deliver(each.service, each.load, each.writer, rate, options.seconds)
+            if "c_us" in row:
+                row["ratio"] = row["worker_us"] / row["c_us"]
+            found.append(row)
+    for each, found in zip(ours, rows, strict=True):
+        result = medians(found, 3)
+        result["deliveries_per_core_second"] = round(1e6 / result["worker_us"])
+        if "ratio" in result:
+            result |= spread("ratio", [row["ratio"] for row in found])
+        # Asked at the end: a worker that gave io_uring up has not measured it.
+        yield {"io_uring": each.service.io_uring(), **result}
 
 
 def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """One row per kind of connection, number of clients, size and load."""
+    """One row per kind of connection, number of clients, size, load and service."""
     builds: dict[int, Build] = {REAL_BYTES: RealRecords().build}
     for tls in options.tls:
         for clients in options.clients:
-            with both(options.workers, clients, tls) as (service, load, limit):
-                writer = Writer(service.brokers, lambda p, n: padded(p, n, 440))
+            settings = io_uring.settings(options, tls=tls)
+            with side_by_side(settings, options.workers, clients, tls) as (ours, limit):
                 for size in options.size:
-                    writer.build = builds.get(size) or partial(padded, frame_bytes=size)
+                    for each in ours:
+                        each.writer.build = builds.get(size) or partial(padded, frame_bytes=size)
                     for deliveries in options.load:
                         rate = deliveries / clients
-                        yield {
+                        about = {
                             "tls": tls,
                             "clients": clients,
                             "bytes": size,
                             "records_per_second": round(rate, 2),
-                            **compare(service, load, limit, writer, size, rate, options),
                         }
+                        for row in compare(ours, limit, size, rate, options):
+                            yield {**about, **row}
 
 
 def main() -> int:
@@ -164,6 +181,7 @@ def main() -> int:
         "--load", type=float, action="append", help="deliveries a second; default: 40000, 2000000"
     )
     parser.add_argument("--only", choices=("plain", "tls"))
+    io_uring.add_argument(parser)
     options = parser.parse_args()
     options.clients = options.clients or [2000]
     options.size = options.size or [440, REAL_BYTES]

@@ -115,11 +115,13 @@ def storm(variant: str, options: argparse.Namespace) -> dict[str, Any]:
             meanwhile = _rounded(live)
         counts = [load.all_have(writer.sent) for load in (live, crowd)]
         times = crowd.times()
+        sent_by = service.io_uring()
     complete = all(exact(each, writer.sent) for each in counts)
     seconds = {name: [at / 1e6 for at in times[name]] for name in STEPS}
     last = {name: round(max(all_), 3) for name, all_ in seconds.items()}
     in_time = options.limit is None or last["caught_up"] <= options.limit
     return {
+        "io_uring": sent_by,
         "seconds_until_last": last,
         "seconds_until_half": {
             name: round(sorted(all_)[len(all_) // 2], 3) for name, all_ in seconds.items()

@@ -9,6 +9,7 @@
 # It ends with status 0 when the unit, installed as its first lines say,
 #   - is started once the service is ready, as a user of its own and under all restrictions,
 #   - serves readings, with the secret as a systemd credential,
+#   - sends live frames by io_uring, if this machine allows that at all,
 #   - answers `energyws status` and `energyws reload` from a shell without the secret,
 #   - reloads, and keeps running when the new configuration is refused,
 #   - is restarted when the supervisor hangs, drains when it is stopped, and
@@ -158,6 +159,12 @@ echo "$first"
 [[ $first == *': ready' ]]
 /opt/energyws/bin/energyws reload | grep '^reloaded; changed: nothing$'
 until_logged ' reloaded .*POST /reload'
+
+say "io_uring"
+if /opt/energyws/bin/python -c \
+    'from workers.websocket.io_uring.kernel import open_send_queue; open_send_queue()'; then
+    energyws status --config $config | grep '^io_uring in use$'
+fi
 
 say "reload"
 systemctl reload energyws

@@ -3,7 +3,8 @@
     python -m bench.faults --times 20 --out results.json --markdown -
 
 Exits with status 1 if a client lost a record or got one twice or out of order, or if another
-expectation of a class did not hold. The printed seed repeats the run.
+expectation of a class did not hold. The printed seed repeats the run. With --io-uring auto, it is
+such an expectation that the workers use io_uring; without the option, they do where they can.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from bench.faults.fault import Fault
 from bench.faults.table import Result, markdown
 from bench.faults.verdict import Outcome
 from bench.faults.world import World
+from bench.kit.io_uring import SETTINGS
 from bench.kit.results import arguments, save
 
 _KINDS: Final = {
@@ -52,6 +54,7 @@ def run_class(fault: Fault, broker: FaultBroker, options: argparse.Namespace) ->
                             clients=options.clients,
                             rate=options.rate,
                             sse=options.sse,
+                            io_uring=options.io_uring,
                             name=f"faults-{os.getpid()}-{next(_topics)}",
                         )
                     )
@@ -92,8 +95,8 @@ def run(kind: str, faults: Sequence[Fault], options: argparse.Namespace) -> list
             row = result.row()
             print(
                 f"{time.monotonic() - began:6.1f} s  {kind}  {fault.number:2} {fault.name:24} "
-                f"{row[4]} injected, {row[5]}, silence {row[10]} s, all live {row[11]} s: "
-                f"{row[12]}",
+                f"{row[4]} injected, {row[5]}, silence {row[10]} s, all live {row[11]} s, "
+                f"io_uring {result.io_uring or 'unknown'}: {row[12]}",
                 file=sys.stderr,
             )
             for problem in result.problems:
@@ -118,6 +121,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PERCENT",
         default=25,
         help="how many of the clients use Server-Sent Events (default: 25)",
+    )
+    parser.add_argument(
+        "--io-uring",
+        choices=SETTINGS,
+        help="server.io_uring of the service; auto: fail if the workers do not use it",
     )
     parser.add_argument("--seed", type=int, help="for times and targets; default: random")
     parser.add_argument("--markdown", help="write the table here; -: standard output")

@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 
 import psutil
 
+from bench.kit.io_uring import said
 from energyws.testing import Service, eventually
 
 PATIENCE_SECONDS: Final = 60.0
@@ -73,6 +74,10 @@ class BreakableService(Service):
     def board(self, name: str) -> dict[str, Any]:
         """A child's counters; empty if it has none."""
         return self.boards().get(name, {})
+
+    def io_uring(self) -> str:
+        """What the workers say about it: see bench.kit.io_uring."""
+        return said(self.boards())
 
     def child(self, name: str) -> psutil.Process:
         """The child with this name; waits until it runs."""

@@ -57,6 +57,11 @@ class Result:
             for problem in one.problems
         ]
 
+    @property
+    def io_uring(self) -> str:
+        """Everything that workers said about it, at the ends of the injections."""
+        return " / ".join(sorted({one.io_uring for one in self.outcomes if one.io_uring}))
+
     def row(self) -> list[str]:
         injected = [one for one in self.outcomes if one.repetition >= 0]
         about = [str(self.fault.number), self.fault.title, self.fault.expected, self.broker]

@@ -50,6 +50,7 @@ class Outcome(Verdict):
     silence: the longest time that a WebSocket client received nothing, minus the interval of
     records; sse_silence: the same of SSE clients, which wait as long as the service tells them to.
     sse_clients, sse_frames: how many of clients and frames are of SSE.
+    io_uring: what the workers said about it when the injection was over; empty in older results.
     all_live: until every client had a record written after the injection ended.
     """
 
@@ -65,4 +66,5 @@ class Outcome(Verdict):
     all_live: float = 0.0
     log_bytes: int = 0
     reconnects: int = 0
+    io_uring: str = ""
     notes: dict[str, float] = field(default_factory=dict)

@@ -26,6 +26,7 @@ from bench.faults.producer import Producer
 from bench.faults.service import BreakableService, free_port
 from bench.faults.verdict import Outcome
 from bench.kit.record import PARTITIONS
+from energyws.process.io_uring import IoUring
 from energyws.testing import config as service_config
 from energyws.testing import eventually, token
 from energyws.testing.issuer import Issuer
@@ -57,6 +58,8 @@ CONFIG: Final[Mapping[str, Mapping[str, Any]]] = {
 class World:
     """A context manager; `name` is its topic, `sse` how many percent of the clients use SSE.
 
+    io_uring: the service's setting; auto: workers must use it. None: the default, whatever follows.
+
     Injections use: broker, topic, directory, service, producer, crowd, fault, workers, issuer.
     """
 
@@ -69,6 +72,7 @@ class World:
         rate: float,
         name: str,
         sse: int = 0,
+        io_uring: str | None = None,
     ) -> None:
         self.fault = fault
         self.broker = broker
@@ -76,6 +80,7 @@ class World:
         self._clients = fault.clients or clients
         self._rate = fault.rate or rate
         self._sse = sse
+        self._io_uring = io_uring
         self._stack = ExitStack()
         self._problems: list[str] = []
         self._notes: dict[str, float] = {}
@@ -136,6 +141,8 @@ class World:
             "server": {"port": free_port()},
             "admin": {"port": free_port()},
         }
+        if self._io_uring is not None:
+            ports["server"]["io_uring"] = self._io_uring
         if self.issuer is not None:
             ports["auth"] = {"jwks_url": self.issuer.url, "issuer": self.issuer.name}
         for part in (CONFIG, ports, self.fault.config):
@@ -238,6 +245,7 @@ class World:
         try:
             self.fault.inject(self, rng)
             outcome.all_live = time.monotonic() - began + self.clients_live()
+            self._expect_io_uring(outcome)
         except Exception as error:
             # Any error of an injection counts as a failure of the service.
             outcome.problems.append(_described(error))
@@ -269,6 +277,7 @@ class World:
             self.crowd.reach(targets, self.fault.bound_seconds)
             time.sleep(LATE_SECONDS)
             self._expect_no_leak()
+            self._expect_io_uring(outcome)
         except Exception as error:
             outcome.problems.append(_described(error))
         seen = self.crowd.report()
@@ -306,6 +315,16 @@ class World:
             }
 
         self.wait(lambda: not leaks(), f"descriptors are closed again: {leaks()}", LEAK_SECONDS)
+
+    def _expect_io_uring(self, outcome: Outcome) -> None:
+        if self._io_uring == "auto":
+            # For a moment there may be no worker that has said anything.
+            self.wait(
+                lambda: self.service.io_uring() == IoUring.IN_USE.label,
+                f"the workers use io_uring: they say {self.service.io_uring()}",
+                LEAK_SECONDS,
+            )
+        outcome.io_uring = self.service.io_uring()
 
 
 def _count_frames(outcome: Outcome, before: Mapping[str, Any], seen: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final, Self
 import orjson
 from websockets.sync.client import connect
 
+from bench.kit.io_uring import said
 from bench.kit.load import Load
 from bench.kit.record import PARTITIONS
 from energyws.testing import FAST_FETCH, SECRET, BrokerProcess, Service, token
@@ -97,6 +98,10 @@ class MeasuredService(Service):
     def load(self, clients: int) -> Load:
         """Clients, all of them subscribed when the block begins."""
         return Load(self.port, clients, self.token, tls=self._tls)
+
+    def io_uring(self) -> str:
+        """What the workers say about it: see bench.kit.io_uring."""
+        return said(self.boards())
 
     def totals(self) -> dict[str, int]:
         """The sum of each counter over all processes, by its name in /workers."""

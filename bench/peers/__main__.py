@@ -8,7 +8,7 @@ Each peer runs beside an energyws service, each with its own clients, and rounds
 the two at the same rate. If a peer does not sustain a load, both are measured at the highest load
 that the peer sustains; energyws at the full load has its own row. CPU times are those of all
 threads of a process: for energyws the worker's, and separately those of worker and consumer
-together.
+together. Without TLS, a second energyws service, with `server.io_uring: off`, is the first peer.
 """
 
 from __future__ import annotations
@@ -18,56 +18,30 @@ import contextlib
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from bench.fanout import REAL_BYTES, deliver
+from bench.fanout import REAL_BYTES
+from bench.kit import io_uring
 from bench.kit.measuring import medians, spread
 from bench.kit.record import RealRecords, padded
 from bench.kit.results import arguments, save
-from bench.kit.service import MeasuredService
-from bench.kit.writer import Build, Writer
+from bench.kit.writer import Build
 from bench.peers import building, plan
 from bench.peers.catalogue import PEERS, Peer, missing, versions
+from bench.peers.ours import Energyws, WithoutIoUring
 from bench.peers.running import Running
 
 # The length of a trial while searching for the rate that a peer sustains.
 _TRY_SECONDS = 1.5
-_OF_ENERGYWS = ("worker_us", "consumer_us", "delay_p50_ms", "delay_p99_ms", "delay_p100_ms")
-
-
-class Energyws:
-    """The real service with one worker, its clients and its producer."""
-
-    def __init__(self, clients: int, tls: bool) -> None:
-        self._stack = contextlib.ExitStack()
-        service = self._stack.enter_context(MeasuredService(1, tls=tls))
-        worker = service.processes()["worker-0"]
-        before = worker.memory_info().rss
-        self._load = self._stack.enter_context(service.load(clients))
-        self.rss_connected = (worker.memory_info().rss - before) / clients / 1000
-        self._service, self._worker, self._before = service, worker, before
-        self._clients = clients
-        self._writer = Writer(service.brokers, partial(padded, frame_bytes=440))
-
-    def rss_used(self) -> float:
-        return (self._worker.memory_info().rss - self._before) / self._clients / 1000
-
-    def run(self, build: Build, rate: float, seconds: float) -> dict[str, float]:
-        """Costs in microseconds per delivery, and delays; SystemExit if anything was lost."""
-        self._writer.build = build
-        row = deliver(self._service, self._load, self._writer, rate, seconds)
-        return {name: row[name] for name in _OF_ENERGYWS}
-
-    def close(self) -> None:
-        self._stack.close()
 
 
 class Beside:
     """One peer, restarted whenever it has lost messages or clients."""
 
     def __init__(self, peer: Peer, clients: int, tls: bool) -> None:
+        self.name = peer.name
         self._start = partial(Running, peer, building.command(peer), clients, tls)
         self._running = self._start()
         self.rss_connected = self._running.rss_connected
@@ -87,7 +61,11 @@ class Beside:
 
 
 def compare(
-    energyws: Energyws, peer: Beside, build: Build, rate: float, options: argparse.Namespace
+    energyws: Energyws,
+    peer: Beside | WithoutIoUring,
+    build: Build,
+    rate: float,
+    options: argparse.Namespace,
 ) -> dict[str, Any]:
     """Alternating rounds of both; medians, and the ratios of the rounds."""
     ours, theirs = [], []
@@ -109,14 +87,22 @@ def compare(
         "worker": spread("ratio", [peer["us"] / own["worker_us"] for peer, own in pairs], 2),
         "service": spread(
             "ratio",
-            [peer["us"] / (own["worker_us"] + own["consumer_us"]) for peer, own in pairs],
+            [
+                # Only a service of energyws has a consumer of its own.
+                (peer["us"] + peer.get("consumer_us", 0.0))
+                / (own["worker_us"] + own["consumer_us"])
+                for peer, own in pairs
+            ],
             2,
         ),
     }
 
 
 def measure_peer(
-    energyws: Energyws, peer: Beside, builds: dict[int, Build], options: argparse.Namespace
+    energyws: Energyws,
+    peer: Beside | WithoutIoUring,
+    builds: dict[int, Build],
+    options: argparse.Namespace,
 ) -> Iterator[dict[str, Any]]:
     """One row for each size and load that the peer sustains."""
     for size, build in builds.items():
@@ -154,6 +140,7 @@ def measure_energyws(
                 "bytes": size,
                 "target": load,
                 "load": round(load),
+                "io_uring": energyws.io_uring(),
                 "energyws": medians(rows, 3),
                 "rss_kb_connected": round(energyws.rss_connected, 1),
                 "rss_kb_used": round(energyws.rss_used(), 1),
@@ -166,13 +153,19 @@ def measure(peers: list[Peer], options: argparse.Namespace) -> Iterator[dict[str
         for size in options.size
     }
     for tls in options.tls:
-        with contextlib.closing(Energyws(options.clients, tls)) as energyws:
+        first, *second = io_uring.settings(options, tls=tls)
+        starts: list[Callable[[], Beside | WithoutIoUring]] = [
+            partial(Beside, peer, options.clients, tls) for peer in peers
+        ]
+        if second:
+            starts.insert(0, partial(WithoutIoUring, options.clients))
+        with contextlib.closing(Energyws(options.clients, tls, first)) as energyws:
             for row in measure_energyws(energyws, builds, options):
                 yield {"peer": "energyws", "tls": tls, **row}
-            for peer in peers:
-                with contextlib.closing(Beside(peer, options.clients, tls)) as beside:
+            for start in starts:
+                with contextlib.closing(start()) as beside:
                     for row in measure_peer(energyws, beside, builds, options):
-                        yield {"peer": peer.name, "tls": tls, **row}
+                        yield {"peer": beside.name, "tls": tls, **row}
 
 
 def show(row: dict[str, Any]) -> None:
@@ -195,6 +188,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--load", type=float, action="append", help="deliveries a second; default: 40000, 2000000"
     )
+    io_uring.add_argument(parser)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--plain", dest="tls", action="store_const", const=[False])
     kind.add_argument("--tls", dest="tls", action="store_const", const=[True])

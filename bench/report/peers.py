@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.report.tables import Results, Section, count, figure, table_of, text
+from bench.report.tables import Results, Section, count, figure, table_of
 
 
 def peers(results: Results) -> Section:
@@ -25,7 +25,7 @@ def peers(results: Results) -> Section:
 def _table(rows: list[dict[str, Any]]) -> str:
     return table_of(
         [{**row["energyws"], "us": row["energyws"]["worker_us"], **row} for row in rows],
-        ("server", text("peer")),
+        ("server", _name),
         ("deliveries/s", _load),
         ("µs per delivery", "us"),
         ("ratio to energyws' worker", _by_worker),
@@ -38,6 +38,10 @@ def _table(rows: list[dict[str, Any]]) -> str:
         ("used", "rss_kb_used"),
         ("lost", _compared(count("lost"))),
     )
+
+
+def _name(row: Results) -> str:
+    return f"{row['peer']} (io_uring)" if row.get("io_uring") == "in_use" else str(row["peer"])
 
 
 def _compared(cell: Any) -> Any:

@@ -20,6 +20,7 @@ from bench.report.tables import (
     count,
     figure,
     inner,
+    kind,
     table_of,
     text,
 )
@@ -88,7 +89,7 @@ def fanout(results: Results) -> Section:
     return Section(
         table_of(
             results["fanout"],
-            ("", lambda row: "TLS" if row["tls"] else "plain"),
+            ("", kind),
             ("clients", count("clients")),
             ("bytes", count("bytes")),
             ("records/s", "records_per_second"),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from bench.report.tables import figure, table
+from bench.report.tables import figure, kind, table
 from bench.tune.advice import BUSIEST_SHARE, cores_used, disagreements, estimate
 from bench.tune.table import trial
 from energyws.control.host.memory import needed
@@ -37,10 +37,6 @@ def _fanout(documents: Documents) -> list[Row]:
     ]
 
 
-def _kind(row: Row) -> str:
-    return "TLS" if row["tls"] else "plain"
-
-
 def workers(documents: Documents) -> str:
     """The formula, its results for the loads of bench.fanout, and those of bench.tune."""
     parts = [
@@ -54,7 +50,7 @@ def workers(documents: Documents) -> str:
         deliveries = row["clients"] * row["records_per_second"]
         rows.append(
             [
-                _kind(row),
+                kind(row),
                 f"{row['clients']:,}",
                 f"{row['bytes']:,}",
                 figure(row["records_per_second"]),
@@ -92,6 +88,8 @@ def comparable(documents: Documents) -> Iterator[tuple[float, Row, Mapping[str, 
             row
             for row in _fanout(documents)
             if not row["tls"]
+            # The one with the default setting, as in bench.tune.
+            and row.get("io_uring") != "off"
             and row["bytes"] == results["bytes"]
             and _apart(row["clients"], results["clients"]) <= _LIKE
             and _apart(row["records_per_second"], results["rate"]) <= _LIKE

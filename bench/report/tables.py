@@ -51,6 +51,15 @@ def figure(value: float | None) -> str:
     return f"{value:.{places}f}"
 
 
+def kind(row: Results) -> str:
+    """The kind of connection in a row of bench.fanout, and whether io_uring served it."""
+    if row["tls"]:
+        return "TLS"
+    # Older results do not say.
+    state = row.get("io_uring")
+    return "plain" if state is None else f"plain, io_uring {state.replace('_', ' ')}"
+
+
 def count(name: str) -> Callable[[Results], str]:
     return lambda row: f"{row[name]:,}"
 

@@ -35,6 +35,6 @@ _WORDS: Final[Mapping[IoUring, str]] = {
     IoUring.OFF: "not used: server.io_uring is off",
     IoUring.TLS: "not used: with TLS, OpenSSL writes to the sockets",
     IoUring.FORBIDDEN: "not used: a seccomp profile or kernel.io_uring_disabled forbids it",
-    IoUring.UNSUPPORTED: "not used: this kernel cannot do it",
+    IoUring.UNSUPPORTED: "not used: the kernel cannot do it, or a seccomp profile hides it",
     IoUring.FAILED: "not used: it failed, and the worker's log says how",
 }

@@ -10,6 +10,7 @@ from energyws.control.children.status import PartitionStatus, ProcessStatus, Sta
 from energyws.control.status.model import ServiceView, view
 from energyws.process import counters
 from energyws.process.board import COLUMNS, Field, State
+from energyws.process.io_uring import IoUring
 
 MIB = 1 << 20
 
@@ -85,6 +86,7 @@ def sample_view(workers: int = 2, partitions: int = 3, events: int = 4) -> Servi
             Field.BYTES: 70_000_000 * times,
             Field.RING_FRAMES: 4096,
             Field.RING_BYTES: 4_660_000,
+            Field.IO_URING: IoUring.IN_USE,
             Field.RING_OLDEST_MS: int((time - 82) * 1000),
         }
         observed = {counters.FANOUT: [0.002] * times, counters.LOOP_DELAY: [0.0007] * times}

@@ -160,6 +160,22 @@ def test_the_overlay_links_to_its_own_runbook() -> None:
     assert not any("runbook" in name for name in named)
 
 
+def test_the_overlay_may_have_a_seccomp_profile_with_io_uring(tmp_path: Path) -> None:
+    # kustomize takes no path from / and no file above the directory that it builds.
+    shutil.copytree(CONFIG, tmp_path / "config")
+    overlay = tmp_path / "config" / PRODUCTION.relative_to(CONFIG)
+    kustomization = overlay / "kustomization.yaml"
+    kustomization.write_text(
+        kustomization.read_text().replace("#- ../../io-uring", "- ../../io-uring")
+    )
+    deployment = one(built(overlay), "Deployment")
+    validate(deployment, OLDEST)
+    assert deployment["spec"]["template"]["spec"]["securityContext"]["seccompProfile"] == {
+        "type": "Localhost",
+        "localhostProfile": "profiles/energyws-seccomp-pod.json",
+    }
+
+
 def test_prometheus_accepts_the_rules() -> None:
     done = run("promtool", "check", "rules", "--lint=all", "--lint-fatal", ALERTS)
     assert done.returncode == 0, output(done)
@@ -193,6 +209,19 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     # systemd only warns about an unknown key.
     unit.write_text(text.replace("WatchdogSec=", "WatchdogSecs="))
     assert "Unknown key" in output(run("systemd-analyze", "verify", "--man=no", unit))
+
+
+def test_the_unit_allows_io_uring() -> None:
+    """The system calls that its filter's sets have, and the sets in those."""
+    (filtered,) = re.findall(r"(?m)^SystemCallFilter=(.*)$", UNIT.read_text())
+    waiting, allowed = filtered.split(), set()
+    while waiting:
+        name = waiting.pop()
+        allowed.add(name)
+        if name.startswith("@"):
+            listed = run("systemd-analyze", "syscall-filter", name).stdout.splitlines()[1:]
+            waiting += [each.strip() for each in listed if not each.strip().startswith("#")]
+    assert {"io_uring_setup", "io_uring_enter"} <= allowed
 
 
 def test_the_unit_is_locked_down() -> None:

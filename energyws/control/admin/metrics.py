@@ -16,6 +16,7 @@ from energyws.control.admin.samples import (
     certificate_expires,
     exits,
     histogram,
+    io_uring,
     labelled,
     lag_records,
     lag_seconds,
@@ -162,6 +163,13 @@ DEFINITIONS: Final = (
         "Bytes of frames written to clients' sockets, before TLS.",
         of_workers(Field.BYTES),
         WORKER,
+    ),
+    _gauge(
+        "energyws_io_uring",
+        "1 for a worker that sends live frames by io_uring, else 0; the state says why.",
+        io_uring,
+        WORKER,
+        "state",
     ),
     _histogram(
         "energyws_fanout_seconds",

@@ -15,6 +15,7 @@ from energyws.control.children.status import Ending, Records, Status
 from energyws.control.policy.slots import CONSUMER
 from energyws.process import counters
 from energyws.process.board import Field
+from energyws.process.io_uring import IoUring
 
 Labels = tuple[str, ...]
 # Of a histogram: the cumulative buckets, and the sum.
@@ -170,6 +171,18 @@ def oldest_seconds(columns: Sequence[int], status: Status) -> float | None:
 def certificate_expires(columns: Sequence[int], status: Status) -> float | None:
     """When a worker's certificate expires, in Unix seconds; None: it has none."""
     return columns[Field.CERTIFICATE_EXPIRES] or None
+
+
+def io_uring(totals: Totals) -> Iterable[tuple[Labels, float]]:
+    """By worker and state, 1 if it uses io_uring; no sample until it has said so."""
+    # While one worker replaces another, what the newer one says.
+    workers = (each for each in totals.status.processes if each.slot is not None)
+    said = {each.name: each.io_uring for each in workers}
+    return [
+        ((name, state.label), float(state is IoUring.IN_USE))
+        for name, state in said.items()
+        if state is not IoUring.UNKNOWN
+    ]
 
 
 def of_streams(value: Callable[[Records], float]) -> Read:

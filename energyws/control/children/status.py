@@ -13,6 +13,7 @@ import psutil
 
 from energyws.process import counters
 from energyws.process.board import MAX_PARTITIONS, Field, PartitionField, Row, State, issuer_id
+from energyws.process.io_uring import IoUring
 from energyws.process.stalls import WHOLE, Stall
 from energyws.settings import Issuer
 
@@ -49,6 +50,11 @@ class ProcessStatus:
     def state(self) -> str:
         """The name of its State, in lower case."""
         return State(self.columns[Field.STATE]).name.lower()
+
+    @property
+    def io_uring(self) -> IoUring:
+        """What a worker has said; UNKNOWN of the consumer."""
+        return IoUring(self.columns[Field.IO_URING])
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +245,7 @@ def _process(process: ProcessStatus) -> dict[str, Any]:
         "state": process.state,
         "restarts": process.restarts,
         "uptime_seconds": round(process.uptime_seconds, 1),
+        "io_uring": process.io_uring.label if process.slot is not None else None,
         "board": {field.name.lower(): process.columns[field] for field in Field},
         "histograms": histograms,
     }

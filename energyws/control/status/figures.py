@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from energyws.control.status.model import ServiceView, UpperBound
+from energyws.process.io_uring import IoUring
 
 UNKNOWN: Final = "–"
 # Larger numbers get a unit.
@@ -112,6 +113,19 @@ def freshness(view: ServiceView) -> str:
     if len(parts) > 1:
         parts = [f"{stream} {each}" for stream, each in zip(ages, parts, strict=True)]
     return f"newest record {' · '.join(parts) or UNKNOWN}"
+
+
+def io_uring(view: ServiceView) -> str:
+    """Whether workers send live frames by io_uring, or why not; by worker where they differ."""
+    said: dict[IoUring, list[str]] = {}
+    for each in view.processes:
+        if each.is_worker and each.io_uring is not IoUring.UNKNOWN:
+            said.setdefault(each.io_uring, []).append(each.name)
+    if len(said) > 1:
+        parts = [f"{state.text} ({', '.join(names)})" for state, names in sorted(said.items())]
+    else:
+        parts = [state.text for state in said or [IoUring.UNKNOWN]]
+    return f"io_uring {' · '.join(parts)}"
 
 
 def readiness(view: ServiceView) -> str:

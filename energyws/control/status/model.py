@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from energyws.process.counters import quantile
+from energyws.process.io_uring import IoUring
 
 Document = Mapping[str, Any]
 # Tells a process from its successor.
@@ -68,6 +69,7 @@ class ProcessView:
     connections: int = 0
     lagging: int = 0
     skipped: int = 0
+    io_uring: IoUring = IoUring.UNKNOWN
     traffic: Traffic = Traffic()
     depth: Depth | None = None
 
@@ -247,6 +249,8 @@ def _process(change: _Change, time: float, *, compared: bool) -> ProcessView:
         connections=board["connections"],
         lagging=board["lagging"],
         skipped=board["skipped"],
+        # A service that is older than this command does not say.
+        io_uring=IoUring(board.get("io_uring", IoUring.UNKNOWN)),
         traffic=_traffic(change) if compared else Traffic(),
         depth=Depth(
             board["ring_frames"],

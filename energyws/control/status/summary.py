@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from textwrap import shorten
 from typing import Final
 
-from energyws.control.status.figures import freshness, history, readiness, totals
+from energyws.control.status.figures import freshness, history, io_uring, readiness, totals
 from energyws.control.status.model import ServiceView
 from energyws.control.status.table import PARTITIONS, PROCESSES, Cell, table
 
@@ -24,6 +24,7 @@ def summary(view: ServiceView) -> str:
         *totals(view),
         shorten(freshness(view), WIDTH, placeholder=" …"),
         history(view),
+        shorten(io_uring(view), WIDTH, placeholder=" …"),
     ]
     lines = [*head, "", *_plain(table(PROCESSES, view.processes, WIDTH))]
     if view.partitions:

@@ -7,9 +7,11 @@ import os
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bench.faults import world
 from bench.faults.classes import FAULTS
 from bench.faults.fault import Fault
 from bench.faults.verdict import Losses
@@ -38,13 +40,14 @@ class _Named:
         self._broker.trim(name, partition, low_offset)
 
 
-def run(fault: Fault, broker: Broker) -> list[str]:
+def run(fault: Fault, broker: Broker, **options: Any) -> list[str]:
     """Inject the fault once with 20 clients, 5 of them over SSE; all problems."""
     topic = f"faults-{os.getpid()}-{next(_names)}"
     small = replace(fault, clients=None)
-    with World(small, _Named(broker), clients=20, rate=30, sse=25, name=topic) as world:
-        injected = world.inject(random.Random(1), 0)
-        end = world.settle()
+    about = {"clients": 20, "rate": 30, "sse": 25, "name": topic, **options}
+    with World(small, _Named(broker), **about) as made:
+        injected = made.inject(random.Random(1), 0)
+        end = made.settle()
     assert injected.frames > injected.sse_frames > 0
     return injected.problems + end.problems
 
@@ -55,6 +58,19 @@ def run(fault: Fault, broker: Broker) -> list[str]:
 )
 def test_no_client_loses_a_record_or_gets_one_twice(name: str, broker: Broker) -> None:
     assert run(FAULTS[name], broker) == []
+
+
+@pytest.mark.e2e
+@pytest.mark.edge
+def test_run_that_asks_for_io_uring_fails_without_it(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world, "LEAK_SECONDS", 1.0)
+    # The class's own configuration overrides the harness's.
+    fault = replace(FAULTS["worker-kill"], config={"server": {"io_uring": "off"}})
+    assert run(fault, broker, io_uring="auto") == [
+        "not within 1 s: the workers use io_uring: they say off" for _ in range(2)
+    ]
 
 
 def retention_overtakes_the_consumer(world: World, rng: random.Random) -> None:

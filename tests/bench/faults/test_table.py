@@ -42,8 +42,13 @@ def test_row_of_a_run_without_sse_does_not_name_it() -> None:
 
 def test_results_of_a_run_before_sse_can_be_read() -> None:
     saved = asdict(outcome())
-    for name in ("sse_clients", "sse_frames", "sse_silence"):
+    for name in ("sse_clients", "sse_frames", "sse_silence", "io_uring"):
         del saved[name]
     about = {"number": 3, "name": FAULT.name, "broker": "embedded", "skipped": None}
     (result,) = load({"results": {"classes": [{**about, "outcomes": [saved]}]}})
     assert "1 faults injected, 1,000 frames checked: 0 gaps" in markdown([result])
+
+
+def test_a_class_says_everything_that_its_workers_said_of_io_uring() -> None:
+    outcomes = [outcome(io_uring=said) for said in ("in_use", "", "in_use, failed", "in_use")]
+    assert Result(FAULT, "embedded", outcomes).io_uring == "in_use / in_use, failed"

@@ -24,6 +24,30 @@ def test_curve_is_compared_with_the_published_figures() -> None:
     assert "| 3,000 | 5.25 | 4.00 | 20.5 | 31.0 |  |  | 2 |" in text
 
 
+def test_fanout_shows_whether_io_uring_was_used_if_the_results_say_so() -> None:
+    (plain, tls) = RESULTS["fanout"]["fanout"]
+    before = RENDERERS["fanout"](RESULTS["fanout"]).markdown
+    assert "| plain | 2,000 | 1,138 | 20.0 |" in before
+    rows = [
+        {**plain, "io_uring": "in_use"},
+        {**plain, "io_uring": "off"},
+        {**tls, "io_uring": "tls"},
+    ]
+    text = RENDERERS["fanout"]({"fanout": rows}).markdown
+    assert "| plain, io_uring in use | 2,000 | 1,138 |" in text
+    assert "| plain, io_uring off | 2,000 | 1,138 |" in text
+    assert "| TLS | 2,000 | 1,138 |" in text
+
+
+def test_peers_say_whether_energyws_used_io_uring() -> None:
+    first, *others = RESULTS["peers"]["rows"]
+    off = {**others[0], "peer": "energyws (io_uring off)"}
+    rows = [{**first, "io_uring": "in_use"}, off, *others]
+    text = RENDERERS["peers"]({**RESULTS["peers"], "rows": rows}).markdown
+    assert "| energyws (io_uring) | 40,000 | 4.00 |  |  | 5.00 |" in text
+    assert "| energyws (io_uring off) | 40,000 | 9.00 | 2.25 | 2.00 |" in text
+
+
 def test_metrics_show_the_ratio_and_the_cost_of_a_scrape() -> None:
     text = RENDERERS["metrics"](RESULTS["metrics"]).markdown
     assert "| 2,000 | 440 | 40,000 | 1.010 (0.985–1.030) |" in text

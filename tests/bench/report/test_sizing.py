@@ -68,6 +68,9 @@ def test_every_derived_figure_has_a_place(name: str) -> None:
     [
         (documents(row(), tune=tried([0.24])), 1),
         (documents(row(), tune=tried([0.24], bytes=1138)), 0),
+        # bench.tune has the default setting.
+        (documents(row(io_uring="off"), tune=tried([0.24])), 0),
+        (documents(row(io_uring="in_use"), row(io_uring="off"), tune=tried([0.24])), 1),
         (documents(row(), tune=tried([0.24], bytes=None)), 0),
         (documents(row(), tune=tried([0.24], clients=5000)), 0),
         (documents(row(), tune=tried([0.24], rate=1)), 0),

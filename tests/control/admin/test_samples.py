@@ -9,6 +9,7 @@ import pytest
 from energyws.control.children.status import Ended, PartitionStatus, Records, keys_fetched
 from energyws.process import counters
 from energyws.process.board import Board, issuer_id
+from energyws.process.io_uring import IoUring
 from energyws.settings import Issuer
 from tests.control.admin.scrapes import columns, process, samples, status, value, worker
 
@@ -123,6 +124,24 @@ def test_certificate_of_each_worker_that_has_one() -> None:
     assert [(*labels, seen) for (n, labels), seen in found.items() if n == name] == [
         (("worker", "worker-0"), 5)
     ]
+
+
+def test_each_worker_that_has_said_whether_it_uses_io_uring() -> None:
+    found = samples(
+        status(
+            process("consumer", columns()),
+            worker(IO_URING=IoUring.IN_USE),
+            # The successor of the one above.
+            worker(IO_URING=IoUring.OFF),
+            worker("worker-1", IO_URING=IoUring.IN_USE),
+            worker("worker-2"),
+        )
+    )
+    assert [
+        ([value for _, value in labels], seen)
+        for (name, labels), seen in found.items()
+        if name == "energyws_io_uring"
+    ] == [(["off", "worker-0"], 0), (["in_use", "worker-1"], 1)]
 
 
 def test_reloads_of_all_processes() -> None:

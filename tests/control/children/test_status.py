@@ -18,8 +18,10 @@ from energyws.control.children.status import (
     usage_of,
 )
 from energyws.process.board import Board, Field, PartitionField, Row, issuer_id
+from energyws.process.io_uring import IoUring
 from energyws.process.stalls import WHOLE, Stall
 from energyws.settings import Issuer
+from tests.control.documents import Child, document
 
 STREAMS = ["energy", "water"]
 
@@ -69,6 +71,12 @@ def test_records_and_stalls_are_also_of_whole_streams(row: Row) -> None:
 def test_empty_row_lists_nothing(board: Board) -> None:
     empty = board.row(1)
     assert (list(partitions_of(empty, STREAMS)), stalls_of(empty, STREAMS)) == ([], [])
+
+
+def test_a_script_can_read_whether_a_worker_uses_io_uring() -> None:
+    worker = Child("worker-0", fields={Field.IO_URING: IoUring.FORBIDDEN})
+    shown = document(1.0, [Child("consumer"), worker])["processes"]
+    assert [each.get("io_uring") for each in shown] == [None, None, "forbidden"]
 
 
 def test_lag_is_an_upper_bound_and_never_negative() -> None:

@@ -6,8 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energyws.control.status.figures import bound, count, duration, percent, rate, size, whole
-from energyws.control.status.model import UpperBound
+from energyws.control.status.figures import (
+    bound,
+    count,
+    duration,
+    io_uring,
+    percent,
+    rate,
+    size,
+    whole,
+)
+from energyws.control.status.model import UpperBound, view
+from energyws.process.board import Field
+from energyws.process.io_uring import IoUring
+from tests.control.documents import Child, document
 
 
 @pytest.mark.parametrize(
@@ -95,3 +107,24 @@ def test_durations_fit_their_columns(seconds: float) -> None:
 
 def test_whole_seconds() -> None:
     assert [whole(None), whole(1.9), whole(0.0)] == [None, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ([], "io_uring not known yet"),
+        ([IoUring.UNKNOWN], "io_uring not known yet"),
+        ([IoUring.IN_USE, IoUring.IN_USE], "io_uring in use"),
+        ([IoUring.IN_USE, IoUring.UNKNOWN], "io_uring in use"),
+        ([IoUring.OFF], "io_uring not used: server.io_uring is off"),
+        (
+            [IoUring.OFF, IoUring.IN_USE, IoUring.OFF],
+            "io_uring in use (worker-1) · not used: server.io_uring is off (worker-0, worker-2)",
+        ),
+    ],
+)
+def test_whether_workers_use_io_uring(said: list[IoUring], text: str) -> None:
+    workers = [
+        Child(f"worker-{slot}", fields={Field.IO_URING: each}) for slot, each in enumerate(said)
+    ]
+    assert io_uring(view(document(1.0, [Child("consumer"), *workers]))) == text

@@ -9,6 +9,7 @@ from energyws.control.status.figures import freshness
 from energyws.control.status.model import ProcessView, ServiceView, Traffic, UpperBound, view
 from energyws.process import counters
 from energyws.process.board import Field, State
+from energyws.process.io_uring import IoUring
 from tests.control.documents import Child, document
 
 
@@ -218,3 +219,11 @@ def test_events_hold_no_control_characters() -> None:
     (shown,) = view(document(1.0, [], events=[event])).events
     assert (shown.time, shown.level) == ("2026-11-24T01:02:03.000Z", "ERROR")
     assert shown.text == "child ended child=worker-0?[2J pid=7"
+
+
+def test_a_service_that_does_not_say_whether_it_uses_io_uring() -> None:
+    older = document(1.0, [Child("worker-0", fields={Field.IO_URING: IoUring.IN_USE})])
+    assert named(view(older), "worker-0").io_uring is IoUring.IN_USE
+    for each in older["processes"]:
+        each.get("board", {}).pop("io_uring", None)
+    assert named(view(older), "worker-0").io_uring is IoUring.UNKNOWN

@@ -36,6 +36,10 @@ def test_long_name_of_a_stream_is_not_cut() -> None:
     assert f"\n{'x' * 64}/0 " in summary(long)
 
 
+def test_summary_says_whether_workers_use_io_uring() -> None:
+    assert "\nio_uring in use\n" in summary(sample_view())
+
+
 def test_many_streams_are_cut_from_the_line_of_the_newest_records() -> None:
     view = sample_view(partitions=20)
     many = [replace(each, stream=f"stream-{each.partition}") for each in view.partitions]
