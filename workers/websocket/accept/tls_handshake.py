@@ -23,7 +23,7 @@ from aiofastnet.ssl_transport import (  # type: ignore[import-not-found]
 from energyws.settings import Server
 from workers.websocket.connection.accepted import AcceptedSocket
 
-# One TLS record and its frame, where OpenSSL does not have the socket itself (see tls_context).
+# One TLS record and its frame, where OpenSSL does not have the socket itself (see tls_context.py).
 # aiofastnet's sixteen records, each way, cost a worker 257 KiB more for every client that does not
 # read.
 TLS_RECORD_BYTES: Final = 16 * 1024 + 64

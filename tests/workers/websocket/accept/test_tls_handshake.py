@@ -20,7 +20,7 @@ from energyws.protocol.http_response import Response
 from energyws.settings import Server, Tls
 from energyws.testing.certificates import trusting, write_pair
 from workers.websocket.accept.listener import Listener
-from workers.websocket.process import tls_context
+from workers.websocket.accept.tls_context import tls_context
 
 ROW = Board.create().row(0)
 # Of a record with 512 bytes of a handshake (RFC 8446 section 5.1): only a beginning of them.
@@ -51,7 +51,6 @@ def tls(
 ) -> ssl.SSLContext:
     """Also as with an interpreter that OpenSSL is a part of."""
     context = tls_context(Tls(**pair))
-    assert context is not None
     if request.param == "static":
         monkeypatch.setattr(aiofastnet, "OPENSSL_DYN_LIBS", None)
         context._aiofastnet_force_fallback_ssl = True  # type: ignore[attr-defined]
