@@ -20,8 +20,9 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
+    # A client takes a new ticket with each connection, and OpenSSL would give it two.
+    context.num_tickets = 1 if tls.session_tickets else 0
     if not tls.session_tickets:
-        context.num_tickets = 0
         context.options |= ssl.OP_NO_TICKET
     # OpenSSL reads and writes the socket itself. With aiofastnet's own buffers between them, a TLS
     # record each way, a connection costs 20 to 30 KiB more; so it does where aiofastnet does not

@@ -101,6 +101,10 @@ def test_without_tickets_nothing_is_resumed(tls: Tls, version: ssl.TLSVersion) -
     assert not resumed(version, context, context)
 
 
+def test_one_ticket_is_given_per_handshake(tls: Tls) -> None:
+    assert tls_context(tls).num_tickets == 1
+
+
 def test_check_passes_with_a_known_interpreter(tls: Tls) -> None:
     check(lambda: tls_context(tls))
 
