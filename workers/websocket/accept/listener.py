@@ -29,7 +29,7 @@ from workers.runtime import crash_on_error
 from workers.websocket.accept.pending import PendingConnection, PendingConnections
 from workers.websocket.accept.tls_handshake import TlsHandshake
 from workers.websocket.connection import takeover
-from workers.websocket.connection.accepted import prepare
+from workers.websocket.connection.accepted import AcceptedSocket, accept, prepare
 from workers.websocket.connection.answer import Answer
 from workers.websocket.connection.framing import Framing
 from workers.websocket.connection.http_exchange import Exchange, Gate, Step, Then
@@ -58,7 +58,9 @@ class _HttpConnection(PendingConnection):
 
     __slots__ = ("exchange", "left", "tls")
 
-    def __init__(self, connection: socket.socket, exchange: Exchange, tls: Tls) -> None:
+    connection: AcceptedSocket
+
+    def __init__(self, connection: AcceptedSocket, exchange: Exchange, tls: Tls) -> None:
         super().__init__(connection)
         self.exchange = exchange
         self.tls = tls
@@ -79,6 +81,7 @@ class Listener:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listening = listening
+        self._family = int(listening.family)
         self._settings = settings
         self._tls = tls
         self._gate = gate
@@ -167,7 +170,7 @@ class Listener:
     def _accept(self) -> None:
         for _ in range(ACCEPTS_PER_TURN):
             try:
-                connection, address = self._listening.accept()
+                connection, peer = accept(self._listening, self._family)
             except (BlockingIOError, InterruptedError):
                 return
             except ConnectionError:
@@ -178,8 +181,7 @@ class Listener:
                     raise
                 self._pause(error.strerror)
                 return
-            connection.setblocking(False)
-            exchange = Exchange(self._gate, address[0])
+            exchange = Exchange(self._gate, peer)
             self._pending.add(_HttpConnection(connection, exchange, self._tls))
             # The kernel gives the lowest free descriptor, so there is none below this one.
             if connection.fileno() >= self._max_descriptor:
@@ -261,7 +263,8 @@ class Listener:
 
     def _use_transport(self, pending: _HttpConnection, step: Step) -> None:
         """A response that cannot go out at once needs a transport; later requests have it, too."""
-        connection = prepare(pending.connection, self._settings)
+        connection = pending.connection
+        prepare(connection, self._settings)
         exchange = TransportExchange(pending.exchange, connection, self._settings, self._entered)
         SelectorSocketTransport(self._loop, connection, exchange)
         self._entering.add(exchange)
@@ -282,8 +285,8 @@ class Listener:
         if size == 0 or pending.left < 0:
             self._lingering.drop(pending)
 
-    def _enter(self, accepted: socket.socket, taker: Upgrade | Stream, rest: bytes) -> None:
-        connection = prepare(accepted, self._settings)
+    def _enter(self, connection: AcceptedSocket, taker: Upgrade | Stream, rest: bytes) -> None:
+        prepare(connection, self._settings)
         taken = takeover.protocol(taker, self._settings, connection)
         # What connect_accepted_socket would do, but without a task and a future that wait for what
         # happens in the next turn anyway. The loop's selector holds the transport.
@@ -300,7 +303,8 @@ class Listener:
         """With TLS a transport is needed to read requests."""
         assert pending.tls is not None
         self._pending.release(pending)
-        connection = prepare(pending.connection, self._settings)
+        connection = pending.connection
+        prepare(connection, self._settings)
         exchange = TransportExchange(pending.exchange, connection, self._settings, self._entered)
         handshake = TlsHandshake(exchange, self._shaken)
         self._entering.add(handshake)
