@@ -46,7 +46,7 @@ class TlsHandshake:
         protocol: asyncio.BufferedProtocol,
         over: Callable[[TlsHandshake, str | None], None],
     ) -> None:
-        self.protocol = protocol
+        self.protocol: asyncio.BufferedProtocol | None = protocol
         self._over: Callable[[TlsHandshake, str | None], None] | None = over
         self._transport: aiofastnet.Transport | None = None
 
@@ -67,7 +67,7 @@ class TlsHandshake:
         self._over = None
         if self._transport is not None:
             self._transport.abort()
-            self._transport = None
+        self._transport = self.protocol = None
 
     def done(self) -> bool:
         return self._over is None
@@ -80,10 +80,10 @@ class TlsHandshake:
 
     def _end(self, reason: str | None) -> None:
         over, self._over = self._over, None
-        # They refer to each other.
-        self._transport = None
         if over is not None:
             over(self, reason)
+        # The transport refers to this object until the connection ends.
+        self._transport = self.protocol = None
 
     def _made(
         self, connection: AcceptedSocket, context: ssl.SSLContext, settings: Server

@@ -21,6 +21,7 @@ from energyws.settings import Server, Tls
 from energyws.testing.certificates import trusting, write_pair
 from workers.websocket.accept.listener import Listener
 from workers.websocket.accept.tls_context import tls_context
+from workers.websocket.accept.tls_handshake import TlsHandshake
 
 ROW = Board.create().row(0)
 # Of a record with 512 bytes of a handshake (RFC 8446 section 5.1): only a beginning of them.
@@ -164,6 +165,25 @@ def test_reset_in_the_handshake_is_logged_and_leaves_nothing(
     with caplog.at_level(logging.DEBUG, "energyws.listener"):
         run(test())
     assert [line for line in caplog.messages if line.startswith("TLS handshake failed")]
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_handshake_that_is_over_says_so_once_and_holds_nothing(failed: bool) -> None:
+    protocol = asyncio.BufferedProtocol()
+    seen: list[tuple[object, str | None]] = []
+    handshake = TlsHandshake(
+        protocol, lambda handshake, failure: seen.append((handshake.protocol, failure))
+    )
+    assert not handshake.done()
+    for _ in range(2):
+        if failed:
+            # aiofastnet passes classes, too.
+            handshake.set_exception(ConnectionResetError)
+        else:
+            handshake.set_result(None)
+    assert handshake.done()
+    assert seen == [(protocol, "ConnectionResetError" if failed else None)]
+    assert handshake.protocol is None
 
 
 def test_worker_that_closes_ends_handshakes(
