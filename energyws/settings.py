@@ -55,12 +55,16 @@ class Stream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """Paths of a PEM certificate chain and of its private key."""
+    """Paths of a PEM certificate chain and of its private key.
+
+    session_tickets: whether clients may resume TLS sessions.
+    """
 
     __pydantic_config__ = _STRICT
 
     cert: Text
     key: Text
+    session_tickets: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,7 @@ from energyws.process.control_messages import (
     ShutdownMode,
     UseLog,
     UseSettings,
+    UseTicketKeys,
     unpack,
 )
 from energyws.process.counters import LOOP_DELAY
@@ -60,8 +61,9 @@ class Runtime:
     drain: set when the child must leave, by a control message or a SIGTERM. shutdown_mode: how to
     leave; it may become more urgent later, and on_shutdown is called each time. on_shed is called
     with the number of clients to send away. on_settings is called with new settings, before
-    `settings` has them; if it raises BootError, the old settings stay. successor: until this
-    process is ready, another one does its work.
+    `settings` has them; if it raises BootError, the old settings stay. on_ticket_keys is called
+    with new keys for TLS session tickets. successor: until this process is ready, another one does
+    its work.
     """
 
     settings: Settings
@@ -77,6 +79,7 @@ class Runtime:
     on_shutdown: Callable[[ShutdownMode], None] = field(default=lambda mode: None)
     on_shed: Callable[[int], None] = field(default=lambda count: None)
     on_settings: Callable[[Settings], None] = field(default=lambda settings: None)
+    on_ticket_keys: Callable[[bytes], None] = field(default=lambda keys: None)
 
     def ready(self) -> None:
         """Show the supervisor that this process serves; may be called again."""
@@ -104,6 +107,8 @@ class Runtime:
             case UseLog(log):
                 writer.adjust(log, self.name)
                 self.settings = replace(self.settings, log=log)
+            case UseTicketKeys(keys):
+                self.on_ticket_keys(bytes.fromhex(keys))
 
     def _use_settings(self, settings: Settings) -> None:
         try:

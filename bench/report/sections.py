@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from bench.report.http import first_gauge, sse, visitors
+from bench.report.http import first_gauge, ratio, sse, visitors
 from bench.report.peers import peers
 from bench.report.plotted import curve, deploy, tune
 from bench.report.tables import (
@@ -238,6 +238,23 @@ def storm(results: Results) -> Section:
     )
 
 
+def handshake(results: Results) -> Section:
+    names = {
+        "plain": "plain",
+        "tls": "TLS, full handshake",
+        "tls_sessions": "TLS, session resumed",
+    }
+    shown = table_of(
+        results["handshakes"],
+        ("", lambda row: names[row["kind"]]),
+        ("worker, µs per connection", "worker_us"),
+        ("C loop", "c_us"),
+        ("ratio", lambda row: ratio(row, "ratio")),
+        ("clients, µs", "worker_clients_us"),
+    )
+    return Section(f"{results['clients']:,} clients of one worker come back together:\n\n{shown}")
+
+
 def replicas(results: Results) -> Section:
     shown = table_of(
         results["rows"],
@@ -260,6 +277,7 @@ RENDERERS: Final[dict[str, Renderer]] = {
     "exactly_once": exactly_once,
     "fanout": fanout,
     "first_gauge": first_gauge,
+    "handshake": handshake,
     "idle": idle,
     "memory": memory,
     "metrics": metrics,

@@ -1,12 +1,12 @@
 """Control messages from the supervisor to a running child, over a socket pair; no I/O here.
 
-One JSON object per datagram. The settings in it hold secrets: the socket has no name.
+One JSON object per datagram. Settings and keys are secret: the socket has no name.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from energyws.settings import Logging, Settings, loads
@@ -54,7 +54,14 @@ class UseLog:
     log: Logging
 
 
-ControlMessage = ShutDown | Shed | UseSettings | UseLog
+@dataclass(frozen=True, slots=True)
+class UseTicketKeys:
+    """Use these keys for TLS session tickets from now on; in hexadecimal digits."""
+
+    keys: str = field(repr=False)
+
+
+ControlMessage = ShutDown | Shed | UseSettings | UseLog | UseTicketKeys
 
 
 def pack(message: ControlMessage) -> bytes:
@@ -72,5 +79,7 @@ def unpack(data: bytes) -> ControlMessage:
             return Shed(fields["count"])
         case "UseLog":
             return UseLog(Logging(**fields["log"]))
+        case "UseTicketKeys":
+            return UseTicketKeys(fields["keys"])
         case _:
             return UseSettings(loads(json.dumps(fields["settings"]).encode()))

@@ -233,9 +233,13 @@ def tls(live: Live) -> None:
     pair = write_pair(live.directory, 30)
     live.set("server.tls", pair)
     trusted = ssl.create_default_context(cafile=pair["cert"])
-    with raw(live.service, context=trusted):
+    with raw(live.service, context=trusted) as connection:
+        assert connection.session.has_ticket
         expires = live.board()["certificate_expires"]
     assert abs(expires - time.time() - 30 * 86_400) < 600
+    live.set("server.tls", {**pair, "session_tickets": False})
+    with raw(live.service, context=trusted) as connection:
+        assert connection.session is None or not connection.session.has_ticket
 
 
 def backlog(live: Live) -> None:

@@ -11,6 +11,7 @@ from energyws.process.control_messages import (
     ShutdownMode,
     UseLog,
     UseSettings,
+    UseTicketKeys,
     pack,
     unpack,
 )
@@ -30,8 +31,13 @@ SETTINGS = Settings(
         Shed(7),
         UseSettings(SETTINGS),
         UseLog(Logging(level="DEBUG", format="json")),
+        UseTicketKeys(bytes(range(80)).hex()),
     ],
     ids=str,
 )
 def test_message_survives_packing(message: ControlMessage) -> None:
     assert unpack(pack(message)) == message
+
+
+def test_ticket_keys_are_not_shown() -> None:
+    assert "c0ffee" not in repr(UseTicketKeys("c0ffee" * 10))

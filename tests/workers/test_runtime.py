@@ -39,7 +39,6 @@ EXCEPTIONS: Final = {
     ("workers/consumer/process.py", "to_thread"): "awaited",
     ("workers/websocket/accept/listener.py", "self._accept"): "called for every connection",
     ("workers/websocket/accept/listener.py", "self._begin"): "affects one connection only",
-    ("workers/websocket/accept/listener.py", "create_task"): "its result is checked",
     ("workers/websocket/accept/pending.py", "self._serve_some"): "called while connections wait",
     ("workers/websocket/connection/framing.py", "under.abort"): "affects one connection only",
     (

@@ -6,22 +6,21 @@ import asyncio
 import contextlib
 import os
 import socket
-import ssl
 from typing import Final
 
 from energyws.auth.verifier import Verifier
 from energyws.dashboard import files
 from energyws.dashboard.site import Site
-from energyws.errors import BootError
 from energyws.logs.events import Log
 from energyws.process.board import Field
 from energyws.process.control_messages import ShutdownMode
-from energyws.settings import Settings, Tls
+from energyws.settings import Settings
 from workers.bus.rendezvous import current
 from workers.bus.subscriber import Subscriber
 from workers.runtime import Runtime, crash_on_error, crash_on_error_task
 from workers.websocket.accept.handshake import Gate, max_descriptor
 from workers.websocket.accept.listener import Listener
+from workers.websocket.accept.tls_context import TlsContexts
 from workers.websocket.auth.tokens import Tokens
 from workers.websocket.certificate import expires_at
 from workers.websocket.clients.connections import ConnectionRegistry
@@ -39,27 +38,6 @@ QUEUE_SECONDS: Final = 3.0
 _log = Log("worker")
 
 
-def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
-    """For TLS 1.2 and later, and HTTP/1.1 only; raises BootError for a pair that cannot be used."""
-    if tls is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    # OpenSSL reads and writes the socket itself. With aiofastnet's own buffers between them, a TLS
-    # record each way, a connection costs 20 to 30 KiB more; so it does where aiofastnet does not
-    # know this attribute.
-    context._aiofastnet_force_socket_bio = True  # type: ignore[attr-defined]
-    try:
-        # A password must be given, or OpenSSL asks the terminal for it.
-        context.load_cert_chain(tls.cert, tls.key, password="")
-    except (OSError, ValueError) as error:
-        raise BootError(
-            f"server.tls: {tls.cert} and {tls.key} cannot be used as certificate and key: {error}"
-        ) from None
-    return context
-
-
 class Worker:
     def __init__(self, runtime: Runtime) -> None:
         settings = runtime.settings
@@ -71,7 +49,9 @@ class Worker:
         self._has_keys = asyncio.Event()
         self._queue_handed_over = asyncio.Event()
         # Before anything that runs: it may raise BootError.
-        tls = tls_context(settings.server.tls)
+        # For all workers, the first one logs what concerns TLS.
+        self._tls = TlsContexts(quiet=runtime.slot != 0)
+        tls = self._tls.make(settings.server.tls)
         runtime.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
         self._tokens = Tokens(settings.auth, runtime.row, self._on_fetched)
         self._connections = ConnectionRegistry(settings.server, settings.auth)
@@ -113,6 +93,7 @@ class Worker:
         runtime.on_shutdown = self._on_shutdown
         runtime.on_shed = self._on_shed
         runtime.on_settings = self._on_settings
+        runtime.on_ticket_keys = self._tls.use_keys
 
     async def serve(self) -> None:
         """Serve until the supervisor ends it, and then until the last client is gone."""
@@ -183,8 +164,9 @@ class Worker:
         task.add_done_callback(self._tasks.discard)
 
     def _on_settings(self, settings: Settings) -> None:
-        tls = tls_context(settings.server.tls)
         verifier = Verifier(settings.auth)
+        # Last of what may raise BootError: its keys are renewed from here on.
+        tls = self._tls.make(settings.server.tls)
         self._listener.use_settings(settings.server, tls)
         self._runtime.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
         self._connections.use_settings(settings.server, settings.auth)

@@ -37,7 +37,8 @@ from energyws.control.policy.heartbeat import Beat
 from energyws.errors import ExitCode
 from energyws.logs.events import Log
 from energyws.process.board import COLUMNS, ROWS, Board, Field, Row, State
-from energyws.process.control_messages import Shed, ShutDown, UseLog, UseSettings
+from energyws.process.control_messages import Shed, ShutDown, UseLog, UseSettings, UseTicketKeys
+from energyws.process.ticket_keys import TicketKeys
 from energyws.settings import Settings
 
 KILL_SECONDS: Final = 5.0
@@ -78,6 +79,7 @@ class Children:
         self._ends: Counter[tuple[str, Ending]] = Counter()
         self._ended: dict[str, Ended] = {}
         self._records: dict[str, Records] = {}
+        self._ticket_keys = TicketKeys(time.monotonic())
         # Held while a child's counts move from its row into the sums: they must be seen only once.
         self._moving = threading.Lock()
 
@@ -104,6 +106,7 @@ class Children:
             self._exits.append(Exit(action.process, ExitCode.FAILURE))
             return
         self._running[action.process] = child
+        self._send_ticket_keys(child)
         asyncio.get_running_loop().add_reader(child.pidfd, self._on_exit, action.process)
         _log.info("child started", child=name, pid=child.process.pid, restarts=child.starts - 1)
 
@@ -131,12 +134,20 @@ class Children:
         )
 
     def look_after(self, now: float) -> None:
-        """Send the messages that wait, and end hung children. To be called often.
+        """Send the messages that wait, end hung children, renew keys. To be called often.
 
         now: monotonic seconds.
         """
         for child in self:
             child.look_after(now)
+        if self._ticket_keys.renew(now):
+            for child in self:
+                self._send_ticket_keys(child)
+
+    def _send_ticket_keys(self, child: RunningChild) -> None:
+        if child.spec.slot is not None:
+            # Also to a worker without TLS: a reload may turn it on.
+            child.mailbox.put(UseTicketKeys(self._ticket_keys.current.hex()))
 
     def send(self, id_: int, message: ShutDown | Shed) -> None:
         """Send a control message to a child, unless it has ended."""

@@ -19,6 +19,9 @@ _BEHIND: Final = re.compile(r".*  # (?:not set: )?(.+)")
 _INSIDE: Final[dict[KeyPath, str]] = {
     ("server", "tls", "cert"): "path of the certificate chain, in PEM",
     ("server", "tls", "key"): "path of the certificate's private key, in PEM and not encrypted",
+    ("server", "tls", "session_tickets"): (
+        "whether clients may resume TLS sessions, with any worker; see docs/security.md"
+    ),
     ("auth", "issuers", 0, "name"): "the issuer's name in log lines and metrics",
     ("auth", "issuers", 0, "issuer"): "the required `iss`",
     ("auth", "issuers", 0, "jwks_url"): "URL of the issuer's public keys",

@@ -65,8 +65,9 @@ def _rows(path: KeyPath, kind: Any) -> Iterator[tuple[KeyPath, Any, str]]:
 
 
 def _inside(path: KeyPath, kind: Any) -> Iterator[tuple[KeyPath, Any, str]]:
-    for name, inner in schema.keys(kind).items():
-        yield (*path, name), inner, _REQUIRED
+    types = schema.keys(kind)
+    for each in fields(schema.alternatives(kind)[0]) if types else ():
+        yield (*path, each.name), types[each.name], _default(each)
 
 
 def _default(field: Field[Any]) -> str:

@@ -167,6 +167,22 @@ RESULTS: dict[str, dict[str, Any]] = {
             )
         ]
     },
+    "handshake": {
+        "clients": 2_000,
+        "handshakes": [
+            {
+                "kind": kind,
+                "worker_us": 480.0,
+                "worker_clients_us": 430.0,
+                "c_us": 240.0,
+                "c_clients_us": 425.0,
+                "ratio": 2.0,
+                "ratio_min": 1.9,
+                "ratio_max": 2.1,
+            }
+            for kind in ("plain", "tls", "tls_sessions")
+        ],
+    },
     "idle": {
         "worker-0": {"rss_mib": 55.04, "pss_mib": 40.1},
         "total": {"rss_mib": 140.2, "pss_mib": 100.9},

@@ -48,6 +48,12 @@ def test_peers_say_whether_energyws_used_io_uring() -> None:
     assert "| energyws (io_uring off) | 40,000 | 9.00 | 2.25 | 2.00 |" in text
 
 
+def test_handshake_is_compared_with_the_loop() -> None:
+    text = RENDERERS["handshake"](RESULTS["handshake"]).markdown
+    assert "2,000 clients of one worker come back together:" in text
+    assert "| TLS, session resumed | 480 | 240 | 2.00 (1.90–2.10) | 430 |" in text
+
+
 def test_metrics_show_the_ratio_and_the_cost_of_a_scrape() -> None:
     text = RENDERERS["metrics"](RESULTS["metrics"]).markdown
     assert "| 2,000 | 440 | 40,000 | 1.010 (0.985–1.030) |" in text

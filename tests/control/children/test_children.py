@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -13,11 +14,18 @@ import pytest
 
 from energyws.control.children.children import SUPERVISOR_ROW, Children
 from energyws.control.children.listeners import Listeners
+from energyws.control.children.mailbox import Mailbox
 from energyws.control.children.spawn import ChildSpec, Spawner
 from energyws.control.policy.actions import Exit, Start
 from energyws.errors import ExitCode
 from energyws.process.board import Board, Field, State
-from energyws.process.control_messages import ShutDown, ShutdownMode
+from energyws.process.control_messages import (
+    ControlMessage,
+    ShutDown,
+    ShutdownMode,
+    UseTicketKeys,
+)
+from energyws.process.ticket_keys import LIFE_SECONDS
 from energyws.settings import Kafka, Server, Settings, Stream
 
 SETTINGS: Final = Settings(
@@ -183,6 +191,34 @@ def test_new_settings_reach_present_and_later_children(play: Play) -> None:
     for child in play.children:
         # `sh` holds the other end and reads nothing; `flush` has nothing left to send.
         assert child.mailbox.flush() == set()
+
+
+def test_ticket_keys_reach_workers_at_their_start_and_when_they_are_renewed(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[str, UseTicketKeys]] = []
+
+    def put(mailbox: Mailbox, message: ControlMessage) -> bool:
+        assert isinstance(message, UseTicketKeys)
+        sent.append((mailbox._name, message))
+        return True
+
+    monkeypatch.setattr(Mailbox, "put", put)
+
+    async def run() -> None:
+        play.start(1)
+        play.start(2, "worker-0")
+        play.start(3, "worker-0")
+
+    began = time.monotonic()
+    asyncio.run(run())
+    play.children.look_after(began + LIFE_SECONDS / 2)
+    (one, first), (two, second) = sent
+    assert (one, two) == ("worker-0", "worker-0")
+    assert first == second
+    play.children.look_after(time.monotonic() + LIFE_SECONDS)
+    _, _, (_, third), (_, fourth) = sent
+    assert third == fourth != first
 
 
 def test_settings_too_large_for_a_message_are_refused(play: Play) -> None:

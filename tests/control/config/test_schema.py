@@ -19,7 +19,7 @@ from energyws.control.config.problems import KeyPath
         (("kafka", "options", "x"), "a string, a whole number, a number or true or false"),
         (("server", "port"), "a whole number from 0 to 65535"),
         (("server", "workers"), "a whole number from 1 to 64 or auto"),
-        (("server", "tls"), "a mapping with the keys cert, key"),
+        (("server", "tls"), "a mapping with the keys cert, key, session_tickets"),
         (("server", "allowed_origins"), "a list, each item a string"),
         (("server", "drain_seconds"), "a number of at least 0"),
         (("server", "messages_per_second"), "a number above 0"),

@@ -16,7 +16,6 @@ import ssl
 import time
 from typing import Any, Final
 
-import aiofastnet
 from aiofastnet.selector_transport import (  # type: ignore[import-not-found]
     SelectorSocketTransport,
 )
@@ -28,8 +27,9 @@ from energyws.protocol.http_request import MAX_HEAD_BYTES
 from energyws.settings import Server
 from workers.runtime import crash_on_error
 from workers.websocket.accept.pending import PendingConnection, PendingConnections
+from workers.websocket.accept.tls_handshake import TlsHandshake
 from workers.websocket.connection import takeover
-from workers.websocket.connection.accepted import prepare
+from workers.websocket.connection.accepted import AcceptedSocket, accept, prepare
 from workers.websocket.connection.answer import Answer
 from workers.websocket.connection.framing import Framing
 from workers.websocket.connection.http_exchange import Exchange, Gate, Step, Then
@@ -46,10 +46,6 @@ ACCEPTS_PER_TURN: Final = 64
 PAUSE_SECONDS: Final = 0.2
 # How often a worker that leaves looks whether its answers are out.
 FLUSH_SECONDS: Final = 0.02
-# One TLS record and its frame, where OpenSSL does not have the socket itself (see tls_context).
-# aiofastnet's sixteen records, each way, cost a worker 257 KiB more for every client that does not
-# read.
-TLS_RECORD_BYTES: Final = 16 * 1024 + 64
 
 _FULL: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _log = Log("listener")
@@ -62,7 +58,9 @@ class _HttpConnection(PendingConnection):
 
     __slots__ = ("exchange", "left", "tls")
 
-    def __init__(self, connection: socket.socket, exchange: Exchange, tls: Tls) -> None:
+    connection: AcceptedSocket
+
+    def __init__(self, connection: AcceptedSocket, exchange: Exchange, tls: Tls) -> None:
         super().__init__(connection)
         self.exchange = exchange
         self.tls = tls
@@ -83,6 +81,7 @@ class Listener:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listening = listening
+        self._family = int(listening.family)
         self._settings = settings
         self._tls = tls
         self._gate = gate
@@ -100,7 +99,7 @@ class Listener:
         )
         # What is read is copied at once, or dropped, so one buffer is enough for all.
         self._buffer = memoryview(bytearray(MAX_HEAD_BYTES))
-        # What is on its way to becoming a session. asyncio holds tasks weakly.
+        # What is on its way to becoming a session.
         self._entering: set[Any] = set()
         self._none_entering = asyncio.Event()
 
@@ -134,8 +133,9 @@ class Listener:
         self._listening.close()
         self._pending.close()
         self._lingering.close()
-        for exchange in self._exchanges:
-            exchange.abort()
+        for each in list(self._entering):
+            if isinstance(each, TransportExchange | TlsHandshake):
+                each.abort()
 
     def use_settings(self, settings: Server, tls: Tls) -> None:
         """Use these from now on, handshake_timeout_seconds also for pending connections."""
@@ -170,7 +170,7 @@ class Listener:
     def _accept(self) -> None:
         for _ in range(ACCEPTS_PER_TURN):
             try:
-                connection, address = self._listening.accept()
+                connection, peer = accept(self._listening, self._family)
             except (BlockingIOError, InterruptedError):
                 return
             except ConnectionError:
@@ -181,8 +181,7 @@ class Listener:
                     raise
                 self._pause(error.strerror)
                 return
-            connection.setblocking(False)
-            exchange = Exchange(self._gate, address[0])
+            exchange = Exchange(self._gate, peer)
             self._pending.add(_HttpConnection(connection, exchange, self._tls))
             # The kernel gives the lowest free descriptor, so there is none below this one.
             if connection.fileno() >= self._max_descriptor:
@@ -264,7 +263,8 @@ class Listener:
 
     def _use_transport(self, pending: _HttpConnection, step: Step) -> None:
         """A response that cannot go out at once needs a transport; later requests have it, too."""
-        connection = prepare(pending.connection, self._settings)
+        connection = pending.connection
+        prepare(connection, self._settings)
         exchange = TransportExchange(pending.exchange, connection, self._settings, self._entered)
         SelectorSocketTransport(self._loop, connection, exchange)
         self._entering.add(exchange)
@@ -285,8 +285,8 @@ class Listener:
         if size == 0 or pending.left < 0:
             self._lingering.drop(pending)
 
-    def _enter(self, accepted: socket.socket, taker: Upgrade | Stream, rest: bytes) -> None:
-        connection = prepare(accepted, self._settings)
+    def _enter(self, connection: AcceptedSocket, taker: Upgrade | Stream, rest: bytes) -> None:
+        prepare(connection, self._settings)
         taken = takeover.protocol(taker, self._settings, connection)
         # What connect_accepted_socket would do, but without a task and a future that wait for what
         # happens in the next turn anyway. The loop's selector holds the transport.
@@ -301,33 +301,22 @@ class Listener:
 
     def _start_tls(self, pending: _HttpConnection) -> None:
         """With TLS a transport is needed to read requests."""
+        assert pending.tls is not None
         self._pending.release(pending)
-        connection = prepare(pending.connection, self._settings)
+        connection = pending.connection
+        prepare(connection, self._settings)
         exchange = TransportExchange(pending.exchange, connection, self._settings, self._entered)
-        self._entering.add(exchange)
-        opening = self._loop.create_task(
-            aiofastnet.connect_accepted_socket(
-                self._loop,
-                lambda: exchange,
-                connection,
-                ssl=pending.tls,
-                ssl_handshake_timeout=self._settings.handshake_timeout_seconds,
-                ssl_shutdown_timeout=self._settings.close_timeout_seconds,
-                ssl_incoming_bio_size=TLS_RECORD_BYTES,
-                ssl_outgoing_bio_size=TLS_RECORD_BYTES,
-            )
-        )
-        self._entering.add(opening)
-        opening.add_done_callback(lambda _: self._opened(opening, exchange))
+        handshake = TlsHandshake(exchange, self._shaken)
+        self._entering.add(handshake)
+        handshake.begin(connection, pending.tls, self._settings)
 
-    def _opened(self, opening: asyncio.Task[Any], exchange: TransportExchange) -> None:
-        self._entered(opening)
-        if opening.cancelled():
-            return
-        if (error := opening.exception()) is not None:
-            self._entered(exchange)
+    def _shaken(self, handshake: TlsHandshake, failure: str | None) -> None:
+        if failure is None:
+            self._entering.add(handshake.protocol)
+        else:
             # A TLS handshake failed or took too long, which the client can cause at will.
-            self._limited.debug("TLS handshake failed", reason=type(error).__name__)
+            self._limited.debug("TLS handshake failed", reason=failure)
+        self._entered(handshake)
 
     def _entered(self, one: object) -> None:
         self._entering.discard(one)

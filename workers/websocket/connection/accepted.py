@@ -1,10 +1,14 @@
-"""A connection's socket, once it is to have a transport."""
+"""A connection's socket."""
 
 from __future__ import annotations
 
 import socket
+from typing import Final
 
 from energyws.settings import Server
+
+# As plain numbers: the socket module's enums take longer.
+_STREAM: Final = int(socket.SOCK_STREAM)
 
 
 class AcceptedSocket(socket.socket):
@@ -23,11 +27,19 @@ class AcceptedSocket(socket.socket):
         return 0
 
 
-def prepare(accepted: socket.socket, settings: Server) -> AcceptedSocket:
-    """The same connection, which ends if the client leaves what we send unacknowledged."""
-    kind = accepted.family, accepted.type, accepted.proto
-    connection = AcceptedSocket(*kind, fileno=accepted.detach())
+def accept(listening: socket.socket, family: int) -> tuple[AcceptedSocket, str]:
+    """The next connection, and its peer's address; family: of `listening`. Raises OSError.
+
+    socket.accept would make a socket of its own class, of which another one had to be made here.
+    """
+    # Private, and what socket.accept calls in every CPython.
+    descriptor, address = listening._accept()  # type: ignore[attr-defined]
+    connection = AcceptedSocket(family, _STREAM, 0, fileno=descriptor)
     connection.setblocking(False)
+    return connection, address[0]
+
+
+def prepare(connection: AcceptedSocket, settings: Server) -> None:
+    """Have a connection end if the client leaves what we send unacknowledged."""
     milliseconds = int(settings.tcp_user_timeout_seconds * 1000)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-    return connection

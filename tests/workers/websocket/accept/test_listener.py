@@ -19,9 +19,9 @@ from energyws.settings import Server, Tls
 from energyws.testing.certificates import trusting, write_pair
 from workers.websocket.accept.handshake import _switching
 from workers.websocket.accept.listener import Listener
+from workers.websocket.accept.tls_context import tls_context
 from workers.websocket.connection import upgrade
 from workers.websocket.connection.upgrade import Upgrade
-from workers.websocket.process import tls_context
 
 ROW = Board.create().row(0)
 REQUEST = (
