@@ -79,7 +79,8 @@ class TlsContexts:
             try:
                 session_tickets.check(lambda: tls_context(tls))
             except session_tickets.Unusable as error:
-                self._say("TLS sessions are resumed only with the same worker", error)
+                if not self._quiet:
+                    _log.info("TLS sessions are resumed only with the same worker", reason=error)
                 self._usable = False
             else:
                 self._usable = True
@@ -89,8 +90,7 @@ class TlsContexts:
         try:
             session_tickets.forget_sessions(context)
         except session_tickets.Unusable as error:
-            self._say("TLS 1.2 sessions can still be resumed with the same worker", error)
-
-    def _say(self, what: str, why: Exception) -> None:
-        if not self._quiet:
-            _log.info(what, reason=why)
+            if not self._quiet:
+                _log.info(
+                    "TLS 1.2 sessions can still be resumed with the same worker", reason=error
+                )
