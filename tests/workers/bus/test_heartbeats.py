@@ -42,6 +42,19 @@ def test_frames_take_the_place_of_heartbeats() -> None:
     assert sent_at(heartbeats, 3) == [20.25, 20.35, 20.55]
 
 
+def test_frames_do_not_postpone_a_heartbeat_for_ever() -> None:
+    heartbeats = Heartbeats(0.1, 0.0)
+    heartbeats.sent(0.0)
+    times = []
+    for count in range(1, 70):
+        now = count * 0.05
+        if now >= heartbeats.due:
+            heartbeats.sent(now)
+            times.append(round(now, 3))
+        heartbeats.published(now)
+    assert times == [1.0, 2.0, 3.0]
+
+
 def test_head_without_a_frame_is_told_although_frames_follow() -> None:
     heartbeats = idle(20.0)
     heartbeats.head_moved(20.0)
@@ -62,9 +75,9 @@ def test_event_after_silence_brings_the_next_heartbeat_forward(event) -> None:
 
 def test_event_does_not_postpone_a_heartbeat() -> None:
     heartbeats = Heartbeats(0.1, 0.0)
-    heartbeats.published(1.0)
-    heartbeats.worker_came(1.08)
-    assert heartbeats.due == 1.1
+    heartbeats.published(0.5)
+    heartbeats.worker_came(0.58)
+    assert heartbeats.due == 0.6
 
 
 def test_new_run_begins_with_the_shortest_pause() -> None:
