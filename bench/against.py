@@ -2,10 +2,12 @@
 
     git worktree add ../before REVISION && make -C ../before check
     python -m bench.against ../before
+    python -m bench.against ../before --only worker --clients 1 --load 20     a record's fixed price
 
 Both services run side by side, each with its own broker and clients, and alternate, so that drift
 of the machine's speed favours neither. `consumer`: CPU time of the consumer process per record,
-without clients. `worker`: CPU time of the worker per delivery. The ratios are this tree's cost to
+without clients. `worker`: CPU time of the worker per delivery; with one client and few records it
+is a record's fixed price, the idle worker's included. The ratios are this tree's cost to
 the other's, round by round. Exits with status 1 if a client lost a record or got one twice.
 """
 

@@ -1,6 +1,7 @@
 """The memory that a connection costs a worker and the kernel, plain and with TLS.
 
     python -m bench.memory --clients 10000
+    LD_LIBRARY_PATH=DIR python -m bench.memory --only tls      with the OpenSSL in that directory
 
 The memory of one worker is read at five moments: before; idle, with all clients subscribed; used,
 after each client got some records and sent a frame; burst, after many records together, joined into
@@ -15,6 +16,7 @@ since both ends of each connection are on this machine; nothing else should run 
 
 from __future__ import annotations
 
+import ssl
 import sys
 import time
 from pathlib import Path
@@ -50,7 +52,9 @@ def main() -> int:
     print(f"{'bytes per connection':22}" + "".join(f"{name:>15}" for name in _COLUMNS))
     for kind in ("plain", "tls") if options.only is None else (options.only,):
         results[kind] = _measure(kind, options.clients)
-    save(options.out, results)
+    # Its part of a TLS connection depends on its version.
+    openssl = ssl.OPENSSL_VERSION.split()[1]
+    save(options.out, results, {"OpenSSL": openssl})
     return 0
 
 

@@ -5,16 +5,23 @@ from __future__ import annotations
 import contextlib
 import statistics
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import psutil
 
+# The kind of clock in the lower bits of a process's clock id (Linux, posix-timers.h).
+_CPUCLOCK_SCHED: Final = 2
+
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """The CPU time that a process has used so far, in all its threads."""
-    times = process.cpu_times()
-    return float(times.user + times.system)
+    """The CPU time that a process has used so far, in all its threads.
+
+    From its CPU clock (clock_getcpuclockid(3)), in nanoseconds: /proc has 10 ms at best, which an
+    idle process uses in three seconds.
+    """
+    return time.clock_gettime(~process.pid << 3 | _CPUCLOCK_SCHED)
 
 
 @contextlib.contextmanager

@@ -106,8 +106,14 @@ def fanout(results: Results) -> Section:
 
 def idle(results: Results) -> Section:
     rows = [{"process": name, **row} for name, row in results.items()]
-    columns = (("process", text("process")), ("RSS, MiB", "rss_mib"), ("PSS, MiB", "pss_mib"))
-    return Section(table_of(rows, *columns))
+    shown = table_of(
+        rows,
+        ("process", text("process")),
+        ("RSS, MiB", "rss_mib"),
+        ("PSS, MiB", "pss_mib"),
+        ("CPU, ms in a second", "cpu_ms_per_second"),
+    )
+    return Section(shown)
 
 
 def resume(results: Results) -> Section:

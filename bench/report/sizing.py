@@ -161,11 +161,14 @@ def room(_: Documents) -> str:
                     f"{connections:,}",
                     str(count),
                     f"{fullest(connections, count) + OTHER_DESCRIPTORS:,}",
-                    *(f"{needed(each, count).total / MIB:,.0f}" for each in (plain, secure)),
+                    *(
+                        f"{needed(each, count, openssl).total / MIB:,.0f}"
+                        for each, openssl in ((plain, (3, 0)), (secure, (3, 0)), (secure, (3, 5)))
+                    ),
                 ]
             )
     titles = ("`server.max_connections`", "workers", "descriptors a process")
-    return table([*titles, "memory, MiB: plain", "TLS"], rows)
+    return table([*titles, "memory, MiB: plain", "TLS", "TLS, OpenSSL 3.5"], rows)
 
 
 DERIVED: Final[dict[str, Callable[[Documents], str]]] = {

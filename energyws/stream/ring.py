@@ -115,11 +115,15 @@ class Ring:
         self._bytes += len(frame_bytes)
         self.trim(now)
 
-    def advance(self, head: Position) -> None:
-        """The log was read up to `head`, without a further frame."""
+    def advance(self, head: Position) -> bool:
+        """The log was read up to `head`, without a further frame. Whether the head has moved."""
+        moved = len(head.offsets) > len(self._head)
         self._grow(len(head.offsets))
         for partition, offset in enumerate(head.offsets):
-            self._head[partition] = max(self._head[partition], offset)
+            if offset > self._head[partition]:
+                self._head[partition] = offset
+                moved = True
+        return moved
 
     def trim(self, now: float) -> None:
         """Drop the oldest entries until the limits hold; the newest entry always stays."""

@@ -106,8 +106,8 @@ class RingMachine(RuleBasedStateMachine):
 
     @rule(head=positions)
     def advance(self, head: Position) -> None:
-        self.ring.advance(head)
-        self.head = self.head.merge(head)
+        before, self.head = self.head, self.head.merge(head)
+        assert self.ring.advance(head) == (self.head.offsets != before.offsets)
 
     @rule(pause=st.sampled_from([0.0, 3.0, 10.0, 10.5]))
     def trim(self, pause: float) -> None:

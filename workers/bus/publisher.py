@@ -23,11 +23,14 @@ from energyws.stream.bus_messages import (
     unpack_sync_request,
 )
 from energyws.stream.ring import Entry, Ring
+from workers.bus.heartbeats import Heartbeats
 from workers.bus.rendezvous import endpoint
 from workers.bus.socket_reader import SocketReader
 from workers.runtime import crash_on_error
 
 REPLY_BYTES: Final = 1 << 20
+# The resolution of the loop's timers: one that is set for less may come before its time.
+_TIMER_SECONDS: Final = 0.001
 
 
 class Publisher:
@@ -37,7 +40,6 @@ class Publisher:
         self, directory: Path, settings: Bus, streams: Sequence[str], rings: Mapping[str, Ring]
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._settings = settings
         self._streams = tuple(streams)
         self._index = {name: index for index, name in enumerate(self._streams)}
         self._rings = rings
@@ -47,6 +49,8 @@ class Publisher:
         self._pub = self._context.socket(zmq.PUB)
         self._pub.setsockopt(zmq.LINGER, 0)
         self._pub.setsockopt(zmq.SNDHWM, settings.high_watermark_frames)
+        # Before `bind`, so that no worker connects unnoticed.
+        self._monitor = self._pub.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         self._pub.bind(endpoint(directory, "frames"))
         self._router = self._context.socket(zmq.ROUTER)
         self._router.setsockopt(zmq.LINGER, 0)
@@ -54,19 +58,31 @@ class Publisher:
         self._paths = tuple(directory / name for name in ("frames", "sync"))
         self._inodes = _inodes(self._paths)
         self._reader = SocketReader(self._loop, self._router, self._on_request)
-        self._heartbeat = self._loop.call_soon(self._beat)
+        self._monitor_reader = SocketReader(self._loop, self._monitor, self._on_connected)
+        self._heartbeats = Heartbeats(settings.heartbeat_seconds, self._loop.time())
+        self._timer = self._loop.call_soon(self._on_timer)
+        self._timer_at = self._heartbeats.due
 
     def publish(self, stream: str, entry: Entry) -> None:
         """Send one frame to every worker, in the order of the calls."""
         self._sequence += 1
         index = self._index[stream]
         self._pub.send(pack(_message(index, entry, self._run, self._sequence)), zmq.NOBLOCK)
+        self._heartbeats.published(self._loop.time())
+        self._set_timer()
+
+    def head_moved(self) -> None:
+        """A ring's head has moved past records that have no frame: tell every worker soon."""
+        self._heartbeats.head_moved(self._loop.time())
+        self._set_timer()
 
     def break_run(self) -> None:
         """Start a new run: every worker compares what it has with the rings again."""
         self._run = secrets.randbits(63)
         self._sequence = 0
         self._send_heartbeat()
+        self._heartbeats.run_announced(self._loop.time())
+        self._set_timer()
 
     def reachable(self) -> bool:
         """Whether the socket files are still the ones that were bound here."""
@@ -74,16 +90,34 @@ class Publisher:
 
     def close(self) -> None:
         """Close the sockets; workers keep what they have."""
-        self._heartbeat.cancel()
+        self._timer.cancel()
+        self._monitor_reader.close()
         self._reader.close()
+        self._pub.disable_monitor()
+        self._monitor.close()
         self._pub.close()
         self._router.close()
         self._context.term()
 
     @crash_on_error
-    def _beat(self) -> None:
-        self._send_heartbeat()
-        self._heartbeat = self._loop.call_later(self._settings.heartbeat_seconds, self._beat)
+    def _on_timer(self) -> None:
+        now = self._loop.time()
+        if now >= self._heartbeats.due:
+            self._send_heartbeat()
+            self._heartbeats.sent(now)
+        self._timer_at = self._heartbeats.due
+        pause = max(self._timer_at - now, _TIMER_SECONDS)
+        self._timer = self._loop.call_later(pause, self._on_timer)
+
+    def _set_timer(self) -> None:
+        # One that comes too early is set again then: so frames in quick succession leave it alone.
+        if self._heartbeats.due < self._timer_at:
+            self._timer.cancel()
+            self._on_timer()
+
+    def _on_connected(self, parts: list[bytes]) -> None:
+        self._heartbeats.worker_came(self._loop.time())
+        self._set_timer()
 
     def _send_heartbeat(self) -> None:
         heads = pack_heads({name: ring.head for name, ring in self._rings.items()})

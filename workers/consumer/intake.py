@@ -155,7 +155,8 @@ class Intake:
     def settle(self) -> bool:
         """Call this after each batch; True when it was the one that completed the ring."""
         if self.ring is not None:
-            self.ring.advance(from_offsets(self.epoch, self._next))
+            if self.ring.advance(from_offsets(self.epoch, self._next)):
+                self._publisher.head_moved()
             return False
         if any(at < live for at, live in zip(self._next, self._live, strict=True)):
             return False

@@ -7,6 +7,7 @@ kernel lets its send buffer grow.
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,9 @@ WORKER_BYTES: Final = 54 * MIB
 # With the kernel's part, which counts against a container too: sockets, files, epoll.
 PLAIN_BYTES: Final = 17 * KIB
 TLS_BYTES: Final = 32 * KIB
+# From OpenSSL 3.5 on: its own state is larger, and it keeps the key of the exchange, which with
+# X25519MLKEM768, as browsers offer it, takes 7 kB (docs/performance.md).
+TLS_BYTES_3_5: Final = 44 * KIB
 # The consumer's read-ahead from Kafka, and the blocks that it reads for history requests.
 READING_BYTES: Final = 32 * MIB
 # A worker's compressed frames (energyws.protocol.deflate).
@@ -38,13 +42,22 @@ class Memory:
         return self.processes + self.buffers + self.rings + self.connections
 
 
-def connection_bytes(settings: Settings) -> int:
+def connection_bytes(
+    settings: Settings, openssl: tuple[int, ...] = ssl.OPENSSL_VERSION_INFO
+) -> int:
     """Bytes of one connection, the kernel's part included."""
-    return PLAIN_BYTES if settings.server.tls is None else TLS_BYTES
+    if settings.server.tls is None:
+        return PLAIN_BYTES
+    return TLS_BYTES if openssl < (3, 5) else TLS_BYTES_3_5
 
 
-def needed(settings: Settings, workers: int) -> Memory:
-    """The memory with every ring full and server.max_connections clients that read."""
+def needed(
+    settings: Settings, workers: int, openssl: tuple[int, ...] = ssl.OPENSSL_VERSION_INFO
+) -> Memory:
+    """The memory with every ring full and server.max_connections clients that read.
+
+    openssl: its version; by default that of this interpreter, which runs the workers, too.
+    """
     server = settings.server
     compressed = workers * COMPRESSED_BYTES if server.compression else 0
     return Memory(
@@ -52,5 +65,5 @@ def needed(settings: Settings, workers: int) -> Memory:
         buffers=READING_BYTES + compressed,
         # The consumer and each worker have a ring per stream.
         rings=settings.history.max_bytes * max(1, len(settings.streams)) * (workers + 1),
-        connections=server.max_connections * connection_bytes(settings),
+        connections=server.max_connections * connection_bytes(settings, openssl),
     )

@@ -1,11 +1,49 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+import time
 
+import psutil
 import pytest
 
-from bench.kit.measuring import medians, percentile, percentiles, repeating, spread, summary
+from bench.kit.measuring import (
+    cpu_seconds,
+    measured,
+    medians,
+    percentile,
+    percentiles,
+    repeating,
+    spread,
+    summary,
+)
 from energyws.testing import eventually
+
+
+def test_cpu_time_is_that_of_the_process_and_all_its_threads() -> None:
+    code = """if True:
+        import threading, time
+        burn = threading.Thread(target=lambda: sum(range(1_000_000)))
+        burn.start(); burn.join()
+        print(time.process_time(), flush=True)
+        input()
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        own = float(process.stdout.readline())
+        assert own <= cpu_seconds(psutil.Process(process.pid)) < own + 1
+        process.stdin.close()
+
+
+def test_cpu_time_of_a_block() -> None:
+    before = time.process_time()
+    with measured({"this": psutil.Process()}) as used:
+        sum(range(10_000))
+    assert 0 < used["this"] <= time.process_time() - before
 
 
 def test_medians_of_every_figure_at_any_depth() -> None:

@@ -184,8 +184,8 @@ RESULTS: dict[str, dict[str, Any]] = {
         ],
     },
     "idle": {
-        "worker-0": {"rss_mib": 55.04, "pss_mib": 40.1},
-        "total": {"rss_mib": 140.2, "pss_mib": 100.9},
+        "worker-0": {"rss_mib": 55.04, "pss_mib": 40.1, "cpu_ms_per_second": 1.05},
+        "total": {"rss_mib": 140.2, "pss_mib": 100.9, "cpu_ms_per_second": 4.2},
     },
     "deploy": {
         "clients": 10_000,

@@ -23,7 +23,8 @@ def test_memory_adds_up_processes_rings_and_connections() -> None:
     assert (one.rings, two.rings) == (2 * MIB, 3 * MIB)
     assert one.connections == 100 * memory.PLAIN_BYTES
     tls = replace(small, server=replace(small.server, tls=Tls(cert="c", key="k")))
-    assert memory.needed(tls, 1).connections == 100 * memory.TLS_BYTES
+    assert memory.needed(tls, 1, (3, 0, 19)).connections == 100 * memory.TLS_BYTES
+    assert memory.needed(tls, 1, (3, 5, 0)).connections == 100 * memory.TLS_BYTES_3_5
     plain = replace(small, server=replace(small.server, compression=False))
     assert one.buffers - memory.needed(plain, 1).buffers == memory.COMPRESSED_BYTES
 

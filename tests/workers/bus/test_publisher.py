@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -105,6 +106,53 @@ def test_frames_are_numbered_without_gaps_and_heartbeats_repeat_the_last_number(
             )
             assert (await peer.message(FRAME)).sequence == 2
             assert (await peer.message(HEARTBEAT)).sequence == 2
+
+    run(main)
+
+
+def silence(publisher: Publisher) -> None:
+    """As if nothing had happened for so long that the next heartbeat is far away."""
+    publisher._timer.cancel()
+    publisher._heartbeats.due = publisher._timer_at = math.inf
+
+
+def test_heartbeat_follows_the_last_frame_after_silence(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with bus(tmp_path, {}) as (publisher, peer):
+            await peer.message(HEARTBEAT)
+            silence(publisher)
+            publisher.publish("a", Entry(0, 0, 0, b""))
+            while (await peer.message(HEARTBEAT)).sequence != 1:
+                pass
+
+    run(main)
+
+
+def test_heartbeat_after_silence_tells_a_head_that_moved_without_a_frame(tmp_path: Path) -> None:
+    async def main() -> None:
+        rings = {"a": ring(3)}
+        async with bus(tmp_path, rings) as (publisher, peer):
+            await peer.message(HEARTBEAT)
+            silence(publisher)
+            head = from_offsets(EPOCH, [9])
+            rings["a"].advance(head)
+            publisher.head_moved()
+            while unpack_heads((await peer.message(HEARTBEAT)).frame) != {"a": head}:
+                pass
+
+    run(main)
+
+
+def test_worker_that_connects_after_silence_gets_a_heartbeat(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with bus(tmp_path, {}) as (publisher, peer):
+            await peer.message(HEARTBEAT)
+            silence(publisher)
+            other = Peer(tmp_path)
+            try:
+                await other.message(HEARTBEAT)
+            finally:
+                other.close()
 
     run(main)
 

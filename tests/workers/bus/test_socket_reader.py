@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 import zmq
@@ -65,6 +68,84 @@ def test_turn_reads_a_bounded_number_and_later_turns_the_rest(
         reader.close()
 
     run(main)
+
+
+def test_parts_of_a_message_stay_together(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket_reader, "MESSAGES_PER_TURN", 2)
+
+    async def main() -> None:
+        near, far = pair
+        sent = [[b"a"], [b"b", b"", b"c"], [b""], [b"d", b"e"], [b"f"]]
+        for parts in sent:
+            far.send_multipart(parts)
+        received: list[list[bytes]] = []
+        reader = SocketReader(asyncio.get_running_loop(), near, received.append)
+        reader.drain()
+        assert received == sent[:2]
+        await until(lambda: len(received) == len(sent))
+        assert received == sent
+        reader.close()
+
+    run(main)
+
+
+def test_message_that_arrives_during_a_turn_is_read(pair: Pair) -> None:
+    async def main() -> None:
+        near, far = pair
+        received: list[list[bytes]] = []
+
+        def receive(parts: list[bytes]) -> None:
+            received.append(parts)
+            if len(received) == 1:
+                far.send(b"second")
+
+        reader = SocketReader(asyncio.get_running_loop(), near, receive)
+        far.send(b"first")
+        await until(lambda: received == [[b"first"], [b"second"]])
+        reader.close()
+
+    run(main)
+
+
+def test_messages_that_come_one_by_one_from_another_thread_are_all_read(tmp_path: Path) -> None:
+    """Each is sent once the last one was received, so a missed edge would stop them all."""
+    rounds = 500
+    received: SimpleQueue[bytes | None] = SimpleQueue()
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    near = context.socket(zmq.PAIR)
+    near.setsockopt(zmq.LINGER, 0)
+    near.bind(f"ipc://{tmp_path / 'pair'}")
+
+    def send() -> None:
+        with context.socket(zmq.PAIR) as far:
+            far.setsockopt(zmq.LINGER, 0)
+            far.connect(f"ipc://{tmp_path / 'pair'}")
+            for number in range(rounds):
+                far.send(b"%d" % number)
+                if received.get() != b"%d" % number:
+                    break
+
+    async def main() -> None:
+        count = 0
+
+        def receive(parts: list[bytes]) -> None:
+            nonlocal count
+            count += 1
+            received.put(parts[0])
+
+        reader = SocketReader(asyncio.get_running_loop(), near, receive)
+        await until(lambda: count == rounds)
+        reader.close()
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        run(main)
+    finally:
+        received.put(None)
+        sender.join()
+        near.close()
+        context.term()
 
 
 def test_message_is_read_although_a_send_consumed_its_edge(pair: Pair) -> None:

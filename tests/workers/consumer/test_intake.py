@@ -22,10 +22,14 @@ class Bus:
 
     def __init__(self) -> None:
         self.sent: list[Entry] = []
+        self.moves = 0
 
     def publish(self, stream: str, entry: Entry) -> None:
         assert stream == "energy"
         self.sent.append(entry)
+
+    def head_moved(self) -> None:
+        self.moves += 1
 
 
 @pytest.fixture
@@ -164,8 +168,12 @@ def test_bad_record_is_counted_and_skipped(row: Row, value: bytes | None) -> Non
     assert bus.sent == []
     # The head is after the bad record, so clients resume after it too.
     assert str(ring_of(taken).head) == f"{EPOCH}-1"
+    assert bus.moves == 1
     taken.take(record(0, 1))
     assert [message(entry)["id"] for entry in bus.sent] == [f"{EPOCH}-2"]
+    # Workers know the head from the frame.
+    assert not taken.settle()
+    assert bus.moves == 1
 
 
 def test_repeated_record_is_published_once(row: Row) -> None:
