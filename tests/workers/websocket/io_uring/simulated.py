@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import random
 import struct
 from collections import deque
 from collections.abc import Callable
@@ -41,7 +40,7 @@ class SimulatedKernel:
         self.send = send
         self.faults: deque[int] = deque()
         self.late = False
-        self.shuffle: random.Random | None = None
+        self.shuffle: Callable[[list[tuple[int, int]]], None] | None = None
         self.waits: list[int] = []
         self._head = self._tail = place
         self._unposted: list[tuple[int, int]] = []
@@ -89,7 +88,7 @@ class SimulatedKernel:
 
     def _post(self) -> None:
         if self.shuffle is not None:
-            self.shuffle.shuffle(self._unposted)
+            self.shuffle(self._unposted)
         for user_data, result in self._unposted:
             room = COMPLETIONS - ((self._tail - self.queues.cq_head[0]) & MASK)
             assert room > 0
