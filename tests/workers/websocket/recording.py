@@ -59,6 +59,7 @@ class RecordingTransport:
         self.fills_up: Session | None = None
         # The bytes that its socket has not taken.
         self.held = 0
+        self.closes = False
 
     def write(self, data: bytes) -> None:
         self.journal.append(("write", data))
@@ -70,6 +71,9 @@ class RecordingTransport:
 
     def get_write_buffer_size(self) -> int:
         return self.held
+
+    def is_closing(self) -> bool:
+        return self.closes
 
     def set_write_buffer_limits(self, high: int, low: int) -> None:
         self.journal.append(("limits", high, low))

@@ -36,7 +36,7 @@ from workers.websocket.clients.context import Context
 from workers.websocket.clients.session_state import Event, State, after
 from workers.websocket.clients.sinks import NOWHERE
 from workers.websocket.connection.stream import Stream
-from workers.websocket.fanout.crowd import Sink
+from workers.websocket.fanout.crowd import Sink, is_backlogged
 
 # How long EventSource waits after a connection has ended without an event that says so: at random,
 # or the clients of a worker that died would all return in the same moment.
@@ -155,7 +155,7 @@ class EventStream(Stream):
     def write(self, data: bytes) -> None:
         """Send events as they are; they are dropped once it closes."""
         self.sink.write_nocheck(data)
-        if self.sink.get_write_buffer_size():
+        if is_backlogged(self.sink):
             self._context.hub.backlogged(self)
 
     def subscribed(self, streams: dict[str, Subscribed]) -> None:

@@ -37,7 +37,7 @@ from workers.websocket.clients.context import Context
 from workers.websocket.clients.session_state import Event, State, after
 from workers.websocket.clients.sinks import NOWHERE, Gathered
 from workers.websocket.connection import framing, upgrade
-from workers.websocket.fanout.crowd import Sink
+from workers.websocket.fanout.crowd import Sink, is_backlogged
 
 # How many seconds' worth of messages may come at once.
 BURST_SECONDS: Final = 2.0
@@ -172,7 +172,7 @@ class Session(WSListener):
     def write(self, data: bytes) -> None:
         """Send bytes as they are; they are dropped once it closes."""
         self.sink.write_nocheck(data)
-        if self.sink.get_write_buffer_size():
+        if is_backlogged(self.sink):
             self._context.hub.backlogged(self)
 
     def subscribed(self, streams: dict[str, Subscribed]) -> None:

@@ -14,6 +14,9 @@ class Nowhere:
     def get_write_buffer_size(self) -> int:
         return 0
 
+    def is_closing(self) -> bool:
+        return False
+
 
 NOWHERE: Final = Nowhere()
 
@@ -31,6 +34,9 @@ class Gathered:
     def get_write_buffer_size(self) -> int:
         """None of it is in a transport."""
         return 0
+
+    def is_closing(self) -> bool:
+        return False
 
     def take(self) -> bytes:
         """Everything so far."""

@@ -5,9 +5,9 @@ one that leaves meanwhile leaves a vacant slot. Joining and leaving cost the sam
 
 With a send queue, most clients are written to behind their transports' backs. The rule that keeps
 their bytes in order: a client is *backlogged* from the moment that its transport may hold bytes
-that the socket did not take, and while it is, only its transport writes to it. Bytes get into a
-transport's buffer by FanoutClient.write alone, which reports it (Hub.backlogged); whether the
-buffer is empty again is asked when the next batch comes to the client's slot.
+that the socket did not take, or has dropped some because it closes; while it is, only its transport
+writes to it. Bytes get into a transport by FanoutClient.write alone, which reports it
+(Hub.backlogged); whether they are out is asked when the next batch comes to the client's slot.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Sink(Protocol):
     def get_write_buffer_size(self) -> int:
         """How many bytes the socket has not taken yet."""
 
+    def is_closing(self) -> bool:
+        """Whether it drops what is written."""
+
 
 class Transport(Sink, Protocol):
     """The sink of a live client."""
-
-    def is_closing(self) -> bool:
-        """Whether it takes no more."""
 
     def can_write_eof(self) -> bool:
         """Whether there is nothing between it and the socket; TLS cannot close one direction."""
@@ -153,7 +153,7 @@ class Crowd:
         """Whether bytes for this client may go past its transport."""
         if slot not in self.backlogged:
             return True
-        if self.descriptors[slot] == _NO_DESCRIPTOR or _holds_bytes(self.sinks[slot]):
+        if self.descriptors[slot] == _NO_DESCRIPTOR or is_backlogged(self.sinks[slot]):
             return False
         self.backlogged.discard(slot)
         return True
@@ -182,16 +182,16 @@ class Crowd:
         self.backlogged.discard(slot)
 
 
+def is_backlogged(sink: Sink) -> bool:
+    """Whether bytes that go past this transport could arrive before, or instead of, others."""
+    return sink.get_write_buffer_size() > 0 or sink.is_closing()
+
+
 def _descriptor(sink: Transport) -> int:
     if not sink.can_write_eof():
         return _NO_DESCRIPTOR
     descriptor: int = sink.get_extra_info("socket").fileno()
     return descriptor
-
-
-def _holds_bytes(sink: Transport) -> bool:
-    # One that closes at once has dropped what it held: nothing may follow that.
-    return sink.get_write_buffer_size() > 0 or sink.is_closing()
 
 
 def _send(sink: Sink, data: bytes) -> None:

@@ -65,9 +65,9 @@ class Choice:
     def _say(self, reason: OSError | None) -> None:
         state = self._state
         self._row[Field.IO_URING] = state
-        message = (
-            "live frames go out by io_uring"
-            if state is IoUring.IN_USE
-            else "live frames go out one send for each client"
-        )
-        _log.info(message, io_uring=state.label, reason=reason)
+        if state is IoUring.IN_USE:
+            _log.info("live frames go out by io_uring")
+        else:
+            _log.info(
+                "live frames go out one send for each client", io_uring=state.label, reason=reason
+            )

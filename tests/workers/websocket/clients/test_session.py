@@ -83,6 +83,10 @@ def test_hub_hears_of_every_write_that_leaves_bytes_in_the_transport() -> None:
     transport.held = 0
     session.ping()
     assert worker.journal.names()[-1] == "write"
+    # The transport has dropped it.
+    transport.closes = True
+    session.ping()
+    assert worker.journal.names()[-1] == "hub.backlogged"
 
 
 def test_hub_forgets_a_lost_client_before_anything_can_fail() -> None:
