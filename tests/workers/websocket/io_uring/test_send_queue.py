@@ -67,6 +67,17 @@ def test_every_size_goes_around_the_end(size: int) -> None:
         check(sockets, numbered(size), [], DATA)
 
 
+@pytest.mark.parametrize("place", [0, 32, 96, 2**32 - 32])
+def test_one_short_send_is_named_wherever_it_is(place: int) -> None:
+    sockets = Sockets()
+    for at in range(ENTRIES):
+        queue = SimulatedKernel(sockets.send, place).queue()
+        sockets.room = {100 + at: 5}
+        short = queue.send(numbered(ENTRIES), DATA)
+        assert list(short) == [(at, 5)]
+        check(sockets, numbered(ENTRIES), short, DATA)
+
+
 @given(PLACES, st.data())
 def test_whatever_the_kernel_does_the_queue_says_who_got_what(
     place: int, data: st.DataObject
