@@ -306,6 +306,9 @@ class Reader:
             case "unsubscribed":
                 for name in message["streams"]:
                     self.next.pop(name, None)
+            case "lagged":
+                assert message["reason"] == "EPOCH_CHANGED"
+                self.next[message["stream"]] = 0
             case "data":
                 stream = message["stream"]
                 assert message["data"]["n"] == self.next[stream]

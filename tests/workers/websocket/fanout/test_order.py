@@ -11,7 +11,7 @@ import random
 from collections import Counter
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import orjson
 import pytest
@@ -19,13 +19,13 @@ from picows import WSMsgType
 
 from energyws.auth.verifier import Principal
 from energyws.errors import BAD_MESSAGE, NORMAL
-from energyws.process.board import Board
+from energyws.process.board import Board, Row
 from energyws.protocol import event_stream
 from energyws.protocol.deflate import compress
 from energyws.protocol.forms import Form
-from energyws.protocol.frame import DataFrames
+from energyws.protocol.frame import DataFrames, lagged
 from energyws.protocol.messages import OnLag, Subscribe
-from energyws.protocol.position import from_offsets
+from energyws.protocol.position import Position, from_offsets
 from energyws.settings import History, Server
 from energyws.stream.ring import Entry
 from tests.workers.websocket.fanout.simulated import (
@@ -42,10 +42,9 @@ from workers import runtime
 from workers.websocket.clients.context import Context
 from workers.websocket.clients.event_stream import EventStream
 from workers.websocket.clients.session import Session
-from workers.websocket.fanout import batch, catch_up, fanout, turns
+from workers.websocket.fanout import batch, catch_up, fanout, hub, turns
 from workers.websocket.fanout.hub import Hub
 
-EPOCH = "abcd0123"
 STREAMS = ("energy", "prices")
 FRAMES = {name: DataFrames(name) for name in STREAMS}
 EXTENSION = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
@@ -65,8 +64,8 @@ class NoLog:
     def withdraw(self, requester: object, stream: str) -> None:
         """Nobody waits for anything."""
 
-    def tick(self) -> None:
-        """Nothing is late."""
+    def forget(self, stream: str) -> None:
+        """There is nothing to forget."""
 
 
 class Client:
@@ -116,7 +115,7 @@ class Client:
 class World:
     """A worker's clients, and everything that can happen to them, at random."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, row: Row) -> None:
         # The fan-outs use it, too.
         random.seed(seed)
         self.loop = Loop()
@@ -125,7 +124,6 @@ class World:
         self.kernel.shuffle = random.shuffle
         self.queue = self.kernel.queue()
         self.happened: Counter[str] = Counter()
-        row = Board.create().row(0)
         log: Any = NoLog()
         with patch("asyncio.get_running_loop", return_value=self.loop):
             self.hub = Hub(STREAMS, History(), log, row, lambda: None, self.queue)
@@ -133,12 +131,12 @@ class World:
         limit = random.choice([150, 600, 3_000])
         server = Server(messages_per_second=1e9, write_buffer_bytes=limit)
         self.context = Context(server, self.hub, registry, SimpleNamespace(), row)  # type: ignore[arg-type]
-        for name in STREAMS:
-            self.hub.set_floor(name, from_offsets(EPOCH, [0]))
-        self.hub.synced()
+        # What all get, in every form, to know where a message was cut off.
+        self.broadcast: list[bytes] = []
+        self.epochs = dict.fromkeys(STREAMS, 0)
         self.sent = dict.fromkeys(STREAMS, 0)
-        # Every record in every form, to know where a message was cut off.
-        self.records: list[bytes] = []
+        for name in STREAMS:
+            self.begin(name)
         self.clients: list[Client] = []
         for _ in range(MOST_CLIENTS // 2):
             self.connect()
@@ -168,6 +166,25 @@ class World:
         name = f"client-{len(self.clients)}-"
         self.clients.append(Client(self, form, name, streams, random.randint(200, 3_000)))
 
+    def begin(self, stream: str) -> None:
+        """Its topic is created, or created anew."""
+        before = self.head(stream)
+        self.epochs[stream] += 1
+        self.sent[stream] = 0
+        floor = self.head(stream)
+        self._remember(lagged(stream, None, str(before), str(floor), "EPOCH_CHANGED"))
+        self.hub.set_floor(stream, floor)
+        self.hub.synced()
+
+    def head(self, stream: str) -> Position:
+        return from_offsets(f"{self.epochs[stream]:08x}", [self.sent[stream]])
+
+    def _remember(self, frame: bytes) -> None:
+        self.broadcast += [frame, compress(frame), event_stream.encode(frame)]
+
+    def recreate(self) -> None:
+        self.begin(random.choice(STREAMS))
+
     def record(self) -> None:
         pad = "".join(random.choices("abcdefgh", k=random.randint(0, 150)))
         self.append(random.choice(STREAMS), pad)
@@ -175,10 +192,10 @@ class World:
     def append(self, stream: str, pad: str) -> None:
         number = self.sent[stream]
         data = orjson.dumps({"n": number, "pad": pad})
-        frame = FRAMES[stream].build(number, data, f"{EPOCH}-{number + 1}")
         self.sent[stream] += 1
-        self.records += [frame, compress(frame), event_stream.encode(frame)]
-        self.hub.append(stream, Entry(0, number, number, frame))
+        frame = FRAMES[stream].build(number, data, str(self.head(stream)))
+        self._remember(frame)
+        self.hub.append(stream, Entry(0, number, 0, frame))
 
     def run(self) -> None:
         turns.WRITES_PER_TURN = random.randint(1, 30)
@@ -300,7 +317,7 @@ class World:
         elif client.form is Form.SSE and not rest.startswith(b"id: "):
             assert rest.count(b"id: ") + rest.count(b"data: ") <= 2
         else:
-            assert any(record.startswith(rest) for record in self.records)
+            assert any(frame.startswith(rest) for frame in self.broadcast)
 
     def _anyone(self, act: Any) -> None:
         if self.alive:
@@ -326,6 +343,7 @@ STEPS_WEIGHTS = {
     "abort": 1,
     "trouble": 3,
     "fail": 0.2,
+    "recreate": 0.5,
 }
 
 
@@ -340,15 +358,21 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "REST_SHARE", 0.0)
     # A fault must fail the test, not end the process.
     monkeypatch.setattr(runtime, "_fail", _raise)
+    monkeypatch.setattr(hub, "_log", Mock())
 
 
 def _raise() -> None:
     raise
 
 
-def play(seed: int) -> Counter[str]:
+@pytest.fixture
+def row() -> Row:
+    return Board.create().row(0)
+
+
+def play(seed: int, row: Row) -> Counter[str]:
     """What happened, and how often."""
-    world = World(seed)
+    world = World(seed, row)
     try:
         for _ in range(STEPS):
             world.step()
@@ -361,10 +385,10 @@ def play(seed: int) -> Counter[str]:
 
 
 @pytest.mark.usefixtures("small")
-def test_every_client_gets_whole_messages_in_order_whatever_happens() -> None:
+def test_every_client_gets_whole_messages_in_order_whatever_happens(row: Row) -> None:
     happened: Counter[str] = Counter()
     for seed in range(RUNS):
-        happened += play(seed)
+        happened += play(seed, row)
     assert set(STEPS_WEIGHTS) <= set(happened)
     assert happened["delivery"] > 50 * RUNS
     assert happened["short"] > RUNS
@@ -372,9 +396,9 @@ def test_every_client_gets_whole_messages_in_order_whatever_happens() -> None:
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("seed", range(3))
-def test_nothing_follows_half_of_a_message_whose_rest_was_dropped(seed: int) -> None:
+def test_nothing_follows_half_of_a_message_whose_rest_was_dropped(seed: int, row: Row) -> None:
     """The client closes its side; two batches are on their way to it, and it reads on."""
-    world = World(seed)
+    world = World(seed, row)
     client = Client(world, Form.PLAIN, "half", STREAMS)
     for _ in range(4):
         Client(world, Form.PLAIN, "other", STREAMS)
