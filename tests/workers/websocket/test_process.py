@@ -51,7 +51,7 @@ class Running:
         self.port = self.listening.getsockname()[1]
         self.rings: dict[str, Ring] = {}
         bus = BusDirectory(directory / "bus")
-        self.publisher = Publisher(bus.path, settings.bus, ["energy"], self.rings)
+        self.publisher = Publisher(bus.path, settings.bus, list(settings.streams), self.rings)
         bus.take_over()
         board = Board.create()
         descriptor = os.dup(self.listening.fileno())
@@ -65,17 +65,17 @@ class Running:
     def ready(self) -> bool:
         return self.runtime.row[Field.STATE] == State.READY
 
-    def find_topic(self) -> None:
-        self.rings["energy"] = Ring(self.runtime.settings.history, from_offsets("abcd0123", [0]))
+    def find_topic(self, stream: str = "energy") -> None:
+        self.rings[stream] = Ring(self.runtime.settings.history, from_offsets("abcd0123", [0]))
         self.publisher.break_run()
 
-    def publish(self, offset: int, size: int = 0) -> None:
+    def publish(self, offset: int, size: int = 0, stream: str = "energy") -> None:
         """size: of the record, roughly."""
         head = f"abcd0123-{offset + 1}"
         record = b'{"n":%d%b}' % (offset, b" " * size)
-        frame = DataFrames("energy").build(0, record, head)
-        self.rings["energy"].append(Entry(0, offset, 0, frame), time.monotonic())
-        self.publisher.publish("energy", Entry(0, offset, 0, frame))
+        frame = DataFrames(stream).build(0, record, head)
+        self.rings[stream].append(Entry(0, offset, 0, frame), time.monotonic())
+        self.publisher.publish(stream, Entry(0, offset, 0, frame))
 
     async def client(self) -> ClientConnection:
         token = mint(SECRET, "tester", 3600, time.time())

@@ -193,6 +193,16 @@ def test_transport_writes_what_the_socket_did_not_take() -> None:
     assert all(b"".join(client.received) == b"data" for client in clients)
 
 
+def test_those_who_stop_in_the_middle_of_a_batch_share_its_bytes() -> None:
+    clients = many(20)
+    queue = Queue(clients)
+    queue.takes = {103: 0, 107: 1}
+    it = batch(clients, 0, queue)
+    it.send(1_000)
+    for client in (clients[3], clients[7]):
+        assert memoryview(client.written[0]).obj is it.data
+
+
 def test_nothing_passes_a_transport_that_holds_bytes() -> None:
     clients = many(20)
     queue = Queue(clients)
