@@ -279,7 +279,7 @@ class Reader:
             self._closed = True
         elif data[0] == 0xC1:
             assert self._form is Form.DEFLATE
-            self._message(inflate(payload, 10_000))
+            self._message(inflate(payload, 200_000))
         elif data[0] == 0x81:
             self._message(payload)
         return after
