@@ -52,7 +52,7 @@ class Remote:
         self.form = form
         self.reads = reads
         self.dead = False
-        self.data = bytearray()
+        self.reader = Reader(form, "")
         self.connection = socket.socket()
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BYTES)
         self.connection.connect(("127.0.0.1", port))
@@ -85,11 +85,13 @@ class Remote:
         if self.reads == "stops" and random.random() < 0.1:
             self._stopped_until = now + random.random() / 10
         sizes = [*[1] * 200, 8_192] if self.reads == "byte" else [65_536]
+        received = bytearray()
         with contextlib.suppress(BlockingIOError):
             for size in sizes:
                 data = self.connection.recv(size)
                 assert data, "the worker has closed a connection"
-                self.data += data
+                received += data
+        self.reader.feed(bytes(received))
 
     def says(self) -> None:
         """Something that the worker answers."""
@@ -103,11 +105,6 @@ class Remote:
         self.dead = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
-
-    def read(self) -> Reader:
-        reader = Reader(self.form, "")
-        reader.feed(bytes(self.data))
-        return reader
 
 
 class Crowd(threading.Thread):
@@ -139,7 +136,7 @@ class Crowd(threading.Thread):
         deadline = time.monotonic() + DEADLINE_SECONDS
         while self._once() or not self._complete():
             assert time.monotonic() < deadline, [
-                (each.form, each.reads, each.read().next) for each in self.remotes if not each.dead
+                (each.form, each.reads, each.reader.next) for each in self.remotes if not each.dead
             ]
 
     def _once(self) -> bool:
@@ -149,12 +146,15 @@ class Crowd(threading.Thread):
         for key, _ in readable:
             key.data.readable(now)
         alive = [each for each in self.remotes if not each.dead]
-        random.choice(alive).says()
+        if random.random() < 0.2:
+            random.choice(alive).says()
         if not self.last.is_set() and random.random() < 0.05:
             victim = random.choice(alive)
             self._selector.unregister(victim.connection)
             victim.dies()
             self._connect(victim.form, victim.reads)
+        # The worker is in this process, too.
+        time.sleep(0.001)
         return bool(readable)
 
     def _connect(self, form: Form, reads: str) -> None:
@@ -168,7 +168,7 @@ class Crowd(threading.Thread):
             return True
         if not self.last.is_set():
             return False
-        readers = [each.read() for each in self.remotes if not each.dead]
+        readers = [each.reader for each in self.remotes if not each.dead]
         return all(
             each.next and not each.rest and set(each.next.values()) == {RECORDS} for each in readers
         )
@@ -224,12 +224,9 @@ def test_clients_that_read_as_they_like_get_everything_exactly_once(
                 await asyncio.to_thread(crowd.join)
             if crowd.failure is not None:
                 raise crowd.failure
-            for remote in crowd.remotes:
-                # Also what those got that died: whole messages, but for the last one.
-                remote.read()
 
     uvloop.run(asyncio.wait_for(test(), DEADLINE_SECONDS + 10))
     if io_uring == "auto":
-        assert counts["short"] > 10
+        assert counts["short"] > 0
     else:
         assert counts["queued"] == 0
