@@ -255,19 +255,20 @@ class Reader:
         self.records = 0
         self._form = form
         self._name = name
-        self._closed = False
+        self._begun = self._closed = False
 
     def feed(self, data: bytes) -> None:
-        """All bytes of a connection."""
-        head, end, rest = data.partition(b"\r\n\r\n")
-        if not end:
-            self.rest = data
-            return
-        assert self._form is Form.SSE or self._name.encode() in head
+        """The next bytes of a connection."""
+        self.rest += data
+        if not self._begun:
+            head, end, rest = self.rest.partition(b"\r\n\r\n")
+            if not end:
+                return
+            assert self._form is Form.SSE or self._name.encode() in head
+            self._begun, self.rest = True, rest
         take = self._take_event if self._form is Form.SSE else self._take_frame
-        while rest and (after := take(rest)) is not None:
-            rest = after
-        self.rest = rest
+        while self.rest and (after := take(self.rest)) is not None:
+            self.rest = after
 
     def _take_frame(self, data: bytes) -> bytes | None:
         assert data[0] in (0x81, 0x88, 0x89, 0x8A, 0xC1), data[:40]
@@ -279,7 +280,7 @@ class Reader:
             self._closed = True
         elif data[0] == 0xC1:
             assert self._form is Form.DEFLATE
-            self._message(inflate(payload, 10_000))
+            self._message(inflate(payload, 200_000))
         elif data[0] == 0x81:
             self._message(payload)
         return after
