@@ -8,7 +8,10 @@ from typing import Final
 
 
 class IoUring(IntEnum):
-    """UNKNOWN: no worker has said yet. The numbers are on the board: new ones go to the end."""
+    """UNKNOWN: no worker has said yet, or it said what only later versions know.
+
+    The numbers are on the board: new ones go to the end.
+    """
 
     UNKNOWN = 0
     IN_USE = 1
@@ -17,6 +20,11 @@ class IoUring(IntEnum):
     FORBIDDEN = 4
     UNSUPPORTED = 5
     FAILED = 6
+
+    @classmethod
+    def _missing_(cls, value: object) -> IoUring:
+        # During an upgrade, workers may be newer than their supervisor, or than `energyws status`.
+        return cls.UNKNOWN
 
     @property
     def text(self) -> str:

@@ -7,6 +7,10 @@ def test_a_cleared_row_says_nothing() -> None:
     assert IoUring(0) is IoUring.UNKNOWN
 
 
+def test_what_only_later_versions_know_is_unknown() -> None:
+    assert IoUring(max(IoUring) + 1) is IoUring.UNKNOWN
+
+
 def test_every_state_has_words_of_its_own_that_begin_with_whether_it_is_in_use() -> None:
     texts = {each: each.text for each in IoUring}
 

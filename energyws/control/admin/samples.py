@@ -175,14 +175,13 @@ def certificate_expires(columns: Sequence[int], status: Status) -> float | None:
 
 def io_uring(totals: Totals) -> Iterable[tuple[Labels, float]]:
     """By worker and state, 1 if it uses io_uring; no sample until it has said so."""
-    # While one worker replaces another, what the newer one says.
-    workers = (each for each in totals.status.processes if each.slot is not None)
-    said = {each.name: each.io_uring for each in workers}
-    return [
-        ((name, state.label), float(state is IoUring.IN_USE))
-        for name, state in said.items()
-        if state is not IoUring.UNKNOWN
-    ]
+    # While one worker replaces another, what the newer one says, once it has.
+    said = {
+        each.name: each.io_uring
+        for each in totals.status.processes
+        if each.io_uring is not IoUring.UNKNOWN
+    }
+    return [((name, state.label), float(state is IoUring.IN_USE)) for name, state in said.items()]
 
 
 def of_streams(value: Callable[[Records], float]) -> Read:

@@ -134,6 +134,8 @@ def test_each_worker_that_has_said_whether_it_uses_io_uring() -> None:
             # The successor of the one above.
             worker(IO_URING=IoUring.OFF),
             worker("worker-1", IO_URING=IoUring.IN_USE),
+            # Its successor has not said it yet.
+            worker("worker-1"),
             worker("worker-2"),
         )
     )

@@ -218,6 +218,37 @@ def test_nothing_passes_a_transport_that_holds_bytes() -> None:
     assert queue.counts == [19, 20]
 
 
+def test_backlog_that_is_known_is_not_reported_again() -> None:
+    class Reporting(Client):
+        def write(self, data: bytes) -> None:
+            raise AssertionError("reported")
+
+    clients: list[Client] = [Reporting(descriptor) for descriptor in range(100, 120)]
+    clients[4].held = 1
+    it = batch(clients, 0, Queue(clients))
+    assert it.send(20) == 20
+    assert clients[4].written == [b"data"]
+
+
+def test_one_client_that_does_not_read_costs_other_slices_nothing() -> None:
+    class Counting(Crowd):
+        def may_pass(self, slot: int) -> bool:
+            asked.append(slot)
+            return super().may_pass(slot)
+
+    clients = many(3 * ENTRIES)
+    clients[ENTRIES].held = 1
+    them = Counting(cast(SendQueue, Queue(clients)))
+    for client in clients:
+        them.join(client)
+    asked: list[int] = []
+    them.settle()
+    asked.clear()
+    Batch(b"data", 1, 1, REACHED, them, 0).send(1_000)
+    assert asked == list(range(ENTRIES, 2 * ENTRIES))
+    assert all(client.received == [b"data"] for client in clients)
+
+
 def test_clients_with_tls_are_served_by_their_transports_alone() -> None:
     clients = many(20)
     secure = [TlsClient(200 + nth) for nth in range(20)]
