@@ -182,10 +182,12 @@ class Configured:
 
     def adopted(self, count: int, field: str = "reloads") -> None:
         """Wait until every child has reloaded `count` times, as the figure `field` counts."""
-        eventually(
-            lambda: all(c["board"][field] == count for c in self.service.admin("/workers")[1]),
-            f"{count} {field}",
-        )
+
+        def everywhere() -> bool:
+            boards = self.service.boards()
+            return bool(boards) and all(board[field] == count for board in boards.values())
+
+        eventually(everywhere, f"{count} {field}")
 
 
 @pytest.fixture

@@ -206,7 +206,8 @@ def test_no_thread_can_end_unnoticed() -> None:
     for each in pkgutil.walk_packages(workers.__path__, "workers."):
         if not each.name.endswith("__main__"):
             importlib.import_module(each.name)
-    threads = [each for each in threading.Thread.__subclasses__() if "workers" in each.__module__]
+    kinds = threading.Thread.__subclasses__()
+    threads = [each for each in kinds if each.__module__.startswith("workers.")]
     assert {each.__name__ for each in threads} >= {"Source", "Discovery", "HistoryServer"}
     # `crash_on_error` wraps each of them.
     assert [each for each in threads if not hasattr(each.run, "__wrapped__")] == []
