@@ -63,10 +63,12 @@ def metrics(service: Service) -> str:
 
 def reloaded(service: Service, count: int) -> None:
     """Wait until every child has adopted new settings `count` times."""
-    eventually(
-        lambda: all(c["board"]["reloads"] == count for c in service.admin("/workers")[1]),
-        f"{count} reloads",
-    )
+
+    def everywhere() -> bool:
+        boards = service.boards()
+        return bool(boards) and all(board["reloads"] == count for board in boards.values())
+
+    eventually(everywhere, f"{count} reloads")
 
 
 async def first_reading(service: Service, records: Records, token: Callable[[], str]) -> Reading:
