@@ -6,8 +6,9 @@ one that leaves meanwhile leaves a vacant slot. Joining and leaving cost the sam
 With a send queue, most clients are written to behind their transports' backs. The rule that keeps
 their bytes in order: a client is *backlogged* from the moment that its transport may hold bytes
 that the socket did not take, or has dropped some because it closes; while it is, only its transport
-writes to it. Bytes get into a transport by FanoutClient.write alone, which reports it
-(Hub.backlogged); whether they are out is asked when the next batch comes to the client's slot.
+writes to it. FanoutClient.write reports bytes that stay in a transport (Hub.backlogged), and only a
+batch, for a client that is backlogged already, writes to one without it; whether they are out is
+asked when the next batch comes to the client's slot.
 """
 
 from __future__ import annotations
