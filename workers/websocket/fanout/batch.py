@@ -13,7 +13,7 @@ from typing import Final, cast
 
 from energyws.protocol.forms import Encode
 from energyws.protocol.position import Position
-from workers.websocket.fanout.crowd import NO_SLOT, Crowd, Member, Recipient
+from workers.websocket.fanout.crowd import NO_SEAT, Crowd, Member, Recipient
 from workers.websocket.io_uring.send_queue import ENTRIES, SendQueue
 
 # Taking references to this many at once lets the processor fetch them side by side; with more, the
@@ -24,10 +24,10 @@ LEAST_QUEUED: Final = 8
 
 
 class Batch:
-    """`data`, which holds `frames` frames, for a crowd that has settled; slot `first` begins.
+    """`data`, which holds `frames` frames, for a crowd that has settled; seat `first` begins.
 
     end, reached: the index in the ring, and the position, of a client that has it. served: how many
-    slots have had their turn.
+    seats have had their turn.
     """
 
     __slots__ = ("_crowd", "_first", "_size", "data", "end", "frames", "reached", "served")
@@ -51,11 +51,11 @@ class Batch:
 
     def waits(self, member: Member) -> bool:
         """Whether this client's turn is still to come."""
-        slot = member.slot
-        return slot != NO_SLOT and (slot - self._first) % self._size >= self.served
+        seat = member.seat
+        return seat != NO_SEAT and (seat - self._first) % self._size >= self.served
 
     def send(self, most: int) -> int:
-        """Serve the next slots, `most` at most; returns how many clients were written to."""
+        """Serve the next seats, `most` at most; returns how many clients were written to."""
         size, queue = self._size, self._crowd.queue
         if queue is not None and (queue.failure is not None or not self._crowd.queued):
             queue = None
@@ -81,7 +81,7 @@ class Batch:
         for at in range(start, stop, SIDE_BY_SIDE):
             near = sinks[at : min(at + SIDE_BY_SIDE, stop)]
             if vacant:
-                near = [sinks[slot] for slot in range(at, at + len(near)) if slot not in vacant]
+                near = [sinks[seat] for seat in range(at, at + len(near)) if seat not in vacant]
             for sink in near:
                 send(sink, data)
             written += len(near)
@@ -93,44 +93,44 @@ class Batch:
         assert send is not None
         written = 0
         for at in range(start, stop, ENTRIES):
-            slots: Sequence[int] = range(at, min(at + ENTRIES, stop))
-            descriptors = crowd.descriptors[at : slots[-1] + 1]
-            if _any_in(slots, crowd.vacant) or _any_in(slots, crowd.backlogged):
-                occupied = self._occupied(slots[0], slots[-1] + 1)
-                slots = [slot for slot in occupied if crowd.may_pass(slot)]
-                descriptors = array("i", [crowd.descriptors[slot] for slot in slots])
-                straight = set(slots)
-                held = [slot for slot in occupied if slot not in straight]
-                for slot in held:
+            seats: Sequence[int] = range(at, min(at + ENTRIES, stop))
+            descriptors = crowd.descriptors[at : seats[-1] + 1]
+            if _any_in(seats, crowd.vacant) or _any_in(seats, crowd.backlogged):
+                occupied = self._occupied(seats[0], seats[-1] + 1)
+                seats = [seat for seat in occupied if crowd.may_pass(seat)]
+                descriptors = array("i", [crowd.descriptors[seat] for seat in seats])
+                straight = set(seats)
+                held = [seat for seat in occupied if seat not in straight]
+                for seat in held:
                     # Not by its client, which would report a backlog that is known.
-                    send(crowd.sinks[slot], data)
+                    send(crowd.sinks[seat], data)
                 written += len(held)
-            written += len(slots)
+            written += len(seats)
             short = [
-                (self._client(slots[nth]), taken) for nth, taken in queue.send(descriptors, data)
+                (self._client(seats[nth]), taken) for nth, taken in queue.send(descriptors, data)
             ]
             for client, taken in short:
                 # A view, which transports take for bytes: all who do not read now hold the same.
                 client.write(cast(bytes, memoryview(data)[taken:]))
         return written
 
-    def _send_by_transports(self, slots: Sequence[int]) -> int:
-        for slot in slots:
-            self._client(slot).write(self.data)
-        return len(slots)
+    def _send_by_transports(self, seats: Sequence[int]) -> int:
+        for seat in seats:
+            self._client(seat).write(self.data)
+        return len(seats)
 
     def _occupied(self, start: int, stop: int) -> Sequence[int]:
         vacant = self._crowd.vacant
-        return [slot for slot in range(start, stop) if slot not in vacant]
+        return [seat for seat in range(start, stop) if seat not in vacant]
 
-    def _client(self, slot: int) -> Recipient:
-        member = self._crowd.members[slot]
+    def _client(self, seat: int) -> Recipient:
+        member = self._crowd.members[seat]
         assert member is not None
         return member.client
 
 
-def _any_in(slots: Sequence[int], of: set[int]) -> bool:
-    return bool(of) and not of.isdisjoint(slots)
+def _any_in(seats: Sequence[int], of: set[int]) -> bool:
+    return bool(of) and not of.isdisjoint(seats)
 
 
 def join(frames: Sequence[bytes], encode: Encode | None) -> bytes:

@@ -1,14 +1,14 @@
-"""The live clients of a fan-out, each in a slot, so that a batch is a walk over arrays.
+"""The live clients of a fan-out, each in a seat, so that a batch is a walk over arrays.
 
-A client takes its slot when the next batch begins and keeps it at least until that batch is over:
-one that leaves meanwhile leaves a vacant slot. Joining and leaving cost the same in any crowd.
+A client takes its seat when the next batch begins and keeps it at least until that batch is over:
+one that leaves meanwhile leaves a vacant seat. Joining and leaving cost the same in any crowd.
 
 With a send queue, most clients are written to behind their transports' backs. The rule that keeps
 their bytes in order: a client is *backlogged* from the moment that its transport may hold bytes
 that the socket did not take, or has dropped some because it closes; while it is, only its transport
 writes to it. FanoutClient.write reports bytes that stay in a transport (Hub.backlogged), and only a
 batch, for a client that is backlogged already, writes to one without it; whether they are out is
-asked when the next batch comes to the client's slot.
+asked when the next batch comes to the client's seat.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 
 from workers.websocket.io_uring.send_queue import SendQueue
 
-NO_SLOT: Final = -1
+NO_SEAT: Final = -1
 _NO_DESCRIPTOR: Final = -1
 
 
@@ -60,10 +60,10 @@ class Recipient(Protocol):
 class Member(Protocol):
     """One of the crowd: a client's subscription.
 
-    slot: written by the crowd alone; NO_SLOT until the client has one.
+    seat: written by the crowd alone; NO_SEAT until the client has one.
     """
 
-    slot: int
+    seat: int
 
     @property
     def client(self) -> Recipient:
@@ -71,10 +71,10 @@ class Member(Protocol):
 
 
 class Crowd:
-    """members, sinks and descriptors: those of the client in each slot.
+    """members, sinks and descriptors: those of the client in each seat.
 
     queue: sends to many clients at once; None where that is not possible. queued: how many of the
-    clients it can serve. vacant, backlogged: sets of slots. send: writes bytes to one of the
+    clients it can serve. vacant, backlogged: sets of seats. send: writes bytes to one of the
     transports, which are of one type as a rule.
     """
 
@@ -102,37 +102,37 @@ class Crowd:
         self._joining: dict[Member, None] = {}
 
     def __len__(self) -> int:
-        """The number of slots."""
+        """The number of seats."""
         return len(self.members)
 
     def join(self, member: Member) -> None:
-        member.slot = NO_SLOT
+        member.seat = NO_SEAT
         self._joining[member] = None
 
     def leave(self, member: Member) -> None:
-        slot = member.slot
-        if slot == NO_SLOT:
+        seat = member.seat
+        if seat == NO_SEAT:
             self._joining.pop(member, None)
             return
-        member.slot = NO_SLOT
-        self._empty(slot)
-        self.vacant.add(slot)
+        member.seat = NO_SEAT
+        self._empty(seat)
+        self.vacant.add(seat)
 
     def settle(self) -> None:
-        """Fill all slots, without any change to those of clients that keep theirs.
+        """Fill all seats, without any change to those of clients that keep theirs.
 
         Only between two batches.
         """
         joining, self._joining = self._joining, {}
         for member in joining:
             if self.vacant:
-                slot = self.vacant.pop()
+                seat = self.vacant.pop()
             else:
-                slot = len(self.members)
+                seat = len(self.members)
                 self.members.append(None)
                 self.sinks.append(None)
                 self.descriptors.append(_NO_DESCRIPTOR)
-            self._place(member, slot)
+            self._seat(member, seat)
         while self.vacant:
             last = len(self.members) - 1
             if last in self.vacant:
@@ -141,46 +141,46 @@ class Crowd:
                 mover = self.members[last]
                 assert mover is not None
                 self._empty(last)
-                self._place(mover, self.vacant.pop())
+                self._seat(mover, self.vacant.pop())
             del self.members[last], self.sinks[last], self.descriptors[last]
 
     def backlog(self, member: Member) -> None:
         """This client's transport holds bytes."""
-        # Without a slot it is asked when it takes one.
-        if self.queue is not None and member.slot != NO_SLOT:
-            self.backlogged.add(member.slot)
+        # Without a seat it is asked when it takes one.
+        if self.queue is not None and member.seat != NO_SEAT:
+            self.backlogged.add(member.seat)
 
-    def may_pass(self, slot: int) -> bool:
+    def may_pass(self, seat: int) -> bool:
         """Whether bytes for this client may go past its transport."""
-        if slot not in self.backlogged:
+        if seat not in self.backlogged:
             return True
-        if self.descriptors[slot] == _NO_DESCRIPTOR or is_backlogged(self.sinks[slot]):
+        if self.descriptors[seat] == _NO_DESCRIPTOR or is_backlogged(self.sinks[seat]):
             return False
-        self.backlogged.discard(slot)
+        self.backlogged.discard(seat)
         return True
 
-    def _place(self, member: Member, slot: int) -> None:
+    def _seat(self, member: Member, seat: int) -> None:
         sink = member.client.sink
-        member.slot = slot
-        self.members[slot] = member
-        self.sinks[slot] = sink
+        member.seat = seat
+        self.members[seat] = member
+        self.sinks[seat] = sink
         if self.send is None:
             self.send = type(sink).write_nocheck
         elif self.send is not type(sink).write_nocheck:
             self.send = _send
         if self.queue is not None:
             descriptor = _descriptor(sink)
-            self.descriptors[slot] = descriptor
+            self.descriptors[seat] = descriptor
             self.queued += descriptor != _NO_DESCRIPTOR
-            self.backlogged.add(slot)
-            self.may_pass(slot)
+            self.backlogged.add(seat)
+            self.may_pass(seat)
 
-    def _empty(self, slot: int) -> None:
-        self.members[slot] = None
-        self.sinks[slot] = None
-        self.queued -= self.descriptors[slot] != _NO_DESCRIPTOR
-        self.descriptors[slot] = _NO_DESCRIPTOR
-        self.backlogged.discard(slot)
+    def _empty(self, seat: int) -> None:
+        self.members[seat] = None
+        self.sinks[seat] = None
+        self.queued -= self.descriptors[seat] != _NO_DESCRIPTOR
+        self.descriptors[seat] = _NO_DESCRIPTOR
+        self.backlogged.discard(seat)
 
 
 def is_backlogged(sink: Sink) -> bool:

@@ -8,7 +8,7 @@ from energyws.protocol.forms import Form
 from energyws.protocol.messages import OnLag, Subscribed
 from energyws.protocol.position import Position
 from energyws.stream.recovery import StartsAt
-from workers.websocket.fanout.crowd import NO_SLOT, Sink
+from workers.websocket.fanout.crowd import NO_SEAT, Sink
 
 
 class FanoutClient(Protocol):
@@ -62,15 +62,15 @@ class Subscription:
     """One client's interest in one stream.
 
     cursor: its position in the ring, or in the log while it is replayed; None while it is live.
-    paused: its transport has been paused since the cursor was last used. slot: its place among the
+    paused: its transport has been paused since the cursor was last used. seat: its place among the
     live ones.
     """
 
-    __slots__ = ("client", "cursor", "on_lag", "paused", "slot")
+    __slots__ = ("client", "cursor", "on_lag", "paused", "seat")
 
     def __init__(self, client: FanoutClient, on_lag: OnLag) -> None:
         self.client = client
         self.on_lag = on_lag
         self.cursor: StartsAt = None
         self.paused = False
-        self.slot = NO_SLOT
+        self.seat = NO_SEAT

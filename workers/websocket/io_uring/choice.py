@@ -69,5 +69,7 @@ class Choice:
             _log.info("live frames go out by io_uring")
         else:
             _log.info(
-                "live frames go out one send for each client", io_uring=state.label, reason=reason
+                "live frames go out one send for each client",
+                io_uring=state.label,
+                reason=reason or state.text,
             )

@@ -14,7 +14,7 @@ from energyws.protocol.deflate import Compressor, compress
 from energyws.protocol.frame import TEXT, encode
 from energyws.protocol.position import from_offsets
 from workers.websocket.fanout.batch import LEAST_QUEUED, Batch, join
-from workers.websocket.fanout.crowd import NO_SLOT, Crowd
+from workers.websocket.fanout.crowd import NO_SEAT, Crowd
 from workers.websocket.io_uring.send_queue import ENTRIES, SendQueue
 
 REACHED = from_offsets("abcd0123", [1])
@@ -24,7 +24,7 @@ class Client:
     """A client that is its own subscription, transport and socket."""
 
     def __init__(self, descriptor: int = 0) -> None:
-        self.slot = NO_SLOT
+        self.seat = NO_SEAT
         self.descriptor = descriptor
         self.received: list[bytes] = []
         # What its transport was given, and what it holds.
@@ -232,9 +232,9 @@ def test_backlog_that_is_known_is_not_reported_again() -> None:
 
 def test_one_client_that_does_not_read_costs_other_slices_nothing() -> None:
     class Counting(Crowd):
-        def may_pass(self, slot: int) -> bool:
-            asked.append(slot)
-            return super().may_pass(slot)
+        def may_pass(self, seat: int) -> bool:
+            asked.append(seat)
+            return super().may_pass(seat)
 
     clients = many(3 * ENTRIES)
     clients[ENTRIES].held = 1

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from workers.websocket.fanout.crowd import NO_SLOT, Crowd, is_backlogged
+from workers.websocket.fanout.crowd import NO_SEAT, Crowd, is_backlogged
 from workers.websocket.io_uring.send_queue import SendQueue
 
 QUEUE = cast(SendQueue, object())
@@ -20,7 +20,7 @@ class Member:
     """A subscription, its client, its transport and its socket."""
 
     def __init__(self, number: int, *, secure: bool = False) -> None:
-        self.slot = NO_SLOT
+        self.seat = NO_SEAT
         self.number = number
         self.secure = secure
         self.held = 0
@@ -69,7 +69,7 @@ class OtherMember(Member):
 
 
 class CrowdMachine(RuleBasedStateMachine):
-    """settled: those with a slot; joined: those without one. marked: the backlogged ones."""
+    """settled: those with a seat; joined: those without one. marked: the backlogged ones."""
 
     present = Bundle("present")
 
@@ -79,7 +79,7 @@ class CrowdMachine(RuleBasedStateMachine):
         self.settled: dict[Member, int] = {}
         self.joined: list[Member] = []
         self.marked: set[Member] = set()
-        self.slots = 0
+        self.seats = 0
         self.numbers = 100
 
     @rule(target=present, secure=st.booleans(), held=st.integers(0, 1))
@@ -106,18 +106,18 @@ class CrowdMachine(RuleBasedStateMachine):
         stayed = dict(self.settled)
         self.crowd.settle()
         everyone = [*stayed, *self.joined]
-        assert sorted(each.slot for each in everyone) == list(range(len(everyone)))
-        # Only those move whose slots are gone.
-        moved = [member for member, slot in stayed.items() if member.slot != slot]
+        assert sorted(each.seat for each in everyone) == list(range(len(everyone)))
+        # Only those move whose seats are gone.
+        moved = [member for member, seat in stayed.items() if member.seat != seat]
         assert all(stayed[member] >= len(everyone) for member in moved)
-        # Whoever takes a slot is asked.
+        # Whoever takes a seat is asked.
         self.marked -= {*moved}
         self.marked |= {
             each for each in (*self.joined, *moved) if each.secure or is_backlogged(each)
         }
-        self.settled = {each: each.slot for each in everyone}
+        self.settled = {each: each.seat for each in everyone}
         self.joined = []
-        self.slots = len(everyone)
+        self.seats = len(everyone)
 
     @rule(member=present)
     def fill(self, member: Member) -> None:
@@ -139,10 +139,10 @@ class CrowdMachine(RuleBasedStateMachine):
 
     @rule(member=present)
     def serve(self, member: Member) -> None:
-        """A batch comes to its slot."""
+        """A batch comes to its seat."""
         if member not in self.settled:
             return
-        may = self.crowd.may_pass(member.slot)
+        may = self.crowd.may_pass(member.seat)
         if member in self.marked:
             assert may is (not member.secure and not is_backlogged(member))
         else:
@@ -153,20 +153,20 @@ class CrowdMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_moves_between_batches(self) -> None:
         crowd = self.crowd
-        assert len(crowd) == len(crowd.sinks) == len(crowd.descriptors) == self.slots
+        assert len(crowd) == len(crowd.sinks) == len(crowd.descriptors) == self.seats
         taken = set(self.settled.values())
-        assert crowd.vacant == set(range(self.slots)) - taken
-        for member, slot in self.settled.items():
-            assert member.slot == slot
-            assert crowd.members[slot] is member
-            assert crowd.sinks[slot] is member
-            assert crowd.descriptors[slot] == (-1 if member.secure else member.number)
-        for slot in crowd.vacant:
+        assert crowd.vacant == set(range(self.seats)) - taken
+        for member, seat in self.settled.items():
+            assert member.seat == seat
+            assert crowd.members[seat] is member
+            assert crowd.sinks[seat] is member
+            assert crowd.descriptors[seat] == (-1 if member.secure else member.number)
+        for seat in crowd.vacant:
             # Whatever had its descriptor, it is not to be written to.
-            assert (crowd.members[slot], crowd.descriptors[slot]) == (None, -1)
-        assert all(member.slot == NO_SLOT for member in self.joined)
+            assert (crowd.members[seat], crowd.descriptors[seat]) == (None, -1)
+        assert all(member.seat == NO_SEAT for member in self.joined)
         # Nobody who may be backlogged is forgotten.
-        assert {slot for member, slot in self.settled.items() if member in self.marked} == (
+        assert {seat for member, seat in self.settled.items() if member in self.marked} == (
             crowd.backlogged
         )
         assert crowd.queued == sum(not member.secure for member in self.settled)
@@ -190,7 +190,7 @@ def test_one_that_moves_keeps_its_descriptor_and_its_backlog() -> None:
     crowd.backlog(members[9])
     crowd.leave(members[2])
     crowd.settle()
-    assert members[9].slot == 2
+    assert members[9].seat == 2
     assert crowd.descriptors == array("i", [100, 101, 109, *range(103, 109)])
     assert not crowd.may_pass(2)
     members[9].held = 0
@@ -207,8 +207,8 @@ def test_joining_and_leaving_ask_nobody_else(size: int) -> None:
     assert sum(member.asked for member in members) == asked
     crowd.leave(members[3])
     crowd.settle()
-    # The newcomer takes the vacant slot, and nobody else has to do anything.
-    assert newcomer.slot == 3
+    # The newcomer takes the vacant seat, and nobody else has to do anything.
+    assert newcomer.seat == 3
     assert sum(member.asked for member in members) == asked
 
 

@@ -84,7 +84,7 @@ def test_operator_can_turn_it_off(row: Row, said: Any) -> None:
     choice = Choice(replace(PLAIN, io_uring="off"), row, failing(OSError("never asked")))
     assert choice.queue is None
     assert row[Field.IO_URING] == IoUring.OFF
-    assert said() == [(NO, "off", None)]
+    assert said() == [(NO, "off", IoUring.OFF.text)]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_reload_that_turns_tls_on_or_off_is_said_once(row: Row, said: Any) -> No
     assert said() == []
     choice.use_settings(SECURE)
     assert row[Field.IO_URING] == IoUring.TLS
-    assert said() == [(NO, "tls", None)]
+    assert said() == [(NO, "tls", IoUring.TLS.text)]
     choice.use_settings(replace(SECURE, backlog=1))
     assert said() == []
     choice.use_settings(PLAIN)
@@ -127,7 +127,7 @@ def test_reload_that_turns_tls_on_or_off_is_said_once(row: Row, said: Any) -> No
 def test_worker_that_begins_with_tls_has_a_queue_for_later(row: Row, said: Any) -> None:
     choice = Choice(SECURE, row, queue)
     assert choice.queue is not None
-    assert said() == [(NO, "tls", None)]
+    assert said() == [(NO, "tls", IoUring.TLS.text)]
     choice.use_settings(PLAIN)
     assert said() == [(YES,)]
 
