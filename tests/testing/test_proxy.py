@@ -186,7 +186,6 @@ def test_kafka_client_goes_through_the_proxy_when_it_is_advertised() -> None:
             client = AdminClient({"bootstrap.servers": proxy.address, "log_level": 0})
             (advertised,) = client.list_topics(timeout=DEADLINE).brokers.values()
             assert f"{advertised.host}:{advertised.port}" == proxy.address
-            assert proxy.connections >= 1
             proxy.cut()
             wait_for_connections(proxy, 0)
             proxy.restore()

@@ -9,6 +9,7 @@ from energyws.settings import Server
 
 # As plain numbers: the socket module's enums take longer.
 _STREAM: Final = int(socket.SOCK_STREAM)
+_TCP: Final = int(socket.IPPROTO_TCP)
 
 
 class AcceptedSocket(socket.socket):
@@ -34,7 +35,9 @@ def accept(listening: socket.socket, family: int) -> tuple[AcceptedSocket, str]:
     """
     # Private, and what socket.accept calls in every CPython.
     descriptor, address = listening._accept()  # type: ignore[attr-defined]
-    connection = AcceptedSocket(family, _STREAM, 0, fileno=descriptor)
+    # aiofastnet sets TCP_NODELAY, without which small frames wait for acknowledgements, only where
+    # the protocol is named.
+    connection = AcceptedSocket(family, _STREAM, _TCP, fileno=descriptor)
     connection.setblocking(False)
     return connection, address[0]
 
