@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import orjson
+
+from workers.websocket.connection.accepted import AcceptedSocket
 
 
 class Outlet:
@@ -12,6 +14,7 @@ class Outlet:
 
     def __init__(self) -> None:
         self.data = b""
+        self.connection = cast(AcceptedSocket, None)
         self.limits: tuple[int, int] | None = None
         self.over: list[str] = []
 

@@ -59,6 +59,7 @@ class RecordingTransport:
         self.fills_up: Session | None = None
         # The bytes that its socket has not taken.
         self.held = 0
+        self.connection = None
         self.closes = False
 
     def write(self, data: bytes) -> None:
@@ -160,7 +161,7 @@ class RecordingRegistry:
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
 
-    def join(self, connection: object) -> None:
+    def join(self, connection: object, socket: object) -> None:
         self.journal.append(("registry.join",))
 
     def expires(self, connection: object) -> None:
@@ -168,6 +169,9 @@ class RecordingRegistry:
 
     def closing(self, connection: object) -> None:
         self.journal.append(("registry.closing",))
+
+    def lost(self, connection: object) -> None:
+        self.journal.append(("registry.lost",))
 
     def leave(self, connection: object) -> None:
         self.journal.append(("registry.leave",))

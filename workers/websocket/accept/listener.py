@@ -29,7 +29,7 @@ from workers.runtime import crash_on_error
 from workers.websocket.accept.pending import PendingConnection, PendingConnections
 from workers.websocket.accept.tls_handshake import TlsHandshake
 from workers.websocket.connection import takeover
-from workers.websocket.connection.accepted import AcceptedSocket, accept, prepare
+from workers.websocket.connection.accepted import AcceptedSocket, accept
 from workers.websocket.connection.answer import Answer
 from workers.websocket.connection.framing import Framing
 from workers.websocket.connection.http_exchange import Exchange, Gate, Step, Then
@@ -264,7 +264,6 @@ class Listener:
     def _use_transport(self, pending: _HttpConnection, step: Step) -> None:
         """A response that cannot go out at once needs a transport; later requests have it, too."""
         connection = pending.connection
-        prepare(connection, self._settings)
         exchange = TransportExchange(pending.exchange, connection, self._settings, self._entered)
         SelectorSocketTransport(self._loop, connection, exchange)
         self._entering.add(exchange)
@@ -286,7 +285,6 @@ class Listener:
             self._lingering.drop(pending)
 
     def _enter(self, connection: AcceptedSocket, taker: Upgrade | Stream, rest: bytes) -> None:
-        prepare(connection, self._settings)
         taken = takeover.protocol(taker, self._settings, connection)
         # What connect_accepted_socket would do, but without a task and a future that wait for what
         # happens in the next turn anyway. The loop's selector holds the transport.
@@ -304,7 +302,6 @@ class Listener:
         assert pending.tls is not None
         self._pending.release(pending)
         connection = pending.connection
-        prepare(connection, self._settings)
         exchange = TransportExchange(pending.exchange, connection, self._settings, self._entered)
         handshake = TlsHandshake(exchange, self._shaken)
         self._entering.add(handshake)

@@ -105,7 +105,7 @@ class HistoryAnswer(Answer):
         limit = context.settings.write_buffer_bytes
         outlet.set_write_buffer_limits(high=limit, low=limit // 4)
         context.row.add(Field.CONNECTIONS)
-        context.connections.join(self)
+        context.connections.join(self, outlet.connection)
         self._timer = asyncio.get_running_loop().call_later(MOST_SECONDS, self._time_is_up)
         try:
             self.subscribe()

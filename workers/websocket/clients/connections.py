@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
-import math
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -28,12 +27,17 @@ from energyws.errors import (
 )
 from energyws.settings import Auth, Server
 from workers.runtime import crash_on_error
+from workers.websocket.clients.rounds import Rounds
+from workers.websocket.clients.stalls import Stalls
 
 TICK_SECONDS: Final = 0.5
 # Clients that are sent away are asked to wait for up to this long, on top of the drain's spread.
 RECONNECT_JITTER_MS: Final = 1_000
 # Clients that connected together after a restart must not leave together.
 AGE_JITTER: Final = 0.1
+# How often a connection is looked at within tcp_user_timeout_seconds. With more looks, fewer
+# clients get more time than that; each costs a system call.
+LOOKS: Final = 6
 
 
 class Closing(Protocol):
@@ -71,6 +75,19 @@ class Connection(Closing, Protocol):
         """Ask the client to reconnect after this delay, and close."""
 
 
+class Acknowledging(Protocol):
+    """A connection's socket."""
+
+    def acknowledged(self) -> int | None:
+        """How many bytes the client has acknowledged since it connected; None: all."""
+
+    def reset_on_close(self) -> None:
+        """Once it is closed, have the kernel send a reset and nothing else."""
+
+    def leave_to_kernel(self, seconds: float) -> None:
+        """It is closed next: have the kernel end it if nothing is acknowledged for so long."""
+
+
 _Deadline = tuple[float, int, Connection]
 
 
@@ -87,7 +104,7 @@ class ConnectionRegistry:
         self._loop = asyncio.get_running_loop()
         self._server = server
         self._auth = auth
-        self._connections: dict[Connection, None] = {}
+        self._connections: dict[Connection, Acknowledging] = {}
         # The times of unanswered pings, and of the beginnings of closing handshakes.
         self._pinged: dict[Connection, float] = {}
         self._closing: dict[Closing, float] = {}
@@ -97,9 +114,9 @@ class ConnectionRegistry:
         self._announced: list[_Deadline] = []
         # The same, by the registry's own time, of the connections that have a maximum age.
         self._aging: list[_Deadline] = []
-        self._round: list[Connection] = []
-        self._round_size = 0
-        self._next_round = 0.0
+        self._pings: Rounds[Connection] = Rounds(TICK_SECONDS)
+        self._looks: Rounds[Connection] = Rounds(TICK_SECONDS)
+        self._stalls: Stalls[Connection] = Stalls()
         self._time = 0.0
         self._monotonic = monotonic
         self._wall = wall
@@ -110,8 +127,8 @@ class ConnectionRegistry:
     def __len__(self) -> int:
         return len(self._connections)
 
-    def join(self, connection: Connection) -> None:
-        self._connections[connection] = None
+    def join(self, connection: Connection, socket: Acknowledging) -> None:
+        self._connections[connection] = socket
         self.expires(connection)
         if (age := self._server.max_connection_age_seconds) is not None:
             at = self._time + age * random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER)
@@ -125,9 +142,16 @@ class ConnectionRegistry:
         """Abort it unless it is gone within close_timeout_seconds."""
         self._closing[connection] = self._time
 
+    def lost(self, connection: Connection) -> None:
+        """It is gone, and its socket is closed next."""
+        if (socket := self._connections.get(connection)) is not None:
+            socket.leave_to_kernel(self._server.tcp_user_timeout_seconds)
+        self.leave(connection)
+
     def leave(self, connection: Closing) -> None:
         self._connections.pop(connection, None)  # type: ignore[call-overload]
         self._pinged.pop(connection, None)  # type: ignore[call-overload]
+        self._stalls.forget(connection)  # type: ignore[arg-type]
         self._closing.pop(connection, None)
         if len(self._expiring) > 2 * len(self._connections) + 1_000:
             # Long-lived tokens of short-lived connections must not pile up. Announced ones expire
@@ -142,8 +166,6 @@ class ConnectionRegistry:
         """Use these from now on; existing connections keep their maximum age."""
         self._server = server
         self._auth = auth
-        # The interval under way may be a long one.
-        self._next_round = min(self._next_round, self._time + server.ping_interval_seconds)
 
     async def drain(self, seconds: float) -> None:
         """Send all clients away, spread evenly over `seconds`; returns when all are gone.
@@ -184,6 +206,7 @@ class ConnectionRegistry:
         self._send_away_the_old()
         self._drop_silent()
         self._ping_some()
+        self._abort_stalled()
 
     def _abort_overdue(self) -> None:
         begun = self._time - self._server.close_timeout_seconds
@@ -229,27 +252,31 @@ class ConnectionRegistry:
         pinged = self._time - self._server.pong_timeout_seconds
         for connection, since in list(self._pinged.items()):
             if connection.heard or not connection.writable:
-                # While it is paused we do not read from it, so we cannot see its pong; the kernel's
-                # TCP_USER_TIMEOUT ends it if it reads no more.
+                # While it is paused we do not read from it, so we cannot see its pong; if it reads
+                # no more, it stalls.
                 del self._pinged[connection]
             elif since <= pinged:
                 del self._pinged[connection]
                 connection.close(NO_PONG)
 
     def _ping_some(self) -> None:
-        if not self._round:
-            if self._time < self._next_round:
-                return
-            interval = self._server.ping_interval_seconds
-            self._next_round = self._time + interval
-            self._round = list(self._connections)
-            self._round_size = math.ceil(len(self._round) * TICK_SECONDS / interval)
-        for connection in self._round[-self._round_size :]:
+        interval = self._server.ping_interval_seconds
+        for connection in self._pings.turns(self._connections, self._time, interval):
             if connection in self._connections and connection.writable:
                 connection.ping()
                 # This ping gives no more time to one that has not answered the last.
                 self._pinged.setdefault(connection, self._time)
-        del self._round[-self._round_size :]
+
+    def _abort_stalled(self) -> None:
+        most, now = self._server.tcp_user_timeout_seconds, self._time
+        for connection in self._looks.turns(self._connections, now, most / LOOKS):
+            socket = self._connections.get(connection)
+            if socket is not None and self._stalls.look(
+                connection, socket.acknowledged(), now, most
+            ):
+                # What it has not read would stay in the kernel for long.
+                socket.reset_on_close()
+                connection.abort()
 
 
 def _send_away(connection: Connection) -> None:

@@ -88,7 +88,7 @@ class EventStream(Stream):
         self.id = session_log.next_id()
         self.principal = principal
         self.writable = False
-        # Nobody answers a comment; TCP_USER_TIMEOUT ends the connection of one that reads no more.
+        # Nobody answers a comment; the registry sees whether a client acknowledges what it is sent.
         self.heard = True
         self.sink: Sink = NOWHERE
         self._context = context
@@ -137,7 +137,7 @@ class EventStream(Stream):
         if not self.closing:
             CLOSED.count(self._context.row, self._by, str(self._code))
         self._on(Event.LOST)
-        self._context.connections.leave(self)
+        self._context.connections.lost(self)
         self._context.row.add(Field.CONNECTIONS, -1)
         self._context.row.add(Field.EVENT_STREAMS, -1)
         session_log.stream_ended(self, self._code, self._by)
@@ -205,7 +205,7 @@ class EventStream(Stream):
         limit = context.settings.write_buffer_bytes
         transport.set_write_buffer_limits(high=limit, low=limit // 4)
         self.sink = transport
-        context.connections.join(self)
+        context.connections.join(self, self.connection)
         session_log.stream_began(self, self._peer)
         self._peer = ""
 

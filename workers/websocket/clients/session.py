@@ -119,7 +119,7 @@ class Session(WSListener):
         if not self.closing:
             CLOSED.count(self._context.row, self._by, str(self._code))
         self._on(Event.LOST)
-        self._context.connections.leave(self)
+        self._context.connections.lost(self)
         self._context.row.add(Field.CONNECTIONS, -1)
         # The transport refers to us, too: without this they wait together for the collector, which
         # rarely runs in a process that allocates little.
@@ -282,7 +282,8 @@ class Session(WSListener):
                 self.write(gathered.take())
 
     def _begin(self) -> None:
-        self._context.connections.join(self)
+        assert self._transport is not None
+        self._context.connections.join(self, framing.connection_of(self._transport))
         session_log.connected(self, self._peer)
         first, self._first, self._peer = self._first, None, ""
         if isinstance(first, BadClientMessage):

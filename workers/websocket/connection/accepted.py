@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import struct
+import termios
+from array import array
+from fcntl import ioctl
 from typing import Final
-
-from energyws.settings import Server
 
 # As plain numbers: the socket module's enums take longer.
 _STREAM: Final = int(socket.SOCK_STREAM)
 _TCP: Final = int(socket.IPPROTO_TCP)
+# tcpi_bytes_acked in struct tcp_info (linux/tcp.h).
+_BYTES_ACKED: Final = struct.Struct("120xQ")
+# SO_LINGER: on, for 0 seconds.
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
+# The kernel writes to it; one is enough for all connections.
+_queued: Final = array("i", [0])
 
 
 class AcceptedSocket(socket.socket):
@@ -27,6 +36,33 @@ class AcceptedSocket(socket.socket):
         """picows calls it three times for a log line that is never written."""
         return 0
 
+    def acknowledged(self) -> int | None:
+        """How many bytes the client has acknowledged since it connected; None: all."""
+        try:
+            # SIOCOUTQ (tcp(7)) by its other name.
+            ioctl(self, termios.TIOCOUTQ, _queued)
+        except ValueError:
+            # It is closed, which its protocol learns in the next turn of the loop.
+            return None
+        if not _queued[0]:
+            return None
+        info = socket.socket.getsockopt(self, _TCP, socket.TCP_INFO, _BYTES_ACKED.size)
+        (acknowledged,) = _BYTES_ACKED.unpack(info)
+        return int(acknowledged)
+
+    def reset_on_close(self) -> None:
+        """Once it is closed, have the kernel send a reset and nothing else."""
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+
+    def leave_to_kernel(self, seconds: float) -> None:
+        """It is closed next: have the kernel end it if the client leaves the rest unacknowledged.
+
+        Not before: see workers/websocket/clients/stalls.py.
+        """
+        # It may be closed already.
+        with contextlib.suppress(OSError):
+            self.setsockopt(_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+
 
 def accept(listening: socket.socket, family: int) -> tuple[AcceptedSocket, str]:
     """The next connection, and its peer's address; family: of `listening`. Raises OSError.
@@ -40,9 +76,3 @@ def accept(listening: socket.socket, family: int) -> tuple[AcceptedSocket, str]:
     connection = AcceptedSocket(family, _STREAM, _TCP, fileno=descriptor)
     connection.setblocking(False)
     return connection, address[0]
-
-
-def prepare(connection: AcceptedSocket, settings: Server) -> None:
-    """Have a connection end if the client leaves what we send unacknowledged."""
-    milliseconds = int(settings.tcp_user_timeout_seconds * 1000)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

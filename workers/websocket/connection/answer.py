@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from workers.websocket.connection.accepted import AcceptedSocket
+
 
 class Outlet(Protocol):
-    """The connection of an answer."""
+    """The connection of an answer. connection: its socket."""
+
+    connection: AcceptedSocket
 
     def write(self, data: bytes) -> None:
         """Send bytes; may pause the answer."""

@@ -18,6 +18,7 @@ from picows import WSAutoPingStrategy, WSTransport
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
 from energyws.settings import Server
+from workers.websocket.connection.accepted import AcceptedSocket
 from workers.websocket.connection.upgrade import REQUEST, Upgrade
 
 # More than nearly every message of a client. The read buffer grows to one frame of
@@ -73,7 +74,7 @@ class Framing(WSProtocol):  # type: ignore[misc]
 
     __slots__ = ("_dropping", "_left", "connection")
 
-    def __init__(self, upgrade: Upgrade, settings: Server, connection: socket.socket) -> None:
+    def __init__(self, upgrade: Upgrade, settings: Server, connection: AcceptedSocket) -> None:
         # picows makes these through ws_create_server only, which brings its own accept loop.
         super().__init__(
             None,  # host and port: a client's
@@ -146,6 +147,12 @@ class Framing(WSProtocol):  # type: ignore[misc]
         under = cast(aiofastnet.Transport, self.transport.underlying_transport)
         if under.can_write_eof():
             under.write_eof()
+
+
+def connection_of(transport: WSTransport) -> AcceptedSocket:
+    """Its socket."""
+    under = cast(aiofastnet.Transport, transport.underlying_transport)
+    return cast(Framing, under.get_protocol()).connection
 
 
 def drop(transport: WSTransport) -> None:

@@ -12,6 +12,7 @@ from typing import Final, cast
 
 import aiofastnet
 
+from workers.websocket.connection.accepted import AcceptedSocket
 from workers.websocket.connection.framing import close_gently
 
 # No honest client sends anything; some send a request that they will not get an answer to.
@@ -28,7 +29,7 @@ class Stream(asyncio.BufferedProtocol):
 
     def __init__(self) -> None:
         self._left = DROPPED_BYTES
-        self.connection: socket.socket
+        self.connection: AcceptedSocket
         self.transport: aiofastnet.Transport | None = None
 
     def begin(self, rest: bytes) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import socket
-
 from energyws.settings import Server
+from workers.websocket.connection.accepted import AcceptedSocket
 from workers.websocket.connection.framing import Framing
 from workers.websocket.connection.stream import Stream
 from workers.websocket.connection.upgrade import Upgrade
 
 
 def protocol(
-    taker: Upgrade | Stream, settings: Server, connection: socket.socket
+    taker: Upgrade | Stream, settings: Server, connection: AcceptedSocket
 ) -> Framing | Stream:
     """The protocol for the connection's transport.
 

@@ -6,7 +6,6 @@ Connections with TLS have one from the start, others once a response does not go
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -15,6 +14,7 @@ import aiofastnet
 from energyws.protocol.http_request import MAX_HEAD_BYTES
 from energyws.settings import Server
 from workers.websocket.connection import takeover
+from workers.websocket.connection.accepted import AcceptedSocket
 from workers.websocket.connection.answer import Answer
 from workers.websocket.connection.framing import close_gently
 from workers.websocket.connection.http_exchange import Exchange, Step, Then
@@ -38,7 +38,6 @@ class TransportExchange(asyncio.BufferedProtocol):
     __slots__ = (
         "_answer",
         "_closes",
-        "_connection",
         "_exchange",
         "_left",
         "_over",
@@ -47,17 +46,18 @@ class TransportExchange(asyncio.BufferedProtocol):
         "_timer",
         "_transport",
         "_waiting",
+        "connection",
     )
 
     def __init__(
         self,
         exchange: Exchange,
-        connection: socket.socket,
+        connection: AcceptedSocket,
         settings: Server,
         over: Callable[[TransportExchange], None],
     ) -> None:
         self._exchange = exchange
-        self._connection = connection
+        self.connection = connection
         self._settings = settings
         self._over = over
         # The bytes that it may still send after its last answer; None before that.
@@ -94,6 +94,7 @@ class TransportExchange(asyncio.BufferedProtocol):
         """asyncio: the client sends no more, so it wants no further answer."""
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.connection.leave_to_kernel(self._settings.tcp_user_timeout_seconds)
         answer, self._answer = self._answer, None
         self._leave()
         if answer is not None:
@@ -167,7 +168,7 @@ class TransportExchange(asyncio.BufferedProtocol):
                 assert step.taker is not None
                 assert not isinstance(step.taker, Answer)
                 self._leave()
-                taken = takeover.protocol(step.taker, self._settings, self._connection)
+                taken = takeover.protocol(step.taker, self._settings, self.connection)
                 transport.set_protocol(taken)
                 taken.connection_made(transport)
                 taken.begin(step.rest)
@@ -215,7 +216,7 @@ class TransportExchange(asyncio.BufferedProtocol):
     def _end(self) -> None:
         if self._transport is not None:
             self._set_timeout(self._settings.tcp_user_timeout_seconds)
-            close_gently(self._transport, self._connection)
+            close_gently(self._transport, self.connection)
 
     def _set_timeout(self, seconds: float) -> None:
         self._clear_timeout()

@@ -13,13 +13,13 @@ import pytest
 from energyws.auth.verifier import Principal
 from energyws.errors import NO_PONG, RESTART, TOKEN_EXPIRED_CLOSE, Close, ErrorCode
 from energyws.settings import Auth, Server
-from workers.websocket.clients.connections import TICK_SECONDS, ConnectionRegistry
+from workers.websocket.clients.connections import LOOKS, TICK_SECONDS, ConnectionRegistry
 
 _ids = itertools.count()
 
 
 class FakeConnection:
-    """A connection that records calls."""
+    """A connection and its socket, which record calls."""
 
     def __init__(self, expires_at: float = 1e12, *, answers: bool = False) -> None:
         self.id = next(_ids)
@@ -33,6 +33,11 @@ class FakeConnection:
         self.closes: list[Close] = []
         self.aborted = False
         self.reconnects: list[int] = []
+        # The bytes that it has acknowledged, if there are more to acknowledge.
+        self.acknowledges: int | None = None
+        self.looks = 0
+        self.resets = False
+        self.left_to_kernel: float | None = None
 
     def ping(self) -> None:
         self.heard = self._answers
@@ -52,6 +57,16 @@ class FakeConnection:
 
     def abort(self) -> None:
         self.aborted = True
+
+    def acknowledged(self) -> int | None:
+        self.looks += 1
+        return self.acknowledges
+
+    def reset_on_close(self) -> None:
+        self.resets = True
+
+    def leave_to_kernel(self, seconds: float) -> None:
+        self.left_to_kernel = seconds
 
 
 class Clock:
@@ -90,8 +105,8 @@ def test_silent_client_is_pinged_then_closed() -> None:
     async def test(clock: Clock) -> None:
         connections = clock.registry()
         silent, alive = FakeConnection(), FakeConnection()
-        connections.join(silent)
-        connections.join(alive)
+        connections.join(silent, silent)
+        connections.join(alive, alive)
         for _ in range(80):
             clock.pass_seconds(connections, 1)
             alive.heard = True
@@ -107,8 +122,8 @@ def test_silent_client_is_closed_although_pings_are_more_frequent_than_the_timeo
     async def test(clock: Clock) -> None:
         connections = clock.registry(server=replace(SERVER, ping_interval_seconds=4))
         silent, slow = FakeConnection(), FakeConnection()
-        connections.join(silent)
-        connections.join(slow)
+        connections.join(silent, silent)
+        connections.join(slow, slow)
         for _ in range(40):
             clock.pass_seconds(connections, 1)
             slow.heard = slow.heard or slow.pings % 2 == 0
@@ -124,7 +139,7 @@ def test_shorter_ping_interval_takes_effect_within_the_longer_one() -> None:
     async def test(clock: Clock) -> None:
         connections = clock.registry(server=replace(SERVER, ping_interval_seconds=3600))
         fake = FakeConnection(answers=True)
-        connections.join(fake)
+        connections.join(fake, fake)
         clock.pass_seconds(connections, 5)
         assert fake.pings == 1
         connections.use_settings(SERVER, Auth())
@@ -139,7 +154,7 @@ def test_suspended_machine_closes_no_client() -> None:
     async def test(clock: Clock) -> None:
         connections = clock.registry()
         fake = FakeConnection()
-        connections.join(fake)
+        connections.join(fake, fake)
         clock.pass_seconds(connections, 5)
         assert fake.pings == 1
         # The machine was suspended for an hour; the pong has not been read yet.
@@ -155,11 +170,98 @@ def test_paused_client_is_not_closed_for_silence() -> None:
     async def test(clock: Clock) -> None:
         connections = clock.registry()
         fake = FakeConnection()
-        connections.join(fake)
+        connections.join(fake, fake)
         clock.pass_seconds(connections, 2)
         fake.writable = False
         clock.pass_seconds(connections, 120)
         assert fake.closes == []
+        connections.close()
+
+    play(test)
+
+
+def test_client_that_acknowledges_nothing_is_aborted() -> None:
+    async def test(clock: Clock) -> None:
+        connections = clock.registry(server=replace(SERVER, tcp_user_timeout_seconds=30))
+        stalled, slow, idle = (FakeConnection(answers=True) for _ in range(3))
+        for each in (stalled, slow, idle):
+            connections.join(each, each)
+        stalled.acknowledges = slow.acknowledges = 0
+        for _ in range(29):
+            clock.pass_seconds(connections, 1)
+            slow.acknowledges += 1
+        assert not stalled.aborted
+        clock.pass_seconds(connections, 30 / LOOKS + 1)
+        assert stalled.aborted
+        assert stalled.resets
+        assert stalled.closes == []
+        connections.lost(stalled)
+        clock.pass_seconds(connections, 20)
+        assert not slow.aborted
+        assert not idle.aborted
+        connections.close()
+
+    play(test)
+
+
+def test_connections_are_looked_at_in_turn() -> None:
+    async def test(clock: Clock) -> None:
+        connections = clock.registry(server=replace(SERVER, tcp_user_timeout_seconds=30))
+        fakes = [FakeConnection(answers=True) for _ in range(100)]
+        for fake in fakes:
+            connections.join(fake, fake)
+        clock.pass_seconds(connections, TICK_SECONDS)
+        assert sum(fake.looks for fake in fakes) == 100 * TICK_SECONDS * LOOKS / 30
+        clock.pass_seconds(connections, 30 - TICK_SECONDS)
+        assert {fake.looks for fake in fakes} == {LOOKS}
+        connections.close()
+
+    play(test)
+
+
+def test_suspended_machine_stalls_no_client() -> None:
+    async def test(clock: Clock) -> None:
+        connections = clock.registry()
+        fake = FakeConnection(answers=True)
+        fake.acknowledges = 0
+        connections.join(fake, fake)
+        clock.pass_seconds(connections, 5)
+        clock.now += 3600
+        clock.pass_seconds(connections, 5)
+        fake.acknowledges = None
+        clock.pass_seconds(connections, 60)
+        assert not fake.aborted
+        connections.close()
+
+    play(test)
+
+
+def test_shorter_timeout_takes_effect_for_present_connections() -> None:
+    async def test(clock: Clock) -> None:
+        connections = clock.registry(server=replace(SERVER, tcp_user_timeout_seconds=3600))
+        fake = FakeConnection(answers=True)
+        fake.acknowledges = 0
+        connections.join(fake, fake)
+        clock.pass_seconds(connections, 60)
+        connections.use_settings(replace(SERVER, tcp_user_timeout_seconds=30), Auth())
+        clock.pass_seconds(connections, 5)
+        assert fake.aborted
+        connections.close()
+
+    play(test)
+
+
+def test_socket_of_a_lost_connection_is_left_to_the_kernel() -> None:
+    async def test(clock: Clock) -> None:
+        connections = clock.registry(server=replace(SERVER, tcp_user_timeout_seconds=7))
+        lost, answered = FakeConnection(), FakeConnection()
+        for each in (lost, answered):
+            connections.join(each, each)
+        connections.lost(lost)
+        connections.leave(answered)
+        assert len(connections) == 0
+        # This one may have another request, and its client another pause.
+        assert (lost.left_to_kernel, answered.left_to_kernel) == (7, None)
         connections.close()
 
     play(test)
@@ -187,8 +289,8 @@ def test_expiry_is_announced_before_the_close() -> None:
         connections = clock.registry(Auth(expiry_notice_seconds=10))
         expiring = FakeConnection(clock.wall + 30, answers=True)
         renewed = FakeConnection(clock.wall + 30, answers=True)
-        connections.join(expiring)
-        connections.join(renewed)
+        connections.join(expiring, expiring)
+        connections.join(renewed, renewed)
         clock.pass_seconds(connections, 21)
         assert expiring.errors == renewed.errors == ["TOKEN_EXPIRING"]
         renewed.principal = Principal("me", clock.wall + 1000, None, None)
@@ -206,7 +308,7 @@ def test_setting_the_clock_back_does_not_expire_tokens_early() -> None:
     async def test(clock: Clock) -> None:
         connections = clock.registry(Auth(expiry_notice_seconds=0))
         fake = FakeConnection(clock.wall + 30, answers=True)
-        connections.join(fake)
+        connections.join(fake, fake)
         clock.wall -= 3600
         clock.pass_seconds(connections, 60)
         assert fake.closes == []
@@ -223,7 +325,7 @@ def test_closed_connections_are_not_kept_until_their_tokens_expire() -> None:
         connections = clock.registry()
         for _ in range(5_000):
             fake = FakeConnection()
-            connections.join(fake)
+            connections.join(fake, fake)
             connections.leave(fake)
         assert len(connections._expiring) < 1_100
         connections.close()
@@ -236,7 +338,7 @@ def test_drain_closes_all_connections_and_waits_for_them() -> None:
         connections = clock.registry()
         fakes = [FakeConnection() for _ in range(50)]
         for fake in fakes:
-            connections.join(fake)
+            connections.join(fake, fake)
         draining = asyncio.create_task(connections.drain(0.05))
         while not all(fake.closes for fake in fakes):
             await asyncio.sleep(0.001)
@@ -264,7 +366,8 @@ def test_drain_is_spread_evenly() -> None:
                 connections.leave(self)
 
         for _ in range(20):
-            connections.join(Leaver())
+            leaver = Leaver()
+            connections.join(leaver, leaver)
         began = loop.time()
         await connections.drain(0.4)
         # No connection is closed before its turn; a late loop can only make it later.
@@ -278,11 +381,11 @@ def test_drain_includes_clients_that_connect_meanwhile() -> None:
     async def test(clock: Clock) -> None:
         connections = clock.registry()
         first, late = FakeConnection(), FakeConnection()
-        connections.join(first)
+        connections.join(first, first)
         draining = asyncio.create_task(connections.drain(0.0))
         while not first.closes:
             await asyncio.sleep(0.001)
-        connections.join(late)
+        connections.join(late, late)
         connections.leave(first)
         while not late.closes:
             await asyncio.sleep(0.001)
@@ -300,7 +403,7 @@ def test_shed_closes_the_given_number_of_connections() -> None:
         connections = clock.registry()
         fakes = [FakeConnection() for _ in range(20)]
         for fake in fakes:
-            connections.join(fake)
+            connections.join(fake, fake)
         await connections.shed(7, 0.0)
         assert sum(fake.closes == [RESTART] for fake in fakes) == 7
         await connections.shed(100, 0.0)
@@ -315,7 +418,7 @@ def test_old_connections_are_closed_spread_over_time() -> None:
         connections = clock.registry(server=replace(SERVER, max_connection_age_seconds=100))
         fakes = [FakeConnection(answers=True) for _ in range(50)]
         for fake in fakes:
-            connections.join(fake)
+            connections.join(fake, fake)
         clock.pass_seconds(connections, 89)
         assert not any(fake.closes for fake in fakes)
         clock.pass_seconds(connections, 11)
@@ -336,7 +439,7 @@ def test_new_settings_take_effect_immediately() -> None:
         )
         slow, expiring = FakeConnection(), FakeConnection(expires_at=clock.wall + 400)
         connections.closing(slow)
-        connections.join(expiring)
+        connections.join(expiring, expiring)
         clock.pass_seconds(connections, 40)
         assert not slow.aborted
         assert expiring.errors == ["TOKEN_EXPIRING"]

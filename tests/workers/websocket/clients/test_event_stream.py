@@ -210,7 +210,7 @@ def test_client_that_leaves_or_breaks_is_forgotten(leaves: bool, code: str) -> N
         assert stream.closing
     stream.connection_lost(None)
     assert worker.closed() == {("client", code): 1}
-    assert worker.journal.names()[-2:] == ["hub.leave", "registry.leave"]
+    assert worker.journal.names()[-2:] == ["hub.leave", "registry.lost"]
     assert (worker.row[Field.CONNECTIONS], worker.row[Field.EVENT_STREAMS]) == (0, 0)
     # The drain, or the log, may come later.
     stream.close(RESTART)

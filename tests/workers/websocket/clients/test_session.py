@@ -20,6 +20,7 @@ from energyws.protocol import frame
 from energyws.protocol.messages import BadClientMessage, Subscribe, Subscribed, parse_query
 from energyws.settings import Auth, Server
 from tests.clients import first_frame, masked
+from tests.workers.websocket.connected import connected
 from tests.workers.websocket.recording import RecordingTransport, Worker, client_frame
 from workers.websocket.clients.connections import ConnectionRegistry
 from workers.websocket.clients.context import Context
@@ -96,7 +97,7 @@ def test_hub_forgets_a_lost_client_before_anything_can_fail() -> None:
     session.on_ws_disconnected(cast(Any, transport))
     with pytest.raises(IllegalEvent):
         session.on_ws_disconnected(cast(Any, transport))
-    assert worker.journal.names() == ["hub.leave", "registry.leave", "hub.leave"]
+    assert worker.journal.names() == ["hub.leave", "registry.lost", "hub.leave"]
 
 
 def test_internal_error_in_the_first_request_closes_after_the_101() -> None:
@@ -191,12 +192,12 @@ def test_broken_connection_is_counted_as_a_1006_of_the_client() -> None:
     worker = Worker()
     session, transport = worker.connected()
     session.on_ws_disconnected(cast(Any, transport))
-    assert worker.journal == [("hub.leave",), ("registry.leave",)]
+    assert worker.journal == [("hub.leave",), ("registry.lost",)]
     assert worker.closed() == {("client", "1006"): 1}
     session.write(b"late")
     session.close(RESTART)
     session.abort()
-    assert worker.journal.names() == ["hub.leave", "registry.leave"]
+    assert worker.journal.names() == ["hub.leave", "registry.lost"]
 
 
 def test_paused_client_is_neither_pinged_nor_read() -> None:
@@ -314,9 +315,7 @@ def test_client_closed_by_its_first_request_is_upgraded_first() -> None:
     async def test() -> None:
         loop = asyncio.get_running_loop()
         connections = ConnectionRegistry(Server(), Auth())
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            client = socket.create_connection(listening.getsockname())
-            connection, _ = listening.accept()
+        connection, client = connected()
         context = Context(
             Server(),
             cast(Any, Overloaded()),

@@ -1,14 +1,25 @@
-"""An accepted connection's socket, once a transport has it."""
+"""An accepted connection's socket."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import time
+from collections.abc import Callable
 
+import pytest
 from aiofastnet.selector_transport import SelectorSocketTransport
 
-from energyws.settings import Server
-from workers.websocket.connection.accepted import accept, prepare
+from tests.workers.websocket.connected import connected
+from workers.websocket.clients.stalls import Stalls
+from workers.websocket.connection.accepted import AcceptedSocket
+
+DEADLINE_SECONDS = 10.0
+# With a buffer this small, a client that reads a few bytes makes room for less than a segment.
+SMALL_BUFFER = 4096
+# More than that buffer, less than the kernel keeps on our side.
+BURST = b"x" * 256 * 1024
 
 
 class Protocol(asyncio.Protocol):
@@ -22,25 +33,102 @@ class Protocol(asyncio.Protocol):
         self.lost.set()
 
 
-def test_it_sends_at_once_and_ends_if_nothing_is_acknowledged() -> None:
-    async def options() -> list[int]:
-        with (
-            socket.create_server(("127.0.0.1", 0)) as listening,
-            socket.create_connection(listening.getsockname()),
-        ):
-            connection, peer = accept(listening, int(listening.family))
-            assert peer == "127.0.0.1"
-            prepare(connection, Server(tcp_user_timeout_seconds=7.0))
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def option(connection: socket.socket, number: int) -> int:
+    """Past its own getsockopt, which spares a call."""
+    return socket.socket.getsockopt(connection, socket.IPPROTO_TCP, number)
+
+
+def fill(connection: AcceptedSocket) -> int:
+    """Send a burst; returns how many bytes the kernel took."""
+    sent = 0
+    with contextlib.suppress(BlockingIOError):
+        while sent < len(BURST):
+            sent += connection.send(BURST[sent:])
+    return sent
+
+
+def read(client: socket.socket, count: int) -> None:
+    while count:
+        count -= len(client.recv(min(count, 1_000)))
+
+
+def test_it_sends_at_once() -> None:
+    async def no_delay() -> int:
+        connection, client = connected()
+        with client:
             protocol = Protocol()
             transport = SelectorSocketTransport(asyncio.get_running_loop(), connection, protocol)
-            # Past its own getsockopt, which spares a call.
-            found = [
-                socket.socket.getsockopt(connection, socket.IPPROTO_TCP, option)
-                for option in (socket.TCP_NODELAY, socket.TCP_USER_TIMEOUT)
-            ]
+            found = option(connection, socket.TCP_NODELAY)
             await protocol.made.wait()
             transport.abort()
             await protocol.lost.wait()
         return found
 
-    assert asyncio.run(options()) == [1, 7_000]
+    assert asyncio.run(no_delay()) == 1
+
+
+def test_kernel_ends_it_only_once_it_is_left_to_it() -> None:
+    connection, client = connected()
+    with connection, client:
+        assert option(connection, socket.TCP_USER_TIMEOUT) == 0
+        connection.leave_to_kernel(7.0)
+        assert option(connection, socket.TCP_USER_TIMEOUT) == 7_000
+    connection.leave_to_kernel(7.0)
+
+
+def test_acknowledged_bytes_are_counted_while_some_are_not() -> None:
+    connection, client = connected(SMALL_BUFFER)
+    with connection, client:
+        client.settimeout(DEADLINE_SECONDS)
+        assert connection.acknowledged() is None
+        sent = fill(connection)
+        before = connection.acknowledged()
+        assert before is not None
+        assert before < sent
+        read(client, sent // 2)
+        until(lambda: (connection.acknowledged() or 0) > before)
+        read(client, sent - sent // 2)
+        until(lambda: connection.acknowledged() is None)
+    assert connection.acknowledged() is None
+
+
+def test_client_that_pauses_now_and_then_does_not_stall() -> None:
+    """TCP_USER_TIMEOUT would end it at its second pause."""
+    connection, client = connected(SMALL_BUFFER)
+    stalls: Stalls[socket.socket] = Stalls()
+    most = 0.6
+
+    def look_for(seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (now := time.monotonic()) < end:
+            assert not stalls.look(connection, connection.acknowledged(), now, most)
+            time.sleep(most / 6)
+
+    with connection, client:
+        client.settimeout(DEADLINE_SECONDS)
+        for _ in range(3):
+            sent = fill(connection)
+            # The kernel probes the closed window, first after 0.2 s.
+            look_for(most / 2)
+            read(client, 300)
+            read(client, sent - 300)
+            look_for(most * 1.5)
+        assert connection.acknowledged() is None
+
+
+def test_client_of_a_reset_connection_gets_what_it_has_received_and_a_reset() -> None:
+    connection, client = connected(SMALL_BUFFER)
+    with connection, client:
+        client.settimeout(DEADLINE_SECONDS)
+        fill(connection)
+        connection.reset_on_close()
+        connection.close()
+        with pytest.raises(ConnectionResetError):
+            read(client, len(BURST))

@@ -16,6 +16,7 @@ from picows.picows import WSProtocol
 
 from energyws.settings import Server
 from tests.clients import masked
+from tests.workers.websocket.connected import connected
 from workers.websocket.connection import upgrade
 from workers.websocket.connection.framing import Framing
 from workers.websocket.connection.upgrade import Upgrade, switching
@@ -48,9 +49,7 @@ class Counting(WSListener):
 async def upgraded() -> AsyncIterator[tuple[socket.socket, Framing, Counting]]:
     """A client, and the other end of its connection."""
     counting = Counting()
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        client = socket.create_connection(listening.getsockname())
-        connection, _ = listening.accept()
+    connection, client = connected()
     loop = asyncio.get_running_loop()
     framing = Framing(Upgrade(counting, switching(None, None), "key"), Server(), connection)
     transport = SelectorSocketTransport(loop, connection, framing)

@@ -10,6 +10,7 @@ from typing import Any
 import uvloop
 from aiofastnet.selector_transport import SelectorSocketTransport
 
+from tests.workers.websocket.connected import connected
 from workers.websocket.connection.stream import DROPPED_BYTES, Stream
 
 DEADLINE_SECONDS = 10.0
@@ -33,10 +34,9 @@ class Recorder(Stream):
 
 def run(test: Callable[[Recorder, socket.socket], Coroutine[Any, Any, None]]) -> None:
     async def main() -> None:
-        server, client = socket.socketpair()
+        server, client = connected()
         with server, client:
-            for each in (server, client):
-                each.setblocking(False)
+            client.setblocking(False)
             stream = Recorder()
             stream.connection = server
             SelectorSocketTransport(asyncio.get_running_loop(), server, stream)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import socket
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -13,7 +12,9 @@ import pytest
 from energyws.protocol.http_request import BadRequest, Request
 from energyws.protocol.http_response import Response
 from energyws.settings import Server
+from tests.workers.websocket.connected import connected
 from workers.websocket.connection import transport_exchange
+from workers.websocket.connection.accepted import AcceptedSocket
 from workers.websocket.connection.answer import Answer, Outlet
 from workers.websocket.connection.http_exchange import ANSWERS_BYTES, Exchange
 from workers.websocket.connection.transport_exchange import LINGER_BYTES, TransportExchange
@@ -110,7 +111,7 @@ class Transport:
 class Connection:
     """An exchange after its TLS handshake."""
 
-    def __init__(self, connection: socket.socket, timeout: float = 3600.0) -> None:
+    def __init__(self, connection: AcceptedSocket, timeout: float = 3600.0) -> None:
         self.gate = Gate()
         self.over: list[TransportExchange] = []
         self.transport: Any = Transport()
@@ -132,8 +133,8 @@ class Connection:
 
 
 @pytest.fixture
-def accepted() -> Iterator[socket.socket]:
-    server, client = socket.socketpair()
+def accepted() -> Iterator[AcceptedSocket]:
+    server, client = connected()
     with server, client:
         yield server
 
@@ -145,7 +146,7 @@ def run(test: Test) -> None:
     asyncio.run(asyncio.wait_for(test(), DEADLINE_SECONDS))
 
 
-def test_requests_are_answered_in_turn(accepted: socket.socket) -> None:
+def test_requests_are_answered_in_turn(accepted: AcceptedSocket) -> None:
     async def test() -> None:
         it = Connection(accepted)
         it.receive(GET[:5])
@@ -157,7 +158,7 @@ def test_requests_are_answered_in_turn(accepted: socket.socket) -> None:
     run(test)
 
 
-def test_last_response_closes_without_waiting_for_the_client(accepted: socket.socket) -> None:
+def test_last_response_closes_without_waiting_for_the_client(accepted: AcceptedSocket) -> None:
     async def test() -> None:
         it = Connection(accepted)
         it.gate.leaving = True
@@ -169,7 +170,7 @@ def test_last_response_closes_without_waiting_for_the_client(accepted: socket.so
     run(test)
 
 
-def test_bytes_after_an_error_are_dropped_up_to_a_bound(accepted: socket.socket) -> None:
+def test_bytes_after_an_error_are_dropped_up_to_a_bound(accepted: AcceptedSocket) -> None:
     async def test() -> None:
         it = Connection(accepted)
         it.receive(b"\0\r\n\r\n")
@@ -184,7 +185,7 @@ def test_bytes_after_an_error_are_dropped_up_to_a_bound(accepted: socket.socket)
 
 
 def test_client_that_does_not_read_its_responses_gets_no_further_ones(
-    accepted: socket.socket,
+    accepted: AcceptedSocket,
 ) -> None:
     async def test() -> None:
         it = Connection(accepted)
@@ -206,7 +207,7 @@ def test_client_that_does_not_read_its_responses_gets_no_further_ones(
 
 
 def test_large_answers_wait_until_the_client_has_read_those_before(
-    accepted: socket.socket,
+    accepted: AcceptedSocket,
 ) -> None:
     large = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -223,7 +224,7 @@ def test_large_answers_wait_until_the_client_has_read_those_before(
     run(test)
 
 
-def test_requests_behind_a_late_answer_wait_for_it(accepted: socket.socket) -> None:
+def test_requests_behind_a_late_answer_wait_for_it(accepted: AcceptedSocket) -> None:
     async def test() -> None:
         it = Connection(accepted)
         it.receive(GET + LATE + GET[:9])
@@ -242,7 +243,7 @@ def test_requests_behind_a_late_answer_wait_for_it(accepted: socket.socket) -> N
     run(test)
 
 
-def test_silence_during_a_late_answer_is_no_timeout(accepted: socket.socket) -> None:
+def test_silence_during_a_late_answer_is_no_timeout(accepted: AcceptedSocket) -> None:
     async def test() -> None:
         it = Connection(accepted, timeout=0.01)
         it.receive(LATE)
@@ -257,7 +258,7 @@ def test_silence_during_a_late_answer_is_no_timeout(accepted: socket.socket) -> 
 
 @pytest.mark.parametrize("request_", [GET, LATE, GET[:-2] + b"Content-Length: 3\r\n\r\n"])
 def test_slow_client_has_time_to_read_the_end_of_an_answer(
-    accepted: socket.socket, request_: bytes, monkeypatch: pytest.MonkeyPatch
+    accepted: AcceptedSocket, request_: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transport_exchange, "LINGER_SECONDS", 0.01)
 
@@ -285,7 +286,7 @@ def test_slow_client_has_time_to_read_the_end_of_an_answer(
     ids=["tls", "plain", "error", "body", "body with tls"],
 )
 def test_connection_ends_after_a_late_answer_that_is_the_last(
-    accepted: socket.socket, request_: bytes, failed: bool, plain: bool, ended: list[str]
+    accepted: AcceptedSocket, request_: bytes, failed: bool, plain: bool, ended: list[str]
 ) -> None:
     async def test() -> None:
         it = Connection(accepted)
@@ -298,7 +299,7 @@ def test_connection_ends_after_a_late_answer_that_is_the_last(
     run(test)
 
 
-def test_reset_during_a_late_answer_does_not_reach_what_ends_it(accepted: socket.socket) -> None:
+def test_reset_during_a_late_answer_does_not_reach_what_ends_it(accepted: AcceptedSocket) -> None:
     async def test() -> None:
         it = Connection(accepted)
         it.transport.plain = it.transport.reset = True
@@ -309,7 +310,7 @@ def test_reset_during_a_late_answer_does_not_reach_what_ends_it(accepted: socket
     run(test)
 
 
-def test_last_answer_is_written_before_the_end_with_tls(accepted: socket.socket) -> None:
+def test_last_answer_is_written_before_the_end_with_tls(accepted: AcceptedSocket) -> None:
     async def test() -> None:
         it = Connection(accepted)
         it.gate.leaving = True
@@ -324,7 +325,7 @@ def test_last_answer_is_written_before_the_end_with_tls(accepted: socket.socket)
 
 @pytest.mark.parametrize("rest", [b"", GET[:9]])
 def test_connection_ends_after_a_late_answer_if_the_worker_leaves_meanwhile(
-    accepted: socket.socket, rest: bytes
+    accepted: AcceptedSocket, rest: bytes
 ) -> None:
     async def test() -> None:
         it = Connection(accepted)
@@ -340,7 +341,7 @@ def test_connection_ends_after_a_late_answer_if_the_worker_leaves_meanwhile(
     run(test)
 
 
-def test_late_answer_learns_of_the_connection(accepted: socket.socket) -> None:
+def test_late_answer_learns_of_the_connection(accepted: AcceptedSocket) -> None:
     async def test() -> None:
         it = Connection(accepted)
         it.receive(LATE)
@@ -355,7 +356,7 @@ def test_late_answer_learns_of_the_connection(accepted: socket.socket) -> None:
     run(test)
 
 
-def test_silent_client_is_aborted_after_the_handshake_timeout(accepted: socket.socket) -> None:
+def test_silent_client_is_aborted_after_the_handshake_timeout(accepted: AcceptedSocket) -> None:
     async def test() -> None:
         it = Connection(accepted, timeout=0.01)
         while it.transport.ended != ["abort"]:
@@ -364,7 +365,7 @@ def test_silent_client_is_aborted_after_the_handshake_timeout(accepted: socket.s
     run(test)
 
 
-def test_only_a_connection_between_two_requests_is_idle(accepted: socket.socket) -> None:
+def test_only_a_connection_between_two_requests_is_idle(accepted: AcceptedSocket) -> None:
     async def test() -> None:
         it = Connection(accepted)
         for sent in (b"", GET[:5]):
@@ -378,7 +379,7 @@ def test_only_a_connection_between_two_requests_is_idle(accepted: socket.socket)
     run(test)
 
 
-def test_end_of_the_connection_is_reported(accepted: socket.socket) -> None:
+def test_end_of_the_connection_is_reported(accepted: AcceptedSocket) -> None:
     async def test() -> None:
         it = Connection(accepted)
         it.exchange.connection_lost(None)
