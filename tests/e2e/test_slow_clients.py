@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from energyws.protocol.position import Position, parse
-from energyws.testing import PARTITIONS, Records, Service, eventually
+from energyws.testing import PARTITIONS, Records, Service, eventually, token
 from tests.clients import (
     PATIENCE_SECONDS,
     bare_socket,
@@ -59,6 +59,19 @@ def stalled(
         yield client
 
 
+@contextmanager
+def asking(
+    service: Service, path: str, trust: ssl.SSLContext | None = None
+) -> Iterator[socket.socket]:
+    """A client of HTTP with a small receive buffer, which reads nothing but the response's head."""
+    with bare_socket(service, trust) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        bearer = f"Authorization: Bearer {token()}"
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n{bearer}\r\n\r\n".encode())
+        assert " 200 " in response_head(client)
+        yield client
+
+
 class Honest:
     """A subscribed client that keeps up, on a bare socket: websockets' threads share an SSL
     object, which Python 3.11 does not allow.
@@ -84,8 +97,11 @@ def reading(service: Service, trust: ssl.SSLContext | None = None) -> Iterator[H
         yield Honest(client)
 
 
-def messages(client: socket.socket) -> Iterator[dict[str, Any]]:
-    """Everything that was sent to a client, to its end; a close frame is the last, as its code."""
+def messages(client: socket.socket, step: int = 1 << 20) -> Iterator[dict[str, Any]]:
+    """Everything that was sent to a client, to its end; a close frame is the last, as its code.
+
+    step: the number of bytes that are read at a time.
+    """
     client.settimeout(PATIENCE_SECONDS)
     data = b""
     while True:
@@ -96,7 +112,7 @@ def messages(client: socket.socket) -> Iterator[dict[str, Any]]:
                 return
             if opcode == 1:
                 yield orjson.loads(payload)
-        piece = client.recv(1 << 20)
+        piece = client.recv(step)
         if not piece:
             return
         data += piece
@@ -267,7 +283,7 @@ def test_clients_that_never_read_cost_constant_memory_and_no_other_client_a_fram
     assert each < HOSTILE_BYTES
 
 
-def test_the_kernel_ends_connections_of_clients_that_never_read(
+def test_connections_of_clients_that_never_read_end(
     serve: Serve,
     records: Records,
     server: tuple[dict[str, Any], ssl.SSLContext | None],
@@ -275,16 +291,47 @@ def test_the_kernel_ends_connections_of_clients_that_never_read(
     settings, trust = server
     service = serve(server={**settings, "tcp_user_timeout_seconds": 1.0}, history=SHALLOW).ready()
     with ExitStack() as open_clients:
-        for _ in range(8):
+        for _ in range(4):
             open_clients.enter_context(stalled(service, trust=trust))
+            open_clients.enter_context(asking(service, "/sse/energy", trust))
         honest = open_clients.enter_context(reading(service, trust))
         assert board(service, "connections") == 9
         numbers = flood(records, honest, FLOOD_RECORDS, FLOOD_PAD)
+        history = f"/history/energy?last={FLOOD_RECORDS}"
+        open_clients.enter_context(asking(service, history, trust))
         # The connections end although the worker writes no more to them.
         eventually(
             lambda: board(service, "connections") == 1, "the clients that never read are gone", 10
         )
         numbers += honest.numbers(len(records.send(3)))
+        assert sorted(numbers) == list(range(records.sent))
+    assert len(service.logged("WebSocket client disconnected", "code=1006 by=client")) == 4
+    assert len(service.logged(" client disconnected", "kind=sse", "code=1006 by=client")) == 4
+
+
+def test_client_that_pauses_now_and_then_keeps_its_connection(
+    serve: Serve, records: Records
+) -> None:
+    """TCP_USER_TIMEOUT would end its connection at the second pause."""
+    service = serve(server={"workers": 1, "tcp_user_timeout_seconds": 1.5}).ready()
+    with socket.socket() as client:
+        # So small that a read makes room for less than a segment.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", service.port))
+        client.sendall(upgrade_request(service, query="?subscribe=energy"))
+        assert " 101 " in response_head(client)
+        received = messages(client, 300)
+        numbers: list[int] = []
+        for _ in range(3):
+            records.send(10, pad=FLOOD_PAD)
+            # The kernel probes the closed window, first after 0.2 s.
+            time.sleep(0.5)
+            while len(numbers) < records.sent:
+                message = next(received)
+                assert message["type"] in ("subscribed", "notice", "data")
+                if message["type"] == "data":
+                    numbers.append(message["data"]["n"])
+            time.sleep(2.0)
         assert sorted(numbers) == list(range(records.sent))
 
 

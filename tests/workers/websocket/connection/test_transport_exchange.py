@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import socket
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -154,6 +155,16 @@ def test_requests_are_answered_in_turn(accepted: AcceptedSocket) -> None:
         it.receive(GET[5:] + GET)
         assert it.transport.written.count(b"HTTP/1.1 200 OK") == 2
         assert it.transport.ended == []
+
+    run(test)
+
+
+def test_kernel_ends_it_if_the_client_does_not_read_the_rest(accepted: AcceptedSocket) -> None:
+    async def test() -> None:
+        it = Connection(accepted)
+        it.exchange.connection_lost(None)
+        option = socket.TCP_USER_TIMEOUT
+        assert socket.socket.getsockopt(accepted, socket.IPPROTO_TCP, option) == 30_000
 
     run(test)
 
