@@ -232,7 +232,7 @@ class Session(WSListener):
             self._closes("server", INTERNAL.code if sent is None else sent.code.value)
 
     def abort(self) -> None:
-        """ConnectionRegistry: the closing handshake took too long."""
+        """ConnectionRegistry: its client has used up its time."""
         if self._transport is not None:
             self._transport.disconnect(graceful=False)
 

@@ -23,9 +23,6 @@ class Stalls(Generic[T]):
         # What each had acknowledged, and when that was first seen.
         self._since: dict[T, tuple[int, float]] = {}
 
-    def __len__(self) -> int:
-        return len(self._since)
-
     def look(self, at: T, acknowledged: int | None, now: float, most: float) -> bool:
         """Whether it has acknowledged nothing for `most` seconds, although it was sent bytes.
 

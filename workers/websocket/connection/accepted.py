@@ -37,12 +37,13 @@ class AcceptedSocket(socket.socket):
         return 0
 
     def acknowledged(self) -> int | None:
-        """How many bytes the client has acknowledged since it connected; None: all."""
+        """How many bytes the client has acknowledged since it connected; None: all, or unknown."""
         try:
             # SIOCOUTQ (tcp(7)) by its other name.
             ioctl(self, termios.TIOCOUTQ, _queued)
-        except ValueError:
-            # It is closed, which its protocol learns in the next turn of the loop.
+        except (OSError, ValueError):
+            # A kernel that cannot say, such as gVisor's; or it is closed, which its protocol learns
+            # in the next turn of the loop.
             return None
         if not _queued[0]:
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -97,6 +98,12 @@ def test_acknowledged_bytes_are_counted_while_some_are_not() -> None:
         read(client, sent - sent // 2)
         until(lambda: connection.acknowledged() is None)
     assert connection.acknowledged() is None
+
+
+def test_kernel_that_cannot_say_what_is_acknowledged_stalls_nobody() -> None:
+    no_tcp = os.open(os.devnull, os.O_RDWR)
+    with AcceptedSocket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=no_tcp) as connection:
+        assert connection.acknowledged() is None
 
 
 def test_client_that_pauses_now_and_then_does_not_stall() -> None:
