@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import errno
 import socket
 import time
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from aiofastnet.selector_transport import SelectorSocketTransport
 
 from tests.workers.websocket.connected import connected
 from workers.websocket.clients.stalls import Stalls
+from workers.websocket.connection import accepted
 from workers.websocket.connection.accepted import AcceptedSocket
 
 DEADLINE_SECONDS = 10.0
@@ -100,9 +101,16 @@ def test_acknowledged_bytes_are_counted_while_some_are_not() -> None:
     assert connection.acknowledged() is None
 
 
-def test_kernel_that_cannot_say_what_is_acknowledged_stalls_nobody() -> None:
-    no_tcp = os.open(os.devnull, os.O_RDWR)
-    with AcceptedSocket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=no_tcp) as connection:
+def test_kernel_that_cannot_say_what_is_acknowledged_stalls_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ioctl(*_: object) -> None:
+        raise OSError(errno.ENOPROTOOPT, "not supported")
+
+    monkeypatch.setattr(accepted, "ioctl", ioctl)
+    connection, client = connected(SMALL_BUFFER)
+    with connection, client:
+        fill(connection)
         assert connection.acknowledged() is None
 
 
