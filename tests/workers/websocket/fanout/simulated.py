@@ -214,6 +214,7 @@ class WebSocket:
 
     def __init__(self, session: Any, name: str, extension: str | None) -> None:
         self.session = session
+        self.connection = None
         self.underlying_transport: Any = None
         self.request = SimpleNamespace(headers={}, method="", path="", version="")
         # One object of each connection's own, since its head is taken at once.
