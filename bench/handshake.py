@@ -23,15 +23,16 @@ import argparse
 import contextlib
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
+
+import psutil
 
 from bench.kit.build import program
 from bench.kit.line_process import LineProcess
 from bench.kit.load import Load
-from bench.kit.measuring import medians, spread
+from bench.kit.measuring import measured, medians, spread
 from bench.kit.results import arguments, collected, save
 from bench.kit.service import MeasuredService
 from energyws.testing import eventually
@@ -42,61 +43,41 @@ PATIENCE_SECONDS: Final = 60.0
 
 
 class Server:
-    """A server with its own clients. pid: of the process that is measured."""
+    """A server with its own clients.
 
-    def __init__(self, pid: int, load: Load) -> None:
-        self.pid = pid
+    process: what is measured. connections: returns how many connections it has.
+    """
+
+    def __init__(self, process: psutil.Process, load: Load, connections: Callable[[], int]) -> None:
         self.load = load
+        self._processes = {"server": process, "clients": psutil.Process(load.pid)}
+        self.connections = connections
         self._reused = 0
-
-    def connections(self) -> int:
-        """The number of connections that the server has."""
-        raise NotImplementedError
 
     def run(self, resume: bool) -> tuple[float, float]:
         """CPU microseconds per connection: of the server, and of the clients."""
         self.load.drop()
         eventually(lambda: not self.connections(), "no connection is left", PATIENCE_SECONDS)
-        before = cpu_seconds(self.pid), cpu_seconds(self.load.pid)
-        self.load.again("-", 0)
-        failed = self.load.settled()
-        after = cpu_seconds(self.pid), cpu_seconds(self.load.pid)
+        with measured(self._processes) as used:
+            self.load.again("-", 0)
+            failed = self.load.settled()
         counts = self.load.counts()
         clients = counts["clients"]
         resumed, self._reused = counts["reused"] - self._reused, counts["reused"]
         if failed or resumed != clients * resume:
             raise SystemExit(f"{failed} of {clients} clients failed, {resumed} resumed")
-        server, generator = (
-            (end - start) / clients * 1e6 for start, end in zip(before, after, strict=True)
-        )
-        return server, generator
+        return used["server"] / clients * 1e6, used["clients"] / clients * 1e6
 
 
-class Worker(Server):
+def worker(service: MeasuredService, load: Load) -> Server:
     """The only worker of a service."""
-
-    def __init__(self, service: MeasuredService, load: Load) -> None:
-        super().__init__(service.processes()["worker-0"].pid, load)
-        self._service = service
-
-    def connections(self) -> int:
-        return self._service.totals()["connections"]
+    process = service.processes()["worker-0"]
+    return Server(process, load, lambda: service.totals()["connections"])
 
 
-class AcceptLoop(Server):
+def accept_loop(process: LineProcess, load: Load) -> Server:
     """The loop in C."""
-
-    def __init__(self, process: LineProcess, load: Load) -> None:
-        super().__init__(process.pid, load)
-        self._process = process
-
-    def connections(self) -> int:
-        return int(self._process.ask("connections"))
-
-
-def cpu_seconds(pid: int) -> float:
-    """The CPU time that a process has used, to the nanosecond (clock_getcpuclockid(3))."""
-    return time.clock_gettime(~pid << 3 | 2)
+    return Server(psutil.Process(process.pid), load, lambda: int(process.ask("connections")))
 
 
 @contextlib.contextmanager
@@ -110,14 +91,14 @@ def servers(kind: str, options: argparse.Namespace) -> Iterator[dict[str, Server
         for name, checkout in trees.items():
             service = stack.enter_context(MeasuredService(1, tls=tls, checkout=checkout))
             load = Load(service.port, options.clients, service.token, **shared)
-            found[name] = Worker(service, stack.enter_context(load))
+            found[name] = worker(service, stack.enter_context(load))
         command: list[str | Path] = [program("accept", "ssl", "crypto")]
         if tls:
             directory = stack.enter_context(tempfile.TemporaryDirectory())
             command += write_pair(Path(directory)).values()
         process = stack.enter_context(LineProcess(command))
         load = Load(process.answer(), options.clients, "none", **shared)
-        found["c"] = AcceptLoop(process, stack.enter_context(load))
+        found["c"] = accept_loop(process, stack.enter_context(load))
         yield found
 
 

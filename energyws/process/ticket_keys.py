@@ -11,9 +11,9 @@ from typing import Final
 
 # A name of 16 bytes, and 32 bytes each for HMAC and AES (OpenSSL, ssl/ssl_local.h).
 KEYS_BYTES: Final = 80
-# Whoever has the keys can decrypt the TLS 1.2 connections of this time. OpenSSL knows only one set
-# of keys, so a client whose ticket is older than the keys has a full handshake: with 12 hours most
-# clients of a working day resume.
+# An attacker with the keys can decrypt the TLS 1.2 connections of this time. OpenSSL knows only one
+# set of keys, so a client whose ticket is older than the keys has a full handshake: with 12 hours
+# most clients of a working day resume.
 LIFE_SECONDS: Final = 12 * 3600.0
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from bench.handshake import AcceptLoop, cpu_seconds
+from bench.handshake import accept_loop
 from bench.kit.build import program
 from bench.kit.line_process import LineProcess
 from bench.kit.load import Load
@@ -23,7 +22,7 @@ def test_clients_come_back_to_the_loop(kind: str, tmp_path: Path) -> None:
     with LineProcess(command) as process:
         load = Load(process.answer(), 3, "none", tls=tls, sessions=resume)
         with closing(load.ready()):
-            loop = AcceptLoop(process, load)
+            loop = accept_loop(process, load)
             assert loop.connections() == 3
             for _ in range(2):
                 server_us, clients_us = loop.run(resume)
@@ -33,7 +32,3 @@ def test_clients_come_back_to_the_loop(kind: str, tmp_path: Path) -> None:
                 # A client that did not resume would be noticed.
                 with pytest.raises(SystemExit, match="3 resumed"):
                     loop.run(resume=False)
-
-
-def test_time_of_another_process_is_read() -> None:
-    assert cpu_seconds(os.getppid()) > 0

@@ -93,18 +93,21 @@ class Batch:
         assert send is not None
         written = 0
         for at in range(start, stop, ENTRIES):
-            seats: Sequence[int] = range(at, min(at + ENTRIES, stop))
-            descriptors = crowd.descriptors[at : seats[-1] + 1]
+            end = min(at + ENTRIES, stop)
+            seats: Sequence[int] = range(at, end)
             if _any_in(seats, crowd.vacant) or _any_in(seats, crowd.backlogged):
-                occupied = self._occupied(seats[0], seats[-1] + 1)
-                seats = [seat for seat in occupied if crowd.may_pass(seat)]
+                free: list[int] = []
+                for seat in self._occupied(at, end):
+                    if crowd.may_pass(seat):
+                        free.append(seat)
+                    else:
+                        # Not by its client, which would report a backlog that is known.
+                        send(crowd.sinks[seat], data)
+                        written += 1
+                seats = free
                 descriptors = array("i", [crowd.descriptors[seat] for seat in seats])
-                straight = set(seats)
-                held = [seat for seat in occupied if seat not in straight]
-                for seat in held:
-                    # Not by its client, which would report a backlog that is known.
-                    send(crowd.sinks[seat], data)
-                written += len(held)
+            else:
+                descriptors = crowd.descriptors[at:end]
             written += len(seats)
             short = [
                 (self._client(seats[nth]), taken) for nth, taken in queue.send(descriptors, data)

@@ -110,7 +110,7 @@ class CrowdMachine(RuleBasedStateMachine):
         # Only those move whose seats are gone.
         moved = [member for member, seat in stayed.items() if member.seat != seat]
         assert all(stayed[member] >= len(everyone) for member in moved)
-        # Whoever takes a seat is asked.
+        # The crowd asks the transport of each client that takes a seat.
         self.marked -= {*moved}
         self.marked |= {
             each for each in (*self.joined, *moved) if each.secure or is_backlogged(each)
@@ -129,7 +129,7 @@ class CrowdMachine(RuleBasedStateMachine):
 
     @rule(member=present)
     def drain(self, member: Member) -> None:
-        """Its transport has written everything; nobody is told."""
+        """Its transport has written everything, and reports nothing."""
         member.held = 0
 
     @rule(member=present)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workers.websocket.io_uring.simulated import SimulatedKernel, Sockets
-from workers.websocket.io_uring.send_queue import ENTRIES
+from workers.websocket.io_uring.send_queue import ENTRIES, SendQueue
 
 # Before both queues' numbers wrap, in the middle of them, and at their beginning.
 PLACES = st.sampled_from([0, 1, ENTRIES - 1, ENTRIES, 2**31 - 5, 2**32 - 70, 2**32 - 1])
@@ -119,9 +119,8 @@ def test_kernel_that_takes_fewer_is_asked_again(late: bool) -> None:
     check(sockets, numbered(ENTRIES), [], DATA)
 
 
-@pytest.mark.parametrize("code", PASSING)
-@pytest.mark.parametrize("before", [0, 5])
-def test_passing_error_sends_nothing_twice_and_the_next_send_works(code: int, before: int) -> None:
+def interrupted(code: int, before: int) -> tuple[Sockets, SendQueue]:
+    """After a send to 20 sockets of which the kernel took `before`, and then failed."""
     sockets = Sockets()
     kernel = SimulatedKernel(sockets.send)
     queue = kernel.queue()
@@ -129,6 +128,13 @@ def test_passing_error_sends_nothing_twice_and_the_next_send_works(code: int, be
     short = queue.send(numbered(20), DATA)
     assert list(short) == [(at, 0) for at in range(before, 20)]
     check(sockets, numbered(20), short, DATA)
+    return sockets, queue
+
+
+@pytest.mark.parametrize("code", PASSING)
+@pytest.mark.parametrize("before", [0, 5])
+def test_passing_error_sends_nothing_twice_and_the_next_send_works(code: int, before: int) -> None:
+    sockets, queue = interrupted(code, before)
     assert queue.failure is None
     assert list(queue.send(numbered(40), b"next")) == []
     check(sockets, numbered(40), [], b"next")
@@ -137,13 +143,7 @@ def test_passing_error_sends_nothing_twice_and_the_next_send_works(code: int, be
 @pytest.mark.parametrize("code", FOR_GOOD)
 @pytest.mark.parametrize("before", [0, 5])
 def test_any_other_error_is_a_failure(code: int, before: int) -> None:
-    sockets = Sockets()
-    kernel = SimulatedKernel(sockets.send)
-    queue = kernel.queue()
-    kernel.faults.extend([before] * bool(before) + [-code])
-    short = queue.send(numbered(20), DATA)
-    assert list(short) == [(at, 0) for at in range(before, 20)]
-    check(sockets, numbered(20), short, DATA)
+    _, queue = interrupted(code, before)
     assert queue.failure is not None
     assert queue.failure.errno == code
 
