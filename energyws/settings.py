@@ -122,9 +122,15 @@ class Auth:
     jwt_secret_file: wins over jwt_secret, which has the file's secret once loaded.
     jwt_secret_previous, jwt_secret_previous_file: the secret before it, whose tokens are valid too;
     empty: there is none.
+    jwt_secret_issuer: the `iss` of tokens signed with a secret. jwt_secret_beside_issuers: the
+    secrets are used with JWKS, too, for tokens whose `iss` is none of the issuers.
+    required_claims: claims, and for each the values of which the token must have one.
+    denied_file: tokens that are valid no more (see energyws.auth.denied).
     streams_claim: the claim that lists the streams that a token allows. scope_prefix: the prefix of
     scopes that name a stream; None: scopes allow nothing.
-    max_token_seconds: how long a connection may last with one token.
+    max_token_seconds: how long a connection may last with one token. refuse_long_tokens: refuse
+    tokens that are valid for longer.
+    jwks_max_stale_seconds: how long keys count after a refresh was due that has not succeeded.
     """
 
     __pydantic_config__ = _STRICT
@@ -133,17 +139,25 @@ class Auth:
     jwt_secret_file: Text | None = None
     jwt_secret_previous: str | None = field(default=None, repr=False)
     jwt_secret_previous_file: Text | None = None
+    jwt_secret_issuer: Text | None = None
+    jwt_secret_beside_issuers: bool = False
+    allow_weak_secret: bool = False
     jwks_url: Text | None = None
     issuer: Text | None = None
     issuers: tuple[Issuer, ...] = ()
     audience: Text | None = None
+    required_claims: dict[Text, tuple[str | int | bool, ...]] = field(default_factory=dict)
+    denied_file: Text | None = None
     streams_claim: Text = "streams"
     scope_prefix: str | None = None
     leeway_seconds: Annotated[float, Ge(0), Le(300)] = 30.0
     max_token_seconds: PositiveSeconds = 366 * 86400.0
+    refuse_long_tokens: bool = False
     expiry_notice_seconds: Seconds = 60.0
     jwks_refresh_seconds: Annotated[float, Ge(1), Le(7 * 86400)] = 300.0
     jwks_timeout_seconds: PositiveSeconds = 5.0
+    jwks_max_stale_seconds: PositiveSeconds = 86400.0
+    allow_http_jwks: bool = False
     reject: Literal["auto", "http", "message"] = "auto"
 
 

@@ -151,7 +151,8 @@ def one_service(around: Surroundings, clients: int) -> list[Step]:
 
     def reload() -> None:
         service.config["server"]["tls"] = new_pair
-        service.config["auth"]["jwt_secret"] = SECRETS[1]
+        # Otherwise the connections with tokens of the old one would end.
+        service.config["auth"] = {"jwt_secret": SECRETS[1], "jwt_secret_previous": SECRETS[0]}
         service.write_config()
         # From here on, newcomers use the new token; none connects before it is valid.
         with stage.newcomers.held:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection, Mapping
 from typing import Any, Final, Literal
 
 from energyws.errors import KEYS_UNAVAILABLE, TOKEN_EXPIRED, UNAUTHORIZED, EnergywsError, ErrorCode
@@ -19,22 +20,30 @@ TokenReason = Literal[
     "too_long",
     "algorithm",
     "signature",
+    "type",
     "issuer",
     "audience",
     "claims",
     "expired",
     "not_yet_valid",
+    "denied",
     "unknown_key",
     "keys_unavailable",
 ]
 
 # Which claim is wrong, for the reason "claims". streams: the claim that auth.streams_claim names;
-# scope: `scope` or `scp`.
-TokenClaim = Literal["sub", "exp", "nbf", "iat", "streams", "scope"]
+# scope: `scope` or `scp`; required: one of auth.required_claims.
+TokenClaim = Literal["sub", "exp", "nbf", "iat", "streams", "scope", "required"]
 
+# What a client learns whose token is on the deny list.
+DENIED_DETAIL: Final = "the token has been revoked"
 # RFC 8693 section 4.2, RFC 9068 section 2.2.3: scopes separated by spaces. Several issuers write
 # `scp`, or lists, instead.
 _SCOPE_CLAIMS: Final = ("scope", "scp")
+# RFC 8725 section 3.11: JWTs that are no access tokens have types of their own, such as dpop+jwt or
+# logout+jwt; that of access tokens is RFC 9068's.
+_OTHER_TYPES: Final = "+jwt"
+_ACCESS_TOKEN: Final = "at+jwt"  # noqa: S105 -- a media type
 
 
 class TokenRefused(EnergywsError):
@@ -44,7 +53,8 @@ class TokenRefused(EnergywsError):
     energyws.auth.unknown_keys).
     keys_pending: set by the caller while it fetches those keys; the client is then asked to try
     again instead of being refused for good.
-    subject: only of a token that is valid at another time.
+    subject: only of a token with a good signature.
+    claim_name: the claim's name in the token; given where it is not that of `claim`.
     """
 
     def __init__(
@@ -55,6 +65,7 @@ class TokenRefused(EnergywsError):
         issuer: str | None = None,
         unknown_key: bytes | None = None,
         subject: str | None = None,
+        claim_name: str | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason: TokenReason = reason
@@ -62,6 +73,7 @@ class TokenRefused(EnergywsError):
         self.issuer = issuer
         self.unknown_key = unknown_key
         self.subject = subject
+        self.claim_name = claim_name or claim
         self.keys_pending = False
 
     @property
@@ -73,6 +85,11 @@ class TokenRefused(EnergywsError):
             return KEYS_UNAVAILABLE
         return UNAUTHORIZED
 
+    @property
+    def detail(self) -> str:
+        """What else the client may know: no more than whoever has a genuine token knows anyway."""
+        return DENIED_DETAIL if self.reason == "denied" else ""
+
 
 def parse(payload: bytes) -> dict[str, Any]:
     """The claims of a token's payload; raises TokenRefused."""
@@ -83,6 +100,34 @@ def parse(payload: bytes) -> dict[str, Any]:
     if not isinstance(claims, dict):
         raise TokenRefused("malformed")
     return claims
+
+
+def check_type(header: dict[str, Any]) -> None:
+    """Raises TokenRefused for a `typ` that says that this is no access token.
+
+    Tokens without one are accepted, and those with any that does not end in `+jwt`: most issuers
+    write `JWT`, and RFC 7515 section 4.1.9 leaves the others to applications.
+    """
+    kind = header.get("typ", "")
+    if not isinstance(kind, str):
+        raise TokenRefused("type")
+    # RFC 7515 section 4.1.9: `application/` may be left out; media types ignore case.
+    kind = kind.lower().removeprefix("application/")
+    if kind.endswith(_OTHER_TYPES) and kind != _ACCESS_TOKEN:
+        raise TokenRefused("type")
+
+
+def check_required(claims: dict[str, Any], required: Mapping[str, Collection[Any]]) -> None:
+    """Raises TokenRefused unless each of these claims has one of its values.
+
+    A claim that is a list needs to contain one, as `aud` does.
+    """
+    for name, allowed in required.items():
+        claim = claims.get(name)
+        found = claim if isinstance(claim, list) else [claim]
+        # 1 == True in Python, but not in JSON.
+        if not any(type(one) is type(each) and one == each for one in found for each in allowed):
+            raise TokenRefused("claims", claim="required", claim_name=name)
 
 
 def is_for(audience: str, claims: dict[str, Any]) -> bool:

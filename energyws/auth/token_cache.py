@@ -10,15 +10,20 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from energyws.auth.jwks import Key
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedClaims:
     """The claims of a token with a good signature; only its times remain to be compared.
 
-    expires, not_before, issued: Unix seconds, as claimed. issuer, keys: whose keys the signature
-    was checked with, and the sequence of all of them; both None for the shared secret.
+    expires, not_before, issued: Unix seconds, as claimed, `expires` with the leeway added. issuer:
+    whose key verified the signature; None for a shared secret without one. key, keys: that key, and
+    the sequence of all of them. id: the number of its `jti` (energyws.auth.denied); None without
+    one.
     """
 
     subject: str
@@ -27,7 +32,9 @@ class VerifiedClaims:
     issued: float | None
     streams: frozenset[str] | None
     issuer: str | None
-    keys: Sequence[Any] | None
+    key: Key
+    keys: Sequence[Key]
+    id: int | None
 
 
 class TokenCache:

@@ -175,7 +175,7 @@ def _serve(options: argparse.Namespace) -> int:
 def _check_config(options: argparse.Namespace) -> int:
     import asyncio
 
-    from energyws.control.config.files import check_files
+    from energyws.control.config.files import bad_denied_lines, check_files
     from energyws.control.config.load import describe
     from energyws.control.config.rules import warnings
     from energyws.control.reload.preflight import Preflight
@@ -184,7 +184,7 @@ def _check_config(options: argparse.Namespace) -> int:
     check_files(settings)
     asyncio.run(Preflight().check(settings))
     print(describe(settings), end="")
-    for warning in warnings(settings):
+    for warning in [*warnings(settings), *bad_denied_lines(settings)]:
         print(f"warning: {warning}", file=sys.stderr)
     return ExitCode.OK
 
@@ -226,6 +226,7 @@ def _token(options: argparse.Namespace) -> int:
         time.time(),
         options.stream,
         streams_claim=auth.streams_claim,
+        issuer=auth.jwt_secret_issuer,
     )
     print(token)
     return ExitCode.OK

@@ -17,6 +17,7 @@ from energyws.control.children.listeners import Listeners
 from energyws.control.children.run_directory import RunDirectory
 from energyws.control.children.spawn import Command, Spawner
 from energyws.control.policy.fleet import Fleet
+from energyws.control.reload.deny_list import DenyList
 from energyws.control.reload.plan import Plan
 from energyws.control.reload.preflight import Preflight
 from energyws.control.reload.reloader import Reloader
@@ -40,6 +41,7 @@ class Running:
     listeners: Listeners
     children: Children
     reloader: Reloader
+    deny_list: DenyList
     handlers: Handlers
     admin: AdminServer
     signals: Signals
@@ -68,6 +70,8 @@ def set_up(
     stack.callback(listeners.close)
     directory = RunDirectory()
     stack.callback(directory.close)
+    deny_list = DenyList(directory.path)
+    deny_list.publish(settings)
     terminal = Terminal()
     stack.callback(terminal.close)
     board = Board.create()
@@ -90,6 +94,7 @@ def set_up(
         listeners,
         children,
         reloader,
+        deny_list,
         handlers,
         admin,
         Signals(loop, wake),

@@ -291,6 +291,7 @@ class Supervisor:
         self._warn_of_shortages()
         if restart := change.taking(Takes.RESTART):
             _log.warning("changed keys take effect only after a restart", keys=",".join(restart))
+        self._running.deny_list.publish(settings)
         if not self._running.children.use_settings(settings):
             # Too large for a control message: new processes get them at their start.
             self._fleet.replace()

@@ -30,14 +30,25 @@ class State(IntEnum):
     DRAINING = 3
 
 
+class Keyless(IntEnum):
+    """Whether a worker lacks the issuers' keys that it needs to check any token.
+
+    NEVER: it has not fetched any yet. OLD: those that it had could not be refreshed for too long.
+    """
+
+    NO = 0
+    NEVER = 1
+    OLD = 2
+
+
 class Field(IntEnum):
     """The columns. Counters only grow during one child's life; the others are levels.
 
-    BEAT counts the heartbeats of the child's event loop: it only has to move. KEYLESS is 1 while a
-    worker has to check tokens with issuers' keys but has not fetched any yet. FULL_SINCE_MS is when
-    a worker stopped accepting because its file descriptors ran out, in Unix milliseconds; 0 while
-    it accepts. CERTIFICATE_EXPIRES is when the certificate that a worker serves expires, in Unix
-    seconds; 0 without a certificate. IO_URING is one of energyws.process.io_uring.
+    BEAT counts the heartbeats of the child's event loop: it only has to move. KEYLESS is one of
+    Keyless. FULL_SINCE_MS is when a worker stopped accepting because its file descriptors ran out,
+    in Unix milliseconds; 0 while it accepts. CERTIFICATE_EXPIRES is when the certificate that a
+    worker serves expires, in Unix seconds; 0 without a certificate. IO_URING is one of
+    energyws.process.io_uring.
     """
 
     PID = 0

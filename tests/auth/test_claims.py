@@ -30,6 +30,54 @@ def check(claims: dict[str, Any], settings: Auth = PLAIN) -> None:
     module.streams(claims, settings)
 
 
+@pytest.mark.parametrize(
+    ("claim", "good"),
+    [
+        ("app", True),
+        (["x", "app"], True),
+        (7, True),
+        (True, True),
+        (..., False),
+        (None, False),
+        ("App", False),
+        ("app ", False),
+        ([], False),
+        (["x"], False),
+        ([["app"]], False),
+        ({"app": 1}, False),
+        (7.0, False),
+        ("7", False),
+        (1, False),
+        ("true", False),
+    ],
+)
+def test_required_claim_has_one_of_its_values(claim: object, good: bool) -> None:
+    claims = {} if claim is ... else {"azp": claim}
+    required = {"azp": ("app", 7, True)}
+
+    if good:
+        module.check_required(claims, required)
+    else:
+        with pytest.raises(TokenRefused) as caught:
+            module.check_required(claims, required)
+        assert (caught.value.claim, caught.value.claim_name) == ("required", "azp")
+
+
+@pytest.mark.parametrize("typ", ["JWT", "jwt", "JOSE", "", "at+jwt", "application/AT+jwt", "x"])
+def test_type_of_an_access_token_is_accepted(typ: str) -> None:
+    module.check_type({"typ": typ})
+    module.check_type({})
+
+
+@pytest.mark.parametrize(
+    "typ", ["dpop+jwt", "application/dpop+jwt", "DPOP+JWT", "+jwt", "not-at+jwt", None, 1, ["JWT"]]
+)
+def test_type_of_another_kind_of_jwt_is_refused(typ: object) -> None:
+    with pytest.raises(TokenRefused) as caught:
+        module.check_type({"typ": typ})
+    assert (caught.value.reason, caught.value.detail) == ("type", "")
+
+
 def good(**changes: Any) -> dict[str, Any]:
     """Valid claims with these changes; a claim that is `...` is omitted."""
     claims = {"sub": "me", "exp": 1_790_000_000} | changes

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from energyws.auth import verifier as module
 from energyws.auth.claims import TokenRefused
 from energyws.auth.jwks import Key
-from energyws.auth.token_cache import TokenCache, VerifiedClaims, digest
+from energyws.auth.token_cache import TokenCache, digest
 from energyws.auth.verifier import Principal, Verifier
 from energyws.settings import Auth, Issuer
+from tests.principals import principal
 
 NOW = 1_790_000_000.0
 LEEWAY = 30.0
@@ -95,7 +96,7 @@ def test_outcome_does_not_depend_on_the_cache(
 
 def test_signature_is_checked_once() -> None:
     verifier = by_secret()
-    with patch.object(module, "_signed_claims", wraps=module._signed_claims) as checked:
+    with patch.object(module, "verified", wraps=module.verified) as checked:
         first = verifier.verify(shared(), {}, now=NOW)
         assert verifier.verify(shared(), {}, now=NOW) == first
 
@@ -153,7 +154,7 @@ def test_issuers_share_no_keys() -> None:
     verifier, text = by_issuer(), token(OLD, ALICE)
     principal = verifier.verify(text, KEYS["both"], now=NOW)
 
-    assert principal.issuer == ALICE
+    assert principal.token.issuer == ALICE
     # Signed with Alice's key, in Bob's name.
     assert reason(verifier, token(OLD, BOB), NOW, KEYS["both"]) == "signature"
     assert reason(verifier, text, NOW, {BOB: KEYS["both"][ALICE]}) == "keys_unavailable"
@@ -175,7 +176,7 @@ def test_expired_token_is_dropped() -> None:
     assert len(verifier._cache) == 0
 
 
-CLAIMS = VerifiedClaims("me", NOW, None, None, None, None, None)
+CLAIMS = principal("me", NOW).token
 
 
 def test_least_recently_used_token_is_dropped() -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energyws.auth.claims import TokenReason, TokenRefused
-from energyws.auth.verifier import Principal, Verifier, mint
+from energyws.auth.verifier import Verifier, mint
 from energyws.errors import BootError
 from energyws.protocol.messages import MAX_TOKEN_BYTES
 from energyws.settings import Auth
@@ -131,6 +131,11 @@ WITH_SECRET: dict[str, tuple[str, TokenReason]] = {
     "nbf NaN": (signed(nbf=math.nan), "claims"),
     "iat future": (signed(iat=NOW + LEEWAY + 1), "not_yet_valid"),
     "streams null": (signed(streams=None), "claims"),
+    # RFC 8725 section 3.11, RFC 9449 section 4.2: a JWT of another kind.
+    "DPoP proof": (with_header(typ="dpop+jwt"), "type"),
+    "logout token": (with_header(typ="application/Logout+JWT"), "type"),
+    "typ is a list": (with_header(typ=["JWT"]), "type"),
+    "typ null": (with_header(typ=None), "type"),
 }
 
 
@@ -162,7 +167,9 @@ ACCEPTED: dict[str, tuple[str, float]] = {
     "iss, which is not configured": (signed(iss=["x"]), NOW + 600 + LEEWAY),
     "jti of another type": (signed(jti=5), NOW + 600 + LEEWAY),
     "kid is a path": (with_header(kid="/dev/null"), NOW + 600 + LEEWAY),
-    "typ": (with_header(typ="at+jwt"), NOW + 600 + LEEWAY),
+    "typ": (with_header(typ="JWT"), NOW + 600 + LEEWAY),
+    "typ of an access token": (with_header(typ="at+jwt"), NOW + 600 + LEEWAY),
+    "the same, in full": (with_header(typ="application/at+JWT"), NOW + 600 + LEEWAY),
 }
 
 
@@ -172,7 +179,8 @@ def test_good_token_is_accepted_until_it_expires(name: str) -> None:
 
     principal = BY_SECRET.verify(token, {}, now=NOW)
 
-    assert principal == Principal("canary-subject", expires_at, None, None)
+    assert (principal.subject, principal.expires_at) == ("canary-subject", expires_at)
+    assert (principal.streams, principal.token.issuer) == (None, None)
 
 
 def test_token_of_maximum_length_is_accepted() -> None:
@@ -214,7 +222,7 @@ def test_both_secrets_are_accepted_while_both_are_configured() -> None:
     both = Verifier(replace(AUTH, jwt_secret_previous=PREVIOUS))
     old = forge({"alg": "HS256"}, CLAIMS, hs(PREVIOUS))
 
-    assert both.verify(good(), {}, now=NOW) == both.verify(old, {}, now=NOW)
+    assert both.verify(good(), {}, now=NOW).subject == both.verify(old, {}, now=NOW).subject
     assert refusal(both, forge({"alg": "HS256"}, CLAIMS, hs("another")), {}).reason == "signature"
     assert refusal(both, forge({"alg": "HS256"}, {"sub": 1}, hs(PREVIOUS)), {}).claim == "sub"
     # The operator has removed it from the configuration.
@@ -230,6 +238,106 @@ def test_secrets_are_ignored_beside_issuers(world: World) -> None:
     assert refusal(verifier, old, world.keys).reason == "algorithm"
 
 
+MOVING = replace(AUTH, issuers=ISSUERS, jwt_secret_beside_issuers=True)
+
+
+def test_secrets_count_beside_issuers_if_the_settings_say_so(world: World) -> None:
+    verifier = Verifier(replace(MOVING, jwt_secret_previous=PREVIOUS))
+    old = forge({"alg": "HS256"}, CLAIMS, hs(PREVIOUS))
+
+    for token in (good(), signed(iss="somebody"), signed(iss=["x"]), old):
+        assert verifier.verify(token, world.keys, now=NOW).token.issuer is None
+    assert verifier.verify(world.alice(), world.keys, now=NOW).token.issuer == ALICE
+    # The secret signs in no issuer's name, and no issuer's key without its name.
+    by_secret = forge({"alg": "HS256"}, ALICE_CLAIMS, hs())
+    assert refusal(verifier, by_secret, world.keys).reason == "algorithm"
+    assert refusal(verifier, world.alice(CLAIMS), world.keys).reason == "algorithm"
+    # Nor is a public key taken for a secret.
+    pem = encoded(world, Encoding.PEM)
+    confused = forge({"alg": "HS256", "kid": "rsa"}, CLAIMS, hs(pem))
+    assert refusal(verifier, confused, world.keys).reason == "signature"
+
+
+@pytest.mark.parametrize("auth", [AUTH, MOVING], ids=["alone", "beside issuers"])
+def test_secret_may_have_an_issuer_too(world: World, auth: Auth) -> None:
+    verifier = Verifier(replace(auth, jwt_secret_issuer="https://secret.example"))
+
+    for iss in (..., "https://secret.example/", "", None, ["https://secret.example"]):
+        assert refusal(verifier, signed(iss=iss), world.keys).reason == "issuer"
+    mine = signed(iss="https://secret.example")
+    for _ in range(2):
+        principal = verifier.verify(mine, world.keys, now=NOW)
+        assert principal.token.issuer == "https://secret.example"
+        assert not verifier.has_lost(principal.token, world.keys)
+    minted = mint(SECRET, "me", 60, NOW, issuer="https://secret.example")
+    assert verifier.verify(minted, world.keys, now=NOW).subject == "me"
+
+
+def test_token_with_a_wrong_required_claim_is_refused() -> None:
+    verifier = Verifier(replace(AUTH, required_claims={"client_id": ("app", "page")}))
+
+    assert verifier.verify(signed(client_id="page"), {}, now=NOW)
+    refused = refusal(verifier, signed(client_id="canary"), {})
+    assert (refused.reason, refused.claim, refused.claim_name) == (
+        "claims",
+        "required",
+        "client_id",
+    )
+
+
+def test_long_token_is_refused_if_the_settings_say_so() -> None:
+    strict = Verifier(replace(AUTH, refuse_long_tokens=True))
+    at_most, longer = signed(exp=NOW + MAX_SECONDS), signed(exp=NOW + MAX_SECONDS + 1)
+
+    assert strict.verify(at_most, {}, now=NOW).expires_at == NOW + MAX_SECONDS
+    assert refusal(strict, longer, {}).claim == "exp"
+    # A second later it is short enough.
+    assert strict.verify(longer, {}, now=NOW + 1)
+    assert strict.doubts == set()
+
+
+def test_accepted_tokens_that_should_be_looked_at_are_noted() -> None:
+    verifier = Verifier(AUTH)
+    verifier.verify(good(), {}, now=NOW)
+    assert verifier.doubts == set()
+    verifier.verify(signed(aud="somebody else"), {}, now=NOW)
+    assert verifier.doubts == {"audience"}
+    verifier.verify(signed(exp=1e308), {}, now=NOW)
+    assert verifier.doubts == {"audience", "long"}
+    # Where the audience is checked there is no doubt, whatever checks it.
+    for checking in ({"audience": "me"}, {"required_claims": {"aud": ("me",)}}):
+        sure = Verifier(replace(AUTH, **checking))  # type: ignore[arg-type]
+        sure.verify(signed(aud=["me", "you"]), {}, now=NOW)
+        assert sure.doubts == set()
+
+
+def test_key_is_lost_once_it_is_known_to_be_removed(world: World) -> None:
+    token = BY_ISSUER.verify(world.alice(), world.keys, now=NOW).token
+    alices = world.keys[ALICE]
+    others = tuple(key for key in alices if key.kid != "rsa")
+
+    assert not BY_ISSUER.has_lost(token, world.keys)
+    # Not fetched yet, or too old: nobody knows.
+    assert not BY_ISSUER.has_lost(token, {BOB: world.keys[BOB]})
+    # The issuer's list changes, but not this key.
+    assert not BY_ISSUER.has_lost(token, {ALICE: alices[:-1] + others})
+    assert BY_ISSUER.has_lost(token, {ALICE: others})
+    # The issuer is trusted no more, or a secret takes its place.
+    assert Verifier(replace(AUTH, issuers=ISSUERS[1:])).has_lost(token, world.keys)
+    assert BY_SECRET.has_lost(token, {})
+
+
+def test_secret_is_lost_once_the_settings_have_it_no_more() -> None:
+    token = BY_SECRET.verify(good(), {}, now=NOW).token
+
+    assert not Verifier(AUTH).has_lost(token, {})
+    rotated = replace(AUTH, jwt_secret=PREVIOUS, jwt_secret_previous=SECRET)
+    assert not Verifier(rotated).has_lost(token, {})
+    assert Verifier(replace(rotated, jwt_secret_previous=None)).has_lost(token, {})
+    assert BY_ISSUER.has_lost(token, {})
+    assert not Verifier(MOVING).has_lost(token, {})
+
+
 def test_error_names_the_unusable_previous_secret(world: World) -> None:
     with pytest.raises(BootError, match=r"auth\.jwt_secret_previous cannot be used"):
         Verifier(replace(AUTH, jwt_secret_previous=encoded(world, Encoding.PEM).decode()))
@@ -243,7 +351,8 @@ def test_minted_token_is_accepted_without_a_warning(secret: str) -> None:
         token = mint(secret, "me", 60, NOW + 0.5, ["energy"])
         principal = Verifier(replace(AUTH, jwt_secret=secret)).verify(token, {}, now=NOW)
 
-    assert principal == Principal("me", NOW + 60 + LEEWAY, frozenset({"energy"}), None)
+    assert (principal.subject, principal.expires_at) == ("me", NOW + 60 + LEEWAY)
+    assert principal.streams == {"energy"}
     assert warned == []
 
 
@@ -331,4 +440,4 @@ def test_any_signed_token_is_refused_or_gives_a_valid_principal(
             continue
         assert principal.subject
         assert NOW < principal.expires_at <= NOW + MAX_SECONDS
-        assert (principal.issuer is None) is (verifier is not BY_ISSUER)
+        assert (principal.token.issuer is None) is (verifier is not BY_ISSUER)

@@ -16,7 +16,7 @@ from jwt.algorithms import RSAAlgorithm
 
 from energyws.auth.claims import TokenReason, TokenRefused
 from energyws.auth.jwks import BadKeys, parse_jwks
-from energyws.auth.verifier import MAX_TRIED, Principal
+from energyws.auth.verifier import MAX_TRIED
 from energyws.errors import KEYS_UNAVAILABLE
 from tests.auth.tokens import (
     ALICE,
@@ -206,7 +206,7 @@ def test_issuer_key_and_kid_must_match(world: World, iss: str, kid_of: str, key_
     token = forge({"alg": "RS256", "kid": kid}, claims_of(iss), by(key, "RS256"))
 
     if iss == kid_of == key_of:
-        assert BY_ISSUER.verify(token, world.keys, now=NOW).issuer == iss
+        assert BY_ISSUER.verify(token, world.keys, now=NOW).token.issuer == iss
     else:
         reason = "unknown_key" if kid_of != iss else "signature"
         assert refusal(BY_ISSUER, token, world.keys).reason == reason
@@ -219,7 +219,7 @@ def test_two_issuers_may_use_the_same_kid(world: World) -> None:
     }
     token = forge({"alg": "RS256", "kid": "1"}, claims_of(BOB), by(world.bobs, "RS256"))
 
-    assert BY_ISSUER.verify(token, keys, now=NOW).issuer == BOB
+    assert BY_ISSUER.verify(token, keys, now=NOW).token.issuer == BOB
     assert refusal(BY_ISSUER, world.alice(claims_of(BOB), kid="1"), keys).reason == "signature"
 
 
@@ -244,9 +244,11 @@ def test_each_type_of_key_verifies_its_own_algorithm(world: World, kid: str) -> 
     # No kid is needed: each key is the only one of its type.
     nameless = forge({"alg": algorithm}, ALICE_CLAIMS, by(key, algorithm))
 
-    expected = Principal("canary-subject", NOW + 600 + LEEWAY, None, ALICE)
-    assert BY_ISSUER.verify(named, world.keys, now=NOW) == expected
-    assert BY_ISSUER.verify(nameless, world.keys, now=NOW) == expected
+    for text in (named, nameless):
+        principal = BY_ISSUER.verify(text, world.keys, now=NOW)
+        assert (principal.subject, principal.expires_at) == ("canary-subject", NOW + 600 + LEEWAY)
+        assert (principal.streams, principal.token.issuer) == (None, ALICE)
+        assert principal.token.key.kid == kid
 
 
 @pytest.mark.parametrize("named", [{}, {"alg": "EdDSA"}, {"alg": "Ed25519"}])
@@ -256,7 +258,7 @@ def test_ed25519_has_two_names(world: World, named: dict[str, str], alg: str) ->
     keys = {ALICE: parse_jwks(jwks(jwk(world.ed.public_key(), kid="ed", **named)))}
     token = forge({"alg": alg, "kid": "ed"}, ALICE_CLAIMS, by(world.ed, "EdDSA"))
 
-    assert BY_ISSUER.verify(token, keys, now=NOW).issuer == ALICE
+    assert BY_ISSUER.verify(token, keys, now=NOW).token.issuer == ALICE
     forged = forge(
         {"alg": alg, "kid": "ed"}, ALICE_CLAIMS, by(Ed25519PrivateKey.generate(), "EdDSA")
     )
@@ -276,7 +278,7 @@ def test_every_key_with_the_kid_is_tried(world: World) -> None:
     several = [jwk(key.public_key(), kid="1") for key in (world.bobs, world.mallorys, world.rsa)]
     keys = {ALICE: parse_jwks(jwks(*several))}
 
-    assert BY_ISSUER.verify(world.alice(kid="1"), keys, now=NOW).issuer == ALICE
+    assert BY_ISSUER.verify(world.alice(kid="1"), keys, now=NOW).token.issuer == ALICE
     stranger = forge(
         {"alg": "RS256", "kid": "1"}, ALICE_CLAIMS, by(generate_rsa(65537, 2048), "RS256")
     )
@@ -337,7 +339,7 @@ def test_two_keys_may_share_a_kid_when_their_types_differ(world: World) -> None:
         ALICE: parse_jwks(jwks(jwk(world.ec.public_key(), kid="1"), jwk(world.public, kid="1")))
     }
 
-    assert BY_ISSUER.verify(world.alice(kid="1"), keys, now=NOW).issuer == ALICE
+    assert BY_ISSUER.verify(world.alice(kid="1"), keys, now=NOW).token.issuer == ALICE
 
 
 def test_no_header_opens_a_file_or_a_socket(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

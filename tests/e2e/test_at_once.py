@@ -525,6 +525,70 @@ def jwks_timeout(live: Live) -> None:
         assert time.monotonic() - began < 4
 
 
+def jwks_max_stale(live: Live) -> None:
+    with Issuer("a", "ES256") as issuer:
+        live.edit("auth.jwks_refresh_seconds", 1)
+        live.set("auth.issuers", [described(issuer)])
+        eventually(lambda: good(live.service, issuer.token()), "the keys are fetched")
+        live.set("auth.jwks_max_stale_seconds", 0.2)
+        issuer.down = True
+        eventually(lambda: not good(live.service, issuer.token()), "the keys are too old")
+
+
+def allow_http_jwks(live: Live) -> None:
+    # It leads to this machine, but does not say so.
+    foreign = {"name": "foreign", "issuer": "foreign", "jwks_url": "http://0.0.0.0:1/"}
+    live.edit("auth.issuers", [foreign])
+    live.reload()
+    live.service.wait_logged("reload refused", "auth.allow_http_jwks")
+    live.set("auth.allow_http_jwks", True)
+    live.service.wait_logged("keys cannot be fetched", "issuer=foreign")
+
+
+def jwt_secret_issuer(live: Live) -> None:
+    live.set("auth.jwt_secret_issuer", "https://me.example")
+    assert not good(live.service, token())
+    assert good(live.service, mint(SECRET, "me", 60, time.time(), issuer="https://me.example"))
+
+
+def jwt_secret_beside_issuers(live: Live) -> None:
+    with Issuer("a", "ES256") as issuer:
+        live.set("auth.issuers", [described(issuer)])
+        assert not good(live.service, token())
+        live.set("auth.jwt_secret_beside_issuers", True)
+        assert good(live.service, token())
+        eventually(lambda: good(live.service, issuer.token()), "the keys are fetched")
+
+
+def allow_weak_secret(live: Live) -> None:
+    live.edit("auth.jwt_secret", "weak")
+    live.reload()
+    live.service.wait_logged("reload refused", "auth.jwt_secret: shorter than 32 bytes")
+    live.set("auth.allow_weak_secret", True)
+    assert good(live.service, mint("weak", "me", 60, time.time()))
+
+
+def required_claims(live: Live) -> None:
+    live.set("auth.required_claims", {"sub": ["me", "you"]})
+    assert not good(live.service, token())
+    assert good(live.service, token("you"))
+
+
+def denied_file(live: Live) -> None:
+    path = live.directory / "denied"
+    path.write_text('{"sub": "tester"}')
+    live.set("auth.denied_file", str(path))
+    eventually(lambda: not good(live.service, token()), "the subject is denied")
+    assert good(live.service, token("me"))
+
+
+def refuse_long_tokens(live: Live) -> None:
+    live.edit("auth.max_token_seconds", 600)
+    live.set("auth.refuse_long_tokens", True)
+    assert not good(live.service, token())
+    assert good(live.service, token(seconds=300))
+
+
 def reject(live: Live) -> None:
     assert status(live.service, bearer("no.good.token")) == 401
     live.set("auth.reject", "message")
@@ -563,17 +627,25 @@ LIVE: Final[dict[str, Callable[[Live], None]]] = {
     "auth.jwt_secret_file": jwt_secret_file,
     "auth.jwt_secret_previous": jwt_secret_previous,
     "auth.jwt_secret_previous_file": jwt_secret_previous_file,
+    "auth.jwt_secret_issuer": jwt_secret_issuer,
+    "auth.jwt_secret_beside_issuers": jwt_secret_beside_issuers,
+    "auth.allow_weak_secret": allow_weak_secret,
     "auth.jwks_url": jwks,
     "auth.issuer": jwks,
     "auth.issuers": issuers,
     "auth.audience": audience,
+    "auth.required_claims": required_claims,
+    "auth.denied_file": denied_file,
     "auth.streams_claim": streams_claim,
     "auth.scope_prefix": scope_prefix,
     "auth.leeway_seconds": leeway,
     "auth.max_token_seconds": max_token_seconds,
+    "auth.refuse_long_tokens": refuse_long_tokens,
     "auth.expiry_notice_seconds": expiry_notice,
     "auth.jwks_refresh_seconds": jwks_refresh,
     "auth.jwks_timeout_seconds": jwks_timeout,
+    "auth.jwks_max_stale_seconds": jwks_max_stale,
+    "auth.allow_http_jwks": allow_http_jwks,
     "auth.reject": reject,
     "supervision.hang_seconds": hang_seconds,
 }

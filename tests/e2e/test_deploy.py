@@ -217,7 +217,7 @@ def accepts(service: Service, secret: str) -> bool:
     return asyncio.run(attempt())
 
 
-def test_new_secret_applies_to_new_clients_and_old_connections_stay(
+def test_new_secret_beside_the_previous_one_disconnects_nobody(
     configured: Callable[..., Configured], records: Records
 ) -> None:
     running = configured()
@@ -225,13 +225,14 @@ def test_new_secret_applies_to_new_clients_and_old_connections_stay(
     pids = {name: process.pid for name, process in service.children().items()}
     with Watchers(service.url, 6) as watchers:
         with Traffic(records) as traffic:
-            running.edit("auth", jwt_secret=OTHER)
+            running.edit("auth", jwt_secret=OTHER, jwt_secret_previous=SECRET)
             running.adopted(1)
             traffic.more(30)
         watchers.have(list(range(records.sent)))
         assert [client.connects for client in watchers.clients] == [1] * 6
     assert accepts(service, OTHER)
-    assert not accepts(service, SECRET)
+    assert accepts(service, SECRET)
+    assert not accepts(service, "another secret of more than thirty-two bytes")
     assert {name: process.pid for name, process in service.children().items()} == pids
     assert not any(OTHER in line or SECRET in line for line in service.lines)
 

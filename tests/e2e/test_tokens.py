@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 from websockets.exceptions import InvalidStatus
 
@@ -20,6 +21,7 @@ from energyws.control.policy.readiness import NO_KEYS
 from energyws.testing import PATIENCE_SECONDS, SECRET, Records, Service, eventually
 from energyws.testing.issuer import Issuer
 from tests.clients import Peer, open_peer
+from tests.http_clients import EventSource
 
 # Less than the tests' own time limit.
 RETRYING_SECONDS = 80.0
@@ -137,7 +139,9 @@ def test_a_rotation_refuses_no_good_token_permanently(serve: Serve, issuer: Issu
         eventually(accepted, "the token is accepted")
         eventually(lambda: connected.ask(renew)["type"] == "authenticated", "the token is renewed")
         assert set(seen) <= {503, 101}
-        assert connected.ask({"type": "ping"})["type"] == "pong"
+        # It was asked for a fresh token meanwhile, since its key is gone.
+        connected.send({"type": "ping"})
+        assert connected.until("pong")
 
 
 def test_service_without_keys_is_not_ready_and_says_why(serve: Serve, issuer: Issuer) -> None:
@@ -168,22 +172,93 @@ def test_service_with_the_keys_of_one_issuer_is_ready(serve: Serve, issuer: Issu
         assert (status(service, issuer.token()), status(service, late.token())) == (101, 503)
 
 
-def test_rolling_restart_keeps_workers_that_have_keys(serve: Serve, issuer: Issuer) -> None:
-    service = serve(server={"workers": 1}, auth=trusting(issuer)).ready()
-    before = service.children()["worker-0"].pid
+def test_rolling_restart_needs_no_issuer(serve: Serve, issuer: Issuer) -> None:
+    service = serve(server={"workers": 2}, auth=trusting(issuer)).ready()
+    assert issuer.fetches == 1
+    before = [child.pid for child in service.children().values()]
     issuer.down = True
     service.signal(signal.SIGUSR2)
-    service.wait_logged("keys cannot be fetched", "keys_kept=0")
-    contacts = ("worker-0 synchronising with the consumer", 'reason="first contact"')
-    eventually(lambda: len(service.logged(*contacts)) == 2, "the successor has what it needs")
-    # The successor waits for keys, and the worker that has keys continues: on the socket that both
-    # have, only the latter accepts.
-    for _ in range(50):
+    for name in ("worker-0", "worker-1"):
+        service.wait_logged("child replaced", f"child={name}")
+        # The successor has the keys that its predecessor fetched.
         assert status(service, issuer.token()) == 101
+    assert not {child.pid for child in service.children().values()} & set(before)
+    assert issuer.fetches == 1
     assert service.admin("/ready")[0] == 200
-    issuer.down = False
-    service.wait_logged("child replaced", "child=worker-0")
-    assert service.children()["worker-0"].pid != before
+
+
+def streaming(service: Service, token: str) -> EventSource:
+    return EventSource(service, "", f"Authorization: Bearer {token}")
+
+
+def ended(peer: Peer) -> str:
+    """Why the service has ended this connection."""
+    error = peer.until("error")
+    assert (error["code"], peer.closed()) == ("UNAUTHORIZED", (4401, "unauthorized"))
+    return str(error["message"])
+
+
+def test_removed_key_ends_the_connections_of_its_tokens(
+    serve: Serve, records: Records, issuer: Issuer
+) -> None:
+    service = serve(auth=trusting(issuer, jwks_refresh_seconds=1)).ready()
+    old = issuer.token()
+    with peer_with(service, old) as first, peer_with(service, old) as renewed:
+        with streaming(service, old) as events, peer_with(service, old) as second:
+            assert events.until("subscribed")
+            issuer.rotate()
+            fresh = issuer.token()
+            assert renewed.until("notice")["code"] == "TOKEN_EXPIRING"
+            renewed.send({"type": "auth", "token": fresh})
+            assert renewed.until("authenticated")
+            for peer in (first, second):
+                assert "the key that signed the token counts no more" in ended(peer)
+            assert events.until("problem").json["code"] == "UNAUTHORIZED"
+            assert events.next() is None
+        assert renewed.ask({"type": "ping"})["type"] == "pong"
+    assert service.logged("ending connections whose token counts no more")
+    assert not service.logged(old)
+
+
+def test_denied_tokens_end_and_are_refused(serve: Serve, records: Records, tmp_path: Path) -> None:
+    denied = tmp_path / "denied"
+    denied.write_text("# nobody yet\n")
+    service = serve(server={"workers": 1}, auth={"denied_file": str(denied)}).ready()
+
+    def token(subject: str, **claims: Any) -> str:
+        payload = {"sub": subject, "exp": time.time() + 600, **claims}
+        return jwt.encode(payload, SECRET, "HS256")
+
+    now = int(time.time())
+    stolen, other = token("me", jti="stolen"), token("me", jti="other")
+    left, back = token("tenant", iat=now - 100), token("tenant", iat=now)
+    with (
+        peer_with(service, stolen) as thief,
+        peer_with(service, other) as mine,
+        streaming(service, left) as events,
+        peer_with(service, back) as again,
+    ):
+        assert events.until("subscribed")
+        denied.write_text(f'{{"jti": "stolen"}}\n{{"sub": "tenant", "before": {now}}}\n')
+        assert "the token has been revoked" in ended(thief)
+        assert events.until("problem").json["code"] == "UNAUTHORIZED"
+        assert events.next() is None
+        answer = mine.ask({"type": "auth", "token": stolen})
+        assert (answer["code"], "revoked" in answer["message"]) == ("UNAUTHORIZED", True)
+        assert again.ask({"type": "ping"})["type"] == "pong"
+        assert (status(service, stolen), status(service, left)) == (401, 401)
+        service.wait_logged("connection refused", "reason=denied")
+        assert (status(service, other), status(service, back)) == (101, 101)
+
+        # A damaged file frees nobody.
+        denied.write_text("{")
+        service.wait_logged("deny list has lines that cannot be used", "lines=1")
+        denied.unlink()
+        service.wait_logged("reload refused", "auth.denied_file")
+        assert (status(service, stolen), status(service, other)) == (401, 101)
+    denied.write_text("")
+    eventually(lambda: status(service, stolen) == 101, "the entry is gone")
+    assert not service.logged("stolen")
 
 
 def test_issuer_that_a_reload_brings_has_no_keys_at_first(
@@ -219,12 +294,14 @@ def test_secrets_rotate_with_an_overlap_that_ends(serve: Serve, tmp_path: Path) 
     eventually(lambda: status(service, new) == 101, "the new secret has taken effect")
     assert status(service, old) == 101
 
-    with peer_with(service, old) as connected:
+    with peer_with(service, old) as connected, peer_with(service, old) as renewed:
+        assert renewed.ask({"type": "auth", "token": new})["type"] == "authenticated"
         before.write_text("")
         # The old token was accepted just now, so it is in the cache.
         eventually(lambda: status(service, old) == 401, "the old secret is no longer accepted")
         assert status(service, new) == 101
-        assert connected.ask({"type": "ping"})["type"] == "pong"
+        assert "the key that signed the token counts no more" in ended(connected)
+        assert renewed.ask({"type": "ping"})["type"] == "pong"
     assert not service.logged(PREVIOUS)
     assert not service.logged(SECRET)
 

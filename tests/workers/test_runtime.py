@@ -47,6 +47,7 @@ EXCEPTIONS: Final = {
     ): "affects one connection only",
     ("workers/websocket/accept/listener.py", "exchange.follow"): "affects one connection only",
     ("workers/websocket/process.py", "create_task"): "only waits for an event",
+    ("workers/websocket/process.py", "to_thread"): "awaited",
     ("workers/runtime.py", "_exit_now"): "ends the process",
     ("workers/runtime.py", "create_task"): "the guard itself",
     ("energyws/logs/writer.py", "self._write"): "catches everything",

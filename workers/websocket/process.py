@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import os
 import socket
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
 from energyws.auth.verifier import Verifier
 from energyws.dashboard import files
 from energyws.dashboard.site import Site
+from energyws.errors import BootError
 from energyws.logs.events import Log
 from energyws.process.board import Field
 from energyws.process.control_messages import ShutdownMode
@@ -21,10 +23,12 @@ from workers.runtime import Runtime, crash_on_error, crash_on_error_task
 from workers.websocket.accept.handshake import Gate, max_descriptor
 from workers.websocket.accept.listener import Listener
 from workers.websocket.accept.tls_context import TlsContexts
+from workers.websocket.auth import deny_file
 from workers.websocket.auth.tokens import Tokens
 from workers.websocket.certificate import expires_at
 from workers.websocket.clients.connections import ConnectionRegistry
 from workers.websocket.clients.context import Context
+from workers.websocket.clients.distrust import Distrust
 from workers.websocket.fanout.history_client import HistoryClient
 from workers.websocket.fanout.hub import Hub
 from workers.websocket.io_uring.choice import Choice
@@ -48,13 +52,23 @@ class Worker:
         self._synced = asyncio.Event()
         self._has_keys = asyncio.Event()
         self._queue_handed_over = asyncio.Event()
+        self._reading_denied = asyncio.Lock()
         # Before anything that runs: it may raise BootError.
         # For all workers, the first one logs what concerns TLS.
         self._tls = TlsContexts(quiet=runtime.slot != 0)
         tls = self._tls.make(settings.server.tls)
         runtime.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
-        self._tokens = Tokens(settings.auth, runtime.row, self._on_fetched)
+        denied = deny_file.read(runtime.bus_directory, settings.auth)
+        self._tokens = Tokens(
+            settings.auth, runtime.row, runtime.bus_directory, self._on_keys_changed
+        )
+        self._tokens.denied = denied
         self._connections = ConnectionRegistry(settings.server, settings.auth)
+        self._distrust = Distrust(
+            self._connections,
+            self._tokens.fault,
+            lambda: runtime.settings.server.drain_seconds,
+        )
         bus = current(runtime.bus_directory)
         self._history = HistoryClient(bus, settings.history.max_concurrent)
         self._io_uring = Choice(settings.server, runtime.row)
@@ -128,6 +142,7 @@ class Worker:
         self._subscriber.close()
         self._hub.close()
         self._history.close()
+        self._distrust.close()
         self._connections.close()
         self._tokens.close()
 
@@ -159,7 +174,10 @@ class Worker:
     def _on_shed(self, count: int) -> None:
         _log.info("shedding clients", count=count, of=len(self._connections))
         seconds = self._runtime.settings.server.drain_seconds
-        task = crash_on_error_task(self._connections.shed(count, seconds))
+        self._start(self._connections.shed(count, seconds))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = crash_on_error_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -174,14 +192,32 @@ class Worker:
         self._tokens.use_settings(settings.auth, verifier)
         self._gate.auth = settings.auth
         self._context.settings = settings.server
-        self._publish_keys()
+        self._use_keys()
+        self._start(self._use_denied())
 
-    def _on_fetched(self) -> None:
+    async def _use_denied(self) -> None:
+        # One at a time, so that the one that began last is the last.
+        async with self._reading_denied:
+            runtime = self._runtime
+            try:
+                # A long list takes a while.
+                self._tokens.denied = await asyncio.to_thread(
+                    deny_file.read, runtime.bus_directory, runtime.settings.auth
+                )
+            except BootError as error:
+                _log.error("deny list not read: earlier entries stay", reason=error)
+        self._distrust.look()
+
+    def _on_keys_changed(self) -> None:
         # Runs in the thread that fetches, which may outlive the loop by a moment.
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._publish_keys)
+            self._loop.call_soon_threadsafe(self._use_keys)
 
     @crash_on_error
+    def _use_keys(self) -> None:
+        self._publish_keys()
+        self._distrust.look()
+
     def _publish_keys(self) -> None:
         if self._tokens.publish():
             self._has_keys.set()

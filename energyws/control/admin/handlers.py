@@ -22,7 +22,7 @@ from energyws.control.policy import readiness
 from energyws.control.policy.fleet import Fleet
 from energyws.control.reload.plan import Outcome
 from energyws.logs.recent import Recent
-from energyws.process.board import Field, Row, State
+from energyws.process.board import Field, Keyless, Row, State
 from energyws.settings import MAX_WORKERS, Level
 from energyws.version import installed
 
@@ -98,7 +98,7 @@ class Handlers:
                 condemned=child.end is not None,
                 stalls=stalls_of(child.row, child.streams),
                 unlisted_stalls=child.row[Field.UNLISTED_WAITS],
-                keyless=bool(child.row[Field.KEYLESS]),
+                keyless=Keyless(child.row[Field.KEYLESS]),
                 connections=child.row[Field.CONNECTIONS],
                 full_seconds=_seconds_since(child.row[Field.FULL_SINCE_MS], now_ms),
             )

@@ -1,4 +1,4 @@
-"""The files that settings name: the secrets of `auth`, and the certificate of the server."""
+"""The files that settings name: secrets and deny list of `auth`, certificate of the server."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from energyws.auth.denied import MAX_DENIED_BYTES, parse
 from energyws.control.config.problems import shown
 from energyws.errors import ConfigError
 from energyws.settings import Auth, Settings
 
 _SECRETS: Final = ("jwt_secret", "jwt_secret_previous")
+_SECRET_BYTES: Final = 32
+WEAK: Final = f"shorter than {_SECRET_BYTES} bytes, so it can be guessed (RFC 7518, section 3.2)"
+HOW_TO_MAKE: Final = "make one with `openssl rand -base64 32`"
+_MOST_SHOWN: Final = 10
 _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -34,7 +39,8 @@ def secret_files(settings: Settings) -> dict[str, str]:
 def with_secret_files(settings: Settings) -> Settings:
     """The settings with the secrets that are in the files now; raises ConfigError.
 
-    The file of the previous secret may be empty: then there is no previous secret.
+    Also for a secret that can be guessed, from wherever it is. The file of the previous secret may
+    be empty: then there is no previous secret.
     """
     found: dict[str, Any] = {}
     problems = []
@@ -47,9 +53,15 @@ def with_secret_files(settings: Settings) -> Settings:
         else:
             if found[key] is None and key == "jwt_secret":
                 problems.append(f"auth.{key}_file: {shown(path)} is empty")
-    if problems:
+    auth = replace(settings.auth, **found)
+    if problems := problems or _weak_secrets(auth):
         raise ConfigError(problems, "secret")
-    return replace(settings, auth=replace(settings.auth, **found))
+    return replace(settings, auth=auth)
+
+
+def is_weak(secret: str) -> bool:
+    """RFC 7518 section 3.2: a key for HS256 must have the size of the hash output, or more."""
+    return len(secret.encode("utf-8", "surrogateescape")) < _SECRET_BYTES
 
 
 def without_secret_files(settings: Settings) -> Settings:
@@ -73,7 +85,8 @@ def text_of(data: bytes) -> str:
 
 
 def check_files(settings: Settings) -> None:
-    """Raise ConfigError unless the server's certificate and key can be used."""
+    """Raise ConfigError unless certificate, key and deny list can be used."""
+    _check_denied(settings.auth.denied_file)
     tls = settings.server.tls
     if tls is None:
         return
@@ -98,6 +111,45 @@ def check_files(settings: Settings) -> None:
             )
     if problems:
         raise ConfigError(problems, "certificate")
+
+
+def _weak_secrets(auth: Auth) -> list[str]:
+    unused = auth.issuers and not auth.jwt_secret_beside_issuers
+    if auth.allow_weak_secret or unused:
+        return []
+    return [
+        f"auth.{key}: {WEAK}: {HOW_TO_MAKE}, or set auth.allow_weak_secret: true"
+        for key, secret in secrets(auth).items()
+        if secret and is_weak(secret)
+    ]
+
+
+def _check_denied(path: str | None) -> None:
+    """Whatever its lines are: one that cannot be used must not keep the others from counting."""
+    if path is None:
+        return
+    try:
+        with open(path, "rb") as file:
+            large = len(file.read(MAX_DENIED_BYTES + 1)) > MAX_DENIED_BYTES
+    except OSError as error:
+        raise ConfigError(
+            [f"auth.denied_file: cannot read {shown(path)}: {error.strerror}"]
+        ) from None
+    if large:
+        problem = f"{shown(path)} has more than {MAX_DENIED_BYTES} bytes: remove expired entries"
+        raise ConfigError([f"auth.denied_file: {problem}"])
+
+
+def bad_denied_lines(settings: Settings) -> list[str]:
+    """A line for each of the first lines of the deny list that cannot be used. Raises OSError."""
+    path = settings.auth.denied_file
+    if path is None:
+        return []
+    _, bad = parse(Path(path).read_bytes())
+    return [
+        f"auth.denied_file: {shown(path)}:{each.number}: {each.reason}"
+        for each in bad[:_MOST_SHOWN]
+    ]
 
 
 def pem_fault(data: bytes) -> str | None:

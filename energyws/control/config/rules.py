@@ -11,15 +11,13 @@ from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from energyws.control.config.files import secrets
+from energyws.control.config.files import HOW_TO_MAKE, WEAK, is_weak, secrets
 from energyws.control.config.origins import NULL, NoOrigin, normalised
 from energyws.control.config.problems import REDACTED, KeyPath, Problems, dotted, is_secret, shown
 from energyws.control.loopback import is_loopback
 from energyws.settings import Admin, Server, Settings
 
 _STREAM: Final = re.compile(r"[a-z0-9_.-]{1,64}")
-# RFC 7518 section 3.2: a key for HS256 has the size of the hash output, or more.
-_SECRET_BYTES: Final = 32
 _OWNED_OPTIONS: Final = {
     "bootstrap.servers": "use kafka.brokers",
     "metadata.broker.list": "use kafka.brokers",
@@ -62,8 +60,15 @@ def _check_auth(auth: dict[str, Any], problems: Problems) -> None:
         problems.add(("auth", "jwks_url"), "needs auth.issuer too: the issuer of these keys")
     if has("issuer") and not has("jwks_url") and not has("issuers"):
         problems.add(("auth", "issuer"), "needs auth.jwks_url too: the URL of the issuer's keys")
+    if _is_true(auth.get("jwt_secret_beside_issuers")) and not (
+        has("jwt_secret") or has("jwt_secret_file")
+    ):
+        problems.add(("auth", "jwt_secret_beside_issuers"), "needs auth.jwt_secret: set it too")
     for key in ("jwt_secret", "jwt_secret_previous"):
         _check_redacted(("auth", key), auth.get(key), problems)
+    for name, values in _section(auth, "required_claims").items():
+        if values == []:
+            problems.add(("auth", "required_claims", name), "has no value: list at least one")
 
 
 def _check_issuers(auth: dict[str, Any], problems: Problems) -> None:
@@ -73,8 +78,18 @@ def _check_issuers(auth: dict[str, Any], problems: Problems) -> None:
         if isinstance(url, str) and not problems.wrong(url_path) and not _is_http(url):
             found = problems.found(url_path, url)
             problems.add(url_path, f"found {found}: use an http or https URL without a user name")
+        elif _is_foreign_http(url) and not _is_true(auth.get("allow_http_jwks")):
+            found = problems.found(url_path, url)
+            text = (
+                f"found {found}: use https://, since anyone on the way can replace keys that come "
+                "over http://; or set auth.allow_http_jwks: true"
+            )
+            problems.add(url_path, text)
         if not isinstance(issuer, str) or problems.wrong(issuer_path):
             continue
+        if issuer == auth.get("jwt_secret_issuer"):
+            text = "same as auth.jwt_secret_issuer: its tokens are checked with its keys only"
+            problems.add(issuer_path, text)
         first, first_url = first_of.setdefault(issuer, (path, url))
         # The shorthand may repeat one of the list, as it does in the output of check-config.
         if first != path and not (first == ("auth",) and first_url == url):
@@ -97,6 +112,19 @@ def _is_http(url: str) -> bool:
         )
     except ValueError:
         return False
+
+
+def _is_foreign_http(url: object) -> bool:
+    """Whether it is an http URL of another machine."""
+    if not isinstance(url, str) or not _is_http(url):
+        return False
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
+
+
+def _is_true(value: object) -> bool:
+    # What pydantic takes for true, since environment and flags give text.
+    return str(value).lower() in ("true", "t", "yes", "y", "on", "1")
 
 
 def _check_streams(kafka: dict[str, Any], streams: dict[str, Any], problems: Problems) -> None:
@@ -165,10 +193,11 @@ def _overlap(one: str, other: str) -> bool:
 
 def _warnings(settings: Settings) -> Iterator[str]:
     auth = settings.auth
-    if auth.issuers:
+    if auth.issuers and not auth.jwt_secret_beside_issuers:
         # No warning of an unused jwt_secret: energy-ws required a placeholder there.
-        if auth.jwt_secret_previous is not None:
-            yield "auth.jwt_secret_previous: not used beside auth.issuers; remove it"
+        for key in ("jwt_secret_previous", "jwt_secret_issuer"):
+            if getattr(auth, key) is not None:
+                yield f"auth.{key}: not used beside auth.issuers; remove it"
     else:
         for key, secret in secrets(auth).items():
             if secret is not None:
@@ -188,8 +217,7 @@ def _warnings(settings: Settings) -> Iterator[str]:
     if auth.issuer is not None and auth.jwks_url is None:
         yield "auth.issuer: not used without auth.jwks_url; remove it"
     for each in auth.issuers:
-        parts = urlsplit(each.jwks_url)
-        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        if _is_foreign_http(each.jwks_url):
             yield (
                 f"auth.issuers: the keys of {shown(each.issuer)} come over http://, where anyone "
                 "on the way can replace them: use https://"
@@ -200,11 +228,8 @@ def _warnings(settings: Settings) -> Iterator[str]:
 
 
 def _secret_warnings(key: str, secret: str) -> Iterator[str]:
-    if len(secret.encode()) < _SECRET_BYTES:
-        yield (
-            f"{key}: shorter than {_SECRET_BYTES} bytes, so it can be guessed "
-            "(RFC 7518, section 3.2): make one with `openssl rand -base64 32`"
-        )
+    if is_weak(secret):
+        yield f"{key}: {WEAK}: {HOW_TO_MAKE}"
     if secret != secret.strip():
         yield f"{key}: begins or ends with white space, which is part of the secret"
     if secret.startswith("\ufeff"):

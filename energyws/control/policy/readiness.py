@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from energyws.process import stalls
-from energyws.process.board import State
+from energyws.process.board import Keyless, State
 from energyws.process.stalls import Stall
 
 DRAINING: Final = "draining"
@@ -16,6 +16,7 @@ NO_BROKER: Final = "the broker is not reachable"
 NOT_READ_BACK: Final = "the consumer has not read all topics back yet"
 NO_WORKER: Final = "no worker is ready"
 NO_KEYS: Final = "no issuer's keys have been fetched yet"
+OLD_KEYS: Final = "the issuers' keys are too old and cannot be fetched"
 
 NO_ROOM: Final = "no worker has a file descriptor left for another client"
 UNLISTED: Final = "more partitions wait than can be listed"
@@ -28,6 +29,7 @@ REASONS: Final = (
     NOT_READ_BACK,
     NO_WORKER,
     NO_KEYS,
+    OLD_KEYS,
     NO_ROOM,
     UNLISTED,
     *stalls.WORDS.values(),
@@ -43,7 +45,7 @@ class ChildHealth:
     """One child that has not ended. condemned: it hung or was overdue, and is being killed.
 
     stalls: (stream, partition, why) that a consumer lists as not readable; unlisted_stalls: how
-    many more there was no room for. keyless: a worker without a key of any issuer, which cannot
+    many more there was no room for. keyless: of a worker without a key of any issuer, which cannot
     check a token. full_seconds: how long it has accepted no connection because its file descriptors
     have run out.
     """
@@ -54,7 +56,7 @@ class ChildHealth:
     condemned: bool = False
     stalls: Sequence[tuple[str, int, Stall]] = ()
     unlisted_stalls: int = 0
-    keyless: bool = False
+    keyless: Keyless = Keyless.NO
     connections: int = 0
     full_seconds: float = 0.0
 
@@ -82,8 +84,11 @@ def unready(draining: bool, children: Sequence[ChildHealth]) -> list[str]:
     workers = [child for child in children if child.is_worker]
     serving = [child for child in workers if child.serves]
     if not serving:
-        keyless = any(child.keyless and not child.condemned for child in workers)
-        reasons.append(NO_KEYS if keyless else NO_WORKER)
+        keyless = {child.keyless for child in workers if not child.condemned}
+        if Keyless.NEVER in keyless:
+            reasons.append(NO_KEYS)
+        else:
+            reasons.append(OLD_KEYS if Keyless.OLD in keyless else NO_WORKER)
     elif not any(child.has_room for child in serving):
         reasons.append(NO_ROOM)
     return reasons

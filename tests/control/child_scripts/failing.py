@@ -44,7 +44,7 @@ async def main(runtime: Runtime) -> None:
             KeyStore._fetch = broken  # type: ignore[assignment,method-assign]
             issuer = Issuer(name="i", issuer="i", jwks_url="http://127.0.0.1:1/")
             asyncio.get_running_loop().call_later(
-                0.1, lambda: KeyStore(Auth(issuers=(issuer,)), lambda: None)
+                0.1, lambda: KeyStore(Auth(issuers=(issuer,)), runtime.bus_directory)
             )
         case "publisher":
             Publisher._send_heartbeat = broken  # type: ignore[method-assign]

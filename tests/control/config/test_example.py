@@ -12,7 +12,7 @@ import pytest
 from energyws.control.config import load, yaml_tree
 from energyws.control.config.problems import KeyPath, Problems
 from energyws.settings import Kafka, Settings
-from tests.control.configs import SEED, problems_of, yaml
+from tests.control.configs import SECRET, SEED, problems_of, yaml
 
 EXAMPLE = Path(__file__).parents[3] / "config" / "config.example.yaml"
 
@@ -35,9 +35,9 @@ def test_the_example_is_the_predecessors_config_and_comments() -> None:
 
 
 def test_the_example_loads_as_it_is() -> None:
-    settings = load.load(EXAMPLE, env={"JWT_SECRET": "test-secret"})
+    settings = load.load(EXAMPLE, env={"JWT_SECRET": SECRET})
 
-    assert settings == load.parse(SEED, "c.yaml", {"JWT_SECRET": "test-secret"})
+    assert settings == load.parse(SEED, "c.yaml", {"JWT_SECRET": SECRET})
 
 
 def test_the_example_with_every_key_uncommented_loads() -> None:

@@ -10,8 +10,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from energyws.auth.denied import MAX_DENIED_BYTES
 from energyws.control.config import load
 from energyws.control.config.files import (
+    bad_denied_lines,
     check_files,
     pem_fault,
     secret_files,
@@ -23,6 +25,7 @@ from energyws.errors import ConfigError
 from energyws.settings import Auth, Kafka, Server, Settings, Tls
 from tests.control.configs import GOOD, KAFKA, SECRET
 
+NEW, OLD = "new " * 8, "old " * 8
 BOM = b"\xef\xbb\xbf"
 
 
@@ -39,7 +42,7 @@ def test_secret_is_the_text_without_its_line_end(
     tmp_path: Path, before: bytes, after: bytes
 ) -> None:
     assert secret_in(tmp_path, before + SECRET.encode() + after) == SECRET
-    assert secret_in(tmp_path, before + "é€".encode() + after) == "é€"
+    assert secret_in(tmp_path, before + ("é€" * 7).encode() + after) == "é€" * 7
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
@@ -57,6 +60,51 @@ def test_secret_in_utf_16_is_refused_as_such(tmp_path: Path, encoding: str) -> N
 def test_file_without_a_secret_is_refused(tmp_path: Path, data: bytes, why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         secret_in(tmp_path, data)
+
+
+@pytest.mark.parametrize("key", ["jwt_secret", "jwt_secret_previous"])
+@pytest.mark.parametrize("by", ["file", "text"])
+def test_secret_that_can_be_guessed_is_refused_unless_allowed(
+    tmp_path: Path, key: str, by: str
+) -> None:
+    weak, path = "canary" * 5, tmp_path / "weak"
+    path.write_text(weak, encoding="utf-8")
+    value = f"{key}_file: {path}" if by == "file" else f"{key}: {weak}"
+    auth = value if key == "jwt_secret" else f"jwt_secret: {SECRET}, {value}"
+
+    def loaded(more: str = "") -> Settings:
+        text = f"{KAFKA}auth: {{{auth}{more}}}\n"
+        return with_secret_files(load.parse(text, "c.yaml", {}))
+
+    with pytest.raises(ConfigError) as refused:
+        loaded()
+    (problem,) = refused.value.problems
+    assert problem.startswith(f"auth.{key}: shorter than 32 bytes")
+    assert problem.endswith("or set auth.allow_weak_secret: true")
+    assert "canary" not in problem
+    assert refused.value.kind == "secret"
+    assert getattr(loaded(", allow_weak_secret: true").auth, key) == weak
+    # One that is not used may be a placeholder.
+    issuer = ", issuer: i, jwks_url: 'https://i.example/'"
+    assert loaded(issuer)
+    with pytest.raises(ConfigError):
+        loaded(f"{issuer}, jwt_secret_beside_issuers: true")
+
+
+def test_deny_list_must_be_readable_and_not_endless(tmp_path: Path) -> None:
+    path = tmp_path / "denied"
+    settings = Settings(kafka=Kafka(brokers="b"), auth=Auth(denied_file=str(path)))
+    with pytest.raises(ConfigError, match=r"auth\.denied_file: cannot read"):
+        check_files(settings)
+    path.write_bytes(b'{"jti": "1"}\ncanary\n' + b"x\n" * 20)
+    check_files(settings)
+    first, *others = bad_denied_lines(settings)
+    assert first.endswith(":2: not a JSON object")
+    assert len(others) == 9
+    assert bad_denied_lines(Settings(kafka=Kafka(brokers="b"))) == []
+    path.write_bytes(b"#" * (MAX_DENIED_BYTES + 1))
+    with pytest.raises(ConfigError, match=r"auth\.denied_file: .* has more than"):
+        check_files(settings)
 
 
 def test_configuration_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
@@ -108,16 +156,16 @@ def test_only_the_secrets_of_files_are_left_out() -> None:
 
 def test_secrets_come_from_files(tmp_path: Path) -> None:
     now, before = tmp_path / "now", tmp_path / "before"
-    now.write_text("new\n", encoding="utf-8")
-    before.write_text("old\r\n", encoding="utf-8")
+    now.write_text(f"{NEW}\n", encoding="utf-8")
+    before.write_text(f"{OLD}\r\n", encoding="utf-8")
     auth = f"auth: {{jwt_secret_file: {now}, jwt_secret_previous_file: {before}}}\n"
     path = tmp_path / "config.yaml"
     path.write_text(KAFKA + auth, encoding="utf-8")
 
     settings = load.load(path, env={})
-    assert (settings.auth.jwt_secret, settings.auth.jwt_secret_previous) == ("new", "old")
-    assert "new" not in load.describe(settings)
-    assert "old" not in load.describe(settings)
+    assert (settings.auth.jwt_secret, settings.auth.jwt_secret_previous) == (NEW, OLD)
+    assert NEW not in load.describe(settings)
+    assert OLD not in load.describe(settings)
 
     # An empty file ends the overlap of the two secrets.
     before.write_text("\n", encoding="utf-8")

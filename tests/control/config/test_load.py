@@ -291,9 +291,9 @@ def test_a_file_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(SEED, encoding="utf-8")
 
-    settings = load.load(path, env={"JWT_SECRET": "s"}, overrides=["server.port=1"])
+    settings = load.load(path, env={"JWT_SECRET": SECRET}, overrides=["server.port=1"])
 
-    assert (settings.auth.jwt_secret, settings.server.port) == ("s", 1)
+    assert (settings.auth.jwt_secret, settings.server.port) == (SECRET, 1)
 
 
 def test_problems_name_the_file(tmp_path: Path) -> None:

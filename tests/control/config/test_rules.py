@@ -207,6 +207,54 @@ def test_the_two_ports_must_not_clash(server: str, admin: str, clash: bool) -> N
         )
 
 
+HTTP = "{issuer: i, jwks_url: 'http://i.example/keys'"
+
+
+@pytest.mark.parametrize(
+    ("auth", "problem"),
+    [
+        (f"{HTTP}}}", "auth.jwks_url: found "),
+        (f"{HTTP}, allow_http_jwks: false}}", "auth.jwks_url: found "),
+        (
+            "{issuers: [{name: a, issuer: j, jwks_url: 'http://10.0.0.1/'}]}",
+            "auth.issuers[0].jwks_url: found ",
+        ),
+        (
+            f"{{issuer: i, jwks_url: '{JWKS}', jwt_secret_beside_issuers: true}}",
+            "auth.jwt_secret_beside_issuers: needs auth.jwt_secret",
+        ),
+        (
+            f"{{issuer: i, jwks_url: '{JWKS}', jwt_secret_issuer: i}}",
+            "auth.issuer: same as auth.jwt_secret_issuer",
+        ),
+        (
+            f"{{jwt_secret: {SECRET}, required_claims: {{azp: []}}}}",
+            "auth.required_claims.azp: has no value",
+        ),
+        (
+            f"{{jwt_secret: {SECRET}, required_claims: {{azp: app}}}}",
+            "auth.required_claims.azp: found a single value: use a list",
+        ),
+    ],
+)
+def test_settings_of_tokens_that_contradict_each_other(auth: str, problem: str) -> None:
+    (found,) = problems_of(f"{KAFKA}auth: {auth}\n")
+    assert found.startswith(f"c.yaml:2: {problem}")
+
+
+def test_problem_of_http_names_the_key_that_allows_it() -> None:
+    (problem,) = problems_of(f"{KAFKA}auth: {HTTP}}}\n")
+    assert problem.endswith("or set auth.allow_http_jwks: true")
+    env = {"ENERGYWS_AUTH__ALLOW_HTTP_JWKS": "true"}
+    assert problems_of(f"{KAFKA}auth: {HTTP}}}\n", env) == []
+
+
+def test_required_claims_may_come_from_the_environment() -> None:
+    env = {"ENERGYWS_AUTH__REQUIRED_CLAIMS__AZP": "[app, 7, true]"}
+    settings = load.parse(GOOD, "c.yaml", env)
+    assert settings.auth.required_claims == {"azp": ("app", 7, True)}
+
+
 @pytest.mark.parametrize(
     ("auth", "starts"),
     [
@@ -235,7 +283,19 @@ def test_the_two_ports_must_not_clash(server: str, admin: str, clash: bool) -> N
             ["auth.scope_prefix: begins or ends"],
         ),
         (f"{{jwt_secret: {SECRET}, scope_prefix: 'read:'}}", []),
-        ("{issuer: i, jwks_url: 'http://i.example/'}", ["auth.issuers: the keys of i come over"]),
+        (
+            "{issuer: i, jwks_url: 'http://i.example/', allow_http_jwks: true}",
+            ["auth.issuers: the keys of i come over"],
+        ),
+        (
+            f"{{jwt_secret_issuer: s, issuer: i, jwks_url: '{JWKS}'}}",
+            ["auth.jwt_secret_issuer: not used"],
+        ),
+        (
+            f"{{jwt_secret: {SECRET}, jwt_secret_previous: {'y' * 32}, jwt_secret_issuer: s, "
+            f"issuer: i, jwks_url: '{JWKS}', jwt_secret_beside_issuers: true}}",
+            [],
+        ),
         ("{issuer: i, jwks_url: 'http://localhost:1/'}", []),
         ("{issuer: i, jwks_url: 'http://127.8.0.1/'}", []),
         ("{issuer: i, jwks_url: 'http://[::1]:80/'}", []),

@@ -12,11 +12,12 @@ from energyws.control.policy.readiness import (
     NO_ROOM,
     NO_WORKER,
     NOT_READ_BACK,
+    OLD_KEYS,
     UNLISTED,
     ChildHealth,
     unready,
 )
-from energyws.process.board import State
+from energyws.process.board import Keyless, State
 from energyws.process.stalls import WHOLE, Stall
 
 CONSUMER = ChildHealth(is_worker=False, state=State.READY, broker_up=True)
@@ -26,8 +27,9 @@ CONDEMNED_CONSUMER = ChildHealth(is_worker=False, state=State.READY, broker_up=T
 WORKER = ChildHealth(is_worker=True, state=State.READY, broker_up=False)
 STARTING = ChildHealth(is_worker=True, state=State.STARTING, broker_up=False)
 LEAVING = ChildHealth(is_worker=True, state=State.DRAINING, broker_up=False)
-KEYLESS = ChildHealth(is_worker=True, state=State.READY, broker_up=False, keyless=True)
-WAITING = ChildHealth(is_worker=True, state=State.STARTING, broker_up=False, keyless=True)
+KEYLESS = ChildHealth(is_worker=True, state=State.READY, broker_up=False, keyless=Keyless.NEVER)
+WAITING = ChildHealth(is_worker=True, state=State.STARTING, broker_up=False, keyless=Keyless.NEVER)
+STALE = ChildHealth(is_worker=True, state=State.READY, broker_up=False, keyless=Keyless.OLD)
 CONDEMNED = ChildHealth(is_worker=True, state=State.READY, broker_up=False, condemned=True)
 
 # At the limit of open files: briefly, for long, and without a client that might leave.
@@ -52,6 +54,8 @@ SHUT = replace(WORKER, full_seconds=0.001)
         pytest.param([CONSUMER, WAITING], [NO_KEYS], id="worker without keys at its start"),
         pytest.param([CONSUMER, KEYLESS], [NO_KEYS], id="worker without keys after a reload"),
         pytest.param([CONSUMER, CONDEMNED, KEYLESS], [NO_KEYS], id="one hung, one without keys"),
+        pytest.param([CONSUMER, STALE], [OLD_KEYS], id="worker with old keys"),
+        pytest.param([CONSUMER, STALE, WAITING], [NO_KEYS], id="its successor without keys"),
         pytest.param([CONSUMER, WAITING, WORKER], [], id="one of two without keys"),
         pytest.param([CONSUMER, CROWDED], [], id="at its limit"),
         pytest.param([CONSUMER, FULL], [NO_ROOM], id="at its limit for long"),

@@ -16,6 +16,7 @@ from energyws.protocol.messages import BadClientMessage, Subscribe
 from energyws.protocol.position import Position
 from energyws.settings import Server
 from tests.clients import first_frame
+from tests.principals import principal
 from workers.websocket.clients.context import Context
 from workers.websocket.clients.session import Session
 from workers.websocket.connection.upgrade import switching
@@ -211,8 +212,8 @@ class Worker:
         extension: str | None = None,
     ) -> tuple[Session, RecordingTransport]:
         """A session that is not connected yet, and its transport."""
-        principal = Principal("tester", 2e9, streams, None)
-        session = Session(self.context, principal, "127.0.0.1", first, extension)
+        owner = principal(streams=streams)
+        session = Session(self.context, owner, "127.0.0.1", first, extension)
         return session, RecordingTransport(self.journal, extension)
 
     def connected(self, **arguments: Any) -> tuple[Session, RecordingTransport]:

@@ -58,8 +58,9 @@ def authenticate(token: str, context: Context) -> Principal:
     except TokenRefused as refused:
         raise Refusal(
             refused.error,
+            refused.detail,
             reason=refused.reason,
-            claim=refused.claim,
+            claim=refused.claim_name,
             subject=refused.subject,
         ) from None
 

@@ -61,7 +61,7 @@ def _renew(message: Renew, client: Client, context: Context) -> None:
         principal = context.tokens.check(message.token)
     except TokenRefused as refused:
         # The connection keeps the token that it has.
-        client.send_error(refused.error)
+        client.send_error(refused.error, refused.detail)
         return
     if principal.subject != client.principal.subject:
         client.send_error(UNAUTHORIZED, "the fresh token is another subject's")

@@ -127,6 +127,10 @@ class ConnectionRegistry:
     def __len__(self) -> int:
         return len(self._connections)
 
+    def __iter__(self) -> Iterator[Connection]:
+        """Those of this moment; they may leave meanwhile."""
+        return iter(list(self._connections))
+
     def join(self, connection: Connection, socket: Acknowledging) -> None:
         self._connections[connection] = socket
         self.expires(connection)

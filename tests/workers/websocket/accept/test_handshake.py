@@ -19,6 +19,7 @@ from energyws.protocol.forms import Form
 from energyws.protocol.http_request import BadRequest, Request
 from energyws.protocol.http_response import Response
 from energyws.settings import Auth
+from tests.principals import principal
 from tests.workers.websocket.recording import RecordingTransport, Worker
 from workers.websocket.accept.handshake import PATH, Gate, max_descriptor
 from workers.websocket.clients.refusal import RefusedClient
@@ -32,7 +33,7 @@ KEY = base64.b64encode(bytes(16)).decode()
 def gate(reject: Any = "auto", **server: Any) -> tuple[Gate, Worker]:
     """The gate of a worker that accepts the token `good`."""
     worker = Worker(**server)
-    worker.tokens.good["good"] = Principal("tester", 2e9, None, None)
+    worker.tokens.good["good"] = principal()
     return Gate(worker.context, Auth(reject=reject), worker.board), worker
 
 

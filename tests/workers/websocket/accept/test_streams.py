@@ -8,13 +8,13 @@ import orjson
 import pytest
 from multidict import CIMultiDict
 
-from energyws.auth.verifier import Principal
 from energyws.process.board import Field
 from energyws.process.counters import HANDSHAKES
 from energyws.protocol.http_request import Request
 from energyws.protocol.http_response import Response
 from energyws.protocol.position import parse
 from energyws.settings import Auth
+from tests.principals import principal
 from tests.workers.websocket.recording import Worker
 from workers.websocket.accept.handshake import Gate
 from workers.websocket.clients.event_stream import EventStream
@@ -28,8 +28,8 @@ EVENTS = {"Accept": "text/event-stream"}
 def gate(**server: Any) -> tuple[Gate, Worker]:
     """The gate of a worker that accepts the token `good`, and `other` for another stream."""
     worker = Worker(**server)
-    worker.tokens.good["good"] = Principal("tester", 2e9, None, None)
-    worker.tokens.good["other"] = Principal("tester", 2e9, frozenset({"gas"}), None)
+    worker.tokens.good["good"] = principal()
+    worker.tokens.good["other"] = principal("tester", 2e9, frozenset({"gas"}))
     return Gate(worker.context, Auth(), worker.board), worker
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +17,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -129,20 +133,33 @@ def threads() -> list[threading.Thread]:
 
 
 @contextmanager
-def store(*urls: str, refresh: float = NEVER, timeout: float = 5.0) -> Iterator[KeyStore]:
-    """A store of issuers "0", "1", …; waits for its threads to end."""
+def store(
+    *urls: str,
+    refresh: float = NEVER,
+    timeout: float = 5.0,
+    stale: float = NEVER,
+    directory: Path | None = None,
+    changed: Callable[[], None] = lambda: None,
+) -> Iterator[KeyStore]:
+    """A store of issuers "0", "1", …; waits for its threads to end. directory: not its own."""
     issuers = tuple(
         Issuer(name=f"name-{number}", issuer=str(number), jwks_url=url)
         for number, url in enumerate(urls)
     )
-    keys = KeyStore(
-        Auth(issuers=issuers, jwks_refresh_seconds=refresh, jwks_timeout_seconds=timeout)
+    auth = Auth(
+        issuers=issuers,
+        jwks_refresh_seconds=refresh,
+        jwks_timeout_seconds=timeout,
+        jwks_max_stale_seconds=stale,
     )
-    try:
-        yield keys
-    finally:
-        keys.close()
-        until(lambda: not threads())
+    before = set(threads())
+    with TemporaryDirectory() as own:
+        keys = KeyStore(auth, directory or Path(own), changed)
+        try:
+            yield keys
+        finally:
+            keys.close()
+            until(lambda: not set(threads()) - before)
 
 
 def kids(keys: KeyStore, issuer: str = "0") -> list[str | None]:
@@ -368,16 +385,18 @@ def test_fifty_unknown_keys_cause_one_fetch(
     monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint
 ) -> None:
     monkeypatch.setattr(module, "REFRESH_LIMIT_SECONDS", 1.0)
+    both = jwks("1", "2")
+    endpoint.respond = body(json.dumps({"keys": json.loads(both)["keys"][:1]}).encode())
     with store(endpoint.url()) as keys:
         until(lambda: kids(keys) == ["1"])
-        endpoint.respond = body(jwks("2"))
+        endpoint.respond = body(both)
         for _ in range(50):
             keys.refresh_soon("0")
-        until(lambda: kids(keys) == ["2"])
+        until(lambda: kids(keys) == ["1", "2"])
         # The thread would start any outstanding fetch next.
         endpoint.respond = body(jwks("3"))
         until(lambda: time.monotonic() > endpoint.hits[1] + 1.2)
-        assert kids(keys) == ["2"]
+        assert kids(keys) == ["1", "2"]
     assert len(endpoint.hits) == 2
     assert endpoint.hits[1] - endpoint.hits[0] > 0.9
 
@@ -506,7 +525,11 @@ def test_close_ends_the_thread_at_any_time(endpoint: Endpoint, fetched: bool) ->
             until(lambda keys=keys: not fetched or kids(keys) == ["1"])  # type: ignore[misc]
 
 
-def test_changed_settings_keep_valid_keys(endpoint: Endpoint) -> None:
+def test_changed_settings_keep_valid_keys(
+    monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint
+) -> None:
+    monkeypatch.setattr(module, "REFRESH_LIMIT_SECONDS", 0.0)
+    monkeypatch.setattr(module, "RELOAD_SECONDS", 0.0)
     with store(endpoint.url()) as keys:
         until(lambda: kids(keys) == ["1"])
         endpoint.respond = body(jwks("2"))
@@ -527,3 +550,184 @@ def test_keys_of_added_issuers_are_fetched(endpoint: Endpoint) -> None:
         until(lambda: kids(keys, "one") == ["1"])
         keys.use_settings(Auth())
         assert keys.keys == {}
+
+
+def test_workers_share_one_fetch(endpoint: Endpoint, tmp_path: Path) -> None:
+    url = endpoint.url()
+    with (
+        store(url, directory=tmp_path) as one,
+        store(url, directory=tmp_path) as other,
+        store(url, directory=tmp_path) as third,
+    ):
+        until(lambda: all(kids(each) == ["1"] for each in (one, other, third)))
+        assert one.known.fetches == other.known.fetches == third.known.fetches
+    with store(url, directory=tmp_path) as later:
+        until(lambda: kids(later) == ["1"])
+    assert len(endpoint.hits) == 1
+
+
+def test_worker_that_starts_while_the_endpoint_is_down_has_the_keys_of_the_others(
+    endpoint: Endpoint, tmp_path: Path, log: pytest.LogCaptureFixture
+) -> None:
+    with store(endpoint.url(), directory=tmp_path) as one:
+        until(lambda: kids(one) == ["1"])
+        endpoint.respond = body(b"", 500)
+        with store(endpoint.url(), directory=tmp_path) as other:
+            until(lambda: kids(other) == ["1"])
+    assert events(log) == [FETCHED]
+
+
+def test_keys_that_one_worker_asks_for_reach_the_others(
+    monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "REFRESH_LIMIT_SECONDS", 0.05)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.02)
+    with (
+        store(endpoint.url(), directory=tmp_path) as one,
+        store(endpoint.url(), directory=tmp_path) as other,
+    ):
+        until(lambda: kids(one) == kids(other) == ["1"])
+        endpoint.respond = body(jwks("2"))
+        one.refresh_soon("0")
+        until(lambda: kids(one) == kids(other) == ["2"])
+    assert len(endpoint.hits) == 2
+
+
+def test_workers_take_turns_at_an_endpoint_that_fails(
+    monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "RETRY_FIRST_SECONDS", 0.2)
+    monkeypatch.setattr(module, "RETRY_MAX_SECONDS", 0.2)
+    endpoint.respond = body(b"", 500)
+    with (
+        store(endpoint.url(), directory=tmp_path),
+        store(endpoint.url(), directory=tmp_path),
+        store(endpoint.url(), directory=tmp_path),
+    ):
+        until(lambda: len(endpoint.hits) >= 4)
+    # Together no more often than one worker would.
+    assert endpoint.hits[3] - endpoint.hits[0] > 3 * 0.2 * (1 - module.JITTER) - 0.02
+
+
+def test_fetch_for_all_goes_on_when_the_worker_that_fetches_ends(
+    endpoint: Endpoint, tmp_path: Path
+) -> None:
+    waiting = threading.Event()
+
+    def never(request: BaseHTTPRequestHandler) -> None:
+        waiting.set()
+        endpoint.ended.wait()
+
+    endpoint.respond = never
+    script = (
+        "import sys, time; from pathlib import Path; from energyws.settings import Auth, Issuer; "
+        "from workers.websocket.auth.keys import KeyStore; url = sys.argv[1]; "
+        "issuers = (Issuer(name='name-0', issuer='0', jwks_url=url),); "
+        "KeyStore(Auth(issuers=issuers, jwks_timeout_seconds=600), Path(sys.argv[2])); "
+        "time.sleep(600)"
+    )
+    first = subprocess.Popen([sys.executable, "-c", script, endpoint.url(), str(tmp_path)])
+    try:
+        assert waiting.wait(DEADLINE_SECONDS)
+        endpoint.respond = body(jwks("1"))
+        with store(endpoint.url(), directory=tmp_path) as other:
+            endpoint.ended.wait(0.3)
+            assert (len(endpoint.hits), kids(other)) == (1, [])
+            first.kill()
+            until(lambda: kids(other) == ["1"])
+    finally:
+        first.kill()
+        first.wait()
+
+
+def test_worker_without_a_directory_fetches_for_itself(endpoint: Endpoint, tmp_path: Path) -> None:
+    nowhere = tmp_path / "file"
+    nowhere.touch()
+    with store(endpoint.url(), refresh=0.02, directory=nowhere) as keys:
+        until(lambda: kids(keys) == ["1"])
+        endpoint.respond = body(jwks("2"))
+        until(lambda: kids(keys) == ["2"])
+
+
+def test_directory_may_be_cleaned_meanwhile(endpoint: Endpoint, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    with store(endpoint.url(), refresh=0.02, directory=directory) as keys:
+        until(lambda: kids(keys) == ["1"])
+        shutil.rmtree(directory, ignore_errors=True)
+        endpoint.respond = body(jwks("2"))
+        until(lambda: kids(keys) == ["2"])
+        until(directory.exists)
+
+
+def test_keys_that_cannot_be_refreshed_for_too_long_count_no_more(
+    endpoint: Endpoint, log: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    up, changes = endpoint.respond, []
+    with store(
+        endpoint.url(),
+        refresh=0.02,
+        stale=0.3,
+        directory=tmp_path,
+        changed=lambda: changes.append(1),
+    ) as keys:
+        until(lambda: kids(keys) == ["1"])
+        endpoint.respond = body(b"", 500)
+        until(lambda: keys.keys == {})
+        # The age of the last fetch stays known.
+        (fetch,) = keys.known.fetches.values()
+        assert time.monotonic() - fetch.began > 0.3
+        counted = len(changes)
+        assert counted >= 2
+        # A worker that starts now does not use them either, although they are in the file.
+        with store(endpoint.url(), refresh=0.02, stale=0.3, directory=tmp_path) as late:
+            until(lambda: late.known.fetches != {})
+            assert late.keys == {}
+        endpoint.respond = up
+        until(lambda: kids(keys) == ["1"])
+    assert len([event for event in events(log) if event.startswith("keys are too old")]) == 1
+
+
+def test_key_is_gone_for_good_only_when_a_second_fetch_confirms_it(
+    monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint
+) -> None:
+    monkeypatch.setattr(module, "REFRESH_LIMIT_SECONDS", 0.3)
+    both = jwks("old", "new")
+    without = json.dumps({"keys": json.loads(both)["keys"][1:]}).encode()
+
+    def gone(keys: KeyStore) -> list[str | None]:
+        return [key.kid for key in keys.known.gone.get("0", ())]
+
+    endpoint.respond = body(both)
+    with store(endpoint.url()) as keys:
+        until(lambda: kids(keys) == ["old", "new"])
+        # One of several servers has forgotten it.
+        endpoint.respond = body(without)
+        keys.refresh_soon("0")
+        until(lambda: kids(keys) == ["new"])
+        assert gone(keys) == ["old"]
+        # The next fetch does not wait for the regular one.
+        endpoint.respond = body(both)
+        until(lambda: kids(keys) == ["old", "new"])
+        assert gone(keys) == []
+        endpoint.respond = body(without)
+        keys.refresh_soon("0")
+        until(lambda: kids(keys) == ["new"])
+        fetches = len(endpoint.hits)
+        assert gone(keys) == ["old"]
+        until(lambda: gone(keys) == [])
+        assert (kids(keys), len(endpoint.hits)) == (["new"], fetches + 1)
+
+
+def test_equal_keys_stay_the_same_objects(endpoint: Endpoint) -> None:
+    old, new = (json.loads(jwks(kid))["keys"][0] for kid in ("old", "new"))
+    endpoint.respond = body(json.dumps({"keys": [old]}).encode())
+    with store(endpoint.url(), refresh=0.02) as keys:
+        until(lambda: kids(keys) == ["old"])
+        before = keys.keys
+        endpoint.respond = body(json.dumps({"keys": [new, old]}).encode())
+        until(lambda: kids(keys) == ["new", "old"])
+        assert keys.keys["0"][1] is before["0"][0]
+        seen = keys.keys
+        fetches = len(endpoint.hits)
+        until(lambda: len(endpoint.hits) > fetches + 2)
+        assert keys.keys is seen

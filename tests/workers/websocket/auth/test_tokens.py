@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from energyws.auth.claims import TokenRefused
-from energyws.auth.verifier import Verifier
+from energyws.auth.denied import Denied, Entry
+from energyws.auth.verifier import Verifier, mint
 from energyws.errors import KEYS_UNAVAILABLE, UNAUTHORIZED, ErrorCode
 from energyws.process import counters
-from energyws.process.board import Board, Field, Row, issuer_id
+from energyws.process.board import Board, Field, Keyless, Row, issuer_id
 from energyws.settings import Auth
 from energyws.settings import Issuer as Trusted
 from energyws.testing import eventually
 from energyws.testing.issuer import Issuer
 from workers.websocket.auth import keys as module
-from workers.websocket.auth.tokens import Tokens
+from workers.websocket.auth.tokens import Fault, Tokens
 
 LIMIT_SECONDS = 0.5
 
@@ -44,21 +50,35 @@ def row() -> Iterator[Row]:
     board.close()
 
 
-def trusting(*issuers: Issuer) -> Auth:
+def trusting(*issuers: Issuer, **more: Any) -> Auth:
     trusted = (Trusted(name=each.kid, issuer=each.name, jwks_url=each.url) for each in issuers)
-    return Auth(issuers=tuple(trusted), jwks_refresh_seconds=3600.0)
+    return Auth(issuers=tuple(trusted), **{"jwks_refresh_seconds": 3600.0, **more})
 
 
 @contextmanager
-def tokens_of(row: Row, *issuers: Issuer, fetched: Callable[[], None] = lambda: None) -> Any:
+def made(settings: Auth, row: Row, changed: Callable[[], None] = lambda: None) -> Any:
+    """The Tokens of a worker with these settings."""
+    with TemporaryDirectory() as directory:
+        tokens = Tokens(settings, row, Path(directory), changed)
+        try:
+            yield tokens
+        finally:
+            tokens.close()
+            # They write into the directory.
+            eventually(lambda: not fetching(), "the threads end")
+
+
+def fetching() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "keys"]
+
+
+@contextmanager
+def tokens_of(row: Row, *issuers: Issuer, **more: Any) -> Any:
     """The Tokens of a worker that trusts these issuers, once it has their keys."""
-    tokens = Tokens(trusting(*issuers), row, fetched)
-    try:
+    with made(trusting(*issuers, **more), row) as tokens:
         for each in issuers:
             eventually(lambda each=each: check(tokens, each.token()) is None, "keys of the issuer")
         yield tokens
-    finally:
-        tokens.close()
 
 
 def check(tokens: Tokens, token: str) -> ErrorCode | None:
@@ -178,31 +198,98 @@ def test_age_of_the_keys_of_each_issuer_is_on_the_board(issuer: Issuer, row: Row
         late.down = True
         notices: list[bool] = []
         began = time.time()
-        tokens = Tokens(trusting(issuer, late), row, lambda: notices.append(True))
-        try:
+        with made(trusting(issuer, late), row, lambda: notices.append(True)) as tokens:
             eventually(lambda: notices, "a notice of fetched keys")
             assert tokens.publish()
             ages = row.issuers()
             assert began * 1000 - 1 <= ages[issuer_id(issuer.name)] <= time.time() * 1000
             assert ages[issuer_id(late.name)] == 0
-            assert row[Field.KEYLESS] == 0
-        finally:
-            tokens.close()
+            assert row[Field.KEYLESS] == Keyless.NO
 
 
 def test_without_any_key_no_token_can_be_checked(issuer: Issuer, row: Row) -> None:
     issuer.down = True
-    tokens = Tokens(trusting(issuer), row, lambda: None)
-    try:
+    with made(trusting(issuer), row) as tokens:
         eventually(lambda: issuer.fetches, "a fetch")
         assert not tokens.publish()
-        assert row[Field.KEYLESS] == 1
+        assert row[Field.KEYLESS] == Keyless.NEVER
         settings = Auth(jwt_secret="s" * 32)
         tokens.use_settings(settings, Verifier(settings))
         assert tokens.publish()
         assert (row[Field.KEYLESS], row.issuers()) == (0, {})
-    finally:
-        tokens.close()
+
+
+def test_secret_beside_issuers_needs_no_key_of_theirs(issuer: Issuer, row: Row) -> None:
+    issuer.down = True
+    moving = trusting(issuer, jwt_secret="s" * 32, jwt_secret_beside_issuers=True)
+    with made(moving, row) as tokens:
+        assert tokens.publish()
+        assert check(tokens, mint("s" * 32, "me", 60, time.time())) is None
+        assert check(tokens, issuer.token()) is KEYS_UNAVAILABLE
+
+
+def test_keys_that_are_too_old_check_no_token(issuer: Issuer, row: Row) -> None:
+    changes: list[bool] = []
+    brief = trusting(issuer, jwks_refresh_seconds=0.05, jwks_max_stale_seconds=0.3)
+    with made(brief, row, lambda: changes.append(True)) as tokens:
+        eventually(lambda: check(tokens, issuer.token()) is None, "keys of the issuer")
+        accepted = tokens.check(issuer.token())
+        issuer.down = True
+        eventually(lambda: check(tokens, issuer.token()) is KEYS_UNAVAILABLE, "keys are too old")
+        assert not tokens.publish()
+        assert row[Field.KEYLESS] == Keyless.OLD
+        # Whoever is connected stays: nobody knows that the key was removed.
+        assert tokens.fault(accepted) is None
+        issuer.down = False
+        eventually(lambda: check(tokens, issuer.token()) is None, "keys are fetched again")
+        assert tokens.publish()
+
+
+def test_accepted_token_is_at_fault_once_its_key_is_removed(issuer: Issuer, row: Row) -> None:
+    with tokens_of(row, issuer, jwks_refresh_seconds=0.05) as tokens:
+        accepted = tokens.check(issuer.token())
+        assert tokens.fault(accepted) is None
+        fetches = issuer.fetches
+        issuer.rotate()
+        eventually(lambda: tokens.fault(accepted), "the removed key is noticed")
+        assert issuer.fetches >= fetches + 2
+        assert tokens.fault(accepted) == Fault("the key that signed the token counts no more", True)
+        assert tokens.fault(tokens.check(issuer.token())) is None
+
+
+def test_denied_token_is_refused_and_says_so(issuer: Issuer, row: Row) -> None:
+    with tokens_of(row, issuer) as tokens:
+        one, other = issuer.token(jti="1"), issuer.token(jti="2")
+        accepted = tokens.check(one)
+        tokens.denied = Denied([Entry("1", None, math.inf, None)])
+        with pytest.raises(TokenRefused) as caught:
+            tokens.check(one)
+        refused = caught.value
+        assert (refused.reason, refused.subject, refused.error) == ("denied", "me", UNAUTHORIZED)
+        assert refused.detail == "the token has been revoked"
+        assert tokens.fault(accepted) == Fault(refused.detail, False)
+        assert check(tokens, other) is None
+        assert counters.TOKEN_REFUSALS.read(row.columns())["denied", ""] == 1
+        tokens.denied = Denied()
+        assert check(tokens, one) is None
+
+
+def test_doubtful_tokens_are_logged_once(
+    issuer: Issuer, row: Row, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "energyws.tokens")
+    audience = "a token names an audience, but none is checked"
+    long = "a token is valid for longer than a connection may last"
+    with tokens_of(row, issuer) as tokens:
+        for _ in range(3):
+            tokens.check(issuer.token(aud="canary", jti=time.time_ns()))
+        tokens.check(issuer.token(exp=1e10))
+        assert [record.getMessage() for record in caplog.records] == [audience, long]
+        settings = trusting(issuer, audience="me")
+        tokens.use_settings(settings, Verifier(settings))
+        tokens.check(issuer.token(aud="me"))
+        assert len(caplog.records) == 2
+    assert "canary" not in " ".join(repr(vars(record)) for record in caplog.records)
 
 
 def test_refusals_are_counted_by_reason_and_claim(issuer: Issuer, row: Row) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from energyws.auth.verifier import Principal
 from energyws.protocol.messages import OnLag, Ping, Renew, Subscribe, Unsubscribe
+from tests.principals import principal
 from tests.workers.websocket.recording import Worker
 from workers.websocket.clients.commands import carry_out
 
@@ -81,7 +82,7 @@ def test_unsubscribe_is_confirmed_after_it_takes_effect() -> None:
 def test_renewal_replaces_the_token_and_its_expiry() -> None:
     worker = Worker()
     session, _ = worker.connected()
-    worker.tokens.good["fresh"] = fresh = Principal("tester", 2.5e9, None, None)
+    worker.tokens.good["fresh"] = fresh = principal("tester", 2.5e9)
     carry_out(Renew("fresh"), session, worker.context)
     assert session.principal is fresh
     assert worker.journal.names() == ["registry.expires", "write"]
@@ -93,8 +94,8 @@ def test_renewal_replaces_the_token_and_its_expiry() -> None:
     ("fresh", "code"),
     [
         (None, "UNAUTHORIZED"),
-        (Principal("other", 2.5e9, None, None), "UNAUTHORIZED"),
-        (Principal("tester", 2.5e9, frozenset({"energy"}), None), "BAD_MESSAGE"),
+        (principal("other", 2.5e9), "UNAUTHORIZED"),
+        (principal("tester", 2.5e9, frozenset({"energy"})), "BAD_MESSAGE"),
     ],
     ids=["refused", "another subject", "for other streams"],
 )

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from energyws.auth.verifier import Principal
 from energyws.errors import NO_PONG, RESTART, TOKEN_EXPIRED_CLOSE, Close, ErrorCode
 from energyws.settings import Auth, Server
+from tests.principals import principal
 from workers.websocket.clients.connections import LOOKS, TICK_SECONDS, ConnectionRegistry
 
 _ids = itertools.count()
@@ -24,7 +24,7 @@ class FakeConnection:
     def __init__(self, expires_at: float = 1e12, *, answers: bool = False) -> None:
         self.id = next(_ids)
         self._answers = answers
-        self.principal = Principal("me", expires_at, None, None)
+        self.principal = principal("me", expires_at)
         self.heard = True
         self.writable = True
         self.closing = False
@@ -293,7 +293,7 @@ def test_expiry_is_announced_before_the_close() -> None:
         connections.join(renewed, renewed)
         clock.pass_seconds(connections, 21)
         assert expiring.errors == renewed.errors == ["TOKEN_EXPIRING"]
-        renewed.principal = Principal("me", clock.wall + 1000, None, None)
+        renewed.principal = principal("me", clock.wall + 1000)
         connections.expires(renewed)
         clock.pass_seconds(connections, 10)
         assert expiring.errors == ["TOKEN_EXPIRING", "TOKEN_EXPIRED"]

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from energyws.auth.verifier import Principal
 from energyws.errors import RESTART, TOKEN_EXPIRED, TOKEN_EXPIRED_CLOSE, TOKEN_EXPIRING
 from energyws.process.board import Field
 from energyws.protocol.messages import OnLag, Subscribe, Subscribed
+from tests.principals import principal
 from tests.workers.websocket.recording import RecordingTransport, Worker
 from workers.websocket.clients.event_stream import EventStream
 
@@ -32,7 +32,7 @@ def begun(worker: Worker, *, as_events: bool = False, last_event_id: str = "") -
     """A stream that has subscribed and has no answer yet; the journal begins after that."""
     stream = EventStream(
         worker.context,
-        Principal("tester", 2e9, None, None),
+        principal(),
         "192.0.2.1",
         REQUEST,
         {"Vary": "Origin"},
@@ -220,9 +220,7 @@ def test_client_that_leaves_or_breaks_is_forgotten(leaves: bool, code: str) -> N
 
 def test_connection_that_ended_before_the_stream_began_begins_nothing() -> None:
     worker = Worker()
-    stream = EventStream(
-        worker.context, Principal("tester", 2e9, None, None), "", REQUEST, {}, as_events=False
-    )
+    stream = EventStream(worker.context, principal(), "", REQUEST, {}, as_events=False)
     stream.connection_made(cast(Any, Transport(worker.journal)))
     stream.connection_lost(None)
     stream.begin(b"")

@@ -10,13 +10,13 @@ from typing import Any
 import orjson
 import pytest
 
-from energyws.auth.verifier import Principal
 from energyws.errors import RESTART, TOKEN_EXPIRED, TOKEN_EXPIRED_CLOSE
 from energyws.process.board import Field
 from energyws.protocol import frame, json_lines
 from energyws.protocol.frame import DataFrames
 from energyws.protocol.messages import OnLag, Subscribe, Subscribed, Unrecovered
 from energyws.protocol.position import parse
+from tests.principals import principal
 from tests.workers.websocket.outlet import Outlet
 from tests.workers.websocket.recording import Worker
 from workers.websocket.clients import answers
@@ -26,7 +26,7 @@ from workers.websocket.clients.history import MOST_AT_ONCE, History
 FRAMES = DataFrames("energy")
 ASKED = Asked(
     "energy",
-    Principal("tester", 2e9, None, None),
+    principal(),
     Subscribe(("energy",), {"energy": "ab-0"}, None, OnLag.SKIP),
     {"Vary": "Origin"},
     head_only=False,
@@ -268,7 +268,7 @@ def test_requests_of_one_moment_do_not_exceed_the_limit(subjects: int, begun: in
     async def main() -> None:
         # The gate has admitted all of them, since none had begun.
         asked = [
-            replace(ASKED, principal=replace(ASKED.principal, subject=str(number % subjects)))
+            replace(ASKED, principal=principal(str(number % subjects)))
             for number in range(len(outlets))
         ]
         histories = [History(worker.context, each, 3) for each in asked]

@@ -8,13 +8,13 @@ from typing import Any
 import orjson
 import pytest
 
-from energyws.auth.verifier import Principal
 from energyws.errors import RESTART
 from energyws.process.board import Field
 from energyws.protocol import frame, json_lines
 from energyws.protocol.frame import DataFrames
 from energyws.protocol.messages import OnLag, Subscribe, Subscribed
 from energyws.protocol.position import parse
+from tests.principals import principal
 from tests.workers.websocket.outlet import Outlet
 from tests.workers.websocket.recording import Worker
 from workers.websocket.clients import last
@@ -37,7 +37,7 @@ def answer(count: int, *writes: bytes, head_only: bool = False) -> Outlet:
     async def main() -> None:
         asked = Asked(
             "energy",
-            Principal("tester", 2e9, None, None),
+            principal(),
             Subscribe(("energy",), {}, count, OnLag.SKIP),
             {"Vary": "Origin"},
             head_only=head_only,

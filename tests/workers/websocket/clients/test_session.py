@@ -13,13 +13,13 @@ import uvloop
 from aiofastnet.selector_transport import SelectorSocketTransport
 from picows import WSMsgType
 
-from energyws.auth.verifier import Principal
 from energyws.errors import BAD_MESSAGE, HISTORY_UNAVAILABLE, RATE_LIMITED, RESTART, SLOW
 from energyws.process.board import Board, Field
 from energyws.protocol import frame
 from energyws.protocol.messages import BadClientMessage, Subscribe, Subscribed, parse_query
 from energyws.settings import Auth, Server
 from tests.clients import first_frame, masked
+from tests.principals import principal
 from tests.workers.websocket.connected import connected
 from tests.workers.websocket.recording import RecordingTransport, Worker, client_frame
 from workers.websocket.clients.connections import ConnectionRegistry
@@ -324,8 +324,7 @@ def test_client_closed_by_its_first_request_is_upgraded_first() -> None:
             Board.create().row(0),
         )
         first = parse_query("subscribe=energy&last=5")
-        principal = Principal("tester", 2e9, None, None)
-        session = Session(context, principal, "127.0.0.1", first, None)
+        session = Session(context, principal(), "127.0.0.1", first, None)
         framing = Framing(Upgrade(session, switching(None, None), "key"), Server(), connection)
         SelectorSocketTransport(loop, connection, framing)
         loop.call_soon(framing.begin, b"")

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from energyws.auth.verifier import Principal
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog, flush_suppressed
 from energyws.protocol.messages import Subscribed, Unrecovered
+from tests.principals import principal
 from workers.websocket.clients import session_log
 
 
 class Client:
     id = 12
-    principal = Principal("tester", 2e9, None, None)
+    principal = principal()
 
 
 Lines = Callable[[], list[tuple[str, str, dict[str, Any]]]]
