@@ -16,7 +16,7 @@ class EnergywsError(Exception):
 
 # Why a configuration cannot be used: its own keys, or a certificate or secret file that it names.
 # Here because ConfigError carries it and workers report it, which import no control package.
-FaultKind = Literal["configuration", "certificate", "secret"]
+FaultKind = Literal["configuration", "certificate", "secret", "deny_list"]
 
 
 class ConfigError(EnergywsError):

@@ -14,11 +14,13 @@ issuer, not for several (RFC 7519 sections 4.1.2 and 4.1.7).
 from __future__ import annotations
 
 import hashlib
-import json
+import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
+
+import orjson
 
 from energyws.auth.claims import TokenRefused, time
 from energyws.auth.token_cache import VerifiedClaims
@@ -26,8 +28,8 @@ from energyws.errors import EnergywsError
 
 # The file's name in the run's directory, where the supervisor leaves it for the workers.
 FILE_NAME: Final = "denied"
-# Some 80,000 entries, which are read in about a second.
-MAX_DENIED_BYTES: Final = 4 << 20
+# Some 170,000 entries of a UUID each.
+MAX_DENIED_BYTES: Final = 8 << 20
 _ANY: Final = (None,)
 _KEYS: Final = frozenset({"jti", "sub", "before", "iss"})
 
@@ -62,14 +64,20 @@ class Denied:
         self._ids: dict[int, tuple[str | None, ...]] = {}
         self._subjects: dict[str, tuple[tuple[str | None, float], ...]] = {}
         for each in entries:
-            if each.jti is not None:
-                number = token_id(each.jti)
-                issuers = dict.fromkeys([*self._ids.get(number, ()), each.issuer])
-                self._ids[number] = _ANY if len(issuers) == 1 and None in issuers else (*issuers,)
-            elif each.sub is not None:
-                times = dict(self._subjects.get(each.sub, ()))
-                times[each.issuer] = max(each.before, times.get(each.issuer, -math.inf))
-                self._subjects[each.sub] = (*times.items(),)
+            self.add(each)
+
+    def add(self, entry: Entry) -> None:
+        """Deny what this entry names, too."""
+        issuer = entry.issuer
+        if entry.jti is not None:
+            number = token_id(entry.jti)
+            issuers = self._ids.get(number, ())
+            if issuer not in issuers:
+                self._ids[number] = _ANY if issuer is None else (*issuers, issuer)
+        elif entry.sub is not None:
+            times = dict(self._subjects.get(entry.sub, ()))
+            times[issuer] = max(entry.before, times.get(issuer, -math.inf))
+            self._subjects[entry.sub] = (*times.items(),)
 
     def covers(self, token: VerifiedClaims) -> bool:
         """Whether this token is on the list."""
@@ -85,15 +93,26 @@ class Denied:
 
 def parse(data: bytes) -> tuple[list[Entry], list[BadLine]]:
     """The entries of a deny list, and the lines that are none."""
-    entries, bad = [], []
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
-        if not line.strip() or line.lstrip().startswith(b"#"):
+    entries: list[Entry] = []
+    bad: list[BadLine] = []
+    for each in parsed(data):
+        if isinstance(each, Entry):
+            entries.append(each)
+        else:
+            bad.append(each)
+    return entries, bad
+
+
+def parsed(data: bytes) -> Iterator[Entry | BadLine]:
+    """One by one, as a long list takes a while."""
+    for number, line in enumerate(io.BytesIO(data.removeprefix(b"\xef\xbb\xbf")), 1):
+        text = line.strip()
+        if not text or text.startswith(b"#"):
             continue
         try:
-            entries.append(_entry(line))
+            yield _entry(text)
         except BadEntry as error:
-            bad.append(BadLine(number, str(error)))
-    return entries, bad
+            yield BadLine(number, str(error))
 
 
 def dump(entries: Iterable[Entry]) -> bytes:
@@ -102,8 +121,8 @@ def dump(entries: Iterable[Entry]) -> bytes:
     for each in entries:
         before = None if math.isinf(each.before) else each.before
         fields = {"jti": each.jti, "sub": each.sub, "before": before, "iss": each.issuer}
-        lines.append(json.dumps({key: value for key, value in fields.items() if value is not None}))
-    return "".join(f"{line}\n" for line in lines).encode()
+        lines.append(orjson.dumps({key: it for key, it in fields.items() if it is not None}))
+    return b"".join(line + b"\n" for line in lines)
 
 
 def token_id(jti: str) -> int:
@@ -114,8 +133,8 @@ def token_id(jti: str) -> int:
 
 def _entry(line: bytes) -> Entry:
     try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
+        found = orjson.loads(line)
+    except ValueError:
         raise BadEntry("not a JSON object") from None
     if not isinstance(found, dict):
         raise BadEntry("not a JSON object")

@@ -17,9 +17,8 @@ from dataclasses import replace
 from typing import Final
 
 from energyws.control.children.spawn import Command, module_command
-from energyws.control.config.rules import warnings
-from energyws.control.host.facts import read_host, usable_cores
-from energyws.control.host.shortages import Shortage, shortages
+from energyws.control.host.facts import usable_cores
+from energyws.control.notices import Shortages, use_log, warn_of_settings
 from energyws.control.policy.actions import (
     Action,
     Crowded,
@@ -37,14 +36,12 @@ from energyws.control.running import Running, set_up
 from energyws.errors import BootError, ExitCode
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import flush_suppressed
-from energyws.logs.writer import adjust
 from energyws.process.board import Field
 from energyws.settings import MAX_WORKERS, Level, Settings
 
 STEP_SECONDS: Final = 0.25
 
 _log = Log("supervisor")
-_config_log = Log("config")
 
 
 class Supervisor:
@@ -65,7 +62,7 @@ class Supervisor:
         self._fleet = Fleet(settings, worker_count(settings), random.random)
         self._wake = asyncio.Event()
         self._halt: Halt | None = None
-        self._shortages: list[Shortage] = []
+        self._shortages = Shortages()
         # Set by `run`.
         self._running: Running
 
@@ -98,15 +95,8 @@ class Supervisor:
             workers=self._fleet.workers,
         )
         _log.info("admin listening", host=self._settings.admin.host, port=self._running.admin.port)
-        _warn_of_settings(self._settings)
-        self._warn_of_shortages()
-
-    def _warn_of_shortages(self) -> None:
-        found = shortages(self._settings, self._fleet.workers, read_host())
-        for shortage in found:
-            if shortage not in self._shortages:
-                _log.warning(shortage.event, **dict(shortage.fields), hint=shortage.hint)
-        self._shortages = found
+        warn_of_settings(self._settings)
+        self._shortages.warn(self._settings, self._fleet.workers)
 
     # The loop.
 
@@ -147,6 +137,7 @@ class Supervisor:
     def _look_after(self, now: float) -> None:
         """Do what is due from time to time, unless the service drains."""
         self._running.reloader.look(now)
+        self._running.deny_list.look(self._settings, now)
         every = self._settings.supervision.rebalance_seconds
         if every is not None and now >= self._running.rebalanced_at + every:
             self._running.rebalanced_at = now
@@ -251,7 +242,7 @@ class Supervisor:
         if workers != before:
             _log.info("scaling", workers=workers, before=before)
             self._fleet.scale(workers)
-            self._warn_of_shortages()
+            self._shortages.warn(self._settings, self._fleet.workers)
             self._wake.set()
 
     def rebalance(self) -> dict[str, int]:
@@ -272,7 +263,7 @@ class Supervisor:
         before = self._settings
         settings = replace(before, log=replace(before.log, level=level))
         self._settings = self._fleet.settings = settings
-        _use_log(trigger, before, settings)
+        use_log(trigger, before, settings)
         self._running.children.use_log(settings)
 
     def _use_settings(self, trigger: str, settings: Settings) -> Plan:
@@ -284,11 +275,11 @@ class Supervisor:
         self._fleet.settings = settings
         self._running.admin.token = settings.admin.token
         self._running.listeners.listen(settings.server.backlog)
-        _use_log(trigger, before, settings)
+        use_log(trigger, before, settings)
         self._running.row.add(Field.RELOADS)
         _log.info("reloaded", trigger=trigger, changed=",".join(change.keys) or "nothing")
-        _warn_of_settings(settings)
-        self._warn_of_shortages()
+        warn_of_settings(settings)
+        self._shortages.warn(self._settings, self._fleet.workers)
         if restart := change.taking(Takes.RESTART):
             _log.warning("changed keys take effect only after a restart", keys=",".join(restart))
         self._running.deny_list.publish(settings)
@@ -320,23 +311,6 @@ def serve(
     except BootError as error:
         _log.error("cannot start", reason=error)
         return ExitCode.BOOT
-
-
-def _use_log(trigger: str, before: Settings, settings: Settings) -> None:
-    adjust(settings.log, "supervisor")
-    if settings.log.level != before.log.level:
-        # At any level: a reader of the log must see why lines are missing from here on.
-        _log.notice(
-            "log level changed",
-            trigger=trigger,
-            now=settings.log.level,
-            before=before.log.level,
-        )
-
-
-def _warn_of_settings(settings: Settings) -> None:
-    for warning in warnings(settings):
-        _config_log.warning("configuration to look at", what=warning)
 
 
 def _raise_descriptor_limit() -> None:

@@ -102,9 +102,9 @@ BAD = {
     '{"sub": "me", "before": "2026-01-01"}': "before must be a number",
     '{"sub": "me", "before": null}': "before must be a number",
     '{"sub": "me", "before": true}': "before must be a number",
-    '{"sub": "me", "before": NaN}': "before must be a number",
-    '{"sub": "me", "before": 1e400}': "before must be a number",
-    '{"sub": "me", "before": %s}' % ("9" * 400): "before must be a number",
+    '{"sub": "me", "before": NaN}': "not a JSON object",
+    '{"sub": "me", "before": 1e400}': "not a JSON object",
+    '{"sub": "me", "before": %s}' % ("9" * 400): "not a JSON object",
 }
 
 

@@ -254,11 +254,26 @@ def test_denied_tokens_end_and_are_refused(serve: Serve, records: Records, tmp_p
         denied.write_text("{")
         service.wait_logged("deny list has lines that cannot be used", "lines=1")
         denied.unlink()
-        service.wait_logged("reload refused", "auth.denied_file")
+        service.wait_logged("deny list not read")
         assert (status(service, stolen), status(service, other)) == (401, 101)
     denied.write_text("")
     eventually(lambda: status(service, stolen) == 101, "the entry is gone")
     assert not service.logged("stolen")
+
+
+def test_revocation_waits_for_no_reload(serve: Serve, tmp_path: Path) -> None:
+    secret, denied = tmp_path / "secret", tmp_path / "denied"
+    secret.write_text(SECRET)
+    denied.write_text("")
+    files = {"jwt_secret_file": str(secret), "denied_file": str(denied)}
+    service = serve(server={"workers": 1}, auth=files).ready()
+    mine = mint(SECRET, "me", 600, time.time())
+    with peer_with(service, mine) as connected:
+        secret.write_text("")
+        service.wait_logged("reload refused", "auth.jwt_secret")
+        denied.write_text('{"sub": "me"}')
+        assert "the token has been revoked" in ended(connected)
+    assert status(service, mine) == 401
 
 
 def test_issuer_that_a_reload_brings_has_no_keys_at_first(

@@ -23,7 +23,7 @@ from workers.runtime import Runtime, crash_on_error, crash_on_error_task
 from workers.websocket.accept.handshake import Gate, max_descriptor
 from workers.websocket.accept.listener import Listener
 from workers.websocket.accept.tls_context import TlsContexts
-from workers.websocket.auth import deny_file
+from workers.websocket.auth.deny_file import DenyFile
 from workers.websocket.auth.tokens import Tokens
 from workers.websocket.certificate import expires_at
 from workers.websocket.clients.connections import ConnectionRegistry
@@ -58,7 +58,8 @@ class Worker:
         self._tls = TlsContexts(quiet=runtime.slot != 0)
         tls = self._tls.make(settings.server.tls)
         runtime.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
-        denied = deny_file.read(runtime.bus_directory, settings.auth)
+        self._deny_file = DenyFile(runtime.bus_directory)
+        denied = self._deny_file.read(settings.auth)
         self._tokens = Tokens(
             settings.auth, runtime.row, runtime.bus_directory, self._on_keys_changed
         )
@@ -198,12 +199,9 @@ class Worker:
     async def _use_denied(self) -> None:
         # One at a time, so that the one that began last is the last.
         async with self._reading_denied:
-            runtime = self._runtime
+            auth = self._runtime.settings.auth
             try:
-                # A long list takes a while.
-                self._tokens.denied = await asyncio.to_thread(
-                    deny_file.read, runtime.bus_directory, runtime.settings.auth
-                )
+                self._tokens.denied = await self._deny_file.read_in_slices(auth)
             except BootError as error:
                 _log.error("deny list not read: earlier entries stay", reason=error)
         self._distrust.look()
@@ -227,6 +225,8 @@ class Worker:
             await asyncio.sleep(TICK_SECONDS)
             self._hub.tick()
             self._io_uring.tick()
+            if self._deny_file.changed():
+                self._start(self._use_denied())
             self._memory.tick(len(self._connections) + self._listener.waiting)
 
 

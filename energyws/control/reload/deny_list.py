@@ -9,28 +9,53 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from energyws.auth.denied import FILE_NAME, Entry, dump, parse
+from energyws.auth.denied import FILE_NAME, MAX_DENIED_BYTES, Entry, dump, parse
+from energyws.control.reload.file_watch import WatchedFiles
 from energyws.logs.events import Log
+from energyws.process.board import Field, Row
+from energyws.process.counters import RELOAD_REFUSALS
 from energyws.settings import Settings
 
+# Between two looks at the file.
+LOOK_SECONDS: Final = 1.0
 _MOST_SHOWN: Final = 10
 
 _log = Log("config")
 
 
 class DenyList:
-    """directory: that of the run."""
+    """directory: that of the run. row: counts files that were refused, or refused in part.
 
-    def __init__(self, directory: Path) -> None:
+    A change of the file is no reload, so that whatever keeps settings from being reloaded does not
+    keep a stolen token valid.
+    """
+
+    def __init__(self, directory: Path, row: Row) -> None:
         self._path = directory / FILE_NAME
+        self._row = row
+        self._file = WatchedFiles([])
+        self._look_at = 0.0
+
+    def look(self, settings: Settings, now: float) -> None:
+        """Publish the file if it has changed, or if its copy is gone. To be called often.
+
+        now: monotonic seconds.
+        """
+        if settings.auth.denied_file is None or now < self._look_at:
+            return
+        self._look_at = now + LOOK_SECONDS
+        if self._file.changed() or not self._path.exists():
+            self.publish(settings)
 
     def publish(self, settings: Settings) -> None:
-        """Let workers that read it from now on have what is in auth.denied_file.
+        """Let workers have what is in auth.denied_file; they notice.
 
         While that has lines that cannot be used, or cannot be read, what was denied before stays
         denied, too: a damaged file must let nobody in.
         """
         source = settings.auth.denied_file
+        # Before it is read, so that a change meanwhile is noticed afterwards.
+        self._file.follow(filter(None, [source]))
         try:
             if source is None:
                 self._path.unlink(missing_ok=True)
@@ -38,11 +63,17 @@ class DenyList:
                 self._copy(source)
         except OSError as error:
             # Workers that find no copy read the file itself.
+            self._count()
             _log.error("deny list not read: earlier entries stay", reason=error.strerror)
 
     def _copy(self, source: str) -> None:
-        entries, bad = parse(Path(source).read_bytes())
+        with open(source, "rb") as file:
+            data = file.read(MAX_DENIED_BYTES + 1)
+        if len(data) > MAX_DENIED_BYTES:
+            raise OSError(0, f"it has more than {MAX_DENIED_BYTES} bytes")
+        entries, bad = parse(data)
         if bad:
+            self._count()
             _log.error(
                 "deny list has lines that cannot be used: earlier entries stay",
                 file=source,
@@ -63,3 +94,7 @@ class DenyList:
             return parse(self._path.read_bytes())[0]
         except FileNotFoundError:
             return []
+
+    def _count(self) -> None:
+        self._row.add(Field.RELOADS_REFUSED)
+        RELOAD_REFUSALS.count(self._row, "deny_list")

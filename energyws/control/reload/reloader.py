@@ -17,7 +17,7 @@ from energyws.process.board import Field, Row
 from energyws.process.counters import RELOAD_REFUSALS
 from energyws.settings import Settings
 
-# Between two looks at the files that settings name.
+# Between two looks at the files of certificates and secrets.
 LOOK_SECONDS: Final = 1.0
 
 _log = Log("supervisor")
@@ -46,7 +46,7 @@ class Reloader:
         self._manager = manager
         self._row = row
         self._preflight = preflight
-        self._files = WatchedFiles(_watched_files(current()))
+        self._files = WatchedFiles(_secret_files(current()))
         self._look_at = 0.0
         # By trigger: a second request while one waits is the same one.
         self._requested: dict[str, tuple[Callable[[], Settings], asyncio.Future[Outcome]]] = {}
@@ -75,7 +75,7 @@ class Reloader:
         return future
 
     def look(self, now: float) -> None:
-        """Reload if a file that the settings name has changed. To be called often.
+        """Reload if a file with a certificate or secret has changed. To be called often.
 
         now: monotonic seconds.
         """
@@ -127,14 +127,13 @@ class Reloader:
         if self._stopped:
             return _STOPPED
         plan = self._apply(trigger, settings)
-        if (paths := _watched_files(settings)) != self._files.paths:
+        if (paths := _secret_files(settings)) != self._files.paths:
             self._files.follow(paths)
         return Outcome(tuple(plan.keys), tuple(plan.taking(Takes.RESTART)))
 
 
-def _watched_files(settings: Settings) -> list[str]:
+def _secret_files(settings: Settings) -> list[str]:
     tls = settings.server.tls
     # A file that two keys name is watched once.
     names = [*([tls.cert, tls.key] if tls else []), *secret_files(settings).values()]
-    names += filter(None, [settings.auth.denied_file])
     return list(dict.fromkeys(names))

@@ -152,6 +152,43 @@ def test_change_during_the_ends_does_not_wait_for_them() -> None:
     run(test())
 
 
+def test_fresh_token_that_is_revoked_at_once_does_not_save_the_connection() -> None:
+    async def test() -> None:
+        play = Play("a", "b", spread=3600.0)
+        play.lost = {"a", "b"}
+        play.distrust.look()
+        first, second = play.connections
+        await until(lambda: first.said)
+        first.principal = principal("stolen")
+        # Its turn has come and gone; that of the other one is far away.
+        await until(lambda: first not in play.distrust._ending)
+        assert second in play.distrust._ending
+        play.bad = {"stolen"}
+        play.distrust.look()
+        await until(lambda: first.closes == [UNAUTHORIZED_CLOSE])
+        play.distrust.close()
+
+    run(test())
+
+
+def test_clients_are_served_while_many_connections_are_looked_at() -> None:
+    async def test() -> None:
+        play = Play(*["a"] * (3 * module.SLICE))
+        play.distrust.look()
+        seen = set()
+
+        def looked() -> bool:
+            seen.add(play.asked)
+            return play.asked == len(play.connections)
+
+        while not looked():
+            await asyncio.sleep(0)
+        assert seen >= {module.SLICE, 2 * module.SLICE}
+        play.distrust.close()
+
+    run(test())
+
+
 def test_nothing_is_looked_at_without_a_change() -> None:
     async def test() -> None:
         play = Play("a")

@@ -17,7 +17,6 @@ import orjson
 import pytest
 from picows import WSMsgType
 
-from energyws.auth.verifier import Principal
 from energyws.errors import BAD_MESSAGE, NORMAL
 from energyws.process.board import Board, Row
 from energyws.protocol import event_stream
@@ -28,6 +27,7 @@ from energyws.protocol.messages import OnLag, Subscribe
 from energyws.protocol.position import Position, from_offsets
 from energyws.settings import History, Server
 from energyws.stream.ring import Entry
+from tests.principals import principal
 from tests.workers.websocket.fanout.simulated import (
     Loop,
     Reader,
@@ -80,16 +80,14 @@ class Client:
         self.broken = False
         self.socket: Socket = world.sockets.new(room)
         request = Subscribe(streams, {}, None, OnLag.SKIP)
-        principal = Principal(name, 2e9, None, None)
+        owner = principal(name, 2e9)
         if form is Form.SSE:
-            self.session: Any = EventStream(
-                world.context, principal, "", request, {}, as_events=True
-            )
+            self.session: Any = EventStream(world.context, owner, "", request, {}, as_events=True)
             self.session.connection = None
             protocol: Any = self.session
         else:
             extension = EXTENSION if form is Form.DEFLATE else None
-            self.session = Session(world.context, principal, "", request, extension)
+            self.session = Session(world.context, owner, "", request, extension)
             protocol = WebSocket(self.session, name, extension)
         self.protocol = protocol
         self.transport = Transport(world.loop, world.sockets, self.socket, protocol)
