@@ -18,6 +18,8 @@ from energyws.settings import Settings
 
 # Between two looks at the file.
 LOOK_SECONDS: Final = 1.0
+# Between two attempts to make a copy that is gone: each that fails is a line of the log.
+RETRY_SECONDS: Final = 30.0
 _MOST_SHOWN: Final = 10
 
 _log = Log("config")
@@ -35,6 +37,7 @@ class DenyList:
         self._row = row
         self._file = WatchedFiles([])
         self._look_at = 0.0
+        self._retry_at = 0.0
 
     def look(self, settings: Settings, now: float) -> None:
         """Publish the file if it has changed, or if its copy is gone. To be called often.
@@ -44,7 +47,10 @@ class DenyList:
         if settings.auth.denied_file is None or now < self._look_at:
             return
         self._look_at = now + LOOK_SECONDS
-        if self._file.changed() or not self._path.exists():
+        gone = now >= self._retry_at and not self._path.exists()
+        if gone:
+            self._retry_at = now + RETRY_SECONDS
+        if self._file.changed() or gone:
             self.publish(settings)
 
     def publish(self, settings: Settings) -> None:

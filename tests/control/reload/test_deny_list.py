@@ -129,6 +129,19 @@ def test_copy_that_a_cleaner_removed_is_made_again(play: Play) -> None:
     assert play.copied() == ["1"]
 
 
+def test_copy_that_cannot_be_made_is_tried_again_with_patience(play: Play) -> None:
+    play.publish('{"jti": "1"}')
+    (play.run / FILE_NAME).unlink()
+    play.run.rmdir()
+    play.run.write_text("in the way")
+    for now in (10.0, 11.0, 12.0):
+        play.list.look(play.settings, now)
+    assert play.refusals == 1
+    play.run.unlink()
+    play.list.look(play.settings, 40.0)
+    assert play.copied() == ["1"]
+
+
 def test_list_ends_with_its_setting(play: Play) -> None:
     play.publish('{"jti": "1"}')
     without = Settings(kafka=Kafka(brokers="b"))
