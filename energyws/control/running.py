@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from energyws.control.admin.handlers import Handlers, Operations
-from energyws.control.admin.server import AdminServer
+from energyws.control.admin.ports import AdminPorts
 from energyws.control.children.children import SUPERVISOR_ROW, Children
 from energyws.control.children.listeners import Listeners
 from energyws.control.children.run_directory import RunDirectory
@@ -41,7 +41,7 @@ class Running:
     children: Children
     reloader: Reloader
     handlers: Handlers
-    admin: AdminServer
+    admin: AdminPorts
     signals: Signals
     rebalanced_at: float
 
@@ -77,7 +77,7 @@ def set_up(
     children = Children(spawner, board, listeners, wake)
     handlers = Handlers(fleet, children, row, recent, operations)
     # From here on operators' requests are answered.
-    admin = AdminServer(
+    admin = AdminPorts(
         settings.admin, handlers.answers(), handlers.pages(), handlers.commands(loop)
     )
     stack.callback(admin.close)

@@ -97,7 +97,7 @@ class Supervisor:
             port=self._running.listeners.port,
             workers=self._fleet.workers,
         )
-        _log.info("admin listening", host=self._settings.admin.host, port=self._running.admin.port)
+        self._running.admin.announce()
         _warn_of_settings(self._settings)
         self._warn_of_shortages()
 
@@ -282,7 +282,7 @@ class Supervisor:
             self.scale(worker_count(settings))
         before, self._settings = self._settings, settings
         self._fleet.settings = settings
-        self._running.admin.token = settings.admin.token
+        self._running.admin.use(settings.admin)
         self._running.listeners.listen(settings.server.backlog)
         _use_log(trigger, before, settings)
         self._running.row.add(Field.RELOADS)

@@ -383,6 +383,7 @@ def log_format(live: Live) -> None:
 def admin_token(live: Live) -> None:
     def post(**headers: str) -> int:
         url = f"http://127.0.0.1:{live.service.admin_port}/rebalance"
+        headers["Content-Type"] = "application/json"
         request = urllib.request.Request(url, b"null", headers)
         try:
             with urllib.request.urlopen(request, timeout=SECONDS) as answer:
