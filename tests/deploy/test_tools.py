@@ -111,7 +111,7 @@ def test_every_reference_has_a_target(directory: Path) -> None:
     for volume in pod["spec"]["volumes"]:
         if "configMap" in volume:
             assert ("ConfigMap", volume["configMap"]["name"]) in names
-    for name in ("energyws", "energyws-admin"):
+    for name in ("energyws", "energyws-metrics"):
         service = one(resources, "Service", name)
         assert service["spec"]["selector"].items() <= labels
         ports = {port["name"] for port in container["ports"]}
@@ -122,7 +122,31 @@ def test_every_reference_has_a_target(directory: Path) -> None:
     assert ("Deployment", scaler["spec"]["scaleTargetRef"]["name"]) in names
 
 
-def test_the_service_monitor_selects_only_the_admin_service() -> None:
+def test_a_network_policy_allows_no_more_than_needed() -> None:
+    for directory, ports in (
+        (BASE, {"websocket"}),
+        # Metrics only with the component for Prometheus.
+        (PRODUCTION, {"websocket", "metrics"}),
+    ):
+        resources = built(directory)
+        deployment = one(resources, "Deployment")
+        labels = deployment["spec"]["template"]["metadata"]["labels"].items()
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        policies = [each["spec"] for each in resources if each["kind"] == "NetworkPolicy"]
+        allowed = {}
+        for policy in policies:
+            assert policy["podSelector"]["matchLabels"].items() <= labels
+            assert policy["policyTypes"] == ["Ingress"]
+            (rule,) = policy["ingress"]
+            (port,) = rule["ports"]
+            allowed[port["port"]] = rule.get("from")
+        assert allowed.keys() == ports <= {port["name"] for port in container["ports"]}
+        assert allowed["websocket"] is None
+    (prometheus,) = allowed["metrics"]
+    assert prometheus["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "prometheus"}
+
+
+def test_the_service_monitor_selects_only_the_service_for_metrics() -> None:
     resources = built(PRODUCTION)
     monitor = one(resources, "ServiceMonitor")["spec"]
     wanted = monitor["selector"]["matchLabels"].items()
