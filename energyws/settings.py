@@ -191,6 +191,8 @@ class Supervision:
     hang_seconds: a child is killed after this time without a heartbeat and without CPU time.
     starved_seconds: a child is killed after this time without a heartbeat, busy or not.
     rebalance_seconds: how often workers with more than their share of clients shed some.
+    core_dumps: whether crashes may write core dumps, and the service's user may debug the
+    supervisor; both have secrets.
     """
 
     __pydantic_config__ = _STRICT
@@ -201,6 +203,7 @@ class Supervision:
     crash_loop_seconds: PositiveSeconds = 30.0
     backoff_max_seconds: PositiveSeconds = 10.0
     rebalance_seconds: PositiveSeconds | None = None
+    core_dumps: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from energyws.control.admin.handlers import Handlers, Operations
@@ -16,6 +17,7 @@ from energyws.control.children.children import SUPERVISOR_ROW, Children
 from energyws.control.children.listeners import Listeners
 from energyws.control.children.run_directory import RunDirectory
 from energyws.control.children.spawn import Command, Spawner
+from energyws.control.config.environment import without_secrets
 from energyws.control.policy.fleet import Fleet
 from energyws.control.reload.plan import Plan
 from energyws.control.reload.preflight import Preflight
@@ -73,7 +75,8 @@ def set_up(
     board = Board.create()
     row = board.row(SUPERVISOR_ROW)
     reloader = Reloader(current, apply, service_manager, row, Preflight())
-    spawner = Spawner(settings, board.descriptor, directory.path, command)
+    environment = partial(without_secrets, os.environ)
+    spawner = Spawner(settings, board.descriptor, directory.path, command, environment)
     children = Children(spawner, board, listeners, wake)
     handlers = Handlers(fleet, children, row, recent, operations)
     # From here on operators' requests are answered.

@@ -18,6 +18,7 @@ from typing import Final
 
 from energyws.control.children.spawn import Command, module_command
 from energyws.control.config.rules import warnings
+from energyws.control.host.confinement import confine
 from energyws.control.host.facts import read_host, usable_cores
 from energyws.control.host.shortages import Shortage, shortages
 from energyws.control.policy.actions import (
@@ -71,6 +72,7 @@ class Supervisor:
 
     async def run(self) -> int:
         """Run until the service ends; its exit code. Raises BootError before the first child."""
+        confine(core_dumps=self._settings.supervision.core_dumps)
         _raise_descriptor_limit()
         with ExitStack() as stack:
             self._running = set_up(

@@ -29,6 +29,8 @@ class ChildSpec:
 
 
 Command = Callable[[ChildSpec], list[str]]
+# The environment of a child with these settings.
+Environment = Callable[[Settings], dict[str, str]]
 
 
 def module_command(spec: ChildSpec) -> list[str]:
@@ -56,12 +58,18 @@ class Spawner:
     """Starts the children of one supervisor; each gets `settings` as they are at its start."""
 
     def __init__(
-        self, settings: Settings, board_fd: int, bus_directory: Path, command: Command
+        self,
+        settings: Settings,
+        board_fd: int,
+        bus_directory: Path,
+        command: Command,
+        environment: Environment,
     ) -> None:
         self.settings = settings
         self._board_fd = board_fd
         self._bus_directory = bus_directory
         self._command = command
+        self._environment = environment
 
     def start(self, spec: ChildSpec) -> Started:
         """Start a child; it is running, not ready, when this returns. Raises OSError."""
@@ -94,6 +102,7 @@ class Spawner:
                 [*self._command(spec), *arguments],
                 stdin=subprocess.DEVNULL,
                 pass_fds=descriptors,
+                env=self._environment(self.settings),
             )
             ours.pop_all()
         return Started(process, control, stacks_fd)

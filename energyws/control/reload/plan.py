@@ -30,6 +30,7 @@ TABLE: Final = {
     "history": Takes.ALL,
     "bus": Takes.ALL,
     "supervision": Takes.NOTHING,
+    "supervision.core_dumps": Takes.RESTART,
     "log": Takes.NOTHING,
     "admin": Takes.RESTART,
     "admin.hosts": Takes.NOTHING,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -43,7 +44,13 @@ class Play:
         self.scripts: dict[str, str] = {}
         self.board = Board.create()
         self.listeners = Listeners(SETTINGS.server, 1)
-        self.spawner = Spawner(SETTINGS, self.board.descriptor, tmp_path, self._command)
+        self.spawner = Spawner(
+            SETTINGS,
+            self.board.descriptor,
+            tmp_path,
+            self._command,
+            lambda settings: dict(os.environ),
+        )
         self.woken = asyncio.Event()
         self.children = Children(self.spawner, self.board, self.listeners, self.woken.set)
 

@@ -35,7 +35,8 @@ control = socket.socket(fileno=int(given["control-fd"]))
 message = control.recv(100).decode()
 end = control.recv(100).decode()
 with open(os.environ["REPORT"], "w") as file:
-    json.dump({"given": given, "settings": settings, "message": message, "end": end}, file)
+    json.dump({"given": given, "settings": settings, "message": message, "end": end,
+               "brokers": os.environ["BROKERS"]}, file)
 """
 
 
@@ -52,10 +53,17 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "report"
 
 
+def environment(settings: Settings) -> dict[str, str]:
+    """This process's own, and what the settings are known for."""
+    return {**os.environ, "BROKERS": settings.kafka.brokers}
+
+
 def spawn(board: Board, report: Path, spec: ChildSpec) -> dict[str, Any]:
     """Start a child, send it one message and close the socket; the child's report."""
     command = [sys.executable, "-c", SCRIPT, str(int(Field.BEAT))]
-    spawner = Spawner(SETTINGS, board.descriptor, Path("/run/bus"), lambda spec: command)
+    spawner = Spawner(
+        SETTINGS, board.descriptor, Path("/run/bus"), lambda spec: command, environment
+    )
     process, control, stacks_fd = spawner.start(spec)
     try:
         control.send(b"hello")
@@ -81,6 +89,7 @@ def test_consumer_gets_settings_board_and_messages(board: Board, report: Path) -
     assert given["parent"] == str(os.getpid())
     assert "successor" in given
     assert SECRET not in str(given)
+    assert found["brokers"] == SETTINGS.kafka.brokers
 
 
 def test_worker_gets_its_socket_as_well(board: Board, report: Path) -> None:
@@ -93,7 +102,9 @@ def test_worker_gets_its_socket_as_well(board: Board, report: Path) -> None:
 
 def test_missing_program_leaves_no_descriptor(board: Board) -> None:
     before = set(os.listdir("/proc/self/fd"))
-    spawner = Spawner(SETTINGS, board.descriptor, Path("/"), lambda spec: ["/no/such/program"])
+    spawner = Spawner(
+        SETTINGS, board.descriptor, Path("/"), lambda spec: ["/no/such/program"], environment
+    )
     with pytest.raises(FileNotFoundError):
         spawner.start(ChildSpec("consumer", 0, None, None))
     assert set(os.listdir("/proc/self/fd")) == before

@@ -1,0 +1,39 @@
+"""What the service gives up at its start, for itself and for its children (prctl(2), core(5))."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+from typing import Final
+
+_PR_SET_DUMPABLE: Final = 4
+_PR_SET_NO_NEW_PRIVS: Final = 38
+# Prevents core files, and dumps into a pipe too, which a limit of 0 does not.
+_NO_CORE_BYTES: Final = 1
+
+
+def confine(*, core_dumps: bool) -> None:
+    """Take from this process, and from those that it starts, what only an intruder would use.
+
+    No program that they start gains rights by its owner or its file capabilities: the service needs
+    none. Without core_dumps, a crash of theirs writes no memory anywhere, since tokens and keys are
+    in it; and only root may debug this process or read its environment, where secrets may be.
+    Raises OSError.
+    """
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    if core_dumps:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    least = _NO_CORE_BYTES if hard == resource.RLIM_INFINITY else min(_NO_CORE_BYTES, hard)
+    resource.setrlimit(resource.RLIMIT_CORE, (least, least))
+    # Not for the children: the supervisor then could not count their descriptors.
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    zero = ctypes.c_ulong(0)
+    if libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
