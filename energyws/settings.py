@@ -191,8 +191,7 @@ class Supervision:
     hang_seconds: a child is killed after this time without a heartbeat and without CPU time.
     starved_seconds: a child is killed after this time without a heartbeat, busy or not.
     rebalance_seconds: how often workers with more than their share of clients shed some.
-    core_dumps: whether crashes may write core dumps, and the service's user may debug the
-    supervisor; both have secrets.
+    core_dumps: whether crashes may write core dumps, which have secrets.
     """
 
     __pydantic_config__ = _STRICT

@@ -28,8 +28,9 @@ pytestmark = pytest.mark.deploy
 # The oldest supported Kubernetes: it has unhealthyPodEvictionPolicy and matchLabelKeys enabled.
 OLDEST: Final = "1.27"
 OPERATOR: Final = "monitoring.coreos.com/v1"
-# `systemd-analyze security` rates from 0 (locked down) to 10 (open); below 2 is OK.
-EXPOSURE: Final = 2.0
+# `systemd-analyze security` rates from 0 (locked down) to 10 (open). Most of what is left is the
+# network.
+EXPOSURE: Final = 1.2
 
 
 def built(directory: Path) -> list[dict[str, Any]]:
@@ -252,4 +253,4 @@ def test_the_unit_is_locked_down() -> None:
     done = run("systemd-analyze", "security", "--offline=true", "--no-pager", UNIT)
     assert done.returncode == 0, output(done)
     (level,) = re.findall(r"Overall exposure level for energyws.service: ([0-9.]+)", done.stdout)
-    assert float(level) < EXPOSURE
+    assert float(level) <= EXPOSURE

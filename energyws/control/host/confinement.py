@@ -7,9 +7,8 @@ import os
 import resource
 from typing import Final
 
-_PR_SET_DUMPABLE: Final = 4
 _PR_SET_NO_NEW_PRIVS: Final = 38
-# Prevents core files, and dumps into a pipe too, which a limit of 0 does not.
+# Prevents core files, and dumps into a pipe, too: a limit of 0 leaves those to the program there.
 _NO_CORE_BYTES: Final = 1
 
 
@@ -17,8 +16,7 @@ def confine(*, core_dumps: bool) -> None:
     """Take from this process, and from those that it starts, what only an intruder would use.
 
     No program that they start gains rights by its owner or its file capabilities: the service needs
-    none. Without core_dumps, a crash of theirs writes no memory anywhere, since tokens and keys are
-    in it; and only root may debug this process or read its environment, where secrets may be.
+    none. Without core_dumps, a crash of theirs writes no memory anywhere: it has tokens and keys.
     Raises OSError.
     """
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
@@ -26,9 +24,9 @@ def confine(*, core_dumps: bool) -> None:
         return
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
     least = _NO_CORE_BYTES if hard == resource.RLIM_INFINITY else min(_NO_CORE_BYTES, hard)
+    # Not PR_SET_DUMPABLE: the supervisor could then not look after its children, whose descriptors
+    # it counts, and which the mount option hidepid would hide from it.
     resource.setrlimit(resource.RLIMIT_CORE, (least, least))
-    # Not for the children: the supervisor then could not count their descriptors.
-    _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def _prctl(option: int, value: int) -> None:
