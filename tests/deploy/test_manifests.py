@@ -111,10 +111,11 @@ def test_the_admin_port_stays_in_the_pod(secret: Path) -> None:
     assert {container[probe]["httpGet"]["port"] for probe in probes} == {"metrics"}
 
 
-def test_files_that_use_the_admin_port_use_the_default() -> None:
+def test_files_agree_on_the_ports_for_operators() -> None:
     port = Admin().port
     scraped = document(CONFIG / "prometheus" / "prometheus.yaml")["scrape_configs"]
     assert [each["static_configs"][0]["targets"] for each in scraped] == [[f"127.0.0.1:{port}"]]
+    port = document(BASE / "config.yaml")["admin"]["metrics_port"]
     assert f"check port {port} " in (CONFIG / "proxies" / "haproxy.cfg").read_text()
     routes = document(CONFIG / "proxies" / "traefik-routes.yaml")
     (service,) = routes["http"]["services"].values()

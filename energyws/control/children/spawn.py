@@ -9,12 +9,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from energyws.control.children import stacks
-from energyws.settings import Settings, dumps
+from energyws.settings import Admin, Settings, dumps
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Spawner:
             control.setblocking(False)
             stacks_fd = stacks.memory()
             ours.callback(os.close, stacks_fd)
-            settings_fd = sealed_file(dumps(self.settings))
+            settings_fd = sealed_file(dumps(for_children(self.settings)))
             its.callback(os.close, settings_fd)
             descriptors = [self._board_fd, settings_fd, other_end.fileno(), stacks_fd]
             arguments = [
@@ -106,6 +106,11 @@ class Spawner:
             )
             ours.pop_all()
         return Started(process, control, stacks_fd)
+
+
+def for_children(settings: Settings) -> Settings:
+    """The settings without admin.token: who takes over a child must not command the others."""
+    return replace(settings, admin=Admin())
 
 
 def sealed_file(data: bytes) -> int:

@@ -7,6 +7,8 @@ import os
 import resource
 from typing import Final
 
+from energyws.errors import BootError
+
 _PR_SET_NO_NEW_PRIVS: Final = 38
 # Prevents core files, and dumps into a pipe, too: a limit of 0 leaves those to the program there.
 _NO_CORE_BYTES: Final = 1
@@ -17,9 +19,9 @@ def confine(*, core_dumps: bool) -> None:
 
     No program that they start gains rights by its owner or its file capabilities: the service needs
     none. Without core_dumps, a crash of theirs writes no memory anywhere: it has tokens and keys.
-    Raises OSError.
+    Raises BootError.
     """
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _set_no_new_privs()
     if core_dumps:
         return
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
@@ -29,9 +31,8 @@ def confine(*, core_dumps: bool) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (least, least))
 
 
-def _prctl(option: int, value: int) -> None:
+def _set_no_new_privs() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    zero = ctypes.c_ulong(0)
-    if libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, *map(ctypes.c_ulong, (1, 0, 0, 0))) != 0:
+        reason = os.strerror(ctypes.get_errno())
+        raise BootError(f"cannot set no_new_privs: {reason}: allow prctl(2) in the seccomp profile")

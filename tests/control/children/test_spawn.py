@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,10 +21,11 @@ from energyws.control.children.spawn import (
     sealed_file,
 )
 from energyws.process.board import Board, Field
-from energyws.settings import Auth, Kafka, Settings, loads
+from energyws.settings import Admin, Auth, Kafka, Settings, loads
 
 SECRET: Final = "s" * 40
 SETTINGS: Final = Settings(kafka=Kafka(brokers="b", topic="t"), auth=Auth(jwt_secret=SECRET))
+ADMIN_TOKEN: Final = "the-word-of-an-operator"
 # A child that uses all its descriptors, and writes what it read into the file REPORT.
 SCRIPT: Final = """
 import json, os, socket, sys
@@ -61,8 +63,9 @@ def environment(settings: Settings) -> dict[str, str]:
 def spawn(board: Board, report: Path, spec: ChildSpec) -> dict[str, Any]:
     """Start a child, send it one message and close the socket; the child's report."""
     command = [sys.executable, "-c", SCRIPT, str(int(Field.BEAT))]
+    settings = replace(SETTINGS, admin=Admin(token=ADMIN_TOKEN))
     spawner = Spawner(
-        SETTINGS, board.descriptor, Path("/run/bus"), lambda spec: command, environment
+        settings, board.descriptor, Path("/run/bus"), lambda spec: command, environment
     )
     process, control, stacks_fd = spawner.start(spec)
     try:
@@ -81,6 +84,7 @@ def spawn(board: Board, report: Path, spec: ChildSpec) -> dict[str, Any]:
 def test_consumer_gets_settings_board_and_messages(board: Board, report: Path) -> None:
     found = spawn(board, report, ChildSpec("consumer", 3, None, None, successor=True))
     assert loads(found["settings"].encode()) == SETTINGS
+    assert ADMIN_TOKEN not in str(found)
     assert (found["message"], found["end"]) == ("hello", "")
     assert board.row(0)[Field.BEAT] == 42
     given = found["given"]

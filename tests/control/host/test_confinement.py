@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from energyws.control.host import confinement
+from energyws.errors import BootError
 
 SCRIPT = """
 import ctypes, json, resource, subprocess, sys
@@ -65,5 +66,5 @@ def test_refusal_of_the_kernel_is_an_error(monkeypatch: pytest.MonkeyPatch) -> N
             return -1
 
     monkeypatch.setattr(confinement.ctypes, "CDLL", lambda *_, **__: Refusing())
-    with pytest.raises(PermissionError, match=os.strerror(1)):
+    with pytest.raises(BootError, match=f"cannot set no_new_privs: {os.strerror(1)}: allow prctl"):
         confinement.confine(core_dumps=True)
