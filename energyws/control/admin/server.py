@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import sys
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
+from http.client import LineTooLong
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
@@ -20,6 +22,8 @@ from energyws.logs.rate_limit import RateLimitedLog
 # For a client to send its request, and again to take the answer.
 REQUEST_SECONDS: Final = 5.0
 MAX_REQUESTS_AT_ONCE: Final = 32
+# The standard library alone would take 100 fields of 64 KiB each.
+MAX_HEAD_BYTES: Final = 128 * 1024
 MAX_BODY_BYTES: Final = 4096
 # From a failure of the accepting thread to its next attempt.
 PAUSE_SECONDS: Final = 1.0
@@ -78,6 +82,28 @@ class AdminServer:
                 self._closing.wait(PAUSE_SECONDS)
 
 
+class _Request(io.BufferedIOBase):
+    """A request's bytes; `readline` raises LineTooLong beyond MAX_HEAD_BYTES in all."""
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file = file
+        self._left = MAX_HEAD_BYTES
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = self._file.readline(size)
+        self._left -= len(line)
+        if self._left < 0:
+            raise LineTooLong("head")
+        return line
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return self._file.read(size)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
@@ -126,6 +152,10 @@ def _handler(
     class Handler(BaseHTTPRequestHandler):
         timeout = REQUEST_SECONDS
         server: _Server
+
+        def setup(self) -> None:
+            super().setup()
+            self.rfile = _Request(self.rfile)
 
         def do_GET(self) -> None:
             self._answer(self._found)

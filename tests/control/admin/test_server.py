@@ -128,6 +128,8 @@ def raw(server: AdminServer, request: bytes) -> tuple[bytes, bytes]:
         (b"GET /ok HTTP/3.0\r\n\r\n", 505),
         (b"GET /" + b"canary" * 12000 + b" HTTP/1.1\r\n\r\n", 414),
         (b"GET /ok HTTP/1.1\r\n" + b"A: canary\r\n" * 200 + b"\r\n", 431),
+        (b"GET /ok HTTP/1.1\r\n" + b"A: " + b"canary" * 9000 + b"\r\n\r\n", 200),
+        (b"GET /ok HTTP/1.1\r\n" + 3 * (b"A: " + b"canary" * 9000 + b"\r\n") + b"\r\n", 431),
         (b"GET /ok HTTP/1.1\r\nHost: canary.example\r\n\r\n", 421),
     ],
 )
