@@ -33,6 +33,7 @@ SIZING = (ROOT / "docs" / "sizing.md").read_text()
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
 TOKENS = (ROOT / "docs" / "tokens.md").read_text()
+SECURITY = (ROOT / "docs" / "security.md").read_text()
 METRICS = (ROOT / "docs" / "metrics.md").read_text()
 INDEX = ROOT / "docs" / "README.md"
 MEASURED = ("performance", "reliability")
@@ -211,6 +212,20 @@ def test_configuration_keys_of_the_pages_exist(page: str, least: int) -> None:
     named = set(re.findall(rf"`((?:{sections})\.[a-z_.]+)", text))
     assert len(named) > least
     assert sorted(named - known) == []
+
+
+def test_attacks_have_tests_that_exist() -> None:
+    section = SECURITY.split("## Attacks and answers\n")[1].split("\n## ")[0]
+    kinds = re.findall(r"^### .*", section, re.MULTILINE)
+    assert kinds
+    for kind in kinds:
+        for attack, answer, tests in table(section, kind):
+            assert answer
+            named = re.findall(r"`([^`]+)::([^`]+)`", tests)
+            assert named, attack
+            for file, test in named:
+                code = (ROOT / "tests" / file).read_text()
+                assert re.search(rf"^(async )?def {test}\(", code, re.MULTILINE), test
 
 
 def test_every_shortage_is_documented() -> None:

@@ -24,6 +24,7 @@ from energyws.settings import Admin
 # For probes, which cannot all send a token or choose a Host: a wrong refusal would restart pods or
 # take them out of their load balancer. They show no more than readiness and its causes.
 OPEN_PATHS: Final = frozenset({"/live", "/ready"})
+METRICS_PATH: Final = "/metrics"
 # No public DNS has names below these (RFC 6761, 6762, 8375; reserved by ICANN; Kubernetes), nor
 # names without a dot: a site elsewhere cannot have one.
 _PRIVATE: Final = ("local", "internal", "home.arpa", "svc", "lan", "home", "corp", "test")
@@ -54,7 +55,9 @@ class Guard:
         if method == "POST" and not self.local:
             text = "set admin.token: this port can be reached from elsewhere"
             return HTTPStatus.FORBIDDEN, text
-        if self.named and not all(map(self._is_ours, headers.get_all("Host", []))):
+        # From elsewhere, Prometheus may ask by whatever name: a refusal would end all alerts.
+        by_any_name = not self.named or (path == METRICS_PATH and not self.local)
+        if not by_any_name and not all(map(self._is_ours, headers.get_all("Host", []))):
             return HTTPStatus.MISDIRECTED_REQUEST, _HOSTS
         return _for_page(headers) if method == "POST" else _for_other_site(headers)
 

@@ -11,9 +11,6 @@ from energyws.control.admin.sockets import listen_on_address, listen_on_path, re
 from energyws.logs.events import Log
 from energyws.settings import Admin
 
-# Who may scrape need not see more, nor be able to act.
-_METRICS: Final = "/metrics"
-
 _log = Log("supervisor")
 
 
@@ -35,13 +32,14 @@ class AdminPorts:
             stack.callback(self._server.close)
             self.port: Final = self._server.port
             self._metrics: AdminServer | None = None
+            # Who may scrape need not see more, nor be able to act.
             if admin.metrics_port is not None:
                 keys = "admin.metrics_host, admin.metrics_port"
                 self._metrics = AdminServer(
                     listen_on_address(keys, admin.metrics_host, admin.metrics_port),
                     guard.for_metrics(admin),
                     {path: answers[path] for path in answers.keys() & guard.OPEN_PATHS},
-                    {_METRICS: pages[_METRICS]},
+                    {guard.METRICS_PATH: pages[guard.METRICS_PATH]},
                     {},
                 )
                 stack.callback(self._metrics.close)

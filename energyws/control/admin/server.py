@@ -25,6 +25,7 @@ MAX_REQUESTS_AT_ONCE: Final = 32
 # The standard library alone would take 100 fields of 64 KiB each.
 MAX_HEAD_BYTES: Final = 128 * 1024
 MAX_BODY_BYTES: Final = 4096
+MAX_LOGGED_CHARACTERS: Final = 100
 # From a failure of the accepting thread to its next attempt.
 PAUSE_SECONDS: Final = 1.0
 
@@ -170,8 +171,8 @@ def _handler(
 
         def _found(self) -> Sent:
             path = self.path.partition("?")[0]
-            if (refused := guard().refusal("GET", path, self.headers)) is not None:
-                return _as_json(refused[0], {"error": refused[1]})
+            if (refused := self._refusal("GET", path)) is not None:
+                return _as_json(*refused)
             if (page := pages.get(path)) is not None:
                 return 200, *page(self.headers.get("Accept", ""))
             if (answer := answers.get(path)) is not None:
@@ -184,9 +185,8 @@ def _handler(
             command = commands.get(path)
             if command is None:
                 return lambda: (404, {"error": "no such path for POST", "paths": sorted(commands)})
-            if (refused := guard().refusal("POST", path, self.headers)) is not None:
-                status, reason = refused
-                return lambda: (status, {"error": reason})
+            if (refused := self._refusal("POST", path)) is not None:
+                return lambda: refused
             length = self.headers.get("Content-Length", "0")
             if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
                 return lambda: (413, {"error": f"send Content-Length, {MAX_BODY_BYTES} at most"})
@@ -196,6 +196,16 @@ def _handler(
             except orjson.JSONDecodeError:
                 return lambda: (400, {"error": "the body is not JSON"})
             return lambda: command(body)
+
+        def _refusal(self, method: str, path: str) -> tuple[int, Any] | None:
+            if (refused := guard().refusal(method, path, self.headers)) is None:
+                return None
+            status, reason = refused
+            if status == HTTPStatus.MISDIRECTED_REQUEST:
+                # A page, or a proxy of the operators, who would look for the reason in the log.
+                host = self.headers.get("Host", "")[:MAX_LOGGED_CHARACTERS]
+                _limited.warning("admin request by a name that is not in admin.hosts", host=host)
+            return status, {"error": reason}
 
         def _answer(self, answer: Callable[[], Sent]) -> None:
             if not self.server.visits.answering(self.connection):

@@ -73,6 +73,11 @@ def test_host_of_a_request(admin: Admin, host: str, expected: int) -> None:
     assert status(admin, "GET", "/status", ("Host", host)) == expected
 
 
+@pytest.mark.parametrize(("admin", "expected"), [(Admin(), 421), (OUTSIDE, 200)])
+def test_prometheus_may_ask_by_any_name_from_elsewhere(admin: Admin, expected: int) -> None:
+    assert status(admin, "GET", "/metrics", ("Host", "node1.example:8490")) == expected
+
+
 def test_every_host_counts_and_none_is_right() -> None:
     assert status(Admin(), "GET", "/status") == 200
     both = ("Host", "127.0.0.1"), ("Host", "evil.example")
@@ -172,11 +177,11 @@ def test_looking_without_a_token(fields: dict[str, str], expected: int) -> None:
     assert status(Admin(), "GET", "/status", *fields.items()) == expected
 
 
-def test_metrics_have_a_guard_without_a_token() -> None:
-    guard = for_metrics(Admin(token=TOKEN, metrics_host="0.0.0.0", metrics_port=1))
-    headers: Message[str, str] = Message()
-    headers["Host"] = "10.0.0.1:1"
-    assert guard.refusal("GET", "/metrics", headers) is None
-    assert guard.refusal("POST", "/roll", headers) is not None
-    headers.replace_header("Host", "evil.example")
-    assert guard.refusal("GET", "/metrics", headers) is not None
+@pytest.mark.parametrize(("host", "named"), [("0.0.0.0", 200), ("127.0.0.1", 421)])
+def test_metrics_have_a_guard_without_a_token(host: str, named: int) -> None:
+    guard = for_metrics(Admin(token=TOKEN, metrics_host=host, metrics_port=1))
+    for name, expected in (("10.0.0.1:1", 200), ("node1.example:1", named)):
+        headers: Message[str, str] = Message()
+        headers["Host"] = name
+        refusal = guard.refusal("GET", "/metrics", headers)
+        assert (200 if refusal is None else refusal[0]) == expected

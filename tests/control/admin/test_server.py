@@ -17,6 +17,8 @@ from energyws.control.admin import server as module
 from energyws.control.admin.guard import for_port
 from energyws.control.admin.server import MAX_REQUESTS_AT_ONCE, AdminServer
 from energyws.control.admin.sockets import listen_on_address
+from energyws.logs.events import FIELDS
+from energyws.logs.rate_limit import RateLimitedLog
 from energyws.settings import Admin
 from energyws.testing import eventually
 
@@ -160,6 +162,18 @@ def test_wrong_token_is_told_the_scheme(server: AdminServer) -> None:
     assert b"HTTP/1.0 401 Unauthorized" in head
     assert b"WWW-Authenticate: Bearer" in head
     assert b"admin.token" in body
+
+
+def test_name_that_is_refused_is_in_the_log(
+    server: AdminServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_limited", RateLimitedLog(module._log, 10.0))
+    raw(server, b"GET /ok HTTP/1.1\r\nHost: ops.example" + b"x" * 200 + b"\r\n\r\n")
+    (record,) = caplog.records
+    assert record.getMessage() == "admin request by a name that is not in admin.hosts"
+    host = getattr(record, FIELDS)["host"]
+    assert host.startswith("ops.examplex")
+    assert len(host) == 100
 
 
 def test_half_requests_keep_nobody_out(server: AdminServer) -> None:
