@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hmac
 import socket
-from collections.abc import Iterable
 from dataclasses import dataclass
 from email.message import Message
 from http import HTTPStatus
@@ -99,7 +98,7 @@ def for_metrics(admin: Admin) -> Guard:
 
 
 def _names(admin: Admin, host: str) -> frozenset[str]:
-    names: Iterable[str] = (host, socket.gethostname(), *admin.hosts)
+    names = (host, socket.gethostname(), *admin.hosts)
     return frozenset(name.lower().rstrip(".") for name in names)
 
 

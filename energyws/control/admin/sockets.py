@@ -64,7 +64,9 @@ def _remove_left_over(path: str) -> None:
         return
     if not stat.S_ISSOCK(found.st_mode):
         raise BootError(f"admin.socket: {path} exists and is no socket: remove it, or use another")
-    with socket.socket(socket.AF_UNIX) as other:
+    with socket.socket(socket.AF_UNIX) as other, contextlib.suppress(BlockingIOError):
+        # Connecting to one whose queue is full would block.
+        other.setblocking(False)
         try:
             other.connect(path)
         except ConnectionRefusedError:

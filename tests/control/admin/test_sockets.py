@@ -63,6 +63,15 @@ def test_socket_in_use_stays(path: str) -> None:
             first.accept()[0].close()
 
 
+def test_socket_that_is_too_busy_to_answer_stays(path: str) -> None:
+    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as client:
+        busy.bind(path)
+        busy.listen(0)
+        client.connect(path)
+        with pytest.raises(BootError, match="another process answers on"):
+            listen_on_path(path)
+
+
 def test_file_and_link_stay(path: str, tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("data")
     for make in (lambda: Path(path).write_text("x"), lambda: os.symlink("precious", path)):
