@@ -1,17 +1,20 @@
-# BASE may be any image whose python3 is at least 3.11 and has venv.
+# BASE may be any image whose python3 is at least 3.11 and has venv. A tag can be moved to another
+# image at any time: for a build that can be repeated, `make pin-base` adds the digest.
 ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS build
 WORKDIR /src
-COPY pyproject.toml setup.cfg setup.py README.md LICENSE ./
+COPY pyproject.toml setup.cfg setup.py requirements.lock README.md LICENSE ./
 COPY energyws energyws
 COPY workers workers
 # energyws/control/config and energyws/testing/conformance have links to them.
 COPY config/config.example.yaml config/
 COPY docs/contract/conformance.json docs/contract/
-# pip is of no use later, and would be one more thing to keep patched.
+# Nothing is installed whose hash is not in the lock file, not even what builds the package. pip is of
+# no use later, and would be one more thing to keep patched.
 RUN python3 -m venv /opt/energyws \
- && /opt/energyws/bin/pip install --no-cache-dir . \
+ && /opt/energyws/bin/pip install --no-cache-dir --require-hashes --requirement requirements.lock \
+ && /opt/energyws/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
  && /opt/energyws/bin/pip uninstall --yes pip setuptools
 
 FROM ${BASE}

@@ -3,8 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Two files of tests side by side: most of the time a test waits.
 AT_ONCE := -n 2 --dist loadfile
+# The image that the Dockerfile begins with, by its tag; `make pin-base` adds the digest.
+BASE ?= python:3.11-slim
 
-.PHONY: demo test test-pythons check check-deploy docs e2e-kafka bench dist clean
+.PHONY: demo test test-pythons check check-deploy docs e2e-kafka bench dist lock pin-base sbom audit clean
 
 demo: .venv/.runtime
 	@exec $(BIN)/energyws demo
@@ -46,6 +48,37 @@ dist: .venv/.dev
 	$(BIN)/python -m build --outdir dist client
 	$(BIN)/twine check --strict dist/*
 
+# The newest versions within the bounds of setup.cfg, with their hashes, for every supported Python:
+# what the image installs, and setuptools, which builds it.
+lock: .venv/.supply
+	echo 'setuptools>=77,<100' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	    --upgrade --generate-hashes --custom-compile-command "make lock" \
+	    --output-file requirements.lock setup.cfg -
+
+# The base image as its tag stands today: commit the Dockerfile that this leaves. Needs Docker with
+# buildx, and the image's registry.
+pin-base:
+	@digest=$$(docker buildx imagetools inspect $(BASE) --format '{{.Manifest.Digest}}'); \
+	echo "$$digest" | grep -Eqx 'sha256:[0-9a-f]{64}' \
+	    || { echo "no digest of $(BASE): $$digest" >&2; exit 1; }; \
+	sed -i "s|^ARG BASE=.*|ARG BASE=$(BASE)@$$digest|" Dockerfile; \
+	grep '^ARG BASE=' Dockerfile
+
+# What the image has, as a CycloneDX document, from an environment that is made as the image's is.
+sbom: .venv/.supply
+	rm -rf build/sbom
+	$(PYTHON) -m venv build/sbom/venv
+	build/sbom/venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	build/sbom/venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation .
+	build/sbom/venv/bin/pip uninstall --quiet --yes pip setuptools
+	$(BIN)/cyclonedx-py environment build/sbom/venv --output-reproducible --mc-type application \
+	    --output-file build/sbom/energyws.cdx.json
+	rm -rf build/sbom/venv
+
+# Known vulnerabilities of what the image has, as far as a database of advisories can be reached.
+audit: .venv/.supply
+	$(BIN)/python -m tests.audit
+
 clean:
 	rm -rf .venv .node build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
@@ -68,6 +101,10 @@ clean:
 
 .venv/.docs: .venv/.dev
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
+
+.venv/.supply: .venv/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[supply]'
 	@touch $@
 
 # kustomize has no package: built by the Go that is one on PyPI.

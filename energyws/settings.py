@@ -205,6 +205,7 @@ class Supervision:
     hang_seconds: a child is killed after this time without a heartbeat and without CPU time.
     starved_seconds: a child is killed after this time without a heartbeat, busy or not.
     rebalance_seconds: how often workers with more than their share of clients shed some.
+    core_dumps: whether crashes may write core dumps, which have secrets.
     """
 
     __pydantic_config__ = _STRICT
@@ -215,21 +216,28 @@ class Supervision:
     crash_loop_seconds: PositiveSeconds = 30.0
     backoff_max_seconds: PositiveSeconds = 10.0
     rebalance_seconds: PositiveSeconds | None = None
+    core_dumps: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admin:
     """The operators' HTTP port (/live, /ready, /workers). Port 0 picks a free port.
 
-    token: required of requests that change something (POST); without a token they are accepted
-    on loopback only.
+    socket: the path of a Unix socket, in place of host and port. token: required of every request
+    except probes; without a token, requests that change something (POST) are accepted on loopback
+    and on the socket only. hosts: names by which requests without the token may ask.
+    metrics_port: a second port, which answers probes and /metrics only; None: there is none.
     """
 
     __pydantic_config__ = _STRICT
 
     host: Text = "127.0.0.1"
     port: Port = 8490
+    socket: Text | None = None
     token: Text | None = field(default=None, repr=False)
+    hosts: tuple[Text, ...] = ()
+    metrics_host: Text = "127.0.0.1"
+    metrics_port: Port | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@
 #   - sends live frames by io_uring, if this machine allows that at all,
 #   - answers `energyws status` and `energyws reload` from a shell without the secret,
 #   - reloads, and keeps running when the new configuration is refused,
+#   - listens on a port below 1024 with the lines that the unit has for that,
 #   - is restarted when the supervisor hangs, drains when it is stopped, and
 #   - is not restarted when its configuration cannot be used.
 set -euo pipefail
@@ -147,6 +148,14 @@ is SubState running
 is StatusText ready
 pid=$(systemctl show energyws --property MainPID --value)
 grep -E '^(Uid|CapEff|NoNewPrivs|Seccomp):' "/proc/$pid/status"
+grep -E '^CapEff:[[:space:]]*0+$' "/proc/$pid/status" >/dev/null
+for each in $(cat "/sys/fs/cgroup/system.slice/energyws.service/cgroup.procs"); do
+    grep -E '^Max core file size +1 +1 ' "/proc/$each/limits" >/dev/null
+    if tr '\0' '\n' <"/proc/$each/environ" | grep -q '^ENERGYWS_'; then
+        # systemd gives them to the supervisor.
+        [[ $each == "$pid" ]]
+    fi
+done
 
 say "readings"
 WS_TOKEN=$(energyws token --config $config --sub steps) \
@@ -179,6 +188,21 @@ is MainPID "$pid"
 say "a supervisor that hangs"
 kill -STOP "$pid"
 until_is NRestarts 1
+until_is StatusText ready
+
+say "a port below 1024"
+sed -n 's/^#  *\(AmbientCap\|CapabilityB\|PrivateU\)/\1/p' /opt/source/config/systemd/energyws.service \
+    >/opt/out/low-port
+grep -c = /opt/out/low-port | grep -qx 3
+(echo "[Service]"; cat /opt/out/low-port; echo "Environment=ENERGYWS_SERVER__PORT=443") \
+    >/etc/systemd/system/energyws.service.d/low-port.conf
+systemctl daemon-reload
+systemctl restart energyws
+until_is StatusText ready
+until_logged ' listening .*port=443'
+rm /etc/systemd/system/energyws.service.d/low-port.conf
+systemctl daemon-reload
+systemctl restart energyws
 until_is StatusText ready
 
 say "stop"

@@ -35,9 +35,9 @@ def add_verbs(command: Command) -> None:
         parser.add_argument(
             "--admin",
             metavar="URL",
-            help="http://HOST:PORT of its admin port; the configuration is then read only for "
-            "admin.token, if the service requires one (default: from the configuration, else "
-            f"http://{Admin().host}:{Admin().port})",
+            help="http://HOST:PORT of its admin port, or unix:PATH of its socket; the "
+            "configuration is then read only for admin.token, if the service requires one "
+            f"(default: from the configuration, else http://{Admin().host}:{Admin().port})",
         )
         return parser
 

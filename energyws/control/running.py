@@ -8,14 +8,16 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from energyws.control.admin.handlers import Handlers, Operations
-from energyws.control.admin.server import AdminServer
+from energyws.control.admin.ports import AdminPorts
 from energyws.control.children.children import SUPERVISOR_ROW, Children
 from energyws.control.children.listeners import Listeners
 from energyws.control.children.run_directory import RunDirectory
 from energyws.control.children.spawn import Command, Spawner
+from energyws.control.config.environment import without_secrets
 from energyws.control.policy.fleet import Fleet
 from energyws.control.reload.deny_list import DenyList
 from energyws.control.reload.plan import Plan
@@ -43,7 +45,7 @@ class Running:
     reloader: Reloader
     deny_list: DenyList
     handlers: Handlers
-    admin: AdminServer
+    admin: AdminPorts
     signals: Signals
     rebalanced_at: float
 
@@ -77,11 +79,12 @@ def set_up(
     deny_list = DenyList(directory.path, row)
     deny_list.publish(settings)
     reloader = Reloader(current, apply, service_manager, row, Preflight())
-    spawner = Spawner(settings, board.descriptor, directory.path, command)
+    environment = partial(without_secrets, os.environ)
+    spawner = Spawner(settings, board.descriptor, directory.path, command, environment)
     children = Children(spawner, board, listeners, wake)
     handlers = Handlers(fleet, children, row, recent, operations)
     # From here on operators' requests are answered.
-    admin = AdminServer(
+    admin = AdminPorts(
         settings.admin, handlers.answers(), handlers.pages(), handlers.commands(loop)
     )
     stack.callback(admin.close)

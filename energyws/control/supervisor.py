@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Final
 
 from energyws.control.children.spawn import Command, module_command
+from energyws.control.host.confinement import confine
 from energyws.control.host.facts import usable_cores
 from energyws.control.notices import Shortages, use_log, warn_of_settings
 from energyws.control.policy.actions import (
@@ -68,6 +69,7 @@ class Supervisor:
 
     async def run(self) -> int:
         """Run until the service ends; its exit code. Raises BootError before the first child."""
+        confine(core_dumps=self._settings.supervision.core_dumps)
         _raise_descriptor_limit()
         with ExitStack() as stack:
             self._running = set_up(
@@ -94,7 +96,7 @@ class Supervisor:
             port=self._running.listeners.port,
             workers=self._fleet.workers,
         )
-        _log.info("admin listening", host=self._settings.admin.host, port=self._running.admin.port)
+        self._running.admin.announce()
         warn_of_settings(self._settings)
         self._shortages.warn(self._settings, self._fleet.workers)
 
@@ -273,7 +275,7 @@ class Supervisor:
             self.scale(worker_count(settings))
         before, self._settings = self._settings, settings
         self._fleet.settings = settings
-        self._running.admin.token = settings.admin.token
+        self._running.admin.use(settings.admin)
         self._running.listeners.listen(settings.server.backlog)
         use_log(trigger, before, settings)
         self._running.row.add(Field.RELOADS)

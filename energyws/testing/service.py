@@ -10,9 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -132,15 +131,17 @@ class Service:
 
     def admin(self, path: str) -> tuple[int, Any]:
         """Status and JSON of the admin port's response; 0 and None when there is none."""
-        url = f"http://127.0.0.1:{self.admin_port}{path}"
+        secret = self.config.get("admin", {}).get("token")
+        headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
+        connection = HTTPConnection("127.0.0.1", self.admin_port, timeout=5)
         try:
-            with urllib.request.urlopen(url, timeout=5) as response:
+            connection.request("GET", path, headers=headers)
+            with connection.getresponse() as response:
                 return response.status, json.load(response)
-        except urllib.error.HTTPError as refusal:
-            with refusal:
-                return refusal.code, json.load(refusal)
-        except OSError:
+        except (OSError, HTTPException):
             return 0, None
+        finally:
+            connection.close()
 
     def boards(self) -> dict[str, dict[str, Any]]:
         """The counters of every child by its name, as /workers has them."""

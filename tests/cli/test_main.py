@@ -264,7 +264,10 @@ def test_status_prints_text_or_json(serve: Callable[..., Service], records: Reco
 )
 def test_invalid_admin_address_is_refused(url: str, directory: Path) -> None:
     done = energyws("status", "--admin", url, cwd=directory, JWT_SECRET=SECRET)
-    assert (done.returncode, done.stderr) == (1, "energyws: --admin: use http://HOST:PORT\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "energyws: --admin: use http://HOST:PORT or unix:PATH\n",
+    )
 
 
 def test_demo_shows_readings_and_leaves_no_process() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import signal
 import socket
 from pathlib import Path
@@ -195,11 +197,31 @@ def test_bus_directory_is_private_and_removed(run: Run) -> None:
     assert not directory.exists()
 
 
-def test_no_secret_is_visible_to_other_users(run: Run) -> None:
+def test_no_secret_is_visible_to_other_users(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGNING", "x" * 40)
+    monkeypatch.setenv("ENERGYWS_ADMIN__TOKEN", "another-secret")
     supervised = run().ready()
     for child in supervised.children():
         assert "x" * 40 not in " ".join(child.cmdline())
-        assert "x" * 40 not in str(child.environ())
+        assert not {"x" * 40, "another-secret"} & set(child.environ().values())
+        assert child.environ()["PATH"] == os.environ["PATH"]
+
+
+def test_no_process_writes_a_core_dump_unless_told_to(run: Run) -> None:
+    supervised = run().ready()
+    pids = [supervised.pid, *(child.pid for child in supervised.children())]
+    for pid in pids:
+        assert max(resource.prlimit(pid, resource.RLIMIT_CORE)) <= 1
+        assert "NoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text()
+    # What needs the rights of the same user goes on: the supervisor's own figures.
+    processes = supervised.admin("/status")[1]["processes"]
+    assert all(each["open_files"] > 3 and each["resident_bytes"] for each in processes)
+
+
+def test_core_dumps_that_are_wanted(run: Run) -> None:
+    supervised = run(supervision={"core_dumps": True}).ready()
+    limit = resource.prlimit(supervised.pid, resource.RLIMIT_CORE)
+    assert limit == resource.getrlimit(resource.RLIMIT_CORE)
 
 
 @pytest.mark.parametrize("reuse", [False, True], ids=["plain", "with SO_REUSEPORT"])

@@ -96,16 +96,26 @@ def test_a_pod_can_read_its_configuration(directory: Path, secret: Path) -> None
 def test_ports_are_those_of_the_configuration(secret: Path) -> None:
     read = settings(BASE, secret)
     ports = {port["name"]: port["containerPort"] for port in pod()["containers"][0]["ports"]}
-    assert ports == {"websocket": read.server.port, "admin": read.admin.port}
-
-
-def test_files_that_use_the_admin_port_use_the_default() -> None:
-    port = Admin().port
+    assert ports == {"websocket": read.server.port, "metrics": read.admin.metrics_port}
     services = (BASE / "service.yaml").read_text().split("---")
-    (named,) = [yaml.safe_load(each) for each in services if "energyws-admin" in each]
-    assert [each["port"] for each in named["spec"]["ports"]] == [port]
+    (named,) = [yaml.safe_load(each) for each in services if "energyws-metrics" in each]
+    assert [each["port"] for each in named["spec"]["ports"]] == [ports["metrics"]]
+
+
+def test_the_admin_port_stays_in_the_pod(secret: Path) -> None:
+    read = settings(BASE, secret).admin
+    assert read.host == Admin().host
+    assert read.metrics_host == "0.0.0.0"
+    probes = ("startupProbe", "livenessProbe", "readinessProbe")
+    (container,) = pod()["containers"]
+    assert {container[probe]["httpGet"]["port"] for probe in probes} == {"metrics"}
+
+
+def test_files_agree_on_the_ports_for_operators() -> None:
+    port = Admin().port
     scraped = document(CONFIG / "prometheus" / "prometheus.yaml")["scrape_configs"]
     assert [each["static_configs"][0]["targets"] for each in scraped] == [[f"127.0.0.1:{port}"]]
+    port = document(BASE / "config.yaml")["admin"]["metrics_port"]
     assert f"check port {port} " in (CONFIG / "proxies" / "haproxy.cfg").read_text()
     routes = document(CONFIG / "proxies" / "traefik-routes.yaml")
     (service,) = routes["http"]["services"].values()

@@ -60,13 +60,15 @@ def test_codes_exist() -> None:
 
 def test_the_deployment_can_be_used_as_it_is() -> None:
     ports = {port["name"]: port["containerPort"] for port in container()["ports"]}
-    assert ports == {"http": Server().port, "admin": Admin().port}
+    assert ports == {"http": Server().port, "metrics": 9464}
     env = {each["name"]: each["value"] for each in container()["env"]}
     settings = load.parse(GOOD, "config.yaml", env)
-    assert settings.admin.host == "0.0.0.0"
+    assert settings.admin.host == Admin().host
+    assert settings.admin.metrics_host == "0.0.0.0"
+    assert settings.admin.metrics_port == ports["metrics"]
     assert warnings(settings) == []
     for probe, path in (("livenessProbe", "/live"), ("readinessProbe", "/ready")):
-        assert container()[probe]["httpGet"] == {"path": path, "port": "admin"}
+        assert container()[probe]["httpGet"] == {"path": path, "port": "metrics"}
 
 
 def test_figures_are_the_defaults() -> None:

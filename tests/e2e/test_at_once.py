@@ -17,13 +17,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from energyws.auth.verifier import mint
-from energyws.control.reload.plan import TABLE, Takes
+from energyws.control.reload.plan import TABLE, Takes, takes
 from energyws.settings import Settings
 from energyws.testing import SECRET, Broker, Records, Service, config, eventually, token
 from energyws.testing.certificates import write_pair
@@ -54,13 +55,14 @@ BASE: Final[dict[str, dict[str, Any]]] = {
 def keys_at_once() -> set[str]:
     """As section.key."""
     found = set()
-    for name, takes in TABLE.items():
-        if takes is Takes.NOTHING:
+    for name, what in TABLE.items():
+        if what is Takes.NOTHING:
             section, _, key = name.partition(".")
             kind = next(each for each in fields(Settings) if each.name == section).default_factory
             assert callable(kind)
             found |= {f"{section}.{each.name}" for each in fields(kind())} if not key else {name}
-    return found
+    # A key may take more than its section.
+    return {key for key in found if takes(key) is Takes.NOTHING}
 
 
 class Live:
@@ -383,6 +385,7 @@ def log_format(live: Live) -> None:
 def admin_token(live: Live) -> None:
     def post(**headers: str) -> int:
         url = f"http://127.0.0.1:{live.service.admin_port}/rebalance"
+        headers["Content-Type"] = "application/json"
         request = urllib.request.Request(url, b"null", headers)
         try:
             with urllib.request.urlopen(request, timeout=SECONDS) as answer:
@@ -391,9 +394,23 @@ def admin_token(live: Live) -> None:
             with refusal:
                 return refusal.code
 
+    # The test itself looks at the service, before and after the change.
+    live.service.config["admin"]["token"] = "let me in"
     live.set("admin.token", "let me in")
     assert post() == 401
     assert post(Authorization="Bearer let me in") == 200
+
+
+def admin_hosts(live: Live) -> None:
+    def asked_by_name() -> int:
+        connection = HTTPConnection("127.0.0.1", live.service.admin_port, timeout=SECONDS)
+        with contextlib.closing(connection):
+            connection.request("GET", "/status", headers={"Host": "node1.example"})
+            return connection.getresponse().status
+
+    assert asked_by_name() == 421
+    live.set("admin.hosts", ["node1.example"])
+    assert asked_by_name() == 200
 
 
 def of_other_secret(**claims: Any) -> str:
@@ -623,6 +640,7 @@ LIVE: Final[dict[str, Callable[[Live], None]]] = {
     "log.level": log_level,
     "log.format": log_format,
     "admin.token": admin_token,
+    "admin.hosts": admin_hosts,
     "auth.jwt_secret": jwt_secret,
     "auth.jwt_secret_file": jwt_secret_file,
     "auth.jwt_secret_previous": jwt_secret_previous,

@@ -84,7 +84,7 @@ def post(service: Service, path: str, body: Any, **headers: str) -> tuple[int, A
     request = urllib.request.Request(
         f"http://127.0.0.1:{service.admin_port}{path}",
         data=json.dumps(body).encode(),
-        headers=headers,
+        headers={"Content-Type": "application/json", **headers},
     )
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:

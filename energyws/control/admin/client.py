@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from energyws.control.admin.unix_connection import UnixConnection
 from energyws.errors import EnergywsError
 from energyws.settings import Admin
 
@@ -16,7 +17,8 @@ POST_SECONDS: Final = 30.0
 # GET is answered at once, or something is wrong.
 GET_SECONDS: Final = 5.0
 _UNAUTHORIZED: Final = 401
-_HOW: Final = "--admin: use http://HOST:PORT"
+_HOW: Final = "--admin: use http://HOST:PORT or unix:PATH"
+_UNIX: Final = "unix:"
 
 
 class AdminRequestFailed(EnergywsError):
@@ -24,7 +26,7 @@ class AdminRequestFailed(EnergywsError):
 
 
 class AdminClient:
-    """The admin port at `url`, or at the address in `admin`.
+    """The admin port at `url`, or at the address or the socket in `admin`.
 
     token: returns admin.token or None, if `admin` has none. It is called only if the service
     requires a token, and may raise ConfigError.
@@ -37,6 +39,8 @@ class AdminClient:
         url: str | None = None,
         token: Callable[[], str | None] | None = None,
     ) -> None:
+        if url is None and admin.socket is not None:
+            url = f"{_UNIX}{admin.socket}"
         if url is None and not admin.port:
             raise AdminRequestFailed(
                 "admin.port is 0, so only the log line `admin listening` has the port: "
@@ -44,30 +48,29 @@ class AdminClient:
             )
         if url is None:
             url = f"http://{_bracketed(admin.host)}:{admin.port}"
-        host, port = _address(url)
-        self._host: Final = host
-        self._port: Final = port
+        self._connect, self.where = _target(url)
         self._token = admin.token
         self._find_token = token
-        self.where: Final = f"{_bracketed(host)}:{port}"
 
     def get(self, path: str) -> Any:
-        """The JSON body of the answer; needs no token."""
-        return self._checked(*self._request("GET", path, None, GET_SECONDS))
+        """The JSON body of the answer."""
+        return self._ask("GET", path, None, GET_SECONDS)
 
     def post(self, path: str, body: object, *keys: str) -> Any:
         """The JSON body of the answer: an object that has at least these keys."""
-        data = orjson.dumps(body)
-        status, answer = self._request("POST", path, data, POST_SECONDS)
+        answer = self._ask("POST", path, orjson.dumps(body), POST_SECONDS)
+        if not isinstance(answer, dict) or not answer.keys() >= set(keys):
+            raise self.stranger()
+        return answer
+
+    def _ask(self, method: str, path: str, body: bytes | None, seconds: float) -> Any:
+        status, answer = self._request(method, path, body, seconds)
         # Only now: most services have no token, and its variable may not be set here.
         if status == _UNAUTHORIZED and self._token is None and self._find_token is not None:
             self._token = self._find_token()
             if self._token is not None:
-                status, answer = self._request("POST", path, data, POST_SECONDS)
-        answer = self._checked(status, answer)
-        if not isinstance(answer, dict) or not answer.keys() >= set(keys):
-            raise self.stranger()
-        return answer
+                status, answer = self._request(method, path, body, seconds)
+        return self._checked(status, answer)
 
     def _checked(self, status: int, answer: Any) -> Any:
         if status == 200:
@@ -94,9 +97,9 @@ class AdminClient:
         headers = {}
         if body is not None:
             headers["Content-Type"] = "application/json"
-            if self._token is not None:
-                headers["Authorization"] = f"Bearer {self._token}"
-        connection = HTTPConnection(self._host, self._port, timeout=seconds)
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token}"
+        connection = self._connect(seconds)
         try:
             connection.connect()
         except TimeoutError:
@@ -133,6 +136,18 @@ class AdminClient:
             f"{self.where} is not the admin port of an energyws service: "
             "its log line `admin listening` has the port"
         )
+
+
+def _target(url: str) -> tuple[Callable[[float], HTTPConnection], str]:
+    """How to connect, with a timeout in seconds, and the address to show."""
+    if url.startswith(_UNIX):
+        path = url.removeprefix(_UNIX)
+        if not path:
+            raise AdminRequestFailed(_HOW)
+        return lambda seconds: UnixConnection(path, seconds), path
+    host, port = _address(url)
+    where = f"{_bracketed(host)}:{port}"
+    return lambda seconds: HTTPConnection(host, port, timeout=seconds), where
 
 
 def _address(url: str) -> tuple[str, int]:

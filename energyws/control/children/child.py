@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import resource
 import signal
 import subprocess
 import time
@@ -51,12 +49,6 @@ class RunningChild:
         if not hung:
             self.process.kill()
             return
-        # A core dump would hold tokens and keys: none to a file, and none through a pipe, which a
-        # limit of 1 byte prevents (core(5)).
-        with contextlib.suppress(OSError):
-            _, hard = resource.prlimit(self.process.pid, resource.RLIMIT_CORE)
-            least = 1 if hard == resource.RLIM_INFINITY else min(1, hard)
-            resource.prlimit(self.process.pid, resource.RLIMIT_CORE, (least, hard))
         self.process.send_signal(signal.SIGABRT)
         # A stopped child, or one blocked in the kernel, does not handle SIGABRT.
         self._kill_at = now + STACKS_SECONDS

@@ -20,7 +20,7 @@ from energyws.control.children import stacks
 from energyws.control.children.child import RunningChild
 from energyws.control.children.listeners import Listeners
 from energyws.control.children.mailbox import Mailbox
-from energyws.control.children.spawn import ChildSpec, Spawner
+from energyws.control.children.spawn import ChildSpec, Spawner, for_children
 from energyws.control.children.status import (
     Ended,
     Ending,
@@ -161,7 +161,7 @@ class Children:
         False: they are too large for a control message.
         """
         self._spawner.settings = settings
-        sent = [child.mailbox.put(UseSettings(settings)) for child in self]
+        sent = [child.mailbox.put(UseSettings(for_children(settings))) for child in self]
         return all(sent)
 
     def use_log(self, settings: Settings) -> None:

@@ -6,12 +6,14 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from energyws.errors import BootError
+from energyws.logs.events import Log
 
 _PREFIX: Final = "energyws-"
 _LOCK: Final = ".lock"
@@ -24,6 +26,12 @@ BELOW_BYTES: Final = len("/consumer-4194304/frames")
 _OWN_BYTES: Final = len(f"/{_PREFIX}12345678")
 # Used if the usual directories have long paths or are not writable; every Linux has some of these.
 _OTHERS: Final = ("/run", "/tmp", "/dev/shm", "/var/tmp")  # noqa: S108 - a new name, mode 0700
+# Of a directory for our own: root may do everything anyway.
+_TRUSTED: Final = (0, os.geteuid())
+# A stranger may have made it: a link to another file, or a pipe that would keep us waiting.
+_OPEN_LOCK: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+_log = Log("supervisor")
 
 
 class RunDirectory:
@@ -46,7 +54,14 @@ class RunDirectory:
         self._descriptor = descriptor
         self._lock = Path(name)
         self.path = Path(name.removesuffix(_LOCK))
-        self.path.mkdir(mode=0o700)
+        try:
+            self.path.mkdir(mode=0o700)
+        except OSError as error:
+            self._lock.unlink(missing_ok=True)
+            os.close(descriptor)
+            # In /tmp, another user can make it as soon as the lock shows its name.
+            text = f"cannot make {self.path}: {error.strerror}"
+            raise BootError(f"{text}: set XDG_RUNTIME_DIR to a directory of your own") from None
 
     def close(self) -> None:
         """Remove the directory and its lock."""
@@ -59,12 +74,21 @@ def _base() -> Path:
     """The first directory that is writable and short enough for the paths of the bus's sockets."""
     for path in _candidates():
         length = len(os.fsencode(path)) + _OWN_BYTES + BELOW_BYTES
-        if length <= MAX_PATH_BYTES and os.access(path, os.W_OK | os.X_OK):
+        if length > MAX_PATH_BYTES or not os.access(path, os.W_OK | os.X_OK):
+            continue
+        if (owner := os.stat(path).st_uid) in _TRUSTED:
             return Path(path)
+        # Its owner could put another directory in the place of ours.
+        _log.warning(
+            "directory of another user is not used for sockets",
+            directory=path,
+            owner=owner,
+            hint="set XDG_RUNTIME_DIR to a directory of the service's own user",
+        )
     most = MAX_PATH_BYTES - _OWN_BYTES - BELOW_BYTES
     raise BootError(
-        "no directory for the sockets of the bus: set XDG_RUNTIME_DIR to one that can be written "
-        f"and whose path has at most {most} bytes"
+        "no directory for the sockets of the bus: set XDG_RUNTIME_DIR to one that belongs to the "
+        f"service's user, can be written, and whose path has at most {most} bytes"
     )
 
 
@@ -80,11 +104,13 @@ def _candidates() -> Iterator[str]:
 def _sweep(base: Path) -> None:
     for lock in base.glob(f"{_PREFIX}*{_LOCK}"):
         try:
-            descriptor = os.open(lock, os.O_RDWR)
+            descriptor = os.open(lock, _OPEN_LOCK)
         except OSError:
-            # Another supervisor has just removed it, or it belongs to another user.
+            # Another supervisor has just removed it, it belongs to another user, or it is a link.
             continue
         try:
+            if not _is_ours(descriptor):
+                continue
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             continue
@@ -93,3 +119,10 @@ def _sweep(base: Path) -> None:
             lock.unlink(missing_ok=True)
         finally:
             os.close(descriptor)
+
+
+def _is_ours(descriptor: int) -> bool:
+    """Whether it is a lock of this user's, as mkstemp makes them: a file that nobody else opens."""
+    status = os.fstat(descriptor)
+    private = not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and private

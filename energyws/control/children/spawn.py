@@ -9,12 +9,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from energyws.control.children import stacks
-from energyws.settings import Settings, dumps
+from energyws.settings import Admin, Settings, dumps
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class ChildSpec:
 
 
 Command = Callable[[ChildSpec], list[str]]
+# The environment of a child with these settings.
+Environment = Callable[[Settings], dict[str, str]]
 
 
 def module_command(spec: ChildSpec) -> list[str]:
@@ -56,12 +58,18 @@ class Spawner:
     """Starts the children of one supervisor; each gets `settings` as they are at its start."""
 
     def __init__(
-        self, settings: Settings, board_fd: int, bus_directory: Path, command: Command
+        self,
+        settings: Settings,
+        board_fd: int,
+        bus_directory: Path,
+        command: Command,
+        environment: Environment,
     ) -> None:
         self.settings = settings
         self._board_fd = board_fd
         self._bus_directory = bus_directory
         self._command = command
+        self._environment = environment
 
     def start(self, spec: ChildSpec) -> Started:
         """Start a child; it is running, not ready, when this returns. Raises OSError."""
@@ -72,7 +80,7 @@ class Spawner:
             control.setblocking(False)
             stacks_fd = stacks.memory()
             ours.callback(os.close, stacks_fd)
-            settings_fd = sealed_file(dumps(self.settings))
+            settings_fd = sealed_file(dumps(for_children(self.settings)))
             its.callback(os.close, settings_fd)
             descriptors = [self._board_fd, settings_fd, other_end.fileno(), stacks_fd]
             arguments = [
@@ -94,9 +102,15 @@ class Spawner:
                 [*self._command(spec), *arguments],
                 stdin=subprocess.DEVNULL,
                 pass_fds=descriptors,
+                env=self._environment(self.settings),
             )
             ours.pop_all()
         return Started(process, control, stacks_fd)
+
+
+def for_children(settings: Settings) -> Settings:
+    """The settings without admin.token: who takes over a child must not command the others."""
+    return replace(settings, admin=Admin())
 
 
 def sealed_file(data: bytes) -> int:

@@ -18,7 +18,7 @@ _LEVEL: Final = "__"
 _ENVIRONMENT_RANK: Final = 1
 _FLAG_RANK: Final = 2
 # Kubernetes sets such variables in every pod for each Service of its namespace, and a Service for
-# this program is probably called energyws, or energyws-admin.
+# this program is probably called energyws, or energyws-metrics.
 _SERVICE_LINK: Final = re.compile(
     r"ENERGYWS(_[A-Z0-9]+)*"
     r"_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9]+)*|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"

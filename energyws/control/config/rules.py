@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import combinations
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -18,6 +19,10 @@ from energyws.control.loopback import is_loopback
 from energyws.settings import Admin, Server, Settings
 
 _STREAM: Final = re.compile(r"[a-z0-9_.-]{1,64}")
+# A name or an address, without scheme, port or path.
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
+# Of 128 bits: more than anybody can try.
+_TOKEN_BYTES: Final = 16
 _OWNED_OPTIONS: Final = {
     "bootstrap.servers": "use kafka.brokers",
     "metadata.broker.list": "use kafka.brokers",
@@ -37,6 +42,7 @@ def cross_check(tree: dict[str, Any], problems: Problems) -> None:
     _check_options(_section(_section(tree, "kafka"), "options"), problems)
     _check_ports(_section(tree, "server"), _section(tree, "admin"), problems)
     _check_origins(_section(tree, "server").get("allowed_origins"), problems)
+    _check_hosts(_section(tree, "admin").get("hosts"), problems)
 
 
 def warnings(settings: Settings) -> list[str]:
@@ -160,15 +166,42 @@ def _check_redacted(path: KeyPath, value: object, problems: Problems) -> None:
 
 
 def _check_ports(server: dict[str, Any], admin: dict[str, Any], problems: Problems) -> None:
+    listening: list[tuple[KeyPath, str, object]] = [
+        (("server", "port"), str(server.get("host", Server().host)), server.get("port")),
+        (("admin", "port"), str(admin.get("host", Admin().host)), admin.get("port")),
+        (
+            ("admin", "metrics_port"),
+            str(admin.get("metrics_host", Admin().metrics_host)),
+            admin.get("metrics_port"),
+        ),
+    ]
+    defaults: dict[KeyPath, int] = {
+        ("server", "port"): Server().port,
+        ("admin", "port"): Admin().port,
+    }
+    if admin.get("socket") is not None:
+        del listening[1]
+    for (one, host, port), (other, other_host, other_port) in combinations(listening, 2):
+        ports = {_number(port, defaults.get(one)), _number(other_port, defaults.get(other))}
+        if len(ports) == 1 and ports.isdisjoint({0, None}) and _overlap(host, other_host):
+            path = other if problems.has(other) else one
+            text = f"{dotted(one)} and {dotted(other)} are both {ports.pop()} on the same host"
+            problems.add(path, f"{text}: change one")
+
+
+def _number(value: object, default: int | None) -> int | None:
     try:
-        ports = {int(server.get("port", Server().port)), int(admin.get("port", Admin().port))}
-    except (TypeError, ValueError):
-        return
-    hosts = str(server.get("host", Server().host)), str(admin.get("host", Admin().host))
-    if len(ports) == 1 and ports != {0} and _overlap(*hosts):
-        path = ("admin", "port") if problems.has(("admin", "port")) else ("server", "port")
-        text = f"server.port and admin.port are both {ports.pop()} on the same host: change one"
-        problems.add(path, text)
+        return default if value is None else int(str(value))
+    except ValueError:
+        return None
+
+
+def _check_hosts(listed: object, problems: Problems) -> None:
+    for index, text in enumerate(listed if isinstance(listed, list) else []):
+        path = ("admin", "hosts", index)
+        if isinstance(text, str) and not problems.wrong(path) and not _HOST.fullmatch(text):
+            found = problems.found(path, text)
+            problems.add(path, f"found {found}: use a name alone, as in node1.example")
 
 
 def _check_origins(listed: object, problems: Problems) -> None:
@@ -225,6 +258,11 @@ def _warnings(settings: Settings) -> Iterator[str]:
     token = settings.admin.token
     if token is not None and (token != token.strip() or not token.isprintable()):
         yield "admin.token: begins or ends with white space, or has control characters"
+    if token is not None and len(token.encode()) < _TOKEN_BYTES:
+        yield (
+            f"admin.token: shorter than {_TOKEN_BYTES} bytes, so it can be guessed: "
+            "make one with `openssl rand -base64 32`"
+        )
 
 
 def _secret_warnings(key: str, secret: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Final
 import orjson
 
 from energyws.control.children.spawn import PREFLIGHT_COMMAND, sealed_file
+from energyws.control.config.environment import without_secrets
 from energyws.errors import ConfigError
 from energyws.settings import Settings, dumps
 
@@ -43,6 +44,7 @@ class Preflight:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 pass_fds=[descriptor],
+                env=without_secrets(os.environ, settings),
             )
         except OSError as error:
             raise ConfigError([f"the settings could not be checked: {error.strerror}"]) from None

@@ -12,7 +12,9 @@ import pytest
 
 from energyws.control.admin import client as module
 from energyws.control.admin.client import AdminClient, AdminRequestFailed
-from energyws.control.admin.server import AdminServer
+from energyws.control.admin.guard import for_port
+from energyws.control.admin.server import AdminServer, Answers, Commands
+from energyws.control.admin.sockets import listen_on_address
 from energyws.control.status.service import look
 from energyws.settings import Admin
 
@@ -120,23 +122,31 @@ def test_port_0_is_an_error_that_names_the_log_line() -> None:
         AdminClient(Admin(port=0))
 
 
+def served(admin: Admin, commands: Commands) -> AdminServer:
+    answers: Answers = {"/workers": lambda: (200, [])}
+    listening = listen_on_address("admin.port", "127.0.0.1", 0)
+    return AdminServer(listening, for_port(admin), answers, {}, commands)
+
+
 @pytest.fixture
 def guarded() -> Iterator[AdminClient]:
     """The real admin port with a token, and a client that looks the token up when it needs it."""
     commands = {"/roll": lambda body: (200, {"replacing": True})}
-    server = AdminServer(Admin(port=0, token="let me"), {}, {}, commands)
+    server = served(Admin(token="let me"), commands)
     yield AdminClient(Admin(port=server.port), token=lambda: "let me")
     server.close()
 
 
 def test_token_is_looked_up_only_when_the_service_requires_one(guarded: AdminClient) -> None:
+    assert guarded.get("/workers") == []
     assert guarded.post("/roll", None, "replacing") == {"replacing": True}
 
     def never() -> str:
         raise AssertionError
 
-    server = AdminServer(Admin(port=0), {}, {}, {"/roll": lambda body: (200, {})})
+    server = served(Admin(), {"/roll": lambda body: (200, {})})
     assert AdminClient(Admin(port=server.port), token=never).post("/roll", None) == {}
+    assert AdminClient(Admin(port=server.port), token=never).get("/workers") == []
     server.close()
 
 
@@ -146,6 +156,8 @@ def test_missing_and_wrong_tokens_are_different_errors(guarded: AdminClient) -> 
         with pytest.raises(
             AdminRequestFailed, match=r"requires admin\.token: set ENERGYWS_ADMIN__TOKEN"
         ):
+            without.get("/workers")
+        with pytest.raises(AdminRequestFailed, match=r"requires admin\.token"):
             without.post("/roll", None)
     for wrong in (
         AdminClient(Admin(token="let him"), url),
@@ -165,3 +177,9 @@ def test_token_that_no_header_can_have_is_an_error(guarded: AdminClient) -> None
         ) as no:
             AdminClient(Admin(token=token), f"http://{guarded.where}").post("/roll", None)
         assert "let" not in str(no.value)
+
+
+@pytest.mark.parametrize("url", ["unix:", "unix", "http://", "https://127.0.0.1:1"])
+def test_address_that_is_none(url: str) -> None:
+    with pytest.raises(AdminRequestFailed, match="--admin: use http://HOST:PORT or unix:PATH"):
+        AdminClient(Admin(), url)

@@ -64,8 +64,9 @@ class Play:
     def __init__(self, tmp_path: Path) -> None:
         board = Board.create()
         self.listeners = Listeners(SETTINGS.server, 1)
+        command = ["/bin/sh", "-c", "exec sleep 600"]
         spawner = Spawner(
-            SETTINGS, board.descriptor, tmp_path, lambda spec: ["/bin/sh", "-c", "exec sleep 600"]
+            SETTINGS, board.descriptor, tmp_path, lambda spec: command, lambda settings: {}
         )
         self.children = Children(spawner, board, self.listeners, lambda: None)
         self.fleet = Fleet(SETTINGS, 1, lambda: 0.0)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -23,10 +25,11 @@ from energyws.process.control_messages import (
     ControlMessage,
     ShutDown,
     ShutdownMode,
+    UseSettings,
     UseTicketKeys,
 )
 from energyws.process.ticket_keys import LIFE_SECONDS
-from energyws.settings import Kafka, Server, Settings, Stream
+from energyws.settings import Admin, Kafka, Server, Settings, Stream
 
 SETTINGS: Final = Settings(
     kafka=Kafka(brokers="b", topic="t"),
@@ -43,7 +46,13 @@ class Play:
         self.scripts: dict[str, str] = {}
         self.board = Board.create()
         self.listeners = Listeners(SETTINGS.server, 1)
-        self.spawner = Spawner(SETTINGS, self.board.descriptor, tmp_path, self._command)
+        self.spawner = Spawner(
+            SETTINGS,
+            self.board.descriptor,
+            tmp_path,
+            self._command,
+            lambda settings: dict(os.environ),
+        )
         self.woken = asyncio.Event()
         self.children = Children(self.spawner, self.board, self.listeners, self.woken.set)
 
@@ -191,6 +200,25 @@ def test_new_settings_reach_present_and_later_children(play: Play) -> None:
     for child in play.children:
         # `sh` holds the other end and reads nothing; `flush` has nothing left to send.
         assert child.mailbox.flush() == set()
+
+
+def test_children_do_not_get_the_token_of_operators(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[ControlMessage] = []
+
+    def put(mailbox: Mailbox, message: ControlMessage) -> bool:
+        sent.append(message)
+        return True
+
+    monkeypatch.setattr(Mailbox, "put", put)
+
+    async def run() -> None:
+        play.start(1)
+        assert play.children.use_settings(replace(SETTINGS, admin=Admin(token="a-word")))
+
+    asyncio.run(run())
+    assert sent == [UseSettings(SETTINGS)]
 
 
 def test_ticket_keys_reach_workers_at_their_start_and_when_they_are_renewed(

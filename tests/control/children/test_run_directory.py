@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -63,6 +64,58 @@ def test_directories_without_a_lock_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "energyws-theirs").mkdir()
     RunDirectory(tmp_path).close()
     assert [path.name for path in tmp_path.iterdir()] == ["energyws-theirs"]
+
+
+@pytest.mark.parametrize("make", ["link", "pipe", "stranger", "open to all"])
+def test_lock_of_a_stranger_removes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: str
+) -> None:
+    base, precious = tmp_path / "base", tmp_path / "precious"
+    (base / "energyws-theirs").mkdir(parents=True)
+    precious.write_text("data")
+    precious.chmod(0o600)
+    lock = base / "energyws-theirs.lock"
+    match make:
+        case "link":
+            lock.symlink_to(precious)
+        case "pipe":
+            os.mkfifo(lock, 0o600)
+        case "stranger":
+            lock.touch(0o600)
+            monkeypatch.setattr(run_directory.os, "geteuid", lambda: os.getuid() + 1)
+        case "open to all":
+            lock.touch()
+            lock.chmod(0o666)
+    RunDirectory(base).close()
+    assert (base / "energyws-theirs").is_dir()
+    assert os.path.lexists(lock)
+    assert precious.read_text() == "data"
+
+
+def test_directory_of_a_stranger_is_passed_over(
+    short: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short))
+    monkeypatch.setattr(run_directory, "_TRUSTED", (os.getuid() + 1,))
+    with pytest.raises(BootError, match="set XDG_RUNTIME_DIR to one that belongs to the service's"):
+        RunDirectory()
+    assert list(short.iterdir()) == []
+    assert "directory of another user is not used for sockets" in caplog.text
+
+
+def test_directory_that_a_stranger_makes_first_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_directory.fcntl, "flock", lambda *_: theirs(tmp_path))
+
+    def theirs(base: Path) -> None:
+        (lock,) = base.glob("energyws-*.lock")
+        lock.with_suffix("").mkdir()
+
+    with pytest.raises(BootError, match=r"File exists: set XDG_RUNTIME_DIR to a directory of your"):
+        RunDirectory(tmp_path)
+    (left,) = tmp_path.iterdir()
+    assert left.is_dir()
 
 
 @pytest.fixture

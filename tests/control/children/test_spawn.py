@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,10 +21,11 @@ from energyws.control.children.spawn import (
     sealed_file,
 )
 from energyws.process.board import Board, Field
-from energyws.settings import Auth, Kafka, Settings, loads
+from energyws.settings import Admin, Auth, Kafka, Settings, loads
 
 SECRET: Final = "s" * 40
 SETTINGS: Final = Settings(kafka=Kafka(brokers="b", topic="t"), auth=Auth(jwt_secret=SECRET))
+ADMIN_TOKEN: Final = "the-word-of-an-operator"
 # A child that uses all its descriptors, and writes what it read into the file REPORT.
 SCRIPT: Final = """
 import json, os, socket, sys
@@ -35,7 +37,8 @@ control = socket.socket(fileno=int(given["control-fd"]))
 message = control.recv(100).decode()
 end = control.recv(100).decode()
 with open(os.environ["REPORT"], "w") as file:
-    json.dump({"given": given, "settings": settings, "message": message, "end": end}, file)
+    json.dump({"given": given, "settings": settings, "message": message, "end": end,
+               "brokers": os.environ["BROKERS"]}, file)
 """
 
 
@@ -52,10 +55,18 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "report"
 
 
+def environment(settings: Settings) -> dict[str, str]:
+    """This process's own, and what the settings are known for."""
+    return {**os.environ, "BROKERS": settings.kafka.brokers}
+
+
 def spawn(board: Board, report: Path, spec: ChildSpec) -> dict[str, Any]:
     """Start a child, send it one message and close the socket; the child's report."""
     command = [sys.executable, "-c", SCRIPT, str(int(Field.BEAT))]
-    spawner = Spawner(SETTINGS, board.descriptor, Path("/run/bus"), lambda spec: command)
+    settings = replace(SETTINGS, admin=Admin(token=ADMIN_TOKEN))
+    spawner = Spawner(
+        settings, board.descriptor, Path("/run/bus"), lambda spec: command, environment
+    )
     process, control, stacks_fd = spawner.start(spec)
     try:
         control.send(b"hello")
@@ -73,6 +84,7 @@ def spawn(board: Board, report: Path, spec: ChildSpec) -> dict[str, Any]:
 def test_consumer_gets_settings_board_and_messages(board: Board, report: Path) -> None:
     found = spawn(board, report, ChildSpec("consumer", 3, None, None, successor=True))
     assert loads(found["settings"].encode()) == SETTINGS
+    assert ADMIN_TOKEN not in str(found)
     assert (found["message"], found["end"]) == ("hello", "")
     assert board.row(0)[Field.BEAT] == 42
     given = found["given"]
@@ -81,6 +93,7 @@ def test_consumer_gets_settings_board_and_messages(board: Board, report: Path) -
     assert given["parent"] == str(os.getpid())
     assert "successor" in given
     assert SECRET not in str(given)
+    assert found["brokers"] == SETTINGS.kafka.brokers
 
 
 def test_worker_gets_its_socket_as_well(board: Board, report: Path) -> None:
@@ -93,7 +106,9 @@ def test_worker_gets_its_socket_as_well(board: Board, report: Path) -> None:
 
 def test_missing_program_leaves_no_descriptor(board: Board) -> None:
     before = set(os.listdir("/proc/self/fd"))
-    spawner = Spawner(SETTINGS, board.descriptor, Path("/"), lambda spec: ["/no/such/program"])
+    spawner = Spawner(
+        SETTINGS, board.descriptor, Path("/"), lambda spec: ["/no/such/program"], environment
+    )
     with pytest.raises(FileNotFoundError):
         spawner.start(ChildSpec("consumer", 0, None, None))
     assert set(os.listdir("/proc/self/fd")) == before

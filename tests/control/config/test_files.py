@@ -139,7 +139,13 @@ def test_byte_order_mark_in_a_variable_is_warned_of(key: str) -> None:
 
 @pytest.mark.parametrize(
     ("token", "warned"),
-    [("let me", False), ("let me\r", True), (" let me", True), ("a\nb", True), ("\ufefflet", True)],
+    [
+        ("let me in at once", False),
+        ("let me in at once\r", True),
+        (" let me in at once", True),
+        ("let me in\nat once", True),
+        ("\ufefflet me in at once", True),
+    ],
 )
 def test_token_that_no_request_can_carry_is_warned_of(token: str, warned: bool) -> None:
     settings = load.parse(GOOD, "c.yaml", {"ENERGYWS_ADMIN__TOKEN": token})

@@ -256,6 +256,46 @@ def test_required_claims_may_come_from_the_environment() -> None:
 
 
 @pytest.mark.parametrize(
+    ("admin", "problem"),
+    [
+        ("{metrics_port: 9464}", None),
+        ("{metrics_port: 0, port: 0}", None),
+        ("{metrics_port: 8490}", "admin.port and admin.metrics_port are both 8490"),
+        ("{metrics_port: 8490, socket: /run/x}", None),
+        ("{metrics_port: 8490, metrics_host: 10.0.0.1}", None),
+        ("{metrics_port: 8080}", "server.port and admin.metrics_port are both 8080"),
+        ("{port: 8080, socket: /run/x}", None),
+    ],
+)
+def test_metrics_port_must_not_clash(admin: str, problem: str | None) -> None:
+    found = problems_of(GOOD + f"admin: {admin}\n")
+    text = f"c.yaml:3: admin.metrics_port: {problem} on the same host: change one"
+    assert found == ([] if problem is None else [text])
+
+
+@pytest.mark.parametrize("host", ["http://node1.example", "node1.example:8490", "a/b", "*", "a b"])
+def test_host_that_is_no_name(host: str) -> None:
+    assert problems_of(GOOD + f'admin: {{hosts: ["node1", "{host}"]}}\n') == [
+        f'c.yaml:3: admin.hosts[1]: found "{host}": use a name alone, as in node1.example'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("token", "starts"),
+    [
+        ("a" * 16, []),
+        ("a" * 15, ["admin.token: shorter than 16 bytes, so it can be guessed"]),
+        ("x", ["admin.token: shorter than 16 bytes, so it can be guessed"]),
+    ],
+)
+def test_short_admin_token(token: str, starts: list[str]) -> None:
+    found = rules.warnings(load.parse(GOOD + f"admin: {{token: {token}}}\n", "c.yaml", {}))
+    assert len(found) == len(starts)
+    assert all(line.startswith(start) for line, start in zip(found, starts, strict=True))
+    assert "openssl rand" in "".join(found) or not starts
+
+
+@pytest.mark.parametrize(
     ("auth", "starts"),
     [
         (f"{{jwt_secret: {'x' * 32}}}", []),
