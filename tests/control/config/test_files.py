@@ -108,15 +108,15 @@ def test_only_the_secrets_of_files_are_left_out() -> None:
 
 def test_secrets_come_from_files(tmp_path: Path) -> None:
     now, before = tmp_path / "now", tmp_path / "before"
-    now.write_text("new\n", encoding="utf-8")
+    now.write_text("first\n", encoding="utf-8")
     before.write_text("old\r\n", encoding="utf-8")
     auth = f"auth: {{jwt_secret_file: {now}, jwt_secret_previous_file: {before}}}\n"
     path = tmp_path / "config.yaml"
     path.write_text(KAFKA + auth, encoding="utf-8")
 
     settings = load.load(path, env={})
-    assert (settings.auth.jwt_secret, settings.auth.jwt_secret_previous) == ("new", "old")
-    assert "new" not in load.describe(settings)
+    assert (settings.auth.jwt_secret, settings.auth.jwt_secret_previous) == ("first", "old")
+    assert "first" not in load.describe(settings)
     assert "old" not in load.describe(settings)
 
     # An empty file ends the overlap of the two secrets.

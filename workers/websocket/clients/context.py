@@ -11,6 +11,7 @@ from energyws.settings import Server
 from workers.websocket.auth.tokens import Tokens
 from workers.websocket.clients.connections import ConnectionRegistry
 from workers.websocket.fanout.hub import Hub
+from workers.websocket.shares import Shares
 
 
 @dataclass(slots=True)
@@ -26,5 +27,6 @@ class Context:
     connections: ConnectionRegistry
     tokens: Tokens
     row: Row
+    shares: Shares
     reading: Counter[str] = field(default_factory=Counter)
     worker: Mapping[str, int] | None = None
