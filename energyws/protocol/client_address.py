@@ -28,6 +28,8 @@ _NODE: Final = re.compile(
     r"\[([0-9A-Fa-f:.]+)\](?::[\w.-]+)?|([0-9.]+)(?::[\w.-]+)?|([0-9A-Fa-f:.]+)"
 )
 _KNOWN: Final = 4096
+# The prefix of IPv4 in IPv6, ::ffff:0:0/96 (RFC 4291 section 2.5.5.2).
+_MAPPED_BITS: Final = 96
 
 
 @lru_cache(_KNOWN)
@@ -101,7 +103,11 @@ class TrustedProxies:
 
 def network(text: str) -> IPv4Network | IPv6Network:
     """Raises ValueError, also for a network with bits behind its prefix."""
-    return ip_network(text.strip())
+    found = ip_network(text.strip())
+    inner = found.network_address.ipv4_mapped if isinstance(found, IPv6Network) else None
+    if inner is None or found.prefixlen < _MAPPED_BITS:
+        return found
+    return IPv4Network((inner, found.prefixlen - _MAPPED_BITS))
 
 
 def forwarded_for(fields: Iterable[str]) -> Iterable[str | None]:

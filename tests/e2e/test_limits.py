@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -13,6 +16,7 @@ from websockets.exceptions import InvalidStatus
 
 from energyws.testing import PATIENCE_SECONDS, Service, eventually, token
 from tests.clients import Peer, open_peer
+from tests.http_clients import request
 from workers.websocket.accept.listener import ACCEPTS_PER_TURN
 
 pytestmark = [pytest.mark.e2e, pytest.mark.edge]
@@ -102,6 +106,80 @@ def test_flood_of_silent_connections_keeps_nobody_out(serve: Serve, peers: ExitS
     # Beside the limit, a worker serves at least so many of its own.
     eventually(lambda: pending(service) <= 100 + 2 * ACCEPTS_PER_TURN, "no more wait than may")
     service.wait_logged("too many connections wait: closing the oldest")
+
+
+def test_connections_that_ask_again_and_again_keep_nobody_out(
+    serve: Serve, peers: ExitStack
+) -> None:
+    service = serve(server={"workers": 2}, limits={"pending_connections": 100}).ready()
+    address = ("127.0.0.1", service.port)
+    asking = [
+        peers.enter_context(socket.create_connection(address, PATIENCE_SECONDS)) for _ in range(300)
+    ]
+    over = threading.Event()
+
+    def ask() -> None:
+        # None of them is ever idle for long.
+        while not over.is_set():
+            for each in asking:
+                with contextlib.suppress(OSError):
+                    each.send(request(service, "/health"), socket.MSG_DONTWAIT)
+                    each.recv(65536, socket.MSG_DONTWAIT)
+
+    attack = threading.Thread(target=ask)
+    attack.start()
+    try:
+        eventually(lambda: pending(service) >= 100, "as many wait as may")
+        for number in range(2 * ACCEPTS_PER_TURN):
+            with connect(service, "honest", f"127.0.0.{number + 2}") as peer:
+                peer.subscribe()
+    finally:
+        over.set()
+        attack.join()
+
+
+def test_counts_hold_while_workers_come_and_go(serve: Serve, peers: ExitStack) -> None:
+    service = serve(server={"workers": 2}, limits={"connections_per_subject": 3}).ready()
+
+    def room() -> int:
+        """How many clients of the subject are let in beside those that are there."""
+        with ExitStack() as stack:
+            for count in itertools.count():
+                try:
+                    stack.enter_context(connect(service, "meter"))
+                except InvalidStatus:
+                    return count
+                except (OSError, EOFError):
+                    # A worker has just ended.
+                    return -1
+        raise AssertionError("unreachable")
+
+    held = [peers.enter_context(connect(service, "meter")) for _ in range(2)]
+    assert room() == 1
+    before = {child.pid for child in service.children().values()}
+    service.signal(signal.SIGUSR2)
+    # All clients were sent away, by workers that counted until they had gone.
+    for peer in held:
+        assert peer.closed()[0] == 1012
+    eventually(
+        lambda: not before & {child.pid for child in service.children().values()},
+        "a rolling restart",
+    )
+    service.ready()
+    eventually(lambda: room() == 3, "the clients of workers that have ended count no more")
+    eventually(lambda: connections(service) == 0, "they have gone")
+    for _ in range(2):
+        peers.enter_context(connect(service, "meter"))
+    service.config["server"]["workers"] = 1
+    service.write_config()
+    service.signal(signal.SIGHUP)
+    eventually(lambda: len(service.children()) == 2, "one worker is left")
+    left = connections(service)
+    eventually(lambda: room() == 3 - left, "those of the other one count no more")
+
+
+def connections(service: Service) -> int:
+    return sum(board["connections"] for board in service.boards().values())
 
 
 def pending(service: Service) -> int:

@@ -46,6 +46,20 @@ def test_networks_must_be_networks(text: str) -> None:
         network(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("::ffff:10.0.0.1", "10.0.0.1/32"),
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("::/0", "::/0"),
+        (" 10.0.0.0/8 ", "10.0.0.0/8"),
+    ],
+)
+def test_network_of_ipv4_in_ipv6_is_one_of_ipv4(text: str, same: str) -> None:
+    assert str(network(text)) == same
+
+
 def test_trusted_peers() -> None:
     assert "10.255.0.1" in TRUSTED
     assert "::ffff:10.1.1.1" in TRUSTED
@@ -68,6 +82,9 @@ FOR = [
     (["[2001:db8::1]:443"], "2001:db8::1"),
     (["2001:DB8::1"], "2001:db8::1"),
     (["::ffff:192.0.2.1"], "192.0.2.1"),
+    (["203.0.113.9, 192.0.2.1, ::ffff:10.2.0.1"], "192.0.2.1"),
+    # More trusted hops than anybody has: the farthest that is followed.
+    (["192.0.2.1" + ", 10.2.0.1" * 40], "10.2.0.1"),
     # Only proxies: the one that is farthest away.
     (["10.0.0.9, 10.0.0.8"], "10.0.0.9"),
     # Unknown: the last that is known, a proxy.

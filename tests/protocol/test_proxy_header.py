@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import itertools
 import socket
 import struct
+from ipaddress import IPv4Address
 
 import pytest
 from hypothesis import given
@@ -98,6 +100,48 @@ def test_bad_headers_are_refused(data: bytes) -> None:
         parse(data)
     # The message repeats nothing of what came.
     assert data.decode("latin-1") not in str(bad.value)
+
+
+def named(data: bytes) -> ProxyHeader | str | None:
+    try:
+        return parse(data)
+    except BadProxyHeader:
+        return "bad"
+
+
+@pytest.mark.parametrize("index", range(len(SIGN) + 2))
+def test_wrong_byte_of_a_sign_or_kind_is_refused(index: int) -> None:
+    header = v2(0x21, 0x11, V4)
+    for value in set(range(256)) - {header[index]}:
+        found = named(header[:index] + bytes((value,)) + header[index + 1 :])
+        # LOCAL; and families that are accepted without an address: none, UDP, or any protocol.
+        if (index, value) in {
+            (12, 0x20),
+            (13, 0x00),
+            (13, 0x01),
+            (13, 0x02),
+            (13, 0x10),
+            (13, 0x12),
+        }:
+            assert found == ProxyHeader(len(header), None)
+        else:
+            assert found == "bad"
+
+
+def test_wrong_byte_of_a_line_changes_only_what_it_says() -> None:
+    header = GOOD[0][0]
+    for index, value in itertools.product(range(len(header)), range(256)):
+        data = header[:index] + bytes((value,)) + header[index + 1 :]
+        found = named(data)
+        if isinstance(found, ProxyHeader):
+            # Otherwise the line has exactly the words of a good one.
+            assert (found.size, data[-2:]) == (len(header), b"\r\n")
+            _, kind, client, *_ = data.decode("ascii").split(" ")
+            assert (kind, found.client) == ("TCP4", client)
+            assert str(IPv4Address(client)) == client
+        else:
+            # Incomplete: only if it has no end.
+            assert (found is None) == (b"\n" not in data)
 
 
 beginnings = st.sampled_from(

@@ -1,8 +1,8 @@
 """Which connections are accepted, whose they are, and how many may wait to become clients.
 
-Where as many wait as may, those go that wait longest, first those of the addresses that have most
-of them: a crowd behind one address is served as ever while there is room, and an attacker's silent
-connections make room for everybody else.
+Where as many wait as may, those go that came first, first those of the addresses that have most of
+them: a crowd behind one address is served as ever while there is room, and an attacker's
+connections make room for everybody else, also those that ask for `/health` again and again.
 """
 
 from __future__ import annotations
@@ -40,11 +40,12 @@ _log = Log("listener")
 class HttpConnection(PendingConnection):
     """A connection before its upgrade.
 
-    address: the cell of its address. lingers: it has had its last answer. left: the bytes that it
-    may still send then. head: what came of its PROXY header; None: it needs none.
+    address: the cell of its address. came: monotonic seconds. lingers: it has had its last answer.
+    left: the bytes that it may still send then. head: what came of its PROXY header; None: it needs
+    none.
     """
 
-    __slots__ = ("address", "exchange", "head", "left", "lingers", "tls")
+    __slots__ = ("address", "came", "exchange", "head", "left", "lingers", "tls")
 
     connection: AcceptedSocket
 
@@ -55,6 +56,7 @@ class HttpConnection(PendingConnection):
         self.exchange = exchange
         self.tls = tls
         self.address = 0
+        self.came = time.monotonic()
         self.lingers = False
         self.left = LINGER_BYTES
         self.head: bytes | None = None
@@ -64,7 +66,7 @@ class Waiting(Protocol):
     """What can be closed to make room."""
 
     @property
-    def since(self) -> float:
+    def came(self) -> float:
         """Monotonic seconds; infinity: it must not be closed."""
 
 
@@ -142,9 +144,9 @@ class Arrivals:
     def to_shed(self, waiting: Iterable[tuple[W, int]]) -> list[W]:
         """Those to be closed, so that others can come. waiting: each with its address's cell."""
         late = time.monotonic() - PATIENCE_SECONDS
-        old = [(each, address) for each, address in waiting if each.since <= late]
+        old = [(each, address) for each, address in waiting if each.came <= late]
         counts = Counter(address for _, address in old)
-        old.sort(key=lambda item: (-counts[item[1]], item[0].since))
+        old.sort(key=lambda item: (-counts[item[1]], item[0].came))
         chosen = [each for each, _ in old[: max(AT_LEAST, len(old) // SHED_PART)]]
         if chosen:
             self._shares.met("pending_connections")

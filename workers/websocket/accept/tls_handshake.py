@@ -52,10 +52,10 @@ class TlsHandshake:
         self._transport: aiofastnet.Transport | None = None
 
     @property
-    def since(self) -> float:
+    def came(self) -> float:
         """When it began, in monotonic seconds."""
         assert self.protocol is not None
-        return self.protocol.since
+        return self.protocol.came
 
     def begin(self, connection: AcceptedSocket, context: ssl.SSLContext, settings: Server) -> None:
         """Answer the client's first bytes, which may have come already; owns the connection."""

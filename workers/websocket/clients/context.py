@@ -19,6 +19,7 @@ class Context:
     """A reload replaces `settings`; the rest stays.
 
     reading: the subjects whose requests for history are being answered, and how many of each.
+    refused: the clients that were refused as WebSockets and are closing.
     worker: the slot and process id that clients may learn; None: they may not.
     """
 
@@ -29,4 +30,5 @@ class Context:
     row: Row
     shares: Shares
     reading: Counter[str] = field(default_factory=Counter)
+    refused: int = 0
     worker: Mapping[str, int] | None = None

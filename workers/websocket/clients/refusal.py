@@ -14,6 +14,9 @@ from workers.websocket.connection import framing, upgrade
 
 # An honest client sends no more frames than this before it sees its refusal; more are not parsed.
 MOST_FRAMES: Final = 16
+# A worker waits for the close frames of so many; who sends tokens that are no good at any rate must
+# not hold a descriptor for each for close_timeout_seconds.
+MOST_AWAITED: Final = 256
 
 
 class RefusedClient(WSListener):
@@ -34,6 +37,7 @@ class RefusedClient(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """picows: say why, and close."""
         self._transport = transport
+        self._context.refused += 1
         self._context.row.add(Field.PENDING)
         upgrade.forget(transport.request)
         close = self._error.close or INTERNAL
@@ -41,6 +45,8 @@ class RefusedClient(WSListener):
         transport.underlying_transport.write(upgrade.head(transport) + message)
         upgrade.send_close(transport, close)
         self._context.connections.closing(self)
+        if self._context.refused > MOST_AWAITED:
+            framing.end(transport)
 
     def on_ws_frame(self, transport: WSTransport, received: WSFrame) -> None:
         """picows: only the answer to our close frame matters."""
@@ -53,6 +59,7 @@ class RefusedClient(WSListener):
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self._transport = None
         self._context.connections.leave(self)
+        self._context.refused -= 1
         self._context.row.add(Field.PENDING, -1)
 
     def failed(self) -> None:

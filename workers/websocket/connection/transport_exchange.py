@@ -39,13 +39,13 @@ class TransportExchange(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_answer",
+        "_came",
         "_closes",
         "_exchange",
         "_left",
         "_over",
         "_paused",
         "_settings",
-        "_since",
         "_timer",
         "_transport",
         "_unread",
@@ -66,7 +66,7 @@ class TransportExchange(asyncio.BufferedProtocol):
         self._over = over
         # The bytes that it may still send after its last answer; None before that.
         self._left: int | None = None
-        self._since = time.monotonic()
+        self._came = time.monotonic()
         self._transport: aiofastnet.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         # The answer under way, and whether the connection ends after it.
@@ -126,12 +126,9 @@ class TransportExchange(asyncio.BufferedProtocol):
             self.follow(step)
 
     @property
-    def since(self) -> float:
-        """When it began to wait for a request, or for the client to read, in monotonic seconds.
-
-        Infinity while its answer is made.
-        """
-        return math.inf if self._answer is not None else self._since
+    def came(self) -> float:
+        """When this began, in monotonic seconds; infinity while an answer is made."""
+        return math.inf if self._answer is not None else self._came
 
     @property
     def unsent(self) -> bool:
@@ -163,7 +160,6 @@ class TransportExchange(asyncio.BufferedProtocol):
             case Then.NEXT if self._exchange.leaves:
                 self._end()
             case Then.NEXT:
-                self._since = time.monotonic()
                 self._set_timeout(self._settings.handshake_timeout_seconds)
             case Then.CLOSE:
                 self._end()
@@ -203,7 +199,6 @@ class TransportExchange(asyncio.BufferedProtocol):
 
     def answered(self, *, failed: bool) -> None:
         """Outlet: the answer is complete."""
-        self._since = time.monotonic()
         self._unread, self._answer = self._answer, None
         if not self._paused:
             self._read()

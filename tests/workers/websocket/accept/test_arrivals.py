@@ -184,7 +184,7 @@ def test_limits_are_those_of_the_named_client(made: Made) -> None:
 
 @dataclass(eq=False)
 class Waiting:
-    since: float
+    came: float
 
 
 def test_those_of_the_busiest_address_make_room_the_oldest_first(made: Made) -> None:

@@ -405,7 +405,7 @@ def test_end_of_the_connection_is_reported(accepted: AcceptedSocket) -> None:
     run(test)
 
 
-def test_answer_is_sent_once_its_client_reads(accepted: socket.socket) -> None:
+def test_answer_is_sent_once_its_client_reads(accepted: AcceptedSocket) -> None:
     async def test() -> None:
         it = Connection(accepted)
         it.receive(LATE)
@@ -421,7 +421,7 @@ def test_answer_is_sent_once_its_client_reads(accepted: socket.socket) -> None:
     run(test)
 
 
-def test_complete_answer_whose_connection_is_lost_is_over(accepted: socket.socket) -> None:
+def test_complete_answer_whose_connection_is_lost_is_over(accepted: AcceptedSocket) -> None:
     async def test() -> None:
         it = Connection(accepted)
         it.receive(LATE)
@@ -433,13 +433,13 @@ def test_complete_answer_whose_connection_is_lost_is_over(accepted: socket.socke
     run(test)
 
 
-def test_connection_waits_since_its_last_answer_and_not_during_one(accepted: socket.socket) -> None:
+def test_connection_is_new_only_once_and_kept_during_an_answer(accepted: AcceptedSocket) -> None:
     async def test() -> None:
         it = Connection(accepted)
-        begun = it.exchange.since
+        came = it.exchange.came
         it.receive(LATE)
-        assert it.exchange.since == math.inf
+        assert it.exchange.came == math.inf
         it.gate.late.outlet.answered(failed=False)
-        assert begun <= it.exchange.since < math.inf
+        assert it.exchange.came == came
 
     run(test)
