@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from energyws.testing import (
     PATIENCE_SECONDS,
@@ -152,8 +153,10 @@ def answered(connection: socket.socket, data: bytes) -> bool:
 
 def test_one_subject_that_sends_much_is_closed_and_others_are_answered(clients: Clients) -> None:
     (peer,) = clients.connected("127.0.6.0", token("talker"), 1)
-    for _ in range(3 * LIMITS["messages_per_subject_per_second"]):
-        peer.send({"type": "ping"})
+    # Seconds may change in between.
+    with contextlib.suppress(ConnectionClosed):
+        for _ in range(10 * LIMITS["messages_per_subject_per_second"]):
+            peer.send({"type": "ping"})
     assert peer.closed()[0] == 1008
     clients.others_are_served(6, SHARE - 1)
 
