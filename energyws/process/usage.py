@@ -1,12 +1,14 @@
 """Who takes how much, counted over all workers without a lock.
 
-Each worker has an array of cells for each `Kind`, of which it is the one writer; a reader adds up
-the cells of all workers. A client's cell follows from a keyed hash of its name: an address, a
-subject or a token. The supervisor makes the key, so nobody outside can aim at another one's cell.
+Each worker has arrays of cells for each `Kind`, of which it is the one writer; a reader adds up the
+cells of all workers. A client's cells follow from its mark, a keyed hash of its name: an address, a
+subject or a token. The supervisor makes the key, so nobody outside can aim at another one's cells.
 
-Clients that share a cell share its limit: for `limit` of one client, of at most `all` connections,
-at most `all / limit` cells are full, so an honest client meets one of them with a probability of
-at most `all / limit / CELLS`. docs/security.md says what that amounts to.
+A level has two arrays, and a cell in each; the lower one counts (a count-min sketch: Cormode,
+Muthukrishnan, 2005). So an honest client is refused for others only if both of its cells are full
+of them: for `limit` of one client, of at most `all` connections, with a probability of at most
+`(all / limit / CELLS) ** 2`. docs/security.md says what that amounts to. An amount has one cell: it
+is gone within a second.
 """
 
 from __future__ import annotations
@@ -31,35 +33,37 @@ class Kind(IntEnum):
 
 CELL_BITS: Final = 14
 CELLS: Final = 1 << CELL_BITS
-# The cells of one worker.
+MARK_BITS: Final = 2 * CELL_BITS
+# What a worker has, in 64 bits: for each kind one array of amounts, or two of levels, which have 32
+# bits each.
 ROW_CELLS: Final = len(Kind) * CELLS
 # A second's cell: its number in the upper bits, the amount in the lower ones.
 _AMOUNT_BITS: Final = 32
 _MOST: Final = (1 << _AMOUNT_BITS) - 1
 _SECONDS: Final = (1 << 31) - 1
-_MASK: Final = CELLS - 1
+_CELL: Final = CELLS - 1
+_MARK: Final = (1 << MARK_BITS) - 1
 # As plain numbers, which are faster than members of Kind.
-_SUBJECTS: Final = Kind.SUBJECT.value * CELLS
-_TOKENS: Final = Kind.TOKEN.value * CELLS
+_SUBJECTS: Final = 2 * CELLS * Kind.SUBJECT.value
+_TOKEN: Final = Kind.TOKEN.value
 
-
-# In place of a token's cell: it is not counted.
-NO_TOKEN: Final = CELLS
+# In place of a token's mark: it is not counted.
+NO_TOKEN: Final = -1
 
 
 def pack(address: int, subject: int, token: int) -> int:
-    """The cells of a connection in one number, which is all that it keeps of them."""
-    return token << 2 * CELL_BITS | subject << CELL_BITS | address
+    """The marks of a connection in one number, which is all that it keeps of them."""
+    return token + 1 << 2 * MARK_BITS | subject << MARK_BITS | address
 
 
 def subject_of(packed: int) -> int:
-    """The cell of a connection's subject."""
-    return packed >> CELL_BITS & _MASK
+    """The mark of a connection's subject."""
+    return packed >> MARK_BITS & _MARK
 
 
 def token_of(packed: int) -> int:
-    """The cell of a connection's token."""
-    return packed >> 2 * CELL_BITS
+    """The mark of a connection's token, or NO_TOKEN."""
+    return (packed >> 2 * MARK_BITS) - 1
 
 
 class Usage:
@@ -69,52 +73,60 @@ class Usage:
     been written.
     """
 
-    __slots__ = ("_base", "_cells", "_key", "_rows")
+    __slots__ = ("_base", "_cells", "_key", "_levels", "_levels_base", "_rows")
 
     def __init__(
         self, cells: memoryview[int], row: int, key: bytes, rows: Callable[[], int]
     ) -> None:
         self._cells = cells
+        self._levels = cells.cast("B").cast("i")
         self._base = row * ROW_CELLS
+        self._levels_base = 2 * self._base
         self._key = key
         self._rows = rows
 
-    def cell(self, name: str) -> int:
-        """The number of a client's cell, the same in all workers: 0 <= cell < CELLS."""
+    def mark(self, name: str) -> int:
+        """What stands for a name, the same in all workers: 0 <= mark < 1 << MARK_BITS."""
         data = name.encode("utf-8", "surrogatepass")
-        digest = hashlib.blake2b(data, digest_size=2, key=self._key).digest()
-        return int.from_bytes(digest) >> (16 - CELL_BITS)
+        digest = hashlib.blake2b(data, digest_size=4, key=self._key).digest()
+        return int.from_bytes(digest) >> (32 - MARK_BITS)
 
-    def add(self, kind: int, cell: int, amount: int) -> None:
+    def add(self, kind: int, mark: int, amount: int) -> None:
         """Change a level."""
-        self._cells[self._base + kind * CELLS + cell] += amount
+        levels, first = self._levels, self._levels_base + 2 * CELLS * kind
+        levels[first + (mark & _CELL)] += amount
+        levels[first + CELLS + (mark >> CELL_BITS)] += amount
 
     def add_connection(self, packed: int, amount: int) -> None:
         """Change the three levels of a connection. packed: as `pack` has made it."""
-        cells, base = self._cells, self._base
-        cells[base + (packed & _MASK)] += amount
-        cells[base + _SUBJECTS + (packed >> CELL_BITS & _MASK)] += amount
-        token = packed >> 2 * CELL_BITS
-        if token != NO_TOKEN:
-            cells[base + _TOKENS + token] += amount
+        # As `add` does, in fewer steps.
+        levels, first = self._levels, self._levels_base
+        levels[first + (packed & _CELL)] += amount
+        levels[first + CELLS + (packed >> CELL_BITS & _CELL)] += amount
+        first += _SUBJECTS
+        levels[first + (packed >> 2 * CELL_BITS & _CELL)] += amount
+        levels[first + CELLS + (packed >> 3 * CELL_BITS & _CELL)] += amount
+        if packed >> 2 * MARK_BITS:
+            self.add(_TOKEN, token_of(packed), amount)
 
-    def level(self, kind: Kind, cell: int) -> int:
-        """A level, over all workers."""
-        return sum(self._of_all(kind, cell))
+    def level(self, kind: Kind, mark: int) -> int:
+        """A level, over all workers; at least as much as this mark has alone."""
+        first, end = 2 * CELLS * kind, 2 * ROW_CELLS * self._rows()
+        one, other = first + (mark & _CELL), first + CELLS + (mark >> CELL_BITS)
+        levels, step = self._levels, 2 * ROW_CELLS
+        return min(sum(levels[one:end:step]), sum(levels[other:end:step]))
 
-    def spend(self, kind: Kind, cell: int, amount: int, now: float) -> None:
+    def spend(self, kind: Kind, mark: int, amount: int, now: float) -> None:
         """Add to an amount of this second. now: monotonic seconds."""
         second = int(now) & _SECONDS
-        place = self._base + kind * CELLS + cell
+        place = self._base + kind * CELLS + (mark & _CELL)
         before = self._cells[place]
         spent = before & _MOST if before >> _AMOUNT_BITS == second else 0
         self._cells[place] = second << _AMOUNT_BITS | min(spent + amount, _MOST)
 
-    def spent(self, kind: Kind, cell: int, now: float) -> int:
+    def spent(self, kind: Kind, mark: int, now: float) -> int:
         """An amount of this second, over all workers."""
         second = int(now) & _SECONDS
-        found = self._of_all(kind, cell)
+        first = kind * CELLS + (mark & _CELL)
+        found = self._cells[first : self._rows() * ROW_CELLS : ROW_CELLS]
         return sum(each & _MOST for each in found if each >> _AMOUNT_BITS == second)
-
-    def _of_all(self, kind: Kind, cell: int) -> memoryview[int]:
-        return self._cells[kind * CELLS + cell : self._rows() * ROW_CELLS : ROW_CELLS]

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 
 from energyws.process.board import Board, Field
 from energyws.process.usage import (
+    CELL_BITS,
     CELLS,
+    MARK_BITS,
+    NO_TOKEN,
     ROW_CELLS,
     Kind,
     Usage,
@@ -18,7 +21,8 @@ from energyws.process.usage import (
     token_of,
 )
 
-cells = st.integers(0, CELLS - 1)
+MOST = (1 << MARK_BITS) - 1
+marks = st.integers(0, MOST)
 
 
 @pytest.fixture
@@ -34,8 +38,8 @@ def usage(rows: int = 3, key: bytes = b"k") -> list[Usage]:
     return [Usage(shared, row, key, lambda: rows) for row in range(rows)]
 
 
-@given(cells, cells, cells)
-def test_cells_of_a_connection_fit_into_one_number(address: int, subject: int, token: int) -> None:
+@given(marks, marks, marks)
+def test_marks_of_a_connection_fit_into_one_number(address: int, subject: int, token: int) -> None:
     packed = pack(address, subject, token)
     assert (subject_of(packed), token_of(packed)) == (subject, token)
     (one, other, _) = usage()
@@ -46,17 +50,40 @@ def test_cells_of_a_connection_fit_into_one_number(address: int, subject: int, t
     assert one.level(Kind.TOKEN, token) == 3
     one.add_connection(packed, -1)
     assert other.level(Kind.TOKEN, token) == 2
+    assert token_of(pack(address, subject, NO_TOKEN)) == NO_TOKEN
+    one.add_connection(pack(address, subject, NO_TOKEN), 1)
+    assert [one.level(kind, token) for kind in (Kind.TOKEN, Kind.PENDING)] == [2, 0]
 
 
-def test_cells_depend_on_the_key_and_are_spread_evenly() -> None:
+def test_marks_depend_on_the_key_and_are_spread_evenly() -> None:
     (one, *_), (other, *_) = usage(), usage(key=b"another")
     names = [f"192.0.2.{n}" for n in range(256)] + [f"meter-{n}" for n in range(744)]
-    found = [one.cell(name) for name in names]
-    assert all(0 <= cell < CELLS for cell in found)
-    # Among 1,000 names, some 30 are expected to share a cell with another one.
-    assert len(set(found)) > 900
-    assert sum(cell == other.cell(name) for cell, name in zip(found, names, strict=True)) < 10
-    assert one.cell("\udcff") == one.cell("\udcff")
+    found = [one.mark(name) for name in names]
+    assert all(0 <= mark <= MOST for mark in found)
+    for cells in ([mark % CELLS for mark in found], [mark >> CELL_BITS for mark in found]):
+        # Among 1,000 names, some 30 are expected to share a cell with another one.
+        assert len(set(cells)) > 900
+    assert not any(mark == other.mark(name) for mark, name in zip(found, names, strict=True))
+    assert one.mark("\udcff") == one.mark("\udcff")
+
+
+def test_only_who_shares_both_cells_is_counted_together() -> None:
+    one, *_ = usage()
+    one.add(Kind.SUBJECT, 5 << CELL_BITS | 7, 3)
+    one.add(Kind.SUBJECT, 6 << CELL_BITS | 8, 2)
+    levels = [one.level(Kind.SUBJECT, a << CELL_BITS | b) for a in (5, 6) for b in (7, 8, 9)]
+    assert levels == [3, 2, 0, 2, 2, 0]
+
+
+def test_few_honest_clients_are_refused_for_others() -> None:
+    """As many attackers as there is room for, each with its share, and 1,000 honest newcomers."""
+    one, *_ = usage()
+    limit, most = 5, 10_000
+    for number in range(most):
+        one.add(Kind.TOKEN, one.mark(f"attacker-{number // limit}"), 1)
+    honest = [one.level(Kind.TOKEN, one.mark(f"honest-{n}")) for n in range(1_000)]
+    # Expected are (1 - e ** -(2,000 / CELLS)) ** 2, some 13, who share both cells at all.
+    assert 0 < sum(level >= limit for level in honest) < 40
 
 
 def test_levels_of_different_kinds_are_apart() -> None:
@@ -86,21 +113,21 @@ def test_workers_see_each_other_on_the_board(board: Board) -> None:
     board.open_row(0)
     board.open_row(3)
     one, other = board.usage(0), Board(os.dup(board.descriptor)).usage(3)
-    cell = one.cell("192.0.2.1")
-    assert other.cell("192.0.2.1") == cell
-    one.add(Kind.ADDRESS, cell, 1)
-    other.add(Kind.ADDRESS, cell, 2)
-    assert one.level(Kind.ADDRESS, cell) == other.level(Kind.ADDRESS, cell) == 3
+    mark = one.mark("192.0.2.1")
+    assert other.mark("192.0.2.1") == mark
+    one.add(Kind.ADDRESS, mark, 1)
+    other.add(Kind.ADDRESS, mark, 2)
+    assert one.level(Kind.ADDRESS, mark) == other.level(Kind.ADDRESS, mark) == 3
 
 
 def test_what_a_dead_worker_counted_is_gone_once_its_row_is_cleared(board: Board) -> None:
     rows = [board.open_row(index) for index in range(3)]
     for index in range(3):
         board.usage(index).add(Kind.ADDRESS, 9, 1)
-        board.usage(index).add(Kind.ADDRESS, CELLS - 1, 1)
+        board.usage(index).add(Kind.ADDRESS, MOST, 1)
         rows[index][Field.CONNECTIONS] = 1
     board.clear(1)
-    assert [board.usage(0).level(Kind.ADDRESS, cell) for cell in (9, CELLS - 1)] == [2, 2]
+    assert [board.usage(0).level(Kind.ADDRESS, mark) for mark in (9, MOST)] == [2, 2]
     assert board.total(Field.CONNECTIONS) == 2
     # The row of its successor begins empty, too.
     board.usage(2).add(Kind.SUBJECT, 1, 5)
@@ -112,6 +139,6 @@ def test_what_a_dead_worker_counted_is_gone_once_its_row_is_cleared(board: Board
 def test_boards_have_different_keys(board: Board) -> None:
     another = Board.create()
     names = [str(n) for n in range(20)]
-    keys = [[each.usage(0).cell(name) for name in names] for each in (board, another)]
+    keys = [[each.usage(0).mark(name) for name in names] for each in (board, another)]
     another.close()
     assert keys[0] != keys[1]

@@ -17,7 +17,7 @@ from energyws.protocol.client_address import client_of
 from energyws.settings import Limits
 
 # Those of a crowd that comes back.
-_CELLS_KNOWN: Final = 4096
+_MARKS_KNOWN: Final = 4096
 # As plain numbers, which are faster.
 _PENDING: Final = Kind.PENDING.value
 _PENDING_COLUMN: Final = Field.PENDING.value
@@ -35,23 +35,23 @@ class Shares:
         self.limits = limits
         self.usage = usage
         self._row = row
-        # The cell of a subject, and that of an address.
-        self.cell = lru_cache(_CELLS_KNOWN)(usage.cell)
-        self.address = lru_cache(_CELLS_KNOWN)(self._address)
+        # The mark of a subject, and that of an address.
+        self.mark = lru_cache(_MARKS_KNOWN)(usage.mark)
+        self.address = lru_cache(_MARKS_KNOWN)(self._address)
         # Clients that were admitted and have not begun, since the last tick and the one before.
         self._held: dict[object, int] = {}
         self._held_longer: dict[object, int] = {}
 
-    def cells(self, peer: str, subject: str, token: str) -> int:
-        """The cells of a connection, packed.
+    def marks(self, peer: str, subject: str, token: str) -> int:
+        """The marks of a connection, packed.
 
         A token is known by what its issuer has signed: a signature has several spellings. Since it
         has to be hashed each time, it is counted only where it is limited.
         """
         if self.limits.connections_per_token is None:
-            return pack(self.address(peer), self.cell(subject), NO_TOKEN)
+            return pack(self.address(peer), self.mark(subject), NO_TOKEN)
         signed = token.rpartition(".")[0]
-        return pack(self.address(peer), self.cell(subject), self.usage.cell(signed))
+        return pack(self.address(peer), self.mark(subject), self.usage.mark(signed))
 
     def may_connect(self, peer: str) -> str | None:
         """Whether one more client may connect from an address."""
@@ -60,7 +60,7 @@ class Shares:
             return None
         return self._level("connections_per_address", Kind.ADDRESS, self.address(peer), limit)
 
-    def may_have(self, cells: int) -> str | None:
+    def may_have(self, marks: int) -> str | None:
         """Whether one more client with this subject and this token may connect."""
         limits = self.limits
         if limits.connections_per_subject is None and limits.connections_per_token is None:
@@ -68,10 +68,10 @@ class Shares:
         return self._level(
             "connections_per_subject",
             Kind.SUBJECT,
-            subject_of(cells),
+            subject_of(marks),
             limits.connections_per_subject,
         ) or self._level(
-            "connections_per_token", Kind.TOKEN, token_of(cells), limits.connections_per_token
+            "connections_per_token", Kind.TOKEN, token_of(marks), limits.connections_per_token
         )
 
     @property
@@ -94,30 +94,30 @@ class Shares:
         limit = self.limits.new_connections_per_address_per_second
         return self._amount(name, Kind.ARRIVALS, address, limit)
 
-    def may_send(self, cells: int) -> str | None:
+    def may_send(self, marks: int) -> str | None:
         """Count a message of a subject."""
         name = "messages_per_subject_per_second"
         limit = self.limits.messages_per_subject_per_second
-        return self._amount(name, Kind.MESSAGES, subject_of(cells), limit)
+        return self._amount(name, Kind.MESSAGES, subject_of(marks), limit)
 
-    def hold(self, client: object, cells: int) -> None:
+    def hold(self, client: object, marks: int) -> None:
         """Count a client that was admitted."""
-        self._held[client] = cells
-        self._add(cells, 1)
+        self._held[client] = marks
+        self._add(marks, 1)
 
-    def begin(self, client: object, cells: int) -> None:
+    def begin(self, client: object, marks: int) -> None:
         """It has begun, and will end."""
         held = self._held.pop(client, None)
         if held is None and self._held_longer.pop(client, None) is None:
-            self._add(cells, 1)
+            self._add(marks, 1)
 
-    def end(self, cells: int) -> None:
-        self._add(cells, -1)
+    def end(self, marks: int) -> None:
+        self._add(marks, -1)
 
     def tick(self) -> None:
         """To be called about once a second: clients that have not begun by now will not."""
-        for cells in self._held_longer.values():
-            self._add(cells, -1)
+        for marks in self._held_longer.values():
+            self._add(marks, -1)
         self._held_longer, self._held = self._held, {}
 
     def pending(self, address: int, amount: int) -> None:
@@ -131,20 +131,20 @@ class Shares:
         return limit
 
     def _address(self, peer: str) -> int:
-        return self.usage.cell(client_of(peer))
+        return self.usage.mark(client_of(peer))
 
-    def _level(self, name: str, kind: Kind, cell: int, limit: int | None) -> str | None:
-        if limit is None or self.usage.level(kind, cell) < limit:
+    def _level(self, name: str, kind: Kind, mark: int, limit: int | None) -> str | None:
+        if limit is None or self.usage.level(kind, mark) < limit:
             return None
         return self.met(name)
 
-    def _amount(self, name: str, kind: Kind, cell: int, limit: int | None) -> str | None:
+    def _amount(self, name: str, kind: Kind, mark: int, limit: int | None) -> str | None:
         if limit is None:
             return None
         now = time.monotonic()
-        self.usage.spend(kind, cell, 1, now)
-        return None if self.usage.spent(kind, cell, now) <= limit else self.met(name)
+        self.usage.spend(kind, mark, 1, now)
+        return None if self.usage.spent(kind, mark, now) <= limit else self.met(name)
 
-    def _add(self, cells: int, amount: int) -> None:
+    def _add(self, marks: int, amount: int) -> None:
         self._row.add(_CONNECTIONS_COLUMN, amount)
-        self.usage.add_connection(cells, amount)
+        self.usage.add_connection(marks, amount)

@@ -39,20 +39,20 @@ class Workers:
 
 def test_connections_of_an_address_are_counted_over_all_workers() -> None:
     it = Workers(connections_per_address=2)
-    cells = it.one.cells("192.0.2.1", "meter", "a.b.c")
-    it.one.begin(object(), cells)
+    marks = it.one.marks("192.0.2.1", "meter", "a.b.c")
+    it.one.begin(object(), marks)
     assert it.other.may_connect("192.0.2.1") is None
-    it.other.begin(object(), cells)
+    it.other.begin(object(), marks)
     assert it.one.may_connect("192.0.2.1") == "connections_per_address"
     assert it.one.may_connect("192.0.2.2") is None
-    it.other.end(cells)
+    it.other.end(marks)
     assert it.one.may_connect("192.0.2.1") is None
     assert it.met() == {"connections_per_address": 1}
 
 
 def test_neighbours_in_a_network_of_ipv6_share() -> None:
     it = Workers(connections_per_address=1)
-    it.one.begin(object(), it.one.cells("2001:db8::1", "meter", "a.b.c"))
+    it.one.begin(object(), it.one.marks("2001:db8::1", "meter", "a.b.c"))
     assert it.one.may_connect("2001:db8::ffff") is not None
     assert it.one.may_connect("2001:db8:0:1::1") is None
 
@@ -72,34 +72,34 @@ def test_subject_and_token_have_their_own_limits(
     limit: str, subject: str, token: str, met: bool
 ) -> None:
     it = Workers(**{limit: 1})
-    it.one.begin(object(), it.one.cells("192.0.2.1", "meter", "a.b.c"))
-    found = it.other.may_have(it.other.cells("192.0.2.2", subject, token))
+    it.one.begin(object(), it.one.marks("192.0.2.1", "meter", "a.b.c"))
+    found = it.other.may_have(it.other.marks("192.0.2.2", subject, token))
     assert found == (limit if met else None)
 
 
 def test_admitted_client_counts_until_its_end() -> None:
     it = Workers()
-    client, cells = object(), it.one.cells("192.0.2.1", "meter", "a.b.c")
-    it.one.hold(client, cells)
+    client, marks = object(), it.one.marks("192.0.2.1", "meter", "a.b.c")
+    it.one.hold(client, marks)
     assert it.connections == 1
     it.one.tick()
-    it.one.begin(client, cells)
+    it.one.begin(client, marks)
     assert it.connections == 1
     for _ in range(3):
         it.one.tick()
     assert it.connections == 1
-    it.one.end(cells)
+    it.one.end(marks)
     assert it.connections == 0
 
 
 def test_admitted_client_that_never_begins_is_given_back() -> None:
     it = Workers(connections_per_token=1)
-    cells = it.one.cells("192.0.2.1", "meter", "a.b.c")
-    it.one.hold(object(), cells)
+    marks = it.one.marks("192.0.2.1", "meter", "a.b.c")
+    it.one.hold(object(), marks)
     it.one.tick()
-    assert (it.connections, it.other.may_have(cells)) == (1, "connections_per_token")
+    assert (it.connections, it.other.may_have(marks)) == (1, "connections_per_token")
     it.one.tick()
-    assert (it.connections, it.other.may_have(cells)) == (0, None)
+    assert (it.connections, it.other.may_have(marks)) == (0, None)
 
 
 def test_rates_are_of_one_second(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,10 +107,10 @@ def test_rates_are_of_one_second(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.time, "monotonic", lambda: now)
     it = Workers(new_connections_per_address_per_second=2, messages_per_subject_per_second=2)
     address = it.one.address("192.0.2.1")
-    cells = it.one.cells("192.0.2.1", "meter", "a.b.c")
+    marks = it.one.marks("192.0.2.1", "meter", "a.b.c")
     both = (it.one, it.other)
     assert [each.may_come(address) is None for each in (*both, it.one)] == [True, True, False]
-    assert [each.may_send(cells) is None for each in (*both, it.one)] == [True, True, False]
+    assert [each.may_send(marks) is None for each in (*both, it.one)] == [True, True, False]
     assert it.one.may_come(it.one.address("192.0.2.2")) is None
     now = 101.0
     assert it.one.may_come(address) is None
@@ -133,36 +133,36 @@ def test_pending_connections_are_counted_by_address_and_in_all() -> None:
 
 def test_nothing_is_limited_by_default() -> None:
     it = Workers()
-    cells = it.one.cells("192.0.2.1", "meter", "a.b.c")
+    marks = it.one.marks("192.0.2.1", "meter", "a.b.c")
     address = it.one.address("192.0.2.1")
     for _ in range(1_000):
-        it.one.begin(object(), cells)
+        it.one.begin(object(), marks)
         it.one.pending(address, 1)
         assert it.one.may_connect("192.0.2.1") is None
-        assert it.one.may_have(cells) is None
+        assert it.one.may_have(marks) is None
         assert it.one.may_come(address) is None
         assert it.one.may_wait(address) is None
-        assert it.one.may_send(cells) is None
+        assert it.one.may_send(marks) is None
 
 
 def test_changed_limits_count_what_is_there() -> None:
     it = Workers()
-    cells = it.one.cells("192.0.2.1", "meter", "a.b.c")
-    it.one.begin(object(), cells)
+    marks = it.one.marks("192.0.2.1", "meter", "a.b.c")
+    it.one.begin(object(), marks)
     it.one.limits = Limits(connections_per_subject=1)
-    assert it.one.may_have(cells) == "connections_per_subject"
+    assert it.one.may_have(marks) == "connections_per_subject"
 
 
 def test_token_counts_from_when_it_is_limited() -> None:
     it = Workers()
-    before = it.one.cells("192.0.2.1", "meter", "a.b.c")
+    before = it.one.marks("192.0.2.1", "meter", "a.b.c")
     it.one.begin(object(), before)
     it.one.limits = Limits(connections_per_token=1)
-    cells = it.one.cells("192.0.2.1", "meter", "a.b.c")
-    assert it.one.may_have(cells) is None
-    it.one.begin(object(), cells)
-    assert it.one.may_have(cells) == "connections_per_token"
+    marks = it.one.marks("192.0.2.1", "meter", "a.b.c")
+    assert it.one.may_have(marks) is None
+    it.one.begin(object(), marks)
+    assert it.one.may_have(marks) == "connections_per_token"
     it.one.end(before)
-    assert it.one.may_have(cells) == "connections_per_token"
-    it.one.end(cells)
-    assert it.one.may_have(cells) is None
+    assert it.one.may_have(marks) == "connections_per_token"
+    it.one.end(marks)
+    assert it.one.may_have(marks) is None

@@ -66,7 +66,7 @@ def check_arrival(peer: str, context: Context) -> None:
 
 
 def authenticate(token: str, peer: str, context: Context) -> tuple[Principal, int]:
-    """The owner of a token, and the cells of its connection. Raises Refusal."""
+    """The owner of a token, and the marks of its connection. Raises Refusal."""
     try:
         principal = context.tokens.check(token)
     except TokenRefused as refused:
@@ -76,9 +76,9 @@ def authenticate(token: str, peer: str, context: Context) -> tuple[Principal, in
             claim=refused.claim,
             subject=refused.subject,
         ) from None
-    cells = context.shares.cells(peer, principal.subject, token)
-    _check(context.shares.may_have(cells), principal.subject)
-    return principal, cells
+    marks = context.shares.marks(peer, principal.subject, token)
+    _check(context.shares.may_have(marks), principal.subject)
+    return principal, marks
 
 
 def _check(limit: str | None, subject: str | None = None) -> None:

@@ -40,7 +40,7 @@ _log = Log("listener")
 class HttpConnection(PendingConnection):
     """A connection before its upgrade.
 
-    address: the cell of its address. came: monotonic seconds. lingers: it has had its last answer.
+    address: the mark of its address. came: monotonic seconds. lingers: it has had its last answer.
     left: the bytes that it may still send then. head: what came of its PROXY header; None: it needs
     none.
     """
@@ -142,7 +142,7 @@ class Arrivals:
         return most - self._board.total(Field.PENDING)
 
     def to_shed(self, waiting: Iterable[tuple[W, int]]) -> list[W]:
-        """Those to be closed, so that others can come. waiting: each with its address's cell."""
+        """Those to be closed, so that others can come. waiting: each with its address's mark."""
         late = time.monotonic() - PATIENCE_SECONDS
         old = [(each, address) for each, address in waiting if each.came <= late]
         counts = Counter(address for _, address in old)

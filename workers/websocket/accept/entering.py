@@ -34,7 +34,7 @@ class Entering:
         self._loop = asyncio.get_running_loop()
         self._arrivals = arrivals
         self._limited = RateLimitedLog(_log, 10.0)
-        # By what holds it, the cell of its address.
+        # By what holds it, the mark of its address.
         self._all: dict[Any, int] = {}
         self._empty = asyncio.Event()
 
@@ -47,7 +47,7 @@ class Entering:
 
     @property
     def waiting(self) -> list[tuple[TransportExchange | TlsHandshake, int]]:
-        """Those that wait for TLS, a request or their reader, each with its address's cell."""
+        """Those that wait for TLS, a request or their reader, each with its address's mark."""
         kinds = TransportExchange | TlsHandshake
         return [(each, at) for each, at in self._all.items() if isinstance(each, kinds)]
 

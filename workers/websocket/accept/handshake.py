@@ -179,8 +179,8 @@ class Gate:
         try:
             self._check_limits(request, peer)
             token = bearer(request) or in_query(request)
-            principal, cells = authenticate(token, peer, context)
-            answer = streams.answer(request, context, principal, peer, cors, cells)
+            principal, marks = authenticate(token, peer, context)
+            answer = streams.answer(request, context, principal, peer, cors, marks)
         except Refusal as refused:
             if refused.error in streams.FAULTS_OF_REQUESTS:
                 self._refused(refused.error, refused.reason, peer)
@@ -189,7 +189,7 @@ class Gate:
             return streams.refused(request, refused, cors)
         HANDSHAKES.count(context.row, "accepted")
         if not isinstance(answer, Response):
-            context.shares.hold(answer, cells)
+            context.shares.hold(answer, marks)
         return answer
 
     def _refused_client(self, refused: Refusal, peer: str) -> None:
@@ -205,7 +205,7 @@ class Gate:
     def _admit(self, request: Request, peer: str, extension: str | None) -> Upgrade:
         self._check_limits(request, peer)
         context = self.context
-        principal, cells = authenticate(_token(request), peer, context)
+        principal, marks = authenticate(_token(request), peer, context)
         first: Subscribe | BadClientMessage | None
         try:
             first = messages.parse_query(request.query)
@@ -213,8 +213,8 @@ class Gate:
             # The client gets the error after the 101: the connection is good for other messages.
             first = bad
         HANDSHAKES.count(context.row, "accepted")
-        session = Session(context, principal, peer, first, extension, cells)
-        context.shares.hold(session, cells)
+        session = Session(context, principal, peer, first, extension, marks)
+        context.shares.hold(session, marks)
         return _switching(session, request, extension)
 
     def _extension(self, request: Request) -> str | None:

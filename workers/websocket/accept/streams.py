@@ -47,7 +47,7 @@ _PREFLIGHT: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A GET or HEAD whose token is good. headers: those of `cors`; cells: as of Shares."""
+    """A GET or HEAD whose token is good. headers: those of `cors`; marks: as of Shares."""
 
     request: Request
     stream: str
@@ -55,7 +55,7 @@ class Admitted:
     principal: Principal
     peer: str
     headers: dict[str, str]
-    cells: int
+    marks: int
 
     def asked(self, subscribe: Subscribe) -> Asked:
         request = self.request
@@ -66,7 +66,7 @@ class Admitted:
             self.headers,
             head_only=request.method == "HEAD",
             chunked=request.minor > 0,
-            cells=self.cells,
+            marks=self.marks,
         )
 
 
@@ -111,7 +111,7 @@ def answer(
     principal: Principal,
     peer: str,
     headers: dict[str, str],
-    cells: int,
+    marks: int,
 ) -> Response | Answer | EventStream:
     """The answer to an admitted GET or HEAD; raises Refusal. See Admitted."""
     kind, stream = _split(request.path)
@@ -120,10 +120,10 @@ def answer(
         raise Refusal(NOT_FOUND, f"no stream {stream[:64]!r}; known are {known}")
     if not principal.may_read(stream):
         raise Refusal(FORBIDDEN_STREAM, repr(stream), subject=principal.subject)
-    if (limit := context.shares.may_send(cells)) is not None:
+    if (limit := context.shares.may_send(marks)) is not None:
         raise Refusal(TOO_MANY_REQUESTS, f"limits.{limit}", limit, subject=principal.subject)
     try:
-        return _KINDS[kind](Admitted(request, stream, context, principal, peer, headers, cells))
+        return _KINDS[kind](Admitted(request, stream, context, principal, peer, headers, marks))
     except BadClientMessage as bad:
         raise Refusal(BAD_REQUEST, str(bad)) from None
 
@@ -158,7 +158,7 @@ def _sse(admitted: Admitted) -> Response | EventStream:
         admitted.headers,
         as_events=_takes_events(request),
         last_event_id=last_event_id,
-        cells=admitted.cells,
+        marks=admitted.marks,
     )
 
 

@@ -36,7 +36,7 @@ MOST_SECONDS: Final = 60.0
 class Asked:
     """An admitted request. chunked: the client knows chunked bodies. headers: those of CORS.
 
-    cells: as Shares has made them.
+    marks: as Shares has made them.
     """
 
     stream: str
@@ -45,7 +45,7 @@ class Asked:
     headers: Mapping[str, str]
     head_only: bool
     chunked: bool
-    cells: int = 0
+    marks: int = 0
 
 
 class HistoryAnswer(Answer):
@@ -107,7 +107,7 @@ class HistoryAnswer(Answer):
         self._outlet, self._closes = outlet, closes
         limit = context.settings.write_buffer_bytes
         outlet.set_write_buffer_limits(high=limit, low=limit // 4)
-        context.shares.begin(self, self.asked.cells)
+        context.shares.begin(self, self.asked.marks)
         context.connections.join(self, outlet.connection)
         self._timer = asyncio.get_running_loop().call_later(MOST_SECONDS, self._time_is_up)
         try:
@@ -128,7 +128,7 @@ class HistoryAnswer(Answer):
 
     def sent(self) -> None:
         # Until now it cost a descriptor and its bytes, however slowly the client reads.
-        self.context.shares.end(self.asked.cells)
+        self.context.shares.end(self.asked.marks)
 
     def pause_writing(self) -> None:
         self.writable = False

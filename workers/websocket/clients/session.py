@@ -47,7 +47,7 @@ _PING: Final = frame.encode(frame.PING, b"")
 class Session(WSListener):
     """A client that the gate admitted: the hub's FanoutClient and the registry's Connection.
 
-    writable follows from the state; fan-out reads it, so it is a plain attribute. cells: as Shares
+    writable follows from the state; fan-out reads it, so it is a plain attribute. marks: as Shares
     has made them.
     """
 
@@ -55,10 +55,10 @@ class Session(WSListener):
         "_assembler",
         "_busy_until",
         "_by",
-        "_cells",
         "_code",
         "_context",
         "_first",
+        "_marks",
         "_peer",
         "_state",
         "_takeover",
@@ -78,7 +78,7 @@ class Session(WSListener):
         peer: str,
         first: Subscribe | BadClientMessage | None,
         extension: str | None,
-        cells: int = 0,
+        marks: int = 0,
     ) -> None:
         self.id = session_log.next_id()
         self.principal = principal
@@ -89,7 +89,7 @@ class Session(WSListener):
         self.heard = True
         self.sink: Sink = NOWHERE
         self._context = context
-        self._cells = cells
+        self._marks = marks
         self._first = first
         self._peer = peer
         self._transport: WSTransport | None = None
@@ -108,7 +108,7 @@ class Session(WSListener):
         """picows: the connection is a WebSocket; the 101 is ours to write."""
         self._transport = transport
         self._on(Event.UPGRADED)
-        self._context.shares.begin(self, self._cells)
+        self._context.shares.begin(self, self._marks)
         try:
             self._open(transport)
         except Exception:
@@ -123,7 +123,7 @@ class Session(WSListener):
             CLOSED.count(self._context.row, self._by, str(self._code))
         self._on(Event.LOST)
         self._context.connections.lost(self)
-        self._context.shares.end(self._cells)
+        self._context.shares.end(self._marks)
         # The transport refers to us, too: without this they wait together for the collector, which
         # rarely runs in a process that allocates little.
         self._transport = None
@@ -341,7 +341,7 @@ class Session(WSListener):
 
     def _exceeds(self) -> bool:
         """Whether the clients of its subject send too much together."""
-        limit = self._context.shares.may_send(self._cells)
+        limit = self._context.shares.may_send(self._marks)
         if limit is not None:
             session_log.limited(self, limit)
         return limit is not None

@@ -38,8 +38,8 @@ class Pace:
             return self._rests(client, _CLIENT)
         limit = shares.limits.replay_bytes_per_subject_per_second
         if limit is not None:
-            now, cell = time.monotonic(), shares.cell(client.subject)
-            if shares.usage.spent(Kind.REPLAYED, cell, now) >= limit:
+            now, mark = time.monotonic(), shares.mark(client.subject)
+            if shares.usage.spent(Kind.REPLAYED, mark, now) >= limit:
                 return self._rests(client, _SUBJECT)
         return True
 
@@ -48,8 +48,8 @@ class Pace:
         shares = self._shares
         self._sent[_payer(client)] += size
         if shares.limits.replay_bytes_per_subject_per_second is not None:
-            now, cell = time.monotonic(), shares.cell(client.subject)
-            shares.usage.spend(Kind.REPLAYED, cell, size, now)
+            now, mark = time.monotonic(), shares.mark(client.subject)
+            shares.usage.spend(Kind.REPLAYED, mark, size, now)
 
     def tick(self) -> None:
         """To be called about once a second."""
