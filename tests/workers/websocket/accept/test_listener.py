@@ -159,8 +159,16 @@ def test_changed_handshake_timeout_takes_effect_immediately() -> None:
 class Large(Gate):
     """Answers with more than a socket's buffers hold."""
 
+    size = 8_000_000
+
     def answer(self, request: Request, peer: str) -> Response | Upgrade:
-        return Response(200, bytes(8_000_000))
+        return Response(200, bytes(self.size))
+
+
+class Small(Large):
+    """Answers at once."""
+
+    size = 2
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
@@ -328,6 +336,29 @@ def test_silent_connections_make_room_for_a_client(
         writer.close()
         for each in silent:
             each.close()
+
+    uvloop.run(asyncio.wait_for(test(), 30))
+
+
+def test_connection_that_asks_again_is_no_newer() -> None:
+    """Or those that ask again and again would never make room."""
+
+    async def test() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            listener = serving(listening, Small())
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            while not (waiting := listener._pending.all):
+                await asyncio.sleep(0)
+            (pending,) = waiting
+            came, since = pending.came, pending.since
+            writer.write(b"GET /1 HTTP/1.1\r\nHost: here\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+            while pending.since == since:
+                await asyncio.sleep(0)
+            now = pending.came
+            await ended(listener)
+        writer.close()
+        assert now == came
 
     uvloop.run(asyncio.wait_for(test(), 30))
 
