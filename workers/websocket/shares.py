@@ -16,8 +16,9 @@ from energyws.process.usage import NO_TOKEN, Kind, Usage, pack, subject_of, toke
 from energyws.protocol.client_address import client_of
 from energyws.settings import Limits
 
-# Those of a crowd that comes back.
-_MARKS_KNOWN: Final = 4096
+# A crowd mostly shares an address, a proxy's or a router's; to keep every subject of a crowd costs
+# more memory than to hash it again costs time.
+_MARKS_KNOWN: Final = 256
 # As plain numbers, which are faster.
 _PENDING: Final = Kind.PENDING.value
 _PENDING_COLUMN: Final = Field.PENDING.value
