@@ -20,7 +20,10 @@ from typing import Final
 
 
 class Kind(IntEnum):
-    """What is counted. The first four are levels, the others amounts within a second."""
+    """What is counted. The first four are levels, the others amounts within a second.
+
+    The first three are those of `pack`, in its order.
+    """
 
     ADDRESS = 0
     SUBJECT = 1
@@ -42,28 +45,30 @@ _AMOUNT_BITS: Final = 32
 _MOST: Final = (1 << _AMOUNT_BITS) - 1
 _SECONDS: Final = (1 << 31) - 1
 _CELL: Final = CELLS - 1
-_MARK: Final = (1 << MARK_BITS) - 1
-# As plain numbers, which are faster than members of Kind.
-_SUBJECTS: Final = 2 * CELLS * Kind.SUBJECT.value
-_TOKEN: Final = Kind.TOKEN.value
 
-# In place of a token's mark: it is not counted.
-NO_TOKEN: Final = -1
+# In place of a mark: it is not counted.
+NO_MARK: Final = -1
+# A mark and 1 more, so that NO_MARK is 0.
+_PACKED_BITS: Final = MARK_BITS + 1
+_PACKED: Final = (1 << _PACKED_BITS) - 1
 
 
 def pack(address: int, subject: int, token: int) -> int:
-    """The marks of a connection in one number, which is all that it keeps of them."""
-    return token + 1 << 2 * MARK_BITS | subject << MARK_BITS | address
+    """The marks of a connection in one number, which is all that it keeps of them.
+
+    0 if none is counted.
+    """
+    return (token + 1 << _PACKED_BITS | subject + 1) << _PACKED_BITS | address + 1
 
 
 def subject_of(packed: int) -> int:
-    """The mark of a connection's subject."""
-    return packed >> MARK_BITS & _MARK
+    """The mark of a connection's subject, or NO_MARK."""
+    return (packed >> _PACKED_BITS & _PACKED) - 1
 
 
 def token_of(packed: int) -> int:
-    """The mark of a connection's token, or NO_TOKEN."""
-    return (packed >> 2 * MARK_BITS) - 1
+    """The mark of a connection's token, or NO_MARK."""
+    return (packed >> 2 * _PACKED_BITS) - 1
 
 
 class Usage:
@@ -98,16 +103,13 @@ class Usage:
         levels[first + CELLS + (mark >> CELL_BITS)] += amount
 
     def add_connection(self, packed: int, amount: int) -> None:
-        """Change the three levels of a connection. packed: as `pack` has made it."""
-        # As `add` does, in fewer steps.
-        levels, first = self._levels, self._levels_base
-        levels[first + (packed & _CELL)] += amount
-        levels[first + CELLS + (packed >> CELL_BITS & _CELL)] += amount
-        first += _SUBJECTS
-        levels[first + (packed >> 2 * CELL_BITS & _CELL)] += amount
-        levels[first + CELLS + (packed >> 3 * CELL_BITS & _CELL)] += amount
-        if packed >> 2 * MARK_BITS:
-            self.add(_TOKEN, token_of(packed), amount)
+        """Change the levels of a connection that are counted. packed: as `pack` has made it."""
+        kind = Kind.ADDRESS.value
+        while packed:
+            if mark := packed & _PACKED:
+                self.add(kind, mark - 1, amount)
+            packed >>= _PACKED_BITS
+            kind += 1
 
     def level(self, kind: Kind, mark: int) -> int:
         """A level, over all workers; at least as much as this mark has alone."""

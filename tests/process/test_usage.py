@@ -12,7 +12,7 @@ from energyws.process.usage import (
     CELL_BITS,
     CELLS,
     MARK_BITS,
-    NO_TOKEN,
+    NO_MARK,
     ROW_CELLS,
     Kind,
     Usage,
@@ -50,9 +50,18 @@ def test_marks_of_a_connection_fit_into_one_number(address: int, subject: int, t
     assert one.level(Kind.TOKEN, token) == 3
     one.add_connection(packed, -1)
     assert other.level(Kind.TOKEN, token) == 2
-    assert token_of(pack(address, subject, NO_TOKEN)) == NO_TOKEN
-    one.add_connection(pack(address, subject, NO_TOKEN), 1)
-    assert [one.level(kind, token) for kind in (Kind.TOKEN, Kind.PENDING)] == [2, 0]
+    assert one.level(Kind.PENDING, token) == 0
+
+
+@given(st.sets(st.sampled_from([Kind.ADDRESS, Kind.SUBJECT, Kind.TOKEN])))
+def test_what_has_no_mark_is_not_counted(counted: set[Kind]) -> None:
+    (one, *_) = usage()
+    address, subject, token = (9 if kind in counted else NO_MARK for kind in list(Kind)[:3])
+    packed = pack(address, subject, token)
+    assert (subject_of(packed), token_of(packed)) == (subject, token)
+    assert (packed == 0) == (not counted)
+    one.add_connection(packed, 1)
+    assert {kind for kind in list(Kind)[:4] if one.level(kind, 9)} == counted
 
 
 def test_marks_depend_on_the_key_and_are_spread_evenly() -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from energyws.process.board import Field, Row
 from energyws.process.counters import LIMITED
-from energyws.process.usage import NO_TOKEN, Kind, Usage, pack, subject_of, token_of
+from energyws.process.usage import NO_MARK, Kind, Usage, pack, subject_of, token_of
 from energyws.protocol.client_address import client_of
 from energyws.settings import Limits
 
@@ -36,9 +36,9 @@ class Shares:
         self.limits = limits
         self.usage = usage
         self._row = row
-        # The mark of a subject, and that of an address.
+        # The mark of a subject.
         self.mark = lru_cache(_MARKS_KNOWN)(usage.mark)
-        self.address = lru_cache(_MARKS_KNOWN)(self._address)
+        self._address = lru_cache(_MARKS_KNOWN)(lambda peer: usage.mark(client_of(peer)))
         # Clients that were admitted and have not begun, since the last tick and the one before.
         self._held: dict[object, int] = {}
         self._held_longer: dict[object, int] = {}
@@ -46,20 +46,27 @@ class Shares:
     def marks(self, peer: str, subject: str, token: str) -> int:
         """The marks of a connection, packed.
 
-        A token is known by what its issuer has signed: a signature has several spellings. Since it
-        has to be hashed each time, it is counted only where it is limited.
+        Only what is limited has one: to hash and count everything would cost some percent
+        of a handshake. A token is known by what its issuer has signed: a signature has several
+        spellings.
         """
-        if self.limits.connections_per_token is None:
-            return pack(self.address(peer), self.mark(subject), NO_TOKEN)
-        signed = token.rpartition(".")[0]
-        return pack(self.address(peer), self.mark(subject), self.usage.mark(signed))
+        limits, mark = self.limits, self.usage.mark
+        return pack(
+            NO_MARK if limits.connections_per_address is None else self._address(peer),
+            NO_MARK if limits.connections_per_subject is None else self.mark(subject),
+            NO_MARK if limits.connections_per_token is None else mark(token.rpartition(".")[0]),
+        )
+
+    def waits(self, peer: str) -> int:
+        """The mark by which a connection is counted until it is a client."""
+        return NO_MARK if self.limits.pending_per_address is None else self._address(peer)
 
     def may_connect(self, peer: str) -> str | None:
         """Whether one more client may connect from an address."""
         limit = self.limits.connections_per_address
         if limit is None:
             return None
-        return self._level("connections_per_address", Kind.ADDRESS, self.address(peer), limit)
+        return self._level("connections_per_address", Kind.ADDRESS, self._address(peer), limit)
 
     def may_have(self, marks: int) -> str | None:
         """Whether one more client with this subject and this token may connect."""
@@ -84,22 +91,26 @@ class Shares:
             and limits.new_connections_per_address_per_second is None
         )
 
-    def may_wait(self, address: int) -> str | None:
-        """Whether one more connection of an address may wait to become a client."""
+    def may_wait(self, peer: str) -> str | None:
+        """Whether one more connection from an address may wait to become a client."""
         limit = self.limits.pending_per_address
-        return self._level("pending_per_address", Kind.PENDING, address, limit)
+        return self._level("pending_per_address", Kind.PENDING, self.waits(peer), limit)
 
-    def may_come(self, address: int) -> str | None:
-        """Count a new connection of an address."""
+    def may_come(self, peer: str) -> str | None:
+        """Count a new connection from an address."""
         name = "new_connections_per_address_per_second"
         limit = self.limits.new_connections_per_address_per_second
-        return self._amount(name, Kind.ARRIVALS, address, limit)
+        if limit is None:
+            return None
+        return self._amount(name, Kind.ARRIVALS, self._address(peer), limit)
 
-    def may_send(self, marks: int) -> str | None:
+    def may_send(self, subject: str) -> str | None:
         """Count a message of a subject."""
         name = "messages_per_subject_per_second"
         limit = self.limits.messages_per_subject_per_second
-        return self._amount(name, Kind.MESSAGES, subject_of(marks), limit)
+        if limit is None:
+            return None
+        return self._amount(name, Kind.MESSAGES, self.mark(subject), limit)
 
     def hold(self, client: object, marks: int) -> None:
         """Count a client that was admitted."""
@@ -122,26 +133,22 @@ class Shares:
         self._held_longer, self._held = self._held, {}
 
     def pending(self, address: int, amount: int) -> None:
-        """Count connections that are no clients yet."""
+        """Count connections that are no clients yet. address: as `waits` has it."""
         self._row.add(_PENDING_COLUMN, amount)
-        self.usage.add(_PENDING, address, amount)
+        if address != NO_MARK:
+            self.usage.add(_PENDING, address, amount)
 
     def met(self, limit: str) -> str:
         """Count that a client has met a limit."""
         LIMITED.count(self._row, limit)
         return limit
 
-    def _address(self, peer: str) -> int:
-        return self.usage.mark(client_of(peer))
-
     def _level(self, name: str, kind: Kind, mark: int, limit: int | None) -> str | None:
         if limit is None or self.usage.level(kind, mark) < limit:
             return None
         return self.met(name)
 
-    def _amount(self, name: str, kind: Kind, mark: int, limit: int | None) -> str | None:
-        if limit is None:
-            return None
+    def _amount(self, name: str, kind: Kind, mark: int, limit: int) -> str | None:
         now = time.monotonic()
         self.usage.spend(kind, mark, 1, now)
         return None if self.usage.spent(kind, mark, now) <= limit else self.met(name)

@@ -106,14 +106,12 @@ def test_rates_are_of_one_second(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.5
     monkeypatch.setattr(module.time, "monotonic", lambda: now)
     it = Workers(new_connections_per_address_per_second=2, messages_per_subject_per_second=2)
-    address = it.one.address("192.0.2.1")
-    marks = it.one.marks("192.0.2.1", "meter", "a.b.c")
     both = (it.one, it.other)
-    assert [each.may_come(address) is None for each in (*both, it.one)] == [True, True, False]
-    assert [each.may_send(marks) is None for each in (*both, it.one)] == [True, True, False]
-    assert it.one.may_come(it.one.address("192.0.2.2")) is None
+    assert [each.may_come("192.0.2.1") is None for each in (*both, it.one)] == [True, True, False]
+    assert [each.may_send("meter") is None for each in (*both, it.one)] == [True, True, False]
+    assert it.one.may_come("192.0.2.2") is None
     now = 101.0
-    assert it.one.may_come(address) is None
+    assert it.one.may_come("192.0.2.1") is None
     assert it.met() == {
         "new_connections_per_address_per_second": 1,
         "messages_per_subject_per_second": 1,
@@ -122,47 +120,56 @@ def test_rates_are_of_one_second(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_pending_connections_are_counted_by_address_and_in_all() -> None:
     it = Workers(pending_per_address=2)
-    address = it.one.address("192.0.2.1")
+    address = it.one.waits("192.0.2.1")
     it.one.pending(address, 1)
     it.other.pending(address, 1)
     assert it.board.total(Field.PENDING) == 2
-    assert it.one.may_wait(address) == "pending_per_address"
+    assert it.one.may_wait("192.0.2.1") == "pending_per_address"
     it.other.pending(address, -1)
-    assert it.one.may_wait(address) is None
+    assert it.one.may_wait("192.0.2.1") is None
 
 
 def test_nothing_is_limited_by_default() -> None:
     it = Workers()
     marks = it.one.marks("192.0.2.1", "meter", "a.b.c")
-    address = it.one.address("192.0.2.1")
     for _ in range(1_000):
         it.one.begin(object(), marks)
-        it.one.pending(address, 1)
+        it.one.pending(it.one.waits("192.0.2.1"), 1)
         assert it.one.may_connect("192.0.2.1") is None
         assert it.one.may_have(marks) is None
-        assert it.one.may_come(address) is None
-        assert it.one.may_wait(address) is None
-        assert it.one.may_send(marks) is None
+        assert it.one.may_come("192.0.2.1") is None
+        assert it.one.may_wait("192.0.2.1") is None
+        assert it.one.may_send("meter") is None
 
 
-def test_changed_limits_count_what_is_there() -> None:
-    it = Workers()
+def test_changed_limit_counts_what_is_there() -> None:
+    it = Workers(connections_per_subject=2)
     marks = it.one.marks("192.0.2.1", "meter", "a.b.c")
     it.one.begin(object(), marks)
+    assert it.one.may_have(marks) is None
     it.one.limits = Limits(connections_per_subject=1)
     assert it.one.may_have(marks) == "connections_per_subject"
 
 
-def test_token_counts_from_when_it_is_limited() -> None:
+@pytest.mark.parametrize("kind", ["address", "subject", "token"])
+def test_new_limit_counts_who_comes_from_then_on(kind: str) -> None:
     it = Workers()
-    before = it.one.marks("192.0.2.1", "meter", "a.b.c")
+    client = ("192.0.2.1", "meter", "a.b.c")
+    before = it.one.marks(*client)
     it.one.begin(object(), before)
-    it.one.limits = Limits(connections_per_token=1)
-    marks = it.one.marks("192.0.2.1", "meter", "a.b.c")
-    assert it.one.may_have(marks) is None
+    it.one.limits = Limits(**{f"connections_per_{kind}": 1})  # type: ignore[arg-type]
+    marks = it.one.marks(*client)
+
+    def met() -> bool:
+        return bool(it.one.may_connect(client[0]) or it.one.may_have(marks))
+
+    assert not met()
     it.one.begin(object(), marks)
-    assert it.one.may_have(marks) == "connections_per_token"
+    assert met()
+    # What began uncounted ends so, and the other way round.
     it.one.end(before)
-    assert it.one.may_have(marks) == "connections_per_token"
+    assert met()
+    it.one.limits = Limits()
     it.one.end(marks)
-    assert it.one.may_have(marks) is None
+    it.one.limits = Limits(**{f"connections_per_{kind}": 1})  # type: ignore[arg-type]
+    assert not met()

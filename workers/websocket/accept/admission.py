@@ -62,7 +62,7 @@ def check_origin(request: Request, context: Context) -> None:
 
 def check_arrival(peer: str, context: Context) -> None:
     """Count a client that came through a proxy; raises Refusal if its address sends too many."""
-    _check(context.shares.may_come(context.shares.address(peer)))
+    _check(context.shares.may_come(peer))
 
 
 def authenticate(token: str, peer: str, context: Context) -> tuple[Principal, int]:

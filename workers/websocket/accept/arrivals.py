@@ -17,8 +17,9 @@ from typing import Final, Protocol, TypeVar
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
 from energyws.process.board import Board, Field
+from energyws.process.usage import NO_MARK
 from energyws.protocol import proxy_header
-from energyws.protocol.client_address import TrustedProxies
+from energyws.protocol.client_address import TrustedProxies, client_of
 from energyws.protocol.proxy_header import BadProxyHeader
 from energyws.settings import Server
 from workers.websocket.accept.pending import PendingConnection
@@ -40,7 +41,7 @@ _log = Log("listener")
 class HttpConnection(PendingConnection):
     """A connection before its upgrade.
 
-    address: the mark of its address. came: monotonic seconds. lingers: it has had its last answer.
+    address: as Shares.waits has it. came: monotonic seconds. lingers: it has had its last answer.
     left: the bytes that it may still send then. head: what came of its PROXY header; None: it needs
     none.
     """
@@ -55,15 +56,24 @@ class HttpConnection(PendingConnection):
         super().__init__(connection)
         self.exchange = exchange
         self.tls = tls
-        self.address = 0
+        self.address = NO_MARK
         self.came = time.monotonic()
         self.lingers = False
         self.left = LINGER_BYTES
         self.head: bytes | None = None
 
+    @property
+    def peer(self) -> str:
+        """The client's address, as far as it is known."""
+        return self.exchange.peer
+
 
 class Waiting(Protocol):
     """What can be closed to make room."""
+
+    @property
+    def peer(self) -> str:
+        """The client's address."""
 
     @property
     def came(self) -> float:
@@ -89,8 +99,8 @@ class Arrivals:
 
     def admit(self, pending: HttpConnection) -> bool:
         """Count a new connection; False: it is one too many, and is to be closed."""
-        peer = pending.exchange.peer
-        pending.address = self._shares.address(peer)
+        peer = pending.peer
+        pending.address = self._shares.waits(peer)
         # Of a proxy's connections, the client is not known yet.
         trusted = self.proxies.some and peer in self.proxies
         if self.settings.proxy_protocol != "off" and not self._expect_head(pending, trusted):
@@ -124,7 +134,7 @@ class Arrivals:
         try:
             found = proxy_header.parse(begun)
         except BadProxyHeader as bad:
-            peer = pending.exchange.peer
+            peer = pending.peer
             self._limited.warning("PROXY header refused", peer=peer, reason=str(bad))
             return False
         size = len(begun) if found is None else found.size
@@ -141,13 +151,13 @@ class Arrivals:
         most = self._shares.limits.pending_connections or self.settings.max_connections
         return most - self._board.total(Field.PENDING)
 
-    def to_shed(self, waiting: Iterable[tuple[W, int]]) -> list[W]:
-        """Those to be closed, so that others can come. waiting: each with its address's mark."""
+    def to_shed(self, waiting: Iterable[W]) -> list[W]:
+        """Those to be closed, so that others can come."""
         late = time.monotonic() - PATIENCE_SECONDS
-        old = [(each, address) for each, address in waiting if each.came <= late]
-        counts = Counter(address for _, address in old)
-        old.sort(key=lambda item: (-counts[item[1]], item[0].came))
-        chosen = [each for each, _ in old[: max(AT_LEAST, len(old) // SHED_PART)]]
+        old = [each for each in waiting if each.came <= late]
+        counts = Counter(client_of(each.peer) for each in old)
+        old.sort(key=lambda each: (-counts[client_of(each.peer)], each.came))
+        chosen = old[: max(AT_LEAST, len(old) // SHED_PART)]
         if chosen:
             self._shares.met("pending_connections")
             self._limited.warning(
@@ -162,7 +172,7 @@ class Arrivals:
         if trusted:
             pending.head = b""
         elif self.settings.proxy_protocol == "required":
-            peer = pending.exchange.peer
+            peer = pending.peer
             self._limited.debug("connection closed: its peer is no trusted proxy", peer=peer)
             return False
         return True
@@ -171,16 +181,15 @@ class Arrivals:
         """A proxy has named the client of a connection."""
         self._shares.pending(pending.address, -1)
         pending.exchange.peer = client
-        pending.address = self._shares.address(client)
+        pending.address = self._shares.waits(client)
         good = self._may_come(pending)
         # In any case: whoever closes it counts on that.
         self._shares.pending(pending.address, 1)
         return good
 
     def _may_come(self, pending: HttpConnection) -> bool:
-        shares, address = self._shares, pending.address
-        limit = shares.may_come(address) or shares.may_wait(address)
+        peer = pending.peer
+        limit = self._shares.may_come(peer) or self._shares.may_wait(peer)
         if limit is not None:
-            peer = pending.exchange.peer
             self._limited.warning("connection closed unread", kind=limit, peer=peer, limit=limit)
         return limit is None

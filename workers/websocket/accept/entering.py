@@ -34,7 +34,7 @@ class Entering:
         self._loop = asyncio.get_running_loop()
         self._arrivals = arrivals
         self._limited = RateLimitedLog(_log, 10.0)
-        # By what holds it, the mark of its address.
+        # By what holds it, its address (see HttpConnection).
         self._all: dict[Any, int] = {}
         self._empty = asyncio.Event()
 
@@ -46,10 +46,9 @@ class Entering:
         return [each for each in self._all if isinstance(each, TransportExchange)]
 
     @property
-    def waiting(self) -> list[tuple[TransportExchange | TlsHandshake, int]]:
-        """Those that wait for TLS, a request or their reader, each with its address's mark."""
-        kinds = TransportExchange | TlsHandshake
-        return [(each, at) for each, at in self._all.items() if isinstance(each, kinds)]
+    def waiting(self) -> list[TransportExchange | TlsHandshake]:
+        """Those that wait for TLS, a request or their reader."""
+        return [each for each in self._all if isinstance(each, TransportExchange | TlsHandshake)]
 
     def take_over(self, pending: HttpConnection, taker: Upgrade | Stream, rest: bytes) -> None:
         """Give a plain connection to what takes it."""
@@ -105,7 +104,7 @@ class Entering:
             exchange.close_if_idle()
 
     def close(self) -> None:
-        for each, _ in self.waiting:
+        for each in self.waiting:
             self.drop(each)
 
     def _begin(self, taken: Framing | Stream, rest: bytes) -> None:

@@ -186,8 +186,8 @@ class Listener:
 
     def _make_room(self) -> int:
         """Close connections that wait for long; returns how many others may come."""
-        waiting = [(each, each.address) for each in (*self._pending.all, *self._lingering.all)]
-        chosen = self._arrivals.to_shed([*waiting, *self._entering.waiting])
+        waiting = [*self._pending.all, *self._lingering.all, *self._entering.waiting]
+        chosen = self._arrivals.to_shed(waiting)
         for each in chosen:
             if isinstance(each, HttpConnection):
                 held = self._lingering if each.lingers else self._pending

@@ -120,7 +120,7 @@ def answer(
         raise Refusal(NOT_FOUND, f"no stream {stream[:64]!r}; known are {known}")
     if not principal.may_read(stream):
         raise Refusal(FORBIDDEN_STREAM, repr(stream), subject=principal.subject)
-    if (limit := context.shares.may_send(marks)) is not None:
+    if (limit := context.shares.may_send(principal.subject)) is not None:
         raise Refusal(TOO_MANY_REQUESTS, f"limits.{limit}", limit, subject=principal.subject)
     try:
         return _KINDS[kind](Admitted(request, stream, context, principal, peer, headers, marks))

@@ -52,6 +52,12 @@ class TlsHandshake:
         self._transport: aiofastnet.Transport | None = None
 
     @property
+    def peer(self) -> str:
+        """The client's address."""
+        assert self.protocol is not None
+        return self.protocol.peer
+
+    @property
     def came(self) -> float:
         """When it began, in monotonic seconds."""
         assert self.protocol is not None

@@ -341,7 +341,7 @@ class Session(WSListener):
 
     def _exceeds(self) -> bool:
         """Whether the clients of its subject send too much together."""
-        limit = self._context.shares.may_send(self._marks)
+        limit = self._context.shares.may_send(self.principal.subject)
         if limit is not None:
             session_log.limited(self, limit)
         return limit is not None

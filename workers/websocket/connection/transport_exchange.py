@@ -126,6 +126,11 @@ class TransportExchange(asyncio.BufferedProtocol):
             self.follow(step)
 
     @property
+    def peer(self) -> str:
+        """The client's address."""
+        return self._exchange.peer
+
+    @property
     def came(self) -> float:
         """When this began, in monotonic seconds; infinity while an answer is made."""
         return math.inf if self._answer is not None else self._came

@@ -185,20 +185,21 @@ def test_limits_are_those_of_the_named_client(made: Made) -> None:
 @dataclass(eq=False)
 class Waiting:
     came: float
+    peer: str
 
 
 def test_those_of_the_busiest_address_make_room_the_oldest_first(made: Made) -> None:
     now = time.monotonic()
     waits = PATIENCE_SECONDS
-    few = [(Waiting(now - 3600), 8), (Waiting(-math.inf), 9)]
+    few = [Waiting(now - 3600, "192.0.2.8"), Waiting(-math.inf, "192.0.2.9")]
     for count, closed in ((AT_LEAST + 1, AT_LEAST), (2 * AT_LEAST * SHED_PART, 2 * AT_LEAST)):
-        many = [(Waiting(now - waits - age), 7) for age in range(count)]
+        many = [Waiting(now - waits - age, f"2001:db8::{age:x}") for age in range(count)]
         chosen = made.arrivals.to_shed([*few, *many])
-        assert chosen == [each for each, _ in many[: -closed - 1 : -1]]
+        assert chosen == many[: -closed - 1 : -1]
 
 
 def test_who_has_just_come_or_is_served_makes_no_room(made: Made) -> None:
-    assert made.arrivals.to_shed([(Waiting(time.monotonic()), 7), (Waiting(math.inf), 7)]) == []
+    assert made.arrivals.to_shed([Waiting(time.monotonic(), ""), Waiting(math.inf, "")]) == []
 
 
 @pytest.mark.parametrize("made", [{"pending_connections": 2}, {}], indirect=True)
