@@ -73,6 +73,7 @@ SLOW: Final = Close(4008, "too slow", True)
 UNAUTHORIZED_CLOSE: Final = Close(4401, "unauthorized", False)
 TOKEN_EXPIRED_CLOSE: Final = Close(4401, "token expired", False)
 FORBIDDEN_CLOSE: Final = Close(4403, "forbidden", False)
+LIMIT_CLOSE: Final = Close(4429, "too many connections", True)
 UNAVAILABLE_CLOSE: Final = Close(4503, "try again later", True)
 
 # All of the above, in the order of docs/protocol.md.
@@ -123,6 +124,12 @@ VERSION_NOT_SUPPORTED: Final = ErrorCode(
 )
 TOO_MANY_CONNECTIONS: Final = ErrorCode(
     "TOO_MANY_CONNECTIONS", "The service is full: try again later", 503, UNAVAILABLE_CLOSE
+)
+CONNECTION_LIMIT: Final = ErrorCode(
+    "CONNECTION_LIMIT",
+    "Too many connections from this address, or with this subject or token",
+    429,
+    LIMIT_CLOSE,
 )
 SHUTTING_DOWN: Final = ErrorCode(
     "SHUTTING_DOWN", "The service is restarting: try again", 503, UNAVAILABLE_CLOSE, notice=True

@@ -91,6 +91,9 @@ class Server:
     dashboard: bool = False
     backlog: Count = 4096
     allowed_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    forwarded_header: Literal["X-Forwarded-For", "Forwarded"] = "X-Forwarded-For"
+    proxy_protocol: Literal["off", "optional", "required"] = "off"
     handshake_timeout_seconds: PositiveSeconds = 5.0
     drain_delay_seconds: Seconds = 0.0
     drain_seconds: Seconds = 10.0
@@ -102,6 +105,30 @@ class Server:
     max_message_bytes: Annotated[int, Ge(256), Le(64 * KIB)] = 16 * KIB
     messages_per_second: Annotated[float, Gt(0)] = 50.0
     write_buffer_bytes: Annotated[int, Ge(4 * KIB), Le(16 * MIB)] = 64 * KIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much one address, subject or token may take, over all workers; None: as much as all.
+
+    connections_per_address, connections_per_subject, connections_per_token: clients that are
+    connected. pending_connections, pending_per_address: connections that are no clients yet, or
+    never will be; pending_connections None: server.max_connections. replay_bytes_per_client: of one
+    connection; HTTP requests of one subject count as one. The others are of one address or subject.
+    An address of IPv6 stands for its network of 64 bits.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    connections_per_address: Count | None = None
+    connections_per_subject: Count | None = None
+    connections_per_token: Count | None = None
+    pending_connections: Count | None = None
+    pending_per_address: Count | None = None
+    new_connections_per_address_per_second: Count | None = None
+    messages_per_subject_per_second: Count | None = None
+    replay_bytes_per_client_per_second: Annotated[int, Ge(64 * KIB)] | None = 32 * MIB
+    replay_bytes_per_subject_per_second: Annotated[int, Ge(64 * KIB)] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,6 +286,7 @@ class Settings:
     kafka: Kafka
     streams: dict[Text, Stream] = field(default_factory=dict)
     server: Server = field(default_factory=Server)
+    limits: Limits = field(default_factory=Limits)
     auth: Auth = field(default_factory=Auth)
     history: History = field(default_factory=History)
     bus: Bus = field(default_factory=Bus)

@@ -23,7 +23,7 @@ from energyws.control.reload.plan import TABLE, Takes
 from energyws.control.status.keys import KEYS
 from energyws.errors import ExitCode, FaultKind
 from energyws.protocol.messages import Unrecovered
-from energyws.settings import Auth, Kafka, Settings
+from energyws.settings import MIB, Auth, Kafka, Limits, Settings
 from tests.control.documents import Child, document
 from tests.docs.pages import links
 
@@ -226,6 +226,18 @@ def test_attacks_have_tests_that_exist() -> None:
             for file, test in named:
                 code = (ROOT / "tests" / file).read_text()
                 assert re.search(rf"^(async )?def {test}\(", code, re.MULTILINE), test
+
+
+def test_limits_are_documented_with_their_defaults() -> None:
+    rows = table((ROOT / "docs" / "security.md").read_text(), "## Limits")
+    found = {
+        key: default
+        for keys, default, _ in rows
+        for key in re.findall(r"`limits\.([a-z_]+)`", keys)
+    }
+    words = {None: "not set", 32 * MIB: "32 MiB"}
+    expected = {each.name: words[each.default] for each in fields(Limits)}
+    assert found == expected | {"pending_connections": "`server.max_connections`"}
 
 
 def test_every_shortage_is_documented() -> None:

@@ -80,7 +80,8 @@ def test_error_close_is_in_the_table(error: ErrorCode) -> None:
 @every_error
 def test_status_and_close_agree_whether_to_reconnect(error: ErrorCode) -> None:
     if error.status and error.close is not None:
-        assert error.close.retry is (error.status >= 500)
+        # 429: later, or once another connection of this client has ended (RFC 6585 section 4).
+        assert error.close.retry is (error.status >= 500 or error.status == 429)
 
 
 def test_exit_codes_are_distinct_and_below_those_that_shells_use() -> None:

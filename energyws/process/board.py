@@ -7,8 +7,8 @@ supervisor clears it before and after), and an aligned 8-byte store is not torn 
 runs on, so readers need no lock.
 
 After the columns of `Field` come those of energyws.process.counters. After all rows, a second table
-has a list of partitions for each row, and a third one a list of issuers; they take memory only
-where a process writes them.
+has a list of partitions for each row, a third one a list of issuers, and a last one the cells of
+energyws.process.usage; they take memory only where a process writes them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import os
 from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
+
+from energyws.process.usage import ROW_CELLS, Usage
 
 
 class State(IntEnum):
@@ -48,7 +50,8 @@ class Field(IntEnum):
     Keyless. FULL_SINCE_MS is when a worker stopped accepting because its file descriptors ran out,
     in Unix milliseconds; 0 while it accepts. CERTIFICATE_EXPIRES is when the certificate that a
     worker serves expires, in Unix seconds; 0 without a certificate. IO_URING is one of
-    energyws.process.io_uring.
+    energyws.process.io_uring. PENDING counts the accepted connections that are no clients yet, or
+    never will be.
     """
 
     PID = 0
@@ -76,6 +79,7 @@ class Field(IntEnum):
     RING_BYTES = 22
     RING_OLDEST_MS = 23
     FULL_SINCE_MS = 24
+    PENDING = 25
     UNLISTED_WAITS = 26
     KEYLESS = 30
     CERTIFICATE_EXPIRES = 36
@@ -115,7 +119,13 @@ _CELL: Final = 8
 _PARTITIONS: Final = MAX_PARTITIONS * len(PartitionField)
 # Two cells for each issuer: its `issuer_id`, and when its keys were fetched.
 _ISSUERS: Final = MAX_ISSUERS * 2
-_CELLS: Final = ROWS * (COLUMNS + _PARTITIONS + _ISSUERS)
+# The number of rows that have been used, and the key of the cells' hash.
+_HEAD: Final = ROWS * (COLUMNS + _PARTITIONS + _ISSUERS)
+_KEY: Final = _HEAD + 1
+_KEY_CELLS: Final = 2
+# On a page of its own, so that its pages can be given back.
+_USAGE: Final = -(-(_KEY + _KEY_CELLS) * _CELL // mmap.PAGESIZE) * mmap.PAGESIZE // _CELL
+_CELLS: Final = _USAGE + ROWS * ROW_CELLS
 
 
 class Board:
@@ -123,13 +133,15 @@ class Board:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._cells = memoryview(mmap.mmap(descriptor, _CELLS * _CELL)).cast("q")
+        self._memory = mmap.mmap(descriptor, _CELLS * _CELL)
+        self._cells = memoryview(self._memory).cast("q")
 
     @classmethod
     def create(cls) -> Board:
         """A new, empty board. A child inherits its descriptor only through `pass_fds`."""
         descriptor = os.memfd_create("energyws-board", os.MFD_CLOEXEC)
         os.ftruncate(descriptor, _CELLS * _CELL)
+        os.pwrite(descriptor, os.urandom(_KEY_CELLS * _CELL), _KEY * _CELL)
         return cls(descriptor)
 
     def row(self, index: int) -> Row:
@@ -137,14 +149,40 @@ class Board:
         partitions = ROWS * COLUMNS + index * _PARTITIONS
         issuers = ROWS * (COLUMNS + _PARTITIONS) + index * _ISSUERS
         return Row(
+            index,
             self._cells[index * COLUMNS : (index + 1) * COLUMNS],
             self._cells[partitions : partitions + _PARTITIONS],
             self._cells[issuers : issuers + _ISSUERS],
         )
 
+    def usage(self, index: int) -> Usage:
+        """What clients take, in all rows; to be written by the process of row `index`."""
+        key = self._cells[_KEY : _KEY + _KEY_CELLS].tobytes()
+        return Usage(self._cells[_USAGE:_CELLS], index, key, self._rows)
+
+    def open_row(self, index: int) -> Row:
+        """Have a process write an empty row; only for the supervisor."""
+        self.clear(index)
+        self._cells[_HEAD] = max(self._cells[_HEAD], index + 1)
+        return self.row(index)
+
+    def clear(self, index: int) -> None:
+        """Empty a row, its cells of usage included; no process may be writing it."""
+        self.row(index).clear()
+        begin, size = (_USAGE + index * ROW_CELLS) * _CELL, ROW_CELLS * _CELL
+        try:
+            self._memory.madvise(mmap.MADV_REMOVE, begin, size)
+        except OSError:
+            # A kernel that cannot give the pages back.
+            self._memory[begin : begin + size] = bytes(size)
+
     def total(self, field: Field) -> int:
         """The sum of one column over all rows."""
-        return sum(self._cells[field : ROWS * COLUMNS : COLUMNS])
+        return sum(self._cells[field : self._rows() * COLUMNS : COLUMNS])
+
+    def _rows(self) -> int:
+        """The rows that a child may have written; all of them where nobody has opened one."""
+        return self._cells[_HEAD] or ROWS
 
     def close(self) -> None:
         """Close the descriptor; the memory stays mapped as long as a row of it is held."""
@@ -155,11 +193,16 @@ class Board:
 class Row:
     """The cells of one process. A column is a Field, or one of energyws.process.counters."""
 
-    __slots__ = ("_cells", "_issuers", "_partitions")
+    __slots__ = ("_cells", "_issuers", "_partitions", "index")
 
     def __init__(
-        self, cells: memoryview[int], partitions: memoryview[int], issuers: memoryview[int]
+        self,
+        index: int,
+        cells: memoryview[int],
+        partitions: memoryview[int],
+        issuers: memoryview[int],
     ) -> None:
+        self.index = index
         self._cells = cells
         self._partitions = partitions
         self._issuers = issuers

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from typing import Final, get_args
 
 from energyws.auth.claims import TokenClaim, TokenReason
 from energyws.errors import CLOSES, ERROR_CODES, FaultKind
 from energyws.process.board import COLUMNS, Row
 from energyws.protocol.messages import Unrecovered
+from energyws.settings import Limits
 
 # The columns below are for Field, with room for more.
 _FIRST: Final = 48
@@ -131,5 +133,7 @@ LOOP_DELAY: Final = Histogram(
 )
 # What a running process could not use: the fault in a reload that it refused.
 RELOAD_REFUSALS: Final = Family(LOOP_DELAY.end, [(each,) for each in get_args(FaultKind)])
+# How often a client met one of `limits`, by the key.
+LIMITED: Final = Family(RELOAD_REFUSALS.end, [(each.name,) for each in fields(Limits)])
 
-assert RELOAD_REFUSALS.end <= COLUMNS
+assert LIMITED.end <= COLUMNS

@@ -123,7 +123,7 @@ def _scrape(admin_port: int) -> Any:
 
 
 class Crowd:
-    """Clients that stay, one that comes and goes and resumes, and one with a bad token."""
+    """Clients that stay, one too many, one that comes and goes, and one with a bad token."""
 
     def __init__(self, url: str, issuer: Issuer, context: ssl.SSLContext) -> None:
         self._url = url
@@ -147,7 +147,10 @@ class Crowd:
 
     async def _run_clients(self) -> None:
         self._all = asyncio.gather(
-            *(self._stay() for _ in range(CLIENTS)), self._come_and_go(), self._try_bad_token()
+            *(self._stay() for _ in range(CLIENTS)),
+            self._be_too_many(),
+            self._come_and_go(),
+            self._try_bad_token(),
         )
         await self._all
 
@@ -156,6 +159,12 @@ class Crowd:
         async with contextlib.aclosing(client.messages()) as messages:
             async for _ in messages:
                 pass
+
+    async def _be_too_many(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_BETWEEN_SECONDS):
+                    await self._stay()
 
     async def _come_and_go(self) -> None:
         positions: dict[str, str] = {}
@@ -194,7 +203,11 @@ def running(directory: Path) -> Iterator[tuple[Service, Prometheus]]:
         directory.mkdir(exist_ok=True)
         pair = write_pair(directory, 90)
         settings = config(
-            broker.bootstrap, TOPIC, auth={"issuers": [trusted]}, server={"tls": pair}
+            broker.bootstrap,
+            TOPIC,
+            auth={"issuers": [trusted]},
+            server={"tls": pair},
+            limits={"connections_per_subject": CLIENTS},
         )
         service = stack.enter_context(Service(directory / "service", settings)).ready()
         records = Records(broker.bootstrap, TOPIC)

@@ -32,6 +32,7 @@ from energyws.testing.issuer import Issuer
 from tests.clients import bare_socket, masked, response_head, upgrade_request
 from tests.conftest import new_topic
 from tests.control.supervised import Run, Supervised
+from workers.websocket.accept.listener import ACCEPTS_PER_TURN
 
 pytestmark = [pytest.mark.e2e, pytest.mark.edge]
 
@@ -622,6 +623,89 @@ def hang_seconds(live: Live) -> None:
     live.service.ready()
 
 
+def connections_limit(key: str) -> Callable[[Live], None]:
+    def probe(live: Live) -> None:
+        mine = bearer(token())
+        with raw(live.service, mine):
+            live.set(key, 1)
+            # Who comes now is counted, and who is there is not.
+            with raw(live.service, mine):
+                assert status(live.service, mine) == 429
+
+    return probe
+
+
+def pending_connections(live: Live) -> None:
+    with contextlib.ExitStack() as stack:
+        # Beside the limit, a worker lets some of its own wait.
+        for _ in range(ACCEPTS_PER_TURN + 1):
+            stack.enter_context(bare_socket(live.service))
+        live.set("limits.pending_connections", 1)
+        assert status(live.service) == 101
+        eventually(lambda: live.board()["pending"] <= ACCEPTS_PER_TURN, "the oldest are closed")
+
+
+def pending_per_address(live: Live) -> None:
+    live.set("limits.pending_per_address", 1)
+    with bare_socket(live.service), bare_socket(live.service) as another:
+        assert ended_within(another, SECONDS)
+
+
+def new_connections(live: Live) -> None:
+    def answered() -> bool:
+        with bare_socket(live.service) as connection, contextlib.suppress(ConnectionError):
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: here\r\n\r\n")
+            return connection.recv(1) == b"H"
+        return False
+
+    assert all(answered() for _ in range(5))
+    live.set("limits.new_connections_per_address_per_second", 1)
+    eventually(lambda: not answered(), "more than one in a second are too many")
+
+
+def messages_per_subject(live: Live) -> None:
+    with raw(live.service) as connection:
+        live.set("limits.messages_per_subject_per_second", 1)
+        connection.sendall(masked(TEXT, b'{"type":"ping"}') * 3)
+        until_code(connection, "RATE_LIMITED")
+
+
+def replay_limit(key: str) -> Callable[[Live], None]:
+    def probe(live: Live) -> None:
+        live.records.send(60, pad="x" * 5_000)
+        live.service.caught_up(live.records)
+        live.set(key, 64 * 1024)
+        with bare_socket(live.service) as connection:
+            request = upgrade_request(live.service, query="?subscribe=energy&last=60")
+            connection.sendall(request)
+            live.service.wait_logged("replay is slowed down", f"limit={key.partition('.')[2]}")
+
+    return probe
+
+
+def trusted_proxies(live: Live) -> None:
+    live.set("server.trusted_proxies", ["127.0.0.1"])
+    with raw(live.service, "X-Forwarded-For: 192.0.2.1"):
+        live.service.wait_logged("WebSocket client connected", "peer=192.0.2.1")
+
+
+def forwarded_header(live: Live) -> None:
+    live.edit("server.trusted_proxies", ["127.0.0.1"])
+    live.set("server.forwarded_header", "Forwarded")
+    with raw(live.service, "Forwarded: for=192.0.2.2"):
+        live.service.wait_logged("WebSocket client connected", "peer=192.0.2.2")
+
+
+def proxy_protocol(live: Live) -> None:
+    live.edit("server.trusted_proxies", ["127.0.0.1"])
+    live.set("server.proxy_protocol", "optional")
+    with bare_socket(live.service) as connection:
+        connection.sendall(b"PROXY TCP4 192.0.2.3 127.0.0.1 4711 443\r\n")
+        connection.sendall(upgrade_request(live.service))
+        assert response_head(connection).startswith("HTTP/1.1 101 ")
+        live.service.wait_logged("WebSocket client connected", "peer=192.0.2.3")
+
+
 LIVE: Final[dict[str, Callable[[Live], None]]] = {
     "server.max_connections": max_connections,
     "server.workers": workers,
@@ -666,6 +750,28 @@ LIVE: Final[dict[str, Callable[[Live], None]]] = {
     "auth.allow_http_jwks": allow_http_jwks,
     "auth.reject": reject,
     "supervision.hang_seconds": hang_seconds,
+    "server.trusted_proxies": trusted_proxies,
+    "server.forwarded_header": forwarded_header,
+    "server.proxy_protocol": proxy_protocol,
+    **{
+        key: connections_limit(key)
+        for key in (
+            "limits.connections_per_address",
+            "limits.connections_per_subject",
+            "limits.connections_per_token",
+        )
+    },
+    "limits.pending_connections": pending_connections,
+    "limits.pending_per_address": pending_per_address,
+    "limits.new_connections_per_address_per_second": new_connections,
+    "limits.messages_per_subject_per_second": messages_per_subject,
+    **{
+        key: replay_limit(key)
+        for key in (
+            "limits.replay_bytes_per_client_per_second",
+            "limits.replay_bytes_per_subject_per_second",
+        )
+    },
 }
 
 

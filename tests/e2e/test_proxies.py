@@ -23,6 +23,7 @@ import yaml
 
 from energyws.testing import PATIENCE_SECONDS, Records, Service, eventually, token
 from tests.clients import Peer
+from tests.docs.snippets import snippet
 from tests.http_clients import fetch
 from tests.web.agent import program
 
@@ -145,12 +146,30 @@ def haproxy(directory: Path, executable: str, port: int, services: list[Service]
     return [executable, "-Ws", "-db", "-f", str(path)]
 
 
+def haproxy_with_header(
+    directory: Path, executable: str, port: int, services: list[Service]
+) -> list[str]:
+    """As the file's comment says: the PROXY protocol instead of a header."""
+    command = haproxy(directory, executable, port, services)
+    path = directory / "haproxy.cfg"
+    text = path.read_text().replace("    option forwardfor\n", "")
+    for service in services:
+        line = f"port {service.admin_port}\n"
+        assert line in text
+        text = text.replace(line, f"port {service.admin_port} send-proxy-v2\n")
+    path.write_text(text)
+    return command
+
+
+COMMANDS = {"nginx": nginx, "haproxy": haproxy, "haproxy send-proxy-v2": haproxy_with_header}
+
+
 @contextmanager
 def running(kind: str, directory: Path, services: list[Service]) -> Iterator[Proxy]:
-    executable = program(kind)
+    executable = program(kind.split()[0])
     cert, _ = certificate(directory)
     port, log = free_port(), directory / "log"
-    command = {"nginx": nginx, "haproxy": haproxy}[kind](directory, executable, port, services)
+    command = COMMANDS[kind](directory, executable, port, services)
     check = [*command, "-t"] if kind == "nginx" else [executable, "-c", "-f", command[-1]]
     checked = subprocess.run(check, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
@@ -302,6 +321,22 @@ def test_events_and_records_pass_over_http(start: Start, records: Records, kind:
     assert [line["type"] for line in history] == ["data"] * 4 + ["end"]
     eventually(lambda: "/history/" in proxy.log.read_text(), "the requests are in the log")
     assert "token" not in proxy.log.read_text()
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_peer_in_the_log_is_the_client(start: Start, kind: str) -> None:
+    documented = yaml.safe_load(snippet(test_peer_in_the_log_is_the_client))["server"]
+    protocol = "required" if kind.endswith("v2") else "off"
+    proxy, services = start(kind, proxy_protocol=protocol, **documented)
+    # What a client invents does not count.
+    headers = {"Authorization": f"Bearer {token()}", "X-Forwarded-For": "192.0.2.1"}
+    for host in ("127.0.0.5", "127.0.0.6"):
+        with proxy.connect(additional_headers=headers, source_address=(host, 0)) as peer:
+            peer.subscribe()
+    event = "WebSocket client connected"
+    eventually(lambda: sum(len(each.logged(event)) for each in services) == 2, "two log lines")
+    lines = "".join(line for each in services for line in each.logged(event))
+    assert sorted(re.findall(r"peer=(\S+)", lines)) == ["127.0.0.5", "127.0.0.6"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

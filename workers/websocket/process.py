@@ -16,10 +16,12 @@ from energyws.errors import BootError
 from energyws.logs.events import Log
 from energyws.process.board import Field
 from energyws.process.control_messages import ShutdownMode
+from energyws.protocol.client_address import TrustedProxies
 from energyws.settings import Settings
 from workers.bus.rendezvous import current
 from workers.bus.subscriber import Subscriber
 from workers.runtime import Runtime, crash_on_error, crash_on_error_task
+from workers.websocket.accept.arrivals import Arrivals
 from workers.websocket.accept.handshake import Gate, max_descriptor
 from workers.websocket.accept.listener import Listener
 from workers.websocket.accept.tls_context import TlsContexts
@@ -31,8 +33,10 @@ from workers.websocket.clients.context import Context
 from workers.websocket.clients.distrust import Distrust
 from workers.websocket.fanout.history_client import HistoryClient
 from workers.websocket.fanout.hub import Hub
+from workers.websocket.fanout.pace import Pace
 from workers.websocket.io_uring.choice import Choice
 from workers.websocket.memory import MemoryUpkeep
+from workers.websocket.shares import Shares
 
 TICK_SECONDS: Final = 1.0
 # A connection that was half open when its slot was retired may need this long: its last packet was
@@ -73,6 +77,9 @@ class Worker:
         bus = current(runtime.bus_directory)
         self._history = HistoryClient(bus, settings.history.max_concurrent)
         self._io_uring = Choice(settings.server, runtime.row)
+        row, board = runtime.row, runtime.board
+        self._shares = Shares(board.usage(row.index), row, settings.limits)
+        self._pace = Pace(self._shares)
         self._hub = Hub(
             settings.streams,
             settings.history,
@@ -80,11 +87,19 @@ class Worker:
             runtime.row,
             self._synced.set,
             self._io_uring.queue,
+            self._pace,
         )
         self._context = Context(
-            settings.server, self._hub, self._connections, self._tokens, runtime.row
+            settings.server,
+            self._hub,
+            self._connections,
+            self._tokens,
+            runtime.row,
+            self._shares,
         )
-        self._gate = Gate(self._context, settings.auth, runtime.board)
+        proxies = TrustedProxies(settings.server.trusted_proxies)
+        self._arrivals = Arrivals(self._shares, runtime.board, settings.server, proxies)
+        self._gate = Gate(self._context, settings.auth, runtime.board, proxies=proxies)
         if settings.server.dashboard:
             self._gate.site = Site(files.read())
             self._context.worker = {"slot": runtime.slot, "pid": os.getpid()}
@@ -95,6 +110,7 @@ class Worker:
             self._gate,
             max_descriptor(),
             runtime.row,
+            self._arrivals,
         )
         self._subscriber = Subscriber(
             bus,
@@ -192,6 +208,9 @@ class Worker:
         self._io_uring.use_settings(settings.server)
         self._tokens.use_settings(settings.auth, verifier)
         self._gate.auth = settings.auth
+        self._shares.limits = settings.limits
+        proxies = TrustedProxies(settings.server.trusted_proxies)
+        self._gate.proxies = self._arrivals.proxies = proxies
         self._context.settings = settings.server
         self._use_keys()
         self._start(self._use_denied())
@@ -223,8 +242,10 @@ class Worker:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
+            self._pace.tick()
             self._hub.tick()
             self._io_uring.tick()
+            self._shares.tick()
             if self._deny_file.changed():
                 self._start(self._use_denied())
             self._memory.tick(len(self._connections) + self._listener.waiting)

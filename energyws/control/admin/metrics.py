@@ -102,6 +102,18 @@ DEFINITIONS: Final = (
         levels_of_workers(Field.EVENT_STREAMS),
         WORKER,
     ),
+    _gauge(
+        "energyws_pending_connections",
+        "Accepted connections that are not clients yet, or never will be.",
+        levels_of_workers(Field.PENDING),
+        WORKER,
+    ),
+    _counter(
+        "energyws_limited",
+        "How often a client met a limit, by its key in `limits`.",
+        labelled(counters.LIMITED),
+        "limit",
+    ),
     _counter(
         "energyws_handshakes",
         "Handshakes and requests for records: accepted, or the error code that refused them.",

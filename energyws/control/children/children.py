@@ -93,8 +93,7 @@ class Children:
         taken = {child.spec.row for child in self} | {SUPERVISOR_ROW}
         # There is one: the fleet has a limit.
         free = next(index for index in range(ROWS) if index not in taken)
-        row = self._board.row(free)
-        row.clear()
+        row = self._board.open_row(free)
         self._starts[name] += 1
         try:
             listen_fd = None if slot is None else self._listeners.claim(slot)
@@ -312,7 +311,7 @@ class Children:
             self._ended[name] = Ended(known.cpu_seconds + child.cpu_seconds, columns)
             self._ends[name, why] += 1
             _add(self._records, records_of(child.row, child.streams))
-            child.row.clear()
+            self._board.clear(child.spec.row)
 
 
 def _add(sums: dict[str, Records], counted: Iterable[tuple[str, Records]]) -> None:

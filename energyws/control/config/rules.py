@@ -16,6 +16,7 @@ from energyws.control.config.files import HOW_TO_MAKE, WEAK, is_weak, secrets
 from energyws.control.config.origins import NULL, NoOrigin, normalised
 from energyws.control.config.problems import REDACTED, KeyPath, Problems, dotted, is_secret, shown
 from energyws.control.loopback import is_loopback
+from energyws.protocol.client_address import network
 from energyws.settings import Admin, Server, Settings
 
 _STREAM: Final = re.compile(r"[a-z0-9_.-]{1,64}")
@@ -43,6 +44,7 @@ def cross_check(tree: dict[str, Any], problems: Problems) -> None:
     _check_ports(_section(tree, "server"), _section(tree, "admin"), problems)
     _check_origins(_section(tree, "server").get("allowed_origins"), problems)
     _check_hosts(_section(tree, "admin").get("hosts"), problems)
+    _check_proxies(_section(tree, "server"), problems)
 
 
 def warnings(settings: Settings) -> list[str]:
@@ -214,6 +216,22 @@ def _check_origins(listed: object, problems: Problems) -> None:
                 problems.add(path, f"found {problems.found(path, text)}: {error}")
 
 
+def _check_proxies(server: dict[str, Any], problems: Problems) -> None:
+    listed, path = server.get("trusted_proxies"), ("server", "trusted_proxies")
+    for index, text in enumerate(listed if isinstance(listed, list) else []):
+        if isinstance(text, str) and not problems.wrong((*path, index)):
+            try:
+                network(text)
+            except ValueError:
+                found = problems.found((*path, index), text)
+                advice = "use an address, or a network such as 10.0.0.0/8"
+                problems.add((*path, index), f"found {found}: {advice}")
+    mode = server.get("proxy_protocol")
+    if mode in ("optional", "required") and not listed and not problems.explain_absence(path):
+        text = "needs server.trusted_proxies too: the addresses of the proxies that send the header"
+        problems.add(("server", "proxy_protocol"), text)
+
+
 def _overlap(one: str, other: str) -> bool:
     names = {one, other}
     # A socket bound to :: accepts IPv4 too (IPV6_V6ONLY is off by default on Linux).
@@ -246,6 +264,11 @@ def _warnings(settings: Settings) -> Iterator[str]:
         yield (
             "server.allowed_origins: null is what browsers send for files and sandboxed frames, "
             "also for those of other sites"
+        )
+    if any(network(each).prefixlen == 0 for each in settings.server.trusted_proxies):
+        yield (
+            "server.trusted_proxies: trusts every address, so any client can claim another one; "
+            "name only your proxies"
         )
     if auth.issuer is not None and auth.jwks_url is None:
         yield "auth.issuer: not used without auth.jwks_url; remove it"

@@ -9,7 +9,9 @@ from energyws.control.config import load
 from energyws.settings import Issuer
 from tests.control.configs import GOOD, problems_of
 
-TOP_LEVEL = "the top level has kafka, streams, server, auth, history, bus, supervision, admin, log"
+TOP_LEVEL = (
+    "the top level has kafka, streams, server, limits, auth, history, bus, supervision, admin, log"
+)
 ISSUERS = "a list, each item a mapping with the keys name, issuer, jwks_url"
 
 

@@ -365,3 +365,28 @@ def test_shorthands_are_written_out() -> None:
         "gas": "g",
     }
     assert settings.auth.issuers == (Issuer(name="default", issuer="i", jwks_url=JWKS),)
+
+
+def test_trusted_proxies_are_addresses_and_networks() -> None:
+    listed = "['10.0.0.0/8', '::1', '10.0.0.1/8', proxy.example]"
+    text = GOOD + f"server:\n  trusted_proxies: {listed}\n"
+    advice = "use an address, or a network such as 10.0.0.0/8"
+    assert [problem.partition(": ")[2] for problem in problems_of(text)] == [
+        f'server.trusted_proxies[2]: found "10.0.0.1/8": {advice}',
+        f"server.trusted_proxies[3]: found proxy.example: {advice}",
+    ]
+
+
+@pytest.mark.parametrize("mode", ["optional", "required"])
+def test_proxy_protocol_needs_proxies_that_are_trusted(mode: str) -> None:
+    (problem,) = problems_of(GOOD + f"server: {{proxy_protocol: {mode}}}\n")
+    assert "server.proxy_protocol: needs server.trusted_proxies too" in problem
+    good = GOOD + f"server: {{proxy_protocol: {mode}, trusted_proxies: ['10.0.0.1']}}\n"
+    assert load.parse(good, "c.yaml", {}).server.proxy_protocol == mode
+
+
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0"])
+def test_trusting_everybody_draws_a_warning(network: str) -> None:
+    settings = load.parse(GOOD + f"server: {{trusted_proxies: ['{network}']}}\n", "c.yaml", {})
+    (warning,) = rules.warnings(settings)
+    assert warning.startswith("server.trusted_proxies: trusts every address")

@@ -12,14 +12,17 @@ from energyws.auth.claims import TokenRefused
 from energyws.auth.verifier import Principal
 from energyws.process.board import Board
 from energyws.process.counters import CLOSED
+from energyws.protocol.client_address import TrustedProxies
 from energyws.protocol.messages import BadClientMessage, Subscribe
 from energyws.protocol.position import Position
-from energyws.settings import Server
+from energyws.settings import Limits, Server
 from tests.clients import first_frame
 from tests.principals import principal
+from workers.websocket.accept.arrivals import Arrivals
 from workers.websocket.clients.context import Context
 from workers.websocket.clients.session import Session
 from workers.websocket.connection.upgrade import switching
+from workers.websocket.shares import Shares
 
 
 class Journal(list[tuple[Any, ...]]):
@@ -190,10 +193,16 @@ class ScriptedTokens:
         return self.good[token]
 
 
+def arrivals(board: Board, settings: Server, **limits: Any) -> Arrivals:
+    """The arrivals of a worker that has row 0."""
+    shares = Shares(board.usage(0), board.row(0), Limits(**limits))
+    return Arrivals(shares, board, settings, TrustedProxies(settings.trusted_proxies))
+
+
 class Worker:
     """The Context of a worker, made of recording parts."""
 
-    def __init__(self, **server: Any) -> None:
+    def __init__(self, limits: Limits | None = None, **server: Any) -> None:
         self.journal = Journal()
         self.board = Board.create()
         self.row = self.board.row(0)
@@ -202,7 +211,8 @@ class Worker:
         registry: Any = RecordingRegistry(self.journal)
         hub: Any = self.hub
         tokens: Any = self.tokens
-        self.context = Context(Server(**server), hub, registry, tokens, self.row)
+        self.shares = Shares(self.board.usage(0), self.row, limits or Limits())
+        self.context = Context(Server(**server), hub, registry, tokens, self.row, self.shares)
 
     def session(
         self,

@@ -6,7 +6,13 @@ from urllib.parse import parse_qsl
 
 from energyws.auth.claims import TokenRefused
 from energyws.auth.verifier import Principal
-from energyws.errors import FORBIDDEN_ORIGIN, SHUTTING_DOWN, TOO_MANY_CONNECTIONS, ErrorCode
+from energyws.errors import (
+    CONNECTION_LIMIT,
+    FORBIDDEN_ORIGIN,
+    SHUTTING_DOWN,
+    TOO_MANY_CONNECTIONS,
+    ErrorCode,
+)
 from energyws.process.board import Board, Field
 from energyws.protocol.http_request import Request
 from workers.websocket.clients.context import Context
@@ -35,13 +41,16 @@ class Refusal(Exception):
         self.subject = subject
 
 
-def check_limits(request: Request, context: Context, board: Board, *, draining: bool) -> None:
-    """Raises Refusal. draining: the service is shutting down."""
+def check_limits(
+    request: Request, peer: str, context: Context, board: Board, *, draining: bool
+) -> None:
+    """Raises Refusal. peer: the client's address. draining: the service is shutting down."""
     if draining:
         raise Refusal(SHUTTING_DOWN)
     check_origin(request, context)
     if board.total(Field.CONNECTIONS) >= context.settings.max_connections:
         raise Refusal(TOO_MANY_CONNECTIONS)
+    _check(context.shares.may_connect(peer))
 
 
 def check_origin(request: Request, context: Context) -> None:
@@ -51,10 +60,15 @@ def check_origin(request: Request, context: Context) -> None:
         raise Refusal(FORBIDDEN_ORIGIN)
 
 
-def authenticate(token: str, context: Context) -> Principal:
-    """Raises Refusal."""
+def check_arrival(peer: str, context: Context) -> None:
+    """Count a client that came through a proxy; raises Refusal if its address sends too many."""
+    _check(context.shares.may_come(peer))
+
+
+def authenticate(token: str, peer: str, context: Context) -> tuple[Principal, int]:
+    """The owner of a token, and the marks of its connection. Raises Refusal."""
     try:
-        return context.tokens.check(token)
+        principal = context.tokens.check(token)
     except TokenRefused as refused:
         raise Refusal(
             refused.error,
@@ -63,6 +77,15 @@ def authenticate(token: str, context: Context) -> Principal:
             claim=refused.claim_name,
             subject=refused.subject,
         ) from None
+    marks = context.shares.marks(peer, principal.subject, token)
+    _check(context.shares.may_have(marks), principal.subject)
+    return principal, marks
+
+
+def _check(limit: str | None, subject: str | None = None) -> None:
+    """Raises Refusal for a limit that the client has met."""
+    if limit is not None:
+        raise Refusal(CONNECTION_LIMIT, f"limits.{limit}", limit, subject=subject)
 
 
 def bearer(request: Request) -> str:

@@ -30,6 +30,7 @@ from energyws.logs.rate_limit import RateLimitedLog
 from energyws.process.board import Board, Field
 from energyws.process.counters import HANDSHAKES
 from energyws.protocol import messages
+from energyws.protocol.client_address import TrustedProxies, forwarded, forwarded_for
 from energyws.protocol.deflate import BadOffer, negotiate
 from energyws.protocol.http_request import BadRequest, Request
 from energyws.protocol.http_response import ALLOWED, Response, refusal
@@ -40,6 +41,7 @@ from workers.websocket.accept.admission import (
     Refusal,
     authenticate,
     bearer,
+    check_arrival,
     check_limits,
     check_origin,
     in_query,
@@ -71,7 +73,7 @@ class Gate:
     """Decides about every request of a worker.
 
     leaving: this worker is shutting down. draining: so is the service, and clients are refused.
-    site: the page; None where it is off.
+    site: the page; None where it is off. proxies: those that may name a client.
     """
 
     context: Context
@@ -80,11 +82,14 @@ class Gate:
     leaving: bool = False
     draining: bool = False
     site: Site | None = None
+    proxies: TrustedProxies = field(default_factory=lambda: TrustedProxies(()))
     _limited: RateLimitedLog = field(default_factory=lambda: RateLimitedLog(_log, FLOOD_SECONDS))
 
     def answer(self, request: Request, peer: str) -> Response | Answer | Upgrade | Stream:
         """The answer to a request; never raises."""
         try:
+            if self.proxies.some:
+                return self._answer_behind(request, peer)
             return self._answer(request, peer)
         except Exception:
             # Neither the request nor the exception's text: both may hold a token.
@@ -96,6 +101,30 @@ class Gate:
         """The answer to bytes that are no request."""
         self._refused(bad.error, bad.error.code.lower(), peer)
         return refusal(bad.error, bad.detail)
+
+    def _answer_behind(self, request: Request, peer: str) -> Response | Answer | Upgrade | Stream:
+        """The answer to a request that may have come through a proxy."""
+        client = self._client(request, peer)
+        if client != peer and (late := self._too_many(client)):
+            return late
+        return self._answer(request, client)
+
+    def _client(self, request: Request, peer: str) -> str:
+        """The client's address: the peer's, or what trusted proxies say."""
+        if peer not in self.proxies:
+            return peer
+        name = self.context.settings.forwarded_header
+        hops = forwarded_for if name == "X-Forwarded-For" else forwarded
+        return self.proxies.client(peer, hops(request.headers.getall(name, [])))
+
+    def _too_many(self, client: str) -> Response | None:
+        """The refusal of a client that a proxy brings too often: its requests are its arrivals."""
+        try:
+            check_arrival(client, self.context)
+        except Refusal as refused:
+            self._refused_client(refused, client)
+            return refusal(refused.error, refused.detail)
+        return None
 
     def _answer(self, request: Request, peer: str) -> Response | Answer | Upgrade | Stream:
         try:
@@ -134,7 +163,7 @@ class Gate:
             self._refused_client(refused, peer)
             if self._speaks_http(request):
                 return refusal(refused.error, refused.detail)
-            listener = RefusedClient(context.connections, refused.error, refused.detail)
+            listener = RefusedClient(context, refused.error, refused.detail)
             return _switching(listener, request)
 
     def _stream(self, request: Request, peer: str) -> Response | Answer | Stream:
@@ -148,9 +177,10 @@ class Gate:
             return streams.not_allowed(cors)
         context.row.add(Field.HANDSHAKES)
         try:
-            self._check_limits(request)
-            principal = authenticate(bearer(request) or in_query(request), context)
-            answer = streams.answer(request, context, principal, peer, cors)
+            self._check_limits(request, peer)
+            token = bearer(request) or in_query(request)
+            principal, marks = authenticate(token, peer, context)
+            answer = streams.answer(request, context, principal, peer, cors, marks)
         except Refusal as refused:
             if refused.error in streams.FAULTS_OF_REQUESTS:
                 self._refused(refused.error, refused.reason, peer)
@@ -158,6 +188,8 @@ class Gate:
                 self._refused_client(refused, peer)
             return streams.refused(request, refused, cors)
         HANDSHAKES.count(context.row, "accepted")
+        if not isinstance(answer, Response):
+            context.shares.hold(answer, marks)
         return answer
 
     def _refused_client(self, refused: Refusal, peer: str) -> None:
@@ -171,9 +203,9 @@ class Gate:
         self._limited.debug("request refused", kind=reason, peer=peer, reason=reason)
 
     def _admit(self, request: Request, peer: str, extension: str | None) -> Upgrade:
-        self._check_limits(request)
+        self._check_limits(request, peer)
         context = self.context
-        principal = authenticate(_token(request), context)
+        principal, marks = authenticate(_token(request), peer, context)
         first: Subscribe | BadClientMessage | None
         try:
             first = messages.parse_query(request.query)
@@ -181,7 +213,8 @@ class Gate:
             # The client gets the error after the 101: the connection is good for other messages.
             first = bad
         HANDSHAKES.count(context.row, "accepted")
-        session = Session(context, principal, peer, first, extension)
+        session = Session(context, principal, peer, first, extension, marks)
+        context.shares.hold(session, marks)
         return _switching(session, request, extension)
 
     def _extension(self, request: Request) -> str | None:
@@ -193,8 +226,8 @@ class Gate:
         except BadOffer as bad:
             raise Refusal(BAD_REQUEST, str(bad)) from None
 
-    def _check_limits(self, request: Request) -> None:
-        check_limits(request, self.context, self.board, draining=self.draining)
+    def _check_limits(self, request: Request, peer: str) -> None:
+        check_limits(request, peer, self.context, self.board, draining=self.draining)
 
     def _count(self, error: ErrorCode) -> None:
         HANDSHAKES.count(self.context.row, error.code.lower())

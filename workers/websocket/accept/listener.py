@@ -14,11 +14,7 @@ import os
 import socket
 import ssl
 import time
-from typing import Any, Final
-
-from aiofastnet.selector_transport import (  # type: ignore[import-not-found]
-    SelectorSocketTransport,
-)
+from typing import Final
 
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
@@ -26,26 +22,19 @@ from energyws.process.board import Field, Row
 from energyws.protocol.http_request import MAX_HEAD_BYTES
 from energyws.settings import Server
 from workers.runtime import crash_on_error
-from workers.websocket.accept.pending import PendingConnection, PendingConnections
-from workers.websocket.accept.tls_handshake import TlsHandshake
-from workers.websocket.connection import takeover
-from workers.websocket.connection.accepted import AcceptedSocket, accept
+from workers.websocket.accept.arrivals import Arrivals, HttpConnection
+from workers.websocket.accept.entering import Entering
+from workers.websocket.accept.pending import PendingConnections
+from workers.websocket.connection.accepted import accept
 from workers.websocket.connection.answer import Answer
-from workers.websocket.connection.framing import Framing
 from workers.websocket.connection.http_exchange import Exchange, Gate, Step, Then
-from workers.websocket.connection.stream import Stream
-from workers.websocket.connection.transport_exchange import (
-    LINGER_BYTES,
-    LINGER_SECONDS,
-    TransportExchange,
-)
-from workers.websocket.connection.upgrade import Upgrade
+from workers.websocket.connection.transport_exchange import LINGER_SECONDS
 
 # With fewer, a crowd overflows the kernel's queue (docs/architecture.md, measured by bench.storm).
 ACCEPTS_PER_TURN: Final = 64
 PAUSE_SECONDS: Final = 0.2
-# How often a worker that leaves looks whether its answers are out.
-FLUSH_SECONDS: Final = 0.02
+# Where too many connections wait, and none long enough to be closed: soon one is.
+CROWDED_SECONDS: Final = 0.02
 
 _FULL: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _log = Log("listener")
@@ -53,22 +42,8 @@ _log = Log("listener")
 Tls = ssl.SSLContext | None
 
 
-class _HttpConnection(PendingConnection):
-    """A connection before its upgrade. left: the bytes it may still send after its last answer."""
-
-    __slots__ = ("exchange", "left", "tls")
-
-    connection: AcceptedSocket
-
-    def __init__(self, connection: AcceptedSocket, exchange: Exchange, tls: Tls) -> None:
-        super().__init__(connection)
-        self.exchange = exchange
-        self.tls = tls
-        self.left = LINGER_BYTES
-
-
 class Listener:
-    """Serves one listening socket. `gate` decides about each request."""
+    """Serves one listening socket. `gate` decides about each request, `arrivals` about the rest."""
 
     def __init__(
         self,
@@ -78,30 +53,29 @@ class Listener:
         gate: Gate,
         max_descriptor: int,
         row: Row,
+        arrivals: Arrivals,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listening = listening
         self._family = int(listening.family)
-        self._settings = settings
         self._tls = tls
         self._gate = gate
+        self._arrivals = arrivals
         self._max_descriptor = max_descriptor
         self._row = row
         self._paused: asyncio.TimerHandle | None = None
         self._serving = False
         self._limited = RateLimitedLog(_log, 10.0)
-        self._pending: PendingConnections[_HttpConnection] = PendingConnections(
-            self._serve, settings.handshake_timeout_seconds
+        self._pending: PendingConnections[HttpConnection] = PendingConnections(
+            self._serve, settings.handshake_timeout_seconds, dropped=self._over
         )
         # Those that had their last answer (see LINGER_SECONDS).
-        self._lingering: PendingConnections[_HttpConnection] = PendingConnections(
-            self._discard, LINGER_SECONDS
+        self._lingering: PendingConnections[HttpConnection] = PendingConnections(
+            self._discard, LINGER_SECONDS, dropped=self._over
         )
         # What is read is copied at once, or dropped, so one buffer is enough for all.
         self._buffer = memoryview(bytearray(MAX_HEAD_BYTES))
-        # What is on its way to becoming a session.
-        self._entering: set[Any] = set()
-        self._none_entering = asyncio.Event()
+        self._entering = Entering(settings, arrivals)
 
     @crash_on_error
     def start(self) -> None:
@@ -109,7 +83,7 @@ class Listener:
         self._serving = True
         self._paused = None
         if self._is_full():
-            self._pause("the limit of open files is near")
+            self._run_out("the limit of open files is near")
         else:
             self._row[Field.FULL_SINCE_MS] = 0
             self._loop.add_reader(self._listening.fileno(), self._accept)
@@ -124,8 +98,7 @@ class Listener:
         for pending in self._pending.all:
             if pending.exchange.idle:
                 self._pending.drop(pending)
-        for exchange in self._exchanges:
-            exchange.close_if_idle()
+        self._entering.close_idle()
 
     def close(self) -> None:
         """Close every connection that is not upgraded, and our descriptor of the socket."""
@@ -133,14 +106,12 @@ class Listener:
         self._listening.close()
         self._pending.close()
         self._lingering.close()
-        for each in list(self._entering):
-            if isinstance(each, TransportExchange | TlsHandshake):
-                each.abort()
+        self._entering.close()
 
     def use_settings(self, settings: Server, tls: Tls) -> None:
         """Use these from now on, handshake_timeout_seconds also for pending connections."""
-        self._settings = settings
         self._tls = tls
+        self._entering.settings = self._arrivals.settings = settings
         self._pending.timeout = settings.handshake_timeout_seconds
 
     @property
@@ -148,27 +119,21 @@ class Listener:
         """The number of accepted connections that are not, or will never be, upgraded."""
         return len(self._pending) + len(self._lingering) + len(self._entering)
 
-    @property
-    def _exchanges(self) -> list[TransportExchange]:
-        return [each for each in self._entering if isinstance(each, TransportExchange)]
-
     async def settled(self) -> None:
         """Wait until every accepted connection has sent its request or run into its timeout."""
         await self._pending.emptied()
-        while self._entering:
-            self._none_entering.clear()
-            await self._none_entering.wait()
+        await self._entering.emptied()
 
     async def flushed(self, seconds: float) -> None:
         """Wait until the clients have been sent their answers, but no longer than this."""
-        deadline = self._loop.time() + seconds
-        while any(each.unsent for each in self._exchanges):
-            if self._loop.time() >= deadline:
-                return
-            await asyncio.sleep(FLUSH_SECONDS)
+        await self._entering.flushed(seconds)
 
     def _accept(self) -> None:
-        for _ in range(ACCEPTS_PER_TURN):
+        room = self._room()
+        if room <= 0 and (room := self._make_room()) <= 0:
+            self._pause(CROWDED_SECONDS)
+            return
+        for _ in range(min(room, ACCEPTS_PER_TURN)):
             try:
                 connection, peer = accept(self._listening, self._family)
             except (BlockingIOError, InterruptedError):
@@ -179,14 +144,25 @@ class Listener:
             except OSError as error:
                 if error.errno not in _FULL:
                     raise
-                self._pause(error.strerror)
+                self._run_out(error.strerror)
                 return
-            exchange = Exchange(self._gate, peer)
-            self._pending.add(_HttpConnection(connection, exchange, self._tls))
+            pending = HttpConnection(connection, Exchange(self._gate, peer), self._tls)
+            if not self._arrivals.admit(pending):
+                connection.close()
+                continue
+            self._pending.add(pending)
             # The kernel gives the lowest free descriptor, so there is none below this one.
             if connection.fileno() >= self._max_descriptor:
-                self._pause("the limit of open files is near")
+                self._run_out("the limit of open files is near")
                 return
+
+    def _room(self) -> int:
+        """How many more connections may wait; half of the descriptors are kept for clients."""
+        waiting = self._arrivals.waiting
+        if waiting < ACCEPTS_PER_TURN < self._max_descriptor // 4:
+            # The least for each worker: those that wait may be others'.
+            return ACCEPTS_PER_TURN
+        return min(self._arrivals.room(), self._max_descriptor // 2 - waiting)
 
     def _is_full(self) -> bool:
         """Whether a connection would have too high a descriptor."""
@@ -197,17 +173,39 @@ class Listener:
         os.close(lowest)
         return lowest > self._max_descriptor
 
-    def _pause(self, reason: str | None) -> None:
+    def _run_out(self, reason: str | None) -> None:
         """Leave the other connections in the queue until a descriptor is free."""
         if not self._row[Field.FULL_SINCE_MS]:
             self._row[Field.FULL_SINCE_MS] = int(time.time() * 1000)
         self._limited.error("accepting is paused", reason=reason)
-        self._loop.remove_reader(self._listening.fileno())
-        self._paused = self._loop.call_later(PAUSE_SECONDS, self.start)
+        self._pause(PAUSE_SECONDS)
 
-    def _serve(self, pending: _HttpConnection) -> None:
+    def _pause(self, seconds: float) -> None:
+        self._loop.remove_reader(self._listening.fileno())
+        self._paused = self._loop.call_later(seconds, self.start)
+
+    def _make_room(self) -> int:
+        """Close connections that wait for long; returns how many others may come."""
+        waiting = [*self._pending.all, *self._lingering.all, *self._entering.waiting]
+        chosen = self._arrivals.to_shed(waiting)
+        for each in chosen:
+            if isinstance(each, HttpConnection):
+                held = self._lingering if each.lingers else self._pending
+                held.drop(each)
+            else:
+                self._entering.drop(each)
+        return max(len(chosen), ACCEPTS_PER_TURN - self._arrivals.waiting)
+
+    def _over(self, pending: HttpConnection) -> None:
+        self._arrivals.over(pending.address)
+
+    def _serve(self, pending: HttpConnection) -> None:
+        if pending.head is not None:
+            self._read_head(pending)
+            return
         if pending.tls is not None:
-            self._start_tls(pending)
+            self._pending.release(pending)
+            self._entering.start_tls(pending)
             return
         size = self._read(pending)
         if size:
@@ -215,7 +213,17 @@ class Listener:
         elif size == 0:
             self._pending.drop(pending)
 
-    def _read(self, pending: _HttpConnection) -> int | None:
+    def _read_head(self, pending: HttpConnection) -> None:
+        try:
+            good = self._arrivals.read_head(pending)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            good = False
+        if not good:
+            self._pending.drop(pending)
+
+    def _read(self, pending: HttpConnection) -> int | None:
         """The number of bytes read; 0: it has ended; None: there are none yet."""
         try:
             return pending.connection.recv_into(self._buffer)
@@ -224,14 +232,14 @@ class Listener:
         except OSError:
             return 0
 
-    def _follow(self, pending: _HttpConnection, step: Step) -> None:
+    def _follow(self, pending: HttpConnection, step: Step) -> None:
         unsent = self._unsent(pending, step.out)
         if unsent is None:
             self._pending.drop(pending)
             return
         if unsent or step.then in (Then.ANSWER, Then.MORE):
             self._pending.release(pending)
-            self._use_transport(pending, step._replace(out=unsent))
+            self._entering.answer(pending, step._replace(out=unsent))
             return
         match step.then:
             case Then.WAIT:
@@ -247,10 +255,10 @@ class Listener:
                 assert step.taker is not None
                 assert not isinstance(step.taker, Answer)
                 self._pending.release(pending)
-                self._enter(pending.connection, step.taker, step.rest)
+                self._entering.take_over(pending, step.taker, step.rest)
 
     @staticmethod
-    def _unsent(pending: _HttpConnection, out: bytes) -> bytes | None:
+    def _unsent(pending: HttpConnection, out: bytes) -> bytes | None:
         """What does not fit into the kernel's buffer; None: the connection has ended."""
         if not out:
             return out
@@ -261,61 +269,18 @@ class Listener:
         except OSError:
             return None
 
-    def _use_transport(self, pending: _HttpConnection, step: Step) -> None:
-        """A response that cannot go out at once needs a transport; later requests have it, too."""
-        connection = pending.connection
-        exchange = TransportExchange(pending.exchange, connection, self._settings, self._entered)
-        SelectorSocketTransport(self._loop, connection, exchange)
-        self._entering.add(exchange)
-        # The transport has scheduled its own start before that.
-        self._loop.call_soon(exchange.follow, step)
-
-    def _linger(self, pending: _HttpConnection) -> None:
+    def _linger(self, pending: HttpConnection) -> None:
         try:
             pending.connection.shutdown(socket.SHUT_WR)
         except OSError:
             pending.connection.close()
+            self._over(pending)
         else:
+            pending.lingers = True
             self._lingering.add(pending)
 
-    def _discard(self, pending: _HttpConnection) -> None:
+    def _discard(self, pending: HttpConnection) -> None:
         size = self._read(pending)
         pending.left -= size or 0
         if size == 0 or pending.left < 0:
             self._lingering.drop(pending)
-
-    def _enter(self, connection: AcceptedSocket, taker: Upgrade | Stream, rest: bytes) -> None:
-        taken = takeover.protocol(taker, self._settings, connection)
-        # What connect_accepted_socket would do, but without a task and a future that wait for what
-        # happens in the next turn anyway. The loop's selector holds the transport.
-        SelectorSocketTransport(self._loop, connection, taken)
-        self._entering.add(taken)
-        # The transport has scheduled its own start before that.
-        self._loop.call_soon(self._begin, taken, rest)
-
-    def _begin(self, taken: Framing | Stream, rest: bytes) -> None:
-        self._entered(taken)
-        taken.begin(rest)
-
-    def _start_tls(self, pending: _HttpConnection) -> None:
-        """With TLS a transport is needed to read requests."""
-        assert pending.tls is not None
-        self._pending.release(pending)
-        connection = pending.connection
-        exchange = TransportExchange(pending.exchange, connection, self._settings, self._entered)
-        handshake = TlsHandshake(exchange, self._shaken)
-        self._entering.add(handshake)
-        handshake.begin(connection, pending.tls, self._settings)
-
-    def _shaken(self, handshake: TlsHandshake, failure: str | None) -> None:
-        if failure is None:
-            self._entering.add(handshake.protocol)
-        else:
-            # A TLS handshake failed or took too long, which the client can cause at will.
-            self._limited.debug("TLS handshake failed", reason=failure)
-        self._entered(handshake)
-
-    def _entered(self, one: object) -> None:
-        self._entering.discard(one)
-        if not self._entering:
-            self._none_entering.set()

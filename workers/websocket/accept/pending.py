@@ -69,16 +69,22 @@ class PendingConnections(Generic[P]):
     """Calls `serve` with each connection that can be read, or has ended, until it is released.
 
     timeout: seconds after which a connection is closed, unless its first bytes have not been served
-    yet; later ones do not count. A change applies to the connections that wait, too.
+    yet; later ones do not count. A change applies to the connections that wait, too. dropped:
+    called with each connection that is closed here.
     """
 
     def __init__(
-        self, serve: Callable[[P], None], timeout: float, clock: Clock | None = None
+        self,
+        serve: Callable[[P], None],
+        timeout: float,
+        clock: Clock | None = None,
+        dropped: Callable[[P], None] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._serve = serve
         self._timeout = timeout
         self._clock = clock or LoopClock()
+        self._dropped = dropped
         self._epoll = select.epoll()
         # By descriptor, in the order of their times.
         self._waiting: dict[int, P] = {}
@@ -134,6 +140,8 @@ class PendingConnections(Generic[P]):
     def drop(self, pending: P) -> None:
         self.release(pending)
         pending.connection.close()
+        if self._dropped is not None:
+            self._dropped(pending)
 
     async def emptied(self) -> None:
         """Wait until every connection has been released or closed."""

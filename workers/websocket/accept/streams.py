@@ -47,7 +47,7 @@ _PREFLIGHT: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A GET or HEAD whose token is good. headers: those of `cors`."""
+    """A GET or HEAD whose token is good. headers: those of `cors`; marks: as of Shares."""
 
     request: Request
     stream: str
@@ -55,6 +55,7 @@ class Admitted:
     principal: Principal
     peer: str
     headers: dict[str, str]
+    marks: int
 
     def asked(self, subscribe: Subscribe) -> Asked:
         request = self.request
@@ -65,6 +66,7 @@ class Admitted:
             self.headers,
             head_only=request.method == "HEAD",
             chunked=request.minor > 0,
+            marks=self.marks,
         )
 
 
@@ -104,17 +106,24 @@ def not_allowed(headers: dict[str, str]) -> Response:
 
 
 def answer(
-    request: Request, context: Context, principal: Principal, peer: str, headers: dict[str, str]
+    request: Request,
+    context: Context,
+    principal: Principal,
+    peer: str,
+    headers: dict[str, str],
+    marks: int,
 ) -> Response | Answer | EventStream:
-    """The answer to an admitted GET or HEAD; raises Refusal. headers: those of `cors`."""
+    """The answer to an admitted GET or HEAD; raises Refusal. See Admitted."""
     kind, stream = _split(request.path)
     if stream not in context.hub.streams:
         known = ", ".join(sorted(context.hub.streams))
         raise Refusal(NOT_FOUND, f"no stream {stream[:64]!r}; known are {known}")
     if not principal.may_read(stream):
         raise Refusal(FORBIDDEN_STREAM, repr(stream), subject=principal.subject)
+    if (limit := context.shares.may_send(principal.subject)) is not None:
+        raise Refusal(TOO_MANY_REQUESTS, f"limits.{limit}", limit, subject=principal.subject)
     try:
-        return _KINDS[kind](Admitted(request, stream, context, principal, peer, headers))
+        return _KINDS[kind](Admitted(request, stream, context, principal, peer, headers, marks))
     except BadClientMessage as bad:
         raise Refusal(BAD_REQUEST, str(bad)) from None
 
@@ -149,6 +158,7 @@ def _sse(admitted: Admitted) -> Response | EventStream:
         admitted.headers,
         as_events=_takes_events(request),
         last_event_id=last_event_id,
+        marks=admitted.marks,
     )
 
 

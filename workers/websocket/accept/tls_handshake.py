@@ -22,6 +22,7 @@ from aiofastnet.ssl_transport import (  # type: ignore[import-not-found]
 
 from energyws.settings import Server
 from workers.websocket.connection.accepted import AcceptedSocket
+from workers.websocket.connection.transport_exchange import TransportExchange
 
 # One TLS record and its frame, where OpenSSL does not have the socket itself (see tls_context.py).
 # aiofastnet's sixteen records, each way, cost a worker 257 KiB more for every client that does not
@@ -43,12 +44,24 @@ class TlsHandshake:
 
     def __init__(
         self,
-        protocol: asyncio.BufferedProtocol,
+        protocol: TransportExchange,
         over: Callable[[TlsHandshake, str | None], None],
     ) -> None:
-        self.protocol: asyncio.BufferedProtocol | None = protocol
+        self.protocol: TransportExchange | None = protocol
         self._over: Callable[[TlsHandshake, str | None], None] | None = over
         self._transport: aiofastnet.Transport | None = None
+
+    @property
+    def peer(self) -> str:
+        """The client's address."""
+        assert self.protocol is not None
+        return self.protocol.peer
+
+    @property
+    def came(self) -> float:
+        """When it began, in monotonic seconds."""
+        assert self.protocol is not None
+        return self.protocol.came
 
     def begin(self, connection: AcceptedSocket, context: ssl.SSLContext, settings: Server) -> None:
         """Answer the client's first bytes, which may have come already; owns the connection."""

@@ -16,7 +16,6 @@ from energyws.errors import (
     Close,
     ErrorCode,
 )
-from energyws.process.board import Field
 from energyws.process.counters import HANDSHAKES
 from energyws.protocol.forms import Form
 from energyws.protocol.http_response import Response, refusal
@@ -35,7 +34,10 @@ MOST_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """An admitted request. chunked: the client knows chunked bodies. headers: those of CORS."""
+    """An admitted request. chunked: the client knows chunked bodies. headers: those of CORS.
+
+    marks: as Shares has made them.
+    """
 
     stream: str
     principal: Principal
@@ -43,6 +45,7 @@ class Asked:
     headers: Mapping[str, str]
     head_only: bool
     chunked: bool
+    marks: int = 0
 
 
 class HistoryAnswer(Answer):
@@ -104,7 +107,7 @@ class HistoryAnswer(Answer):
         self._outlet, self._closes = outlet, closes
         limit = context.settings.write_buffer_bytes
         outlet.set_write_buffer_limits(high=limit, low=limit // 4)
-        context.row.add(Field.CONNECTIONS)
+        context.shares.begin(self, self.asked.marks)
         context.connections.join(self, outlet.connection)
         self._timer = asyncio.get_running_loop().call_later(MOST_SECONDS, self._time_is_up)
         try:
@@ -121,6 +124,11 @@ class HistoryAnswer(Answer):
 
     def lost(self) -> None:
         self.leave()
+        self.sent()
+
+    def sent(self) -> None:
+        # Until now it cost a descriptor and its bytes, however slowly the client reads.
+        self.context.shares.end(self.asked.marks)
 
     def pause_writing(self) -> None:
         self.writable = False
@@ -224,7 +232,5 @@ class HistoryAnswer(Answer):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        context = self.context
-        context.hub.leave(self)
-        context.connections.leave(self)
-        context.row.add(Field.CONNECTIONS, -1)
+        self.context.hub.leave(self)
+        self.context.connections.leave(self)

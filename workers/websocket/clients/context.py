@@ -11,6 +11,7 @@ from energyws.settings import Server
 from workers.websocket.auth.tokens import Tokens
 from workers.websocket.clients.connections import ConnectionRegistry
 from workers.websocket.fanout.hub import Hub
+from workers.websocket.shares import Shares
 
 
 @dataclass(slots=True)
@@ -18,6 +19,7 @@ class Context:
     """A reload replaces `settings`; the rest stays.
 
     reading: the subjects whose requests for history are being answered, and how many of each.
+    refused: the clients that were refused as WebSockets and are closing.
     worker: the slot and process id that clients may learn; None: they may not.
     """
 
@@ -26,5 +28,7 @@ class Context:
     connections: ConnectionRegistry
     tokens: Tokens
     row: Row
+    shares: Shares
     reading: Counter[str] = field(default_factory=Counter)
+    refused: int = 0
     worker: Mapping[str, int] | None = None

@@ -50,7 +50,7 @@ class EventStream(Stream):
     """The hub's FanoutClient and the registry's Connection.
 
     headers: those that the response has beside its own. as_events: a temporary refusal is an event.
-    last_event_id: as the client sent it.
+    last_event_id: as the client sent it. marks: as Shares has made them.
     """
 
     __slots__ = (
@@ -60,6 +60,7 @@ class EventStream(Stream):
         "_context",
         "_headers",
         "_last_event_id",
+        "_marks",
         "_peer",
         "_request",
         "_started",
@@ -83,6 +84,7 @@ class EventStream(Stream):
         *,
         as_events: bool,
         last_event_id: str = "",
+        marks: int = 0,
     ) -> None:
         super().__init__()
         self.id = session_log.next_id()
@@ -92,6 +94,7 @@ class EventStream(Stream):
         self.heard = True
         self.sink: Sink = NOWHERE
         self._context = context
+        self._marks = marks
         self._peer = peer
         self._request: Subscribe | None = request
         self._headers = headers
@@ -138,7 +141,7 @@ class EventStream(Stream):
             CLOSED.count(self._context.row, self._by, str(self._code))
         self._on(Event.LOST)
         self._context.connections.lost(self)
-        self._context.row.add(Field.CONNECTIONS, -1)
+        self._context.shares.end(self._marks)
         self._context.row.add(Field.EVENT_STREAMS, -1)
         session_log.stream_ended(self, self._code, self._by)
 
@@ -198,7 +201,7 @@ class EventStream(Stream):
 
     def _enter(self, transport: aiofastnet.Transport) -> None:
         context = self._context
-        context.row.add(Field.CONNECTIONS)
+        context.shares.begin(self, self._marks)
         context.row.add(Field.EVENT_STREAMS)
         self._on(Event.UPGRADED)
         self._on(Event.OPENED)

@@ -7,21 +7,28 @@ from typing import Final
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
 from energyws.errors import INTERNAL, ErrorCode
+from energyws.process.board import Field
 from energyws.protocol import messages
-from workers.websocket.clients.connections import ConnectionRegistry
+from workers.websocket.clients.context import Context
 from workers.websocket.connection import framing, upgrade
 
 # An honest client sends no more frames than this before it sees its refusal; more are not parsed.
 MOST_FRAMES: Final = 16
+# A worker waits for the close frames of so many; who sends tokens that are no good at any rate must
+# not hold a descriptor for each for close_timeout_seconds.
+MOST_AWAITED: Final = 256
 
 
 class RefusedClient(WSListener):
-    """A refused client: it is upgraded, gets the error, and is closed."""
+    """A refused client: it is upgraded, gets the error, and is closed.
 
-    __slots__ = ("_connections", "_detail", "_error", "_frames", "_transport")
+    Until its connection has ended, it counts with those that never become clients.
+    """
 
-    def __init__(self, connections: ConnectionRegistry, error: ErrorCode, detail: str) -> None:
-        self._connections = connections
+    __slots__ = ("_context", "_detail", "_error", "_frames", "_transport")
+
+    def __init__(self, context: Context, error: ErrorCode, detail: str) -> None:
+        self._context = context
         self._error = error
         self._detail = detail
         self._frames = 0
@@ -30,12 +37,16 @@ class RefusedClient(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """picows: say why, and close."""
         self._transport = transport
+        self._context.refused += 1
+        self._context.row.add(Field.PENDING)
         upgrade.forget(transport.request)
         close = self._error.close or INTERNAL
         message = messages.error(self._error, self._detail)
         transport.underlying_transport.write(upgrade.head(transport) + message)
         upgrade.send_close(transport, close)
-        self._connections.closing(self)
+        self._context.connections.closing(self)
+        if self._context.refused > MOST_AWAITED:
+            framing.end(transport)
 
     def on_ws_frame(self, transport: WSTransport, received: WSFrame) -> None:
         """picows: only the answer to our close frame matters."""
@@ -47,7 +58,9 @@ class RefusedClient(WSListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self._transport = None
-        self._connections.leave(self)
+        self._context.connections.leave(self)
+        self._context.refused -= 1
+        self._context.row.add(Field.PENDING, -1)
 
     def failed(self) -> None:
         """Framing: it is closing already."""

@@ -24,7 +24,6 @@ from energyws.errors import (
     Close,
     ErrorCode,
 )
-from energyws.process.board import Field
 from energyws.process.counters import CLOSED
 from energyws.protocol import frame, messages
 from energyws.protocol.assembler import Assembler, Violation, check_reserved, reply_code
@@ -48,7 +47,8 @@ _PING: Final = frame.encode(frame.PING, b"")
 class Session(WSListener):
     """A client that the gate admitted: the hub's FanoutClient and the registry's Connection.
 
-    writable follows from the state; fan-out reads it, so it is a plain attribute.
+    writable follows from the state; fan-out reads it, so it is a plain attribute. marks: as Shares
+    has made them.
     """
 
     __slots__ = (
@@ -58,6 +58,7 @@ class Session(WSListener):
         "_code",
         "_context",
         "_first",
+        "_marks",
         "_peer",
         "_state",
         "_takeover",
@@ -77,6 +78,7 @@ class Session(WSListener):
         peer: str,
         first: Subscribe | BadClientMessage | None,
         extension: str | None,
+        marks: int = 0,
     ) -> None:
         self.id = session_log.next_id()
         self.principal = principal
@@ -87,6 +89,7 @@ class Session(WSListener):
         self.heard = True
         self.sink: Sink = NOWHERE
         self._context = context
+        self._marks = marks
         self._first = first
         self._peer = peer
         self._transport: WSTransport | None = None
@@ -105,7 +108,7 @@ class Session(WSListener):
         """picows: the connection is a WebSocket; the 101 is ours to write."""
         self._transport = transport
         self._on(Event.UPGRADED)
-        self._context.row.add(Field.CONNECTIONS)
+        self._context.shares.begin(self, self._marks)
         try:
             self._open(transport)
         except Exception:
@@ -120,7 +123,7 @@ class Session(WSListener):
             CLOSED.count(self._context.row, self._by, str(self._code))
         self._on(Event.LOST)
         self._context.connections.lost(self)
-        self._context.row.add(Field.CONNECTIONS, -1)
+        self._context.shares.end(self._marks)
         # The transport refers to us, too: without this they wait together for the collector, which
         # rarely runs in a process that allocates little.
         self._transport = None
@@ -140,7 +143,7 @@ class Session(WSListener):
                 received.rsv3,
                 self.form is Form.DEFLATE,
             )
-            if not self._within_rate():
+            if not self._within_rate() or self._exceeds():
                 self.send_error(RATE_LIMITED)
                 self.close(RATE_LIMITED.close or NORMAL)
             else:
@@ -335,3 +338,10 @@ class Session(WSListener):
         cost = 1 / self._context.settings.messages_per_second
         self._busy_until = max(self._busy_until, now) + cost
         return self._busy_until - now <= BURST_SECONDS
+
+    def _exceeds(self) -> bool:
+        """Whether the clients of its subject send too much together."""
+        limit = self._context.shares.may_send(self.principal.subject)
+        if limit is not None:
+            session_log.limited(self, limit)
+        return limit is not None

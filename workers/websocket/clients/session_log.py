@@ -114,6 +114,17 @@ def resumed(client: Connection, stream: str, reply: Subscribed) -> None:
         )
 
 
+def limited(client: Connection, limit: str) -> None:
+    """limit: the key in `limits`."""
+    _limited.warning(
+        "client over a limit",
+        kind=limit,
+        client=client.id,
+        subject=client.principal.subject,
+        limit=limit,
+    )
+
+
 def not_set_up(client: Connection) -> None:
     _limited.fault(
         "a connection could not be set up", client=client.id, subject=client.principal.subject

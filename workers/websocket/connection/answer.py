@@ -26,7 +26,7 @@ class Outlet(Protocol):
 
 
 class Answer:
-    """Exactly one of `Outlet.answered` and `lost` ends it."""
+    """Exactly one of `Outlet.answered` and `lost` ends it; after the former comes `sent`, once."""
 
     __slots__ = ()
 
@@ -43,5 +43,9 @@ class Answer:
         raise NotImplementedError
 
     def lost(self) -> None:
-        """The connection has ended."""
+        """The connection has ended before the answer was complete."""
+        raise NotImplementedError
+
+    def sent(self) -> None:
+        """The client has read nearly all of the complete answer, or the connection has ended."""
         raise NotImplementedError

@@ -6,6 +6,8 @@ Connections with TLS have one from the start, others once a response does not go
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -37,6 +39,7 @@ class TransportExchange(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_answer",
+        "_came",
         "_closes",
         "_exchange",
         "_left",
@@ -45,6 +48,7 @@ class TransportExchange(asyncio.BufferedProtocol):
         "_settings",
         "_timer",
         "_transport",
+        "_unread",
         "_waiting",
         "connection",
     )
@@ -62,11 +66,14 @@ class TransportExchange(asyncio.BufferedProtocol):
         self._over = over
         # The bytes that it may still send after its last answer; None before that.
         self._left: int | None = None
+        self._came = time.monotonic()
         self._transport: aiofastnet.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         # The answer under way, and whether the connection ends after it.
         self._answer: Answer | None = None
         self._closes = False
+        # An answer that is complete, while the client has yet to read its end.
+        self._unread: Answer | None = None
         # The client does not read for now; and what is to be done once it does.
         self._paused = False
         self._waiting: Step | None = None
@@ -99,6 +106,7 @@ class TransportExchange(asyncio.BufferedProtocol):
         self._leave()
         if answer is not None:
             answer.lost()
+        self._read()
 
     def pause_writing(self) -> None:
         """asyncio: the client does not read as fast as we answer."""
@@ -109,12 +117,23 @@ class TransportExchange(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """asyncio: the write buffer has room again."""
         self._paused = False
+        self._read()
         step, self._waiting = self._waiting, None
         if self._answer is not None:
             self._answer.resume_writing()
         elif step is not None and self._transport is not None:
             self._transport.resume_reading()
             self.follow(step)
+
+    @property
+    def peer(self) -> str:
+        """The client's address."""
+        return self._exchange.peer
+
+    @property
+    def came(self) -> float:
+        """When this began, in monotonic seconds; infinity while an answer is made."""
+        return math.inf if self._answer is not None else self._came
 
     @property
     def unsent(self) -> bool:
@@ -185,7 +204,9 @@ class TransportExchange(asyncio.BufferedProtocol):
 
     def answered(self, *, failed: bool) -> None:
         """Outlet: the answer is complete."""
-        self._answer = None
+        self._unread, self._answer = self._answer, None
+        if not self._paused:
+            self._read()
         if self._transport is not None:
             self._transport.resume_reading()
         if self._closes or failed:
@@ -197,6 +218,12 @@ class TransportExchange(asyncio.BufferedProtocol):
         """Outlet: end the connection at once."""
         if self._transport is not None:
             self._transport.abort()
+
+    def _read(self) -> None:
+        """The client has read its answer, or never will."""
+        unread, self._unread = self._unread, None
+        if unread is not None:
+            unread.sent()
 
     def _go_on(self) -> None:
         """Answer what came meanwhile."""

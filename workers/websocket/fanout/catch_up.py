@@ -20,6 +20,7 @@ from energyws.stream.recovery import resume_from
 from energyws.stream.ring import Cursor, Ring, TooSlow
 from workers.websocket.fanout.batch import join
 from workers.websocket.fanout.history_client import HistoryClient
+from workers.websocket.fanout.pace import Pace
 from workers.websocket.fanout.subscription import FanoutClient, Subscription
 
 CATCH_UP_BYTES: Final = 64 * 1024
@@ -30,7 +31,10 @@ ENCODED_BYTES_PER_WRITE: Final = 512
 
 
 class CatchUp:
-    """go_live: takes a subscription whose cursor has reached the boundary (see Fanout)."""
+    """go_live: takes a subscription whose cursor has reached the boundary (see Fanout).
+
+    pace: None: clients are sent as much as they take.
+    """
 
     def __init__(
         self,
@@ -39,21 +43,26 @@ class CatchUp:
         row: Row,
         encode: Encode | None,
         go_live: Callable[[Subscription], None],
+        pace: Pace | None = None,
     ) -> None:
         self._name = name
         self._log = log
         self._row = row
         self._encode = encode
         self._go_live = go_live
+        self._pace = pace
         self._bytes_per_write = ENCODED_BYTES_PER_WRITE if encode else BYTES_PER_WRITE
         self._catching: dict[FanoutClient, Subscription] = {}
         self._paused: dict[FanoutClient, Subscription] = {}
+        # Those that have had their share, until the next tick.
+        self._resting: dict[FanoutClient, Subscription] = {}
         # Those whose next chunk has been requested, by where it begins; and where that is.
         self._awaiting: dict[Position, dict[FanoutClient, Subscription]] = {}
         self._awaited: dict[FanoutClient, Position] = {}
 
     def __len__(self) -> int:
-        return len(self._catching) + len(self._paused) + len(self._awaited)
+        waiting = len(self._paused) + len(self._resting) + len(self._awaited)
+        return len(self._catching) + waiting
 
     def add(self, subscription: Subscription) -> None:
         """Serve it from its cursor on."""
@@ -72,7 +81,7 @@ class CatchUp:
             if not group:
                 del self._awaiting[position]
             self._log.withdraw(client, self._name)
-        elif self._catching.pop(client, None) is not None:
+        elif self._catching.pop(client, None) or self._resting.pop(client, None):
             # The chunk that it waited for may be kept for it still.
             self._log.withdraw(client, self._name)
         else:
@@ -121,18 +130,25 @@ class CatchUp:
                 self.add_paused(subscription)
                 # A chunk must not be kept for a client that may never take it.
                 self._log.withdraw(client, self._name)
+            elif self._pace is not None and not self._pace.may_go_on(client):
+                self._resting[client] = subscription
             elif isinstance(subscription.cursor, Position):
                 writes -= self._replay_chunk(subscription, subscription.cursor, ring, now)
             else:
                 writes -= self._read_ring(subscription, ring, boundary, now)
         return max(writes, 0)
 
+    def tick(self) -> None:
+        """Those that rested may go on."""
+        self._catching.update(self._resting)
+        self._resting = {}
+
     def clear(self) -> dict[FanoutClient, Subscription]:
         """Forget all subscriptions, and return them."""
-        everyone = self._catching | self._paused
+        everyone = self._catching | self._paused | self._resting
         for group in self._awaiting.values():
             everyone |= group
-        self._catching, self._paused = {}, {}
+        self._catching, self._paused, self._resting = {}, {}, {}
         self._awaiting, self._awaited = {}, {}
         return everyone
 
@@ -206,6 +222,8 @@ class CatchUp:
         size: the bytes of the frames before they were encoded.
         """
         client.write(data)
+        if self._pace is not None:
+            self._pace.sent(client, len(data))
         self._row.add(Field.WRITES)
         self._row.add(Field.DELIVERIES, frames)
         self._row.add(Field.BYTES, len(data))

@@ -34,6 +34,7 @@ from workers.websocket.fanout.batch import Batch, join
 from workers.websocket.fanout.catch_up import CatchUp
 from workers.websocket.fanout.crowd import Crowd
 from workers.websocket.fanout.history_client import HistoryClient
+from workers.websocket.fanout.pace import Pace
 from workers.websocket.fanout.subscription import (
     EndingClient,
     FanoutClient,
@@ -50,7 +51,7 @@ class Fanout:
 
     encode: makes the form that its clients take; None: they get the frames as they are.
     queue: sends to many clients at once; None: their transports do.
-    catch_up: the subscriptions that are not live.
+    pace: that of CatchUp. catch_up: the subscriptions that are not live.
     """
 
     def __init__(
@@ -61,12 +62,13 @@ class Fanout:
         row: Row,
         encode: Encode | None = None,
         queue: SendQueue | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.name = name
         self.ring = ring
         self._row = row
         self._encode = encode
-        self.catch_up = CatchUp(name, log, row, encode, self._go_live)
+        self.catch_up = CatchUp(name, log, row, encode, self._go_live, pace)
         self._sent = ring.end
         # The position of live clients: the ring may have dropped it by now.
         self._reached = ring.head

@@ -27,11 +27,8 @@ from workers.gauges import record_ring_depth
 from workers.runtime import crash_on_error
 from workers.websocket.fanout.fanout import Fanout
 from workers.websocket.fanout.history_client import HistoryClient
-from workers.websocket.fanout.requests import (
-    MAX_TEXT,
-    HistoryRateLimit,
-    PendingRequest,
-)
+from workers.websocket.fanout.pace import Pace
+from workers.websocket.fanout.requests import MAX_TEXT, HistoryRateLimit, PendingRequest
 from workers.websocket.fanout.subscription import FanoutClient
 from workers.websocket.fanout.turns import Turns
 from workers.websocket.io_uring.send_queue import SendQueue
@@ -58,6 +55,7 @@ class Hub:
         row: Row,
         on_synced: Callable[[], None],
         queue: SendQueue | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.streams = frozenset(streams)
         self.turns = Turns()
@@ -67,6 +65,7 @@ class Hub:
         self._row = row
         self._log = log
         self._queue = queue
+        self._pace = pace
         log.listen(self)
         self._fanouts: dict[str, Fanout] = {}
         # Over the same rings, made for the first client of a stream that takes another form.
@@ -107,7 +106,7 @@ class Hub:
         if fanout is None:
             ring = Ring(self._history, floor)
             self._fanouts[stream] = fanout = Fanout(
-                stream, ring, self._log, self._row, queue=self._queue
+                stream, ring, self._log, self._row, None, self._queue, self._pace
             )
             self.turns.fanouts.append(fanout)
         elif fanout.ring.epoch != floor.epoch:
@@ -222,6 +221,8 @@ class Hub:
         for fanout in self._fanouts.values():
             fanout.ring.trim(now)
         record_ring_depth(self._row, [fanout.ring for fanout in self._fanouts.values()])
+        for fanout in self.turns.fanouts:
+            fanout.catch_up.tick()
         lagging = sum(len(fanout.catch_up) for fanout in self.turns.fanouts)
         self._row[Field.LAGGING] = lagging
         self._row[Field.HISTORY_QUESTIONS] = self._log.waiting
@@ -244,7 +245,8 @@ class Hub:
         if form is Form.PLAIN:
             return plain
         if (name, form) not in self._encoded:
-            fanout = Fanout(name, plain.ring, self._log, self._row, self._encode[form], self._queue)
+            ring, encode = plain.ring, self._encode[form]
+            fanout = Fanout(name, ring, self._log, self._row, encode, self._queue, self._pace)
             self._encoded[name, form] = fanout
             self.turns.fanouts.append(fanout)
         return self._encoded[name, form]

@@ -18,6 +18,10 @@ MAX_TEXT: Final = 2 * MAX_TEXT_LENGTH
 # client does so once a connection; an answer costs the consumer far more than a message.
 SECONDS_PER_REQUEST: Final = 1.0
 BURST_OF_REQUESTS: Final = 3
+# The same for all HTTP requests of one subject together, each of which is a client of its own.
+SECONDS_PER_HTTP_REQUEST: Final = 0.1
+# Subjects whose HTTP requests are paid for are forgotten when there are more than this.
+MOST_SUBJECTS: Final = 1_000
 
 
 @dataclass(slots=True)
@@ -54,20 +58,35 @@ class HistoryRateLimit:
     """How soon a client may ask the log again: a leaky bucket for each client and stream.
 
     A bucket is one number: when the requests so far will be paid for, at SECONDS_PER_REQUEST each.
+    The clients of HTTP requests share those of their subject.
     """
 
     def __init__(self) -> None:
         self._until: dict[FanoutClient, dict[str, float]] = {}
+        self._of_subjects: dict[str, dict[str, float]] = {}
 
     def ask(self, client: FanoutClient, streams: Iterable[str], now: float) -> float:
         """0: the client may ask now; else the seconds until it may. now: monotonic seconds."""
-        before = self._until.setdefault(client, {})
-        after = {name: max(before.get(name, now), now) + SECONDS_PER_REQUEST for name in streams}
+        seconds = SECONDS_PER_HTTP_REQUEST if client.form.ends else SECONDS_PER_REQUEST
+        before = self._bucket(client, now)
+        after = {name: max(before.get(name, now), now) + seconds for name in streams}
         wait = max(after.values()) - now - BURST_OF_REQUESTS * SECONDS_PER_REQUEST
         if wait > 0:
             return wait
         before |= after
         return 0.0
+
+    def _bucket(self, client: FanoutClient, now: float) -> dict[str, float]:
+        if not client.form.ends:
+            return self._until.setdefault(client, {})
+        subjects = self._of_subjects
+        if client.subject not in subjects and len(subjects) >= MOST_SUBJECTS:
+            self._of_subjects = subjects = {
+                subject: until
+                for subject, until in subjects.items()
+                if max(until.values(), default=now) > now
+            }
+        return subjects.setdefault(client.subject, {})
 
     def forget(self, client: FanoutClient) -> None:
         self._until.pop(client, None)

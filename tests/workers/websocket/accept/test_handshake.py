@@ -15,10 +15,11 @@ from energyws.dashboard.site import Site
 from energyws.errors import BAD_REQUEST
 from energyws.process.board import Field
 from energyws.process.counters import HANDSHAKES
+from energyws.protocol.client_address import TrustedProxies
 from energyws.protocol.forms import Form
 from energyws.protocol.http_request import BadRequest, Request
 from energyws.protocol.http_response import Response
-from energyws.settings import Auth
+from energyws.settings import Auth, Limits, Server
 from tests.principals import principal
 from tests.workers.websocket.recording import RecordingTransport, Worker
 from workers.websocket.accept.handshake import PATH, Gate, max_descriptor
@@ -56,7 +57,7 @@ def get(path: str, method: str = "GET") -> Request:
     return Request(method, path, "", 1, CIMultiDict(Host="here"))
 
 
-def code(answer: Response | Upgrade) -> str:
+def code(answer: object) -> str:
     assert isinstance(answer, Response)
     found: str = json.loads(answer.body)["code"]
     return found
@@ -273,3 +274,88 @@ def test_page_is_served_where_it_is_on() -> None:
     assert unchanged.status == 304
     assert code(made.answer(get("/", "POST"), PEER)) == "METHOD_NOT_ALLOWED"
     assert code(made.answer(get("/elsewhere"), PEER)) == "NOT_FOUND"
+
+
+def limited(**limits: int) -> tuple[Gate, Worker]:
+    worker = Worker(Limits(**limits))
+    for number in range(3):
+        worker.tokens.good[f"good-{number}.sig"] = principal(f"tester-{number}")
+    return Gate(worker.context, Auth(), worker.board), worker
+
+
+def by(number: int = 0, **fields: str | None) -> Request:
+    return upgrade(Authorization=f"Bearer good-{number}.sig", **fields)
+
+
+@pytest.mark.parametrize(
+    ("limit", "second", "free"),
+    [
+        ("connections_per_address", (by(1), PEER), (by(1), "192.0.2.2")),
+        ("connections_per_subject", (by(0), "192.0.2.2"), (by(1), PEER)),
+        ("connections_per_token", (by(0), "192.0.2.2"), (by(1), PEER)),
+    ],
+)
+def test_who_has_its_share_is_refused_and_others_are_not(
+    limit: str, second: tuple[Request, str], free: tuple[Request, str]
+) -> None:
+    made, worker = limited(**{limit: 1})
+    assert isinstance(made.answer(by(0), PEER), Upgrade)
+    refused = made.answer(*second)
+    assert isinstance(refused, Response)
+    assert (refused.status, code(refused)) == (429, "CONNECTION_LIMIT")
+    assert f"limits.{limit}" in json.loads(refused.body)["message"]
+    assert "Retry-After" in refused.headers
+    assert isinstance(made.answer(*free), Upgrade)
+    assert worker.row[Field.CONNECTIONS] == 2
+    assert handshakes(worker) == {"accepted": 2, "connection_limit": 1}
+
+
+def test_browser_over_its_limit_gets_a_message() -> None:
+    made, _ = limited(connections_per_subject=1)
+    made.answer(by(), PEER)
+    answer = made.answer(by(Origin="https://page.example"), PEER)
+    assert isinstance(answer, Upgrade)
+    assert isinstance(answer.listener, RefusedClient)
+
+
+def test_requests_of_one_moment_do_not_exceed_max_connections() -> None:
+    made, worker = gate(max_connections=2)
+    answers = [made.answer(upgrade(), PEER) for _ in range(4)]
+    assert [isinstance(answer, Upgrade) for answer in answers] == [True, True, False, False]
+    # None of them has begun; those that never will are given back.
+    worker.shares.tick()
+    worker.shares.tick()
+    assert isinstance(made.answer(upgrade(), PEER), Upgrade)
+
+
+def test_limits_are_those_of_the_client_that_a_trusted_proxy_names() -> None:
+    made, _ = limited(connections_per_address=1)
+    made.proxies = TrustedProxies(["10.0.0.0/8"])
+    assert isinstance(
+        made.answer(by(X_Forwarded_For="203.0.113.7, 192.0.2.1"), "10.0.0.1"), Upgrade
+    )
+    named = by(X_Forwarded_For="203.0.113.8, 192.0.2.1")
+    assert code(made.answer(named, "10.0.0.2")) == "CONNECTION_LIMIT"
+    assert isinstance(made.answer(by(X_Forwarded_For="192.0.2.2"), "10.0.0.1"), Upgrade)
+    # Who is no proxy cannot be somebody else.
+    assert code(made.answer(by(X_Forwarded_For="192.0.2.9"), "192.0.2.1")) == "CONNECTION_LIMIT"
+
+
+def test_only_the_chosen_header_names_a_client() -> None:
+    made, worker = limited(connections_per_address=1)
+    worker.context.settings = Server(forwarded_header="Forwarded")
+    made.proxies = TrustedProxies(["10.0.0.1"])
+    for host in (1, 2):
+        request = by(Forwarded=f"for=192.0.2.{host}", X_Forwarded_For="203.0.113.9")
+        assert isinstance(made.answer(request, "10.0.0.1"), Upgrade)
+
+
+def test_requests_through_a_proxy_are_arrivals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.monotonic", lambda: 100.0)
+    made, worker = limited(new_connections_per_address_per_second=1)
+    made.proxies = TrustedProxies(["10.0.0.1"])
+    request = by(X_Forwarded_For="192.0.2.1")
+    assert isinstance(made.answer(request, "10.0.0.1"), Upgrade)
+    assert code(made.answer(request, "10.0.0.1")) == "CONNECTION_LIMIT"
+    assert isinstance(made.answer(by(X_Forwarded_For="192.0.2.2"), "10.0.0.1"), Upgrade)
+    assert worker.row[Field.REFUSALS] == 1

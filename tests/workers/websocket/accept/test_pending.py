@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from itertools import pairwise
 
 import pytest
 import uvloop
@@ -153,7 +153,7 @@ def test_many_clients_that_send_together_are_served_in_turns() -> None:
             while seen[-1] < count:
                 await asyncio.sleep(0)
                 seen.append(len(server.served))
-            steps = [after - before for before, after in pairwise(seen)]
+            steps = [after - before for before, after in itertools.pairwise(seen)]
             assert max(steps) <= pending.SERVED_PER_TURN
 
     uvloop.run(test())
@@ -280,6 +280,29 @@ def test_changed_timeout_applies_to_pending_connections() -> None:
             assert closed_by_server(client)
 
     uvloop.run(test())
+
+
+def test_who_closes_a_connection_says_so() -> None:
+    async def test() -> None:
+        dropped: list[PendingConnection] = []
+        pending_ = PendingConnections(pending_release, 60.0, dropped=dropped.append)
+        pairs = [socket.socketpair() for _ in range(3)]
+        ours = [PendingConnection(one) for one, _ in pairs]
+        for each in ours:
+            pending_.add(each)
+        pending_.drop(ours[0])
+        pending_.release(ours[1])
+        assert dropped == [ours[0]]
+        pending_.close()
+        assert dropped == [ours[0], ours[2]]
+        for each in itertools.chain(*pairs):
+            each.close()
+
+    uvloop.run(test())
+
+
+def pending_release(one: PendingConnection) -> None:
+    raise AssertionError("nothing was sent")
 
 
 def test_timers_of_the_event_loop_are_the_default() -> None:

@@ -19,11 +19,12 @@ from energyws.protocol.http_request import BadRequest, Request
 from energyws.protocol.http_response import Response
 from energyws.settings import Server, Tls
 from energyws.testing.certificates import trusting, write_pair
+from tests.workers.websocket.recording import arrivals
 from workers.websocket.accept.listener import Listener
 from workers.websocket.accept.tls_context import tls_context
 from workers.websocket.accept.tls_handshake import TlsHandshake
 
-ROW = Board.create().row(0)
+BOARD = Board.create()
 # Of a record with 512 bytes of a handshake (RFC 8446 section 5.1): only a beginning of them.
 HALF_A_CLIENT_HELLO = bytes.fromhex("16 03 01 02 00 01 00 01 fc 03 03") + bytes(100)
 HTTP = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
@@ -63,7 +64,8 @@ async def serving(tls: ssl.SSLContext, seconds: float = 60) -> AsyncIterator[Lis
     """A listener, closed at the end."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         settings = Server(handshake_timeout_seconds=seconds)
-        listener = Listener(listening, settings, tls, Gate(), 1_000, ROW)
+        made = arrivals(BOARD, settings)
+        listener = Listener(listening, settings, tls, Gate(), 1_000, BOARD.row(0), made)
         listener.start()
         try:
             yield listener

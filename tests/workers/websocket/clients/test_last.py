@@ -53,6 +53,9 @@ def answer(count: int, *writes: bytes, head_only: bool = False) -> Outlet:
         made.caught_up(parse("ab-9"))
         while not outlet.over:
             await asyncio.sleep(0)
+        # Until the client has read it.
+        assert worker.row[Field.CONNECTIONS] == 1
+        made.sent()
         assert worker.row[Field.CONNECTIONS] == 0
         assert not worker.context.reading
 

@@ -7,14 +7,15 @@ from typing import Any, cast
 from picows import WSMsgType
 
 from energyws.errors import TOO_MANY_CONNECTIONS
+from energyws.process.board import Field
 from tests.workers.websocket.recording import RecordingTransport, Worker, client_frame
-from workers.websocket.clients.refusal import MOST_FRAMES, RefusedClient
+from workers.websocket.clients.refusal import MOST_AWAITED, MOST_FRAMES, RefusedClient
 
 
-def refused() -> tuple[Worker, RefusedClient, Any]:
-    worker = Worker()
+def refused(worker: Worker | None = None) -> tuple[Worker, RefusedClient, Any]:
+    worker = worker or Worker()
     transport = RecordingTransport(worker.journal)
-    client = RefusedClient(worker.context.connections, TOO_MANY_CONNECTIONS, "full")
+    client = RefusedClient(worker.context, TOO_MANY_CONNECTIONS, "full")
     client.on_ws_connected(cast(Any, transport))
     return worker, client, transport
 
@@ -33,10 +34,24 @@ def test_close_frame_of_the_client_ends_the_connection() -> None:
     worker, client, transport = refused()
     client.on_ws_frame(transport, client_frame(WSMsgType.CLOSE, b"\x11\x97"))
     assert worker.journal[-1] == ("end",)
+    assert worker.row[Field.PENDING] == 1
     client.on_ws_disconnected(transport)
+    assert worker.row[Field.PENDING] == 0
     assert worker.journal[-1] == ("registry.leave",)
     client.abort()
     assert worker.journal[-1] == ("registry.leave",)
+
+
+def test_only_so_many_are_awaited() -> None:
+    worker, client, transport = refused()
+    for _ in range(MOST_AWAITED - 1):
+        refused(worker)
+    assert ("end",) not in worker.journal
+    refused(worker)
+    assert worker.journal.names()[-3:] == ["close frame", "registry.closing", "end"]
+    assert worker.context.refused == MOST_AWAITED + 1
+    client.on_ws_disconnected(transport)
+    assert worker.context.refused == MOST_AWAITED
 
 
 def test_number_of_parsed_frames_is_bounded() -> None:

@@ -17,7 +17,7 @@ from energyws.errors import BAD_MESSAGE, HISTORY_UNAVAILABLE, RATE_LIMITED, REST
 from energyws.process.board import Board, Field
 from energyws.protocol import frame
 from energyws.protocol.messages import BadClientMessage, Subscribe, Subscribed, parse_query
-from energyws.settings import Auth, Server
+from energyws.settings import Auth, Limits, Server
 from tests.clients import first_frame, masked
 from tests.principals import principal
 from tests.workers.websocket.connected import connected
@@ -28,6 +28,7 @@ from workers.websocket.clients.session import Session
 from workers.websocket.clients.session_state import IllegalEvent
 from workers.websocket.connection.framing import Framing
 from workers.websocket.connection.upgrade import Upgrade, switching
+from workers.websocket.shares import Shares
 
 DEADLINE_SECONDS = 10.0
 
@@ -316,12 +317,14 @@ def test_client_closed_by_its_first_request_is_upgraded_first() -> None:
         loop = asyncio.get_running_loop()
         connections = ConnectionRegistry(Server(), Auth())
         connection, client = connected()
+        board = Board.create()
         context = Context(
             Server(),
             cast(Any, Overloaded()),
             connections,
             cast(Any, SimpleNamespace()),
-            Board.create().row(0),
+            board.row(0),
+            Shares(board.usage(0), board.row(0), Limits()),
         )
         first = parse_query("subscribe=energy&last=5")
         session = Session(context, principal(), "127.0.0.1", first, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -45,6 +46,9 @@ class Late(Answer):
 
     def lost(self) -> None:
         self.calls.append("lost")
+
+    def sent(self) -> None:
+        self.calls.append("sent")
 
 
 class Gate:
@@ -397,5 +401,45 @@ def test_end_of_the_connection_is_reported(accepted: AcceptedSocket) -> None:
         assert it.over == [it.exchange]
         it.exchange.abort()
         assert it.transport.ended == []
+
+    run(test)
+
+
+def test_answer_is_sent_once_its_client_reads(accepted: AcceptedSocket) -> None:
+    async def test() -> None:
+        it = Connection(accepted)
+        it.receive(LATE)
+        it.gate.late.outlet.answered(failed=False)
+        assert it.gate.late.calls == ["sent"]
+        it.receive(LATE)
+        it.exchange.pause_writing()
+        it.gate.late.outlet.answered(failed=False)
+        assert it.gate.late.calls == ["sent", "pause"]
+        it.exchange.resume_writing()
+        assert it.gate.late.calls == ["sent", "pause", "sent"]
+
+    run(test)
+
+
+def test_complete_answer_whose_connection_is_lost_is_over(accepted: AcceptedSocket) -> None:
+    async def test() -> None:
+        it = Connection(accepted)
+        it.receive(LATE)
+        it.exchange.pause_writing()
+        it.gate.late.outlet.answered(failed=False)
+        it.exchange.connection_lost(None)
+        assert it.gate.late.calls == ["pause", "sent"]
+
+    run(test)
+
+
+def test_connection_is_new_only_once_and_kept_during_an_answer(accepted: AcceptedSocket) -> None:
+    async def test() -> None:
+        it = Connection(accepted)
+        came = it.exchange.came
+        it.receive(LATE)
+        assert it.exchange.came == math.inf
+        it.gate.late.outlet.answered(failed=False)
+        assert it.exchange.came == came
 
     run(test)

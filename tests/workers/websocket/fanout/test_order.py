@@ -25,7 +25,7 @@ from energyws.protocol.forms import Form
 from energyws.protocol.frame import DataFrames, lagged
 from energyws.protocol.messages import OnLag, Subscribe
 from energyws.protocol.position import Position, from_offsets
-from energyws.settings import History, Server
+from energyws.settings import History, Limits, Server
 from energyws.stream.ring import Entry
 from tests.principals import principal
 from tests.workers.websocket.fanout.simulated import (
@@ -44,6 +44,7 @@ from workers.websocket.clients.event_stream import EventStream
 from workers.websocket.clients.session import Session
 from workers.websocket.fanout import batch, catch_up, fanout, hub, turns
 from workers.websocket.fanout.hub import Hub
+from workers.websocket.shares import Shares
 
 STREAMS = ("energy", "prices")
 FRAMES = {name: DataFrames(name) for name in STREAMS}
@@ -128,7 +129,8 @@ class World:
         registry: Any = RecordingRegistry(Journal())
         limit = random.choice([150, 600, 3_000])
         server = Server(messages_per_second=1e9, write_buffer_bytes=limit)
-        self.context = Context(server, self.hub, registry, SimpleNamespace(), row)  # type: ignore[arg-type]
+        shares = Shares(Board.create().usage(0), row, Limits())
+        self.context = Context(server, self.hub, registry, SimpleNamespace(), row, shares)  # type: ignore[arg-type]
         # What all get, in every form, to know where a message was cut off.
         self.broadcast: list[bytes] = []
         self.epochs = dict.fromkeys(STREAMS, 0)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from energyws.protocol.forms import Form
 from tests.workers.websocket.fanout.test_hub import FakeClient
 from workers.websocket.fanout.requests import (
     BURST_OF_REQUESTS,
+    MOST_SUBJECTS,
+    SECONDS_PER_HTTP_REQUEST,
     SECONDS_PER_REQUEST,
     HistoryRateLimit,
 )
@@ -47,3 +50,33 @@ def test_allowance_is_bounded_and_forgotten_with_its_client() -> None:
     assert limit.ask(client, ["a"], 1_000.0) > 0
     limit.forget(client)
     assert limit.ask(client, ["a"], 1_000.0) == 0
+
+
+def by_http(subject: str) -> FakeClient:
+    client = FakeClient(Form.LINES)
+    client.subject = subject
+    return client
+
+
+def test_http_requests_of_a_subject_share_a_limit() -> None:
+    limit = HistoryRateLimit()
+    most = round(BURST_OF_REQUESTS * SECONDS_PER_REQUEST / SECONDS_PER_HTTP_REQUEST)
+    for _ in range(most):
+        client = by_http("greedy")
+        assert limit.ask(client, ["a"], 128.0) == pytest.approx(0)
+        limit.forget(client)
+    assert limit.ask(by_http("greedy"), ["a"], 128.0) == pytest.approx(SECONDS_PER_HTTP_REQUEST)
+    assert limit.ask(by_http("honest"), ["a"], 128.0) == 0
+    # Nor do its WebSockets wait.
+    assert limit.ask(FakeClient(), ["a"], 128.0) == 0
+    assert limit.ask(by_http("greedy"), ["a"], 128.2) == 0
+
+
+def test_subjects_whose_requests_are_paid_for_are_forgotten() -> None:
+    limit = HistoryRateLimit()
+    for number in range(MOST_SUBJECTS):
+        limit.ask(by_http(str(number)), ["a"], 100.0)
+    limit.ask(by_http("late"), ["a"], 100.0)
+    assert len(limit._of_subjects) == MOST_SUBJECTS + 1
+    limit.ask(by_http("later"), ["a"], 101.0)
+    assert list(limit._of_subjects) == ["later"]
