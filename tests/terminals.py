@@ -80,6 +80,13 @@ class Terminal:
         )
         return lines
 
+    def hides(self, text: str) -> None:
+        """Wait until the screen does not have the text."""
+        eventually(
+            lambda: (seen := self.lines()) and not any(text in line for line in seen),
+            f"{text!r} is off the screen",
+        )
+
     def type(self, keys: str) -> None:
         os.write(self._master, keys.encode())
 

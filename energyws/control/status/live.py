@@ -18,7 +18,7 @@ from typing import Final
 from rich.console import Console, Group
 from rich.live import Live
 
-from energyws.control.admin.client import AdminClient, AdminRequestFailed
+from energyws.control.admin.client import AdminClient
 from energyws.control.status.keys import Dialog, KeyCommand, characters
 from energyws.control.status.model import Document, view
 from energyws.control.status.screen import Picture, screen
@@ -33,7 +33,7 @@ _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def run(admin: AdminClient) -> int:
-    """Run until the operator quits; the exit code. Raises AdminRequestFailed at the start only."""
+    """Run until the operator quits; the exit code. Raises EnergywsError at the start only."""
     console = Console(highlight=False)
     if not (sys.stdin.isatty() and console.is_terminal) or console.is_dumb_terminal:
         raise EnergywsError(
@@ -53,7 +53,7 @@ class _Top:
         self._dialog = Dialog()
         # To the other threads, and what they bring back.
         self._commands: queue.SimpleQueue[KeyCommand] = queue.SimpleQueue()
-        self._news: queue.SimpleQueue[Document | AdminRequestFailed | str] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[Document | EnergywsError | str] = queue.SimpleQueue()
         self._stop = threading.Event()
 
     def run(self) -> int:
@@ -127,7 +127,7 @@ class _Top:
         while not self._news.empty():
             news = self._news.get()
             match news:
-                case AdminRequestFailed():
+                case EnergywsError():
                     self._failure = str(news)
                 case str():
                     self._outcome = news
@@ -144,7 +144,8 @@ class _Top:
         while not self._stop.wait(LOOK_SECONDS):
             try:
                 self._report(look(self._admin))
-            except AdminRequestFailed as error:
+            except EnergywsError as error:
+                # Also a ConfigError, from the file that should have admin.token.
                 self._report(error)
 
     def _carry_out(self) -> None:
@@ -153,9 +154,8 @@ class _Top:
             try:
                 self._report(carry_out(self._admin, command))
             except EnergywsError as error:
-                # Also a ConfigError, from the file that should have admin.token.
                 self._report(f"{command.value}: {error}")
 
-    def _report(self, news: Document | AdminRequestFailed | str) -> None:
+    def _report(self, news: Document | EnergywsError | str) -> None:
         self._news.put(news)
         self._waker.wake()

@@ -137,18 +137,21 @@ def test_suspended_view_restores_the_terminal_meanwhile(
 
 @pytest.mark.e2e
 def test_missing_token_is_reported_and_the_view_continues(
-    serve: Callable[..., Service], top: Open
+    serve: Callable[..., Service], top: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = serve(server={"workers": 1}, admin={"token": TOKEN}).ready()
-    good = service.config_path.read_text()
-    config = json.loads(good)
-    config["admin"]["token"] = "$(NOT_SET_ANYWHERE)"
-    service.config_path.write_text(json.dumps(config))
+    monkeypatch.setenv("TOKEN_OF_OPERATORS", TOKEN)
+    service = serve(server={"workers": 1}).ready()
+    monkeypatch.delenv("TOKEN_OF_OPERATORS")
     terminal = top(service, 240)
     terminal.shows("workers 1 of 1")
-    terminal.type("b")
-    terminal.shows("the environment variable NOT_SET_ANYWHERE is not set")
-    service.config_path.write_text(good)
+    # The service has the variable, and demands the token; who looks does not have it.
+    service.config["admin"]["token"] = "$(TOKEN_OF_OPERATORS)"
+    service.write_config()
+    service.signal(signal.SIGHUP)
+    terminal.shows("the environment variable TOKEN_OF_OPERATORS is not set")
+    service.config["admin"]["token"] = TOKEN
+    service.write_config()
+    terminal.hides("the environment variable TOKEN_OF_OPERATORS is not set")
     terminal.type("b")
     terminal.shows("no worker has more than its share")
     terminal.type("q")
