@@ -1,0 +1,133 @@
+"""What a client goes on sending after the service has closed the connection, or within limits."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+from typing import Final
+
+from bench.attacks.attack import ANYBODY, ONE_SUBJECT, attack
+from bench.attacks.held import Held
+from bench.attacks.target import CONNECT_SECONDS, Target
+from bench.attacks.wire import LARGE_PING, NO_JSON, PING, PING_FRAME
+from bench.kit.handshake import bearer, upgrade_request
+
+_PATH: Final = "/ws/energy"
+_PINGS: Final = PING_FRAME * 10_000
+# More than a worker could parse, less than a core of the attacker's can send.
+_BYTES_PER_SECOND: Final = 64 << 20
+# Within the 50 messages per second that a client may send.
+_MESSAGES_PER_SECOND: Final = 45.0
+
+
+@attack(
+    name="refused",
+    title="4 sockets without a valid token, upgraded because of their `Origin` to learn the "
+    "reason, send pings without a pause",
+    who=ANYBODY,
+    answer="nothing is read after the refusal; the connection ends",
+)
+def refused(target: Target) -> None:
+    request = upgrade_request(_PATH, bearer("none"), "Origin: https://attacker.example")
+    _flood(target, 4, request.encode(), b"")
+
+
+@attack(
+    name="closed",
+    title="4 clients send too many messages, are closed with 1008, and go on sending",
+    who=ONE_SUBJECT,
+    answer="nothing is read after the close; the connection ends",
+)
+def closed(target: Target) -> None:
+    request = upgrade_request(_PATH, bearer(target.token))
+    _flood(target, 4, request.encode(), NO_JSON * 200)
+
+
+def _flood(target: Target, count: int, request: bytes, first: bytes) -> None:
+    """Keep `count` connections that send pings as fast as they are taken, within a budget."""
+    poll = select.poll()
+    floods: dict[int, socket.socket] = {}
+    due = target.due(_BYTES_PER_SECOND)
+    budget = 0
+    while target.going:
+        while len(floods) < count and target.going:
+            with contextlib.suppress(OSError):
+                connection = target.connected()
+                floods[connection.fileno()] = connection
+                connection.sendall(request)
+                connection.recv(1 << 16)
+                connection.sendall(first)
+                connection.setblocking(False)
+                poll.register(connection, select.POLLIN | select.POLLOUT)
+                target.counts["upgraded"] += 1
+                continue
+            target.pause(0.01)
+        budget = min(budget + due(), _BYTES_PER_SECOND)
+        if budget <= 0:
+            target.pause(0.005)
+            continue
+        for descriptor, events in poll.poll(1000 * CONNECT_SECONDS):
+            connection = floods[descriptor]
+            try:
+                if events & select.POLLIN and not connection.recv(1 << 16):
+                    raise ConnectionResetError
+                if events & select.POLLOUT:
+                    sent = connection.send(_PINGS)
+                    budget -= sent
+                    target.counts["bytes sent"] += sent
+                elif events & (select.POLLERR | select.POLLHUP):
+                    raise ConnectionResetError
+            except BlockingIOError:
+                continue
+            except OSError:
+                target.counts["closed"] += 1
+                poll.unregister(connection)
+                floods.pop(descriptor).close()
+    for connection in floods.values():
+        connection.close()
+
+
+@attack(
+    name="chatter",
+    title="for comparison, within the limits of each connection: 250 clients with one token send "
+    "45 pings a second each",
+    who=ONE_SUBJECT,
+    answer="answered; fewer with a limit for a subject",
+    comparison=True,
+)
+def chatter(target: Target) -> None:
+    request = upgrade_request(_PATH, bearer(target.token)).encode()
+    pause = 2 / _MESSAGES_PER_SECOND
+    Held(target, 250, lambda _: request, rate=250, word=lambda: PING * 2, pause=pause).run()
+
+
+@attack(
+    name="large-messages",
+    title="50 clients with one token send 99 messages of 16 KiB at once, within every limit, "
+    "then stay",
+    who=ONE_SUBJECT,
+    answer="answered; read buffers shrink again",
+)
+def large_messages(target: Target) -> None:
+    request = upgrade_request(_PATH, bearer(target.token)).encode()
+    connections = []
+    for _ in range(50):
+        with contextlib.suppress(OSError):
+            connection = target.connected()
+            connection.sendall(request)
+            connection.recv(1 << 16)
+            connections.append(connection)
+    for connection in connections:
+        with contextlib.suppress(OSError):
+            for _ in range(99):
+                connection.sendall(LARGE_PING)
+            target.counts["sent everything"] += 1
+    while target.going:
+        target.pause(0.1)
+        for connection in connections:
+            connection.setblocking(False)
+            with contextlib.suppress(OSError):
+                target.counts["bytes read"] += len(connection.recv(1 << 16))
+    for connection in connections:
+        connection.close()
