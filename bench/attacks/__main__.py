@@ -11,10 +11,12 @@ windows, windows under attack, calm windows again. The service has limits like t
 would set (tree.LIMITS; --no-limits: none), as far as its working tree knows them.
 
 On at least two cores, each worker has one of its own. The attacker shares the others with the
-clients, at a lower priority, and its rate is bounded; so the figures are the worker's, not the
-attacker's. Exits with status 1 if an honest client lost a record or its connection, if the attacker
-got more than its share, or if honest clients noticed the attack: p99 more than 1.5 times the calm
-one, a newcomer not let in within a second, or a worker that grew by more than is said.
+clients, runs only while nothing else wants them, and its rate is bounded; so the figures are the
+worker's, not the attacker's. The attack `nothing` shows what the attacker costs by itself.
+
+Exits with status 1 if an honest client lost a record or its connection, if the attacker got more
+than its share, or if honest clients noticed the attack: p99 more than 1.5 times the calm one, a
+newcomer not let in within a second, or a worker that grew by more than is said.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ def measure(
             return {"skipped": lacking}
         trial = stage.tried(attack, options.seconds, options.windows)
         io_uring = stage.service.io_uring()
-    row = figures(trial, PATIENCE_SECONDS)
+    row = figures(attack, trial, PATIENCE_SECONDS)
     return {
         "figures": row,
         "attacker": trial.attacker,
@@ -100,6 +102,7 @@ def run(
 def _show(attack: Attack, name: str, row: dict[str, Any]) -> None:
     shown = row["figures"]
     problems = row["broken"] + row["noticed"]
+    each = f", {shown['us_each']:.0f} µs each" if "us_each" in shown else ""
     print(
         f"{attack.name:20} {name:6} p99 {shown['calm_p99_ms']:.1f} → {shown['p99_ms']:.1f} ms "
         f"(× {shown['p99_ratio']:.2f}), "
@@ -107,7 +110,7 @@ def _show(attack: Attack, name: str, row: dict[str, Any]) -> None:
         f"newcomer {shown.get('newcomer_ms', 0):.1f}/{shown.get('newcomer_worst_ms', 0):.0f} ms, "
         f"memory {shown['memory_before_mib']:.0f} / {shown['memory_peak_mib']:.0f} / "
         f"{shown['memory_after_mib']:.0f} MiB, kernel {shown.get('kernel_peak_mib', 0):.0f}, "
-        f"descriptors {shown['descriptors_peak']:.0f}, cores {shown['cores']:.2f}: "
+        f"descriptors {shown['descriptors_peak']:.0f}, cores {shown['cores']:.2f}{each}: "
         f"{'; '.join(problems) or 'ok'}\n"
         f"{'':27} {row['attacker']}",
         flush=True,

@@ -48,6 +48,7 @@ class Attack:
     more than `frames`, a client also resumes from the log.
     memory_mib: by how much the worker may grow during the attack.
     revokes: the operator takes back the attacker's tokens after the first window.
+    each: the counter of what the worker's CPU time is divided by, for a price.
     comparison: allowed, and in the table only to compare with; not judged.
     """
 
@@ -66,6 +67,7 @@ class Attack:
     bounds: tuple[Bound, ...] = ()
     memory_mib: float = 64.0
     revokes: bool = False
+    each: str = ""
     comparison: bool = False
 
 

@@ -1,8 +1,8 @@
 """The attacker, a process of its own: `python -m bench.attacks.attacker`.
 
 It reads a Plan from stdin, answers {}, attacks until stdin is closed or another line comes, and
-prints its counts. It has a lower priority than everything else, so what it does itself costs
-honest clients little of a core that they share.
+prints its counts. It runs only while nothing else wants its core (SCHED_IDLE, sched(7)), so that
+honest clients that share the core do not wait for it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,12 @@ import resource
 import sys
 import threading
 from dataclasses import asdict
-from typing import Final
 
 import orjson
 
 from bench.attacks.classes import ATTACKS
 from bench.attacks.target import Plan, Target
 from bench.kit.line_process import LineProcess
-
-_NICENESS: Final = 10
 
 
 class Attacker(LineProcess):
@@ -38,7 +35,7 @@ class Attacker(LineProcess):
 
 
 def main() -> None:
-    os.nice(_NICENESS)
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     target = Target(Plan(**orjson.loads(sys.stdin.readline())))

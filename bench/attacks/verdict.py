@@ -73,7 +73,7 @@ class Trial:
     attacker: dict[str, int] = field(default_factory=dict)
 
 
-def figures(trial: Trial, patience: float) -> Figures:
+def figures(attack: Attack, trial: Trial, patience: float) -> Figures:
     """The row of a trial. patience: the seconds of a probe that had no answer."""
     calm = statistics.median(window.p99 for window in trial.calm)
     attacked = statistics.median(window.p99 for window in trial.attacked)
@@ -88,6 +88,9 @@ def figures(trial: Trial, patience: float) -> Figures:
         "calm_cores": _cores(trial.calm),
         "cores": _cores(trial.attacked),
     }
+    if count := trial.attacker.get(attack.each):
+        used = (_cores(late) - _cores(trial.calm)) * sum(window.seconds for window in late)
+        row["us_each"] = used / count * 1e6
     for kind in _KINDS:
         before, meanwhile = _took(trial.calm, kind), _took(late, kind)
         if before and meanwhile:

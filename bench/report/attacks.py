@@ -35,10 +35,12 @@ def attacks(results: Results) -> Section:
             ("worker, MiB", lambda row: _memory(row, "memory")),
             ("kernel, MiB", lambda row: _memory(row, "kernel")),
             ("cores", lambda row: f"{row['cores']:.2f}"),
+            ("µs each", lambda row: figure(row.get("us_each"))),
             ("result", text("result")),
         ),
         "Pongs and newcomers: the median and the longest. Memory: before, at most during, and "
-        "after the attack.",
+        "after the attack. The last but one: a worker's CPU time for each of the attacker's "
+        "requests, handshakes or connections.",
         table(
             ("attack", "takes", "what the attacker does", "the answer"),
             [

@@ -44,6 +44,32 @@ def closed(target: Target) -> None:
     _flood(target, 4, request.encode(), NO_JSON * 200)
 
 
+@attack(
+    name="nothing",
+    title="for comparison: as many pings to a socket of the attacker's own, so that only the "
+    "machine is attacked",
+    who=ANYBODY,
+    answer="none",
+    comparison=True,
+)
+def nothing(target: Target) -> None:
+    due = target.due(_BYTES_PER_SECOND)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sender = socket.create_connection(server.getsockname())
+        receiver, _ = server.accept()
+    budget = 0
+    with sender, receiver:
+        while target.going:
+            budget = min(budget + due(), _BYTES_PER_SECOND)
+            if budget <= 0:
+                target.pause(0.005)
+                continue
+            sender.sendall(_PINGS)
+            receiver.recv(len(_PINGS), socket.MSG_WAITALL)
+            budget -= len(_PINGS)
+            target.counts["bytes sent"] += len(_PINGS)
+
+
 def _flood(target: Target, count: int, request: bytes, first: bytes) -> None:
     """Keep `count` connections that send pings as fast as they are taken, within a budget."""
     poll = select.poll()

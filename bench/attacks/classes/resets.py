@@ -27,6 +27,7 @@ _ANSWER: Final = "noticed at once, the descriptor is free again"
     answer=_ANSWER,
     config=_ROOM,
     descriptors=DESCRIPTORS,
+    each="reset",
 )
 def reset_silent(target: Target) -> None:
     _resets(target, b"")
@@ -39,6 +40,7 @@ def reset_silent(target: Target) -> None:
     answer=_ANSWER,
     config=_ROOM,
     descriptors=DESCRIPTORS,
+    each="reset",
 )
 def reset_half_requests(target: Target) -> None:
     _resets(target, upgrade_request("/ws/energy").encode()[:-20])
@@ -51,6 +53,7 @@ def reset_half_requests(target: Target) -> None:
     answer=_ANSWER,
     config=_ROOM,
     descriptors=DESCRIPTORS,
+    each="reset",
 )
 def reset_sessions(target: Target) -> None:
     request = upgrade_request("/ws/energy?subscribe=energy", bearer(target.token)).encode()
@@ -71,6 +74,7 @@ def reset_sessions(target: Target) -> None:
     answer=_ANSWER,
     config=_ROOM,
     descriptors=DESCRIPTORS,
+    each="reset",
 )
 def reset_requests(target: Target) -> None:
     _resets(target, upgrade_request("/ws/energy?subscribe=energy", bearer(target.token)).encode())
@@ -83,6 +87,7 @@ def reset_requests(target: Target) -> None:
     answer=_ANSWER,
     config=_ROOM,
     descriptors=DESCRIPTORS,
+    each="reset",
     tls=True,
 )
 def reset_tls(target: Target) -> None:

@@ -36,6 +36,7 @@ def tls_half_hellos(target: Target) -> None:
     who=ANYBODY,
     answer="handshakes wait in turn; beyond the limit for an address none begins",
     tls=True,
+    each="opened",
 )
 def tls_hellos(target: Target) -> None:
     hello = client_hello()
@@ -48,6 +49,7 @@ def tls_hellos(target: Target) -> None:
     who=ONE_SUBJECT,
     answer="as above",
     tls=True,
+    each="opened",
 )
 def tls_tickets(target: Target) -> None:
     hello = client_hello()

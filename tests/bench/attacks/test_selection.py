@@ -22,8 +22,9 @@ def stage() -> Iterator[Stage]:
 
 
 def tried(stage: Stage, name: str) -> Trial:
-    trial = stage.tried(ATTACKS[name], 0.5, 1)
-    assert broken(ATTACKS[name], figures(trial, 5.0), trial.attacker, TREE.keys) == []
+    attack = ATTACKS[name]
+    trial = stage.tried(attack, 0.5, 1)
+    assert broken(attack, figures(attack, trial, 5.0), trial.attacker, TREE.keys) == []
     return trial
 
 

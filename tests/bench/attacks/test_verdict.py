@@ -15,6 +15,7 @@ ATTACK = Attack(
     who=ANYBODY,
     answer="none",
     run=lambda target: None,
+    each="opened",
     bounds=(Bound("held", 25, where="limits.connections_per_token"), Bound("answered", 0)),
 )
 MIB = 1 << 20
@@ -44,7 +45,7 @@ def trial(**changes: Any) -> Trial:
 
 
 def test_figures_are_medians_of_windows_and_the_worst_of_all() -> None:
-    row = figures(trial(), 5.0)
+    row = figures(ATTACK, trial(), 5.0)
     assert (row["calm_p99_ms"], row["p99_ms"], row["p99_ratio"]) == (11, 12, 1.09)
     assert row["p99_ratio_worst"] == 1.82
     assert row["worst_ms"] == 40
@@ -55,15 +56,24 @@ def test_figures_are_medians_of_windows_and_the_worst_of_all() -> None:
     assert broken(ATTACK, row, {}, ()) == noticed(ATTACK, row) == []
 
 
+def test_price_of_each_is_what_the_workers_used_beyond_the_calm() -> None:
+    busy = [Window(seconds=2.0, delays=[1], took={}, cpu=1.5)]
+    none = Window(seconds=0.0, delays=[], took={}, cpu=0.0)
+    row = figures(ATTACK, trial(attacked=busy, recovery=none, attacker={"opened": 1_000}), 5.0)
+    # 0.75 cores instead of 0.25, for two seconds.
+    assert row["us_each"] == 1000
+    assert "us_each" not in figures(ATTACK, trial(), 5.0)
+
+
 def test_window_without_deliveries_is_at_least_as_late_as_it_is_long() -> None:
     silent = Window(seconds=2.0, delays=[], took={}, cpu=0.0)
     assert silent.p99 == 2000
-    assert noticed(ATTACK, figures(trial(attacked=[silent] * 3), 5.0)) == ["p99 × 181.82"]
+    assert noticed(ATTACK, figures(ATTACK, trial(attacked=[silent] * 3), 5.0)) == ["p99 × 181.82"]
 
 
 def test_kernel_without_ss_is_left_out() -> None:
     reading = Reading(memory=1, kernel=None, descriptors=1)
-    row = figures(trial(before=reading, peak=reading, after=reading), 5.0)
+    row = figures(ATTACK, trial(before=reading, peak=reading, after=reading), 5.0)
     assert not [name for name in row if name.startswith("kernel")]
 
 
@@ -78,11 +88,11 @@ def test_kernel_without_ss_is_left_out() -> None:
     ],
 )
 def test_what_must_never_happen(change: dict[str, int], problem: str) -> None:
-    assert broken(ATTACK, figures(trial(**change), 5.0), {}, ()) == [problem]
+    assert broken(ATTACK, figures(ATTACK, trial(**change), 5.0), {}, ()) == [problem]
 
 
 def test_bound_counts_only_where_the_service_has_its_limit() -> None:
-    row = figures(trial(), 5.0)
+    row = figures(ATTACK, trial(), 5.0)
     limited = {"limits.connections_per_token"}
     assert broken(ATTACK, row, {"held": 26}, ()) == []
     assert broken(ATTACK, row, {"held": 25}, limited) == []
@@ -106,7 +116,7 @@ def test_bound_counts_only_where_the_service_has_its_limit() -> None:
     ],
 )
 def test_what_honest_clients_should_not_notice(change: dict[str, Any], problem: str) -> None:
-    assert noticed(ATTACK, figures(trial(**change), 5.0)) == [problem]
+    assert noticed(ATTACK, figures(ATTACK, trial(**change), 5.0)) == [problem]
 
 
 def test_rounds_are_combined_by_medians() -> None:

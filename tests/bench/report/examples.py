@@ -75,6 +75,7 @@ ATTACKED: dict[str, Any] = {
         "newcomer_worst_ms": 30.0,
         "newcomers_out": 0,
         "cores": 0.2,
+        "us_each": 70.0,
         "memory_before_mib": 60.2,
         "memory_peak_mib": 61.2,
         "memory_after_mib": 60.3,

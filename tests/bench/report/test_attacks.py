@@ -9,7 +9,9 @@ EXAMPLE = RESULTS["attacks"]
 def test_each_attack_has_a_row_for_each_revision() -> None:
     text = attacks(EXAMPLE).markdown
     assert "20 honest clients of 1 worker, 20 records a second each, limits as" in text
-    row = "12.0 → 13.0 | 1.08 | 0.900, 4.00 | 2.00, 30.0 | 0 | 60 / 61 / 60 | 1 / 2 / 1 | 0.20"
+    row = (
+        "12.0 → 13.0 | 1.08 | 0.900, 4.00 | 2.00, 30.0 | 0 | 60 / 61 / 60 | 1 / 2 / 1 | 0.20 | 70.0"
+    )
     assert f"| refused | abc1234 | {row} | held |" in text
     assert f"| refused | 1234abc | {row} | 2 gaps; p99 × 91.00 |" in text
     assert "| chatter | abc1234 |" in text
