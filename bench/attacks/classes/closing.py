@@ -7,10 +7,12 @@ import select
 import socket
 from typing import Final
 
+import orjson
+
 from bench.attacks.attack import ANYBODY, ONE_SUBJECT, attack
 from bench.attacks.held import Held
 from bench.attacks.target import CONNECT_SECONDS, Target
-from bench.attacks.wire import LARGE_PING, NO_JSON, PING, PING_FRAME
+from bench.attacks.wire import LARGE_PING, NO_JSON, PING, PING_FRAME, masked
 from bench.kit.handshake import bearer, upgrade_request
 
 _PATH: Final = "/ws/energy"
@@ -126,6 +128,20 @@ def chatter(target: Target) -> None:
     request = upgrade_request(_PATH, bearer(target.token)).encode()
     pause = 2 / _MESSAGES_PER_SECOND
     Held(target, 250, lambda _: request, rate=250, word=lambda: PING * 2, pause=pause).run()
+
+
+@attack(
+    name="renewals",
+    title="50 clients send their token again, 45 times a second each",
+    who=ONE_SUBJECT,
+    answer="answered; what it replaces is forgotten",
+    memory_mib=16.0,
+)
+def renewals(target: Target) -> None:
+    request = upgrade_request(_PATH, bearer(target.token)).encode()
+    message = masked(orjson.dumps({"type": "auth", "token": target.token}))
+    pause = 1 / _MESSAGES_PER_SECOND
+    Held(target, 50, lambda _: request, rate=250, word=lambda: message, pause=pause).run()
 
 
 @attack(
