@@ -35,7 +35,6 @@ _TOKEN_SECONDS: Final = 86_400
 _SUBJECTS: Final = 600
 _PREVIOUS: Final = SECRET[::-1]
 _WRITE_PER_SECOND: Final = 5_000
-_SETTLE_SECONDS: Final = 1.0
 # After the attack, for honest clients to get what they lack.
 _RECOVERY_SECONDS: Final = 30.0
 # If nobody ends it, the attacker ends by itself.
@@ -51,7 +50,8 @@ class Stage:
     nothing else.
 
     clients: honest ones; they get `rate` records a second. settings: sections over the harness's,
-    under the attack's. apart: the cores of the workers, see bench.attacks.cores.
+    under the attack's. apart: the cores of the workers, see bench.attacks.cores. settle: seconds
+    until everything that was written has arrived.
     """
 
     def __init__(
@@ -64,7 +64,9 @@ class Stage:
         workers: int = 1,
         settings: Sections = LIMITS,
         apart: set[int] | None = None,
+        settle: float = 1.0,
     ) -> None:
+        self._settle = settle
         self._tree = tree
         self._attack = attack
         self._clients = clients
@@ -140,7 +142,7 @@ class Stage:
     def tried(self, attack: Attack, seconds: float, windows: int) -> Trial:
         """As many calm windows before and after the attack as during it."""
         # Nothing is written now, so that everything before has arrived.
-        time.sleep(_SETTLE_SECONDS)
+        time.sleep(self._settle)
         start, sent = self._load.counts(), self._writer.sent
         service = self.service
         resume = f"{self._epoch}-0.0.0" if attack.records > attack.frames else None
@@ -154,7 +156,7 @@ class Stage:
                 resume=resume,
             ) as probes,
         ):
-            time.sleep(_SETTLE_SECONDS)
+            time.sleep(self._settle)
             laps = self._laps(probes)
             next(laps)
             calm = [self._lap(laps, seconds) for _ in range(windows)]
