@@ -3,6 +3,7 @@
     git worktree add ../before REVISION && make -C ../before check
     python -m bench.against ../before
     python -m bench.against ../before --only worker --clients 1 --load 20     a record's fixed price
+    python -m bench.against ../before --only worker --io-uring off            with transports alone
 
 Both services run side by side, each with its own broker and clients, and alternate, so that drift
 of the machine's speed favours neither. `consumer`: CPU time of the consumer process per record,
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.fanout import deliver
+from bench.kit.io_uring import SETTINGS
 from bench.kit.load import Load
 from bench.kit.measuring import cpu_seconds, spread
 from bench.kit.record import RealRecords
@@ -54,16 +56,17 @@ def worker_us(
 
 
 @contextlib.contextmanager
-def both(other: Path) -> Iterator[tuple[MeasuredService, MeasuredService]]:
-    """A service of this tree and one of the other."""
-    with MeasuredService(1) as this, MeasuredService(1, checkout=other.resolve()) as that:
+def both(options: argparse.Namespace) -> Iterator[tuple[MeasuredService, MeasuredService]]:
+    """A service of this tree and one of the other, which may not know server.io_uring."""
+    this = MeasuredService(1, server={"io_uring": options.io_uring})
+    with this, MeasuredService(1, checkout=options.other.resolve()) as that:
         yield this, that
 
 
 def consumers(options: argparse.Namespace) -> list[tuple[float, float]]:
     """CPU microseconds per record, this tree's consumer and the other's, in each round."""
     build = RealRecords().build
-    with both(options.other) as services:
+    with both(options) as services:
         this, that = (
             partial(
                 consumer_us, service, Writer(service.brokers, build), options.rate, options.seconds
@@ -77,7 +80,7 @@ def workers(options: argparse.Namespace) -> list[tuple[float, float]]:
     """CPU microseconds per delivery, this tree's worker and the other's, in each round."""
     build = RealRecords().build
     rate = options.load / options.clients
-    with both(options.other) as services, contextlib.ExitStack() as stack:
+    with both(options) as services, contextlib.ExitStack() as stack:
         measures = []
         for service in services:
             load = stack.enter_context(service.load(options.clients))
@@ -106,6 +109,9 @@ def main() -> int:
     parser.add_argument("--only", choices=("consumer", "worker"))
     parser.add_argument(
         "--rate", type=float, default=2_000, help="records a second for the consumer"
+    )
+    parser.add_argument(
+        "--io-uring", choices=SETTINGS, default="auto", help="server.io_uring of this tree"
     )
     options = parser.parse_args()
     results = {}

@@ -56,12 +56,13 @@ def _judge_client(
             continue
         missing += len(numbers)
         where = f"{client}, partition {partition}: {hole['first']} to {hole['past'] - 1} missing"
-        covering = [
-            place
-            for place in hole["reported"]
-            if _covers(failure["reported"][place], facts.offsets[partition][numbers[-1]], partition)
-        ]
-        used.update(covering)
+        offsets = facts.offsets[partition]
+        gaps = {place: failure["reported"][place] for place in hole["reported"]}
+        # Several Gaps in a row may report one hole, each more of it.
+        used.update(
+            place for place, gap in gaps.items() if _covers(gap, offsets[numbers[0]], partition)
+        )
+        covering = any(_covers(gap, offsets[numbers[-1]], partition) for gap in gaps.values())
         there = [n for n in numbers if n not in removed[partition]]
         if not covering:
             verdict.gaps += len(numbers)
@@ -82,7 +83,7 @@ def _judge_client(
 
 
 def _covers(gap: dict[str, Any], offset: int | None, partition: int) -> bool:
-    """Whether a Gap extends past the last missing record of a hole."""
+    """Whether a Gap extends past the record at `offset`."""
     if gap["reason"] == EPOCH_CHANGED or gap["offsets"] is None:
         return True
     return (

@@ -79,6 +79,17 @@ def test_gap_that_ends_before_the_hole_does_not_explain_it() -> None:
     assert found.gaps == 3
 
 
+def test_two_gaps_in_a_row_may_report_one_hole() -> None:
+    # Retention removed more before the client had read on.
+    ledger = Ledger([2, 0])
+    ledger.add_gap("RETENTION", 2, [4, 100])
+    ledger.add_gap("RETENTION", 3, [7, 100])
+    ledger.take(0, 7)
+    ledger.take(1, 0)
+    found = verdict(ledger, [set(range(2, 7)), set()], RETENTION)
+    assert (found.gaps, found.reported, found.problems) == (0, 2, [])
+
+
 def test_reason_that_the_class_does_not_allow_is_a_problem() -> None:
     ledger = with_hole(2, 5, reason="LAGGED", missed=3, to=5)
     found = verdict(ledger, [{2, 3, 4}, set()], RETENTION)
