@@ -47,7 +47,8 @@ class Attack:
     frames: how many frames the worker keeps. records: how many the log has before the attack; if
     more than `frames`, a client also resumes from the log.
     memory_mib: by how much the worker may grow during the attack.
-    revokes: the operator takes back the attacker's tokens after the first window.
+    revokes: how the operator takes back the attacker's tokens after the first window: "secret", by
+    removing the one that signed them, or "subject", by the deny list.
     each: the counter of what the worker's CPU time is divided by, for a price.
     comparison: allowed, and in the table only to compare with; not judged.
     """
@@ -66,7 +67,7 @@ class Attack:
     records: int = 300
     bounds: tuple[Bound, ...] = ()
     memory_mib: float = 64.0
-    revokes: bool = False
+    revokes: str = ""
     each: str = ""
     comparison: bool = False
 

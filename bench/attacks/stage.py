@@ -13,6 +13,8 @@ from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import Any, Final, Self
 
+import orjson
+
 from bench.attacks import cores, holdings
 from bench.attacks.attack import Attack
 from bench.attacks.attacker import Attacker
@@ -76,11 +78,14 @@ class Stage:
         directory = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         self._previous = directory / "previous"
         self._previous.write_text(_PREVIOUS)
-        previous = {"auth": {"jwt_secret_previous_file": str(self._previous)}}
+        self._denied = directory / "denied"
+        self._denied.write_text("")
+        files = {"jwt_secret_previous_file": self._previous, "denied_file": self._denied}
+        auth = {"auth": {name: str(path) for name, path in files.items()}}
         sections = merged(
             _BASE,
             {"history": {"max_frames": attack.frames}},
-            previous if attack.revokes else {},
+            auth if attack.revokes else {},
             settings,
             attack.config,
         )
@@ -165,7 +170,7 @@ class Stage:
                 with Attacker(self._plan(attack)) as attacker:
                     attacked = [self._lap(laps, seconds)]
                     if attack.revokes:
-                        self._revoke()
+                        self._revoke(attack)
                     attacked += [self._lap(laps, seconds) for _ in range(windows - 1)]
                     seen = attacker.end()
                 self._arrived(start["least"] + self._writer.sent - sent)
@@ -204,14 +209,14 @@ class Stage:
             return asking.getresponse().status != 404
 
     def _plan(self, attack: Attack) -> Plan:
-        secret = _PREVIOUS if attack.revokes else SECRET
+        secret = _PREVIOUS if attack.revokes == "secret" else SECRET
         now = time.time()
         return Plan(
             name=attack.name,
             port=self.service.port,
             admin_port=self.service.admin_port,
             tokens=[
-                mint(secret, f"attacker-{number}", _TOKEN_SECONDS, now, None)
+                mint(secret, _subject(number), _TOKEN_SECONDS, now, None)
                 for number in range(_SUBJECTS)
             ],
             epoch=self._epoch,
@@ -219,9 +224,12 @@ class Stage:
             certificate=self._certificate,
         )
 
-    def _revoke(self) -> None:
-        self._previous.write_text("")
-        self.service.signal(signal.SIGHUP)
+    def _revoke(self, attack: Attack) -> None:
+        if attack.revokes == "secret":
+            self._previous.write_text("")
+            self.service.signal(signal.SIGHUP)
+        else:
+            self._denied.write_bytes(orjson.dumps({"sub": _subject(0)}) + b"\n")
 
     def _laps(self, probes: Probes) -> Iterator[Window]:
         """What happened since the last lap."""
@@ -256,3 +264,8 @@ class Stage:
             if complete or time.monotonic() > until:
                 return counts
             time.sleep(0.05)
+
+
+def _subject(number: int) -> str:
+    """That of an attacker's token."""
+    return f"attacker-{number}"

@@ -13,7 +13,7 @@ from typing import Final
 
 CONNECT_SECONDS: Final = 1.0
 # Behind schedule, an attacker does not make up for more than this.
-_LATE_SECONDS: Final = 0.2
+_LATE_SECONDS: Final = 0.05
 _TICK_SECONDS: Final = 0.005
 
 

@@ -59,14 +59,31 @@ def admin_rebinding(target: Target) -> None:
 
 
 @attack(
-    name="revoked",
-    title="20 clients whose tokens are signed with the previous secret; the operator removes it",
+    name="removed-secret",
+    title="20 clients whose tokens are signed with the previous secret, which the operator removes",
     who=ONE_SUBJECT,
-    answer="disconnected with 4401 within seconds, and refused",
+    answer="asked for a fresh token, and disconnected with 4401 some seconds later",
     needs=("auth.jwt_secret_previous_file",),
     bounds=(Bound("held", 0),),
-    revokes=True,
+    revokes="secret",
+)
+def removed_secret(target: Target) -> None:
+    _stay(target)
+
+
+@attack(
+    name="revoked",
+    title="20 clients with one token, whose subject the operator denies",
+    who=ONE_SUBJECT,
+    answer="disconnected with 4401 within seconds, and refused",
+    needs=("auth.denied_file",),
+    bounds=(Bound("held", 0),),
+    revokes="subject",
 )
 def revoked(target: Target) -> None:
+    _stay(target)
+
+
+def _stay(target: Target) -> None:
     request = upgrade_request("/ws/energy?subscribe=energy", bearer(target.token)).encode()
     Held(target, 20, lambda _: request, rate=20).run()
