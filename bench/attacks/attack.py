@@ -49,6 +49,7 @@ class Attack:
     memory_mib: by how much the worker may grow during the attack.
     revokes: how the operator takes back the attacker's tokens after the first window: "secret", by
     removing the one that signed them, or "subject", by the deny list.
+    lasts: it goes on for at least this many seconds, for what takes its time.
     each: the counter of what the worker's CPU time is divided by, for a price.
     comparison: allowed, and in the table only to compare with; not judged.
     """
@@ -68,6 +69,7 @@ class Attack:
     bounds: tuple[Bound, ...] = ()
     memory_mib: float = 64.0
     revokes: str = ""
+    lasts: float = 0.0
     each: str = ""
     comparison: bool = False
 

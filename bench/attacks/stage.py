@@ -172,6 +172,8 @@ class Stage:
                     if attack.revokes:
                         self._revoke(attack)
                     attacked += [self._lap(laps, seconds) for _ in range(windows - 1)]
+                    if (more := attack.lasts - windows * seconds) > 0:
+                        attacked.append(self._lap(laps, more))
                     seen = attacker.end()
                 self._arrived(start["least"] + self._writer.sent - sent)
                 recovery = next(laps)

@@ -66,6 +66,7 @@ def admin_rebinding(target: Target) -> None:
     needs=("auth.jwt_secret_previous_file",),
     bounds=(Bound("held", 0),),
     revokes="secret",
+    lasts=16.0,
 )
 def removed_secret(target: Target) -> None:
     _stay(target)
@@ -79,6 +80,7 @@ def removed_secret(target: Target) -> None:
     needs=("auth.denied_file",),
     bounds=(Bound("held", 0),),
     revokes="subject",
+    lasts=8.0,
 )
 def revoked(target: Target) -> None:
     _stay(target)

@@ -13,6 +13,8 @@ from bench.kit.handshake import bearer, get_request, upgrade_request
 DESCRIPTORS: Final = 2_048
 _SOCKETS: Final = 2_500
 _ROOM: Final = {"server": {"max_connections": 500}}
+# Longer than a socket may take until it is a client.
+_LASTS: Final = 8.0
 _HALF: Final = upgrade_request("/ws/energy").encode()[:-20]
 # Of the harness's configuration (tree.LIMITS).
 _PER_ADDRESS: Final = Bound("held", 100, where="limits.connections_per_address")
@@ -26,6 +28,7 @@ _PER_TOKEN: Final = Bound("held", 25, where="limits.connections_per_token")
     answer="closed after 5 s; beyond the limit for an address at once",
     config=_ROOM,
     descriptors=DESCRIPTORS,
+    lasts=_LASTS,
 )
 def silent(target: Target) -> None:
     Held(target, _SOCKETS, lambda _: b"", rate=2_500).run()
@@ -38,6 +41,7 @@ def silent(target: Target) -> None:
     answer="as above",
     config=_ROOM,
     descriptors=DESCRIPTORS,
+    lasts=_LASTS,
 )
 def half_requests(target: Target) -> None:
     Held(target, _SOCKETS, lambda _: _HALF, rate=2_500).run()
@@ -50,6 +54,7 @@ def half_requests(target: Target) -> None:
     answer="as above: each byte does not buy more time",
     config=_ROOM,
     descriptors=DESCRIPTORS,
+    lasts=_LASTS,
 )
 def slow_requests(target: Target) -> None:
     Held(target, _SOCKETS, lambda _: _HALF, rate=2_500, word=lambda: b"x").run()
@@ -62,6 +67,7 @@ def slow_requests(target: Target) -> None:
     answer="as above: an answer does not make a client of a socket",
     config=_ROOM,
     descriptors=DESCRIPTORS,
+    lasts=_LASTS,
 )
 def keep_alive(target: Target) -> None:
     request = get_request("/health").encode() + _HALF
@@ -141,6 +147,7 @@ def events_take_all(target: Target) -> None:
     config=_ROOM,
     door="/sse/energy",
     descriptors=DESCRIPTORS,
+    lasts=_LASTS,
 )
 def half_events(target: Target) -> None:
     half = get_request("/sse/energy", "Accept: text/event-stream").encode()[:-4]
