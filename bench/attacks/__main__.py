@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,6 @@ def measure(
         "figures": row,
         "attacker": trial.attacker,
         "broken": broken(attack, row, trial.attacker, tree.keys if not options.no_limits else ()),
-        "noticed": [] if attack.comparison else noticed(attack, row),
         "io_uring": io_uring,
     }
 
@@ -81,18 +81,23 @@ def run(
     trials: dict[str, list[dict[str, Any]]] = {name: [] for name in trees}
     for number in range(options.rounds):
         for name in list(trees)[:: -1 if number % 2 else 1]:
-            trials[name].append(measure(trees[name], attack, options, apart))
+            try:
+                trials[name].append(measure(trees[name], attack, options, apart))
+            except (AssertionError, OSError, RuntimeError, HTTPException) as error:
+                # The other attacks are tried all the same.
+                trials[name].append({"failed": f"{type(error).__name__}: {error}"})
     found: dict[str, Any] = {}
     for name, rows in trials.items():
-        if "skipped" in rows[0]:
-            found[name] = rows[0]
+        if unusual := [row for row in rows if "figures" not in row]:
+            found[name] = unusual[0]
+            print(f"{attack.name:20} {name:6} {unusual[0]}", flush=True)
             continue
+        shown = combined([row["figures"] for row in rows])
         found[name] = {
-            **{what: combined([row[what] for row in rows]) for what in ("figures", "attacker")},
-            **{
-                what: sorted({problem for row in rows for problem in row[what]})
-                for what in ("broken", "noticed")
-            },
+            "figures": shown,
+            "attacker": combined([row["attacker"] for row in rows]),
+            "broken": sorted({problem for row in rows for problem in row["broken"]}),
+            "noticed": [] if attack.comparison else noticed(attack, shown),
             "io_uring": rows[0]["io_uring"],
         }
         _show(attack, name, found[name])
@@ -173,7 +178,7 @@ def main() -> int:
     wrong = [
         name
         for name, found in rows.items()
-        if found["this"].get("broken") or found["this"].get("noticed")
+        if any(found["this"].get(what) for what in ("broken", "noticed", "failed"))
     ]
     if wrong:
         print(f"not as it should be: {', '.join(wrong)}", file=sys.stderr)

@@ -17,10 +17,12 @@ def attacks(results: Results) -> Section:
     names = list(results["attacks"])
     others = "other" in results["revisions"]
     limits = "limits as an operator might set them" if results["limits"] else "no limits set"
+    states = sorted({row["io_uring"] for row in rows if row["io_uring"]})
+    io_uring = f"; io_uring: {', '.join(states)}" if states else ""
     alone = "; each worker has a core of its own" if results["apart"] else ""
     parts = [
         f"{results['clients']} honest clients of {results['workers']} worker, "
-        f"{results['rate']:g} records a second each, {limits}{alone}. Medians of "
+        f"{results['rate']:g} records a second each, {limits}{alone}{io_uring}. Medians of "
         f"{results['rounds']} × {results['windows']} windows of {results['seconds']:g} s under "
         "attack, compared with as many before and after it:",
         table_of(
@@ -63,6 +65,7 @@ def _rows(results: Results) -> Iterator[dict[str, Any]]:
                 "revision": results["revisions"][tree],
                 "result": "; ".join(wrong)
                 or ("for comparison" if ATTACKS[name].comparison else "held"),
+                "io_uring": found[tree]["io_uring"],
                 **found[tree]["figures"],
             }
 

