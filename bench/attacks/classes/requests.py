@@ -10,7 +10,7 @@ from bench.attacks.target import Target
 from bench.attacks.wire import nested_token
 from bench.kit.handshake import bearer, get_request, upgrade_request
 
-# The rate of the audit, whose requests held up everybody else.
+# At this rate, dear requests once held up everybody else.
 _DEAR_PER_SECOND: Final = 255.0
 _LARGE: Final = 15_000
 # Longer targets are refused unread (energyws.protocol.http_request).
