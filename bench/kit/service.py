@@ -35,6 +35,7 @@ class MeasuredService(Service):
         tls: bool = False,
         brokers: str | None = None,
         checkout: Path | None = None,
+        descriptors: int | None = None,
         **sections: dict[str, Any],
     ) -> None:
         self._tls = tls
@@ -63,7 +64,9 @@ class MeasuredService(Service):
             config["server"]["tls"] = write_pair(directory)
         for name, values in sections.items():
             config[name] = {**config.get(name, {}), **values}
-        super().__init__(directory, config, program=self.program, checkout=checkout)
+        super().__init__(
+            directory, config, program=self.program, checkout=checkout, descriptors=descriptors
+        )
 
     def __enter__(self) -> Self:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from bench.report.attacks import attacks
 from bench.report.http import first_gauge, ratio, sse, visitors
 from bench.report.peers import peers
 from bench.report.plotted import curve, deploy, tune
@@ -276,6 +277,7 @@ def replicas(results: Results) -> Section:
 
 
 RENDERERS: Final[dict[str, Renderer]] = {
+    "attacks": attacks,
     "curve": curve,
     "deflate": deflate,
     "delay": delay,

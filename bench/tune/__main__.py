@@ -111,7 +111,9 @@ def run(
 ) -> dict[str, Any]:
     """One number of workers: a row of the table."""
     with (
-        MeasuredService(workers, tls=False, brokers=brokers, checkout=None, **settings) as service,
+        MeasuredService(
+            workers, tls=False, brokers=brokers, checkout=None, descriptors=None, **settings
+        ) as service,
         crowd(service, options.clients, foreign=writer is None) as (crowds, listeners),
     ):
         processes = {**service.processes(), "observer": psutil.Process(listeners.pid)}

@@ -64,7 +64,49 @@ STEP: dict[str, Any] = {
     "problems": [],
 }
 HTTP = {"generator_us": 2.0, "delay_p50_ms": 5.0, "delay_p99_ms": 20.0}
+ATTACKED: dict[str, Any] = {
+    "figures": {
+        "calm_p99_ms": 12.0,
+        "p99_ms": 13.0,
+        "p99_ratio": 1.08,
+        "pong_ms": 0.9,
+        "pong_worst_ms": 4.0,
+        "newcomer_ms": 2.0,
+        "newcomer_worst_ms": 30.0,
+        "newcomers_out": 0,
+        "cores": 0.2,
+        "us_each": 70.0,
+        "memory_before_mib": 60.2,
+        "memory_peak_mib": 61.2,
+        "memory_after_mib": 60.3,
+        "kernel_before_mib": 1.0,
+        "kernel_peak_mib": 2.0,
+        "kernel_after_mib": 1.0,
+    },
+    "attacker": {"closed": 7},
+    "broken": [],
+    "noticed": [],
+    "io_uring": "in use",
+}
 RESULTS: dict[str, dict[str, Any]] = {
+    "attacks": {
+        "clients": 20,
+        "rate": 20.0,
+        "workers": 1,
+        "rounds": 1,
+        "windows": 3,
+        "seconds": 4.0,
+        "limits": True,
+        "apart": True,
+        "revisions": {"this": "abc1234", "other": "1234abc"},
+        "attacks": {
+            "refused": {
+                "this": ATTACKED,
+                "other": {**ATTACKED, "broken": ["2 gaps"], "noticed": ["p99 × 91.00"]},
+            },
+            "chatter": {"this": ATTACKED, "other": {"skipped": ["server.dashboard"]}},
+        },
+    },
     "curve": {
         "broker": "kafka",
         "points": {

@@ -88,7 +88,10 @@ class Acknowledging(Protocol):
         """It is closed next: have the kernel end it if nothing is acknowledged for so long."""
 
 
-_Deadline = tuple[float, int, Connection]
+# A time, and the id of a connection, which may be gone by then: an entry must not keep it alive.
+_Deadline = tuple[float, int]
+# Entries that may be void, besides one of each connection and as many again.
+_SPARE_ENTRIES: Final = 1_000
 
 
 class ConnectionRegistry:
@@ -108,8 +111,9 @@ class ConnectionRegistry:
         # The times of unanswered pings, and of the beginnings of closing handshakes.
         self._pinged: dict[Connection, float] = {}
         self._closing: dict[Closing, float] = {}
-        # Heaps of the tokens' expiries, with the id as a tie-breaker: those to be announced, and
-        # those that have been. An entry costs one tuple; its numbers exist anyway.
+        self._by_id: dict[int, Connection] = {}
+        # Heaps of the tokens' expiries: those to be announced, and those that have been. An entry
+        # costs one tuple; its numbers exist anyway.
         self._expiring: list[_Deadline] = []
         self._announced: list[_Deadline] = []
         # The same, by the registry's own time, of the connections that have a maximum age.
@@ -133,14 +137,19 @@ class ConnectionRegistry:
 
     def join(self, connection: Connection, socket: Acknowledging) -> None:
         self._connections[connection] = socket
+        self._by_id[connection.id] = connection
         self.expires(connection)
         if (age := self._server.max_connection_age_seconds) is not None:
             at = self._time + age * random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER)
-            heapq.heappush(self._aging, (at, connection.id, connection))
+            heapq.heappush(self._aging, (at, connection.id))
 
     def expires(self, connection: Connection) -> None:
         """A connection has a token with another expiry."""
-        heapq.heappush(self._expiring, (connection.principal.expires_at, connection.id, connection))
+        heapq.heappush(self._expiring, (connection.principal.expires_at, connection.id))
+        if self._crowded(self._expiring):
+            # Long-lived tokens of short-lived connections, and tokens that were replaced, must not
+            # pile up. Announced ones expire soon.
+            self._expiring = sorted({entry for entry in self._expiring if self._holds(*entry)})
 
     def closing(self, connection: Closing) -> None:
         """Abort it unless it is gone within close_timeout_seconds."""
@@ -153,16 +162,13 @@ class ConnectionRegistry:
         self.leave(connection)
 
     def leave(self, connection: Closing) -> None:
-        self._connections.pop(connection, None)  # type: ignore[call-overload]
+        if self._connections.pop(connection, None) is not None:  # type: ignore[call-overload]
+            del self._by_id[connection.id]  # type: ignore[attr-defined]
         self._pinged.pop(connection, None)  # type: ignore[call-overload]
         self._stalls.forget(connection)  # type: ignore[arg-type]
         self._closing.pop(connection, None)
-        if len(self._expiring) > 2 * len(self._connections) + 1_000:
-            # Long-lived tokens of short-lived connections must not pile up. Announced ones expire
-            # soon.
-            self._expiring = self._present(self._expiring)
-        if len(self._aging) > 2 * len(self._connections) + 1_000:
-            self._aging = self._present(self._aging)
+        if self._crowded(self._aging):
+            self._aging = sorted(entry for entry in self._aging if entry[1] in self._by_id)
         if self._empty is not None and not self._connections:
             self._empty.set()
 
@@ -221,35 +227,44 @@ class ConnectionRegistry:
 
     def _expire(self, wall: float) -> None:
         for entry in self._due(self._expiring, wall + self._auth.expiry_notice_seconds):
-            at, _, connection = entry
+            at, number = entry
+            connection = self._by_id[number]
             if at > wall:
                 connection.send_error(TOKEN_EXPIRING)
                 heapq.heappush(self._announced, entry)
             else:
                 connection.send_error(TOKEN_EXPIRED)
                 connection.close(TOKEN_EXPIRED_CLOSE)
-        for _, _, connection in self._due(self._announced, wall):
+        for _, number in self._due(self._announced, wall):
+            connection = self._by_id[number]
             connection.send_error(TOKEN_EXPIRED)
             connection.close(TOKEN_EXPIRED_CLOSE)
 
     def _due(self, entries: list[_Deadline], until: float) -> Iterator[_Deadline]:
         """Take out what is due; void entries are dropped."""
+        last = None
         while entries and entries[0][0] <= until:
             entry = heapq.heappop(entries)
-            at, _, connection = entry
-            # Void: the token was renewed and has another entry, or the connection is gone.
-            if connection in self._connections and connection.principal.expires_at == at:
+            if entry == last:
+                # The same token, sent again.
+                continue
+            last = entry
+            if self._holds(*entry):
                 yield entry
 
-    def _present(self, entries: list[_Deadline]) -> list[_Deadline]:
-        left = [entry for entry in entries if entry[2] in self._connections]
-        heapq.heapify(left)
-        return left
+    def _holds(self, at: float, number: int) -> bool:
+        """Whether an expiry is not void: by another token, or since the connection is gone."""
+        connection = self._by_id.get(number)
+        return connection is not None and connection.principal.expires_at == at
+
+    def _crowded(self, entries: list[_Deadline]) -> bool:
+        return len(entries) > 2 * len(self._connections) + _SPARE_ENTRIES
 
     def _send_away_the_old(self) -> None:
         while self._aging and self._aging[0][0] <= self._time:
-            _, _, connection = heapq.heappop(self._aging)
-            if connection in self._connections and not connection.closing:
+            _, number = heapq.heappop(self._aging)
+            connection = self._by_id.get(number)
+            if connection is not None and not connection.closing:
                 _send_away(connection)
 
     def _drop_silent(self) -> None:

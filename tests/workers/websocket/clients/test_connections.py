@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import weakref
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
@@ -328,6 +329,42 @@ def test_closed_connections_are_not_kept_until_their_tokens_expire() -> None:
             connections.join(fake, fake)
             connections.leave(fake)
         assert len(connections._expiring) < 1_100
+        connections.close()
+
+    play(test)
+
+
+def test_closed_connection_is_not_kept_at_all() -> None:
+    async def test(clock: Clock) -> None:
+        connections = clock.registry(server=replace(SERVER, max_connection_age_seconds=3600))
+        fake = FakeConnection()
+        gone = weakref.ref(fake)
+        connections.join(fake, fake)
+        connections.leave(fake)
+        del fake
+        assert gone() is None
+        clock.pass_seconds(connections, 1)
+        connections.close()
+
+    play(test)
+
+
+@pytest.mark.parametrize("later", [0.0, 1.0])
+def test_replaced_tokens_do_not_pile_up(later: float) -> None:
+    """Also if the same token is sent again and again."""
+
+    async def test(clock: Clock) -> None:
+        connections = clock.registry()
+        fake = FakeConnection(clock.wall + 30, answers=True)
+        connections.join(fake, fake)
+        for _ in range(5_000):
+            expires_at = fake.principal.expires_at + later
+            fake.principal = replace(fake.principal, expires_at=expires_at)
+            connections.expires(fake)
+        assert len(connections._expiring) < 1_100
+        clock.pass_seconds(connections, 10_000)
+        assert fake.errors == ["TOKEN_EXPIRING", "TOKEN_EXPIRED"]
+        assert fake.closes == [TOKEN_EXPIRED_CLOSE]
         connections.close()
 
     play(test)

@@ -1,0 +1,1 @@
+"""Attacks on the real service, judged by what honest clients notice of them."""
