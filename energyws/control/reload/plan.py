@@ -55,6 +55,7 @@ TABLE: Final = {
             "server.max_message_bytes",
             "server.messages_per_second",
             "server.write_buffer_bytes",
+            "server.send_buffer_bytes",
         ),
         Takes.NOTHING,
     ),
