@@ -37,7 +37,9 @@ class Field(IntEnum):
     worker has to check tokens with issuers' keys but has not fetched any yet. FULL_SINCE_MS is when
     a worker stopped accepting because its file descriptors ran out, in Unix milliseconds; 0 while
     it accepts. CERTIFICATE_EXPIRES is when the certificate that a worker serves expires, in Unix
-    seconds; 0 without a certificate. IO_URING is one of energyws.process.io_uring.
+    seconds; 0 without a certificate. IO_URING is one of energyws.process.io_uring. MEMORY_PRESSURE
+    is a Level of energyws.process.memory_pressure; MEMORY_FREEING is what clients hold that were
+    closed for it, in bytes.
     """
 
     PID = 0
@@ -65,6 +67,8 @@ class Field(IntEnum):
     RING_BYTES = 22
     RING_OLDEST_MS = 23
     FULL_SINCE_MS = 24
+    MEMORY_PRESSURE = 27
+    MEMORY_FREEING = 28
     UNLISTED_WAITS = 26
     KEYLESS = 30
     CERTIFICATE_EXPIRES = 36

@@ -28,6 +28,7 @@ from energyws.settings import Settings
 from energyws.testing import SECRET, Broker, Records, Service, config, eventually, token
 from energyws.testing.certificates import write_pair
 from energyws.testing.issuer import Issuer
+from tests.cgroups import group
 from tests.clients import bare_socket, masked, response_head, unacknowledged, upgrade_request
 from tests.conftest import new_topic
 from tests.control.supervised import Run, Supervised
@@ -46,6 +47,7 @@ BASE: Final[dict[str, dict[str, Any]]] = {
         "handshake_timeout_seconds": 60,
         "write_buffer_bytes": 16 << 20,
         "send_buffer_bytes": 160 << 10,
+        "shed_at_memory_percent": None,
     },
     "auth": {"expiry_notice_seconds": 0},
     "supervision": {"hang_seconds": 600},
@@ -383,6 +385,15 @@ def send_buffer(live: Live) -> None:
     assert held() < most / 4
 
 
+def shed_at_memory(live: Live) -> None:
+    with group() as limited:
+        limited.restart_worker(live.service)
+        limited.limit_to(70)
+        assert status(live.service) == 101
+        live.set("server.shed_at_memory_percent", 60.0)
+        eventually(lambda: status(live.service) == 503, "new clients are refused")
+
+
 def log_level(live: Live) -> None:
     live.set("log.level", "DEBUG")
     with bare_socket(live.service) as connection:
@@ -575,6 +586,7 @@ LIVE: Final[dict[str, Callable[[Live], None]]] = {
     "server.messages_per_second": messages_per_second,
     "server.write_buffer_bytes": write_buffer,
     "server.send_buffer_bytes": send_buffer,
+    "server.shed_at_memory_percent": shed_at_memory,
     "log.level": log_level,
     "log.format": log_format,
     "admin.token": admin_token,

@@ -13,6 +13,7 @@ from energyws.dashboard import files
 from energyws.dashboard.site import Site
 from energyws.logs.events import Log
 from energyws.process.board import Field
+from energyws.process.cgroup import MemoryGroups
 from energyws.process.control_messages import ShutdownMode
 from energyws.settings import Settings
 from workers.bus.rendezvous import current
@@ -29,6 +30,7 @@ from workers.websocket.fanout.history_client import HistoryClient
 from workers.websocket.fanout.hub import Hub
 from workers.websocket.io_uring.choice import Choice
 from workers.websocket.memory import MemoryUpkeep
+from workers.websocket.shedding import Shedding
 
 TICK_SECONDS: Final = 1.0
 # A connection that was half open when its slot was retired may need this long: its last packet was
@@ -89,6 +91,7 @@ class Worker:
             lambda: runtime.row.add(Field.RESYNCS),
         )
         self._memory = MemoryUpkeep()
+        self._shedding = Shedding(self._connections, runtime.board, runtime.row, MemoryGroups())
         self._tasks = {crash_on_error_task(self._tick())}
         runtime.on_shutdown = self._on_shutdown
         runtime.on_shed = self._on_shed
@@ -191,6 +194,8 @@ class Worker:
             await asyncio.sleep(TICK_SECONDS)
             self._hub.tick()
             self._io_uring.tick()
+            self._shedding.tick(self._context.settings.shed_at_memory_percent)
+            self._gate.short_of_memory = self._shedding.refuses
             self._memory.tick(len(self._connections) + self._listener.waiting)
 
 

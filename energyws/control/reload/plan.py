@@ -56,6 +56,7 @@ TABLE: Final = {
             "server.messages_per_second",
             "server.write_buffer_bytes",
             "server.send_buffer_bytes",
+            "server.shed_at_memory_percent",
         ),
         Takes.NOTHING,
     ),

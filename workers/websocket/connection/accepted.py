@@ -42,16 +42,20 @@ class AcceptedSocket(socket.socket):
         """picows calls it three times for a log line that is never written."""
         return 0
 
-    def acknowledged(self) -> int | None:
-        """How many bytes the client has acknowledged since it connected; None: all, or unknown."""
+    def unacknowledged(self) -> int:
+        """The bytes that the kernel holds for the client; 0 where it cannot say."""
         try:
             # SIOCOUTQ (tcp(7)) by its other name.
             ioctl(self, termios.TIOCOUTQ, _queued)
         except (OSError, ValueError):
             # A kernel that cannot say, such as gVisor's; or it is closed, which its protocol learns
             # in the next turn of the loop.
-            return None
-        if not _queued[0]:
+            return 0
+        return _queued[0]
+
+    def acknowledged(self) -> int | None:
+        """How many bytes the client has acknowledged since it connected; None: all, or unknown."""
+        if not self.unacknowledged():
             return None
         info = socket.socket.getsockopt(self, _TCP, socket.TCP_INFO, _BYTES_ACKED.size)
         (acknowledged,) = _BYTES_ACKED.unpack(info)

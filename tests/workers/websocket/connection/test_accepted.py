@@ -73,6 +73,19 @@ def test_kernel_holds_no_more_than_the_limit_of_what_is_sent() -> None:
     assert held[16 * 1024] < held[64 * 1024] < held[None]
 
 
+def test_what_the_kernel_holds_is_known_until_the_client_has_read() -> None:
+    connection, client = connected()
+    with client, connection:
+        assert connection.unacknowledged() == 0
+        connection.limit_buffers(16 * 1024)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
+        sent = fill(connection)
+        assert 0 < connection.unacknowledged() <= sent
+        read(client, sent)
+        until(lambda: connection.unacknowledged() == 0)
+    assert connection.unacknowledged() == 0
+
+
 def test_kernel_holds_little_of_what_is_received() -> None:
     connection, client = connected()
     with client, connection:
