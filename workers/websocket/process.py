@@ -196,7 +196,8 @@ class Worker:
             self._io_uring.tick()
             self._shedding.tick(self._context.settings.shed_at_memory_percent)
             self._gate.short_of_memory = self._shedding.refuses
-            self._memory.tick(len(self._connections) + self._listener.waiting)
+            clients, listener = len(self._connections), self._listener
+            self._memory.tick(clients + listener.waiting, clients + listener.most_waiting())
 
 
 async def serve(runtime: Runtime) -> None:

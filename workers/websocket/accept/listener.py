@@ -102,6 +102,7 @@ class Listener:
         # What is on its way to becoming a session.
         self._entering: set[Any] = set()
         self._none_entering = asyncio.Event()
+        self._most_waiting = 0
 
     @crash_on_error
     def start(self) -> None:
@@ -148,6 +149,11 @@ class Listener:
         """The number of accepted connections that are not, or will never be, upgraded."""
         return len(self._pending) + len(self._lingering) + len(self._entering)
 
+    def most_waiting(self) -> int:
+        """The highest number of them since the last call."""
+        most, self._most_waiting = max(self._most_waiting, self.waiting), self.waiting
+        return most
+
     @property
     def _exchanges(self) -> list[TransportExchange]:
         return [each for each in self._entering if isinstance(each, TransportExchange)]
@@ -168,6 +174,7 @@ class Listener:
             await asyncio.sleep(FLUSH_SECONDS)
 
     def _accept(self) -> None:
+        self._most_waiting = max(self._most_waiting, self.waiting)
         for _ in range(ACCEPTS_PER_TURN):
             try:
                 connection, peer = accept(self._listening, self._family)
