@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.edge]
 OLD_RECORDS = 2_000
 # Enough for one system call for all of them, where io_uring is in use.
 CLIENTS = 40
-ROUNDS = 3
+ROUNDS = 2
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
 # The headers and the query of a client that gets frames in this way.
 WAYS = {
@@ -52,7 +52,7 @@ CLOSES = {
 }
 
 
-@pytest.fixture(params=["io_uring", "no io_uring", "TLS"])
+@pytest.fixture(params=["io_uring", "TLS"])
 def loaded(
     request: pytest.FixtureRequest, broker: Broker, tmp_path: Path
 ) -> Iterator[tuple[Service, ssl.SSLContext | None]]:
@@ -62,7 +62,6 @@ def loaded(
     if request.param == "TLS":
         server["tls"] = pair = write_pair(tmp_path)
         trust = trusting(pair["cert"])
-    server["io_uring"] = "off" if request.param == "no io_uring" else "auto"
     topic = new_topic(broker)
     history = {"max_frames": OLD_RECORDS // 2, "warm": 10}
     over = threading.Event()
