@@ -104,8 +104,8 @@ class Server:
     max_message_bytes: Annotated[int, Ge(256), Le(64 * KIB)] = 16 * KIB
     messages_per_second: Annotated[float, Gt(0)] = 50.0
     write_buffer_bytes: Annotated[int, Ge(4 * KIB), Le(16 * MIB)] = 64 * KIB
-    shed_at_memory_percent: Annotated[float, Ge(50), Le(100)] | None = 95.0
     send_buffer_bytes: Annotated[int, Ge(16 * KIB), Le(16 * MIB)] | None = 208 * KIB
+    shed_at_memory_percent: Annotated[float, Ge(50), Le(100)] | None = 95.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
