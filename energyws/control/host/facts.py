@@ -20,7 +20,8 @@ class Host:
 
     descriptors: the hard limit of a process. somaxconn, syn_backlog: connections that may wait.
     tcp_mem: low, pressure and high, in pages. tcp_rmem, tcp_wmem: minimum, default and maximum of a
-    connection's buffers in bytes. conntrack_count: connections tracked now. cores: usable ones.
+    connection's buffers in bytes. wmem_max: the largest SO_SNDBUF. conntrack_count: connections
+    tracked now. cores: usable ones.
     """
 
     descriptors: int | None = None
@@ -33,6 +34,7 @@ class Host:
     tcp_mem: tuple[int, ...] | None = None
     tcp_rmem: tuple[int, ...] | None = None
     tcp_wmem: tuple[int, ...] | None = None
+    wmem_max: int | None = None
     page_bytes: int = 4096
     cores: int = 1
     memory_bytes: int | None = None
@@ -57,6 +59,7 @@ def read_host(
         tcp_mem=_three(ipv4 / "tcp_mem"),
         tcp_rmem=_three(ipv4 / "tcp_rmem"),
         tcp_wmem=_three(ipv4 / "tcp_wmem"),
+        wmem_max=one(sysctls / "net" / "core" / "wmem_max"),
         page_bytes=resource.getpagesize(),
         cores=usable_cores(),
         memory_bytes=memory_limit(cgroups, membership, installed),
