@@ -76,7 +76,9 @@ class Server:
     io_uring where the machine allows it. dashboard: whether workers serve the page at `/`.
     drain_delay_seconds: the time between a stop signal and the drain, in which the service only
     reports that it is not ready. max_connection_age_seconds: the age, give or take a tenth, at
-    which a client is asked to reconnect.
+    which a client is asked to reconnect. send_buffer_bytes: SO_SNDBUF of each client's socket;
+    None: the kernel chooses. shed_at_memory_percent: of the memory limit of the service's control
+    group, where workers refuse new clients; halfway from there to the limit, they close slow ones.
     """
 
     __pydantic_config__ = _STRICT
@@ -105,6 +107,8 @@ class Server:
     max_message_bytes: Annotated[int, Ge(256), Le(64 * KIB)] = 16 * KIB
     messages_per_second: Annotated[float, Gt(0)] = 50.0
     write_buffer_bytes: Annotated[int, Ge(4 * KIB), Le(16 * MIB)] = 64 * KIB
+    send_buffer_bytes: Annotated[int, Ge(16 * KIB), Le(16 * MIB)] | None = 208 * KIB
+    shed_at_memory_percent: Annotated[float, Ge(50), Le(100)] | None = 95.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

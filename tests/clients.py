@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -125,6 +126,24 @@ def bare_socket(service: Service, context: ssl.SSLContext | None = None) -> sock
     except ssl.SSLError:
         plain.close()
         raise
+
+
+def unacknowledged(client: socket.socket) -> int:
+    """The bytes that the kernel holds for a client of this machine until it acknowledges them.
+
+    0 where the connection has ended.
+    """
+    try:
+        port, own = client.getpeername()[1], client.getsockname()[1]
+    except OSError:
+        return 0
+    # /proc/net/tcp (proc(5)): the other side's local port is the client's remote one.
+    ends = f":{port:04X} ", f":{own:04X} "
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        local, remote, _, queues = line.split()[1:5]
+        if f"{local} ".endswith(ends[0]) and f"{remote} ".endswith(ends[1]):
+            return int(queues.partition(":")[0], 16)
+    return 0
 
 
 def response_head(connection: socket.socket) -> str:

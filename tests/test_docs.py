@@ -242,7 +242,9 @@ def test_limits_are_documented_with_their_defaults() -> None:
 
 def test_every_shortage_is_documented() -> None:
     poor = Host(
-        **dict.fromkeys(("descriptors", "somaxconn", "syn_backlog", "conntrack_max"), 1),
+        **dict.fromkeys(
+            ("descriptors", "somaxconn", "syn_backlog", "conntrack_max", "wmem_max"), 1
+        ),
         syncookies=0,
         tcp_mem=(1, 1, 1),
         tcp_rmem=(1, 1, 1),

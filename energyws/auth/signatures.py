@@ -14,6 +14,7 @@ from jwt.algorithms import HMACAlgorithm, OKPAlgorithm
 from energyws.auth import claims as claimed
 from energyws.auth.claims import TokenRefused
 from energyws.auth.jwks import ALGORITHMS, ED25519, Key
+from energyws.auth.jws import Jws
 from energyws.errors import BootError
 from energyws.settings import Auth
 
@@ -40,7 +41,7 @@ class _SharedSecret(HMACAlgorithm):
 
 
 # PyJWT's shared instance knows more algorithms than these, among them `none`.
-_JWS: Final = jwt.PyJWS(algorithms=[name for name in ALGORITHMS if name != ED25519])
+_JWS: Final = Jws(algorithms=[name for name in ALGORITHMS if name != ED25519])
 _JWS.register_algorithm(HS256, _SharedSecret(HMACAlgorithm.SHA256))
 _JWS.register_algorithm(ED25519, OKPAlgorithm())
 

@@ -51,7 +51,8 @@ class Field(IntEnum):
     in Unix milliseconds; 0 while it accepts. CERTIFICATE_EXPIRES is when the certificate that a
     worker serves expires, in Unix seconds; 0 without a certificate. IO_URING is one of
     energyws.process.io_uring. PENDING counts the accepted connections that are no clients yet, or
-    never will be.
+    never will be. MEMORY_PRESSURE is a Level of energyws.process.memory_pressure; MEMORY_FREEING is
+    what clients hold that were closed for it, in bytes.
     """
 
     PID = 0
@@ -80,6 +81,8 @@ class Field(IntEnum):
     RING_OLDEST_MS = 23
     FULL_SINCE_MS = 24
     PENDING = 25
+    MEMORY_PRESSURE = 27
+    MEMORY_FREEING = 28
     UNLISTED_WAITS = 26
     KEYLESS = 30
     CERTIFICATE_EXPIRES = 36

@@ -27,6 +27,9 @@ MAX_HEAD_BYTES: Final = 16 * 1024
 # Room in the query for a token of MAX_TOKEN_BYTES, and for positions.
 MAX_TARGET_BYTES: Final = 12 * 1024
 MAX_FIELDS: Final = 100
+# Members of each list below, and parameters of its members. Clients send a few of them; each costs
+# as much as a short field.
+MAX_MEMBERS: Final = 32
 
 # RFC 9110 section 9.1, and PATCH (RFC 5789).
 _METHODS: Final = frozenset(
@@ -44,6 +47,14 @@ _ABSOLUTE: Final = re.compile(r"(?:https?|wss?)://[^/?]+(?=[/?]|\Z)", re.IGNOREC
 _HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]*)(?::[0-9]*)?")
 # RFC 6455 section 11.3, RFC 6454 section 7.3. Proxies disagree about which of two counts.
 _SINGLE: Final = ("Sec-WebSocket-Key", "Sec-WebSocket-Version", "Origin")
+# Lists that are read before the client is known, with what separates or, in a quoted string,
+# escapes their parts (RFC 9110 section 5.6).
+_LISTS: Final = {
+    "Connection": ",",
+    "Upgrade": ",",
+    "Sec-WebSocket-Protocol": ",",
+    "Sec-WebSocket-Extensions": ",;\\",
+}
 
 
 class BadRequest(EnergywsError):
@@ -167,4 +178,8 @@ def checked(request: Request) -> Request:
     for name in _SINGLE:
         if len(headers.getall(name, ())) > 1:
             raise BadRequest(BAD_REQUEST, f"{name} may come once")
+    for name, marks in _LISTS.items():
+        values = headers.getall(name, ())
+        if len(values) + sum(text.count(mark) for text in values for mark in marks) > MAX_MEMBERS:
+            raise BadRequest(HEADERS_TOO_LARGE, f"{name} may have {MAX_MEMBERS} members")
     return request

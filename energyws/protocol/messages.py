@@ -34,6 +34,8 @@ from energyws.protocol import frame
 # Far more than any configuration has streams; bounds the work of one message.
 MAX_STREAMS: Final = 64
 MAX_LAST: Final = 1_000_000
+# Twice as many as MAX_STREAMS need; decoding thousands takes as long as ten handshakes.
+MAX_QUERY_FIELDS: Final = 256
 MAX_TOKEN_BYTES: Final = 8 * 1024
 # RFC 3339 section 5.6; datetime would accept much more.
 _UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -154,7 +156,9 @@ def parse_query(query: str) -> Subscribe | None:
 
 
 def query_values(query: str) -> dict[str, list[str]]:
-    """The values of each name in a query string."""
+    """The values of each name in a query string; raises BadClientMessage for too many."""
+    if query.count("&") >= MAX_QUERY_FIELDS:
+        raise BadClientMessage(BAD_MESSAGE, f"a query may have {MAX_QUERY_FIELDS} fields")
     values: dict[str, list[str]] = {}
     for key, value in parse_qsl(query, keep_blank_values=True):
         values.setdefault(key, []).append(value)

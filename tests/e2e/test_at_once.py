@@ -29,7 +29,8 @@ from energyws.settings import Settings
 from energyws.testing import SECRET, Broker, Records, Service, config, eventually, token
 from energyws.testing.certificates import write_pair
 from energyws.testing.issuer import Issuer
-from tests.clients import bare_socket, masked, response_head, upgrade_request
+from tests.cgroups import group
+from tests.clients import bare_socket, masked, response_head, unacknowledged, upgrade_request
 from tests.conftest import new_topic
 from tests.control.supervised import Run, Supervised
 from workers.websocket.accept.listener import ACCEPTS_PER_TURN
@@ -47,6 +48,8 @@ BASE: Final[dict[str, dict[str, Any]]] = {
         "close_timeout_seconds": 60,
         "handshake_timeout_seconds": 60,
         "write_buffer_bytes": 16 << 20,
+        "send_buffer_bytes": 160 << 10,
+        "shed_at_memory_percent": None,
     },
     "auth": {"expiry_notice_seconds": 0},
     "supervision": {"hang_seconds": 600},
@@ -344,28 +347,54 @@ def messages_per_second(live: Live) -> None:
         until_code(connection, "RATE_LIMITED")
 
 
+@contextlib.contextmanager
+def does_not_read(live: Live) -> Iterator[socket.socket]:
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", live.service.port))
+        connection.sendall(upgrade_request(live.service, query="?subscribe=energy"))
+        assert response_head(connection).startswith("HTTP/1.1 101 ")
+        yield connection
+
+
+def send_much(live: Live) -> None:
+    """More than the kernel buffers."""
+    live.records.send(12, filling="x" * 700_000)
+
+
 def write_buffer(live: Live) -> None:
-    @contextlib.contextmanager
-    def does_not_read() -> Iterator[None]:
-        with socket.socket() as connection:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            connection.connect(("127.0.0.1", live.service.port))
-            connection.sendall(upgrade_request(live.service, query="?subscribe=energy"))
-            assert response_head(connection).startswith("HTTP/1.1 101 ")
-            yield
-
-    def send_much() -> None:
-        # More than the kernel buffers.
-        live.records.send(12, filling="x" * 700_000)
-
     before = live.board()["deliveries"]
-    with does_not_read():
-        send_much()
+    with does_not_read(live):
+        send_much(live)
         eventually(lambda: live.board()["deliveries"] == before + 12, "the buffer takes all of it")
     live.set("server.write_buffer_bytes", 4096)
-    with does_not_read():
-        send_much()
+    with does_not_read(live):
+        send_much(live)
         eventually(lambda: live.board()["lagging"] == 1, "the buffer does not take all of it")
+
+
+def send_buffer(live: Live) -> None:
+    def held() -> int:
+        before = live.board()["deliveries"]
+        with does_not_read(live) as connection:
+            send_much(live)
+            eventually(
+                lambda: live.board()["deliveries"] == before + 12, "the worker has written all"
+            )
+            return unacknowledged(connection)
+
+    most = held()
+    live.set("server.send_buffer_bytes", 16 << 10)
+    assert held() < most / 4
+
+
+def shed_at_memory(live: Live) -> None:
+    with group() as limited:
+        limited.restart_worker(live.service)
+        limited.limit_to(70)
+        assert status(live.service) == 101
+        live.set("server.shed_at_memory_percent", 60.0)
+        eventually(lambda: status(live.service) == 503, "new clients are refused")
 
 
 def log_level(live: Live) -> None:
@@ -721,6 +750,8 @@ LIVE: Final[dict[str, Callable[[Live], None]]] = {
     "server.max_message_bytes": max_message_bytes,
     "server.messages_per_second": messages_per_second,
     "server.write_buffer_bytes": write_buffer,
+    "server.send_buffer_bytes": send_buffer,
+    "server.shed_at_memory_percent": shed_at_memory,
     "log.level": log_level,
     "log.format": log_format,
     "admin.token": admin_token,

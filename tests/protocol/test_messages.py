@@ -25,6 +25,7 @@ from energyws.errors import (
 from energyws.protocol import frame, messages
 from energyws.protocol.messages import (
     MAX_LAST,
+    MAX_QUERY_FIELDS,
     MAX_STREAMS,
     MAX_TOKEN_BYTES,
     BadClientMessage,
@@ -461,6 +462,10 @@ BAD_QUERIES = {
     "resume without its stream": (
         f"subscribe=a,b&resume={ID}",
         "`resume` must be `stream:id` where streams are several",
+    ),
+    "too many fields": (
+        "subscribe=a" + "&b=c" * MAX_QUERY_FIELDS,
+        f"a query may have {MAX_QUERY_FIELDS} fields",
     ),
     "too many streams": (f"subscribe={','.join(map(str, range(MAX_STREAMS + 1)))}", STREAMS),
 }

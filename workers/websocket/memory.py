@@ -38,14 +38,15 @@ class MemoryUpkeep:
         gc.collect()
         gc.freeze()
 
-    def tick(self, connections: int) -> None:
+    def tick(self, connections: int, most: int = 0) -> None:
         """To be called about once a second, with the number of connections.
 
+        most: the highest since the last call, since a flood of half requests may be gone by now.
         Freezes after FREEZE_AFTER more of them; trims when TRIM_AFTER have left, and no more leave.
         """
         leaving, self._last = connections < self._last, connections
         self._frozen = min(self._frozen, connections)
-        self._highest = max(self._highest, connections)
+        self._highest = max(self._highest, connections, most)
         if connections - self._frozen >= FREEZE_AFTER:
             self._frozen = connections
             # The oldest generation has survived a collection before.

@@ -15,6 +15,7 @@ from energyws.dashboard.site import Site
 from energyws.errors import BootError
 from energyws.logs.events import Log
 from energyws.process.board import Field
+from energyws.process.cgroup import MemoryGroups
 from energyws.process.control_messages import ShutdownMode
 from energyws.protocol.client_address import TrustedProxies
 from energyws.settings import Settings
@@ -37,6 +38,7 @@ from workers.websocket.fanout.pace import Pace
 from workers.websocket.io_uring.choice import Choice
 from workers.websocket.memory import MemoryUpkeep
 from workers.websocket.shares import Shares
+from workers.websocket.shedding import Shedding
 
 TICK_SECONDS: Final = 1.0
 # A connection that was half open when its slot was retired may need this long: its last packet was
@@ -120,6 +122,7 @@ class Worker:
             lambda: runtime.row.add(Field.RESYNCS),
         )
         self._memory = MemoryUpkeep()
+        self._shedding = Shedding(self._connections, runtime.board, runtime.row, MemoryGroups())
         self._tasks = {crash_on_error_task(self._tick())}
         runtime.on_shutdown = self._on_shutdown
         runtime.on_shed = self._on_shed
@@ -248,7 +251,10 @@ class Worker:
             self._shares.tick()
             if self._deny_file.changed():
                 self._start(self._use_denied())
-            self._memory.tick(len(self._connections) + self._listener.waiting)
+            self._shedding.tick(self._context.settings.shed_at_memory_percent)
+            self._gate.short_of_memory = self._shedding.refuses
+            clients, listener = len(self._connections), self._listener
+            self._memory.tick(clients + listener.waiting, clients + listener.most_waiting())
 
 
 async def serve(runtime: Runtime) -> None:

@@ -226,6 +226,12 @@ DEFINITIONS: Final = (
         PROCESS,
     ),
     _gauge(
+        "energyws_memory_pressure",
+        "1 while a worker refuses clients for lack of memory, 2 while it closes slow ones, too.",
+        levels_of_workers(Field.MEMORY_PRESSURE),
+        WORKER,
+    ),
+    _gauge(
         "energyws_process_resident_memory_bytes",
         "Resident memory.",
         by_name(lambda totals: totals.resident),

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from energyws.process.cgroup import CGROUPS, MEMBERSHIP, NO_LIMIT, groups, numbers, one
+
 SYSCTLS: Final = Path("/proc/sys")
-CGROUPS: Final = Path("/sys/fs/cgroup")
-MEMBERSHIP: Final = Path("/proc/self/cgroup")
-# A cgroup v1 without a limit shows the largest number of pages that there is.
-_NO_LIMIT: Final = 1 << 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +20,8 @@ class Host:
 
     descriptors: the hard limit of a process. somaxconn, syn_backlog: connections that may wait.
     tcp_mem: low, pressure and high, in pages. tcp_rmem, tcp_wmem: minimum, default and maximum of a
-    connection's buffers in bytes. conntrack_count: connections tracked now. cores: usable ones.
+    connection's buffers in bytes. wmem_max: the largest SO_SNDBUF. conntrack_count: connections
+    tracked now. cores: usable ones.
     """
 
     descriptors: int | None = None
@@ -35,6 +34,7 @@ class Host:
     tcp_mem: tuple[int, ...] | None = None
     tcp_rmem: tuple[int, ...] | None = None
     tcp_wmem: tuple[int, ...] | None = None
+    wmem_max: int | None = None
     page_bytes: int = 4096
     cores: int = 1
     memory_bytes: int | None = None
@@ -50,15 +50,16 @@ def read_host(
     ipv4, netfilter = sysctls / "net" / "ipv4", sysctls / "net" / "netfilter"
     return Host(
         descriptors=None if hard == resource.RLIM_INFINITY else hard,
-        nr_open=_one(sysctls / "fs" / "nr_open"),
-        somaxconn=_one(sysctls / "net" / "core" / "somaxconn"),
-        syncookies=_one(ipv4 / "tcp_syncookies"),
-        syn_backlog=_one(ipv4 / "tcp_max_syn_backlog"),
-        conntrack_max=_one(netfilter / "nf_conntrack_max"),
-        conntrack_count=_one(netfilter / "nf_conntrack_count"),
+        nr_open=one(sysctls / "fs" / "nr_open"),
+        somaxconn=one(sysctls / "net" / "core" / "somaxconn"),
+        syncookies=one(ipv4 / "tcp_syncookies"),
+        syn_backlog=one(ipv4 / "tcp_max_syn_backlog"),
+        conntrack_max=one(netfilter / "nf_conntrack_max"),
+        conntrack_count=one(netfilter / "nf_conntrack_count"),
         tcp_mem=_three(ipv4 / "tcp_mem"),
         tcp_rmem=_three(ipv4 / "tcp_rmem"),
         tcp_wmem=_three(ipv4 / "tcp_wmem"),
+        wmem_max=one(sysctls / "net" / "core" / "wmem_max"),
         page_bytes=resource.getpagesize(),
         cores=usable_cores(),
         memory_bytes=memory_limit(cgroups, membership, installed),
@@ -78,60 +79,28 @@ def core_limit(affinity: int, quota: float | None) -> int:
 def cpu_quota(cgroups: Path, membership: Path) -> float | None:
     """The smallest CPU quota of all enclosing groups, in cores; None: unlimited."""
     found = []
-    for group in _groups(cgroups, membership, "cpu"):
+    for group in groups(cgroups, membership, "cpu"):
         # "max" for the quota in v2, -1 in v1: no limit.
-        numbers = _numbers(group / "cpu.max") or (
-            *_numbers(group / "cpu.cfs_quota_us"),
-            *_numbers(group / "cpu.cfs_period_us"),
+        quota = numbers(group / "cpu.max") or (
+            *numbers(group / "cpu.cfs_quota_us"),
+            *numbers(group / "cpu.cfs_period_us"),
         )
-        if len(numbers) == 2 and min(numbers) > 0:
-            found.append(numbers[0] / numbers[1])
+        if len(quota) == 2 and min(quota) > 0:
+            found.append(quota[0] / quota[1])
     return min(found, default=None)
 
 
 def memory_limit(cgroups: Path, membership: Path, installed: int | None) -> int | None:
     """The smallest of the installed memory and the limits of all enclosing groups, in bytes."""
     found = [] if installed is None else [installed]
-    for group in _groups(cgroups, membership, "memory"):
+    for group in groups(cgroups, membership, "memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
-            limit = _one(group / name)
-            if limit is not None and limit < _NO_LIMIT:
+            limit = one(group / name)
+            if limit is not None and limit < NO_LIMIT:
                 found.append(limit)
     return min(found, default=None)
 
 
-def _groups(cgroups: Path, membership: Path, controller: str) -> list[Path]:
-    """This process's group and those around it, in every hierarchy with that controller."""
-    # Inside a container the root is its own group, whatever `membership` calls it.
-    found = [cgroups, cgroups / controller]
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        return found
-    for line in lines:
-        # "0::/a/b" in v2, "4:cpu,cpuacct:/a/b" in v1.
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if controllers and controller not in controllers.split(","):
-            continue
-        base = cgroups / controller if controllers else cgroups
-        parts = Path(path.lstrip("/")).parts
-        found += [base.joinpath(*parts[: depth + 1]) for depth in range(len(parts))]
-    return found
-
-
-def _numbers(path: Path) -> tuple[int, ...]:
-    try:
-        return tuple(int(word) for word in path.read_text().split())
-    except (OSError, ValueError):
-        # Missing, or "max": a cgroup v2 without a limit.
-        return ()
-
-
-def _one(path: Path) -> int | None:
-    return next(iter(_numbers(path)), None)
-
-
 def _three(path: Path) -> tuple[int, ...] | None:
-    found = _numbers(path)
+    found = numbers(path)
     return found if len(found) == 3 else None

@@ -1,8 +1,7 @@
 """How much memory the service needs under a configuration, as long as no client is slow.
 
 The figures are those of bench.idle and bench.memory, rounded up; a test compares them with
-bench/results. A client that does not read takes more: server.write_buffer_bytes, and as much as the
-kernel lets its send buffer grow.
+bench/results. `pinned_bytes` has what a client takes that does not read.
 """
 
 from __future__ import annotations
@@ -22,6 +21,14 @@ TLS_BYTES: Final = 32 * KIB
 # From OpenSSL 3.5 on: its own state is larger, and it keeps the key of the exchange, which with
 # X25519MLKEM768, as browsers offer it, takes 7 kB (docs/performance.md).
 TLS_BYTES_3_5: Final = 44 * KIB
+# The largest write to a client, unless one record is larger (workers.websocket.fanout).
+WRITE_BYTES: Final = 256 * KIB
+# What the kernel holds of what a client sends (workers.websocket.connection.accepted).
+RECEIVED_BYTES: Final = 128 * KIB
+# The kernel looks at its limit before it takes a segment.
+SEGMENT_BYTES: Final = 64 * KIB
+# Without a limit: the third value of net.ipv4.tcp_wmem, by default.
+KERNEL_SEND_BYTES: Final = 4 * MIB
 # The consumer's read-ahead from Kafka, and the blocks that it reads for history requests.
 READING_BYTES: Final = 32 * MIB
 # A worker's compressed frames (energyws.protocol.deflate).
@@ -49,6 +56,19 @@ def connection_bytes(
     if settings.server.tls is None:
         return PLAIN_BYTES
     return TLS_BYTES if openssl < (3, 5) else TLS_BYTES_3_5
+
+
+def pinned_bytes(settings: Settings, openssl: tuple[int, ...] = ssl.OPENSSL_VERSION_INFO) -> int:
+    """The most bytes that one client can make the service hold, the kernel's part included.
+
+    As long as no record is larger than WRITE_BYTES.
+    """
+    server = settings.server
+    limit = server.send_buffer_bytes
+    # The kernel takes two bytes for one (socket(7)).
+    kernel = KERNEL_SEND_BYTES if limit is None else 2 * limit + SEGMENT_BYTES
+    own = server.write_buffer_bytes + WRITE_BYTES + server.max_message_bytes
+    return connection_bytes(settings, openssl) + own + kernel + RECEIVED_BYTES
 
 
 def needed(

@@ -45,6 +45,7 @@ def shortages(settings: Settings, workers: int, host: Host) -> list[Shortage]:
         _handshake_queue(settings, host),
         _tracking(settings, host),
         _tcp_memory(settings, host),
+        _send_buffer(settings, host),
         _cores(workers, host),
         _memory(settings, workers, host),
     )
@@ -123,6 +124,17 @@ def _tcp_memory(settings: Settings, host: Host) -> Iterator[Shortage]:
             "TCP memory is short for server.max_connections",
             (("max_connections", most), ("pages", host.tcp_mem[1]), ("needed", pages)),
             f'sysctl -w net.ipv4.tcp_mem="{low} {pages} {high}"',
+        )
+
+
+def _send_buffer(settings: Settings, host: Host) -> Iterator[Shortage]:
+    # setsockopt(2) reduces it silently.
+    size = settings.server.send_buffer_bytes
+    if size is not None and host.wmem_max is not None and host.wmem_max < size:
+        yield Shortage(
+            "net.core.wmem_max is below server.send_buffer_bytes",
+            (("send_buffer_bytes", size), ("limit", host.wmem_max)),
+            f"sysctl -w net.core.wmem_max={size}",
         )
 
 

@@ -60,6 +60,8 @@ TABLE: Final = {
             "server.max_message_bytes",
             "server.messages_per_second",
             "server.write_buffer_bytes",
+            "server.send_buffer_bytes",
+            "server.shed_at_memory_percent",
         ),
         Takes.NOTHING,
     ),

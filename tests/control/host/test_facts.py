@@ -107,6 +107,7 @@ def test_host_is_read_from_the_kernels_files(tmp_path: Path) -> None:
         "net/ipv4/tcp_mem": "1\t2\t3\n",
         "net/ipv4/tcp_rmem": "4096\t131072\t6291456\n",
         "net/ipv4/tcp_wmem": "broken\n",
+        "net/core/wmem_max": "212992\n",
     }
     write(tmp_path, files)
     host = read_host(tmp_path, tmp_path, tmp_path / "missing")
@@ -118,6 +119,7 @@ def test_host_is_read_from_the_kernels_files(tmp_path: Path) -> None:
         (4096, 131_072, 6_291_456),
         None,
     )
+    assert host.wmem_max == 212_992
     assert (host.conntrack_max, host.conntrack_count) == (None, None)
 
 

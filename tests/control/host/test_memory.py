@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import orjson
 import pytest
 
 from energyws.control.host import memory
-from energyws.settings import MIB, History, Kafka, Server, Settings, Tls
+from energyws.settings import KIB, MIB, History, Kafka, Server, Settings, Tls
+from workers.websocket.connection.accepted import RECEIVE_BYTES
+from workers.websocket.fanout.fanout import JOIN_BYTES
 
 RESULTS = Path(__file__).parents[3] / "bench" / "results"
 KAFKA = Kafka(brokers="b:9092", topic="t")
@@ -27,6 +30,30 @@ def test_memory_adds_up_processes_rings_and_connections() -> None:
     assert memory.needed(tls, 1, (3, 5, 0)).connections == 100 * memory.TLS_BYTES_3_5
     plain = replace(small, server=replace(small.server, compression=False))
     assert one.buffers - memory.needed(plain, 1).buffers == memory.COMPRESSED_BYTES
+
+
+def test_what_one_client_can_hold_is_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "sizing.md").read_text()
+    settings = Settings(kafka=KAFKA)
+    assert (
+        f"With the defaults that is {memory.pinned_bytes(settings) // KIB} KiB without TLS." in page
+    )
+    unlimited = replace(settings, server=replace(settings.server, send_buffer_bytes=None))
+    assert memory.pinned_bytes(unlimited) > 4 * MIB
+    rows = dict(re.findall(r"\| (?!what \||-)([^|]+) \| ([^|]+) \|\n", section(page)))
+    assert f"{memory.WRITE_BYTES // KIB} KiB" in rows["what its worker has yet to write"]
+    assert rows["what the worker has yet to read"] == f"{memory.RECEIVED_BYTES // KIB} KiB"
+    for each in (memory.PLAIN_BYTES, memory.TLS_BYTES, memory.TLS_BYTES_3_5):
+        assert f"{each // KIB} KiB" in rows["the connection"]
+
+
+def section(page: str) -> str:
+    return page.partition("#### What one client can hold")[2].partition("\n#")[0]
+
+
+def test_figures_are_those_of_the_worker() -> None:
+    assert memory.WRITE_BYTES == JOIN_BYTES
+    assert memory.RECEIVED_BYTES == 2 * RECEIVE_BYTES
 
 
 def measured(bench: str) -> dict[str, dict[str, dict[str, float]]]:

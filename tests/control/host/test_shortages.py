@@ -25,6 +25,8 @@ AMPLE = Host(
     tcp_mem=(100_000, 200_000, 300_000),
     tcp_rmem=(4096, 131_072, 6_291_456),
     tcp_wmem=(4096, 16_384, 4_194_304),
+    # The kernel's default.
+    wmem_max=212_992,
     cores=4,
     memory_bytes=8 << 30,
 )
@@ -66,6 +68,14 @@ CASES: list[tuple[str, Settings, int, Host, list[str]]] = [
         replace(AMPLE, somaxconn=128),
         ["sysctl -w net.core.somaxconn=4096"],
     ),
+    (
+        "send buffer",
+        settings(send_buffer_bytes=1 << 20),
+        1,
+        replace(AMPLE, wmem_max=212_992),
+        ["sysctl -w net.core.wmem_max=1048576"],
+    ),
+    ("no limit on the buffer", settings(send_buffer_bytes=None), 1, replace(AMPLE, wmem_max=1), []),
     ("a shorter queue is wanted", settings(backlog=100), 1, replace(AMPLE, somaxconn=128), []),
     (
         "handshakes without cookies",

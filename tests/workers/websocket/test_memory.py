@@ -53,6 +53,14 @@ def test_memory_is_trimmed_once_many_connections_have_closed(trims: list[int]) -
     assert len(trims) == 1
 
 
+def test_memory_is_trimmed_after_a_crowd_that_no_tick_saw(trims: list[int]) -> None:
+    keeper = MemoryUpkeep()
+    keeper.tick(5, 5)
+    keeper.tick(5, 5 + TRIM_AFTER)
+    keeper.tick(5, 5)
+    assert len(trims) == 1
+
+
 def test_few_closed_connections_cause_no_trim(trims: list[int]) -> None:
     keeper = MemoryUpkeep()
     for connections in (TRIM_AFTER, 1, 1, 1):

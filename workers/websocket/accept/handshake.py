@@ -22,6 +22,7 @@ from energyws.errors import (
     INTERNAL_ERROR,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
+    TOO_MANY_CONNECTIONS,
     UPGRADE_REQUIRED,
     ErrorCode,
 )
@@ -73,6 +74,7 @@ class Gate:
     """Decides about every request of a worker.
 
     leaving: this worker is shutting down. draining: so is the service, and clients are refused.
+    short_of_memory: new clients are refused for a while.
     site: the page; None where it is off. proxies: those that may name a client.
     """
 
@@ -81,6 +83,7 @@ class Gate:
     board: Board
     leaving: bool = False
     draining: bool = False
+    short_of_memory: bool = False
     site: Site | None = None
     proxies: TrustedProxies = field(default_factory=lambda: TrustedProxies(()))
     _limited: RateLimitedLog = field(default_factory=lambda: RateLimitedLog(_log, FLOOD_SECONDS))
@@ -227,6 +230,8 @@ class Gate:
             raise Refusal(BAD_REQUEST, str(bad)) from None
 
     def _check_limits(self, request: Request, peer: str) -> None:
+        if self.short_of_memory:
+            raise Refusal(TOO_MANY_CONNECTIONS, reason="short_of_memory")
         check_limits(request, peer, self.context, self.board, draining=self.draining)
 
     def _count(self, error: ErrorCode) -> None:

@@ -75,6 +75,7 @@ class Listener:
         )
         # What is read is copied at once, or dropped, so one buffer is enough for all.
         self._buffer = memoryview(bytearray(MAX_HEAD_BYTES))
+        self._most_waiting = 0
         self._entering = Entering(settings, arrivals)
 
     @crash_on_error
@@ -119,6 +120,11 @@ class Listener:
         """The number of accepted connections that are not, or will never be, upgraded."""
         return len(self._pending) + len(self._lingering) + len(self._entering)
 
+    def most_waiting(self) -> int:
+        """The highest number of them since the last call."""
+        most, self._most_waiting = max(self._most_waiting, self.waiting), self.waiting
+        return most
+
     async def settled(self) -> None:
         """Wait until every accepted connection has sent its request or run into its timeout."""
         await self._pending.emptied()
@@ -129,6 +135,7 @@ class Listener:
         await self._entering.flushed(seconds)
 
     def _accept(self) -> None:
+        self._most_waiting = max(self._most_waiting, self.waiting)
         room = self._room()
         if room <= 0 and (room := self._make_room()) <= 0:
             self._pause(CROWDED_SECONDS)

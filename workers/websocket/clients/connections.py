@@ -81,6 +81,9 @@ class Acknowledging(Protocol):
     def acknowledged(self) -> int | None:
         """How many bytes the client has acknowledged since it connected; None: all."""
 
+    def unacknowledged(self) -> int:
+        """The bytes that the kernel holds for the client."""
+
     def reset_on_close(self) -> None:
         """Once it is closed, have the kernel send a reset and nothing else."""
 
@@ -171,6 +174,21 @@ class ConnectionRegistry:
             self._aging = sorted(entry for entry in self._aging if entry[1] in self._by_id)
         if self._empty is not None and not self._connections:
             self._empty.set()
+
+    def __contains__(self, connection: object) -> bool:
+        return connection in self._connections
+
+    def holding(self) -> list[tuple[int, Connection]]:
+        """What the kernel holds for each client that is not closing, in bytes."""
+        return [
+            (socket.unacknowledged(), connection)
+            for connection, socket in self._connections.items()
+            if not connection.closing
+        ]
+
+    def give_up(self, connection: Connection) -> None:
+        """What the kernel holds for a client is dropped when its connection ends."""
+        self._connections[connection].reset_on_close()
 
     def use_settings(self, server: Server, auth: Auth) -> None:
         """Use these from now on; existing connections keep their maximum age."""

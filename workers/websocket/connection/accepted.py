@@ -13,6 +13,12 @@ from typing import Final
 # As plain numbers: the socket module's enums take longer.
 _STREAM: Final = int(socket.SOCK_STREAM)
 _TCP: Final = int(socket.IPPROTO_TCP)
+_SOCKET: Final = int(socket.SOL_SOCKET)
+_SEND_BUFFER: Final = int(socket.SO_SNDBUF)
+_RECEIVE_BUFFER: Final = int(socket.SO_RCVBUF)
+# With the kernel's doubling, what a connection has at first (net.ipv4.tcp_rmem): a client sends
+# little, and must not have it grow. The largest message is as long.
+RECEIVE_BYTES: Final = 64 * 1024
 # tcpi_bytes_acked in struct tcp_info (linux/tcp.h).
 _BYTES_ACKED: Final = struct.Struct("120xQ")
 # SO_LINGER: on, for 0 seconds.
@@ -36,20 +42,36 @@ class AcceptedSocket(socket.socket):
         """picows calls it three times for a log line that is never written."""
         return 0
 
-    def acknowledged(self) -> int | None:
-        """How many bytes the client has acknowledged since it connected; None: all, or unknown."""
+    def unacknowledged(self) -> int:
+        """The bytes that the kernel holds for the client; 0 where it cannot say."""
         try:
             # SIOCOUTQ (tcp(7)) by its other name.
             ioctl(self, termios.TIOCOUTQ, _queued)
         except (OSError, ValueError):
             # A kernel that cannot say, such as gVisor's; or it is closed, which its protocol learns
             # in the next turn of the loop.
-            return None
-        if not _queued[0]:
+            return 0
+        return _queued[0]
+
+    def acknowledged(self) -> int | None:
+        """How many bytes the client has acknowledged since it connected; None: all, or unknown."""
+        if not self.unacknowledged():
             return None
         info = socket.socket.getsockopt(self, _TCP, socket.TCP_INFO, _BYTES_ACKED.size)
         (acknowledged,) = _BYTES_ACKED.unpack(info)
         return int(acknowledged)
+
+    def limit_buffers(self, send: int | None) -> None:
+        """Limit what the kernel holds of what is sent, and of what is received.
+
+        send: in bytes, for each of which the kernel takes two (socket(7)). None: as much as it
+        likes, which grows while a client reads fast, and stays when it stops.
+        """
+        # The client may have reset the connection.
+        with contextlib.suppress(OSError):
+            self.setsockopt(_SOCKET, _RECEIVE_BUFFER, RECEIVE_BYTES)
+            if send is not None:
+                self.setsockopt(_SOCKET, _SEND_BUFFER, send)
 
     def reset_on_close(self) -> None:
         """Once it is closed, have the kernel send a reset and nothing else."""

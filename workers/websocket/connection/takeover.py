@@ -16,6 +16,7 @@ def protocol(
 
     Once the transport has started, `begin` is called with the bytes that came after the request.
     """
+    connection.limit_buffers(settings.send_buffer_bytes)
     if isinstance(taker, Upgrade):
         return Framing(taker, settings, connection)
     taker.connection = connection

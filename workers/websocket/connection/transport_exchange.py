@@ -235,6 +235,7 @@ class TransportExchange(asyncio.BufferedProtocol):
         answer = step.taker
         assert self._transport is not None
         assert isinstance(answer, Answer)
+        self.connection.limit_buffers(self._settings.send_buffer_bytes)
         self._transport.pause_reading()
         self._clear_timeout()
         self._answer, self._closes = answer, step.closes

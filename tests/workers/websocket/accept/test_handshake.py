@@ -172,6 +172,21 @@ def test_full_service_sends_retry_after() -> None:
     assert worker.row[Field.REFUSALS] == 1
 
 
+def test_worker_short_of_memory_refuses_before_it_checks_the_token() -> None:
+    made, worker = gate()
+    made.short_of_memory = True
+    answer = made.answer(upgrade(Authorization="Bearer bad"), PEER)
+    assert isinstance(answer, Response)
+    assert (answer.status, code(answer)) == (503, "TOO_MANY_CONNECTIONS")
+    assert answer.headers["Retry-After"].isdigit()
+    assert handshakes(worker) == {"too_many_connections": 1}
+    health = made.answer(get("/health"), PEER)
+    assert isinstance(health, Response)
+    assert health.status == 200
+    made.short_of_memory = False
+    assert isinstance(made.answer(upgrade(), PEER), Upgrade)
+
+
 def test_draining_service_refuses_before_it_checks_the_token() -> None:
     made, _ = gate()
     made.draining = True

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from energyws.errors import NO_PONG, RESTART, TOKEN_EXPIRED_CLOSE, Close, ErrorCode
+from energyws.errors import NO_PONG, RESTART, SLOW, TOKEN_EXPIRED_CLOSE, Close, ErrorCode
 from energyws.settings import Auth, Server
 from tests.principals import principal
 from workers.websocket.clients.connections import LOOKS, TICK_SECONDS, ConnectionRegistry
@@ -38,6 +38,7 @@ class FakeConnection:
         self.acknowledges: int | None = None
         self.looks = 0
         self.resets = False
+        self.held = 0
         self.left_to_kernel: float | None = None
 
     def ping(self) -> None:
@@ -62,6 +63,9 @@ class FakeConnection:
     def acknowledged(self) -> int | None:
         self.looks += 1
         return self.acknowledges
+
+    def unacknowledged(self) -> int:
+        return self.held
 
     def reset_on_close(self) -> None:
         self.resets = True
@@ -100,6 +104,25 @@ def play(test: Test) -> None:
 
 
 SERVER = Server(ping_interval_seconds=20, pong_timeout_seconds=10, close_timeout_seconds=3)
+
+
+def test_what_the_kernel_holds_is_known_for_each_client_that_is_not_closing() -> None:
+    async def test(clock: Clock) -> None:
+        connections = clock.registry()
+        reading, slow, closing = FakeConnection(), FakeConnection(), FakeConnection()
+        slow.held, closing.held = 300_000, 100
+        for each in (reading, slow, closing):
+            connections.join(each, each)
+        closing.close(SLOW)
+        assert connections.holding() == [(0, reading), (300_000, slow)]
+        connections.give_up(slow)
+        assert (slow.resets, reading.resets) == (True, False)
+        assert slow in connections
+        connections.lost(slow)
+        assert slow not in connections
+        connections.close()
+
+    play(test)
 
 
 def test_silent_client_is_pinged_then_closed() -> None:

@@ -15,7 +15,7 @@ from aiofastnet.selector_transport import SelectorSocketTransport
 from tests.workers.websocket.connected import connected
 from workers.websocket.clients.stalls import Stalls
 from workers.websocket.connection import accepted
-from workers.websocket.connection.accepted import AcceptedSocket
+from workers.websocket.connection.accepted import RECEIVE_BYTES, AcceptedSocket
 
 DEADLINE_SECONDS = 10.0
 # With a buffer this small, a client that reads a few bytes makes room for less than a segment.
@@ -42,9 +42,9 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-def option(connection: socket.socket, number: int) -> int:
+def option(connection: socket.socket, number: int, level: int = socket.IPPROTO_TCP) -> int:
     """Past its own getsockopt, which spares a call."""
-    return socket.socket.getsockopt(connection, socket.IPPROTO_TCP, number)
+    return socket.socket.getsockopt(connection, level, number)
 
 
 def fill(connection: AcceptedSocket) -> int:
@@ -59,6 +59,38 @@ def fill(connection: AcceptedSocket) -> int:
 def read(client: socket.socket, count: int) -> None:
     while count:
         count -= len(client.recv(min(count, 1_000)))
+
+
+def test_kernel_holds_no_more_than_the_limit_of_what_is_sent() -> None:
+    held = {}
+    for limit in (None, 16 * 1024, 64 * 1024):
+        connection, client = connected()
+        with client, connection:
+            connection.limit_buffers(limit)
+            held[limit] = fill(connection)
+    # The kernel takes twice as much, its own bookkeeping included, and finishes the last segment.
+    assert held[16 * 1024] < 16 * 1024 * 6
+    assert held[16 * 1024] < held[64 * 1024] < held[None]
+
+
+def test_what_the_kernel_holds_is_known_until_the_client_has_read() -> None:
+    connection, client = connected()
+    with client, connection:
+        assert connection.unacknowledged() == 0
+        connection.limit_buffers(16 * 1024)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
+        sent = fill(connection)
+        assert 0 < connection.unacknowledged() <= sent
+        read(client, sent)
+        until(lambda: connection.unacknowledged() == 0)
+    assert connection.unacknowledged() == 0
+
+
+def test_kernel_holds_little_of_what_is_received() -> None:
+    connection, client = connected()
+    with client, connection:
+        connection.limit_buffers(None)
+        assert option(connection, socket.SO_RCVBUF, socket.SOL_SOCKET) == 2 * RECEIVE_BYTES
 
 
 def test_it_sends_at_once() -> None:
