@@ -6,7 +6,7 @@ from typing import Final
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
-from energyws.errors import INTERNAL, ErrorCode
+from energyws.errors import INTERNAL, Close, ErrorCode
 from energyws.protocol import messages
 from workers.websocket.clients.connections import ConnectionRegistry
 from workers.websocket.connection import framing, upgrade
@@ -39,18 +39,20 @@ class RefusedClient(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, received: WSFrame) -> None:
         """picows: only the answer to our close frame matters."""
-        self._frames += 1
+        self._frames += not framing.continues(received)
         if received.msg_type == WSMsgType.CLOSE:
-            framing.end(transport)
+            framing.of(transport).end()
         elif self._frames > MOST_FRAMES:
-            framing.drop(transport)
+            framing.of(transport).drop()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self._transport = None
         self._connections.leave(self)
 
-    def failed(self) -> None:
+    def violated(self, close: Close) -> None:
         """Framing: it is closing already."""
+        if self._transport is not None:
+            framing.of(self._transport).fail()
 
     def pause_writing(self) -> None:
         """picows: nothing more is to be written."""
