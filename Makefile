@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Two files of tests side by side: most of the time a test waits.
 AT_ONCE := -n 2 --dist loadfile
 
-.PHONY: demo test test-pythons check check-deploy docs e2e-kafka bench dist clean
+.PHONY: demo test test-pythons check check-deploy docs e2e-kafka bench autobahn dist clean
 
 demo: .venv/.runtime
 	@exec $(BIN)/energyws demo
@@ -38,6 +38,10 @@ bench: .venv/.dev
 	$(BIN)/python -m bench.idle
 	$(BIN)/python -m bench.exactly_once
 	$(BIN)/python -m bench.fanout
+
+# Autobahn's test suite, the part that takes less than a minute (needs Python 2.7, as of pyenv).
+autobahn: .venv/.dev
+	$(BIN)/python -m bench.autobahn --if-possible ws wss limits
 
 # What a maintainer uploads, see docs/releasing.md.
 dist: .venv/.dev
