@@ -33,7 +33,7 @@ async def serve(options: dict[str, Any]) -> None:
     tls = options["settings"].pop("tls", None)
     settings = Server(**options["settings"], tls=None if tls is None else Tls(**tls))
     frame_scanner.MAX_FRAGMENTS = options["fragments"]  # type: ignore[misc]
-    handshake.Session = EchoSession  # type: ignore[attr-defined, misc]
+    handshake.Session = EchoSession  # type: ignore[attr-defined]
     auth = Auth(jwt_secret=SECRET)
     board = Board.create()
     row = board.row(0)

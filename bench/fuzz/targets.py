@@ -20,7 +20,7 @@ from energyws.auth.jwks import BadKeys, parse_jwks
 from energyws.auth.verifier import Verifier, mint
 from energyws.client import position as client_position
 from energyws.control.config.load import parse as parse_configuration
-from energyws.errors import ConfigError, EnergywsError
+from energyws.errors import ConfigError
 from energyws.process.board import Board
 from energyws.process.counters import HANDSHAKES
 from energyws.protocol import messages, position, stream_queries
@@ -171,7 +171,7 @@ def keys(data: bytes) -> str:
 
 
 def bus(data: bytes) -> str:
-    """A message of the bus; and history's, whose only writers are our own processes."""
+    """A message of the bus, and those of history, whose only writers are our own processes."""
     for unpack in (
         bus_messages.unpack_heads,
         bus_messages.unpack_sync_request,
@@ -180,7 +180,7 @@ def bus(data: bytes) -> str:
         lambda part: bus_messages.unpack_start([part]),
         lambda part: bus_messages.unpack_chunks(position.Position("a", (0,)), [part, b""]),
     ):
-        with suppress(ValueError, LookupError, TypeError, AttributeError, EnergywsError):
+        with suppress(BadMessage):
             unpack(data)
     try:
         found = bus_messages.unpack(data)
