@@ -8,15 +8,16 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench.fuzz.pieces import inputs
-from bench.fuzz.targets import TARGETS
-
 
 def run(names: list[str], seed: int, seconds: int) -> int:
     """Each target for some seconds, in a process of its own; the status of the first that fails."""
     if find_spec("atheris") is None:
         print("atheris is not installed: .venv/bin/pip install 'atheris>=3,<4'", file=sys.stderr)
         return 2
+    # Not at the top: what `main` below instruments must not have been imported before.
+    from bench.fuzz.pieces import inputs
+    from bench.fuzz.targets import TARGETS
+
     for name in names:
         if name not in TARGETS:
             print(f"{name} cannot be guided: its inputs are no bytes", file=sys.stderr)
@@ -40,8 +41,8 @@ def main() -> None:
     import atheris  # type: ignore[import-untyped]
 
     with atheris.instrument_imports(include=["energyws", "workers"]):
-        import bench.fuzz.targets as fresh
-    target, _ = fresh.TARGETS[sys.argv.pop(1)]
+        from bench.fuzz.targets import TARGETS
+    target, _ = TARGETS[sys.argv.pop(1)]
     atheris.Setup(sys.argv, lambda data: target(data) and None)
     atheris.Fuzz()
 

@@ -16,6 +16,7 @@ from energyws.process.board import Board
 from energyws.protocol.frame import CLOSE, split
 from energyws.settings import Server
 from workers.websocket.clients.context import Context
+from workers.websocket.connection import framing as connection
 from workers.websocket.connection.framing import Framing
 from workers.websocket.connection.upgrade import Upgrade, switching
 
@@ -40,6 +41,8 @@ class Sessions:
         silent: Any = Silent()
         tokens: Any = SimpleNamespace()
         self._context = Context(self._settings, silent, silent, tokens, Board.create().row(0))
+        log: Any = connection.log
+        log.error = log.exception = _fault
 
     def run(self, stream: bytes, cuts: list[int], *, deflate: bool) -> End:
         """What a client gets for this stream, which arrives cut at these places."""
@@ -63,6 +66,11 @@ class Sessions:
         assert wire.over == (code is not None)
         framing.connection_lost(None)
         return End(tuple(frames), code)
+
+
+def _fault(message: str, *_: object) -> None:
+    """picows has found something wrong, which the scanner should have kept from it."""
+    raise AssertionError(message)
 
 
 @cache

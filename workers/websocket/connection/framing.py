@@ -38,7 +38,7 @@ _read: Final = _nowhere[:READ_BYTES]
 
 # picows' log of connections repeats what clients sent; energyws.logs drops it. An adapter, because
 # picows makes a child logger per connection of anything that is a Logger.
-_log: Final = logging.LoggerAdapter(logging.getLogger("picows.server"))
+log: Final = logging.LoggerAdapter(logging.getLogger("picows.server"))
 
 
 class FrameListener(Protocol):
@@ -60,7 +60,7 @@ class Framing(WSProtocol):  # type: ignore[misc]
             None,  # path: a client's
             False,  # is_client_side
             upgrade.begin,
-            _log,
+            log,
             True,  # disconnect_on_exception
             None,  # websocket_handshake_timeout: it is over
             False,  # enable_auto_ping: a task per connection
@@ -83,7 +83,8 @@ class Framing(WSProtocol):  # type: ignore[misc]
         """Start, once the transport has. rest: the bytes that came after the handshake."""
         self._parse(REQUEST)
         for at in range(0, len(rest), READ_BYTES):
-            self._receive(rest[at : at + READ_BYTES])
+            if not self._dropping:
+                self._receive(rest[at : at + READ_BYTES])
 
     def get_buffer(self, hint: int) -> memoryview:
         return _nowhere if self._dropping else _read
@@ -97,7 +98,8 @@ class Framing(WSProtocol):  # type: ignore[misc]
                 # end of such a flood would cost a descriptor for each.
                 self._dropping = True
                 transport.underlying_transport.abort()
-        self._receive(bytes(_read[:size]))
+        if not self._dropping:
+            self._receive(bytes(_read[:size]))
         # libuv stops watching a socket that has an error, and bytes before a reset hide it.
         if socket.socket.getsockopt(self.connection, socket.SOL_SOCKET, socket.SO_ERROR):
             transport.underlying_transport.abort()
@@ -136,8 +138,6 @@ class Framing(WSProtocol):  # type: ignore[misc]
         # Else closing would read on until all is written. The registry aborts it at its deadline.
 
     def _receive(self, data: bytes) -> None:
-        if self._dropping:
-            return
         scanner = self._scanner
         if scanner is None:
             if is_short_frame(data):
