@@ -6,7 +6,7 @@ AT_ONCE := -n 2 --dist loadfile
 # The image that the Dockerfile begins with, by its tag; `make pin-base` adds the digest.
 BASE ?= python:3.11-slim
 
-.PHONY: demo test test-pythons check check-deploy docs e2e-kafka bench dist lock pin-base sbom audit clean
+.PHONY: demo test test-pythons check check-deploy docs e2e-kafka bench autobahn dist lock pin-base sbom audit clean
 
 demo: .venv/.runtime
 	@exec $(BIN)/energyws demo
@@ -40,6 +40,10 @@ bench: .venv/.dev
 	$(BIN)/python -m bench.idle
 	$(BIN)/python -m bench.exactly_once
 	$(BIN)/python -m bench.fanout
+
+# Autobahn's test suite, the part that takes less than a minute (needs Python 2.7, as of pyenv).
+autobahn: .venv/.dev
+	$(BIN)/python -m bench.autobahn --if-possible ws wss limits
 
 # What a maintainer uploads, see docs/releasing.md.
 dist: .venv/.dev

@@ -33,9 +33,10 @@ worker recognises it; a request may be sent again, since answering it changes no
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from functools import wraps
+from typing import Final, NamedTuple, ParamSpec, TypeVar
 
 import orjson
 
@@ -50,9 +51,26 @@ VERSION: Final = 1
 _HEADER: Final = struct.Struct("<BBHIQQQq")
 HEADER_SIZE: Final = _HEADER.size
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 class BadMessage(EnergywsError):
     """Bytes on the bus that this version does not understand."""
+
+
+def _decoder(decode: Callable[P, R]) -> Callable[P, R]:
+    """The same, which raises BadMessage for everything that it does not understand."""
+
+    @wraps(decode)
+    def decoded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return decode(*args, **kwargs)
+        except Exception as error:
+            # JSON of another shape fails in more ways than could be listed.
+            raise BadMessage(f"{decode.__name__}: {error!r}") from error
+
+    return decoded
 
 
 class BusMessage(NamedTuple):
@@ -143,12 +161,14 @@ class SyncReply:
         )
 
 
+@_decoder
 def unpack_sync_request(data: bytes) -> SyncRequest:
     request = orjson.loads(data)
     have = {name: text and parse(text) for name, text in request["have"].items()}
     return SyncRequest(request["ask"], have)
 
 
+@_decoder
 def unpack_sync_reply(data: bytes) -> SyncReply:
     reply = orjson.loads(data)
     return SyncReply(
@@ -168,6 +188,7 @@ def pack_heads(heads: dict[str, Position]) -> bytes:
     return orjson.dumps({name: str(head) for name, head in heads.items()})
 
 
+@_decoder
 def unpack_heads(data: bytes) -> dict[str, Position]:
     return {name: parse(text) for name, text in orjson.loads(data).items()}
 
@@ -182,6 +203,7 @@ def pack_history_request(request: HistoryRequest) -> bytes:
     )
 
 
+@_decoder
 def unpack_history_request(data: bytes) -> HistoryRequest:
     kind, stream, *rest = orjson.loads(data)
     if kind == "read":
@@ -196,6 +218,7 @@ def pack_start(found: StartPoint) -> list[bytes]:
     return [orjson.dumps([str(found.position), str(found.earliest), reason, found.missing])]
 
 
+@_decoder
 def unpack_start(parts: Sequence[bytes]) -> StartPoint:
     position, earliest, reason, missing = orjson.loads(parts[0])
     return StartPoint(
@@ -212,6 +235,7 @@ def pack_chunks(chunks: Sequence[Chunk]) -> list[bytes]:
     return [orjson.dumps(ends), *(chunk.data for chunk in chunks)]
 
 
+@_decoder
 def unpack_chunks(begin: Position, parts: Sequence[bytes]) -> list[Chunk]:
     """The chunks in the answer to a ReadChunks; begin: the position in the request."""
     chunks = []

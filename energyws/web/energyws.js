@@ -39,6 +39,9 @@ const FATAL_ERRORS = new Set(['UNKNOWN_STREAM', 'FORBIDDEN_STREAM', 'BAD_MESSAGE
 const NORMAL = 1000;
 const ABNORMAL = 1006;
 
+// Of a position, as in the service.
+const MAX_OFFSET = '9223372036854775807';
+const MAX_PARTITIONS = 1024;
 const POSITION = /^([0-9a-f]{1,16})-((?:0|[1-9]\d{0,18})(?:\.(?:0|[1-9]\d{0,18}))*)$/;
 
 export class Refused extends Error {
@@ -571,14 +574,28 @@ class Connection {
  * @param {string} text
  */
 function merge(known, text) {
-  const [, epoch, offsets] = POSITION.exec(text) ?? [];
-  const [, knownEpoch, knownOffsets] = POSITION.exec(known ?? '') ?? [];
+  const [epoch, offsets] = parsed(text);
+  const [knownEpoch, knownOffsets] = parsed(known ?? '');
   if (offsets === undefined) return known ?? text;
   if (knownOffsets === undefined || knownEpoch !== epoch) return text;
-  const [a, b] = [knownOffsets.split('.'), offsets.split('.')];
-  const [longer, shorter] = a.length > b.length ? [a, b] : [b, a];
+  const [longer, shorter] =
+    knownOffsets.length > offsets.length ? [knownOffsets, offsets] : [offsets, knownOffsets];
   const merged = longer.map((offset, partition) => larger(offset, shorter[partition] ?? '0'));
   return `${epoch}-${merged.join('.')}`;
+}
+
+/**
+ * The epoch and the offsets of a position; nothing for another text.
+ *
+ * @param {string} text
+ * @returns {[string, string[]] | []}
+ */
+function parsed(text) {
+  const [, epoch, joined] = POSITION.exec(text) ?? [];
+  if (epoch === undefined || joined === undefined) return [];
+  const offsets = joined.split('.');
+  const tooLarge = offsets.some((offset) => larger(offset, MAX_OFFSET) !== MAX_OFFSET);
+  return tooLarge || offsets.length > MAX_PARTITIONS ? [] : [epoch, offsets];
 }
 
 /**

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -191,3 +192,40 @@ def test_chunks_are_unpacked_as_a_chain(
         chunks.append(Chunk(last, end, frames, data))
         last = end
     assert unpack_chunks(begin, pack_chunks(chunks)) == chunks
+
+
+DECODERS: dict[str, Callable[[bytes], object]] = {
+    "sync request": unpack_sync_request,
+    "sync reply": unpack_sync_reply,
+    "heads": unpack_heads,
+    "history request": unpack_history_request,
+    "start": lambda data: unpack_start([data]),
+    "chunks": lambda data: unpack_chunks(Position("7f", (1,)), [data, b""]),
+}
+NOT_UNDERSTOOD = {
+    "nothing": b"",
+    "no JSON": b"{",
+    "a number": b"7",
+    "a word": b'"read"',
+    "an empty list": b"[]",
+    "nobody's request": b'["read","energy"]',
+    "a position that is none": b'["read","energy","x"]',
+    "another type": b'{"ask":1,"have":[],"run":{},"sequence":0,"more":false,"streams":[]}',
+    "half a stream": b'{"energy":["7f-1"]}',
+}
+
+
+@pytest.mark.parametrize("decode", DECODERS.values(), ids=DECODERS.keys())
+@pytest.mark.parametrize("data", NOT_UNDERSTOOD.values(), ids=NOT_UNDERSTOOD.keys())
+def test_what_is_not_understood_is_a_bad_message(
+    decode: Callable[[bytes], object], data: bytes
+) -> None:
+    with pytest.raises(BadMessage):
+        decode(data)
+
+
+def test_no_part_at_all_is_a_bad_message() -> None:
+    with pytest.raises(BadMessage):
+        unpack_start([])
+    with pytest.raises(BadMessage):
+        unpack_chunks(Position("7f", (1,)), [])

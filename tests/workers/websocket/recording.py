@@ -58,7 +58,6 @@ class RecordingTransport:
         self.request = SimpleNamespace(headers={}, method="", path="", version="")
         self.response = switching(None, extension)
         self.is_close_frame_sent = False
-        self.close_handshake = SimpleNamespace(sent=None)
         # The session to pause in the middle of the next write.
         self.fills_up: Session | None = None
         # The bytes that its socket has not taken.
@@ -96,27 +95,31 @@ class RecordingTransport:
     def close(self) -> None:
         self.journal.append(("end",))
 
+    end = close
+
     def get_protocol(self) -> RecordingTransport:
         return self
 
     def drop(self) -> None:
         self.journal.append(("drop",))
 
+    def fail(self) -> None:
+        self.journal.append(("fail",))
+
     def disconnect(self, graceful: bool) -> None:
         self.journal.append(("abort",))
 
 
 def client_frame(
-    kind: WSMsgType, payload: bytes = b"", *, final: bool = True, rsv1: int = 0
+    kind: WSMsgType, payload: bytes = b"", *, final: bool = True, continues: bool = False
 ) -> Any:
     """A frame, as picows gives it to a listener."""
     code = int.from_bytes(payload[:2], "big") if kind is WSMsgType.CLOSE and payload else 1005
     return SimpleNamespace(
         msg_type=kind,
         fin=int(final),
-        rsv1=rsv1,
-        rsv2=0,
-        rsv3=0,
+        rsv1=0,
+        rsv2=int(continues),
         payload_size=len(payload),
         get_payload_as_bytes=lambda: payload,
         get_close_code=lambda: SimpleNamespace(value=code),

@@ -6,7 +6,7 @@ from typing import Final
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
-from energyws.errors import INTERNAL, ErrorCode
+from energyws.errors import INTERNAL, Close, ErrorCode
 from energyws.process.board import Field
 from energyws.protocol import messages
 from workers.websocket.clients.context import Context
@@ -46,15 +46,15 @@ class RefusedClient(WSListener):
         upgrade.send_close(transport, close)
         self._context.connections.closing(self)
         if self._context.refused > MOST_AWAITED:
-            framing.end(transport)
+            framing.of(transport).end()
 
     def on_ws_frame(self, transport: WSTransport, received: WSFrame) -> None:
         """picows: only the answer to our close frame matters."""
-        self._frames += 1
+        self._frames += not framing.continues(received)
         if received.msg_type == WSMsgType.CLOSE:
-            framing.end(transport)
+            framing.of(transport).end()
         elif self._frames > MOST_FRAMES:
-            framing.drop(transport)
+            framing.of(transport).drop()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self._transport = None
@@ -62,8 +62,10 @@ class RefusedClient(WSListener):
         self._context.refused -= 1
         self._context.row.add(Field.PENDING, -1)
 
-    def failed(self) -> None:
+    def violated(self, close: Close) -> None:
         """Framing: it is closing already."""
+        if self._transport is not None:
+            framing.of(self._transport).fail()
 
     def pause_writing(self) -> None:
         """picows: nothing more is to be written."""

@@ -26,9 +26,10 @@ from energyws.errors import (
 )
 from energyws.process.counters import CLOSED
 from energyws.protocol import frame, messages
-from energyws.protocol.assembler import Assembler, Violation, check_reserved, reply_code
+from energyws.protocol.assembler import Assembler
 from energyws.protocol.deflate import takes_over
 from energyws.protocol.forms import Form
+from energyws.protocol.frame_scanner import Violation
 from energyws.protocol.messages import BadClientMessage, Subscribe, Subscribed
 from workers.websocket.clients import session_log
 from workers.websocket.clients.commands import carry_out
@@ -136,20 +137,13 @@ class Session(WSListener):
             return
         self.heard = True
         try:
-            check_reserved(
-                received.msg_type.value,
-                received.rsv1,
-                received.rsv2,
-                received.rsv3,
-                self.form is Form.DEFLATE,
-            )
-            if not self._within_rate() or self._exceeds():
+            if not self._within_rate(received) or self._exceeds(received):
                 self.send_error(RATE_LIMITED)
                 self.close(RATE_LIMITED.close or NORMAL)
             else:
                 self._receive(received)
         except Violation as violation:
-            self.close(violation.close)
+            self.violated(violation.close)
         except Exception:
             session_log.not_handled(self)
             self.close(INTERNAL)
@@ -222,17 +216,21 @@ class Session(WSListener):
         if isinstance(gathered, Gathered):
             # Its first request closes it: the 101 and the reason go before the close frame.
             transport.underlying_transport.write(gathered.take())
-        self._closes(by, close.code)
+        self._context.hub.leave(self)
+        # What it sent before it could see our close frame does not count against its rate.
+        self._busy_until = -math.inf
+        self._by, self._code = by, close.code
+        CLOSED.count(self._context.row, by, str(close.code))
+        self._context.connections.closing(self)
         upgrade.send_close(transport, close)
         # We do not read from a paused client, and would miss its close frame.
         transport.underlying_transport.resume_reading()
 
-    def failed(self) -> None:
-        """Framing: picows found a violation, and has sent the close frame for it."""
-        if self._on(Event.CLOSE):
-            assert self._transport is not None
-            sent = self._transport.close_handshake.sent
-            self._closes("server", INTERNAL.code if sent is None else sent.code.value)
+    def violated(self, close: Close) -> None:
+        """Framing: the client has violated the protocol."""
+        self.close(close)
+        if self._transport is not None:
+            framing.of(self._transport).fail()
 
     def abort(self) -> None:
         """ConnectionRegistry: its client has used up its time."""
@@ -249,23 +247,12 @@ class Session(WSListener):
             self.sink = NOWHERE
         return state is not before
 
-    def _closes(self, by: str, code: int) -> None:
-        """What both ways to begin the closing handshake have in common."""
-        self._context.hub.leave(self)
-        # What it sent before it could see our close frame does not count against its rate.
-        self._busy_until = -math.inf
-        self._by, self._code = by, code
-        CLOSED.count(self._context.row, by, str(code))
-        self._context.connections.closing(self)
-
     def _after_close(self, transport: WSTransport, received: WSFrame) -> None:
         """A frame behind our close frame: only the client's own close frame matters."""
-        # picows parses frames from before a violation after it has sent its close frame.
-        self.failed()
         if received.msg_type == WSMsgType.CLOSE:
-            framing.end(transport)
-        elif not self._within_rate():
-            framing.drop(transport)
+            framing.of(transport).end()
+        elif not self._within_rate(received):
+            framing.of(transport).drop()
 
     def _open(self, transport: WSTransport) -> None:
         """Send the 101, and the answer to the request in its URL, in one write."""
@@ -286,7 +273,7 @@ class Session(WSListener):
 
     def _begin(self) -> None:
         assert self._transport is not None
-        self._context.connections.join(self, framing.connection_of(self._transport))
+        self._context.connections.join(self, framing.of(self._transport).connection)
         session_log.connected(self, self._peer)
         first, self._first, self._peer = self._first, None, ""
         if isinstance(first, BadClientMessage):
@@ -317,14 +304,10 @@ class Session(WSListener):
                 self._on_message(payload)
 
     def _on_close(self, received: WSFrame) -> None:
-        transport = self._transport
-        assert transport is not None
-        try:
-            code = reply_code(received.payload_size, received.get_close_code().value)
-            self.close(Close(code, "", False), by="client")
-        except Violation as violation:
-            self.close(violation.close)
-        framing.end(transport)
+        assert self._transport is not None
+        code = received.get_close_code().value if received.payload_size else NORMAL.code
+        self.close(Close(code, "", False), by="client")
+        framing.of(self._transport).end()
 
     def _on_message(self, payload: bytes) -> None:
         try:
@@ -332,15 +315,19 @@ class Session(WSListener):
         except BadClientMessage as bad:
             self.send_error(bad.error, bad.detail)
 
-    def _within_rate(self) -> bool:
-        """A leaky bucket that keeps one number: when the messages so far will be paid for."""
+    def _within_rate(self, received: WSFrame) -> bool:
+        """A leaky bucket that keeps one number: when the frames so far will be paid for."""
+        if framing.continues(received):
+            return True
         now = time.monotonic()
         cost = 1 / self._context.settings.messages_per_second
         self._busy_until = max(self._busy_until, now) + cost
         return self._busy_until - now <= BURST_SECONDS
 
-    def _exceeds(self) -> bool:
+    def _exceeds(self, received: WSFrame) -> bool:
         """Whether the clients of its subject send too much together."""
+        if framing.continues(received):
+            return False
         limit = self._context.shares.may_send(self.principal.subject)
         if limit is not None:
             session_log.limited(self, limit)

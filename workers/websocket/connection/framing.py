@@ -1,9 +1,8 @@
-"""The frames of one connection: picows' protocol, with bounds on what is read.
+"""The protocol of a connection from its upgrade to its end: picows', with bounds on what is read.
 
-picows doubles its read buffer whenever a read nearly fills it, and never shrinks it; after a close
-frame it parses as before; and for a violation that it finds itself it sends a close frame without
-telling its listener. So here a read is small; after our close frame, a bounded number of bytes is
-read, only to find the client's close frame; and the listener learns of every close frame.
+All connections read into one buffer, from which picows gets one frame after the other (see
+`energyws.protocol.frame_scanner`); so its own buffers stay as small as they begin, and it finds
+nothing wrong. What a client sends after our close frame is read only to find its close frame.
 """
 
 from __future__ import annotations
@@ -11,68 +10,48 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
 import aiofastnet
-from picows import WSAutoPingStrategy, WSTransport
+from picows import WSAutoPingStrategy, WSFrame, WSTransport
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
+from energyws.errors import Close
+from energyws.protocol.frame_scanner import FrameScanner, Violation, is_short_frame
 from energyws.settings import Server
 from workers.websocket.connection.accepted import AcceptedSocket
-from workers.websocket.connection.upgrade import REQUEST, Upgrade
+from workers.websocket.connection.upgrade import REQUEST, Switching, Upgrade
 
-# More than nearly every message of a client. The read buffer grows to one frame of
-# max_message_bytes plus this, and no further.
+# More than nearly every message of a client; bounds how long one client keeps the others waiting.
+# With what a scanner keeps, it is little enough for picows' buffer not to grow.
 READ_BYTES: Final = 1024
-# Just enough for that; picows grows it for clients that send more.
+# The least that picows has.
 BUFFER_BYTES: Final = 2048
 # What may follow our close frame, in addition to one message: an honest client may have sent it
 # before it saw our close frame.
 AFTER_CLOSE_BYTES: Final = 64 * 1024
-# picows closes 10 ms after a violation that it finds.
+# So long a client with TLS may take to read why it is closed.
 ABORT_SECONDS: Final = 0.005
 
-# Bytes to be dropped are read into this; one buffer serves all connections.
 _nowhere: Final = memoryview(bytearray(16 * 1024))
+_read: Final = _nowhere[:READ_BYTES]
 
-if TYPE_CHECKING:
-    _Adapter = logging.LoggerAdapter[logging.Logger]
-else:
-    _Adapter = logging.LoggerAdapter
-
-
-class _ErrorFlag(_Adapter):
-    """picows' log of connections: nothing is written, since it repeats what clients sent.
-
-    But its errors are the only sign that its parser failed. It is an adapter, because picows makes
-    a child logger per connection of anything that is a Logger.
-    """
-
-    raised = False
-
-    def error(self, msg: object, *args: object, **kwargs: object) -> None:
-        """A violation."""
-        self.raised = True
-
-    def exception(self, msg: object, *args: object, **kwargs: object) -> None:
-        """A fault in its parser, or in a listener."""
-        self.raised = True
-
-
-_error_flag: Final = _ErrorFlag(logging.getLogger("picows.server"))
+# picows' log of connections repeats what clients sent; energyws.logs drops it. An adapter, because
+# picows makes a child logger per connection of anything that is a Logger.
+log: Final = logging.LoggerAdapter(logging.getLogger("picows.server"))
 
 
 class FrameListener(Protocol):
     """What Framing needs of its WSListener."""
 
-    def failed(self) -> None:
-        """picows found a violation, and has sent the close frame for it."""
+    def violated(self, close: Close) -> None:
+        """The client has violated the protocol: say so, and call `fail`."""
 
 
 class Framing(WSProtocol):  # type: ignore[misc]
     """A connection's protocol, from the upgrade to the end. connection: its socket."""
 
-    __slots__ = ("_dropping", "_left", "connection")
+    __slots__ = ("_dropping", "_left", "_max_bytes", "_scanner", "connection")
 
     def __init__(self, upgrade: Upgrade, settings: Server, connection: AcceptedSocket) -> None:
         # picows makes these through ws_create_server only, which brings its own accept loop.
@@ -81,7 +60,7 @@ class Framing(WSProtocol):  # type: ignore[misc]
             None,  # path: a client's
             False,  # is_client_side
             upgrade.begin,
-            _error_flag,
+            log,
             True,  # disconnect_on_exception
             None,  # websocket_handshake_timeout: it is over
             False,  # enable_auto_ping: a task per connection
@@ -94,23 +73,21 @@ class Framing(WSProtocol):  # type: ignore[misc]
             BUFFER_BYTES,
         )
         self.connection = connection
+        self._max_bytes = settings.max_message_bytes
+        # Exists while a frame or a message is incomplete.
+        self._scanner: FrameScanner | None = None
         self._dropping = False
         self._left = AFTER_CLOSE_BYTES + settings.max_message_bytes
 
     def begin(self, rest: bytes) -> None:
         """Start, once the transport has. rest: the bytes that came after the handshake."""
-        data = REQUEST + rest
-        while data and not self.transport.underlying_transport.is_closing():
-            room = self.get_buffer(-1)
-            size = min(len(room), len(data))
-            room[:size] = data[:size]
-            self.buffer_updated(size)
-            data = data[size:]
+        self._parse(REQUEST)
+        for at in range(0, len(rest), READ_BYTES):
+            if not self._dropping:
+                self._receive(rest[at : at + READ_BYTES])
 
     def get_buffer(self, hint: int) -> memoryview:
-        if self._dropping:
-            return _nowhere
-        return cast(memoryview, WSProtocol.get_buffer(self, hint)[:READ_BYTES])
+        return _nowhere if self._dropping else _read
 
     def buffer_updated(self, size: int) -> None:
         transport = self.transport
@@ -121,18 +98,8 @@ class Framing(WSProtocol):  # type: ignore[misc]
                 # end of such a flood would cost a descriptor for each.
                 self._dropping = True
                 transport.underlying_transport.abort()
-        if self._dropping:
-            return
-        _error_flag.raised = False
-        WSProtocol.buffer_updated(self, size)
-        if _error_flag.raised and not self._dropping:
-            # The parser is stuck in the middle of a frame.
-            cast(FrameListener, self.listener).failed()
-            self.drop()
-            if transport.is_secure:
-                # picows will close, and closing with TLS reads on without a bound.
-                under = transport.underlying_transport
-                asyncio.get_running_loop().call_later(ABORT_SECONDS, under.abort)
+        if not self._dropping:
+            self._receive(bytes(_read[:size]))
         # libuv stops watching a socket that has an error, and bytes before a reset hide it.
         if socket.socket.getsockopt(self.connection, socket.SOL_SOCKET, socket.SO_ERROR):
             transport.underlying_transport.abort()
@@ -146,32 +113,62 @@ class Framing(WSProtocol):  # type: ignore[misc]
         self._dropping = True
         under = cast(aiofastnet.Transport, self.transport.underlying_transport)
         if under.can_write_eof():
-            under.write_eof()
+            try:
+                under.write_eof()
+            except OSError:
+                # The client has reset the connection.
+                under.abort()
+
+    def fail(self) -> None:
+        """RFC 6455 section 7.1.7: nothing that follows a violation is processed."""
+        self.drop()
+        if self.transport.is_secure:
+            # Closing with TLS reads on without a bound.
+            under = self.transport.underlying_transport
+            asyncio.get_running_loop().call_later(ABORT_SECONDS, under.abort)
+
+    def end(self) -> None:
+        """Close after both close frames, and read nothing more."""
+        self._dropping = True
+        under = cast(aiofastnet.Transport, self.transport.underlying_transport)
+        if not self.transport.is_secure:
+            under.close()
+        elif not under.get_write_buffer_size():
+            end_tls(under, self.connection)
+        # Else closing would read on until all is written. The registry aborts it at its deadline.
+
+    def _receive(self, data: bytes) -> None:
+        scanner = self._scanner
+        if scanner is None:
+            if is_short_frame(data):
+                self._parse(data)
+                return
+            compression = cast(Switching, self.transport.response).compression
+            scanner = FrameScanner(self._max_bytes, compression)
+        try:
+            for frame in scanner.scan(data):
+                self._parse(frame)
+                if self._dropping:
+                    return
+        except Violation as violation:
+            cast(FrameListener, self.listener).violated(violation.close)
+        self._scanner = scanner if scanner.has_state else None
+
+    def _parse(self, data: bytes) -> None:
+        size = len(data)
+        WSProtocol.get_buffer(self, -1)[:size] = data
+        WSProtocol.buffer_updated(self, size)
 
 
-def connection_of(transport: WSTransport) -> AcceptedSocket:
-    """Its socket."""
+def of(transport: WSTransport) -> Framing:
+    """A connection's protocol."""
     under = cast(aiofastnet.Transport, transport.underlying_transport)
-    return cast(Framing, under.get_protocol()).connection
+    return cast(Framing, under.get_protocol())
 
 
-def drop(transport: WSTransport) -> None:
-    """Parse nothing more that this client sends: our close frame is out."""
-    under = cast(aiofastnet.Transport, transport.underlying_transport)
-    cast(Framing, under.get_protocol()).drop()
-
-
-def end(transport: WSTransport) -> None:
-    """Close a connection after both close frames, and read nothing more from it."""
-    under = cast(aiofastnet.Transport, transport.underlying_transport)
-    framing = cast(Framing, under.get_protocol())
-    if not transport.is_secure:
-        under.close()
-    elif under.get_write_buffer_size():
-        # Closing would read on until all is written. The registry aborts it at its deadline.
-        framing.drop()
-    else:
-        end_tls(under, framing.connection)
+def continues(received: WSFrame) -> bool:
+    """Whether it is only the next part of the client's frame: a mark of FrameScanner's."""
+    return bool(received.rsv2)
 
 
 def close_gently(transport: aiofastnet.Transport, connection: socket.socket) -> None:

@@ -40,7 +40,7 @@ class Switching(WSUpgradeResponse):
     is set right before `on_ws_connected`, which takes the head.
     """
 
-    __slots__ = ("_head", "accept")
+    __slots__ = ("_head", "accept", "compression")
 
     def __init__(self, subprotocol: str | None, extension: str | None) -> None:
         self.version = b"HTTP/1.1"
@@ -48,6 +48,7 @@ class Switching(WSUpgradeResponse):
         self.headers = WSUpgradeResponse.create_101_response().headers
         self.body = None
         self.accept = ""
+        self.compression = extension is not None
         lines = [
             "HTTP/1.1 101 Switching Protocols",
             "Connection: upgrade",

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from picows import WSMsgType
 
-from energyws.errors import TOO_MANY_CONNECTIONS
+from energyws.errors import PROTOCOL_VIOLATION, TOO_MANY_CONNECTIONS
 from energyws.process.board import Field
 from tests.workers.websocket.recording import RecordingTransport, Worker, client_frame
 from workers.websocket.clients.refusal import MOST_AWAITED, MOST_FRAMES, RefusedClient
@@ -58,7 +58,9 @@ def test_number_of_parsed_frames_is_bounded() -> None:
     worker, client, transport = refused()
     worker.journal.clear()
     for _ in range(MOST_FRAMES):
-        client.on_ws_frame(transport, client_frame(WSMsgType.TEXT, b"{}"))
+        client.on_ws_frame(transport, client_frame(WSMsgType.TEXT, b"{", final=False))
+        continuation = client_frame(WSMsgType.CONTINUATION, b"}", continues=True)
+        client.on_ws_frame(transport, continuation)
     assert worker.journal == []
     client.on_ws_frame(transport, client_frame(WSMsgType.TEXT, b"{}"))
     assert worker.journal == [("drop",)]
@@ -68,6 +70,12 @@ def test_client_that_does_not_close_is_aborted() -> None:
     worker, client, _ = refused()
     client.pause_writing()
     client.resume_writing()
-    client.failed()
     client.abort()
     assert worker.journal[-1] == ("abort",)
+
+
+def test_nothing_is_parsed_after_a_violation() -> None:
+    worker, client, _ = refused()
+    worker.journal.clear()
+    client.violated(PROTOCOL_VIOLATION)
+    assert worker.journal == [("fail",)]

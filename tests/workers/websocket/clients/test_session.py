@@ -13,7 +13,15 @@ import uvloop
 from aiofastnet.selector_transport import SelectorSocketTransport
 from picows import WSMsgType
 
-from energyws.errors import BAD_MESSAGE, HISTORY_UNAVAILABLE, RATE_LIMITED, RESTART, SLOW
+from energyws.errors import (
+    BAD_MESSAGE,
+    HISTORY_UNAVAILABLE,
+    PROTOCOL_VIOLATION,
+    RATE_LIMITED,
+    RESTART,
+    SLOW,
+    TOO_BIG,
+)
 from energyws.process.board import Board, Field
 from energyws.protocol import frame
 from energyws.protocol.messages import BadClientMessage, Subscribe, Subscribed, parse_query
@@ -229,33 +237,35 @@ def test_client_closed_while_paused_is_read_again_for_its_close_frame() -> None:
     assert worker.journal == []
 
 
-@pytest.mark.parametrize(
-    ("kind", "payload", "how", "code"),
-    [
-        (WSMsgType.TEXT, PING, {"rsv1": 1}, 1002),
-        (WSMsgType.CONTINUATION, PING, {}, 1002),
-        (WSMsgType.TEXT, b"\xff", {}, 1007),
-        (WSMsgType.CLOSE, b"\x03\xed", {}, 1002),
-    ],
-    ids=["reserved bit", "continuation first", "invalid UTF-8", "close code that is never sent"],
-)
-def test_violation_closes(kind: WSMsgType, payload: bytes, how: dict[str, Any], code: int) -> None:
+def test_violation_closes_and_nothing_is_parsed_after_it() -> None:
     worker = Worker()
     session, transport = worker.connected()
-    session.on_ws_frame(cast(Any, transport), client_frame(kind, payload, **how))
-    assert worker.journal.close_codes() == [code]
+    session.on_ws_frame(cast(Any, transport), client_frame(WSMsgType.TEXT, b"\xff"))
+    assert worker.journal.close_codes() == [1007]
+    assert worker.journal[-1] == ("fail",)
 
 
-def test_violation_found_by_picows_is_counted_once() -> None:
+def test_violation_is_counted_once() -> None:
     worker = Worker()
     session, transport = worker.connected()
-    code = SimpleNamespace(value=1009)
-    transport.close_handshake = SimpleNamespace(sent=SimpleNamespace(code=code))
-    session.failed()
-    session.failed()
-    assert worker.journal == [("hub.leave",), ("registry.closing",)]
+    session.violated(TOO_BIG)
+    session.violated(PROTOCOL_VIOLATION)
+    assert worker.journal.close_codes() == [1009]
     session.on_ws_disconnected(cast(Any, transport))
     assert worker.closed() == {("server", "1009"): 1}
+
+
+def test_frame_in_several_reads_counts_once_against_the_rate() -> None:
+    worker = Worker(messages_per_second=1.0)
+    session, transport = worker.connected()
+    last = len(PING) - 1
+    for _ in range(2):
+        for at in range(len(PING)):
+            kind = WSMsgType.CONTINUATION if at else WSMsgType.TEXT
+            part = client_frame(kind, PING[at : at + 1], final=at == last, continues=at > 0)
+            session.on_ws_frame(cast(Any, transport), part)
+    assert [message["type"] for message in worker.journal.messages()] == ["pong", "pong"]
+    assert worker.journal.close_codes() == []
 
 
 def test_ping_is_answered_and_fragments_are_joined() -> None:

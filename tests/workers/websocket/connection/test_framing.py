@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -11,90 +12,187 @@ from contextlib import asynccontextmanager
 import pytest
 import uvloop
 from aiofastnet.selector_transport import SelectorSocketTransport
-from picows import WSFrame, WSListener, WSTransport
+from picows import WSFrame, WSListener, WSMsgType, WSTransport
 from picows.picows import WSProtocol
 
+from energyws.errors import RESTART, Close
 from energyws.settings import Server
-from tests.clients import masked
+from tests.clients import first_frame, masked
 from tests.workers.websocket.connected import connected
-from workers.websocket.connection import upgrade
-from workers.websocket.connection.framing import Framing
-from workers.websocket.connection.upgrade import Upgrade, switching
+from workers.websocket.connection import framing, upgrade
+from workers.websocket.connection.framing import (
+    AFTER_CLOSE_BYTES,
+    BUFFER_BYTES,
+    Framing,
+    continues,
+)
+from workers.websocket.connection.upgrade import Upgrade, send_close, switching
 
 DEADLINE_SECONDS = 10.0
+PING = masked(9, b"")
 
 
-class Counting(WSListener):
-    """Counts frames and their bytes, and records the end of the connection."""
+class Recorder(WSListener):
+    """Records what it receives, and the end of the connection. Ends it at a close frame."""
 
     def __init__(self) -> None:
-        self.frames = self.bytes = 0
+        self.frames: list[tuple[int, bytes]] = []
+        self.violations: list[Close] = []
         self.over = asyncio.Event()
+        self.transport: WSTransport
 
     def on_ws_connected(self, transport: WSTransport) -> None:
+        self.transport = transport
         transport.underlying_transport.write(upgrade.head(transport))
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        self.frames += 1
-        self.bytes += len(frame.get_payload_as_bytes())
+        payload = frame.get_payload_as_bytes()
+        if continues(frame):
+            opcode, before = self.frames.pop()
+            self.frames.append((opcode, before + payload))
+        else:
+            self.frames.append((frame.msg_type.value, payload))
+        if frame.msg_type == WSMsgType.CLOSE:
+            send_close(transport, Close(1000, "", False))
+            framing.of(transport).end()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self.over.set()
 
-    def failed(self) -> None:
-        raise AssertionError("no frame here is a violation")
+    def violated(self, close: Close) -> None:
+        self.violations.append(close)
+        send_close(self.transport, close)
+        framing.of(self.transport).fail()
+
+
+class Client:
+    """A client's socket."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        connection.setblocking(False)
+
+    async def send(self, data: bytes) -> None:
+        await asyncio.get_running_loop().sock_sendall(self.connection, data)
+
+    async def frames(self) -> list[tuple[int, bytes]]:
+        """What it gets until the connection ends: opcodes and payloads."""
+        data = b""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while piece := await asyncio.get_running_loop().sock_recv(self.connection, 65536):
+                data += piece
+        found = []
+        while (frame := first_frame(data)) is not None:
+            found.append((data[0] & 0xF, frame[0]))
+            data = frame[1]
+        return found
 
 
 @asynccontextmanager
-async def upgraded() -> AsyncIterator[tuple[socket.socket, Framing, Counting]]:
-    """A client, and the other end of its connection."""
-    counting = Counting()
-    connection, client = connected()
+async def upgraded(rest: bytes = b"") -> AsyncIterator[tuple[Client, Recorder, Framing]]:
+    """A client, and the other end of its connection. rest: what came with its handshake."""
+    recorder = Recorder()
+    connection, there = connected()
+    client = Client(there)
     loop = asyncio.get_running_loop()
-    framing = Framing(Upgrade(counting, switching(None, None), "key"), Server(), connection)
-    transport = SelectorSocketTransport(loop, connection, framing)
-    loop.call_soon(framing.begin, b"")
-    client.setblocking(False)
+    protocol = Framing(Upgrade(recorder, switching(None, None), "key"), Server(), connection)
+    transport = SelectorSocketTransport(loop, connection, protocol)
+    loop.call_soon(protocol.begin, rest)
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            assert b" 101 " in await loop.sock_recv(client, 1000)
-        yield client, framing, counting
+            assert (await loop.sock_recv(there, 1000)).endswith(b"\r\n\r\n")
+        yield client, recorder, protocol
     finally:
-        client.close()
+        there.close()
         transport.abort()
-        await asyncio.wait_for(counting.over.wait(), DEADLINE_SECONDS)
+        await asyncio.wait_for(recorder.over.wait(), DEADLINE_SECONDS)
 
 
-def room(framing: Framing) -> int:
-    """The number of free bytes in picows' read buffer."""
-    return len(WSProtocol.get_buffer(framing, -1))
-
-
-@pytest.mark.parametrize(
-    ("size", "count", "most"), [(16_384, 99, 32 * 1024), (100, 5_000, 4 * 1024)]
-)
-def test_read_buffer_grows_no_larger_than_one_message(size: int, count: int, most: int) -> None:
+def test_what_came_with_the_handshake_is_received_first() -> None:
     async def test() -> None:
-        async with upgraded() as (client, framing, counting):
-            loop = asyncio.get_running_loop()
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                await loop.sock_sendall(client, masked(2, bytes(size)) * count)
-                while counting.frames < count:
-                    await asyncio.sleep(0.001)
-            assert counting.bytes == size * count
-            assert room(framing) <= most
+        rest = masked(9, b"1") + masked(2, bytes(4000)) + masked(9, b"2")[:3]
+        async with upgraded(rest) as (client, recorder, _):
+            await client.send(masked(9, b"2")[3:] + masked(8, b""))
+            assert await client.frames() == [(8, b"\x03\xe8")]
+        assert recorder.frames == [(9, b"1"), (2, bytes(4000)), (9, b"2"), (8, b"")]
 
     uvloop.run(test())
 
 
+@pytest.mark.parametrize(("size", "count"), [(16_384, 99), (1_000, 500), (100, 5_000)])
+def test_buffer_of_picows_never_grows(size: int, count: int) -> None:
+    async def test() -> None:
+        async with upgraded() as (client, recorder, protocol):
+            await client.send(masked(2, bytes(size)) * count + masked(8, b""))
+            await client.frames()
+            assert recorder.frames == [(2, bytes(size))] * count + [(8, b"")]
+            assert len(WSProtocol.get_buffer(protocol, -1)) < BUFFER_BYTES
+
+    uvloop.run(test())
+
+
+def test_nothing_is_received_after_the_end() -> None:
+    async def test() -> None:
+        async with upgraded() as (client, recorder, _):
+            # The second close frame would be a violation, and so would what follows it.
+            await client.send(masked(8, b"\x03\xe8") + masked(8, b"\0") + masked(3, b""))
+            assert await client.frames() == [(8, b"\x03\xe8")]
+        assert recorder.frames == [(8, b"\x03\xe8")]
+        assert recorder.violations == []
+
+    uvloop.run(test())
+
+
+def test_what_comes_before_a_violation_is_received_and_nothing_after_it() -> None:
+    async def test() -> None:
+        async with upgraded() as (client, recorder, _):
+            await client.send(masked(9, b"a") + masked(3, b"") + masked(9, b"b"))
+            ((opcode, payload),) = await client.frames()
+            assert (opcode, payload[:2]) == (8, b"\x03\xea")
+            # We have closed one direction; it may still send, and is not heard.
+            await client.send(masked(9, b"c"))
+        assert recorder.frames == [(9, b"a")]
+        assert len(recorder.violations) == 1
+
+    uvloop.run(test())
+
+
+def test_flood_after_our_close_frame_is_cut_off() -> None:
+    async def test() -> None:
+        async with upgraded() as (client, recorder, _):
+            send_close(recorder.transport, RESTART)
+            flood = AFTER_CLOSE_BYTES + 2 * Server().max_message_bytes
+            with contextlib.suppress(ConnectionError):
+                while not recorder.over.is_set():
+                    await client.send(PING * (flood // len(PING)))
+            await asyncio.wait_for(recorder.over.wait(), DEADLINE_SECONDS)
+
+    uvloop.run(test())
+
+
+def reset(client: Client) -> None:
+    client.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.connection.close()
+
+
 def test_reset_after_the_last_bytes_is_noticed() -> None:
     async def test() -> None:
-        async with upgraded() as (client, _, counting):
+        async with upgraded() as (client, recorder, _):
             # The frame and the reset both arrive before the loop reads.
-            client.send(masked(9, b""))
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            client.close()
-            await asyncio.wait_for(counting.over.wait(), DEADLINE_SECONDS)
-            assert counting.frames == 1
+            client.connection.send(PING)
+            reset(client)
+            await asyncio.wait_for(recorder.over.wait(), DEADLINE_SECONDS)
+            assert recorder.frames == [(9, b"")]
+
+    uvloop.run(test())
+
+
+def test_connection_that_was_reset_can_be_dropped() -> None:
+    async def test() -> None:
+        async with upgraded() as (client, recorder, protocol):
+            send_close(recorder.transport, RESTART)
+            reset(client)
+            protocol.drop()
+            await asyncio.wait_for(recorder.over.wait(), DEADLINE_SECONDS)
 
     uvloop.run(test())

@@ -1,0 +1,1 @@
+"""Autobahn's test suite against the session, listener, gate and compression of a worker."""

@@ -1,0 +1,1 @@
+"""Fuzzing: decoders that anybody reaches, streams of frames beside another server, positions."""
