@@ -229,6 +229,9 @@ class WebSocket:
             payload = code.to_bytes(2, "big") + reason.encode()
             self.underlying_transport.write(bytes((0x88, len(payload))) + payload)
 
+    def end(self) -> None:
+        self.underlying_transport.close()
+
     def disconnect(self, graceful: bool) -> None:
         assert not graceful
         self.underlying_transport.abort()
