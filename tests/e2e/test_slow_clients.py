@@ -264,14 +264,15 @@ def test_clients_that_never_read_cost_constant_memory_and_no_other_client_a_fram
     service = serve(server=settings, history=SHALLOW).ready()
     worker = service.children()["worker-0"]
     with reading(service, trust) as honest, ExitStack() as open_clients:
-        # A first flood, whose memory the worker keeps, is not counted.
-        flood(records, honest, 2_048, HOSTILE_PAD, step=256)
+        # A first flood, whose memory the worker keeps, is not counted. At once come fewer records
+        # than the worker's ring holds: who reads must not miss any.
+        flood(records, honest, 2_048, HOSTILE_PAD, step=32)
         before = most = worker.memory_info().rss
         for _ in range(HOSTILE):
             open_clients.enter_context(stalled(service, trust=trust))
         numbers: list[int] = []
         while len(numbers) < HOSTILE_RECORDS:
-            numbers += flood(records, honest, 256, HOSTILE_PAD, step=256)
+            numbers += flood(records, honest, 256, HOSTILE_PAD, step=32)
             most = max(most, worker.memory_info().rss)
         assert sorted(numbers) == list(range(2_048, records.sent))
         assert in_order(numbers)
