@@ -177,7 +177,7 @@ class FrameScanner:
         return bytes((first, _MASKED | size)) + mask + payload
 
 
-def is_short_frame(data: bytes) -> bool:
+def is_short_frame(data: bytes | memoryview) -> bool:
     """Whether this is exactly one short frame, which may come wherever no message has begun.
 
     That is what nearly every read brings, and it needs no scanner.

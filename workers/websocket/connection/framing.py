@@ -51,7 +51,7 @@ class FrameListener(Protocol):
 class Framing(WSProtocol):  # type: ignore[misc]
     """A connection's protocol, from the upgrade to the end. connection: its socket."""
 
-    __slots__ = ("_dropping", "_left", "_max_bytes", "_scanner", "connection")
+    __slots__ = ("_dropping", "_late", "_max_bytes", "_scanner", "connection")
 
     def __init__(self, upgrade: Upgrade, settings: Server, connection: AcceptedSocket) -> None:
         # picows makes these through ws_create_server only, which brings its own accept loop.
@@ -77,14 +77,15 @@ class Framing(WSProtocol):  # type: ignore[misc]
         # Exists while a frame or a message is incomplete.
         self._scanner: FrameScanner | None = None
         self._dropping = False
-        self._left = AFTER_CLOSE_BYTES + settings.max_message_bytes
+        # Bytes that came after our close frame.
+        self._late = 0
 
     def begin(self, rest: bytes) -> None:
         """Start, once the transport has. rest: the bytes that came after the handshake."""
         self._parse(REQUEST)
         for at in range(0, len(rest), READ_BYTES):
             if not self._dropping:
-                self._receive(rest[at : at + READ_BYTES])
+                self._receive(memoryview(rest)[at : at + READ_BYTES])
 
     def get_buffer(self, hint: int) -> memoryview:
         return _nowhere if self._dropping else _read
@@ -92,14 +93,14 @@ class Framing(WSProtocol):  # type: ignore[misc]
     def buffer_updated(self, size: int) -> None:
         transport = self.transport
         if transport.is_close_frame_sent:
-            self._left -= size
-            if self._left < 0:
+            self._late += size
+            if self._late > AFTER_CLOSE_BYTES + self._max_bytes:
                 # No honest client has sent this much before it saw our close frame. Waiting for the
                 # end of such a flood would cost a descriptor for each.
                 self._dropping = True
                 transport.underlying_transport.abort()
         if not self._dropping:
-            self._receive(bytes(_read[:size]))
+            self._receive(_read[:size])
         # libuv stops watching a socket that has an error, and bytes before a reset hide it.
         if socket.socket.getsockopt(self.connection, socket.SOL_SOCKET, socket.SO_ERROR):
             transport.underlying_transport.abort()
@@ -137,7 +138,7 @@ class Framing(WSProtocol):  # type: ignore[misc]
             end_tls(under, self.connection)
         # Else closing would read on until all is written. The registry aborts it at its deadline.
 
-    def _receive(self, data: bytes) -> None:
+    def _receive(self, data: memoryview) -> None:
         scanner = self._scanner
         if scanner is None:
             if is_short_frame(data):
@@ -146,7 +147,7 @@ class Framing(WSProtocol):  # type: ignore[misc]
             compression = cast(Switching, self.transport.response).compression
             scanner = FrameScanner(self._max_bytes, compression)
         try:
-            for frame in scanner.scan(data):
+            for frame in scanner.scan(bytes(data)):
                 self._parse(frame)
                 if self._dropping:
                     return
@@ -154,7 +155,7 @@ class Framing(WSProtocol):  # type: ignore[misc]
             cast(FrameListener, self.listener).violated(violation.close)
         self._scanner = scanner if scanner.has_state else None
 
-    def _parse(self, data: bytes) -> None:
+    def _parse(self, data: bytes | memoryview) -> None:
         size = len(data)
         WSProtocol.get_buffer(self, -1)[:size] = data
         WSProtocol.buffer_updated(self, size)
