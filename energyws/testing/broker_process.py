@@ -124,10 +124,13 @@ class BrokerProcess:
     def _answer(self, timeout: float) -> dict[str, Any]:
         assert self._process.stdout is not None
         deadline = time.monotonic() + timeout
+        # Not select(2), which fails for descriptors from 1,024 on.
+        poller = select.poll()
+        poller.register(self._process.stdout, select.POLLIN)
         line = b""
         while not line.endswith(b"\n"):
             left = max(0.0, deadline - time.monotonic())
-            if not select.select([self._process.stdout], [], [], left)[0]:
+            if not poller.poll(left * 1000):
                 raise BrokerError(f"the embedded broker did not answer within {timeout:g} s")
             piece = self._process.stdout.read(65536)
             if not piece:

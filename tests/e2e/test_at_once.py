@@ -395,6 +395,8 @@ def shed_at_memory(live: Live) -> None:
         assert status(live.service) == 101
         live.set("server.shed_at_memory_percent", 60.0)
         eventually(lambda: status(live.service) == 503, "new clients are refused")
+    live.set("server.shed_at_memory_percent", None)
+    eventually(lambda: status(live.service) == 101, "new clients are let in")
 
 
 def log_level(live: Live) -> None:
