@@ -12,7 +12,6 @@ import pytest
 
 from energyws.auth.claims import TokenRefused
 from energyws.auth.verifier import Principal
-from energyws.process.board import Board
 from energyws.protocol.frame import CLOSE, TEXT, split
 from energyws.settings import Auth
 from tests.auth.tokens import BY_SECRET, NOW
@@ -135,7 +134,7 @@ def answered(edge: Edge, data: bytes) -> str:
 
     context: Any = edge.context
     context.tokens = Tokens()
-    step = Exchange(Gate(context, Auth(), Board.create()), "192.0.2.1").take(data)
+    step = Exchange(Gate(context, Auth(), edge.board), "192.0.2.1").take(data)
     head, _, body = step.out.partition(b"\r\n\r\n")
     status = re.match(rb"HTTP/1\.1 (\d{3}) ", head)
     assert status is not None

@@ -7,6 +7,7 @@ arrive, when clients read, when the event loop turns and when the log answers.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -153,8 +154,8 @@ class Edge:
         self.loop = asyncio.new_event_loop()
         self.log = Log()
         self.closing: set[Closing] = set()
-        board = Board.create()
-        row = board.row(0)
+        self.board = Board.create()
+        row = self.board.row(0)
         limits = History(max_frames=RING_FRAMES)
         self.hub: Hub = self.loop.run_until_complete(self._hub(limits, row))
         # Time does not pass here.
@@ -174,7 +175,12 @@ class Edge:
         )
         tokens: Any = SimpleNamespace()
         self.context = Context(
-            self.settings, self.hub, registry, tokens, row, Shares(board.usage(0), row, Limits())
+            self.settings,
+            self.hub,
+            registry,
+            tokens,
+            row,
+            Shares(self.board.usage(0), row, Limits()),
         )
         self.hub.set_floor("energy", from_offsets(EPOCH, [0] * PARTITIONS))
         self.hub.synced()
@@ -186,6 +192,7 @@ class Edge:
         turns.REST_SHARE = self._rest_share  # type: ignore[misc]
         self.hub.close()
         self.loop.close()
+        os.close(self.board.descriptor)
 
     def turn(self, count: int = 1) -> None:
         """Let the event loop turn."""
