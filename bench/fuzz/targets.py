@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from bench.fuzz.session import MAX_MESSAGE_BYTES, Sessions
 from bench.kit.echo import Silent
+from energyws.auth import denied
 from energyws.auth.claims import TokenRefused
 from energyws.auth.jwks import BadKeys, parse_jwks
 from energyws.auth.verifier import Verifier, mint
@@ -23,7 +24,8 @@ from energyws.control.config.load import parse as parse_configuration
 from energyws.errors import ConfigError
 from energyws.process.board import Board
 from energyws.process.counters import HANDSHAKES
-from energyws.protocol import messages, position, stream_queries
+from energyws.protocol import client_address, messages, position, proxy_header, stream_queries
+from energyws.protocol.client_address import TrustedProxies
 from energyws.protocol.deflate import BadDeflate, BadOffer, TooLong, inflate, negotiate
 from energyws.protocol.messages import BadClientMessage
 from energyws.settings import Auth, Limits, Server
@@ -172,6 +174,42 @@ def keys(data: bytes) -> str:
         return "refused"
 
 
+def proxy(data: bytes) -> str:
+    """A PROXY header: no byte fewer says the same, and what follows changes nothing."""
+    try:
+        found = proxy_header.parse(data)
+    except proxy_header.BadProxyHeader:
+        return "refused"
+    if found is None:
+        return "incomplete"
+    assert proxy_header.parse(data[: found.size] + b"GET /") == found
+    assert proxy_header.parse(data[: found.size - 1]) is None
+    assert found.client is None or client_address.canonical(found.client) == found.client
+    return "accepted"
+
+
+def forwarded(data: bytes) -> str:
+    """What clients invent in X-Forwarded-For and Forwarded: what a proxy appends to it counts."""
+    invented = data.decode("latin-1")
+    proxies = TrustedProxies(["10.0.0.0/8"])
+    for hops, appended in (
+        (client_address.forwarded_for, "192.0.2.7"),
+        (client_address.forwarded, "for=192.0.2.7"),
+    ):
+        client = proxies.client("10.0.0.1", hops([f"{invented}, {appended}"]))
+        assert client == "192.0.2.7", client
+    alone = proxies.client("10.0.0.1", client_address.forwarded_for([invented]))
+    assert client_address.canonical(alone) == alone
+    return "ignored"
+
+
+def deny_list(data: bytes) -> str:
+    """A deny list: its entries can be written and read again."""
+    entries, bad = denied.parse(data)
+    assert denied.parse(denied.dump(entries)) == (entries, [])
+    return f"{'some' if entries else 'no'} entries, {'some' if bad else 'none'} refused"
+
+
 def bus(data: bytes) -> str:
     """A message of the bus, and those of history, whose only writers are our own processes."""
     for unpack in (
@@ -216,5 +254,8 @@ TARGETS: Final[dict[str, tuple[Target, int]]] = {
     "token": (token, 1_000_000),
     "keys": (keys, 200_000),
     "bus": (bus, 1_000_000),
+    "proxy": (proxy, 1_000_000),
+    "forwarded": (forwarded, 300_000),
+    "denied": (deny_list, 300_000),
     "configuration": (configuration, 20_000),
 }
