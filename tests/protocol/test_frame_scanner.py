@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from websockets.frames import EXTERNAL_CLOSE_CODES, Frame, Opcode
 from websockets.protocol import OPEN, SERVER, Protocol
@@ -111,6 +111,7 @@ def test_short_frame_is_recognized(opcode: int, size: int) -> None:
 
 
 @given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 130))
+@example(0x81, 0x80 | 126, 4 + 126)
 def test_short_frame_needs_no_scanner(first: int, second: int, rest: int) -> None:
     frame = bytes((first, second)) + bytes(rest)
     if is_short_frame(frame):

@@ -100,7 +100,9 @@ async def upgraded(rest: bytes = b"") -> AsyncIterator[tuple[Client, Recorder, F
     loop.call_soon(protocol.begin, rest)
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            assert (await loop.sock_recv(there, 1000)).endswith(b"\r\n\r\n")
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += await loop.sock_recv(there, 1)
         yield client, recorder, protocol
     finally:
         there.close()
@@ -157,15 +159,26 @@ def test_what_comes_before_a_violation_is_received_and_nothing_after_it() -> Non
     uvloop.run(test())
 
 
+def test_nothing_is_received_after_a_violation_that_came_with_the_handshake() -> None:
+    async def test() -> None:
+        async with upgraded(masked(3, b"") + PING * 1000) as (client, recorder, _):
+            assert [opcode for opcode, _ in await client.frames()] == [8]
+        assert recorder.frames == []
+        assert len(recorder.violations) == 1
+
+    uvloop.run(test())
+
+
 def test_flood_after_our_close_frame_is_cut_off() -> None:
     async def test() -> None:
         async with upgraded() as (client, recorder, _):
             send_close(recorder.transport, RESTART)
             flood = AFTER_CLOSE_BYTES + 2 * Server().max_message_bytes
-            with contextlib.suppress(ConnectionError):
-                while not recorder.over.is_set():
-                    await client.send(PING * (flood // len(PING)))
-            await asyncio.wait_for(recorder.over.wait(), DEADLINE_SECONDS)
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                with contextlib.suppress(ConnectionError):
+                    while not recorder.over.is_set():
+                        await client.send(PING * (flood // len(PING)))
+                await recorder.over.wait()
 
     uvloop.run(test())
 
