@@ -144,7 +144,8 @@ def test_records_written_while_the_consumer_was_stopped(
 
 
 def test_client_that_fell_behind(scene: Scene) -> None:
-    service = scene.serve(history=DEEP)
+    # The client answers no pings, and a busy machine takes its time.
+    service = scene.serve(history=DEEP, server={"workers": 1, "ping_interval_seconds": 600})
     with bare_socket(service) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 256 * 1024)
         connection.sendall(upgrade_request(service, query="?subscribe=energy"))

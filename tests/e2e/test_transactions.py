@@ -81,6 +81,8 @@ def test_consumer_that_dies_during_a_transaction_delays_no_other_record(
     service = serve(server={"workers": 1}).ready()
     with open_peer(service) as peer:
         peer.subscribe()
+        # Lines come a little later, and those of a process that is killed meanwhile never.
+        service.wait_logged("consumer ready")
         service.children()["consumer"].kill()
         service.wait_logged("child ended", "child=consumer")
         eventually(lambda: len(service.logged("consumer ready")) == 2, "the new consumer is ready")
