@@ -159,22 +159,22 @@ def main() -> int:
         apart, rest = divided
         # Every child begins there.
         cores.move(os.getpid(), rest)
-    rows = {name: run(ATTACKS[name], trees, options, apart) for name in names}
-    save(
-        options.out,
-        {
-            "clients": options.clients,
-            "rate": options.rate,
-            "workers": options.workers,
-            "rounds": options.rounds,
-            "windows": options.windows,
-            "seconds": options.seconds,
-            "limits": not options.no_limits,
-            "apart": apart is not None,
-            "revisions": {name: tree.revision() for name, tree in trees.items()},
-            "attacks": rows,
-        },
-    )
+    described = {
+        "clients": options.clients,
+        "rate": options.rate,
+        "workers": options.workers,
+        "rounds": options.rounds,
+        "windows": options.windows,
+        "seconds": options.seconds,
+        "limits": not options.no_limits,
+        "apart": apart is not None,
+        "revisions": {name: tree.revision() for name, tree in trees.items()},
+    }
+    rows: dict[str, dict[str, Any]] = {}
+    for name in names:
+        rows[name] = run(ATTACKS[name], trees, options, apart)
+        # A whole series takes most of an hour: what was measured is kept if it does not end.
+        save(options.out, {**described, "attacks": rows})
     wrong = [
         name
         for name, found in rows.items()
