@@ -105,6 +105,11 @@ class Session(WSListener):
         """Whether the closing handshake has begun, or the connection is gone."""
         return self._state in (State.CLOSING, State.CLOSED)
 
+    @property
+    def paused(self) -> bool:
+        """Framing: whether the client does not read, and so is not read from."""
+        return self._state is State.PAUSED
+
     def on_ws_connected(self, transport: WSTransport) -> None:
         """picows: the connection is a WebSocket; the 101 is ours to write."""
         self._transport = transport
