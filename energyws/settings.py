@@ -46,11 +46,33 @@ class Kafka:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """A stream that clients may subscribe to: all partitions of one topic."""
+    """A stream that clients may subscribe to: all partitions of one topic.
+
+    format: what its records are; all but json in the frame of a schema registry's serializers.
+    """
 
     __pydantic_config__ = _STRICT
 
     topic: Text
+    format: Literal["json", "avro", "json_schema", "protobuf"] = "json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaRegistry:
+    """Where the schemas of avro and protobuf are. wait_seconds: until a wait for one is reported.
+
+    password_file: wins over password, and is loaded into it. ca: path of PEM; None: the system's.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    url: Text | None = None
+    username: Text | None = None
+    password: Text | None = field(default=None, repr=False)
+    password_file: Text | None = None
+    ca: Text | None = None
+    timeout_seconds: PositiveSeconds = 5.0
+    wait_seconds: PositiveSeconds = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,6 +311,7 @@ class Settings:
 
     kafka: Kafka
     streams: dict[Text, Stream] = field(default_factory=dict)
+    schema_registry: SchemaRegistry = field(default_factory=SchemaRegistry)
     server: Server = field(default_factory=Server)
     limits: Limits = field(default_factory=Limits)
     auth: Auth = field(default_factory=Auth)

@@ -52,7 +52,8 @@ class Field(IntEnum):
     worker serves expires, in Unix seconds; 0 without a certificate. IO_URING is one of
     energyws.process.io_uring. PENDING counts the accepted connections that are no clients yet, or
     never will be. MEMORY_PRESSURE is a Level of energyws.process.memory_pressure; MEMORY_FREEING is
-    what clients hold that were closed for it, in bytes.
+    what clients hold that were closed for it, in bytes. SCHEMA_WAITS is how many partitions wait
+    for a schema.
     """
 
     PID = 0
@@ -89,6 +90,7 @@ class Field(IntEnum):
     HISTORY_QUESTIONS = 41
     EVENT_STREAMS = 42
     IO_URING = 43
+    SCHEMA_WAITS = 47
 
 
 class PartitionField(IntEnum):

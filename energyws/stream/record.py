@@ -8,20 +8,25 @@ The grammar decides, not what a parser can represent; it has no byte order mark 
 from __future__ import annotations
 
 import re
-from typing import Final, Literal
+from collections.abc import Callable
+from typing import Final, Literal, get_args
 
 import orjson
 
 from energyws.errors import EnergywsError
 
-Reason = Literal["tombstone", "empty", "oversized", "not_json", "not_an_object"]
-REASONS: Final[tuple[Reason, ...]] = (
+# The last three: of records with a schema.
+Reason = Literal[
     "tombstone",
     "empty",
     "oversized",
     "not_json",
     "not_an_object",
-)
+    "not_framed",
+    "unknown_schema",
+    "undecodable",
+]
+REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 
 # Each step: what the parser refuses although the grammar allows it, and which patterns to replace
 # by what then. Escape sequences come first: once they are gone, no number in the text is part of
@@ -48,21 +53,29 @@ MAX_TIMESTAMP_MS: Final = 253_402_300_799_999
 
 
 class BadRecord(EnergywsError):
-    """A record whose value is not a JSON object, or too large. `reason` is one of `REASONS`."""
+    """A record that cannot be made a JSON object, or is too large. `reason`: one of `REASONS`."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
         self.reason: Reason = reason
 
 
-def decode(value: bytes | None, *, max_bytes: int) -> bytes:
-    """The JSON object in a record's value, without surrounding white space; raises BadRecord."""
+# Makes JSON of a value that has a schema; raises BadRecord.
+Reader = Callable[[bytes], bytes]
+
+
+def decode(value: bytes | None, *, max_bytes: int, reader: Reader | None = None) -> bytes:
+    """The JSON object in a record's value, without surrounding white space; raises BadRecord.
+
+    reader: None for a value that is JSON as it stands.
+    """
     if value is None:
         raise BadRecord("tombstone", "the record has no value")
-    if len(value) > max_bytes:
-        raise BadRecord(
-            "oversized", f"{len(value)} bytes, more than kafka.max_record_bytes ({max_bytes})"
-        )
+    check_size(len(value), max_bytes)
+    if reader is not None:
+        text = reader(value)
+        check_size(len(text), max_bytes)
+        return text
     text = value.strip(b" \t\r\n")
     if not text:
         raise BadRecord("empty", "the value is empty")
@@ -73,6 +86,14 @@ def decode(value: bytes | None, *, max_bytes: int) -> bytes:
     if type(decoded) is not dict:
         raise BadRecord("not_an_object", f"a JSON {type(decoded).__name__}, not an object")
     return text
+
+
+def check_size(size: int, max_bytes: int) -> None:
+    """Raises BadRecord for more than max_bytes."""
+    if size > max_bytes:
+        raise BadRecord(
+            "oversized", f"{size} bytes, more than kafka.max_record_bytes ({max_bytes})"
+        )
 
 
 def _second_opinion(text: bytes, refusal: orjson.JSONDecodeError) -> object:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from energyws.process.stalls import Stall
+from energyws.stream.record import Reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,17 @@ class PartitionAdded:
 
 
 class Record(NamedTuple):
-    """What is kept of a message; timestamp_ms is None where the broker has none."""
+    """What is kept of a message; timestamp_ms is None where the broker has none.
+
+    reader: what makes JSON of the value; None: it is JSON.
+    """
 
     stream: str
     partition: int
     offset: int
     timestamp_ms: int | None
     value: bytes | None
+    reader: Reader | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,14 @@ class FetchError:
     stall: Stall
 
 
+@dataclass(frozen=True, slots=True)
+class SchemaAwaited:
+    """A partition waits for the schema of its next record, until that record or an end arrives."""
+
+    stream: str
+    partition: int
+
+
 Event = (
     TopicFound
     | PartitionAdded
@@ -109,4 +122,5 @@ Event = (
     | LogEnds
     | MetadataStalls
     | FetchError
+    | SchemaAwaited
 )

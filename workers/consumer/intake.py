@@ -11,6 +11,7 @@ from typing import Final
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
 from energyws.process.board import Field, Row
+from energyws.process.counters import SKIPPED
 from energyws.protocol.frame import DataFrames
 from energyws.protocol.messages import Unrecovered
 from energyws.protocol.position import as_text, from_offsets
@@ -93,7 +94,7 @@ class Intake:
             return
         self._next[partition] = offset + 1
         try:
-            data = decode(record.value, max_bytes=self._max_bytes)
+            data = decode(record.value, max_bytes=self._max_bytes, reader=record.reader)
         except BadRecord as bad:
             self._skip(record, bad)
             return
@@ -179,6 +180,7 @@ class Intake:
 
     def _skip(self, record: Record, bad: BadRecord) -> None:
         self._row.add(Field.BAD_RECORDS)
+        SKIPPED.count(self._row, bad.reason)
         self.on_bad(record.partition)
         self._limited.warning(
             "record skipped",

@@ -86,8 +86,14 @@ class StallTracker:
     `update_board` writes them where they have changed.
     """
 
-    def __init__(self, progress: Progress, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        progress: Progress,
+        schema_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._progress = progress
+        self._schema_seconds = schema_seconds
         self._clock = clock
         self._partitions: dict[str, int] = {}
         # Partitions from which nothing has come since they were assigned, or since a fetch failed.
@@ -96,12 +102,15 @@ class StallTracker:
         self._since: dict[_Key, float] = {}
         self._from_metadata: dict[_Key, Stall] = {}
         self._written: dict[_Key, Stall] = {}
+        # Since when each waits for a schema.
+        self._schema_since: dict[_Key, float] = {}
 
     def restart(self, stream: str, partitions: int) -> None:
         """The stream starts over with this many partitions; nothing has come from them."""
         self._partitions[stream] = 0
-        for key in [key for key in self.silent if key[0] == stream]:
-            del self.silent[key]
+        for keys in (self.silent, self._schema_since):
+            for key in [key for key in keys if key[0] == stream]:
+                del keys[key]
         for _ in range(partitions):
             self.add_partition(stream)
 
@@ -121,10 +130,24 @@ class StallTracker:
 
     def fetch_failed(self, stream: str, partition: int, stall: Stall) -> None:
         """A fetch was answered with an error."""
+        self._schema_since.pop((stream, partition), None)
         self.silent[stream, partition] = stall
+
+    def schema_awaited(self, stream: str, partition: int) -> None:
+        """The partition waits for the schema of its next record."""
+        key = stream, partition
+        self.silent[key] = Stall.NONE
+        self._schema_since.setdefault(key, self._clock())
+
+    @property
+    def schema_waits(self) -> int:
+        """How many partitions wait for a schema."""
+        return len(self._schema_since)
 
     def heard(self, keys: Collection[_Key]) -> bool:
         """Records, or their end, came from these partitions; True if any of them was silent."""
+        for key in self._schema_since.keys() & keys:
+            del self._schema_since[key]
         news = self.silent.keys() & keys
         for key in news:
             del self.silent[key]
@@ -139,9 +162,14 @@ class StallTracker:
 
     def update_board(self) -> None:
         """Count partitions that are silent for too long as stalled; write what has changed."""
-        late = self._clock() - SILENCE_SECONDS
+        now = self._clock()
         for key, stall in self.silent.items():
-            if stall is Stall.NONE and self._since[key] < late:
+            if stall is not Stall.NONE:
+                continue
+            if (since := self._schema_since.get(key)) is not None:
+                if since <= now - self._schema_seconds:
+                    self.silent[key] = Stall.NO_SCHEMA
+            elif self._since[key] < now - SILENCE_SECONDS:
                 self.silent[key] = Stall.NO_ANSWER
         stalls = {key: stall for key, stall in self.silent.items() if stall}
         # "No leader" is a better reason than silence.

@@ -25,6 +25,7 @@ from workers.consumer.events import (
     Record,
     Records,
     RecordsLost,
+    SchemaAwaited,
     TopicFound,
 )
 from workers.consumer.history_server import HistoryServer
@@ -32,6 +33,7 @@ from workers.consumer.intake import Intake
 from workers.consumer.librdkafka import client_settings, library_logger
 from workers.consumer.log_cache import StreamHead
 from workers.consumer.partition_status import Progress, StallTracker
+from workers.consumer.schemas.store import Schemas
 from workers.consumer.source import Source
 from workers.gauges import record_ring_depth
 from workers.runtime import ChildFailed, Runtime, crash_on_error
@@ -56,7 +58,9 @@ class ConsumerProcess:
         self._rings: dict[str, Ring] = {}
         self._published: dict[tuple[str, int], int] = {}
         self._progress = Progress(runtime.row, self._topics)
-        self._stalls = StallTracker(self._progress)
+        wait_seconds = settings.schema_registry.wait_seconds
+        self._stalls = StallTracker(self._progress, wait_seconds)
+        self._schemas = Schemas(settings, runtime.row)
         self._directory = BusDirectory(runtime.bus_directory)
         self._publisher = Publisher(
             self._directory.path, settings.bus, sorted(settings.streams), self._rings
@@ -70,14 +74,21 @@ class ConsumerProcess:
             {**client_settings(settings.kafka), "logger": library_logger()},
             self._stream_head,
             runtime.row,
+            self._schemas,
         )
         self.failed = asyncio.Event()
         self._source = Source(
-            settings.kafka, settings.history, self._topics, self._published, self._emit
+            settings.kafka,
+            settings.history,
+            self._topics,
+            self._published,
+            self._emit,
+            self._schemas,
         )
 
     def start(self) -> None:
         """Start to read, and take over at once unless another consumer still serves."""
+        self._schemas.start()
         self._source.start()
         self._history.start()
         if not self._runtime.successor:
@@ -87,6 +98,7 @@ class ConsumerProcess:
         """Commit, and end the threads."""
         self._source.stop()
         self._history.stop()
+        self._schemas.stop()
         # At once: workers connect to a successor as soon as they lose this consumer.
         self._closed = True
         self._publisher.close()
@@ -157,6 +169,8 @@ class ConsumerProcess:
             case FetchError():
                 self._stalls.fetch_failed(event.stream, event.partition, event.stall)
                 self._update_readiness()
+            case SchemaAwaited():
+                self._stalls.schema_awaited(event.stream, event.partition)
 
     def _on_records(self, records: Records) -> None:
         newest: dict[tuple[str, int], Record] = {}
@@ -202,6 +216,7 @@ class ConsumerProcess:
     def _update_readiness(self) -> None:
         """Write the stalls; become ready once every stream serves all that can be read of it."""
         self._stalls.update_board()
+        self._runtime.row[Field.SCHEMA_WAITS] = self._stalls.schema_waits
         if self._rings.keys() == self._topics.keys() and all(
             map(self._stalls.serves, self._topics)
         ):

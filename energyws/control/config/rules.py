@@ -40,6 +40,7 @@ def cross_check(tree: dict[str, Any], problems: Problems) -> None:
     _check_issuers(_section(tree, "auth"), problems)
     _check_auth(_section(tree, "auth"), problems)
     _check_streams(_section(tree, "kafka"), _section(tree, "streams"), problems)
+    _check_registry(_section(tree, "schema_registry"), _section(tree, "streams"), problems)
     _check_options(_section(_section(tree, "kafka"), "options"), problems)
     _check_ports(_section(tree, "server"), _section(tree, "admin"), problems)
     _check_origins(_section(tree, "server").get("allowed_origins"), problems)
@@ -152,6 +153,24 @@ def _check_streams(kafka: dict[str, Any], streams: dict[str, Any], problems: Pro
         if not _STREAM.fullmatch(name):
             text = "invalid name of a stream: use 1 to 64 of a-z, 0-9, _, . and -"
             problems.add(("streams", name), text)
+
+
+def _check_registry(registry: dict[str, Any], streams: dict[str, Any], problems: Problems) -> None:
+    url, path = registry.get("url"), ("schema_registry", "url")
+    if url is None and not problems.explain_absence(path):
+        for name, stream in streams.items():
+            if isinstance(stream, dict) and stream.get("format") in ("avro", "protobuf"):
+                text = "needs schema_registry.url too: the registry that has its schemas"
+                problems.add(("streams", name, "format"), text)
+    if isinstance(url, str) and not problems.wrong(path) and not _is_http(url):
+        found = problems.found(path, url)
+        problems.add(path, f"found {found}: use an http or https URL without a user name")
+    if registry.get("username") is None:
+        for key in ("password", "password_file"):
+            if registry.get(key) is not None:
+                text = "needs schema_registry.username too: the user whose password it is"
+                problems.add(("schema_registry", key), text)
+    _check_redacted(("schema_registry", "password"), registry.get("password"), problems)
 
 
 def _check_options(options: dict[str, Any], problems: Problems) -> None:
@@ -278,6 +297,12 @@ def _warnings(settings: Settings) -> Iterator[str]:
                 f"auth.issuers: the keys of {shown(each.issuer)} come over http://, where anyone "
                 "on the way can replace them: use https://"
             )
+    registry = settings.schema_registry
+    if registry.username is not None and _is_foreign_http(registry.url):
+        yield (
+            "schema_registry.url: the password goes over http://, where anyone on the way can read "
+            "it: use https://"
+        )
     token = settings.admin.token
     if token is not None and (token != token.strip() or not token.isprintable()):
         yield "admin.token: begins or ends with white space, or has control characters"

@@ -53,7 +53,7 @@ class Stage:
         self.now = 100.0
         self.row: Row = Board.create().row(0)
         self.progress = Progress(self.row, ["a", "b"])
-        self.tracker = StallTracker(self.progress, lambda: self.now)
+        self.tracker = StallTracker(self.progress, 30.0, lambda: self.now)
 
     def listed(self, seconds: float = 0.0) -> list[tuple[str, int, Stall]]:
         """The stalls on the board, `seconds` later."""
