@@ -63,11 +63,15 @@ class _Cost(NamedTuple):
 
 class _Walk:
     def __init__(self, named: Mapping[str, Any]) -> None:
-        self.recursive = False
+        self._recursive: set[str] = set()
         self.width = _LEAST_WIDTH
         self._named = named
         self._known: dict[str, _Cost] = {}
         self._open: set[str] = set()
+
+    @property
+    def recursive(self) -> bool:
+        return bool(self._recursive)
 
     def visit(self, kind: Any, depth: int) -> _Cost:
         if depth > _MAX_DEPTH:
@@ -96,8 +100,10 @@ class _Walk:
 
     def _name(self, name: str, kind: Any, depth: int) -> _Cost:
         if name in self._open:
-            self.recursive = True
-            return _Cost(0, 0)
+            # Within itself it is in a union, an array or a map, which takes a byte; or else it has
+            # no end.
+            self._recursive.add(name)
+            return _Cost(1, 0)
         if name in self._known:
             return self._known[name]
         if kind is None:
@@ -113,6 +119,8 @@ class _Walk:
         if text > _MAX_TEXT:
             raise BadSchema("its smallest record is too large")
         self._open.remove(name)
+        if name in self._recursive:
+            self.width = max(self.width, text)
         self._known[name] = _Cost(least, text)
         return self._known[name]
 

@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, NamedTuple, Self
 from uuid import UUID
 
+# How long it takes to end.
+_POLL_SECONDS: Final = 0.02
 _BY_ID: Final = re.compile(r"/schemas/(ids|guids)/([^/?]+)")
 _BY_VERSION: Final = re.compile(r"/subjects/([^/]+)/versions/([^/?]+)")
 _NOT_FOUND: Final = {"subject": 40401, "version": 40402, "schema": 40403}
@@ -62,7 +64,7 @@ class SchemaRegistry:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_SECONDS,))
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -121,7 +121,19 @@ def test_endless_nesting_is_a_bad_record() -> None:
 
 
 def test_table_of_bad_records_has_every_reason() -> None:
-    assert {reason for _, reason in BAD.values()} == set(REASONS) == set(get_args(Reason))
+    of_schemas = {"not_framed", "unknown_schema", "undecodable"}
+    assert {reason for _, reason in BAD.values()} == {*REASONS} - of_schemas
+    assert of_schemas < {*REASONS}
+
+
+def test_value_with_a_schema_passes_as_its_reader_makes_it() -> None:
+    assert decode(b"x", max_bytes=LIMIT, reader=lambda value: b'{"v":"%s"}' % value) == b'{"v":"x"}'
+    for value, reader in ((b"x" * (LIMIT + 1), bytes), (b"x", lambda _: b"x" * (LIMIT + 1))):
+        with pytest.raises(BadRecord, match=r"kafka\.max_record_bytes"):
+            decode(value, max_bytes=LIMIT, reader=reader)
+    with pytest.raises(BadRecord) as bad:
+        decode(None, max_bytes=LIMIT, reader=bytes)
+    assert bad.value.reason == "tombstone"
 
 
 @given(objects, spaces, spaces, st.booleans())

@@ -128,8 +128,12 @@ class Assignment:
 
     def wait(self, stream: str, partition: int, offset: int, schema: SchemaKey) -> None:
         """Read nothing from `offset` on until `go_on`: what follows would overtake it."""
-        self.next_offsets[stream, partition] = offset
-        self.waiting[stream, partition] = schema
+        key = stream, partition
+        self.next_offsets[key] = offset
+        self.waiting[key] = schema
+        # It had failed before this record arrived.
+        self.failing.pop(key, None)
+        self._out_of_range.pop(key, None)
         self._consumer.incremental_unassign([TopicPartition(self._topics[stream], partition)])
         self._emit(SchemaAwaited(stream, partition))
 

@@ -214,10 +214,10 @@ class Source(threading.Thread):
         if records or ends:
             self._room.acquire()
             self._emit(Records(records, ends))
+        for error, name, partition, failed in failures:
+            self._assignment.fetch_failed(error, name, self._streams[name], partition, failed)
         for key, (offset, schema) in awaited.items():
             self._assignment.wait(*key, offset, schema)
-        for error, name, partition, offset in failures:
-            self._assignment.fetch_failed(error, name, self._streams[name], partition, offset)
 
     def _reader(self, stream: str, message: Message) -> Reader | Awaited | None:
         try:

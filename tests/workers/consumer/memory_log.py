@@ -90,7 +90,7 @@ class MemoryLog:
         return found
 
     def read(
-        self, topic: str, ranges: Mapping[int, Range], share: int, limit: int
+        self, topic: str, ranges: Mapping[int, Range], share: int, limit: int, reader: object
     ) -> dict[int, RecordsRead]:
         self.reads.append(dict(ranges))
         if self.failure is not None:

@@ -77,7 +77,7 @@ class Stage:
     async def emit(self, *events: Event) -> None:
         """Emit from another thread, as the source does, and wait until all are processed."""
         for event in events:
-            await asyncio.to_thread(self.source.arguments[-1], event)
+            await asyncio.to_thread(self.source.arguments[-2], event)
         await asyncio.sleep(0)
 
     def frames(self, stream: str) -> list[tuple[int, int]]:

@@ -60,7 +60,7 @@ class Registry:
                 f"TLS fails ({error.reason or error}): check schema_registry.url",
                 misconfigured=True,
             ) from None
-        except InvalidURL:
+        except (InvalidURL, ValueError):
             raise Unreachable("check schema_registry.url", misconfigured=True) from None
         except (OSError, HTTPException) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
