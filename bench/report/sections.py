@@ -13,6 +13,7 @@ from bench.report.attacks import attacks
 from bench.report.http import first_gauge, ratio, sse, visitors
 from bench.report.peers import peers
 from bench.report.plotted import curve, deploy, tune
+from bench.report.schemas import schemas
 from bench.report.tables import (
     SUMMARY,
     Results,
@@ -292,6 +293,7 @@ RENDERERS: Final[dict[str, Renderer]] = {
     "peers": peers,
     "replicas": replicas,
     "resume": resume,
+    "schemas": schemas,
     "sse": sse,
     "storm": storm,
     "tune": tune,

@@ -160,15 +160,20 @@ class StallTracker:
             self.silent[key] or key in self._from_metadata for key in keys if key in self.silent
         )
 
-    def update_board(self) -> None:
-        """Count partitions that are silent for too long as stalled; write what has changed."""
+    def update_board(self) -> list[_Key]:
+        """Count partitions that are silent for too long as stalled; write what has changed.
+
+        Returns those that have waited for a schema for too long just now.
+        """
         now = self._clock()
+        late: list[_Key] = []
         for key, stall in self.silent.items():
             if stall is not Stall.NONE:
                 continue
             if (since := self._schema_since.get(key)) is not None:
                 if since <= now - self._schema_seconds:
                     self.silent[key] = Stall.NO_SCHEMA
+                    late.append(key)
             elif self._since[key] < now - SILENCE_SECONDS:
                 self.silent[key] = Stall.NO_ANSWER
         stalls = {key: stall for key, stall in self.silent.items() if stall}
@@ -177,3 +182,4 @@ class StallTracker:
         if stalls != self._written:
             self._written = stalls
             self._progress.stalls(stalls)
+        return late

@@ -215,7 +215,12 @@ class ConsumerProcess:
 
     def _update_readiness(self) -> None:
         """Write the stalls; become ready once every stream serves all that can be read of it."""
-        self._stalls.update_board()
+        for stream, partition in self._stalls.update_board():
+            _log.warning(
+                "partition waits for the schema of its next record",
+                stream=stream,
+                partition=partition,
+            )
         self._runtime.row[Field.SCHEMA_WAITS] = self._stalls.schema_waits
         if self._rings.keys() == self._topics.keys() and all(
             map(self._stalls.serves, self._topics)
