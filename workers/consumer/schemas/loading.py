@@ -16,7 +16,6 @@ from energyws.schemas.answers import (
 from energyws.schemas.framing import SchemaId
 from energyws.schemas.values import BadSchema
 from energyws.settings import Settings
-from workers.consumer.schemas.protoc import compile_descriptors
 from workers.consumer.schemas.registry import Registry
 
 # What the registry calls each format that it is asked for.
@@ -58,6 +57,7 @@ def load(registry: Registry, form: str, schema_id: SchemaId, max_bytes: int) -> 
 
         return AvroSchema(document.text, list(references.values()), max_bytes=max_bytes)
     from energyws.schemas.protobuf import ProtobufSchema
+    from workers.consumer.schemas.protoc import compile_descriptors
 
     descriptors = compile_descriptors(document.text, references)
     return ProtobufSchema(descriptors, max_bytes=max_bytes)

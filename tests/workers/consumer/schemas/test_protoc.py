@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,19 @@ def test_file_comes_after_what_it_imports(tmp_path: Path, monkeypatch: pytest.Mo
     assert [[each.name for each in file.message_type] for file in found.file] == [["A"], ["C"]]
     # Nothing is left behind.
     assert os.listdir(tmp_path) == []
+
+
+def test_descriptors_in_base64_are_taken_beside_text() -> None:
+    (made,) = FileDescriptorSet.FromString(compile_descriptors(PROTO, {})).file
+    made.name = "as the producer named it.proto"
+    encoded = b64encode(made.SerializeToString()).decode()
+    text = 'syntax = "proto3"; import "a.proto"; message C { A a = 1; }'
+    for main, references, names in (
+        (encoded, {}, [["A"]]),
+        (text, {"a.proto": encoded}, [["A"], ["C"]]),
+    ):
+        found = FileDescriptorSet.FromString(compile_descriptors(main, references))
+        assert [[each.name for each in file.message_type] for file in found.file] == names
 
 
 @pytest.mark.parametrize(
