@@ -46,11 +46,18 @@ class Kafka:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """A stream that clients may subscribe to: all partitions of one topic."""
+    """A stream that clients may subscribe to: all partitions of one topic.
+
+    key: where a record's key is: `record` (Kafka's own), `header:NAME`, or a JSON pointer (RFC
+    6901) into its value; None: the stream has no keys. access: who may read it; `keyed`: each
+    client those keys only that its token names (auth.keys_claim).
+    """
 
     __pydantic_config__ = _STRICT
 
     topic: Text
+    key: Text | None = None
+    access: Literal["open", "keyed"] = "open"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

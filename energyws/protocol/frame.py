@@ -10,6 +10,10 @@ The payload of a data frame has the form that energy-ws had. It is the only seri
 record in the whole system:
 
     {"type":"data","stream":"energy","timestamp":"…Z","data":{…},"id":"7f3a90c2-1042.998.17"}
+
+Where the stream has keys, `"key":"…",` stands before the position, and a record without a value is
+
+    {"type":"removed","stream":"energy","timestamp":"…Z","key":"…","id":"7f3a90c2-1042.998.18"}
 """
 
 from __future__ import annotations
@@ -84,17 +88,33 @@ def _whole_second(seconds: int) -> str:
 class DataFrames:
     """Builds the data frames of one stream."""
 
-    __slots__ = ("_prefix",)
+    __slots__ = ("_prefix", "_removed")
 
     def __init__(self, stream: str) -> None:
-        self._prefix = b'{"type":"data","stream":' + orjson.dumps(stream) + b',"timestamp":"'
+        name = orjson.dumps(stream)
+        self._prefix = b'{"type":"data","stream":%b,"timestamp":"' % name
+        self._removed = b'{"type":"removed","stream":%b,"timestamp":"' % name
 
-    def build(self, timestamp_ms: int, data: bytes, position: str) -> bytes:
-        """The frame of one record. data: a JSON object; position: that after the record."""
+    def build(
+        self, timestamp_ms: int, data: bytes, position: str, key: bytes | None = None
+    ) -> bytes:
+        """The frame of one record. data: a JSON object; position: that after the record.
+
+        key: that of the record, escaped (energyws.protocol.keys); None without one.
+        """
+        keyed = b"" if key is None else b',"key":"%b"' % key
         return encode(
             TEXT,
-            b'%b%b","data":%b,"id":"%b"}'
-            % (self._prefix, rfc3339(timestamp_ms).encode(), data, position.encode()),
+            b'%b%b","data":%b%b,"id":"%b"}'
+            % (self._prefix, rfc3339(timestamp_ms).encode(), data, keyed, position.encode()),
+        )
+
+    def removed(self, timestamp_ms: int, position: str, key: bytes) -> bytes:
+        """The frame that says that a key has no record any more."""
+        return encode(
+            TEXT,
+            b'%b%b","key":"%b","id":"%b"}'
+            % (self._removed, rfc3339(timestamp_ms).encode(), key, position.encode()),
         )
 
 

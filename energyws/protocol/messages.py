@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, Final
@@ -30,6 +30,7 @@ import orjson
 
 from energyws.errors import BAD_JSON, BAD_MESSAGE, UNKNOWN_TYPE, EnergywsError, ErrorCode
 from energyws.protocol import frame
+from energyws.protocol.keys import KeyFilter
 
 # Far more than any configuration has streams; bounds the work of one message.
 MAX_STREAMS: Final = 64
@@ -82,6 +83,7 @@ class Subscribe:
     """resume: the text of a position per stream, not yet parsed. last: a number of frames.
 
     since_ms: milliseconds since the Unix epoch. At most one of the three is given.
+    filters: the keys that it gets of a stream; all of a stream that is not in it.
     """
 
     streams: tuple[str, ...]
@@ -89,6 +91,7 @@ class Subscribe:
     last: int | None
     on_lag: OnLag
     since_ms: int | None = None
+    filters: dict[str, KeyFilter] = field(default_factory=dict)
 
     def wants_history(self, stream: str) -> bool:
         """Whether it requests history of this stream."""
