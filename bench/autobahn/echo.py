@@ -20,9 +20,10 @@ import uvloop
 from bench.kit.echo import EchoSession, Silent
 from energyws.process.board import Board
 from energyws.protocol import frame_scanner
-from energyws.protocol.client_address import TrustedProxies
+from energyws.protocol.http.client_address import TrustedProxies
 from energyws.settings import Auth, Limits, Server, Tls
 from energyws.testing.service import SECRET
+from workers.websocket.auth.key_access import KeyAccess
 from workers.websocket.accept import handshake
 from workers.websocket.accept.arrivals import Arrivals
 from workers.websocket.accept.handshake import Gate, max_descriptor
@@ -47,7 +48,7 @@ async def serve(options: dict[str, Any]) -> None:
     connections = ConnectionRegistry(settings, auth)
     hub = cast(Any, Silent())
     shares = Shares(board.usage(0), row, Limits())
-    context = Context(settings, hub, connections, tokens, row, shares)
+    context = Context(settings, hub, connections, tokens, row, shares, KeyAccess({}, shares, row))
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
         listener = Listener(
             listening,

@@ -7,6 +7,7 @@ Client to server, as JSON in text or binary frames; other fields are ignored:
         "since": "2025-12-26T12:34:56Z" everything since this time (RFC 3339)
         "last": 10                      the newest 10 frames first
         "on_lag": "skip"                or "latest" or "disconnect": see OnLag
+        "keys": {"energy": ["4711"]}    these keys only, of a stream that has keys
     {"type":"unsubscribe","streams":["energy"]}
     {"type":"ping"}
         "worker": true                  also which worker serves the connection
@@ -83,7 +84,8 @@ class Subscribe:
     """resume: the text of a position per stream, not yet parsed. last: a number of frames.
 
     since_ms: milliseconds since the Unix epoch. At most one of the three is given.
-    filters: the keys that it gets of a stream; all of a stream that is not in it.
+    keys: what is asked for of a stream, not yet checked. filters: the keys that it gets; all of a
+    stream that is not in it.
     """
 
     streams: tuple[str, ...]
@@ -91,6 +93,7 @@ class Subscribe:
     last: int | None
     on_lag: OnLag
     since_ms: int | None = None
+    keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
     filters: dict[str, KeyFilter] = field(default_factory=dict)
 
     def wants_history(self, stream: str) -> bool:
@@ -183,6 +186,11 @@ def query_subscribe(streams: list[str], values: dict[str, list[str]]) -> Subscri
         message["since"] = _SPACE_FOR_PLUS.sub("+", values["since"][-1])
     if "on_lag" in values:
         message["on_lag"] = values["on_lag"][-1]
+    if "key" in values:
+        message["keys"] = keys = {}
+        for value in values["key"]:
+            stream, key = _query_key(value, streams)
+            keys.setdefault(stream, []).append(key)
     return _subscribe(message)
 
 
@@ -193,6 +201,16 @@ def _query_resume(value: str, streams: list[str]) -> tuple[str, str]:
     if len(streams) == 1:
         return streams[0], value
     raise BadClientMessage(BAD_MESSAGE, "`resume` must be `stream:id` where streams are several")
+
+
+def _query_key(value: str, streams: list[str]) -> tuple[str, str]:
+    # A key may have a colon, too, so that one stream needs no name.
+    if len(streams) == 1:
+        return streams[0], value
+    stream, colon, key = value.partition(":")
+    if colon:
+        return stream, key
+    raise BadClientMessage(BAD_MESSAGE, "`key` must be `stream:key` where streams are several")
 
 
 def _subscribe(message: dict[str, Any]) -> Subscribe:
@@ -217,7 +235,24 @@ def _subscribe(message: dict[str, Any]) -> Subscribe:
         on_lag = OnLag.SKIP if on_lag is None else OnLag(on_lag)
     except ValueError:
         raise BadClientMessage(BAD_MESSAGE, "`on_lag` must be skip, latest or disconnect") from None
-    return Subscribe(streams, resume, last, on_lag, None if since is None else _since(since))
+    since_ms = None if since is None else _since(since)
+    return Subscribe(streams, resume, last, on_lag, since_ms, _keys(message, streams))
+
+
+def _keys(message: dict[str, Any], streams: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    keys = message.get("keys")
+    if keys is None:
+        return {}
+    if type(keys) is not dict or not all(
+        type(each) is list and each and all(type(key) is str for key in each)
+        for each in keys.values()
+    ):
+        raise BadClientMessage(BAD_MESSAGE, "`keys` must be an object of stream: list of keys")
+    if stray := [name for name in keys if name not in streams]:
+        raise BadClientMessage(
+            BAD_MESSAGE, f"`keys` names {stray[0][:64]!r}, which `streams` does not"
+        )
+    return {name: tuple(dict.fromkeys(each)) for name, each in keys.items()}
 
 
 def _since(text: object) -> int:
@@ -262,7 +297,8 @@ class Subscribed:
 
     position: where delivery begins. recovered: None where no history was requested. replayed: how
     many frames, at most, precede live ones. missing: how many records, at most, are missing of each
-    partition; None where the numbers are unknown.
+    partition; None where the numbers are unknown. keys: how many keys and prefixes it gets; None: it
+    gets everything.
     """
 
     position: str
@@ -271,6 +307,7 @@ class Subscribed:
     reason: Unrecovered | None = None
     earliest: str | None = None
     missing: tuple[int, ...] | None = None
+    keys: int | None = None
 
 
 def subscribed(streams: dict[str, Subscribed]) -> bytes:
@@ -287,7 +324,10 @@ def subscribed(streams: dict[str, Subscribed]) -> bytes:
                 "missing": state.missing,
             }
         positions[name] = fields
-    return frame.text({"type": "subscribed", "streams": list(streams), "positions": positions})
+    message = {"type": "subscribed", "streams": list(streams), "positions": positions}
+    if keys := {name: each.keys for name, each in streams.items() if each.keys is not None}:
+        message["keys"] = keys
+    return frame.text(message)
 
 
 def unsubscribed(streams: Iterable[str]) -> bytes:

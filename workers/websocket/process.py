@@ -17,11 +17,12 @@ from energyws.logs.events import Log
 from energyws.process.board import Field
 from energyws.process.cgroup import MemoryGroups
 from energyws.process.control_messages import ShutdownMode
-from energyws.protocol.client_address import TrustedProxies
+from energyws.protocol.http.client_address import TrustedProxies
 from energyws.settings import Settings
 from workers.bus.rendezvous import current
 from workers.bus.subscriber import Subscriber
 from workers.runtime import Runtime, crash_on_error, crash_on_error_task
+from workers.websocket.auth.key_access import KeyAccess
 from workers.websocket.accept.arrivals import Arrivals
 from workers.websocket.accept.handshake import Gate, max_descriptor
 from workers.websocket.accept.listener import Listener
@@ -98,6 +99,7 @@ class Worker:
             self._tokens,
             runtime.row,
             self._shares,
+            KeyAccess(settings.streams, self._shares, runtime.row),
         )
         proxies = TrustedProxies(settings.server.trusted_proxies)
         self._arrivals = Arrivals(self._shares, runtime.board, settings.server, proxies)

@@ -208,6 +208,12 @@ DEFINITIONS: Final = (
         WORKER,
     ),
     _counter(
+        "energyws_forbidden_keys",
+        "Subscriptions refused because the client's token does not allow the keys.",
+        of_workers(Field.FORBIDDEN_KEYS),
+        WORKER,
+    ),
+    _counter(
         "energyws_bus_resyncs",
         "How often a worker missed something on the bus and fetched it.",
         of_workers(Field.RESYNCS),

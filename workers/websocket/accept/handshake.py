@@ -31,10 +31,10 @@ from energyws.logs.rate_limit import RateLimitedLog
 from energyws.process.board import Board, Field
 from energyws.process.counters import HANDSHAKES
 from energyws.protocol import messages
-from energyws.protocol.client_address import TrustedProxies, forwarded, forwarded_for
+from energyws.protocol.http.client_address import TrustedProxies, forwarded, forwarded_for
 from energyws.protocol.deflate import BadOffer, negotiate
-from energyws.protocol.http_request import BadRequest, Request
-from energyws.protocol.http_response import ALLOWED, Response, refusal
+from energyws.protocol.http.request import BadRequest, Request
+from energyws.protocol.http.response import ALLOWED, Response, refusal
 from energyws.protocol.messages import BadClientMessage, Subscribe
 from energyws.settings import Auth
 from workers.websocket.accept import streams

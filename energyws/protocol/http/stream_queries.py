@@ -11,7 +11,6 @@ from typing import Final
 from energyws.errors import BAD_MESSAGE
 from energyws.protocol.messages import (
     BadClientMessage,
-    OnLag,
     Subscribe,
     query_subscribe,
     query_values,
@@ -32,7 +31,7 @@ def parse_sse(stream: str, query: str, last_event_id: str) -> Subscribe:
     values = query_values(query)
     if not last_event_id:
         return query_subscribe([stream], values)
-    kept = {name: values[name] for name in ("on_lag",) if name in values}
+    kept = {name: values[name] for name in ("on_lag", "key") if name in values}
     return _after(query_subscribe([stream], kept), last_event_id)
 
 
@@ -43,15 +42,17 @@ def parse_history(stream: str, query: str) -> tuple[Subscribe, int]:
     if len(given) != 1:
         raise BadClientMessage(BAD_MESSAGE, "give one of `after`, `since` and `last`")
     limit = _count("limit", values, _DEFAULT_LIMIT, MAX_LIMIT)
-    if given == ["after"]:
-        return _after(query_subscribe([stream], {}), values["after"][-1]), limit
-    return query_subscribe([stream], {name: values[name] for name in given}), limit
+    kept = {name: values[name] for name in (*given, "key") if name in values}
+    subscribe = query_subscribe([stream], kept)
+    return (_after(subscribe, values["after"][-1]) if given == ["after"] else subscribe), limit
 
 
 def parse_last(stream: str, query: str) -> tuple[Subscribe, int]:
     """The newest records, and how many of them."""
-    count = _count("last", query_values(query), 1, MAX_LAST)
-    return Subscribe((stream,), {}, count, OnLag.SKIP), count
+    values = query_values(query)
+    count = _count("last", values, 1, MAX_LAST)
+    kept = {"last": [str(count)], **{name: values[name] for name in ("key",) if name in values}}
+    return query_subscribe([stream], kept), count
 
 
 def _after(subscribe: Subscribe, position: str) -> Subscribe:
