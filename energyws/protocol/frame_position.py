@@ -16,7 +16,10 @@ from energyws.protocol.position import Position, parse
 
 
 def covering(frame: bytes, known: Position) -> bytes:
-    """A `data`, `removed` or `lagged` frame whose position also covers `known`; the same one if it does."""
+    """A `data`, `removed` or `lagged` frame whose position also covers `known`.
+
+    The same one if it does already.
+    """
     ((_, payload),) = split(frame)
     text = position(payload)
     merged = str(known.merge(parse(text.decode()))).encode()

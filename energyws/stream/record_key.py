@@ -50,7 +50,7 @@ class KeyRule:
                 raise ValueError("names no header: use header:NAME")
         elif text != "record":
             raise ValueError(
-                "says nowhere to find a key: use record, header:NAME, or a JSON pointer as /a/b"
+                "is no place of a key: use record, header:NAME, or a JSON pointer such as /a/b"
             )
 
     def raw(self, message: KafkaMessage) -> bytes | None:

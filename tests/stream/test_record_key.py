@@ -130,16 +130,16 @@ def test_no_object_has_no_key() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "says nowhere"),
-        ("Record", "says nowhere"),
-        ("a/b", "says nowhere"),
-        ("header", "says nowhere"),
+        ("", "is no place"),
+        ("Record", "is no place"),
+        ("a/b", "is no place"),
+        ("header", "is no place"),
         ("header:", "names no header"),
         ("/a~b", "is no JSON pointer"),
         ("/a~2", "is no JSON pointer"),
         ("/a~", "is no JSON pointer"),
     ],
 )
-def test_text_that_says_nowhere_is_refused(text: str, problem: str) -> None:
+def test_text_that_names_no_place_is_refused(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         KeyRule(text)
