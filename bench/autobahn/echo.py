@@ -23,12 +23,12 @@ from energyws.protocol import frame_scanner
 from energyws.protocol.http.client_address import TrustedProxies
 from energyws.settings import Auth, Limits, Server, Tls
 from energyws.testing.service import SECRET
-from workers.websocket.auth.key_access import KeyAccess
 from workers.websocket.accept import handshake
 from workers.websocket.accept.arrivals import Arrivals
 from workers.websocket.accept.handshake import Gate, max_descriptor
 from workers.websocket.accept.listener import Listener
 from workers.websocket.accept.tls_context import tls_context
+from workers.websocket.auth.key_access import KeyAccess
 from workers.websocket.auth.tokens import Tokens
 from workers.websocket.clients.connections import ConnectionRegistry
 from workers.websocket.clients.context import Context

@@ -48,7 +48,9 @@ class Sessions:
         board = Board.create()
         row = board.row(0)
         shares = Shares(board.usage(0), row, Limits())
-        self._context = Context(self._settings, silent, silent, tokens, row, shares, KeyAccess({}, shares, row))
+        self._context = Context(
+            self._settings, silent, silent, tokens, row, shares, KeyAccess({}, shares, row)
+        )
         log: Any = connection.log
         log.error = log.exception = _fault
 

@@ -25,7 +25,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 import orjson
 
@@ -36,15 +35,12 @@ from energyws.protocol.keys import KeyFilter
 # Far more than any configuration has streams; bounds the work of one message.
 MAX_STREAMS: Final = 64
 MAX_LAST: Final = 1_000_000
-# Twice as many as MAX_STREAMS need; decoding thousands takes as long as ten handshakes.
-MAX_QUERY_FIELDS: Final = 256
 MAX_TOKEN_BYTES: Final = 8 * 1024
 # RFC 3339 section 5.6; datetime would accept much more.
 _UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC3339: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
-_SPACE_FOR_PLUS: Final = re.compile(r"(?<=\d) (?=\d\d:\d\d\Z)", re.ASCII)
 
 
 class OnLag(Enum):
@@ -135,7 +131,7 @@ def parse(payload: bytes) -> ClientMessage:
         case "ping":
             return Ping(worker=message.get("worker") is True)
         case "subscribe":
-            return _subscribe(message)
+            return subscribe(message)
         case "unsubscribe":
             return Unsubscribe(_streams(message))
         case "auth":
@@ -149,71 +145,8 @@ def parse(payload: bytes) -> ClientMessage:
             raise BadClientMessage(BAD_MESSAGE, "`type` must be a string")
 
 
-def parse_query(query: str) -> Subscribe | None:
-    """The subscription in a query string: `subscribe=energy&resume=<id>`, `since=…` or `last=10`.
-
-    With several streams (`subscribe=a,b`) each `resume` names one: `resume=a:<id>&resume=b:<id>`.
-    None where the query has no subscription; raises BadClientMessage.
-    """
-    values = query_values(query)
-    named = [name for value in values.get("subscribe", []) for name in value.split(",") if name]
-    streams = list(dict.fromkeys(named))
-    return query_subscribe(streams, values) if streams else None
-
-
-def query_values(query: str) -> dict[str, list[str]]:
-    """The values of each name in a query string; raises BadClientMessage for too many."""
-    if query.count("&") >= MAX_QUERY_FIELDS:
-        raise BadClientMessage(BAD_MESSAGE, f"a query may have {MAX_QUERY_FIELDS} fields")
-    values: dict[str, list[str]] = {}
-    for key, value in parse_qsl(query, keep_blank_values=True):
-        values.setdefault(key, []).append(value)
-    return values
-
-
-def query_subscribe(streams: list[str], values: dict[str, list[str]]) -> Subscribe:
-    """The subscription to these streams in a query; raises BadClientMessage."""
-    message: dict[str, Any] = {"streams": streams}
-    if "resume" in values:
-        message["resume"] = dict(_query_resume(value, streams) for value in values["resume"])
-    if "last" in values:
-        text = values["last"][-1]
-        # Bounded, because int() raises ValueError for thousands of digits.
-        digits = text.isascii() and text.isdigit() and len(text) < 20
-        message["last"] = int(text) if digits else text
-    if "since" in values:
-        # An unescaped plus is decoded as a space; before a time zone it can only be a plus.
-        message["since"] = _SPACE_FOR_PLUS.sub("+", values["since"][-1])
-    if "on_lag" in values:
-        message["on_lag"] = values["on_lag"][-1]
-    if "key" in values:
-        message["keys"] = keys = {}
-        for value in values["key"]:
-            stream, key = _query_key(value, streams)
-            keys.setdefault(stream, []).append(key)
-    return _subscribe(message)
-
-
-def _query_resume(value: str, streams: list[str]) -> tuple[str, str]:
-    stream, colon, position = value.rpartition(":")
-    if colon:
-        return stream, position
-    if len(streams) == 1:
-        return streams[0], value
-    raise BadClientMessage(BAD_MESSAGE, "`resume` must be `stream:id` where streams are several")
-
-
-def _query_key(value: str, streams: list[str]) -> tuple[str, str]:
-    # A key may have a colon, too, so that one stream needs no name.
-    if len(streams) == 1:
-        return streams[0], value
-    stream, colon, key = value.partition(":")
-    if colon:
-        return stream, key
-    raise BadClientMessage(BAD_MESSAGE, "`key` must be `stream:key` where streams are several")
-
-
-def _subscribe(message: dict[str, Any]) -> Subscribe:
+def subscribe(message: dict[str, Any]) -> Subscribe:
+    """The subscription with these fields; raises BadClientMessage."""
     streams = _streams(message)
     resume = message.get("resume")
     if resume is None:
@@ -297,8 +230,8 @@ class Subscribed:
 
     position: where delivery begins. recovered: None where no history was requested. replayed: how
     many frames, at most, precede live ones. missing: how many records, at most, are missing of each
-    partition; None where the numbers are unknown. keys: how many keys and prefixes it gets; None: it
-    gets everything.
+    partition; None where the numbers are unknown. keys: how many keys and prefixes the client gets;
+    None: everything.
     """
 
     position: str

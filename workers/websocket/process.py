@@ -22,12 +22,12 @@ from energyws.settings import Settings
 from workers.bus.rendezvous import current
 from workers.bus.subscriber import Subscriber
 from workers.runtime import Runtime, crash_on_error, crash_on_error_task
-from workers.websocket.auth.key_access import KeyAccess
 from workers.websocket.accept.arrivals import Arrivals
 from workers.websocket.accept.handshake import Gate, max_descriptor
 from workers.websocket.accept.listener import Listener
 from workers.websocket.accept.tls_context import TlsContexts
 from workers.websocket.auth.deny_file import DenyFile
+from workers.websocket.auth.key_access import KeyAccess
 from workers.websocket.auth.tokens import Tokens
 from workers.websocket.certificate import expires_at
 from workers.websocket.clients.connections import ConnectionRegistry

@@ -9,12 +9,8 @@ from dataclasses import replace
 from typing import Final
 
 from energyws.errors import BAD_MESSAGE
-from energyws.protocol.messages import (
-    BadClientMessage,
-    Subscribe,
-    query_subscribe,
-    query_values,
-)
+from energyws.protocol.http.queries import query_subscribe, query_values
+from energyws.protocol.messages import BadClientMessage, Subscribe
 
 MAX_LAST: Final = 100
 MAX_LIMIT: Final = 10_000
@@ -31,8 +27,7 @@ def parse_sse(stream: str, query: str, last_event_id: str) -> Subscribe:
     values = query_values(query)
     if not last_event_id:
         return query_subscribe([stream], values)
-    kept = {name: values[name] for name in ("on_lag", "key") if name in values}
-    return _after(query_subscribe([stream], kept), last_event_id)
+    return _after(query_subscribe([stream], _only(values, "on_lag", "key")), last_event_id)
 
 
 def parse_history(stream: str, query: str) -> tuple[Subscribe, int]:
@@ -42,8 +37,7 @@ def parse_history(stream: str, query: str) -> tuple[Subscribe, int]:
     if len(given) != 1:
         raise BadClientMessage(BAD_MESSAGE, "give one of `after`, `since` and `last`")
     limit = _count("limit", values, _DEFAULT_LIMIT, MAX_LIMIT)
-    kept = {name: values[name] for name in (*given, "key") if name in values}
-    subscribe = query_subscribe([stream], kept)
+    subscribe = query_subscribe([stream], _only(values, *given, "key"))
     return (_after(subscribe, values["after"][-1]) if given == ["after"] else subscribe), limit
 
 
@@ -51,8 +45,11 @@ def parse_last(stream: str, query: str) -> tuple[Subscribe, int]:
     """The newest records, and how many of them."""
     values = query_values(query)
     count = _count("last", values, 1, MAX_LAST)
-    kept = {"last": [str(count)], **{name: values[name] for name in ("key",) if name in values}}
-    return query_subscribe([stream], kept), count
+    return query_subscribe([stream], {"last": [str(count)], **_only(values, "key")}), count
+
+
+def _only(values: dict[str, list[str]], *names: str) -> dict[str, list[str]]:
+    return {name: values[name] for name in names if name in values}
 
 
 def _after(subscribe: Subscribe, position: str) -> Subscribe:

@@ -19,8 +19,8 @@ from energyws.protocol.position import Position
 from energyws.settings import Limits, Server, Stream
 from tests.clients import first_frame
 from tests.principals import principal
-from workers.websocket.auth.key_access import KeyAccess
 from workers.websocket.accept.arrivals import Arrivals
+from workers.websocket.auth.key_access import KeyAccess
 from workers.websocket.clients.context import Context
 from workers.websocket.clients.session import Session
 from workers.websocket.connection.upgrade import switching

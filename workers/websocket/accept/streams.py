@@ -27,8 +27,8 @@ from energyws.protocol.http.response import (
     matches,
     refusal,
 )
-from energyws.protocol.messages import BadClientMessage, Subscribe
 from energyws.protocol.http.stream_queries import parse_history, parse_last, parse_sse
+from energyws.protocol.messages import BadClientMessage, Subscribe
 from workers.websocket.accept.admission import Refusal
 from workers.websocket.clients import history, last
 from workers.websocket.clients.answers import Asked

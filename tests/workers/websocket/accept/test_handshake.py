@@ -15,8 +15,8 @@ from energyws.dashboard.site import Site
 from energyws.errors import BAD_REQUEST
 from energyws.process.board import Field
 from energyws.process.counters import HANDSHAKES
-from energyws.protocol.http.client_address import TrustedProxies
 from energyws.protocol.forms import Form
+from energyws.protocol.http.client_address import TrustedProxies
 from energyws.protocol.http.request import BadRequest, Request
 from energyws.protocol.http.response import Response
 from energyws.settings import Auth, Limits, Server

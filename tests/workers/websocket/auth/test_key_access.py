@@ -8,8 +8,9 @@ import pytest
 
 from energyws.process.board import Field
 from energyws.process.counters import LIMITED
+from energyws.protocol.http.queries import parse_query
 from energyws.protocol.keys import KeyFilter
-from energyws.protocol.messages import BadClientMessage, Renew, Subscribe, parse_query
+from energyws.protocol.messages import BadClientMessage, Renew, Subscribe
 from energyws.settings import Limits, Stream
 from tests.principals import principal
 from tests.workers.websocket.recording import Worker
