@@ -142,7 +142,7 @@ class Session(WSListener):
             return
         self.heard = True
         try:
-            if not self._within_rate(received) or self._exceeds(received):
+            if _counts(received) and (not self._within_rate() or self._exceeds()):
                 self.send_error(RATE_LIMITED)
                 self.close(RATE_LIMITED.close or NORMAL)
             else:
@@ -256,7 +256,7 @@ class Session(WSListener):
         """A frame behind our close frame: only the client's own close frame matters."""
         if received.msg_type == WSMsgType.CLOSE:
             framing.of(transport).end()
-        elif not self._within_rate(received):
+        elif _counts(received) and not self._within_rate():
             framing.of(transport).drop()
 
     def _open(self, transport: WSTransport) -> None:
@@ -320,20 +320,21 @@ class Session(WSListener):
         except BadClientMessage as bad:
             self.send_error(bad.error, bad.detail)
 
-    def _within_rate(self, received: WSFrame) -> bool:
+    def _within_rate(self) -> bool:
         """A leaky bucket that keeps one number: when the frames so far will be paid for."""
-        if framing.continues(received):
-            return True
         now = time.monotonic()
         cost = 1 / self._context.settings.messages_per_second
         self._busy_until = max(self._busy_until, now) + cost
         return self._busy_until - now <= BURST_SECONDS
 
-    def _exceeds(self, received: WSFrame) -> bool:
+    def _exceeds(self) -> bool:
         """Whether the clients of its subject send too much together."""
-        if framing.continues(received):
-            return False
         limit = self._context.shares.may_send(self.principal.subject)
         if limit is not None:
             session_log.limited(self, limit)
         return limit is not None
+
+
+def _counts(received: WSFrame) -> bool:
+    """Whether a frame counts against rates: a close frame is the last one in any case."""
+    return received.msg_type != WSMsgType.CLOSE and not framing.continues(received)
