@@ -54,8 +54,8 @@ def test_every_fault_is_named_without_a_value() -> None:
 def test_token_of_operators_is_not_passed_on() -> None:
     command = script(
         "import os, sys\n"
-        "found = os.fdopen(int(sys.argv[1].partition('=')[2]), 'rb').read()\n"
-        "print('[]' if b'a-word' not in found else 'found')"
+        "found = os.pread(int(sys.argv[1].partition('=')[2]), 1 << 20, 0)\n"
+        "print('[]' if b'jwt_secret' in found and b'a-word' not in found else 'found')"
     )
     settings = replace(GOOD, admin=Admin(token="a-word"))
     asyncio.run(Preflight(command).check(settings))
