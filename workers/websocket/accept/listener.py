@@ -28,7 +28,7 @@ from workers.websocket.accept.pending import PendingConnections
 from workers.websocket.connection.accepted import accept
 from workers.websocket.connection.answer import Answer
 from workers.websocket.connection.http_exchange import Exchange, Gate, Step, Then
-from workers.websocket.connection.transport_exchange import LINGER_SECONDS
+from workers.websocket.connection.transport_exchange import LINGER_SECONDS, TransportExchange
 
 # With fewer, a crowd overflows the kernel's queue (docs/architecture.md, measured by bench.storm).
 ACCEPTS_PER_TURN: Final = 64
@@ -119,6 +119,10 @@ class Listener:
     def waiting(self) -> int:
         """The number of accepted connections that are not, or will never be, upgraded."""
         return len(self._pending) + len(self._lingering) + len(self._entering)
+
+    def unread(self) -> list[tuple[int, TransportExchange]]:
+        """The connections whose answers wait for their readers, and the bytes of these."""
+        return self._entering.unread
 
     def most_waiting(self) -> int:
         """The highest number of them since the last call."""
