@@ -71,8 +71,8 @@ class AcceptedSocket(socket.socket):
             self.setsockopt(_SOCKET, _RECEIVE_BUFFER, RECEIVE_BYTES)
             if send is not None:
                 self.setsockopt(_SOCKET, _SEND_BUFFER, send)
-        except OSError:  # noqa: SIM105 -- suppress() takes as long as a system call
-            # The client has reset the connection.
+        except OSError:
+            # The client has reset the connection. suppress() takes as long as a system call.
             pass
 
     def reset_on_close(self) -> None:
