@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from energyws.control.admin.definitions import Definition, counter, gauge
-from energyws.control.admin.samples import levels_of_workers, of_workers
+from energyws.control.admin.samples import levels_of_workers, of_streams, of_workers
 from energyws.process.board import Field
 
 KEYED: Final[tuple[Definition, ...]] = (
@@ -31,6 +31,18 @@ KEYED: Final[tuple[Definition, ...]] = (
         "energyws_scan_records",
         "Records of Kafka's log searched for keys, counted per client.",
         of_workers(Field.SCAN_RECORDS),
+        "worker",
+    ),
+    counter(
+        "energyws_unkeyed_records",
+        "Records without a key in streams with keys.",
+        of_streams(lambda records: records.unkeyed),
+        "stream",
+    ),
+    counter(
+        "energyws_forbidden_keys",
+        "Subscriptions refused because the client's token does not allow the keys.",
+        of_workers(Field.FORBIDDEN_KEYS),
         "worker",
     ),
 )

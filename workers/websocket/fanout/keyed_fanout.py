@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import Final, cast
 
 from energyws.process.board import Field, Row
@@ -56,6 +57,7 @@ class KeyedFanout(Fanout):
         self, client: FanoutClient, request: Subscribe, found: StartPoint | None, now: float
     ) -> Subscribed:
         reply = super().subscribe(client, request, found, now)
+        reply = replace(reply, keys=len(request.filters[self.name]))
         subscription = self.catch_up.find(client)
         if subscription is not None:
             told_at = self._heard(subscription, reply.position)

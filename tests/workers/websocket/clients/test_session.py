@@ -25,7 +25,8 @@ from energyws.errors import (
 )
 from energyws.process.board import Board, Field
 from energyws.protocol import frame
-from energyws.protocol.messages import BadClientMessage, Subscribe, Subscribed, parse_query
+from energyws.protocol.http.queries import parse_query
+from energyws.protocol.messages import BadClientMessage, Subscribe, Subscribed
 from energyws.protocol.position import from_offsets
 from energyws.settings import Auth, Limits, Server
 from tests.clients import first_frame, masked
@@ -204,6 +205,16 @@ def test_close_of_the_client_is_answered_with_its_code() -> None:
     assert worker.row[Field.CONNECTIONS] == 0
 
 
+def test_client_that_has_sent_too_much_may_still_close() -> None:
+    worker = Worker(messages_per_second=1.0)
+    session, transport = worker.connected()
+    for _ in range(2):
+        receive(session, transport, PING)
+    session.on_ws_frame(cast(Any, transport), client_frame(WSMsgType.CLOSE, b"\x03\xe8"))
+    assert worker.journal.close_codes() == [1000]
+    assert worker.journal.names()[-1] == "end"
+
+
 def test_reply_of_the_client_to_a_close_ends_the_connection() -> None:
     worker = Worker()
     session, transport = worker.connected()
@@ -354,6 +365,7 @@ def test_client_closed_by_its_first_request_is_upgraded_first() -> None:
             cast(Any, SimpleNamespace()),
             board.row(0),
             Shares(board.usage(0), board.row(0), Limits()),
+            Worker().context.keys,
         )
         first = parse_query("subscribe=energy&last=5")
         session = Session(context, principal(), "127.0.0.1", first, None)
