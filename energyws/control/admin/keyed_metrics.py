@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from energyws.control.admin.definitions import Definition, counter, gauge
-from energyws.control.admin.samples import of_streams, snapshots, snapshots_complete
+from energyws.control.admin.samples import of_streams, of_workers, snapshots, snapshots_complete
 from energyws.process.board import Field
 
 KEYED: Final[tuple[Definition, ...]] = (
@@ -32,5 +32,11 @@ KEYED: Final[tuple[Definition, ...]] = (
         "energyws_snapshot_warm_seconds",
         "How long the consumer took to read old records for snapshots.",
         snapshots(Field.SNAPSHOT_WARM_MS, 1000),
+    ),
+    counter(
+        "energyws_forbidden_keys",
+        "Subscriptions refused because the client's token does not allow the keys.",
+        of_workers(Field.FORBIDDEN_KEYS),
+        "worker",
     ),
 )
