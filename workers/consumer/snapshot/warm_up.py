@@ -200,9 +200,12 @@ class WarmUp(threading.Thread):
             heard_at = dict.fromkeys(plan.left, self._clock())
             while plan.left and not self._stopping.is_set():
                 batch: list[OldRecord] = []
-                for message in consumer.consume(RECORDS_PER_BATCH, POLL_SECONDS):
-                    self._take(message, plan, heard_at, batch)
-                self._hand_over(batch)
+                try:
+                    for message in consumer.consume(RECORDS_PER_BATCH, POLL_SECONDS):
+                        self._take(message, plan, heard_at, batch)
+                finally:
+                    # Also before a failure: reading goes on after these.
+                    self._hand_over(batch)
                 self._give_up_silent(plan, heard_at)
                 for partition in heard_at.keys() - plan.left.keys():
                     del heard_at[partition]
