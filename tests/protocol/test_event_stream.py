@@ -70,6 +70,10 @@ def test_snapshot_has_no_position_before_its_end() -> None:
     assert event_stream.encode(value).decode() == f"event: snapshot\ndata: {payload}\n\n"
 
 
+def test_position_is_an_id_alone_which_dispatches_no_event() -> None:
+    assert event_stream.encode(messages.position("energy", "ab-1.2")) == b"id: ab-1.2\n\n"
+
+
 def test_pause_and_heartbeat_dispatch_no_event() -> None:
     assert event_stream.begin(1500, "") == b"retry: 1500\n\n"
     assert event_stream.HEARTBEAT.startswith(b":")
