@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+# Stands for every key that the token allows.
+ALL: Final = "*"
 # Of every stream, or by stream.
 Keys = str | Iterable[str] | Mapping[str, str | Iterable[str]]
 
@@ -59,14 +61,12 @@ class Request:
     def unconfirmed(self, subscribed: Mapping[str, Any]) -> list[str]:
         """The streams of a `subscribed` message whose keys it does not confirm.
 
-        A service that knows no keys ignores them, and would send every record.
+        A service that knows no keys ignores them, and would send every record. Whoever asks for
+        all that it may have gets no number where that is everything.
         """
         confirmed = subscribed.get("keys") or {}
-        return [
-            stream
-            for stream in subscribed["streams"]
-            if stream in self.keys and stream not in confirmed
-        ]
+        asked = {stream for stream, keys in self.keys.items() if ALL not in keys}
+        return [each for each in subscribed["streams"] if each in asked and each not in confirmed]
 
 
 def by_stream(keys: Keys | None, streams: Iterable[str]) -> dict[str, list[str]]:

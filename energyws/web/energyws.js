@@ -30,6 +30,9 @@ const SILENCE_MS = 20_000;
 const QUEUE_MESSAGES = 5_000;
 const QUEUE_CHARACTERS = 8 << 20;
 
+// Stands for every key that the token allows.
+const ALL = '*';
+
 const SUBPROTOCOL = 'energyws';
 // RFC 9110 section 5.6.2: the characters of a subprotocol; a JWT has no others.
 const SUBPROTOCOL_TEXT = /^[\w!#$%&'*+.^`|~-]+$/;
@@ -267,15 +270,17 @@ export class EnergyClient {
 
   /**
    * Whether the service confirms the keys; if not, the connection is over. A service that knows no
-   * keys ignores them, and would send every record.
+   * keys ignores them, and would send every record. Whoever asks for all that it may have gets no
+   * number where that is everything.
    *
    * @param {Connection} connection
    * @param {any} subscribed
    */
   #confirms(connection, { streams, keys }) {
-    const ignored = Object.keys(this.#keys ?? {}).filter(
-      (stream) => streams.includes(stream) && !(stream in (keys ?? {})),
-    );
+    const asked = Object.entries(this.#keys ?? {}).filter(([, each]) => !each.includes(ALL));
+    const ignored = asked
+      .map(([stream]) => stream)
+      .filter((stream) => streams.includes(stream) && !(stream in (keys ?? {})));
     if (ignored.length === 0) return true;
     connection.remark = { code: 'NOT_FILTERED' };
     connection.end(NORMAL, `the service does not filter ${ignored.join(', ')} by key`);

@@ -74,6 +74,7 @@ def test_streams_whose_keys_are_not_confirmed(
 
     assert asked.unconfirmed({"streams": ["a", "b"], **confirmed}) == expected
     assert asked.unconfirmed({"streams": ["b"]}) == []
+    assert request(keys={"a": ["*"]}).unconfirmed({"streams": ["a", "b"]}) == []
 
 
 @pytest.mark.parametrize(

@@ -297,6 +297,14 @@ describe('keys', () => {
     });
   }
 
+  test('are not counted where they stand for all', async () => {
+    const scene = new Scene({ keys: '*' });
+    (await scene.begin()).accept().subscribed('aa-0').data(1, 'aa-1');
+    await settle();
+    assert.deepEqual(scene.numbers, [1]);
+    scene.client.close();
+  });
+
   for (const [options, told] of [
     [{}, 0],
     [{ snapshot: true }, 1],
