@@ -89,6 +89,7 @@ class Field(IntEnum):
     HISTORY_QUESTIONS = 41
     EVENT_STREAMS = 42
     IO_URING = 43
+    FORBIDDEN_KEYS = 44
 
 
 class PartitionField(IntEnum):
@@ -97,9 +98,10 @@ class PartitionField(IntEnum):
     STREAM is an index into the sorted names of the streams. NEXT and END are offsets: of the next
     record to be published, and of the log's end. RECORD_MS is the timestamp of the newest record
     published, in Unix milliseconds; 0 before there is one. STALL is one of energyws.process.stalls;
-    where PARTITION is its WHOLE, the entry is about the stream and has no offsets. BAD and LOST
-    count records that were skipped, and records that retention deleted before they were read; those
-    of partitions without an entry are counted in the entry of their stream.
+    where PARTITION is its WHOLE, the entry is about the stream and has no offsets. BAD, LOST and
+    UNKEYED count records that were skipped, that retention deleted before they were read, and that
+    have no key though their stream has keys; those of partitions without an entry are counted in
+    the entry of their stream.
     """
 
     STREAM = 0
@@ -110,6 +112,7 @@ class PartitionField(IntEnum):
     STALL = 5
     BAD = 6
     LOST = 7
+    UNKEYED = 8
 
 
 ROWS: Final = 160

@@ -59,6 +59,8 @@ def _event(payload: bytes) -> bytes:
             # One stream per connection.
             (place,) = message["positions"].values()
             lines.append(b"id: " + place["position"].encode())
+        case "removed":
+            lines.append(b"id: " + message["id"].encode())
         case "lagged":
             lines.append(b"id: " + message["to"].encode())
         case "reconnect":

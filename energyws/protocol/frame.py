@@ -96,12 +96,16 @@ class DataFrames:
         self._removed = b'{"type":"removed","stream":%b,"timestamp":"' % name
 
     def build(
-        self, timestamp_ms: int, data: bytes, position: str, key: bytes | None = None
+        self, timestamp_ms: int, data: bytes | None, position: str, key: bytes | None = None
     ) -> bytes:
         """The frame of one record. data: a JSON object; position: that after the record.
 
         key: that of the record, escaped (energyws.protocol.keys); None without one.
+        data None: the record has no value, which removes its key.
         """
+        if data is None:
+            assert key is not None
+            return self.removed(timestamp_ms, position, key)
         keyed = b"" if key is None else b',"key":"%b"' % key
         return encode(
             TEXT,

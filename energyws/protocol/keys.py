@@ -32,7 +32,7 @@ def escaped(key: str) -> bytes:
     except orjson.JSONEncodeError:
         # A lone surrogate.
         raise ValueError("a key must be valid Unicode") from None
-    if not text or len(key.encode()) > MAX_KEY_BYTES:
+    if not text or (len(text) > MAX_KEY_BYTES and len(key.encode()) > MAX_KEY_BYTES):
         raise ValueError(f"a key has 1 to {MAX_KEY_BYTES} bytes")
     return text
 

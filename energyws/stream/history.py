@@ -83,11 +83,12 @@ class Chunk(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """One good record of the log; data is a JSON object."""
+    """One good record of the log; data and key: see energyws.stream.record.Decoded."""
 
     offset: int
     timestamp_ms: int
-    data: bytes
+    data: bytes | None
+    key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +305,9 @@ def assemble(
         reader.at = record.offset + 1
         reader.index += 1
         texts[partition] = str(reader.at)
-        frame = frames.build(record.timestamp_ms, record.data, f"{begin.epoch}-{'.'.join(texts)}")
+        frame = frames.build(
+            record.timestamp_ms, record.data, f"{begin.epoch}-{'.'.join(texts)}", record.key
+        )
         built.append(frame)
         size += len(frame)
         ended = reader.settle()

@@ -1,4 +1,4 @@
-"""Decodes a record: the JSON object in its value, or the reason why there is none.
+"""Decodes a record: the JSON object in its value, or the reason why there is none, and its key.
 
 The object's own bytes pass through untouched: decoding proves that they are one JSON object (RFC
 8259) in valid UTF-8, as a text frame requires, and re-encoding would only alter numbers.
@@ -8,11 +8,13 @@ The grammar decides, not what a parser can represent; it has no byte order mark 
 from __future__ import annotations
 
 import re
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import orjson
 
 from energyws.errors import EnergywsError
+from energyws.settings import Stream
+from energyws.stream.record_key import KafkaMessage, KeyRule
 
 Reason = Literal["tombstone", "empty", "oversized", "not_json", "not_an_object"]
 REASONS: Final[tuple[Reason, ...]] = (
@@ -55,8 +57,47 @@ class BadRecord(EnergywsError):
         self.reason: Reason = reason
 
 
+# What a record says: data, a JSON object, and of which key (escaped), if it has one. Without data,
+# the key has no record any more. A plain tuple, because thousands are made each second.
+Decoded = tuple[bytes | None, bytes | None]
+
+
+class Decoder:
+    """Decodes the records of one stream, live ones and those of the log alike.
+
+    keyed: whether the stream has keys. withholds: whether nobody may get its records without one.
+    """
+
+    __slots__ = ("_max_bytes", "_rule", "keyed", "withholds")
+
+    def __init__(self, stream: Stream, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._rule = None if stream.key is None else KeyRule(stream.key)
+        self.keyed: Final = self._rule is not None
+        self.withholds: Final = stream.access == "keyed"
+
+    def raw_key(self, message: KafkaMessage) -> bytes | None:
+        """What `decode` needs of a message besides its value."""
+        return self._rule.raw(message) if self._rule is not None and self._rule.outside else None
+
+    def decode(self, value: bytes | None, raw_key: bytes | None) -> Decoded:
+        """Raises BadRecord."""
+        rule = self._rule
+        if value is None and rule is not None and rule.outside:
+            key = rule.key(raw_key, None)
+            if key is not None:
+                return None, key
+        text, parsed = _parse(value, self._max_bytes)
+        return text, None if rule is None else rule.key(raw_key, parsed)
+
+
 def decode(value: bytes | None, *, max_bytes: int) -> bytes:
     """The JSON object in a record's value, without surrounding white space; raises BadRecord."""
+    return _parse(value, max_bytes)[0]
+
+
+def _parse(value: bytes | None, max_bytes: int) -> tuple[bytes, dict[str, Any] | None]:
+    """The same, and the object; None for one that the parser cannot represent."""
     if value is None:
         raise BadRecord("tombstone", "the record has no value")
     if len(value) > max_bytes:
@@ -69,10 +110,15 @@ def decode(value: bytes | None, *, max_bytes: int) -> bytes:
     try:
         decoded = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        decoded = _second_opinion(text, error)
+        _require_object(_second_opinion(text, error))
+        return text, None
+    return text, _require_object(decoded)
+
+
+def _require_object(decoded: object) -> dict[str, Any]:
     if type(decoded) is not dict:
         raise BadRecord("not_an_object", f"a JSON {type(decoded).__name__}, not an object")
-    return text
+    return decoded
 
 
 def _second_opinion(text: bytes, refusal: orjson.JSONDecodeError) -> object:

@@ -48,11 +48,12 @@ def test_frames_of_a_batch_are_events_in_the_same_order() -> None:
     [
         (messages.subscribed({"energy": Subscribed("ab-7")}), "event: subscribed\nid: ab-7\n"),
         (frame.lagged("energy", 2, None, "ab-9", "LAGGED"), "event: lagged\nid: ab-9\n"),
+        (FRAMES.removed(0, "ab-4", b"m7"), "event: removed\nid: ab-4\n"),
         (messages.error(RATE_LIMITED), "event: problem\n"),
         (messages.error(TOKEN_EXPIRING), "event: notice\n"),
         (messages.reconnect(730), "retry: 730\nevent: reconnect\n"),
     ],
-    ids=["subscribed", "lagged", "error", "notice", "reconnect"],
+    ids=["subscribed", "lagged", "removed", "error", "notice", "reconnect"],
 )
 def test_other_messages_are_named_events(message: bytes, head: str) -> None:
     payload = next(frame.split(message))[1].decode()

@@ -32,13 +32,17 @@ class PartitionAdded:
 
 
 class Record(NamedTuple):
-    """What is kept of a message; timestamp_ms is None where the broker has none."""
+    """What is kept of a message; timestamp_ms is None where the broker has none.
+
+    key: the bytes of a key that stands outside the value, where the stream takes its keys there.
+    """
 
     stream: str
     partition: int
     offset: int
     timestamp_ms: int | None
     value: bytes | None
+    key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

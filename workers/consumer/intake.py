@@ -15,7 +15,7 @@ from energyws.protocol.frame import DataFrames
 from energyws.protocol.messages import Unrecovered
 from energyws.protocol.position import as_text, from_offsets
 from energyws.settings import Settings
-from energyws.stream.record import BadRecord, decode, timestamp
+from energyws.stream.record import BadRecord, Decoded, Decoder, timestamp
 from energyws.stream.ring import Entry, Ring, gap_entries
 from workers.bus.publisher import Publisher
 from workers.consumer.events import Record, RecordsLost, TopicFound
@@ -30,18 +30,18 @@ class _ReadBack:
     """The newest records of one partition that a ring of max_bytes can hold."""
 
     def __init__(self, max_bytes: int) -> None:
-        self.records: deque[tuple[Record, bytes]] = deque()
+        self.records: deque[tuple[Record, Decoded]] = deque()
         self._max_bytes = max_bytes
         self._bytes = 0
 
-    def append(self, record: Record, data: bytes) -> int | None:
+    def append(self, record: Record, decoded: Decoded) -> int | None:
         """Add a record; returns the offset of the newest one dropped for it, if any was."""
-        self.records.append((record, data))
-        self._bytes += len(data)
+        self.records.append((record, decoded))
+        self._bytes += len(decoded[0] or b"")
         dropped = None
         while self._bytes > self._max_bytes and len(self.records) > 1:
-            oldest, old_data = self.records.popleft()
-            self._bytes -= len(old_data)
+            oldest, old = self.records.popleft()
+            self._bytes -= len(old[0] or b"")
             dropped = oldest.offset
         return dropped
 
@@ -54,7 +54,7 @@ class Intake:
     """Reads the stream back into a ring, then publishes what is live.
 
     ring: None until everything has been read back. on_bad is called with the partition of each
-    record that is skipped.
+    record that is skipped, on_unkeyed with that of each that should have a key and has none.
     """
 
     def __init__(
@@ -72,11 +72,13 @@ class Intake:
         self.ring: Ring | None = None
         self._history = settings.history
         self._topic = settings.streams[stream].topic
+        self._key_from = settings.streams[stream].key
         self._frames = DataFrames(stream)
-        self._max_bytes = settings.kafka.max_record_bytes
+        self._decoder = Decoder(settings.streams[stream], settings.kafka.max_record_bytes)
         self._row = row
         self._publisher = publisher
         self.on_bad: Callable[[int], None] = lambda partition: None
+        self.on_unkeyed: Callable[[int], None] = lambda partition: None
         self._begin = list(found.begin)
         self._next = list(found.begin)
         self._live = list(found.live)
@@ -93,16 +95,18 @@ class Intake:
             return
         self._next[partition] = offset + 1
         try:
-            data = decode(record.value, max_bytes=self._max_bytes)
+            decoded = self._decoder.decode(record.value, record.key)
         except BadRecord as bad:
             self._skip(record, bad)
             return
+        if self._decoder.keyed and decoded[1] is None and not self._published_unkeyed(record):
+            return
         if self.ring is None:
-            dropped = self._read_back[partition].append(record, data)
+            dropped = self._read_back[partition].append(record, decoded)
             if dropped is not None:
                 self._begin[partition] = dropped + 1
         else:
-            self._send(self.ring, self._entry(record, data))
+            self._send(self.ring, self._entry(record, decoded))
 
     def reached(self, partition: int, end: int) -> None:
         """The log ends at `end`: offsets below it that never arrived hold no record."""
@@ -169,9 +173,9 @@ class Intake:
         # Partitions were read one after another; clients want their records in order of time.
         records = [each.records for each in self._read_back]
         merged = heapq.merge(*records, key=lambda item: item[0].timestamp_ms or 0)
-        for record, data in merged:
+        for record, decoded in merged:
             self._next[record.partition] = record.offset + 1
-            self._append(ring, self._entry(record, data))
+            self._append(ring, self._entry(record, decoded))
         self._read_back.clear()
         self._next = reached
         ring.advance(from_offsets(self.epoch, reached))
@@ -190,9 +194,25 @@ class Intake:
             detail=bad,
         )
 
-    def _entry(self, record: Record, data: bytes) -> Entry:
+    def _published_unkeyed(self, record: Record) -> bool:
+        """Count a record without a key; whether it is published all the same."""
+        self.on_unkeyed(record.partition)
+        if not self._decoder.withholds:
+            return True
+        self._limited.warning(
+            "record without a key is not published",
+            kind="unkeyed",
+            topic=self._topic,
+            partition=record.partition,
+            offset=record.offset,
+            key_from=self._key_from,
+        )
+        return False
+
+    def _entry(self, record: Record, decoded: Decoded) -> Entry:
         timestamp_ms = timestamp(record.timestamp_ms, time.time_ns() // 1_000_000)
-        frame = self._frames.build(timestamp_ms, data, as_text(self.epoch, self._next))
+        data, key = decoded
+        frame = self._frames.build(timestamp_ms, data, as_text(self.epoch, self._next), key)
         return Entry(record.partition, record.offset, timestamp_ms, frame)
 
     def _send(self, ring: Ring, entry: Entry) -> None:

@@ -67,6 +67,9 @@ class Progress:
     def skipped(self, stream: str, partition: int) -> None:
         self._count(stream, partition, PartitionField.BAD, 1)
 
+    def unkeyed(self, stream: str, partition: int) -> None:
+        self._count(stream, partition, PartitionField.UNKEYED, 1)
+
     def lost(self, stream: str, partition: int, count: int) -> None:
         """Retention took `count` records before they were read."""
         self._count(stream, partition, PartitionField.LOST, count)

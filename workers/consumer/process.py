@@ -12,6 +12,7 @@ from typing import Final
 
 from energyws.logs.events import Log
 from energyws.process.board import Field
+from energyws.stream.record_key import KeyRule
 from energyws.stream.ring import Ring
 from workers.bus.publisher import Publisher
 from workers.bus.rendezvous import BusDirectory
@@ -72,8 +73,14 @@ class ConsumerProcess:
             runtime.row,
         )
         self.failed = asyncio.Event()
+        rules = {name: KeyRule(s.key) for name, s in settings.streams.items() if s.key is not None}
         self._source = Source(
-            settings.kafka, settings.history, self._topics, self._published, self._emit
+            settings.kafka,
+            settings.history,
+            self._topics,
+            {name: rule for name, rule in rules.items() if rule.outside},
+            self._published,
+            self._emit,
         )
 
     def start(self) -> None:
@@ -184,6 +191,7 @@ class ConsumerProcess:
         runtime = self._runtime
         intake = Intake(found.stream, found, epoch, runtime.settings, runtime.row, self._publisher)
         intake.on_bad = partial(self._progress.skipped, found.stream)
+        intake.on_unkeyed = partial(self._progress.unkeyed, found.stream)
         self._intakes[found.stream] = intake
         self._stalls.restart(found.stream, len(found.begin))
         for partition, offset in enumerate(found.begin):

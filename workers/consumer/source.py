@@ -15,6 +15,7 @@ from typing import Final
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, TopicPartition
 
 from energyws.settings import History, Kafka
+from energyws.stream.record_key import KeyRule
 from workers.consumer.assignment import Assignment
 from workers.consumer.commits import Commits
 from workers.consumer.discovery import Discovery
@@ -41,6 +42,7 @@ COMMIT_SECONDS: Final = 0.5
 class Source(threading.Thread):
     """Calls `emit(event)` from its threads; for each Records, the receiver calls `done()`.
 
+    key_rules: of the streams whose keys stand outside the value, by name.
     published: the next offset of each (stream, partition) that may be committed, kept by the
     event loop.
     """
@@ -50,6 +52,7 @@ class Source(threading.Thread):
         kafka: Kafka,
         history: History,
         topics: Mapping[str, str],
+        key_rules: Mapping[str, KeyRule],
         published: Mapping[tuple[str, int], int],
         emit: Callable[[Event], None],
         clock: Callable[[], float] = time.monotonic,
@@ -58,6 +61,7 @@ class Source(threading.Thread):
         self._kafka = kafka
         self._topics = topics
         self._streams = {topic: stream for stream, topic in topics.items()}
+        self._key_rules = key_rules
         self._published = published
         self._emit = emit
         self._clock = clock
@@ -172,7 +176,11 @@ class Source(threading.Thread):
                 kind, timestamp = message.timestamp()
                 timestamp_ms = None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp
                 stream = self._streams[name]
-                records.append(Record(stream, partition, offset, timestamp_ms, message.value()))
+                rule = self._key_rules.get(stream)
+                key = None if rule is None else rule.raw(message)
+                records.append(
+                    Record(stream, partition, offset, timestamp_ms, message.value(), key)
+                )
                 next_offsets[stream, partition] = offset + 1
             elif error.code() == KafkaError._PARTITION_EOF:
                 ends[self._streams[name], partition] = offset

@@ -125,7 +125,7 @@ def labelled(family: counters.Family) -> Read:
     return read
 
 
-def histogram(histogram: counters.Histogram, *, workers: bool = True) -> Read:
+def buckets(histogram: counters.Histogram, *, workers: bool = True) -> Read:
     """One histogram for each worker, or for each child."""
     bounds = [*(str(bound) for bound in histogram.bounds), "+Inf"]
 

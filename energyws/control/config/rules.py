@@ -16,8 +16,9 @@ from energyws.control.config.files import HOW_TO_MAKE, WEAK, is_weak, secrets
 from energyws.control.config.origins import NULL, NoOrigin, normalised
 from energyws.control.config.problems import REDACTED, KeyPath, Problems, dotted, is_secret, shown
 from energyws.control.loopback import is_loopback
-from energyws.protocol.client_address import network
+from energyws.protocol.http.client_address import network
 from energyws.settings import Admin, Server, Settings
+from energyws.stream.record_key import KeyRule
 
 _STREAM: Final = re.compile(r"[a-z0-9_.-]{1,64}")
 # A name or an address, without scheme, port or path.
@@ -152,6 +153,19 @@ def _check_streams(kafka: dict[str, Any], streams: dict[str, Any], problems: Pro
         if not _STREAM.fullmatch(name):
             text = "invalid name of a stream: use 1 to 64 of a-z, 0-9, _, . and -"
             problems.add(("streams", name), text)
+        _check_keys(name, _section(streams, name), problems)
+
+
+def _check_keys(name: str, stream: dict[str, Any], problems: Problems) -> None:
+    key, path = stream.get("key"), ("streams", name, "key")
+    if isinstance(key, str) and not problems.wrong(path):
+        try:
+            KeyRule(key)
+        except ValueError as error:
+            problems.add(path, f"found {problems.found(path, key)}, which {error}")
+    if stream.get("access") == "keyed" and key is None and not problems.explain_absence(path):
+        text = f"keyed needs streams.{name}.key too: where the key of a record is"
+        problems.add(("streams", name, "access"), text)
 
 
 def _check_options(options: dict[str, Any], problems: Problems) -> None:

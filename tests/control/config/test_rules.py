@@ -141,6 +141,31 @@ def test_each_way_to_authenticate_is_enough(auth: str) -> None:
             ["c.yaml:3: streams.gas.topic: missing: set it to a non-empty string"],
         ),
         (
+            "kafka: {brokers: b}\nstreams: {gas: {topic: t, key: record, access: keyed}}",
+            [],
+        ),
+        (
+            "kafka: {brokers: b}\nstreams: {gas: {topic: t, access: keyed}}",
+            [
+                "c.yaml:3: streams.gas.access: keyed needs streams.gas.key too: "
+                "where the key of a record is"
+            ],
+        ),
+        *[
+            (
+                f"kafka: {{brokers: b}}\nstreams: {{gas: {{topic: t, key: '{key}'}}}}",
+                [f'c.yaml:3: streams.gas.key: found "{key}", which {problem}'],
+            )
+            for key, problem in [
+                (
+                    "tags.meter",
+                    "is no place of a key: use record, header:NAME, or a JSON pointer such as /a/b",
+                ),
+                ("header:", "names no header: use header:NAME"),
+                ("/a~b", "is no JSON pointer: write ~0 for ~, and ~1 for / in a name"),
+            ]
+        ],
+        (
             "kafka: {brokers: b, topc: t}",
             ["c.yaml:2: kafka.topc: unknown key: did you mean kafka.topic?"],
         ),

@@ -10,6 +10,7 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, KafkaError, KafkaException, T
 
 from energyws.process.stalls import Stall
 from energyws.settings import History, Kafka
+from energyws.stream.record_key import KeyRule
 from workers.consumer.events import (
     Event,
     FetchError,
@@ -32,6 +33,7 @@ class Message:
     at: int | None = None
     fault: KafkaError | None = None
     name: str | None = TOPIC
+    raw_key: bytes | None = None
 
     def topic(self) -> str | None:
         return self.name
@@ -50,6 +52,9 @@ class Message:
 
     def value(self) -> bytes:
         return b"{}"
+
+    def key(self) -> bytes | None:
+        return self.raw_key
 
 
 @dataclass
@@ -151,9 +156,12 @@ class FakeDiscovery:
 
 
 class Stage:
-    """A source on a fake consumer, its clock, and the events since the last look."""
+    """A source on a fake consumer, its clock, and the events since the last look.
 
-    def __init__(self, **kafka: Any) -> None:
+    key: where its keys are, outside the value.
+    """
+
+    def __init__(self, key: str | None = None, **kafka: Any) -> None:
         self.now = 100.0
         self.published: dict[tuple[str, int], int] = {}
         self.events: list[Event] = []
@@ -161,7 +169,13 @@ class Stage:
         settings = Kafka(brokers="b", commit_interval_seconds=5.0, **kafka)
         history = History(warm=2, max_frames=5)
         self.source = Source(
-            settings, history, {"s": TOPIC}, self.published, self.events.append, lambda: self.now
+            settings,
+            history,
+            {"s": TOPIC},
+            {} if key is None else {"s": KeyRule(key)},
+            self.published,
+            self.events.append,
+            lambda: self.now,
         )
         self.consumer: FakeConsumer = self.source._consumer  # type: ignore[assignment]
         self.discovery: FakeDiscovery = self.source._discovery  # type: ignore[assignment]

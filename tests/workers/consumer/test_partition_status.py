@@ -19,7 +19,7 @@ def counted(board: Board) -> dict[str, Records]:
     return sums
 
 
-def test_skipped_and_lost_records_are_counted_by_stream() -> None:
+def test_records_that_went_wrong_are_counted_by_stream() -> None:
     board = Board.create()
     progress = Progress(board.row(0), STREAMS)
     progress.published("energy", 1, 10, 1_000)
@@ -28,8 +28,9 @@ def test_skipped_and_lost_records_are_counted_by_stream() -> None:
     progress.skipped("energy", 1)
     progress.lost("power", 5, 40)
     progress.lost("power", 5, 2)
+    progress.unkeyed("power", 5)
     progress.published("energy", 0, 7, None)
-    assert counted(board) == {"energy": Records(bad=4), "power": Records(lost=42)}
+    assert counted(board) == {"energy": Records(bad=4), "power": Records(lost=42, unkeyed=1)}
     # Nothing else was written.
     assert [each.next_offset for each in partitions_of(board.row(0), STREAMS)] == [10, 7, 0]
     assert not list(records_of(board.row(1), STREAMS))
