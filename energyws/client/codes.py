@@ -22,4 +22,9 @@ TOKEN_EXPIRING: Final = "TOKEN_EXPIRING"  # noqa: S105 -- a code of the protocol
 # The client's own: the service does not confirm the keys, and would send other records as well.
 NOT_FILTERED: Final = "NOT_FILTERED"
 # The subscription cannot work on any connection.
-FATAL_ERRORS: Final = frozenset({"UNKNOWN_STREAM", "FORBIDDEN_STREAM", BAD_MESSAGE, NOT_FILTERED})
+FATAL_ERRORS: Final = frozenset(
+    {
+        *("UNKNOWN_STREAM", "FORBIDDEN_STREAM", BAD_MESSAGE),
+        *("FORBIDDEN_KEY", "NOT_KEYED", "TOO_MANY_KEYS", NOT_FILTERED),
+    }
+)

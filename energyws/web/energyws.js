@@ -44,6 +44,9 @@ const FATAL_ERRORS = new Set([
   'UNKNOWN_STREAM',
   'FORBIDDEN_STREAM',
   'BAD_MESSAGE',
+  'FORBIDDEN_KEY',
+  'NOT_KEYED',
+  'TOO_MANY_KEYS',
   // The client's own: the service does not confirm the keys, and would send other records as well.
   'NOT_FILTERED',
 ]);

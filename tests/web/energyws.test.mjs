@@ -415,7 +415,7 @@ describe('backoff', () => {
 });
 
 describe('refusals', () => {
-  for (const code of ['UNKNOWN_STREAM', 'FORBIDDEN_STREAM', 'BAD_MESSAGE']) {
+  for (const code of ['UNKNOWN_STREAM', 'FORBIDDEN_STREAM', 'BAD_MESSAGE', 'FORBIDDEN_KEY']) {
     test(`${code} ends the iteration`, async () => {
       const scene = new Scene();
       (await scene.begin()).accept().fail(code, 'no');
