@@ -120,13 +120,14 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much one address, subject or token may take, over all workers; None: as much as all.
+    """How much one address, subject or token may take, over all workers.
 
-    connections_per_address, connections_per_subject, connections_per_token: clients that are
-    connected. pending_connections, pending_per_address: connections that are no clients yet, or
-    never will be; pending_connections None: server.max_connections. replay_bytes_per_client: of one
-    connection; HTTP requests of one subject count as one. keys_per_subscription: that a client asks
-    for; a token may have more. The others are of one address or subject.
+    None: as much as all. connections_per_address, connections_per_subject, connections_per_token:
+    clients that are connected. pending_connections, pending_per_address: connections that are no
+    clients yet, or never will be; pending_connections None: server.max_connections.
+    replay_bytes_per_client_per_second: of one connection; HTTP requests of one subject count as
+    one. keys_per_subscription: that a client asks for; a token may have more. The others are of one
+    address or subject.
     An address of IPv6 stands for its network of 64 bits.
     """
 

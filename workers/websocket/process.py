@@ -124,7 +124,9 @@ class Worker:
             lambda: runtime.row.add(Field.RESYNCS),
         )
         self._memory = MemoryUpkeep()
-        self._shedding = Shedding(self._connections, runtime.board, runtime.row, MemoryGroups())
+        self._shedding = Shedding(
+            self._connections, self._listener.unread, board, row, MemoryGroups()
+        )
         self._tasks = {crash_on_error_task(self._tick())}
         runtime.on_shutdown = self._on_shutdown
         runtime.on_shed = self._on_shed

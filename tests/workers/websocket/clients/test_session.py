@@ -189,6 +189,16 @@ def test_close_of_the_client_is_answered_with_its_code() -> None:
     assert worker.row[Field.CONNECTIONS] == 0
 
 
+def test_client_that_has_sent_too_much_may_still_close() -> None:
+    worker = Worker(messages_per_second=1.0)
+    session, transport = worker.connected()
+    for _ in range(2):
+        receive(session, transport, PING)
+    session.on_ws_frame(cast(Any, transport), client_frame(WSMsgType.CLOSE, b"\x03\xe8"))
+    assert worker.journal.close_codes() == [1000]
+    assert worker.journal.names()[-1] == "end"
+
+
 def test_reply_of_the_client_to_a_close_ends_the_connection() -> None:
     worker = Worker()
     session, transport = worker.connected()
