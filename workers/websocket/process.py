@@ -91,6 +91,8 @@ class Worker:
             self._synced.set,
             self._io_uring.queue,
             self._pace,
+            [name for name, stream in settings.streams.items() if stream.key is not None],
+            settings.server.position_seconds,
         )
         self._context = Context(
             settings.server,

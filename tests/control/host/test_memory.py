@@ -14,7 +14,7 @@ from energyws.protocol.deflate import WINDOW_BYTES
 from energyws.settings import KIB, MIB, History, Kafka, Server, Settings, Tls
 from workers.websocket.clients.last import MOST_BYTES
 from workers.websocket.connection.accepted import RECEIVE_BYTES
-from workers.websocket.fanout.fanout import JOIN_BYTES
+from workers.websocket.fanout.live import JOIN_BYTES
 
 RESULTS = Path(__file__).parents[3] / "bench" / "results"
 KAFKA = Kafka(brokers="b:9092", topic="t")

@@ -205,6 +205,7 @@ class Session(WSListener):
 
     def reconnect(self, after_ms: int, close: Close) -> None:
         if not self.closing:
+            self._context.hub.dismiss(self)
             self.write(messages.reconnect(after_ms))
             self.close(close)
 
@@ -213,6 +214,8 @@ class Session(WSListener):
 
         by: which side began it, "server" or "client".
         """
+        if by == "server" and not self.closing:
+            self._context.hub.dismiss(self)
         gathered = self.sink
         if not self._on(Event.CLOSE):
             return

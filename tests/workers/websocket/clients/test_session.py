@@ -20,12 +20,14 @@ from energyws.errors import (
     RATE_LIMITED,
     RESTART,
     SLOW,
+    TOKEN_EXPIRED_CLOSE,
     TOO_BIG,
 )
 from energyws.process.board import Board, Field
 from energyws.protocol import frame
 from energyws.protocol.http.queries import parse_query
 from energyws.protocol.messages import BadClientMessage, Subscribe, Subscribed
+from energyws.protocol.position import from_offsets
 from energyws.settings import Auth, Limits, Server
 from tests.clients import first_frame, masked
 from tests.principals import principal
@@ -177,6 +179,20 @@ def test_close_ends_subscriptions_before_its_frame_and_writes_nothing_after_it()
     assert worker.closed() == {("server", "1012"): 1}
 
 
+def test_client_is_told_where_it_is_before_it_is_sent_away() -> None:
+    for send_away, kinds in (
+        (lambda session: session.reconnect(500, RESTART), ["position", "reconnect", "position"]),
+        (lambda session: session.close(TOKEN_EXPIRED_CLOSE), ["position"]),
+    ):
+        worker = Worker()
+        session, _ = worker.connected()
+        worker.hub.at = from_offsets("ab", [7])
+        send_away(session)
+        # A real hub has nothing more to tell a client whose subscriptions have ended.
+        assert [each["type"] for each in worker.journal.messages()] == kinds
+        assert worker.journal.names()[len(kinds)] == "hub.leave"
+
+
 def test_close_of_the_client_is_answered_with_its_code() -> None:
     worker = Worker()
     session, transport = worker.connected()
@@ -316,6 +332,9 @@ class Overloaded:
     def subscribe(self, client: Session, request: Subscribe) -> bool:
         client.history_unavailable()
         return True
+
+    def dismiss(self, client: Session) -> None:
+        pass
 
     def leave(self, client: Session) -> None:
         pass
