@@ -214,7 +214,8 @@ class StreamUser(User):
         options = self._options
         token = options.jwt
         if options.jwt_secret:
-            token = mint(options.jwt_secret, self._name, TOKEN_SECONDS, time.time())
+            keys = None if self._key is None else [self._key]
+            token = mint(options.jwt_secret, self._name, TOKEN_SECONDS, time.time(), keys=keys)
         verify = {"ca_certs": options.ca} if options.ca else {}
         return websocket.create_connection(
             # The host may come from the web page, which shows the error.
