@@ -16,7 +16,7 @@ from bench.faults.clients.event_stream import Event
 from bench.faults.ledger import Ledger
 from bench.faults.record import check
 from bench.kit.record import PARTITIONS
-from energyws.client import Client, Gap
+from energyws.client import Client, Gap, Reading
 from energyws.protocol.position import BadPosition, parse
 
 STREAM: Final = "energy"
@@ -154,7 +154,7 @@ class WebSocketWatcher(Watcher):
         async for message in self._client:
             if isinstance(message, Gap):
                 self._take_gap(message.reason, message.missed, message.position)
-            else:
+            elif isinstance(message, Reading):
                 self._take(message.data)
 
 
