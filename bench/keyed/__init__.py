@@ -1,0 +1,1 @@
+"""Streams with keys, whose clients get the records of a few keys each."""
