@@ -1,7 +1,7 @@
 """Households that each see their own meters: delays, and the CPU time of every process.
 
-    python -m bench.keyed.households                      both loads
-    python -m bench.keyed.households --only few           one of them
+    python -m bench.households                      both loads
+    python -m bench.households --only few           one of them
 
 own   each of 20,000 clients has one meter, and each meter writes once a second
 few   each of 20,000 clients has three meters out of a million, of which 1,000 a second write
@@ -24,10 +24,10 @@ from typing import Any, Final
 
 import psutil
 
-from bench.keyed.meters import Meters, delivered, faults, stream, tokens
 from bench.kit.brokers import KINDS, open_broker
 from bench.kit.crowds import Crowds
 from bench.kit.measuring import measured, percentile, summary
+from bench.kit.meters import Meters, delivered, faults, stream, tokens
 from bench.kit.results import arguments, collected, save
 from bench.kit.service import MeasuredService
 from energyws.testing import Broker
@@ -117,7 +117,6 @@ def run(name: str, broker: Broker, options: argparse.Namespace) -> dict[str, Any
 def main() -> int:
     parser = arguments(
         __doc__,
-        prog="python -m bench.keyed.households",
         clients=20_000,
         workers=2,
         bytes=360,

@@ -1,6 +1,6 @@
 """What keys cost a worker: a record that nobody wants, and a key that somebody has.
 
-    python -m bench.keyed.costs --rounds 3
+    python -m bench.key_costs --rounds 3
 
 An unwanted record: CPU time of a worker per record, of a stream with keys whose clients have other
 keys, and of a stream without keys and without clients, alternating between their two services. A
@@ -16,9 +16,9 @@ import sys
 import time
 from typing import Any, Final
 
-from bench.keyed.meters import Meters, stream, tokens
 from bench.kit.crowds import Crowds
 from bench.kit.measuring import measured, medians
+from bench.kit.meters import Meters, stream, tokens
 from bench.kit.results import arguments, save
 from bench.kit.service import PATIENCE_SECONDS, MeasuredService
 from energyws.testing import eventually
@@ -90,7 +90,6 @@ def memory(options: argparse.Namespace) -> dict[str, Any]:
 def main() -> int:
     parser = arguments(
         __doc__,
-        prog="python -m bench.keyed.costs",
         clients=5000,
         rate=5000.0,
         seconds=4.0,

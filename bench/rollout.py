@@ -1,6 +1,6 @@
 """A rolling restart with many quiet clients of a few keys each: does any of them need the log?
 
-    python -m bench.keyed.rollout --clients 20000 --rate 100 --drain 20
+    python -m bench.rollout --clients 20000 --rate 100 --drain 20
 
 Every process is replaced, one at a time (USR2). Each client has one meter, so at 100 records a
 second hardly any has a record of its own in the meantime; what it resumes from is the `position`
@@ -16,9 +16,9 @@ import sys
 import time
 from typing import Any, Final
 
-from bench.keyed.meters import Meters, delivered, faults, stream, tokens
 from bench.kit.crowds import Crowds
 from bench.kit.measuring import measured, repeating
+from bench.kit.meters import Meters, delivered, faults, stream, tokens
 from bench.kit.results import arguments, save
 from bench.kit.service import PATIENCE_SECONDS, MeasuredService
 from bench.kit.writer import writing
@@ -55,7 +55,6 @@ def replaced(service: MeasuredService, before: set[int], workers: int) -> bool:
 def main() -> int:
     parser = arguments(
         __doc__,
-        prog="python -m bench.keyed.rollout",
         clients=20_000,
         workers=2,
         rate=100.0,

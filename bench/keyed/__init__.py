@@ -1,1 +1,0 @@
-"""Streams with keys, whose clients get the records of a few keys each."""
