@@ -125,7 +125,8 @@ class Limits:
     connections_per_address, connections_per_subject, connections_per_token: clients that are
     connected. pending_connections, pending_per_address: connections that are no clients yet, or
     never will be; pending_connections None: server.max_connections. replay_bytes_per_client: of one
-    connection; HTTP requests of one subject count as one. The others are of one address or subject.
+    connection; HTTP requests of one subject count as one. keys_per_subscription: that a client asks
+    for; a token may have more. The others are of one address or subject.
     An address of IPv6 stands for its network of 64 bits.
     """
 
@@ -140,6 +141,7 @@ class Limits:
     messages_per_subject_per_second: Count | None = None
     replay_bytes_per_client_per_second: Annotated[int, Ge(64 * KIB)] | None = 32 * MIB
     replay_bytes_per_subject_per_second: Annotated[int, Ge(64 * KIB)] | None = None
+    keys_per_subscription: Count | None = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +166,8 @@ class Auth:
     secrets are used with JWKS, too, for tokens whose `iss` is none of the issuers.
     required_claims: claims, and for each the values of which the token must have one.
     denied_file: tokens that are valid no more (see energyws.auth.denied).
-    streams_claim: the claim that lists the streams that a token allows. scope_prefix: the prefix of
+    streams_claim: the claim that lists the streams that a token allows. keys_claim: the claim that
+    names the keys that a token allows (see energyws.auth.key_rights). scope_prefix: the prefix of
     scopes that name a stream; None: scopes allow nothing.
     max_token_seconds: how long a connection may last with one token. refuse_long_tokens: refuse
     tokens that are valid for longer.
@@ -187,6 +190,7 @@ class Auth:
     required_claims: dict[Text, tuple[str | int | bool, ...]] = field(default_factory=dict)
     denied_file: Text | None = None
     streams_claim: Text = "streams"
+    keys_claim: Text = "keys"
     scope_prefix: str | None = None
     leeway_seconds: Annotated[float, Ge(0), Le(300)] = 30.0
     max_token_seconds: PositiveSeconds = 366 * 86400.0

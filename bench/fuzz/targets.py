@@ -24,15 +24,17 @@ from energyws.control.config.load import parse as parse_configuration
 from energyws.errors import ConfigError
 from energyws.process.board import Board
 from energyws.process.counters import HANDSHAKES
-from energyws.protocol import client_address, messages, position, proxy_header, stream_queries
-from energyws.protocol.client_address import TrustedProxies
+from energyws.protocol import messages, position
 from energyws.protocol.deflate import BadDeflate, BadOffer, TooLong, inflate, negotiate
+from energyws.protocol.http import client_address, proxy_header, queries, stream_queries
+from energyws.protocol.http.client_address import TrustedProxies
 from energyws.protocol.messages import BadClientMessage
 from energyws.settings import Auth, Limits, Server
 from energyws.stream import bus_messages, record
 from energyws.stream.bus_messages import BadMessage
 from energyws.testing.service import SECRET
 from workers.websocket.accept.handshake import Gate
+from workers.websocket.auth.key_access import KeyAccess
 from workers.websocket.clients.context import Context
 from workers.websocket.connection.http_exchange import Exchange
 from workers.websocket.shares import Shares
@@ -56,7 +58,7 @@ def _gate() -> Gate:
     silent.streams = frozenset({"energy"})
     tokens: Any = SimpleNamespace(check=lambda text: _verifier().verify(text, {}, now=NOW))
     # Its log lines about refusals are held back, and would come at the end.
-    context = Context(server, silent, silent, tokens, row, shares)
+    context = Context(server, silent, silent, tokens, row, shares, KeyAccess({}, shares, row))
     return Gate(context, _AUTH, board, _limited=silent)
 
 
@@ -90,7 +92,7 @@ def message(data: bytes) -> str:
     """A message of a client, and the queries of all paths."""
     text = data.decode("latin-1")
     for parse in (
-        messages.parse_query,
+        queries.parse_query,
         lambda query: stream_queries.parse_sse("energy", query, query[:40]),
         lambda query: stream_queries.parse_history("energy", query),
         lambda query: stream_queries.parse_last("energy", query),

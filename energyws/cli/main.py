@@ -104,6 +104,8 @@ def _add_token(command: Command) -> None:
     add("--sub", required=True, metavar="SUBJECT", help="the claim sub")
     add("--ttl", type=_duration, default=3600, metavar="DURATION", help="30s, 15m, 1h, 7d (1h)")
     add("--stream", action="append", metavar="NAME", help="allow this stream only (repeatable)")
+    text = "allow this key (repeatable); 'A*': all that begin with A, '*': all (quote it)"
+    add("--key", action="append", metavar="KEY", help=text)
 
 
 def _add_tail(command: Command) -> None:
@@ -225,7 +227,9 @@ def _token(options: argparse.Namespace) -> int:
         options.ttl,
         time.time(),
         options.stream,
+        options.key,
         streams_claim=auth.streams_claim,
+        keys_claim=auth.keys_claim,
         issuer=auth.jwt_secret_issuer,
     )
     print(token)

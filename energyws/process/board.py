@@ -89,6 +89,7 @@ class Field(IntEnum):
     HISTORY_QUESTIONS = 41
     EVENT_STREAMS = 42
     IO_URING = 43
+    FORBIDDEN_KEYS = 44
 
 
 class PartitionField(IntEnum):

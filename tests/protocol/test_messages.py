@@ -23,9 +23,9 @@ from energyws.errors import (
     ErrorCode,
 )
 from energyws.protocol import frame, messages
+from energyws.protocol.http.queries import MAX_QUERY_FIELDS, parse_query
 from energyws.protocol.messages import (
     MAX_LAST,
-    MAX_QUERY_FIELDS,
     MAX_STREAMS,
     MAX_TOKEN_BYTES,
     BadClientMessage,
@@ -38,7 +38,6 @@ from energyws.protocol.messages import (
     Unrecovered,
     Unsubscribe,
     parse,
-    parse_query,
 )
 
 PROTOCOL_PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()

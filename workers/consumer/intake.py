@@ -37,11 +37,11 @@ class _ReadBack:
     def append(self, record: Record, decoded: Decoded) -> int | None:
         """Add a record; returns the offset of the newest one dropped for it, if any was."""
         self.records.append((record, decoded))
-        self._bytes += len(decoded.data or b"")
+        self._bytes += len(decoded[0] or b"")
         dropped = None
         while self._bytes > self._max_bytes and len(self.records) > 1:
             oldest, old = self.records.popleft()
-            self._bytes -= len(old.data or b"")
+            self._bytes -= len(old[0] or b"")
             dropped = oldest.offset
         return dropped
 
@@ -99,7 +99,7 @@ class Intake:
         except BadRecord as bad:
             self._skip(record, bad)
             return
-        if decoded.key is None and self._decoder.keyed and not self._published_unkeyed(record):
+        if self._decoder.keyed and decoded[1] is None and not self._published_unkeyed(record):
             return
         if self.ring is None:
             dropped = self._read_back[partition].append(record, decoded)

@@ -13,7 +13,7 @@ from typing import Final
 from energyws.process.board import Field, Row
 from energyws.process.counters import LIMITED
 from energyws.process.usage import NO_MARK, Kind, Usage, pack, subject_of, token_of
-from energyws.protocol.client_address import client_of
+from energyws.protocol.http.client_address import client_of
 from energyws.settings import Limits
 
 # A crowd mostly shares an address, a proxy's or a router's; to keep every subject of a crowd costs

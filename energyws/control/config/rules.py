@@ -16,7 +16,7 @@ from energyws.control.config.files import HOW_TO_MAKE, WEAK, is_weak, secrets
 from energyws.control.config.origins import NULL, NoOrigin, normalised
 from energyws.control.config.problems import REDACTED, KeyPath, Problems, dotted, is_secret, shown
 from energyws.control.loopback import is_loopback
-from energyws.protocol.client_address import network
+from energyws.protocol.http.client_address import network
 from energyws.settings import Admin, Server, Settings
 from energyws.stream.record_key import KeyRule
 

@@ -159,8 +159,7 @@ def test_each_way_to_authenticate_is_enough(auth: str) -> None:
             for key, problem in [
                 (
                     "tags.meter",
-                    "is no place of a key: use record, header:NAME, or a JSON pointer such as "
-                    "/a/b",
+                    "is no place of a key: use record, header:NAME, or a JSON pointer such as /a/b",
                 ),
                 ("header:", "names no header: use header:NAME"),
                 ("/a~b", "is no JSON pointer: write ~0 for ~, and ~1 for / in a name"),

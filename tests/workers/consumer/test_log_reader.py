@@ -164,7 +164,7 @@ def end(partition: int, offset: int) -> Message:
 def test_silence_becomes_an_error_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, consumer = scripted(monkeypatch, [Message(0, 0)])
     with pytest.raises(Unreadable, match="no answer within 5 s"):
-        reader.read("t", {0: whole(0, 2)}, UNLIMITED, UNLIMITED)
+        reader.read("t", PLAIN, {0: whole(0, 2)}, UNLIMITED, UNLIMITED)
     assert consumer.now == 100.0 + READ_SECONDS + 1.0
     # Nothing is assigned when the next read starts.
     assert consumer.unassigned == 1
@@ -174,7 +174,7 @@ def test_range_without_records_at_its_last_offsets_ends_with_the_log(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reader, _ = scripted(monkeypatch, [Message(0, 3), end(0, 9)])
-    read = reader.read("t", {0: whole(2, 8)}, UNLIMITED, UNLIMITED)[0]
+    read = reader.read("t", PLAIN, {0: whole(2, 8)}, UNLIMITED, UNLIMITED)[0]
     assert (offsets(read), read.reached) == ([3], 8)
 
 
@@ -182,7 +182,7 @@ def test_record_after_the_range_completes_it_and_is_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reader, _ = scripted(monkeypatch, [Message(0, 3), Message(0, 12)])
-    read = reader.read("t", {0: whole(2, 8)}, UNLIMITED, UNLIMITED)[0]
+    read = reader.read("t", PLAIN, {0: whole(2, 8)}, UNLIMITED, UNLIMITED)[0]
     assert (offsets(read), read.reached) == ([3], 8)
 
 
@@ -198,7 +198,7 @@ def test_log_without_the_range_is_unreadable(
 ) -> None:
     reader, consumer = scripted(monkeypatch, [message])
     with pytest.raises(Unreadable, match=reason):
-        reader.read("t", {0: whole(0, 4)}, UNLIMITED, UNLIMITED)
+        reader.read("t", PLAIN, {0: whole(0, 4)}, UNLIMITED, UNLIMITED)
     assert consumer.unassigned == 1
 
 
@@ -213,7 +213,7 @@ def test_unexpected_messages_are_ignored(monkeypatch: pytest.MonkeyPatch) -> Non
         Message(1, 0),
     ]
     reader, consumer = scripted(monkeypatch, script)
-    found = reader.read("t", {0: whole(0, 1), 1: whole(0, 1)}, UNLIMITED, UNLIMITED)
+    found = reader.read("t", PLAIN, {0: whole(0, 1), 1: whole(0, 1)}, UNLIMITED, UNLIMITED)
     assert {partition: offsets(read) for partition, read in found.items()} == {0: [0], 1: [0]}
     assert consumer.assigned == [[(0, 0), (1, 0)]]
 
@@ -221,7 +221,7 @@ def test_unexpected_messages_are_ignored(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_metadata_of_a_topic_are_fetched_once(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, consumer = scripted(monkeypatch, [Message(0, 0), Message(0, 1)])
     for offset in range(2):
-        reader.read("t", {0: whole(offset, offset + 1)}, UNLIMITED, UNLIMITED)
+        reader.read("t", PLAIN, {0: whole(offset, offset + 1)}, UNLIMITED, UNLIMITED)
     reader.close()
     assert (consumer.topics, consumer.closed) == (["t"], True)
 

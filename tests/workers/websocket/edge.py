@@ -19,11 +19,12 @@ from energyws.process.board import Board
 from energyws.protocol.deflate import inflate
 from energyws.protocol.frame import CLOSE, TEXT, DataFrames, split
 from energyws.protocol.position import Position, from_offsets, parse
-from energyws.settings import History, Limits, Server
+from energyws.settings import History, Limits, Server, Stream
 from energyws.stream.history import Block, Chunk, FindStart, StartPoint, Stored, assemble
 from energyws.stream.ring import Entry
 from tests.clients import masked
 from tests.principals import principal
+from workers.websocket.auth.key_access import KeyAccess
 from workers.websocket.clients.connections import Closing
 from workers.websocket.clients.context import Context
 from workers.websocket.clients.session import Session
@@ -174,13 +175,15 @@ class Edge:
             leave=self.closing.discard,
         )
         tokens: Any = SimpleNamespace()
+        shares = Shares(self.board.usage(0), row, Limits())
         self.context = Context(
             self.settings,
             self.hub,
             registry,
             tokens,
             row,
-            Shares(self.board.usage(0), row, Limits()),
+            shares,
+            KeyAccess({"energy": Stream(topic="readings")}, shares, row),
         )
         self.hub.set_floor("energy", from_offsets(EPOCH, [0] * PARTITIONS))
         self.hub.synced()

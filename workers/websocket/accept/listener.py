@@ -19,7 +19,7 @@ from typing import Final
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
 from energyws.process.board import Field, Row
-from energyws.protocol.http_request import MAX_HEAD_BYTES
+from energyws.protocol.http.request import MAX_HEAD_BYTES
 from energyws.settings import Server
 from workers.runtime import crash_on_error
 from workers.websocket.accept.arrivals import Arrivals, HttpConnection

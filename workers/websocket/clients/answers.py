@@ -18,7 +18,7 @@ from energyws.errors import (
 )
 from energyws.process.counters import HANDSHAKES
 from energyws.protocol.forms import Form
-from energyws.protocol.http_response import Response, refusal
+from energyws.protocol.http.response import Response, refusal
 from energyws.protocol.messages import Subscribe, Subscribed
 from energyws.protocol.position import Position
 from workers.runtime import crash_on_error

@@ -29,7 +29,7 @@ from energyws.process.counters import CLOSED, HANDSHAKES
 from energyws.protocol import event_stream, messages
 from energyws.protocol.event_stream import HEARTBEAT
 from energyws.protocol.forms import Form
-from energyws.protocol.http_response import EVENT_STREAM, Response, event_refusal, refusal
+from energyws.protocol.http.response import EVENT_STREAM, Response, event_refusal, refusal
 from energyws.protocol.messages import Subscribe, Subscribed
 from workers.websocket.clients import session_log
 from workers.websocket.clients.context import Context

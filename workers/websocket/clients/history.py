@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from energyws.errors import HISTORY_UNAVAILABLE, TOO_MANY_REQUESTS, ErrorCode
 from energyws.protocol import json_lines
-from energyws.protocol.http_response import Response
+from energyws.protocol.http.response import Response
 from energyws.protocol.messages import Subscribed
 from workers.websocket.clients.answers import Asked, HistoryAnswer
 from workers.websocket.clients.context import Context

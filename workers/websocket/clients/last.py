@@ -8,7 +8,7 @@ from typing import Final
 
 import orjson
 
-from energyws.protocol.http_response import Response
+from energyws.protocol.http.response import Response
 from energyws.protocol.json_lines import RECORD
 from workers.websocket.clients.answers import Asked, HistoryAnswer
 from workers.websocket.clients.context import Context

@@ -30,7 +30,7 @@ from energyws.protocol.assembler import Assembler
 from energyws.protocol.deflate import takes_over
 from energyws.protocol.forms import Form
 from energyws.protocol.frame_scanner import Violation
-from energyws.protocol.messages import BadClientMessage, Subscribe, Subscribed
+from energyws.protocol.messages import BadClientMessage, ClientMessage, Subscribe, Subscribed
 from workers.websocket.clients import session_log
 from workers.websocket.clients.commands import carry_out
 from workers.websocket.clients.context import Context
@@ -279,7 +279,7 @@ class Session(WSListener):
         if isinstance(first, BadClientMessage):
             self.send_error(first.error, first.detail)
         elif first is not None:
-            carry_out(first, self, self._context)
+            self._carry_out(first)
 
     def _receive(self, received: WSFrame) -> None:
         kind = received.msg_type
@@ -311,7 +311,15 @@ class Session(WSListener):
 
     def _on_message(self, payload: bytes) -> None:
         try:
-            carry_out(messages.parse(payload), self, self._context)
+            message = messages.parse(payload)
+        except BadClientMessage as bad:
+            self.send_error(bad.error, bad.detail)
+        else:
+            self._carry_out(message)
+
+    def _carry_out(self, message: ClientMessage) -> None:
+        try:
+            carry_out(message, self, self._context)
         except BadClientMessage as bad:
             self.send_error(bad.error, bad.detail)
 

@@ -13,7 +13,7 @@ from typing import Final, cast
 
 import aiofastnet
 
-from energyws.protocol.http_request import MAX_HEAD_BYTES
+from energyws.protocol.http.request import MAX_HEAD_BYTES
 from energyws.settings import Server
 from workers.websocket.connection import takeover
 from workers.websocket.connection.accepted import AcceptedSocket

@@ -24,7 +24,8 @@ from energyws.errors import (
 )
 from energyws.process.board import Board, Field
 from energyws.protocol import frame
-from energyws.protocol.messages import BadClientMessage, Subscribe, Subscribed, parse_query
+from energyws.protocol.http.queries import parse_query
+from energyws.protocol.messages import BadClientMessage, Subscribe, Subscribed
 from energyws.settings import Auth, Limits, Server
 from tests.clients import first_frame, masked
 from tests.principals import principal
@@ -335,6 +336,7 @@ def test_client_closed_by_its_first_request_is_upgraded_first() -> None:
             cast(Any, SimpleNamespace()),
             board.row(0),
             Shares(board.usage(0), board.row(0), Limits()),
+            Worker().context.keys,
         )
         first = parse_query("subscribe=energy&last=5")
         session = Session(context, principal(), "127.0.0.1", first, None)

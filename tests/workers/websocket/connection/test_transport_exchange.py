@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from energyws.protocol.http_request import BadRequest, Request
-from energyws.protocol.http_response import Response
+from energyws.protocol.http.request import BadRequest, Request
+from energyws.protocol.http.response import Response
 from energyws.settings import Server
 from tests.workers.websocket.connected import connected
 from workers.websocket.connection import transport_exchange

@@ -25,7 +25,7 @@ from energyws.protocol.forms import Form
 from energyws.protocol.frame import DataFrames, lagged
 from energyws.protocol.messages import OnLag, Subscribe
 from energyws.protocol.position import Position, from_offsets
-from energyws.settings import History, Limits, Server
+from energyws.settings import History, Limits, Server, Stream
 from energyws.stream.ring import Entry
 from tests.principals import principal
 from tests.workers.websocket.fanout.simulated import (
@@ -39,6 +39,7 @@ from tests.workers.websocket.fanout.simulated import (
 from tests.workers.websocket.io_uring.simulated import SimulatedKernel
 from tests.workers.websocket.recording import Journal, RecordingRegistry, client_frame
 from workers import runtime
+from workers.websocket.auth.key_access import KeyAccess
 from workers.websocket.clients.context import Context
 from workers.websocket.clients.event_stream import EventStream
 from workers.websocket.clients.session import Session
@@ -130,7 +131,9 @@ class World:
         limit = random.choice([150, 600, 3_000])
         server = Server(messages_per_second=1e9, write_buffer_bytes=limit)
         shares = Shares(Board.create().usage(0), row, Limits())
-        self.context = Context(server, self.hub, registry, SimpleNamespace(), row, shares)  # type: ignore[arg-type]
+        streams = {name: Stream(topic=name) for name in STREAMS}
+        keys = KeyAccess(streams, shares, row)
+        self.context = Context(server, self.hub, registry, SimpleNamespace(), row, shares, keys)  # type: ignore[arg-type]
         # What all get, in every form, to know where a message was cut off.
         self.broadcast: list[bytes] = []
         self.epochs = dict.fromkeys(STREAMS, 0)
