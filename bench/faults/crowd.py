@@ -26,6 +26,8 @@ from bench.faults.ledger import Ledger
 from bench.kit.line_process import LineProcess
 
 CLIENTS_PER_PROCESS: Final = 250
+# The tokens of all keyed clients of a process come in one command.
+COMMAND_BYTES: Final = 1 << 24
 READY_SECONDS: Final = 60.0
 CLOSE_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.01
@@ -303,7 +305,7 @@ def _merged(answers: list[dict[str, Any]]) -> dict[str, Any]:
 async def _obey(url: str, percent: str, first: str, count: str) -> None:
     clients = _Clients(url, int(first), int(count), int(percent), os.environ["WS_TOKEN"])
     loop = asyncio.get_running_loop()
-    commands = asyncio.StreamReader()
+    commands = asyncio.StreamReader(COMMAND_BYTES)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     while line := await commands.readline():
         command = orjson.loads(line)
