@@ -29,7 +29,7 @@ from energyws.protocol.deflate import BadDeflate, BadOffer, TooLong, inflate, ne
 from energyws.protocol.http import client_address, proxy_header, queries, stream_queries
 from energyws.protocol.http.client_address import TrustedProxies
 from energyws.protocol.messages import BadClientMessage
-from energyws.settings import Auth, Limits, Server
+from energyws.settings import Auth, Limits, Server, Stream
 from energyws.stream import bus_messages, record
 from energyws.stream.bus_messages import BadMessage
 from energyws.testing.service import SECRET
@@ -41,6 +41,7 @@ from workers.websocket.shares import Shares
 
 NOW: Final = 1_790_000_000.0
 # A token that the http and token targets accept, for the corpus.
+_STREAMS: Final = {"energy": Stream(topic="readings", key="record")}
 TOKEN: Final = mint(SECRET, "fuzz", 600, NOW, None)
 _AUTH: Final = Auth(jwt_secret=SECRET)
 _STATUS: Final = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9]) ")
@@ -58,7 +59,7 @@ def _gate() -> Gate:
     silent.streams = frozenset({"energy"})
     tokens: Any = SimpleNamespace(check=lambda text: _verifier().verify(text, {}, now=NOW))
     # Its log lines about refusals are held back, and would come at the end.
-    context = Context(server, silent, silent, tokens, row, shares, KeyAccess({}, shares, row))
+    context = Context(server, silent, silent, tokens, row, shares, KeyAccess(_STREAMS, shares, row))
     return Gate(context, _AUTH, board, _limited=silent)
 
 

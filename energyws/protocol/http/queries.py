@@ -52,10 +52,11 @@ def query_subscribe(streams: list[str], values: dict[str, list[str]]) -> Subscri
     if "on_lag" in values:
         message["on_lag"] = values["on_lag"][-1]
     if "key" in values:
-        message["keys"] = keys = {}
+        keys: dict[str, list[str]] = {}
         for value in values["key"]:
             stream, key = _query_key(value, streams)
             keys.setdefault(stream, []).append(key)
+        message["keys"] = keys
     return subscribe(message)
 
 
