@@ -69,7 +69,7 @@ def memory(options: argparse.Namespace) -> dict[str, Any]:
     """Bytes of a worker's memory per client with one key, and per further key."""
     rows = {}
     for keys in (1, options.keys):
-        limits = {"keys_per_connection": max(keys, 100)}
+        limits = {"keys_per_subscription": max(keys, 100)}
         with MeasuredService(1, streams=stream(), limits=limits) as service:
             worker = service.processes()["worker-0"]
             time.sleep(SETTLE_SECONDS)

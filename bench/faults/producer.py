@@ -79,34 +79,32 @@ class Producer:
         self._producer.produce(self._topic, value, partition=partition, **more)
 
     def flush(self, seconds: float = 60.0) -> list[int]:
-        """Wait for every acknowledgement; the number after the last record of each partition.
+        """Wait for every acknowledgement, also of a last record in each partition for every client.
 
-        That one is for every client, whatever its keys.
+        Returns the number after each of these.
         """
-        self._beacons()
+        targets = self._beacons()
         eventually(
             lambda: self._answered >= sum(self.queued),
             "the broker has acknowledged every record",
             seconds,
             interval=_TICK_SECONDS,
         )
-        return [self._past(partition) for partition in range(PARTITIONS)]
+        return targets
 
     def newer(self, seconds: float) -> list[int]:
         """Write one more record to each partition, for every client, and wait for the log.
 
         Returns the number after each: a client that has all records before these is up to date.
         """
-        with self._lock:
-            firsts = list(self.queued)
-            self._beacons()
+        targets = self._beacons()
         eventually(
-            lambda: all(self._past(p) > first for p, first in enumerate(firsts)),
+            lambda: all(self._past(p) >= target for p, target in enumerate(targets)),
             "a new record in every partition",
             seconds,
             interval=_TICK_SECONDS,
         )
-        return [self._past(partition) for partition in range(PARTITIONS)]
+        return targets
 
     def new_log(self) -> None:
         """From here on, offsets belong to a new log; reconnects, to forget the old one."""
@@ -163,10 +161,12 @@ class Producer:
                     self._write()
                     due += 1 / self.rate
 
-    def _beacons(self) -> None:
+    def _beacons(self) -> list[int]:
+        """Write a record for every client to each partition; the numbers after these."""
         with self._lock:
             for _ in range(PARTITIONS):
                 self._write(BEACON)
+            return list(self.queued)
 
     def _write(self, key: str | None = None) -> None:
         partition = self._turn
