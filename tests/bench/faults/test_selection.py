@@ -41,7 +41,7 @@ class _Named:
 
 
 def run(fault: Fault, broker: Broker, **options: Any) -> list[str]:
-    """Inject the fault once with 20 clients, a quarter over SSE, some with few keys; all problems."""
+    """Inject the fault once with 20 clients, some over SSE, some with a few keys; all problems."""
     topic = f"faults-{os.getpid()}-{next(_names)}"
     small = replace(fault, clients=None)
     about = {"clients": 20, "rate": 30, "sse": 25, "keyed": 30, "name": topic, **options}
