@@ -83,7 +83,8 @@ class Server:
     io_uring where the machine allows it. dashboard: whether workers serve the page at `/`.
     drain_delay_seconds: the time between a stop signal and the drain, in which the service only
     reports that it is not ready. max_connection_age_seconds: the age, give or take a tenth, at
-    which a client is asked to reconnect. send_buffer_bytes: SO_SNDBUF of each client's socket;
+    which a client is asked to reconnect. position_seconds: how long a client that gets some keys
+    of a stream hears nothing of where it is. send_buffer_bytes: SO_SNDBUF of each client's socket;
     None: the kernel chooses. shed_at_memory_percent: of the memory limit of the service's control
     group, where workers refuse new clients; halfway from there to the limit, they close slow ones.
     """
@@ -108,6 +109,7 @@ class Server:
     drain_seconds: Seconds = 10.0
     ping_interval_seconds: PositiveSeconds = 20.0
     pong_timeout_seconds: PositiveSeconds = 20.0
+    position_seconds: PositiveSeconds = 20.0
     close_timeout_seconds: PositiveSeconds = 3.0
     tcp_user_timeout_seconds: PositiveSeconds = 30.0
     max_connection_age_seconds: PositiveSeconds | None = None
@@ -120,13 +122,14 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much one address, subject or token may take, over all workers; None: as much as all.
+    """How much one address, subject or token may take, over all workers.
 
-    connections_per_address, connections_per_subject, connections_per_token: clients that are
-    connected. pending_connections, pending_per_address: connections that are no clients yet, or
-    never will be; pending_connections None: server.max_connections. replay_bytes_per_client: of one
-    connection; HTTP requests of one subject count as one. keys_per_subscription: that a client asks
-    for; a token may have more. The others are of one address or subject.
+    None: as much as all. connections_per_address, connections_per_subject, connections_per_token:
+    clients that are connected. pending_connections, pending_per_address: connections that are no
+    clients yet, or never will be; pending_connections None: server.max_connections.
+    replay_bytes_per_client_per_second: of one connection; HTTP requests of one subject count as
+    one. keys_per_subscription: that a client asks for; a token may have more. The others are of one
+    address or subject.
     An address of IPv6 stands for its network of 64 bits.
     """
 
@@ -210,7 +213,8 @@ class History:
     max_frames, max_bytes, max_age_seconds: the bounds of a ring, whichever is reached first.
     warm: the number of records per partition that are read from Kafka at start.
     max_messages, max_record_age_seconds: the number and age of records that a client may request.
-    max_concurrent: history requests of one worker that are under way at the same time.
+    max_scan_records: the number of records that are read for a client that requests some keys of
+    them. max_concurrent: history requests of one worker that are under way at the same time.
     bytes_per_second: the rate at which the log is sent to the workers, over all workers.
     """
 
@@ -222,6 +226,7 @@ class History:
     warm: Annotated[int, Ge(0)] = 1_000
     max_messages: Count = 1_000_000
     max_record_age_seconds: PositiveSeconds | None = None
+    max_scan_records: Count = 1_000_000
     max_concurrent: Annotated[int, Ge(1), Le(1024)] = 8
     bytes_per_second: Annotated[int, Ge(64 * KIB)] = 64 * MIB
 

@@ -44,6 +44,8 @@ NOW: Final = 1_790_000_000.0
 _STREAMS: Final = {"energy": Stream(topic="readings", key="record")}
 TOKEN: Final = mint(SECRET, "fuzz", 600, NOW, None)
 _AUTH: Final = Auth(jwt_secret=SECRET)
+_PEER: Final = "10.0.0.1"
+_NEXT_PROXY: Final = "10.0.0.2"
 _STATUS: Final = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9]) ")
 
 Target = Callable[[bytes], str]
@@ -192,18 +194,28 @@ def proxy(data: bytes) -> str:
 
 
 def forwarded(data: bytes) -> str:
-    """What clients invent in X-Forwarded-For and Forwarded: what a proxy appends to it counts."""
+    """What clients invent in X-Forwarded-For and Forwarded: what a proxy appends to it counts.
+
+    Behind one more trusted proxy it says the same as alone.
+    """
     invented = data.decode("latin-1")
     proxies = TrustedProxies(["10.0.0.0/8"])
-    for hops, appended in (
-        (client_address.forwarded_for, "192.0.2.7"),
-        (client_address.forwarded, "for=192.0.2.7"),
+    named = "nobody"
+    for name, hops, prefix in (
+        ("X-Forwarded-For", client_address.forwarded_for, ""),
+        ("Forwarded", client_address.forwarded, "for="),
     ):
-        client = proxies.client("10.0.0.1", hops([f"{invented}, {appended}"]))
+        client = proxies.client(_PEER, hops([f"{invented}, {prefix}192.0.2.7"]))
         assert client == "192.0.2.7", client
-    alone = proxies.client("10.0.0.1", client_address.forwarded_for([invented]))
-    assert client_address.canonical(alone) == alone
-    return "ignored"
+        alone = proxies.client(_PEER, hops([invented]))
+        assert client_address.canonical(alone) == alone
+        # Beyond that, the reader's limits make a difference.
+        if len(invented) <= 1_000 and invented.count(",") <= 8:
+            behind = proxies.client(_PEER, hops([invented, f"{prefix}{_NEXT_PROXY}"]))
+            assert behind == alone or (alone, behind) == (_PEER, _NEXT_PROXY), (alone, behind)
+        if alone not in proxies:
+            named = name
+    return named
 
 
 def deny_list(data: bytes) -> str:

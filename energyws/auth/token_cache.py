@@ -23,7 +23,7 @@ class VerifiedClaims:
 
     rights: the keys that it allows; None where it names none.
     expires, not_before, issued: Unix seconds, as claimed, `expires` with the leeway added. issuer:
-    whose key verified the signature; None for a shared secret without one. key, keys: that key, and
+    its `iss`; None if a token of a shared secret has none. key, keys: that key, and
     the sequence of all of them. id: the number of its `jti` (energyws.auth.denied); None without
     one.
     """

@@ -11,6 +11,7 @@ Rules of this file (RFC 8725, JWT best current practices):
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
@@ -144,10 +145,8 @@ class Verifier:
     ) -> VerifiedClaims:
         settings, claims = self._settings, signed.claims
         claimed.check_type(signed.header)
-        if issuer is None and settings.jwt_secret_issuer is not None:
-            issuer = settings.jwt_secret_issuer
-            if claims.get("iss") != issuer:
-                raise TokenRefused("issuer")
+        if issuer is None:
+            issuer = _issuer_of_secret(claims, settings.jwt_secret_issuer)
         if settings.audience is not None and not claimed.is_for(settings.audience, claims):
             raise TokenRefused("audience")
         subject, expires = claimed.subject(claims), claimed.expiry(claims)
@@ -211,6 +210,15 @@ def mint(
     if keys is not None:
         claims[keys_claim] = list(keys)
     return sign(json.dumps(claims).encode(), secret_bytes(secret, "jwt_secret"))
+
+
+def _issuer_of_secret(claims: dict[str, Any], required: str | None) -> str | None:
+    """The `iss` of a token of a secret, which the deny list may name; raises TokenRefused."""
+    issuer = claims.get("iss")
+    if required is not None and issuer != required:
+        raise TokenRefused("issuer")
+    # One object for all of its tokens.
+    return sys.intern(issuer) if isinstance(issuer, str) else None
 
 
 class _Named(NamedTuple):

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import weakref
 from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
@@ -81,15 +82,19 @@ class Field(IntEnum):
     RING_OLDEST_MS = 23
     FULL_SINCE_MS = 24
     PENDING = 25
+    UNLISTED_WAITS = 26
     MEMORY_PRESSURE = 27
     MEMORY_FREEING = 28
-    UNLISTED_WAITS = 26
     KEYLESS = 30
+    KEYED_SUBSCRIPTIONS = 31
+    INDEX_KEYS = 32
+    POSITIONS_SENT = 33
+    SCAN_RECORDS = 34
+    FORBIDDEN_KEYS = 35
     CERTIFICATE_EXPIRES = 36
     HISTORY_QUESTIONS = 41
     EVENT_STREAMS = 42
     IO_URING = 43
-    FORBIDDEN_KEYS = 44
 
 
 class PartitionField(IntEnum):
@@ -135,10 +140,11 @@ _CELLS: Final = _USAGE + ROWS * ROW_CELLS
 
 
 class Board:
-    """The whole table, over a descriptor made by `create` or inherited."""
+    """The whole table, over a descriptor made by `create` or inherited, which it owns."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
+        self._close = weakref.finalize(self, os.close, descriptor)
         self._memory = mmap.mmap(descriptor, _CELLS * _CELL)
         self._cells = memoryview(self._memory).cast("q")
 
@@ -193,7 +199,7 @@ class Board:
     def close(self) -> None:
         """Close the descriptor; the memory stays mapped as long as a row of it is held."""
         self._cells.release()
-        os.close(self.descriptor)
+        self._close()
 
 
 class Row:

@@ -60,6 +60,12 @@ def split(frames: bytes) -> Iterator[tuple[bytes, bytes]]:
         at = end
 
 
+def payload(frame: bytes) -> bytes:
+    """The payload of one whole, unmasked frame."""
+    size = frame[1]
+    return frame[2:] if size < 126 else frame[4:] if size == 126 else frame[10:]
+
+
 def text(message: object) -> bytes:
     """A text frame with this message as JSON."""
     return encode(TEXT, orjson.dumps(message))
@@ -137,3 +143,8 @@ def lagged(stream: str, missed: int | None, start: str | None, end: str, reason:
             "reason": reason,
         }
     )
+
+
+def uncounted(report: bytes) -> bytes:
+    """A `lagged` frame for a client that gets some keys only: how much it misses is unknown."""
+    return text({**orjson.loads(payload(report)), "missed": None})

@@ -230,13 +230,13 @@ class Subscribed:
 
     position: where delivery begins. recovered: None where no history was requested. replayed: how
     many frames, at most, precede live ones. missing: how many records, at most, are missing of each
-    partition; None where the numbers are unknown. keys: how many keys and prefixes the client gets;
+    partition. Both are None where nobody knows. keys: how many keys and prefixes the client gets;
     None: everything.
     """
 
     position: str
     recovered: bool | None = None
-    replayed: int = 0
+    replayed: int | None = 0
     reason: Unrecovered | None = None
     earliest: str | None = None
     missing: tuple[int, ...] | None = None
@@ -266,6 +266,11 @@ def subscribed(streams: dict[str, Subscribed]) -> bytes:
 def unsubscribed(streams: Iterable[str]) -> bytes:
     """The frame that answers `unsubscribe`."""
     return frame.text({"type": "unsubscribed", "streams": list(streams)})
+
+
+def position(stream: str, position: str) -> bytes:
+    """The frame that tells a client that gets some keys where it is: it has all before that."""
+    return frame.text({"type": "position", "stream": stream, "id": position})
 
 
 def pong(timestamp_ms: int, worker: Mapping[str, int] | None = None) -> bytes:

@@ -127,6 +127,8 @@ SENT = {
     "unsubscribed": messages.unsubscribed(["a", "b"]),
     "reconnect": messages.reconnect(0),
     "lagged": frame.lagged("energy", 3, "aa-1", "aa-4", LAGGED),
+    "position": messages.position("energy", "aa-4"),
+    "subscribed, some keys": messages.subscribed({"energy": Subscribed("aa-1", True, None)}),
     "lagged, unknown": frame.lagged("energy", None, None, "aa-4", "POSITION_AHEAD"),
     "subscribed": messages.subscribed({"energy": Subscribed("aa-1"), "b": Subscribed("bb-1")}),
     "subscribed, recovered": messages.subscribed({"energy": Subscribed("aa-1", True, 7)}),

@@ -60,6 +60,10 @@ def test_other_messages_are_named_events(message: bytes, head: str) -> None:
     assert event_stream.encode(message).decode() == f"{head}data: {payload}\n\n"
 
 
+def test_position_is_an_id_alone_which_dispatches_no_event() -> None:
+    assert event_stream.encode(messages.position("energy", "ab-1.2")) == b"id: ab-1.2\n\n"
+
+
 def test_pause_and_heartbeat_dispatch_no_event() -> None:
     assert event_stream.begin(1500, "") == b"retry: 1500\n\n"
     assert event_stream.HEARTBEAT.startswith(b":")

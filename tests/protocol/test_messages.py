@@ -566,6 +566,17 @@ REPLIES: dict[str, tuple[bytes, str]] = {
             '"reason":"HISTORY_EXCEEDED","earliest":"7f-9","missing":[8]}}}'
         ),
     ),
+    "subscribed to some keys, from the log": (
+        messages.subscribed({"energy": Subscribed("7f-1", True, None)}),
+        (
+            '{"type":"subscribed","streams":["energy"],"positions":{"energy":'
+            '{"position":"7f-1","recovered":true,"replayed":null}}}'
+        ),
+    ),
+    "position": (
+        messages.position("energy", "7f-1.2"),
+        '{"type":"position","stream":"energy","id":"7f-1.2"}',
+    ),
     "subscribed to several": (
         messages.subscribed({"b": Subscribed("7f-2"), "a": Subscribed("7f-1", True)}),
         (

@@ -91,6 +91,8 @@ class Worker:
             self._synced.set,
             self._io_uring.queue,
             self._pace,
+            [name for name, stream in settings.streams.items() if stream.key is not None],
+            settings.server.position_seconds,
         )
         self._context = Context(
             settings.server,
@@ -124,7 +126,9 @@ class Worker:
             lambda: runtime.row.add(Field.RESYNCS),
         )
         self._memory = MemoryUpkeep()
-        self._shedding = Shedding(self._connections, runtime.board, runtime.row, MemoryGroups())
+        self._shedding = Shedding(
+            self._connections, self._listener.unread, board, row, MemoryGroups()
+        )
         self._tasks = {crash_on_error_task(self._tick())}
         runtime.on_shutdown = self._on_shutdown
         runtime.on_shed = self._on_shed

@@ -12,7 +12,7 @@ from typing import Final
 
 from energyws.process.board import Field, Row
 from energyws.process.counters import LIMITED
-from energyws.process.usage import NO_MARK, Kind, Usage, pack, subject_of, token_of
+from energyws.process.usage import NO_MARK, NOT_COUNTED, Kind, Usage, pack, subject_of, token_of
 from energyws.protocol.http.client_address import client_of
 from energyws.settings import Limits
 
@@ -51,6 +51,13 @@ class Shares:
         spellings.
         """
         limits, mark = self.limits, self.usage.mark
+        if (
+            limits.connections_per_address
+            is limits.connections_per_subject
+            is limits.connections_per_token
+            is None
+        ):
+            return NOT_COUNTED
         return pack(
             NO_MARK if limits.connections_per_address is None else self._address(peer),
             NO_MARK if limits.connections_per_subject is None else self.mark(subject),

@@ -279,6 +279,10 @@ def _warnings(settings: Settings) -> Iterator[str]:
             "server.allowed_origins: null is what browsers send for files and sandboxed frames, "
             "also for those of other sites"
         )
+    if settings.server.forwarded_header != Server().forwarded_header and not (
+        settings.server.trusted_proxies
+    ):
+        yield "server.forwarded_header: not used without server.trusted_proxies: set them too"
     if any(network(each).prefixlen == 0 for each in settings.server.trusted_proxies):
         yield (
             "server.trusted_proxies: trusts every address, so any client can claim another one; "
@@ -292,7 +296,10 @@ def _warnings(settings: Settings) -> Iterator[str]:
                 f"auth.issuers: the keys of {shown(each.issuer)} come over http://, where anyone "
                 "on the way can replace them: use https://"
             )
-    token = settings.admin.token
+    admin = settings.admin
+    if admin.metrics_port is None and admin.metrics_host != Admin().metrics_host:
+        yield "admin.metrics_host: not used without admin.metrics_port: set it too"
+    token = admin.token
     if token is not None and (token != token.strip() or not token.isprintable()):
         yield "admin.token: begins or ends with white space, or has control characters"
     if token is not None and len(token.encode()) < _TOKEN_BYTES:

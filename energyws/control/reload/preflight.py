@@ -9,7 +9,7 @@ from typing import Final
 
 import orjson
 
-from energyws.control.children.spawn import PREFLIGHT_COMMAND, sealed_file
+from energyws.control.children.spawn import PREFLIGHT_COMMAND, for_children, sealed_file
 from energyws.control.config.environment import without_secrets
 from energyws.errors import ConfigError
 from energyws.settings import Settings, dumps
@@ -36,7 +36,7 @@ class Preflight:
             raise ConfigError([problem for _, problem in faults], faulty)
 
     async def _run(self, settings: Settings) -> bytes:
-        descriptor = sealed_file(dumps(settings))
+        descriptor = sealed_file(dumps(for_children(settings)))
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,

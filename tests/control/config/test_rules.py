@@ -410,6 +410,23 @@ def test_proxy_protocol_needs_proxies_that_are_trusted(mode: str) -> None:
     assert load.parse(good, "c.yaml", {}).server.proxy_protocol == mode
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value", "other"),
+    [
+        ("server", "forwarded_header", "Forwarded", "trusted_proxies: ['10.0.0.1']"),
+        ("admin", "metrics_host", "0.0.0.0", "metrics_port: 9464"),
+    ],
+)
+def test_key_that_needs_another_one_draws_a_warning(
+    section: str, key: str, value: str, other: str
+) -> None:
+    alone = load.parse(GOOD + f"{section}: {{{key}: {value}}}\n", "c.yaml", {})
+    (warning,) = rules.warnings(alone)
+    assert warning.startswith(f"{section}.{key}: not used without {section}.{other.split(':')[0]}")
+    both = load.parse(GOOD + f"{section}: {{{key}: {value}, {other}}}\n", "c.yaml", {})
+    assert rules.warnings(both) == []
+
+
 @pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0"])
 def test_trusting_everybody_draws_a_warning(network: str) -> None:
     settings = load.parse(GOOD + f"server: {{trusted_proxies: ['{network}']}}\n", "c.yaml", {})

@@ -7,7 +7,6 @@ arrive, when clients read, when the event loop turns and when the log answers.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -195,7 +194,6 @@ class Edge:
         turns.REST_SHARE = self._rest_share  # type: ignore[misc]
         self.hub.close()
         self.loop.close()
-        os.close(self.board.descriptor)
 
     def turn(self, count: int = 1) -> None:
         """Let the event loop turn."""

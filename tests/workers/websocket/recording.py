@@ -13,6 +13,7 @@ from energyws.auth.claims import TokenRefused
 from energyws.auth.verifier import Principal
 from energyws.process.board import Board
 from energyws.process.counters import CLOSED
+from energyws.protocol import messages
 from energyws.protocol.http.client_address import TrustedProxies
 from energyws.protocol.messages import BadClientMessage, Subscribe
 from energyws.protocol.position import Position
@@ -153,6 +154,16 @@ class RecordingHub:
 
     def leave(self, client: Session) -> None:
         self.journal.append(("hub.leave",))
+
+    def dismiss(self, client: Session) -> None:
+        self._tell(client)
+
+    def tell_positions(self, client: Session) -> None:
+        self._tell(client)
+
+    def _tell(self, client: Session) -> None:
+        if self.at is not None:
+            client.write(messages.position("energy", str(self.at)))
 
     def backlogged(self, client: Session) -> None:
         self.journal.append(("hub.backlogged",))

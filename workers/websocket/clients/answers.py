@@ -146,6 +146,9 @@ class HistoryAnswer(Answer):
         if not self._ended:
             self.take(data)
 
+    def scanned(self, position: Position) -> None:
+        """Hub: a part of the log that may have had nothing for it is behind it."""
+
     def caught_up(self, position: Position) -> None:
         """Hub: the subscription is over."""
         # A last write may follow at once.

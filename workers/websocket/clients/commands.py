@@ -32,6 +32,7 @@ def carry_out(message: ClientMessage, client: Client, context: Context) -> None:
         case Ping(worker):
             told = context.worker if worker else None
             client.write(messages.pong(time.time_ns() // 1_000_000, told))
+            context.hub.tell_positions(client)
         case Subscribe():
             if _may_read(message.streams, client, context):
                 request = context.keys.with_filters(message, client.principal)

@@ -191,6 +191,7 @@ class EventStream(Stream):
 
     def reconnect(self, after_ms: int, close: Close) -> None:
         if not self.closing:
+            self._context.hub.dismiss(self)
             self._say(messages.reconnect(after_ms))
             self.close(close)
 
@@ -239,6 +240,8 @@ class EventStream(Stream):
 
     def _closes(self, by: str, code: int) -> bool:
         """Whether this is what ends it: the first reason counts."""
+        if by == "server" and not self.closing:
+            self._context.hub.dismiss(self)
         if not self._on(Event.CLOSE):
             return False
         self._context.hub.leave(self)

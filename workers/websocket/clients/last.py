@@ -45,6 +45,8 @@ class Last(HistoryAnswer):
             b",".join(self._records),
             position.encode(),
         )
+        # This object stays until the client has read the answer.
+        self._records.clear()
         self.respond(Response(200, body, headers(position, self.asked.headers)))
 
     def hurry(self) -> None:

@@ -62,6 +62,11 @@ class RefusedClient(WSListener):
         self._context.refused -= 1
         self._context.row.add(Field.PENDING, -1)
 
+    @property
+    def paused(self) -> bool:
+        """Framing: its close frame is waited for."""
+        return False
+
     def violated(self, close: Close) -> None:
         """Framing: it is closing already."""
         if self._transport is not None:

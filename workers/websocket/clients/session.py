@@ -105,6 +105,11 @@ class Session(WSListener):
         """Whether the closing handshake has begun, or the connection is gone."""
         return self._state in (State.CLOSING, State.CLOSED)
 
+    @property
+    def paused(self) -> bool:
+        """Framing: whether the client does not read, and so is not read from."""
+        return self._state is State.PAUSED
+
     def on_ws_connected(self, transport: WSTransport) -> None:
         """picows: the connection is a WebSocket; the 101 is ours to write."""
         self._transport = transport
@@ -137,7 +142,7 @@ class Session(WSListener):
             return
         self.heard = True
         try:
-            if not self._within_rate(received) or self._exceeds(received):
+            if _counts(received) and (not self._within_rate() or self._exceeds()):
                 self.send_error(RATE_LIMITED)
                 self.close(RATE_LIMITED.close or NORMAL)
             else:
@@ -200,6 +205,7 @@ class Session(WSListener):
 
     def reconnect(self, after_ms: int, close: Close) -> None:
         if not self.closing:
+            self._context.hub.dismiss(self)
             self.write(messages.reconnect(after_ms))
             self.close(close)
 
@@ -208,6 +214,8 @@ class Session(WSListener):
 
         by: which side began it, "server" or "client".
         """
+        if by == "server" and not self.closing:
+            self._context.hub.dismiss(self)
         gathered = self.sink
         if not self._on(Event.CLOSE):
             return
@@ -251,7 +259,7 @@ class Session(WSListener):
         """A frame behind our close frame: only the client's own close frame matters."""
         if received.msg_type == WSMsgType.CLOSE:
             framing.of(transport).end()
-        elif not self._within_rate(received):
+        elif _counts(received) and not self._within_rate():
             framing.of(transport).drop()
 
     def _open(self, transport: WSTransport) -> None:
@@ -323,20 +331,21 @@ class Session(WSListener):
         except BadClientMessage as bad:
             self.send_error(bad.error, bad.detail)
 
-    def _within_rate(self, received: WSFrame) -> bool:
+    def _within_rate(self) -> bool:
         """A leaky bucket that keeps one number: when the frames so far will be paid for."""
-        if framing.continues(received):
-            return True
         now = time.monotonic()
         cost = 1 / self._context.settings.messages_per_second
         self._busy_until = max(self._busy_until, now) + cost
         return self._busy_until - now <= BURST_SECONDS
 
-    def _exceeds(self, received: WSFrame) -> bool:
+    def _exceeds(self) -> bool:
         """Whether the clients of its subject send too much together."""
-        if framing.continues(received):
-            return False
         limit = self._context.shares.may_send(self.principal.subject)
         if limit is not None:
             session_log.limited(self, limit)
         return limit is not None
+
+
+def _counts(received: WSFrame) -> bool:
+    """Whether a frame counts against rates: a close frame is the last one in any case."""
+    return received.msg_type != WSMsgType.CLOSE and not framing.continues(received)

@@ -19,12 +19,16 @@ from picows.picows import WSProtocol  # type: ignore[attr-defined]
 from energyws.errors import Close
 from energyws.protocol.frame_scanner import FrameScanner, Violation, is_short_frame
 from energyws.settings import Server
+from workers.runtime import crash_on_error
 from workers.websocket.connection.accepted import AcceptedSocket
 from workers.websocket.connection.upgrade import REQUEST, Switching, Upgrade
 
 # More than nearly every message of a client; bounds how long one client keeps the others waiting.
 # With what a scanner keeps, it is little enough for picows' buffer not to grow.
 READ_BYTES: Final = 1024
+# How often one client is read from before the others have their turn: aiofastnet goes on reading
+# what fills the buffer, up to 256 KiB.
+READS_PER_TURN: Final = 16
 # The least that picows has.
 BUFFER_BYTES: Final = 2048
 # What may follow our close frame, in addition to one message: an honest client may have sent it
@@ -44,6 +48,10 @@ log: Final = logging.LoggerAdapter(logging.getLogger("picows.server"))
 class FrameListener(Protocol):
     """What Framing needs of its WSListener."""
 
+    @property
+    def paused(self) -> bool:
+        """Whether the client is not to be read from for now."""
+
     def violated(self, close: Close) -> None:
         """The client has violated the protocol: say so, and call `fail`."""
 
@@ -51,7 +59,7 @@ class FrameListener(Protocol):
 class Framing(WSProtocol):  # type: ignore[misc]
     """A connection's protocol, from the upgrade to the end. connection: its socket."""
 
-    __slots__ = ("_dropping", "_late", "_max_bytes", "_scanner", "connection")
+    __slots__ = ("_dropping", "_late", "_max_bytes", "_reads", "_scanner", "connection")
 
     def __init__(self, upgrade: Upgrade, settings: Server, connection: AcceptedSocket) -> None:
         # picows makes these through ws_create_server only, which brings its own accept loop.
@@ -79,6 +87,8 @@ class Framing(WSProtocol):  # type: ignore[misc]
         self._dropping = False
         # Bytes that came after our close frame.
         self._late = 0
+        # How many reads in a row have filled the buffer.
+        self._reads = 0
 
     def begin(self, rest: bytes) -> None:
         """Start, once the transport has. rest: the bytes that came after the handshake."""
@@ -101,9 +111,20 @@ class Framing(WSProtocol):  # type: ignore[misc]
                 transport.underlying_transport.abort()
         if not self._dropping:
             self._receive(_read[:size])
+        self._reads = 0 if size < READ_BYTES else self._reads + 1
+        if self._reads == READS_PER_TURN:
+            self._rest()
         # libuv stops watching a socket that has an error, and bytes before a reset hide it.
         if socket.socket.getsockopt(self.connection, socket.SOL_SOCKET, socket.SO_ERROR):
             transport.underlying_transport.abort()
+
+    def _rest(self) -> None:
+        """Read on when the others have had their turn."""
+        self._reads = 0
+        under = cast(aiofastnet.Transport, self.transport.underlying_transport)
+        under.pause_reading()
+        listener = cast(FrameListener, self.listener)
+        asyncio.get_running_loop().call_soon(_go_on, under, listener)
 
     def drop(self) -> None:
         """After our close frame: parse nothing more.
@@ -159,6 +180,12 @@ class Framing(WSProtocol):  # type: ignore[misc]
         size = len(data)
         WSProtocol.get_buffer(self, -1)[:size] = data
         WSProtocol.buffer_updated(self, size)
+
+
+@crash_on_error
+def _go_on(transport: aiofastnet.Transport, listener: FrameListener) -> None:
+    if not listener.paused:
+        transport.resume_reading()
 
 
 def of(transport: WSTransport) -> Framing:

@@ -23,6 +23,8 @@ from workers.websocket.connection import framing, upgrade
 from workers.websocket.connection.framing import (
     AFTER_CLOSE_BYTES,
     BUFFER_BYTES,
+    READ_BYTES,
+    READS_PER_TURN,
     Framing,
     continues,
 )
@@ -39,6 +41,7 @@ class Recorder(WSListener):
         self.frames: list[tuple[int, bytes]] = []
         self.violations: list[Close] = []
         self.over = asyncio.Event()
+        self.paused = False
         self.transport: WSTransport
 
     def on_ws_connected(self, transport: WSTransport) -> None:
@@ -129,6 +132,53 @@ def test_buffer_of_picows_never_grows(size: int, count: int) -> None:
             await client.frames()
             assert recorder.frames == [(2, bytes(size))] * count + [(8, b"")]
             assert len(WSProtocol.get_buffer(protocol, -1)) < BUFFER_BYTES
+
+    uvloop.run(test())
+
+
+def queued(client: Client) -> int:
+    """Send pings until no more fit into the sockets' buffers; the number of whole ones."""
+    sent = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sent += client.connection.send(PING * 100)
+    return sent // len(PING)
+
+
+def test_others_have_their_turn_while_a_client_sends_much() -> None:
+    async def test() -> None:
+        async with upgraded() as (client, recorder, _):
+            sent = queued(client)
+            most = READS_PER_TURN * READ_BYTES // len(PING) + 1
+            assert sent > 4 * most
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                while (before := len(recorder.frames)) < sent:
+                    await asyncio.sleep(0)
+                    assert len(recorder.frames) - before <= most
+
+    uvloop.run(test())
+
+
+def test_client_that_is_paused_meanwhile_is_read_from_only_when_it_resumes() -> None:
+    async def test() -> None:
+        async with upgraded() as (client, recorder, _):
+            sent = queued(client)
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                while not recorder.frames:
+                    await asyncio.sleep(0)
+                recorder.paused = True
+                under = recorder.transport.underlying_transport
+                while under.is_reading():
+                    await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                received = len(recorder.frames)
+                assert received < sent
+                await asyncio.sleep(0)
+                assert len(recorder.frames) == received
+                recorder.paused = False
+                under.resume_reading()
+                while len(recorder.frames) < sent:
+                    await asyncio.sleep(0)
 
     uvloop.run(test())
 
