@@ -106,6 +106,7 @@ FORBIDDEN_ORIGIN: Final = ErrorCode(
     "FORBIDDEN_ORIGIN", "This origin may not connect", 403, FORBIDDEN_CLOSE
 )
 FORBIDDEN_STREAM: Final = ErrorCode("FORBIDDEN_STREAM", "The token does not allow this stream", 403)
+FORBIDDEN_KEY: Final = ErrorCode("FORBIDDEN_KEY", "The token does not allow these keys", 403)
 NOT_FOUND: Final = ErrorCode("NOT_FOUND", "No such path", 404)
 UPGRADE_REQUIRED: Final = ErrorCode(
     "UPGRADE_REQUIRED", "This path speaks WebSocket version 13 only", 426
@@ -149,6 +150,9 @@ BAD_JSON: Final = ErrorCode("BAD_JSON", "The message is not a JSON object")
 BAD_MESSAGE: Final = ErrorCode("BAD_MESSAGE", "The message has a wrong field")
 UNKNOWN_TYPE: Final = ErrorCode("UNKNOWN_TYPE", "Unknown message type")
 UNKNOWN_STREAM: Final = ErrorCode("UNKNOWN_STREAM", "Unknown stream")
+NOT_KEYED: Final = ErrorCode("NOT_KEYED", "The records of this stream have no keys", 400)
+TOO_MANY_KEYS: Final = ErrorCode("TOO_MANY_KEYS", "The subscription asks for too many keys", 400)
+SNAPSHOT_UNAVAILABLE: Final = ErrorCode("SNAPSHOT_UNAVAILABLE", "This stream has no snapshots", 400)
 STREAM_UNAVAILABLE: Final = ErrorCode(
     "STREAM_UNAVAILABLE",
     "The topic cannot be read yet: the subscription waits for it",

@@ -1,14 +1,14 @@
 """The settings of every process: frozen dataclasses, units in the names, defaults in one place.
 
 Only the supervisor validates them (energyws.control.config). Children read them from an inherited
-descriptor and rebuild them here without a validation library, which keeps them small.
+descriptor and rebuild them (energyws.settings_json) without a validation library, which keeps them
+small.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Annotated, Final, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
 
@@ -45,24 +45,43 @@ class Kafka:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The newest record of each key, in the consumer's memory, for clients that ask for it.
+
+    max_keys, max_bytes: its bounds; beyond them, the keys that were unchanged for longest go.
+    lookback_seconds: how old the records are that are read for it at the start; None: any age, as
+    with a compacted topic. wait_seconds: how long a client waits for that.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    enabled: bool = False
+    max_keys: Count = 100_000
+    max_bytes: Annotated[int, Ge(64 * KIB)] = 128 * MIB
+    lookback_seconds: PositiveSeconds | None = 3600.0
+    wait_seconds: Seconds = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
     """A stream that clients may subscribe to: all partitions of one topic.
 
-    format: what its records are; all but json in the frame of a schema registry's serializers.
+    key: where a record's key is: `record` (Kafka's own), `header:NAME`, or a JSON pointer (RFC
+    6901); None: there is none. access: `keyed`: a client gets only keys of its token's keys_claim.
     """
 
     __pydantic_config__ = _STRICT
 
     topic: Text
     format: Literal["json", "avro", "json_schema", "protobuf"] = "json"
+    key: Text | None = None
+    access: Literal["open", "keyed"] = "open"
+    snapshot: Snapshot = field(default_factory=Snapshot)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaRegistry:
-    """Where the schemas of avro and protobuf are. wait_seconds: until a wait for one is reported.
-
-    password_file: wins over password, and is loaded into it. ca: path of PEM; None: the system's.
-    """
+    """Where schemas are. password_file: wins over password. ca: PEM; None: the system's."""
 
     __pydantic_config__ = _STRICT
 
@@ -98,7 +117,8 @@ class Server:
     io_uring where the machine allows it. dashboard: whether workers serve the page at `/`.
     drain_delay_seconds: the time between a stop signal and the drain, in which the service only
     reports that it is not ready. max_connection_age_seconds: the age, give or take a tenth, at
-    which a client is asked to reconnect. send_buffer_bytes: SO_SNDBUF of each client's socket;
+    which a client is asked to reconnect. position_seconds: how long a client that gets some keys
+    of a stream hears nothing of where it is. send_buffer_bytes: SO_SNDBUF of each client's socket;
     None: the kernel chooses. shed_at_memory_percent: of the memory limit of the service's control
     group, where workers refuse new clients; halfway from there to the limit, they close slow ones.
     """
@@ -123,6 +143,7 @@ class Server:
     drain_seconds: Seconds = 10.0
     ping_interval_seconds: PositiveSeconds = 20.0
     pong_timeout_seconds: PositiveSeconds = 20.0
+    position_seconds: PositiveSeconds = 20.0
     close_timeout_seconds: PositiveSeconds = 3.0
     tcp_user_timeout_seconds: PositiveSeconds = 30.0
     max_connection_age_seconds: PositiveSeconds | None = None
@@ -135,12 +156,14 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much one address, subject or token may take, over all workers; None: as much as all.
+    """How much one address, subject or token may take, over all workers.
 
-    connections_per_address, connections_per_subject, connections_per_token: clients that are
-    connected. pending_connections, pending_per_address: connections that are no clients yet, or
-    never will be; pending_connections None: server.max_connections. replay_bytes_per_client: of one
-    connection; HTTP requests of one subject count as one. The others are of one address or subject.
+    None: as much as all. connections_per_address, connections_per_subject, connections_per_token:
+    clients that are connected. pending_connections, pending_per_address: connections that are no
+    clients yet, or never will be; pending_connections None: server.max_connections.
+    replay_bytes_per_client_per_second: of one connection; HTTP requests of one subject count as
+    one. keys_per_subscription: that a client asks for; a token may have more. The others are of one
+    address or subject.
     An address of IPv6 stands for its network of 64 bits.
     """
 
@@ -155,6 +178,7 @@ class Limits:
     messages_per_subject_per_second: Count | None = None
     replay_bytes_per_client_per_second: Annotated[int, Ge(64 * KIB)] | None = 32 * MIB
     replay_bytes_per_subject_per_second: Annotated[int, Ge(64 * KIB)] | None = None
+    keys_per_subscription: Count | None = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +203,8 @@ class Auth:
     secrets are used with JWKS, too, for tokens whose `iss` is none of the issuers.
     required_claims: claims, and for each the values of which the token must have one.
     denied_file: tokens that are valid no more (see energyws.auth.denied).
-    streams_claim: the claim that lists the streams that a token allows. scope_prefix: the prefix of
+    streams_claim: the claim that lists the streams that a token allows. keys_claim: the claim that
+    names the keys that a token allows (see energyws.auth.key_rights). scope_prefix: the prefix of
     scopes that name a stream; None: scopes allow nothing.
     max_token_seconds: how long a connection may last with one token. refuse_long_tokens: refuse
     tokens that are valid for longer.
@@ -202,6 +227,7 @@ class Auth:
     required_claims: dict[Text, tuple[str | int | bool, ...]] = field(default_factory=dict)
     denied_file: Text | None = None
     streams_claim: Text = "streams"
+    keys_claim: Text = "keys"
     scope_prefix: str | None = None
     leeway_seconds: Annotated[float, Ge(0), Le(300)] = 30.0
     max_token_seconds: PositiveSeconds = 366 * 86400.0
@@ -221,7 +247,8 @@ class History:
     max_frames, max_bytes, max_age_seconds: the bounds of a ring, whichever is reached first.
     warm: the number of records per partition that are read from Kafka at start.
     max_messages, max_record_age_seconds: the number and age of records that a client may request.
-    max_concurrent: history requests of one worker that are under way at the same time.
+    max_scan_records: the number of records that are read for a client that requests some keys of
+    them. max_concurrent: history requests of one worker that are under way at the same time.
     bytes_per_second: the rate at which the log is sent to the workers, over all workers.
     """
 
@@ -233,6 +260,7 @@ class History:
     warm: Annotated[int, Ge(0)] = 1_000
     max_messages: Count = 1_000_000
     max_record_age_seconds: PositiveSeconds | None = None
+    max_scan_records: Count = 1_000_000
     max_concurrent: Annotated[int, Ge(1), Le(1024)] = 8
     bytes_per_second: Annotated[int, Ge(64 * KIB)] = 64 * MIB
 
@@ -320,30 +348,3 @@ class Settings:
     supervision: Supervision = field(default_factory=Supervision)
     admin: Admin = field(default_factory=Admin)
     log: Logging = field(default_factory=Logging)
-
-
-def dumps(settings: Settings) -> bytes:
-    """The settings as JSON, secrets included: for an inherited descriptor, never for a log."""
-    return json.dumps(asdict(settings)).encode()
-
-
-def loads(data: bytes) -> Settings:
-    """The inverse of `dumps`, without validation: only the supervisor writes it."""
-    settings = _build(Settings, json.loads(data))
-    assert isinstance(settings, Settings)
-    return settings
-
-
-def _build(kind: Any, value: Any) -> Any:
-    if is_dataclass(kind) and isinstance(kind, type):
-        hints = get_type_hints(kind)
-        return kind(**{f.name: _build(hints[f.name], value[f.name]) for f in fields(kind)})
-    if isinstance(value, list):
-        item = get_args(kind)[0]
-        return tuple(_build(item, each) for each in value)
-    if isinstance(value, dict):
-        if get_origin(kind) is dict:
-            return {key: _build(get_args(kind)[1], each) for key, each in value.items()}
-        # `Tls | None`: a union with a dataclass is always an optional one.
-        return _build(get_args(kind)[0], value)
-    return value

@@ -235,7 +235,7 @@ def test_limits_are_documented_with_their_defaults() -> None:
         for keys, default, _ in rows
         for key in re.findall(r"`limits\.([a-z_]+)`", keys)
     }
-    words = {None: "not set", 32 * MIB: "32 MiB"}
+    words = {None: "not set", 32 * MIB: "32 MiB", 100: "100"}
     expected = {each.name: words[each.default] for each in fields(Limits)}
     assert found == expected | {"pending_connections": "`server.max_connections`"}
 

@@ -20,7 +20,7 @@ import uvloop
 from bench.kit.echo import EchoSession, Silent
 from energyws.process.board import Board
 from energyws.protocol import frame_scanner
-from energyws.protocol.client_address import TrustedProxies
+from energyws.protocol.http.client_address import TrustedProxies
 from energyws.settings import Auth, Limits, Server, Tls
 from energyws.testing.service import SECRET
 from workers.websocket.accept import handshake
@@ -28,6 +28,7 @@ from workers.websocket.accept.arrivals import Arrivals
 from workers.websocket.accept.handshake import Gate, max_descriptor
 from workers.websocket.accept.listener import Listener
 from workers.websocket.accept.tls_context import tls_context
+from workers.websocket.auth.key_access import KeyAccess
 from workers.websocket.auth.tokens import Tokens
 from workers.websocket.clients.connections import ConnectionRegistry
 from workers.websocket.clients.context import Context
@@ -47,7 +48,7 @@ async def serve(options: dict[str, Any]) -> None:
     connections = ConnectionRegistry(settings, auth)
     hub = cast(Any, Silent())
     shares = Shares(board.usage(0), row, Limits())
-    context = Context(settings, hub, connections, tokens, row, shares)
+    context = Context(settings, hub, connections, tokens, row, shares, KeyAccess({}, shares, row))
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
         listener = Listener(
             listening,

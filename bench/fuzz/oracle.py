@@ -17,7 +17,6 @@ from bench.fuzz.session import MAX_MESSAGE_BYTES, End
 from energyws.protocol.frame_scanner import MAX_FRAGMENTS
 
 PING, PONG, CLOSE, TEXT = 9, 10, 8, 1
-FRAGMENTS: Final = "more than 64 fragments"
 EXPLAINED: Final = {
     "length": "A length is not minimal: RFC 6455 section 5.2 forbids it; `websockets` accepts it",
     "control": "A control frame is too long or in fragments: we refuse it at its header (1002), "

@@ -16,6 +16,7 @@ from energyws.process.board import Board
 from energyws.protocol.frame import CLOSE, split
 from energyws.settings import Auth, Limits, Server
 from energyws.testing.service import SECRET
+from workers.websocket.auth.key_access import KeyAccess
 from workers.websocket.clients.context import Context
 from workers.websocket.connection import framing as connection
 from workers.websocket.connection.framing import Framing
@@ -47,7 +48,9 @@ class Sessions:
         board = Board.create()
         row = board.row(0)
         shares = Shares(board.usage(0), row, Limits())
-        self._context = Context(self._settings, silent, silent, tokens, row, shares)
+        self._context = Context(
+            self._settings, silent, silent, tokens, row, shares, KeyAccess({}, shares, row)
+        )
         log: Any = connection.log
         log.error = log.exception = _fault
 

@@ -25,23 +25,28 @@ from energyws.control.config.load import parse as parse_configuration
 from energyws.errors import ConfigError
 from energyws.process.board import Board
 from energyws.process.counters import HANDSHAKES
-from energyws.protocol import client_address, messages, position, proxy_header, stream_queries
-from energyws.protocol.client_address import TrustedProxies
+from energyws.protocol import messages, position
 from energyws.protocol.deflate import BadDeflate, BadOffer, TooLong, inflate, negotiate
+from energyws.protocol.http import client_address, proxy_header, queries, stream_queries
+from energyws.protocol.http.client_address import TrustedProxies
 from energyws.protocol.messages import BadClientMessage
-from energyws.settings import Auth, Limits, Server
+from energyws.settings import Auth, Limits, Server, Stream
 from energyws.stream import bus_messages, record
 from energyws.stream.bus_messages import BadMessage
 from energyws.testing.service import SECRET
 from workers.websocket.accept.handshake import Gate
+from workers.websocket.auth.key_access import KeyAccess
 from workers.websocket.clients.context import Context
 from workers.websocket.connection.http_exchange import Exchange
 from workers.websocket.shares import Shares
 
 NOW: Final = 1_790_000_000.0
 # A token that the http and token targets accept, for the corpus.
+_STREAMS: Final = {"energy": Stream(topic="readings", key="record")}
 TOKEN: Final = mint(SECRET, "fuzz", 600, NOW, None)
 _AUTH: Final = Auth(jwt_secret=SECRET)
+_PEER: Final = "10.0.0.1"
+_NEXT_PROXY: Final = "10.0.0.2"
 _STATUS: Final = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9]) ")
 
 Target = Callable[[bytes], str]
@@ -57,7 +62,7 @@ def _gate() -> Gate:
     silent.streams = frozenset({"energy"})
     tokens: Any = SimpleNamespace(check=lambda text: _verifier().verify(text, {}, now=NOW))
     # Its log lines about refusals are held back, and would come at the end.
-    context = Context(server, silent, silent, tokens, row, shares)
+    context = Context(server, silent, silent, tokens, row, shares, KeyAccess(_STREAMS, shares, row))
     return Gate(context, _AUTH, board, _limited=silent)
 
 
@@ -91,7 +96,7 @@ def message(data: bytes) -> str:
     """A message of a client, and the queries of all paths."""
     text = data.decode("latin-1")
     for parse in (
-        messages.parse_query,
+        queries.parse_query,
         lambda query: stream_queries.parse_sse("energy", query, query[:40]),
         lambda query: stream_queries.parse_history("energy", query),
         lambda query: stream_queries.parse_last("energy", query),
@@ -190,18 +195,28 @@ def proxy(data: bytes) -> str:
 
 
 def forwarded(data: bytes) -> str:
-    """What clients invent in X-Forwarded-For and Forwarded: what a proxy appends to it counts."""
+    """What clients invent in X-Forwarded-For and Forwarded: what a proxy appends to it counts.
+
+    Behind one more trusted proxy it says the same as alone.
+    """
     invented = data.decode("latin-1")
     proxies = TrustedProxies(["10.0.0.0/8"])
-    for hops, appended in (
-        (client_address.forwarded_for, "192.0.2.7"),
-        (client_address.forwarded, "for=192.0.2.7"),
+    named = "nobody"
+    for name, hops, prefix in (
+        ("X-Forwarded-For", client_address.forwarded_for, ""),
+        ("Forwarded", client_address.forwarded, "for="),
     ):
-        client = proxies.client("10.0.0.1", hops([f"{invented}, {appended}"]))
+        client = proxies.client(_PEER, hops([f"{invented}, {prefix}192.0.2.7"]))
         assert client == "192.0.2.7", client
-    alone = proxies.client("10.0.0.1", client_address.forwarded_for([invented]))
-    assert client_address.canonical(alone) == alone
-    return "ignored"
+        alone = proxies.client(_PEER, hops([invented]))
+        assert client_address.canonical(alone) == alone
+        # Beyond that, the reader's limits make a difference.
+        if len(invented) <= 1_000 and invented.count(",") <= 8:
+            behind = proxies.client(_PEER, hops([invented, f"{prefix}{_NEXT_PROXY}"]))
+            assert behind == alone or (alone, behind) == (_PEER, _NEXT_PROXY), (alone, behind)
+        if alone not in proxies:
+            named = name
+    return named
 
 
 def deny_list(data: bytes) -> str:

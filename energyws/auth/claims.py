@@ -32,8 +32,8 @@ TokenReason = Literal[
 ]
 
 # Which claim is wrong, for the reason "claims". streams: the claim that auth.streams_claim names;
-# scope: `scope` or `scp`; required: one of auth.required_claims.
-TokenClaim = Literal["sub", "exp", "nbf", "iat", "streams", "scope", "required"]
+# scope: `scope` or `scp`; required: one of auth.required_claims; keys: that of auth.keys_claim.
+TokenClaim = Literal["sub", "exp", "nbf", "iat", "streams", "scope", "required", "keys"]
 
 # What a client learns whose token is on the deny list.
 DENIED_DETAIL: Final = "the token has been revoked"

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from energyws.auth.jwks import Key
+    from energyws.auth.key_rights import KeyRights
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedClaims:
     """The claims of a token with a good signature; only its times remain to be compared.
 
+    rights: the keys that it allows; None where it names none.
     expires, not_before, issued: Unix seconds, as claimed, `expires` with the leeway added. issuer:
-    whose key verified the signature; None for a shared secret without one. key, keys: that key, and
+    its `iss`; None if a token of a shared secret has none. key, keys: that key, and
     the sequence of all of them. id: the number of its `jti` (energyws.auth.denied); None without
     one.
     """
@@ -35,6 +37,7 @@ class VerifiedClaims:
     key: Key
     keys: Sequence[Key]
     id: int | None
+    rights: KeyRights | None = None
 
 
 class TokenCache:

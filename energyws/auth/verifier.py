@@ -11,6 +11,7 @@ Rules of this file (RFC 8725, JWT best current practices):
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
@@ -19,6 +20,7 @@ from energyws.auth import claims as claimed
 from energyws.auth.claims import TokenReason, TokenRefused
 from energyws.auth.denied import token_id
 from energyws.auth.jwks import ALGORITHMS, Key
+from energyws.auth.key_rights import AllowedKeys, key_rights
 from energyws.auth.signatures import Signed, secret_bytes, secret_keys, sign, unverified, verified
 from energyws.auth.token_cache import TokenCache, VerifiedClaims, digest
 from energyws.auth.unknown_keys import unknown_key
@@ -54,6 +56,10 @@ class Principal:
     def streams(self) -> frozenset[str] | None:
         """The streams that it may read; None: all of them."""
         return self.token.streams
+
+    def keys_of(self, stream: str) -> AllowedKeys | None:
+        """The keys of a stream that its token names; None: none."""
+        return None if self.token.rights is None else self.token.rights.of(stream)
 
     def may_read(self, stream: str) -> bool:
         return self.token.streams is None or stream in self.token.streams
@@ -139,10 +145,8 @@ class Verifier:
     ) -> VerifiedClaims:
         settings, claims = self._settings, signed.claims
         claimed.check_type(signed.header)
-        if issuer is None and settings.jwt_secret_issuer is not None:
-            issuer = settings.jwt_secret_issuer
-            if claims.get("iss") != issuer:
-                raise TokenRefused("issuer")
+        if issuer is None:
+            issuer = _issuer_of_secret(claims, settings.jwt_secret_issuer)
         if settings.audience is not None and not claimed.is_for(settings.audience, claims):
             raise TokenRefused("audience")
         subject, expires = claimed.subject(claims), claimed.expiry(claims)
@@ -163,6 +167,7 @@ class Verifier:
             signed.key,
             keys,
             token_id(jti) if isinstance(jti := claims.get("jti"), str) else None,
+            key_rights(claims, settings),
         )
 
     def _principal(self, token: VerifiedClaims, now: float) -> Principal:
@@ -186,21 +191,34 @@ def mint(
     ttl_seconds: float,
     now: float,
     streams: Sequence[str] | None = None,
+    keys: Sequence[str] | None = None,
     *,
     streams_claim: str = "streams",
+    keys_claim: str = "keys",
     issuer: str | None = None,
 ) -> str:
     """A token for development, signed with the shared secret (HS256).
 
-    now: Unix seconds. streams_claim, issuer: those of Auth for the secret. Raises BootError for a
-    secret that cannot be used.
+    now: Unix seconds. streams_claim, keys_claim, issuer: those of Auth for the secret. Raises
+    BootError for a secret that cannot be used.
     """
     claims: dict[str, Any] = {"sub": subject, "iat": int(now), "exp": int(now + ttl_seconds)}
     if issuer is not None:
         claims["iss"] = issuer
     if streams is not None:
         claims[streams_claim] = list(streams)
+    if keys is not None:
+        claims[keys_claim] = list(keys)
     return sign(json.dumps(claims).encode(), secret_bytes(secret, "jwt_secret"))
+
+
+def _issuer_of_secret(claims: dict[str, Any], required: str | None) -> str | None:
+    """The `iss` of a token of a secret, which the deny list may name; raises TokenRefused."""
+    issuer = claims.get("iss")
+    if required is not None and issuer != required:
+        raise TokenRefused("issuer")
+    # One object for all of its tokens.
+    return sys.intern(issuer) if isinstance(issuer, str) else None
 
 
 class _Named(NamedTuple):

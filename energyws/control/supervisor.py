@@ -129,6 +129,7 @@ class Supervisor:
         now = running.handlers.stepped_at = time.monotonic()
         flush_suppressed()
         running.children.look_after(now)
+        running.deny_list.look(self._settings, now)
         if not self._fleet.draining:
             self._look_after(now)
         actions = self._fleet.step(now, running.children.beats(), running.children.ended())
@@ -139,7 +140,6 @@ class Supervisor:
     def _look_after(self, now: float) -> None:
         """Do what is due from time to time, unless the service drains."""
         self._running.reloader.look(now)
-        self._running.deny_list.look(self._settings, now)
         every = self._settings.supervision.rebalance_seconds
         if every is not None and now >= self._running.rebalanced_at + every:
             self._running.rebalanced_at = now

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Final
 
-from energyws.protocol.http_response import Response, matches
+from energyws.protocol.http.response import Response, matches
 
 INDEX: Final = "index.html"
 # In the index's links to other files: replaced by the version of all files.

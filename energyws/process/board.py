@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import weakref
 from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
@@ -52,8 +53,10 @@ class Field(IntEnum):
     worker serves expires, in Unix seconds; 0 without a certificate. IO_URING is one of
     energyws.process.io_uring. PENDING counts the accepted connections that are no clients yet, or
     never will be. MEMORY_PRESSURE is a Level of energyws.process.memory_pressure; MEMORY_FREEING is
-    what clients hold that were closed for it, in bytes. SCHEMA_WAITS is how many partitions wait
-    for a schema.
+    what clients hold that were closed for it, in bytes. SNAPSHOT_KEYS and SNAPSHOT_BYTES are what
+    the consumer's tables of last values hold; SNAPSHOT_STATE is 0 where it has none, 2 where all of
+    them are complete, else 1; SNAPSHOT_WARM_MS is how long it took to read old records for them.
+    SCHEMA_WAITS is how many partitions wait for a schema.
     """
 
     PID = 0
@@ -82,11 +85,20 @@ class Field(IntEnum):
     RING_OLDEST_MS = 23
     FULL_SINCE_MS = 24
     PENDING = 25
+    UNLISTED_WAITS = 26
     MEMORY_PRESSURE = 27
     MEMORY_FREEING = 28
-    UNLISTED_WAITS = 26
     KEYLESS = 30
+    KEYED_SUBSCRIPTIONS = 31
+    INDEX_KEYS = 32
+    POSITIONS_SENT = 33
+    SCAN_RECORDS = 34
+    FORBIDDEN_KEYS = 35
     CERTIFICATE_EXPIRES = 36
+    SNAPSHOT_KEYS = 37
+    SNAPSHOT_BYTES = 38
+    SNAPSHOT_STATE = 39
+    SNAPSHOT_WARM_MS = 40
     HISTORY_QUESTIONS = 41
     EVENT_STREAMS = 42
     IO_URING = 43
@@ -99,9 +111,10 @@ class PartitionField(IntEnum):
     STREAM is an index into the sorted names of the streams. NEXT and END are offsets: of the next
     record to be published, and of the log's end. RECORD_MS is the timestamp of the newest record
     published, in Unix milliseconds; 0 before there is one. STALL is one of energyws.process.stalls;
-    where PARTITION is its WHOLE, the entry is about the stream and has no offsets. BAD and LOST
-    count records that were skipped, and records that retention deleted before they were read; those
-    of partitions without an entry are counted in the entry of their stream.
+    where PARTITION is its WHOLE, the entry is about the stream and has no offsets. BAD, LOST and
+    UNKEYED count records that were skipped, that retention deleted before they were read, and that
+    have no key though their stream has keys; those of partitions without an entry are counted in
+    the entry of their stream.
     """
 
     STREAM = 0
@@ -112,10 +125,11 @@ class PartitionField(IntEnum):
     STALL = 5
     BAD = 6
     LOST = 7
+    UNKEYED = 8
 
 
 ROWS: Final = 160
-COLUMNS: Final = 192
+COLUMNS: Final = 208
 # The most that a row lists; the lag of further partitions is not visible.
 MAX_PARTITIONS: Final = 512
 # The most that a row lists; the age of further issuers' keys is not visible.
@@ -134,10 +148,11 @@ _CELLS: Final = _USAGE + ROWS * ROW_CELLS
 
 
 class Board:
-    """The whole table, over a descriptor made by `create` or inherited."""
+    """The whole table, over a descriptor made by `create` or inherited, which it owns."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
+        self._close = weakref.finalize(self, os.close, descriptor)
         self._memory = mmap.mmap(descriptor, _CELLS * _CELL)
         self._cells = memoryview(self._memory).cast("q")
 
@@ -192,7 +207,7 @@ class Board:
     def close(self) -> None:
         """Close the descriptor; the memory stays mapped as long as a row of it is held."""
         self._cells.release()
-        os.close(self.descriptor)
+        self._close()
 
 
 class Row:

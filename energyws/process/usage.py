@@ -48,6 +48,8 @@ _CELL: Final = CELLS - 1
 
 # In place of a mark: it is not counted.
 NO_MARK: Final = -1
+# What `pack` makes of three of them.
+NOT_COUNTED: Final = 0
 # A mark and 1 more, so that NO_MARK is 0.
 _PACKED_BITS: Final = MARK_BITS + 1
 _PACKED: Final = (1 << _PACKED_BITS) - 1

@@ -30,7 +30,7 @@ _END: Final = b"\x01\x00\x00\xff\xff"
 # A message may have several last blocks (section 7.2.3.4). An honest sender makes one per flush.
 _MAX_STREAMS: Final = 64
 # How far back deflate data may refer (RFC 1951 section 2).
-_WINDOW_BYTES: Final = 1 << 15
+WINDOW_BYTES: Final = 1 << 15
 
 _NAME: Final = "permessage-deflate"
 _NO_TAKEOVER: Final = "client_no_context_takeover"
@@ -128,7 +128,7 @@ def takes_over(reply: str | None) -> bool:
 
 def window_after(window: bytes, message: bytes) -> bytes:
     """The window for the message after this one."""
-    return (window + message)[-_WINDOW_BYTES:]
+    return (window + message)[-WINDOW_BYTES:]
 
 
 def inflate(data: bytes, max_bytes: int, window: bytes = b"") -> bytes:

@@ -4,9 +4,10 @@
     data: {"type":"data","stream":"energy",…,"id":"7f3a90c2-1042.998.17"}
     (an empty line)
 
-An `id` is the position that EventSource sends back as `Last-Event-ID`. Data messages have no event
-name, so a page gets them in `onmessage`. An event is never named `error` or `open`: EventSource
-would hand it to the handlers of its own events of that name.
+An `id` is the position that EventSource sends back as `Last-Event-ID`. A `position` message is an
+`id` alone: EventSource keeps it, and hands no event to the page (section 9.2.6). Data messages have
+no event name, so a page gets them in `onmessage`. An event is never named `error` or `open`:
+EventSource would hand it to the handlers of its own events of that name.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from energyws.protocol.position import BadPosition, parse
 
 # A comment: EventSource ignores it.
 HEARTBEAT: Final = b":\n\n"
+_SNAPSHOT: Final = b'{"type":"snapshot",'
 _NAMES: Final = {"error": b"problem"}
 
 
@@ -51,14 +53,20 @@ def problem(body: bytes) -> bytes:
 def _event(payload: bytes) -> bytes:
     if payload.startswith(DATA):
         return b"id: %b\ndata: %b\n\n" % (position(payload), one_line(payload))
+    if payload.startswith(_SNAPSHOT):
+        return b"event: snapshot\ndata: %b\n\n" % one_line(payload)
     message = orjson.loads(payload)
     kind = message["type"]
+    if kind == "position":
+        return b"id: %b\n\n" % message["id"].encode()
     lines = [b"event: " + _NAMES.get(kind, kind.encode())]
     match kind:
-        case "subscribed":
-            # One stream per connection.
+        case "subscribed" if "snapshots" not in message:
+            # One stream per connection. A client that loses it amid a snapshot has to begin anew.
             (place,) = message["positions"].values()
             lines.append(b"id: " + place["position"].encode())
+        case "removed":
+            lines.append(b"id: " + message["id"].encode())
         case "lagged":
             lines.append(b"id: " + message["to"].encode())
         case "reconnect":

@@ -10,6 +10,14 @@ The payload of a data frame has the form that energy-ws had. It is the only seri
 record in the whole system:
 
     {"type":"data","stream":"energy","timestamp":"…Z","data":{…},"id":"7f3a90c2-1042.998.17"}
+
+Where the stream has keys, `"key":"…",` stands before the position, and a record without a value is
+
+    {"type":"removed","stream":"energy","timestamp":"…Z","key":"…","id":"7f3a90c2-1042.998.18"}
+
+In a snapshot, which has one position for all of its records, a record is
+
+    {"type":"snapshot","stream":"energy","key":"…","timestamp":"…Z","data":{…}}
 """
 
 from __future__ import annotations
@@ -56,6 +64,12 @@ def split(frames: bytes) -> Iterator[tuple[bytes, bytes]]:
         at = end
 
 
+def payload(frame: bytes) -> bytes:
+    """The payload of one whole, unmasked frame."""
+    size = frame[1]
+    return frame[2:] if size < 126 else frame[4:] if size == 126 else frame[10:]
+
+
 def text(message: object) -> bytes:
     """A text frame with this message as JSON."""
     return encode(TEXT, orjson.dumps(message))
@@ -84,17 +98,46 @@ def _whole_second(seconds: int) -> str:
 class DataFrames:
     """Builds the data frames of one stream."""
 
-    __slots__ = ("_prefix",)
+    __slots__ = ("_prefix", "_removed", "_snapshot")
 
     def __init__(self, stream: str) -> None:
-        self._prefix = b'{"type":"data","stream":' + orjson.dumps(stream) + b',"timestamp":"'
+        name = orjson.dumps(stream)
+        self._prefix = b'{"type":"data","stream":%b,"timestamp":"' % name
+        self._removed = b'{"type":"removed","stream":%b,"timestamp":"' % name
+        self._snapshot = b'{"type":"snapshot","stream":%b,"key":"' % name
 
-    def build(self, timestamp_ms: int, data: bytes, position: str) -> bytes:
-        """The frame of one record. data: a JSON object; position: that after the record."""
+    def build(
+        self, timestamp_ms: int, data: bytes | None, position: str, key: bytes | None = None
+    ) -> bytes:
+        """The frame of one record. data: a JSON object; position: that after the record.
+
+        key: that of the record, escaped (energyws.protocol.keys); None without one.
+        data None: the record has no value, which removes its key.
+        """
+        if data is None:
+            assert key is not None
+            return self.removed(timestamp_ms, position, key)
+        keyed = b"" if key is None else b',"key":"%b"' % key
         return encode(
             TEXT,
-            b'%b%b","data":%b,"id":"%b"}'
-            % (self._prefix, rfc3339(timestamp_ms).encode(), data, position.encode()),
+            b'%b%b","data":%b%b,"id":"%b"}'
+            % (self._prefix, rfc3339(timestamp_ms).encode(), data, keyed, position.encode()),
+        )
+
+    def snapshot(self, key: bytes, timestamp_ms: int, data: bytes) -> bytes:
+        """The frame of a key's newest record, in a snapshot."""
+        return encode(
+            TEXT,
+            b'%b%b","timestamp":"%b","data":%b}'
+            % (self._snapshot, key, rfc3339(timestamp_ms).encode(), data),
+        )
+
+    def removed(self, timestamp_ms: int, position: str, key: bytes) -> bytes:
+        """The frame that says that a key has no record any more."""
+        return encode(
+            TEXT,
+            b'%b%b","key":"%b","id":"%b"}'
+            % (self._removed, rfc3339(timestamp_ms).encode(), key, position.encode()),
         )
 
 
@@ -113,3 +156,8 @@ def lagged(stream: str, missed: int | None, start: str | None, end: str, reason:
             "reason": reason,
         }
     )
+
+
+def uncounted(report: bytes) -> bytes:
+    """A `lagged` frame for a client that gets some keys only: how much it misses is unknown."""
+    return text({**orjson.loads(payload(report)), "missed": None})

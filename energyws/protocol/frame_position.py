@@ -10,19 +10,22 @@ from __future__ import annotations
 import orjson
 
 from energyws.protocol.frame import TEXT, encode, split
-from energyws.protocol.json_lines import DATA, position
+from energyws.protocol.json_lines import RECORD, position
 from energyws.protocol.messages import Unrecovered
 from energyws.protocol.position import Position, parse
 
 
 def covering(frame: bytes, known: Position) -> bytes:
-    """A `data` or `lagged` frame whose position also covers `known`; the same one if it does."""
+    """A `data`, `removed` or `lagged` frame whose position also covers `known`.
+
+    The same one if it does already.
+    """
     ((_, payload),) = split(frame)
     text = position(payload)
     merged = str(known.merge(parse(text.decode()))).encode()
     if merged == text:
         return frame
-    if payload.startswith(DATA):
+    if payload.startswith(RECORD):
         return encode(TEXT, payload[: -len(text) - 2] + merged + payload[-2:])
     message = orjson.loads(payload)
     if message["reason"] == Unrecovered.POSITION_AHEAD.value:

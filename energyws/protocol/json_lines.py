@@ -10,6 +10,8 @@ from energyws.protocol.frame import split
 
 # How each data message begins (energyws.protocol.frame.DataFrames).
 DATA: Final = b'{"type":"data",'
+# Each message of a record begins with one of these, and ends with its position.
+RECORD: Final = (DATA, b'{"type":"removed",')
 _ID: Final = b',"id":"'
 _BREAKS: Final = bytes.maketrans(b"\r\n", b"  ")
 
@@ -32,8 +34,8 @@ def one_line(payload: bytes) -> bytes:
 
 
 def position(payload: bytes) -> bytes:
-    """The position after a data message, or the end of the gap in a `lagged` one."""
-    if payload.startswith(DATA):
+    """The position after the message of a record, or the end of the gap in a `lagged` one."""
+    if payload.startswith(RECORD):
         # The last field; the record may have one of this name, too.
         return payload[payload.rindex(_ID) + len(_ID) : -2]
     to: str = orjson.loads(payload)["to"]

@@ -7,6 +7,8 @@ Client to server, as JSON in text or binary frames; other fields are ignored:
         "since": "2025-12-26T12:34:56Z" everything since this time (RFC 3339)
         "last": 10                      the newest 10 frames first
         "on_lag": "skip"                or "latest" or "disconnect": see OnLag
+        "keys": {"energy": ["4711"]}    these keys only, of a stream that has keys
+        "snapshot": true                first the newest record of each key
     {"type":"unsubscribe","streams":["energy"]}
     {"type":"ping"}
         "worker": true                  also which worker serves the connection
@@ -20,29 +22,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 import orjson
 
 from energyws.errors import BAD_JSON, BAD_MESSAGE, UNKNOWN_TYPE, EnergywsError, ErrorCode
 from energyws.protocol import frame
+from energyws.protocol.keys import KeyFilter
 
 # Far more than any configuration has streams; bounds the work of one message.
 MAX_STREAMS: Final = 64
 MAX_LAST: Final = 1_000_000
-# Twice as many as MAX_STREAMS need; decoding thousands takes as long as ten handshakes.
-MAX_QUERY_FIELDS: Final = 256
 MAX_TOKEN_BYTES: Final = 8 * 1024
 # RFC 3339 section 5.6; datetime would accept much more.
 _UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC3339: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
-_SPACE_FOR_PLUS: Final = re.compile(r"(?<=\d) (?=\d\d:\d\d\Z)", re.ASCII)
 
 
 class OnLag(Enum):
@@ -82,6 +81,8 @@ class Subscribe:
     """resume: the text of a position per stream, not yet parsed. last: a number of frames.
 
     since_ms: milliseconds since the Unix epoch. At most one of the three is given.
+    keys: what is asked for of a stream, not yet checked. filters: the keys that it gets; all of a
+    stream that is not in it. snapshot: first the newest record of each of them.
     """
 
     streams: tuple[str, ...]
@@ -89,6 +90,9 @@ class Subscribe:
     last: int | None
     on_lag: OnLag
     since_ms: int | None = None
+    keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    filters: dict[str, KeyFilter] = field(default_factory=dict)
+    snapshot: bool = False
 
     def wants_history(self, stream: str) -> bool:
         """Whether it requests history of this stream."""
@@ -129,7 +133,7 @@ def parse(payload: bytes) -> ClientMessage:
         case "ping":
             return Ping(worker=message.get("worker") is True)
         case "subscribe":
-            return _subscribe(message)
+            return subscribe(message)
         case "unsubscribe":
             return Unsubscribe(_streams(message))
         case "auth":
@@ -143,56 +147,8 @@ def parse(payload: bytes) -> ClientMessage:
             raise BadClientMessage(BAD_MESSAGE, "`type` must be a string")
 
 
-def parse_query(query: str) -> Subscribe | None:
-    """The subscription in a query string: `subscribe=energy&resume=<id>`, `since=…` or `last=10`.
-
-    With several streams (`subscribe=a,b`) each `resume` names one: `resume=a:<id>&resume=b:<id>`.
-    None where the query has no subscription; raises BadClientMessage.
-    """
-    values = query_values(query)
-    named = [name for value in values.get("subscribe", []) for name in value.split(",") if name]
-    streams = list(dict.fromkeys(named))
-    return query_subscribe(streams, values) if streams else None
-
-
-def query_values(query: str) -> dict[str, list[str]]:
-    """The values of each name in a query string; raises BadClientMessage for too many."""
-    if query.count("&") >= MAX_QUERY_FIELDS:
-        raise BadClientMessage(BAD_MESSAGE, f"a query may have {MAX_QUERY_FIELDS} fields")
-    values: dict[str, list[str]] = {}
-    for key, value in parse_qsl(query, keep_blank_values=True):
-        values.setdefault(key, []).append(value)
-    return values
-
-
-def query_subscribe(streams: list[str], values: dict[str, list[str]]) -> Subscribe:
-    """The subscription to these streams in a query; raises BadClientMessage."""
-    message: dict[str, Any] = {"streams": streams}
-    if "resume" in values:
-        message["resume"] = dict(_query_resume(value, streams) for value in values["resume"])
-    if "last" in values:
-        text = values["last"][-1]
-        # Bounded, because int() raises ValueError for thousands of digits.
-        digits = text.isascii() and text.isdigit() and len(text) < 20
-        message["last"] = int(text) if digits else text
-    if "since" in values:
-        # An unescaped plus is decoded as a space; before a time zone it can only be a plus.
-        message["since"] = _SPACE_FOR_PLUS.sub("+", values["since"][-1])
-    if "on_lag" in values:
-        message["on_lag"] = values["on_lag"][-1]
-    return _subscribe(message)
-
-
-def _query_resume(value: str, streams: list[str]) -> tuple[str, str]:
-    stream, colon, position = value.rpartition(":")
-    if colon:
-        return stream, position
-    if len(streams) == 1:
-        return streams[0], value
-    raise BadClientMessage(BAD_MESSAGE, "`resume` must be `stream:id` where streams are several")
-
-
-def _subscribe(message: dict[str, Any]) -> Subscribe:
+def subscribe(message: dict[str, Any]) -> Subscribe:
+    """The subscription with these fields; raises BadClientMessage."""
     streams = _streams(message)
     resume = message.get("resume")
     if resume is None:
@@ -214,7 +170,37 @@ def _subscribe(message: dict[str, Any]) -> Subscribe:
         on_lag = OnLag.SKIP if on_lag is None else OnLag(on_lag)
     except ValueError:
         raise BadClientMessage(BAD_MESSAGE, "`on_lag` must be skip, latest or disconnect") from None
-    return Subscribe(streams, resume, last, on_lag, None if since is None else _since(since))
+    since_ms = None if since is None else _since(since)
+    snapshot = message.get("snapshot")
+    if snapshot is not None and type(snapshot) is not bool:
+        raise BadClientMessage(BAD_MESSAGE, "`snapshot` must be true or false")
+    if snapshot and (last is not None or since is not None):
+        raise BadClientMessage(BAD_MESSAGE, "`snapshot` goes with `resume`, not with another start")
+    return Subscribe(
+        streams,
+        resume,
+        last,
+        on_lag,
+        since_ms,
+        _keys(message, streams),
+        snapshot=bool(snapshot),
+    )
+
+
+def _keys(message: dict[str, Any], streams: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    keys = message.get("keys")
+    if keys is None:
+        return {}
+    if type(keys) is not dict or not all(
+        type(each) is list and each and all(type(key) is str for key in each)
+        for each in keys.values()
+    ):
+        raise BadClientMessage(BAD_MESSAGE, "`keys` must be an object of stream: list of keys")
+    if stray := [name for name in keys if name not in streams]:
+        raise BadClientMessage(
+            BAD_MESSAGE, f"`keys` names {stray[0][:64]!r}, which `streams` does not"
+        )
+    return {name: tuple(dict.fromkeys(each)) for name, each in keys.items()}
 
 
 def _since(text: object) -> int:
@@ -254,20 +240,36 @@ def _token(message: dict[str, Any]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotTold:
+    """What `subscribed` says of a snapshot that follows.
+
+    complete: whether a key that is not in it has no record. since_ms: if not: since when it has all
+    keys, in Unix milliseconds; None: unknown. keys: how many it has.
+    """
+
+    complete: bool
+    since_ms: int | None
+    keys: int
+
+
+@dataclass(frozen=True, slots=True)
 class Subscribed:
     """One stream in a `subscribed` reply.
 
     position: where delivery begins. recovered: None where no history was requested. replayed: how
     many frames, at most, precede live ones. missing: how many records, at most, are missing of each
-    partition; None where the numbers are unknown.
+    partition. Both are None where nobody knows. keys: how many keys and prefixes the client gets;
+    None: everything. snapshot: None: there is none.
     """
 
     position: str
     recovered: bool | None = None
-    replayed: int = 0
+    replayed: int | None = 0
     reason: Unrecovered | None = None
     earliest: str | None = None
     missing: tuple[int, ...] | None = None
+    keys: int | None = None
+    snapshot: SnapshotTold | None = None
 
 
 def subscribed(streams: dict[str, Subscribed]) -> bytes:
@@ -284,12 +286,31 @@ def subscribed(streams: dict[str, Subscribed]) -> bytes:
                 "missing": state.missing,
             }
         positions[name] = fields
-    return frame.text({"type": "subscribed", "streams": list(streams), "positions": positions})
+    message = {"type": "subscribed", "streams": list(streams), "positions": positions}
+    if keys := {name: each.keys for name, each in streams.items() if each.keys is not None}:
+        message["keys"] = keys
+    if snapshots := {
+        name: _snapshot(each.position, each.snapshot)
+        for name, each in streams.items()
+        if each.snapshot is not None
+    }:
+        message["snapshots"] = snapshots
+    return frame.text(message)
+
+
+def _snapshot(position: str, told: SnapshotTold) -> dict[str, object]:
+    since = None if told.since_ms is None else frame.rfc3339(told.since_ms)
+    return {"position": position, "complete": told.complete, "since": since, "keys": told.keys}
 
 
 def unsubscribed(streams: Iterable[str]) -> bytes:
     """The frame that answers `unsubscribe`."""
     return frame.text({"type": "unsubscribed", "streams": list(streams)})
+
+
+def position(stream: str, position: str) -> bytes:
+    """The frame that tells a client that gets some keys where it is: it has all before that."""
+    return frame.text({"type": "position", "stream": stream, "id": position})
 
 
 def pong(timestamp_ms: int, worker: Mapping[str, int] | None = None) -> bytes:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Final, NamedTuple
 
@@ -23,6 +23,7 @@ from energyws.errors import EnergywsError
 from energyws.protocol.frame import DataFrames
 from energyws.protocol.messages import Unrecovered
 from energyws.protocol.position import Position, from_offsets
+from energyws.stream.key_index import ChunkKeys, Selection
 
 # One merge holds a block of every partition: about this many records together.
 RECORDS_AT_ONCE: Final = 2048
@@ -73,21 +74,33 @@ class StartPoint:
     missing: tuple[int, ...] | None = None
 
 
-class Chunk(NamedTuple):
-    """The frames between two positions, joined; `frames` may be 0 where the log has holes."""
+@dataclass(slots=True)
+class Chunk:
+    """The frames between two positions, joined; `frames` may be 0 where the log has holes.
+
+    keys: of the frames, once somebody has asked for those of some keys.
+    """
 
     start: Position
     end: Position
     frames: int
     data: bytes
+    keys: ChunkKeys | None = field(default=None, compare=False, repr=False)
+
+    def of_keys(self, selection: Selection) -> list[bytes]:
+        """The frames that are for it, in order."""
+        if self.keys is None:
+            self.keys = ChunkKeys(self.data)
+        return self.keys.find(selection, self.data)
 
 
 class Stored(NamedTuple):
-    """One good record of the log; data is a JSON object."""
+    """One good record of the log; data and key: see energyws.stream.record.Decoded."""
 
     offset: int
     timestamp_ms: int
-    data: bytes
+    data: bytes | None
+    key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +142,7 @@ def resume_after(
     """
     kept = after.merge(lows)
     earliest = lows.merge(oldest)
-    start = _newest_share(after.merge(earliest), head, max_messages)
+    start = newest_share(after.merge(earliest), head, max_messages)
     if start.beyond(kept):
         reason = Unrecovered.HISTORY_EXCEEDED
     elif kept.beyond(after):
@@ -143,7 +156,7 @@ def resume_after(
     return StartPoint(start, earliest, reason, missing)
 
 
-def _newest_share(position: Position, head: Position, max_records: int) -> Position:
+def newest_share(position: Position, head: Position, max_records: int) -> Position:
     """The position, moved forward if more than max_records lie between it and the head."""
     behind = [
         max(0, offset - position.next_offset(partition))
@@ -178,7 +191,7 @@ def newest(count: int, lows: Position, head: Position, blocks: Blocks) -> tuple[
 
 def newest_about(count: int, lows: Position, head: Position) -> tuple[Position, int]:
     """The same without reading: each partition contributes in proportion to its length."""
-    position = _newest_share(lows, head, count)
+    position = newest_share(lows, head, count)
     pairs = zip(head.offsets, position.offsets, strict=True)
     return position, sum(max(0, end - begin) for end, begin in pairs)
 
@@ -304,7 +317,9 @@ def assemble(
         reader.at = record.offset + 1
         reader.index += 1
         texts[partition] = str(reader.at)
-        frame = frames.build(record.timestamp_ms, record.data, f"{begin.epoch}-{'.'.join(texts)}")
+        frame = frames.build(
+            record.timestamp_ms, record.data, f"{begin.epoch}-{'.'.join(texts)}", record.key
+        )
         built.append(frame)
         size += len(frame)
         ended = reader.settle()

@@ -1,4 +1,4 @@
-"""Decodes a record: the JSON object in its value, or the reason why there is none.
+"""Decodes a record: the JSON object in its value, or the reason why there is none, and its key.
 
 The object's own bytes pass through untouched: decoding proves that they are one JSON object (RFC
 8259) in valid UTF-8, as a text frame requires, and re-encoding would only alter numbers.
@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import orjson
 
 from energyws.errors import EnergywsError
+from energyws.settings import Stream
+from energyws.stream.record_key import KafkaMessage, KeyRule
 
 # The last three: of records with a schema.
 Reason = Literal[
@@ -63,29 +65,88 @@ class BadRecord(EnergywsError):
 # Makes JSON of a value that has a schema; raises BadRecord.
 Reader = Callable[[bytes], bytes]
 
+# What a record says: data, a JSON object, and of which key (escaped), if it has one. Without data,
+# the key has no record any more. A plain tuple, because thousands are made each second.
+Decoded = tuple[bytes | None, bytes | None]
+
+
+class Decoder:
+    """Decodes the records of one stream, live ones and those of the log alike.
+
+    keyed: whether the stream has keys. withholds: whether nobody may get its records without one.
+    """
+
+    __slots__ = ("_max_bytes", "_rule", "keyed", "withholds")
+
+    def __init__(self, stream: Stream, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._rule = None if stream.key is None else KeyRule(stream.key)
+        self.keyed: Final = self._rule is not None
+        self.withholds: Final = stream.access == "keyed"
+
+    def raw_key(self, message: KafkaMessage) -> bytes | None:
+        """What `decode` needs of a message besides its value."""
+        return self._rule.raw(message) if self._rule is not None and self._rule.outside else None
+
+    def decode(
+        self, value: bytes | None, raw_key: bytes | None, reader: Reader | None = None
+    ) -> Decoded:
+        """Raises BadRecord. reader: None for a value that is JSON as it stands."""
+        rule = self._rule
+        if value is None and rule is not None and rule.outside:
+            key = rule.key(raw_key, None)
+            if key is not None:
+                return None, key
+        if reader is None:
+            text, parsed = _parse(value, self._max_bytes)
+        else:
+            text = decode(value, max_bytes=self._max_bytes, reader=reader)
+            parsed = None if rule is None or rule.outside else _object_in(text)
+        return text, None if rule is None else rule.key(raw_key, parsed)
+
 
 def decode(value: bytes | None, *, max_bytes: int, reader: Reader | None = None) -> bytes:
     """The JSON object in a record's value, without surrounding white space; raises BadRecord.
 
-    reader: None for a value that is JSON as it stands.
+    reader: as for `Decoder.decode`.
     """
+    if value is None or reader is None:
+        return _parse(value, max_bytes)[0]
+    check_size(len(value), max_bytes)
+    text = reader(value)
+    check_size(len(text), max_bytes)
+    return text
+
+
+def _object_in(text: bytes) -> dict[str, Any] | None:
+    """The object; None for one that the parser cannot represent."""
+    try:
+        parsed: dict[str, Any] = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return parsed
+
+
+def _parse(value: bytes | None, max_bytes: int) -> tuple[bytes, dict[str, Any] | None]:
+    """The same, and the object; None for one that the parser cannot represent."""
     if value is None:
         raise BadRecord("tombstone", "the record has no value")
     check_size(len(value), max_bytes)
-    if reader is not None:
-        text = reader(value)
-        check_size(len(text), max_bytes)
-        return text
     text = value.strip(b" \t\r\n")
     if not text:
         raise BadRecord("empty", "the value is empty")
     try:
         decoded = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        decoded = _second_opinion(text, error)
+        _require_object(_second_opinion(text, error))
+        return text, None
+    return text, _require_object(decoded)
+
+
+def _require_object(decoded: object) -> dict[str, Any]:
     if type(decoded) is not dict:
         raise BadRecord("not_an_object", f"a JSON {type(decoded).__name__}, not an object")
-    return text
+    return decoded
 
 
 def check_size(size: int, max_bytes: int) -> None:

@@ -18,7 +18,10 @@ from energyws.protocol.position import (
     parse,
     partitions,
 )
-from energyws.stream.history import FindStart, StartPoint
+from energyws.stream import keyed_cursor
+from energyws.stream.history import FindStart, StartPoint, newest_share
+from energyws.stream.key_index import Selection
+from energyws.stream.keyed_cursor import KeyedCursor
 from energyws.stream.ring import Cursor, Ring
 
 # A client may know of partitions that were added since this process last looked. A position may
@@ -42,11 +45,24 @@ def history_request(stream: str, ring: Ring, subscribe: Subscribe) -> FindStart 
         return FindStart(stream, ring.epoch, since_ms=subscribe.since_ms)
     if (
         subscribe.last is not None
+        # The newest records of a few keys may be anywhere in the log.
+        and stream not in subscribe.filters
         and subscribe.last > ring.end - ring.first
         and any(ring.floor.offsets)
     ):
         return FindStart(stream, ring.epoch, last=subscribe.last)
     return None
+
+
+def within_scan(found: StartPoint, head: Position, most: int) -> StartPoint:
+    """The same for a subscription to some keys, before whose start at most so many records lie.
+
+    The log has no index of keys: all records from its start on are read to find those of a few.
+    """
+    start = newest_share(found.position, head, most)
+    if not start.beyond(found.position):
+        return replace(found, missing=None)
+    return StartPoint(start, start, Unrecovered.HISTORY_EXCEEDED)
 
 
 def start_point(
@@ -56,32 +72,57 @@ def start_point(
     subscribe: Subscribe,
     found: StartPoint | None,
     now: float,
+    selection: Selection | None = None,
 ) -> tuple[Subscribed, StartsAt]:
     """The reply to the client, and where its subscription starts.
 
     live: the position where live delivery starts; found: the answer to `history_request`.
+    selection: the keys that it gets; None: everything.
     """
     if (text := subscribe.resume.get(stream)) is not None:
-        return _resume(ring, live, text, subscribe.on_lag, found, now)
+        return _resume(ring, live, text, subscribe.on_lag, found, now, selection)
     if found is not None:
-        return _replay(ring, found, subscribe.on_lag, now)
+        return _replay(ring, found, subscribe.on_lag, now, selection)
     if subscribe.last is not None:
-        return _last(ring, subscribe.last, subscribe.on_lag)
+        return _last(ring, subscribe.last, subscribe.on_lag, selection)
     return Subscribed(str(live)), None
 
 
-def resume_from(ring: Ring, known: Position, on_lag: OnLag, now: float) -> tuple[StartsAt, int]:
-    """Where to continue from a position, and at most how many frames come before live ones."""
+def cursor_at(index: int, position: Position, on_lag: OnLag, selection: Selection | None) -> Cursor:
+    """A cursor of a subscription to these keys, or to everything."""
+    if selection is None:
+        return Cursor(index, position, on_lag)
+    return KeyedCursor(index, position, on_lag, selection)
+
+
+def resume_from(
+    ring: Ring,
+    known: Position,
+    on_lag: OnLag,
+    now: float,
+    selection: Selection | None = None,
+) -> StartsAt:
+    """Where to continue from a position."""
     located = ring.locate(known)
+    if not located.complete:
+        return known
+    cursor = cursor_at(located.start, known, on_lag, selection)
+    cursor.skip_to(known, now)
+    return cursor
+
+
+def _replayed(ring: Ring, known: Position, selection: Selection | None) -> int | None:
+    """At most how many frames come before live ones; None: nobody knows without reading them."""
+    located = ring.locate(known)
+    if selection is not None:
+        return keyed_cursor.replayed(ring, selection, known) if located.complete else None
     if located.complete:
-        cursor = Cursor(located.start, known, on_lag)
-        cursor.skip_to(known, now)
-        return cursor, located.replayed
+        return located.replayed
     behind = (
         max(0, offset - known.next_offset(partition))
         for partition, offset in enumerate(ring.head.offsets)
     )
-    return known, sum(behind)
+    return sum(behind)
 
 
 def _parse(text: str, ring: Ring) -> Position:
@@ -100,7 +141,13 @@ def _known(position: Position, ring: Ring) -> Position:
 
 
 def _resume(
-    ring: Ring, live: Position, text: str, on_lag: OnLag, found: StartPoint | None, now: float
+    ring: Ring,
+    live: Position,
+    text: str,
+    on_lag: OnLag,
+    found: StartPoint | None,
+    now: float,
+    selection: Selection | None,
 ) -> tuple[Subscribed, StartsAt]:
     try:
         position = _parse(text, ring)
@@ -108,7 +155,8 @@ def _resume(
         bad = Unrecovered.BAD_POSITION
         return Subscribed(str(live), False, 0, bad, str(ring.floor)), None
     known = _known(position, ring)
-    reply, starts_at = _replay(ring, found or StartPoint(known, ring.floor), on_lag, now)
+    found = found or StartPoint(known, ring.floor)
+    reply, starts_at = _replay(ring, found, on_lag, now, selection)
     if known is not position:
         # How much it has missed of the log before this one is unknown.
         earliest = reply.earliest or reply.position
@@ -123,21 +171,28 @@ def _resume(
 
 
 def _replay(
-    ring: Ring, found: StartPoint, on_lag: OnLag, now: float
+    ring: Ring, found: StartPoint, on_lag: OnLag, now: float, selection: Selection | None
 ) -> tuple[Subscribed, StartsAt]:
-    starts_at, replayed = resume_from(ring, found.position, on_lag, now)
+    starts_at = resume_from(ring, found.position, on_lag, now, selection)
+    replayed = _replayed(ring, found.position, selection)
     position = str(found.position)
     if found.reason is None:
         return Subscribed(position, True, replayed), starts_at
     earliest = str(found.earliest)
-    return Subscribed(position, False, replayed, found.reason, earliest, found.missing), starts_at
+    missing = found.missing if selection is None else None
+    return Subscribed(position, False, replayed, found.reason, earliest, missing), starts_at
 
 
-def _last(ring: Ring, count: int, on_lag: OnLag) -> tuple[Subscribed, StartsAt]:
-    index = max(ring.first, ring.end - count)
+def _last(
+    ring: Ring, count: int, on_lag: OnLag, selection: Selection | None
+) -> tuple[Subscribed, StartsAt]:
+    if selection is None:
+        index = max(ring.first, ring.end - count)
+        replayed = ring.end - index
+    else:
+        index, replayed = keyed_cursor.newest(ring, selection, count)
     position = ring.position_at(index)
-    cursor = Cursor(index, position, on_lag)
-    replayed = ring.end - index
+    cursor = cursor_at(index, position, on_lag, selection)
     if replayed == count:
         return Subscribed(str(position), True, replayed), cursor
     reason = Unrecovered.HISTORY_EXCEEDED

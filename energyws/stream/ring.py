@@ -17,9 +17,11 @@ from collections import deque
 from typing import Final, NamedTuple
 
 from energyws.protocol import frame
+from energyws.protocol.keys import key_of
 from energyws.protocol.messages import OnLag, Unrecovered
 from energyws.protocol.position import Position, from_offsets
 from energyws.settings import History
+from energyws.stream.key_index import KeyIndex
 
 # Two workers, or two replicas, are milliseconds apart. A client whose position is still ahead of
 # the ring after this time claims one that the log does not have.
@@ -48,20 +50,25 @@ class Located(NamedTuple):
 
 
 class Ring:
-    """Bounded by count, bytes and age; the oldest goes first. Times are monotonic seconds."""
+    """Bounded by count, bytes and age; the oldest goes first. Times are monotonic seconds.
 
-    def __init__(self, limits: History, floor: Position) -> None:
+    keys: of the entries, where the stream has keys.
+    """
+
+    def __init__(self, limits: History, floor: Position, *, keyed: bool = False) -> None:
         self.epoch: Final = floor.epoch
         self.first = 0
+        self.keys: Final = KeyIndex() if keyed else None
         self._limits = limits
         self._bytes = 0
         self._entries: deque[Entry] = deque()
         self._added: deque[float] = deque()
         self._floor = list(floor.offsets)
         self._head = list(floor.offsets)
-        # Per partition, aligned: the offsets here, and the index of each.
+        # Per partition, aligned: the offsets here, the index of each, and the head before it came.
         self._offsets: list[deque[int]] = [deque() for _ in floor.offsets]
         self._indexes: list[deque[int]] = [deque() for _ in floor.offsets]
+        self._heads: list[deque[int]] = [deque() for _ in floor.offsets]
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -107,12 +114,15 @@ class Ring:
             raise ValueError(
                 f"partition {partition}: offset {offset} after {self._head[partition] - 1}"
             )
+        self._heads[partition].append(self._head[partition])
         self._head[partition] = offset + 1
         self._offsets[partition].append(offset)
         self._indexes[partition].append(self.end)
         self._entries.append(entry)
         self._added.append(now)
         self._bytes += len(frame_bytes)
+        if self.keys is not None:
+            self.keys.append(key_of(frame.payload(frame_bytes)))
         self.trim(now)
 
     def advance(self, head: Position) -> bool:
@@ -138,9 +148,12 @@ class Ring:
             self._added.popleft()
             self._offsets[dropped.partition].popleft()
             self._indexes[dropped.partition].popleft()
+            self._heads[dropped.partition].popleft()
             self._floor[dropped.partition] = dropped.offset + 1
             self._bytes -= len(dropped.frame)
             self.first += 1
+            if self.keys is not None:
+                self.keys.drop()
 
     def locate(self, position: Position) -> Located:
         """Where to continue from a position of this epoch."""
@@ -156,15 +169,25 @@ class Ring:
         return Located(start, replayed, complete)
 
     def position_at(self, index: int) -> Position:
-        """The position before the entry at `index`, first <= index <= end."""
+        """The position before the entry at `index`, first <= index <= end.
+
+        As time goes by, that before the same index never goes back.
+        """
         # A partition without a further entry is read up to its head.
         offsets = list(self._head)
         for partition, indexes in enumerate(self._indexes):
             at = bisect_left(indexes, index)
             if at < len(indexes):
-                before = self._offsets[partition][at - 1] + 1 if at else self._floor[partition]
-                offsets[partition] = before
+                offsets[partition] = self._heads[partition][at]
         return from_offsets(self.epoch, offsets)
+
+    def __getitem__(self, index: int) -> Entry:
+        """The entry at `index`, first <= index < end."""
+        return self._entries[index - self.first]
+
+    def added_at(self, index: int) -> float:
+        """When the entry at `index` came; first <= index < end."""
+        return self._added[index - self.first]
 
     def read(
         self, index: int, stop: int, max_bytes: int, skip: Position | None = None
@@ -193,6 +216,7 @@ class Ring:
             self._head.append(0)
             self._offsets.append(deque())
             self._indexes.append(deque())
+            self._heads.append(deque())
 
 
 def gap_entries(stream: str, known: Position, floor: Position, reason: str) -> list[Entry]:
@@ -252,12 +276,16 @@ class Cursor:
             if self.on_lag is OnLag.LATEST:
                 return self.jump_to_newest(stream, ring, stop)
             return self._jump(stream, ring, max(stop, ring.first))
-        entries, self.index = ring.read(self.index, stop, max_bytes, self.skip)
-        frames = [entry.frame for entry in entries]
+        frames, self.index = self._read(ring, stop, max_bytes)
         self._position = ring.position_at(self.index)
         if self.skip is not None and self.index == stop:
             frames += self._settle(stream, ring, now)
         return frames, 0
+
+    def _read(self, ring: Ring, stop: int, max_bytes: int) -> tuple[list[bytes], int]:
+        """The next frames, as in Ring.read, and the index after them."""
+        entries, index = ring.read(self.index, stop, max_bytes, self.skip)
+        return [entry.frame for entry in entries], index
 
     def jump_to_newest(self, stream: str, ring: Ring, stop: int) -> tuple[list[bytes], int]:
         """OnLag.LATEST after a pause: report the skipped frames, and keep the newest one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Final, Self
 
 import orjson
@@ -45,9 +46,18 @@ class Records:
         self.flush()
         return numbers
 
-    def raw(self, value: bytes | None, partition: int = 0) -> None:
+    def raw(
+        self,
+        value: bytes | None,
+        partition: int = 0,
+        *,
+        key: bytes | None = None,
+        headers: Sequence[tuple[str, bytes | None]] = (),
+    ) -> None:
         """Write any value at all; `flush` waits until it is in the log."""
-        self._producer.produce(self.topic, value, partition=partition)
+        self._producer.produce(
+            self.topic, value, key=key, headers=list(headers), partition=partition
+        )
         if partition not in self._open:
             # A new topic may refuse a partition's first batch. Were there a second one by then,
             # librdkafka might send that one first, also with one request in flight.

@@ -245,8 +245,15 @@ def test_secrets_count_beside_issuers_if_the_settings_say_so(world: World) -> No
     verifier = Verifier(replace(MOVING, jwt_secret_previous=PREVIOUS))
     old = forge({"alg": "HS256"}, CLAIMS, hs(PREVIOUS))
 
-    for token in (good(), signed(iss="somebody"), signed(iss=["x"]), old):
+    for token in (good(), signed(iss=["x"]), old):
         assert verifier.verify(token, world.keys, now=NOW).token.issuer is None
+    # Nobody requires it, but an entry of the deny list may name it.
+    somebodys = signed(iss="somebody")
+    for each in (BY_SECRET, verifier):
+        for _ in range(2):
+            found = each.verify(somebodys, world.keys, now=NOW).token
+            assert found.issuer == "somebody"
+            assert not each.has_lost(found, world.keys)
     assert verifier.verify(world.alice(), world.keys, now=NOW).token.issuer == ALICE
     # The secret signs in no issuer's name, and no issuer's key without its name.
     by_secret = forge({"alg": "HS256"}, ALICE_CLAIMS, hs())
@@ -440,4 +447,4 @@ def test_any_signed_token_is_refused_or_gives_a_valid_principal(
             continue
         assert principal.subject
         assert NOW < principal.expires_at <= NOW + MAX_SECONDS
-        assert (principal.token.issuer is None) is (verifier is not BY_ISSUER)
+        assert (principal.token.key.algorithm == "HS256") is (verifier is not BY_ISSUER)

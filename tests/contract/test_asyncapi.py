@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from energyws.protocol import stream_queries
-from energyws.protocol.messages import MAX_LAST, OnLag, parse_query
-from energyws.protocol.stream_queries import parse_history
+from energyws.protocol.http import stream_queries
+from energyws.protocol.http.queries import parse_query
+from energyws.protocol.http.stream_queries import parse_history
+from energyws.protocol.messages import MAX_LAST, OnLag
 from tests.contract.asyncapi import DOCUMENT, FILE, MESSAGES, REPLIES, examples
 from tests.contract.schemas import CONTRACT, SCHEMAS, strict, validator
 from tests.npm import installed

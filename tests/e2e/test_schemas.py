@@ -194,3 +194,28 @@ def test_service_that_starts_without_the_registry_waits_and_skips_nothing(
         found = sorted(data(peer)["data"]["n"] for _ in range(3))  # type: ignore[index]
     assert found == [0, 1, 2]
     assert skipped(service) == {}
+
+
+def test_each_client_gets_its_own_meter_of_a_topic_of_avro(
+    serve: Callable[..., Service], registry: SchemaRegistry, topics: dict[str, Topic]
+) -> None:
+    topic = topics["avro"]
+    known = registry.register(f"{topic.name}-value", AVRO)
+    topic.send(frame(known, avro(0, "m2")))
+    stream = {
+        "topic": topic.name,
+        "format": "avro",
+        "key": "/meter",
+        "access": "keyed",
+        "snapshot": {"enabled": True},
+    }
+    asked = {"url": registry.url}
+    service = serve(streams={"avro": stream}, schema_registry=asked, server={"workers": 1}).ready()
+    bearer = {"Authorization": f"Bearer {token(keys=['m2'])}"}
+    with open_peer(service, additional_headers=bearer) as peer:
+        peer.send({"type": "subscribe", "streams": ["avro"], "snapshot": True})
+        assert peer.until("snapshot")["data"]["n"] == 0
+        topic.send(frame(known, avro(1, "m1")))
+        topic.send(frame(known, avro(2, "m2")))
+        found = data(peer)
+    assert (found["key"], found["data"]) == ("m2", {**avro_json(2), "meter": "m2"})

@@ -18,7 +18,7 @@ from websockets.exceptions import InvalidStatus
 from energyws.auth.verifier import mint
 from energyws.client import Client, Reading, Refused
 from energyws.control.policy.readiness import NO_KEYS
-from energyws.testing import PATIENCE_SECONDS, SECRET, Records, Service, eventually
+from energyws.testing import PATIENCE_SECONDS, SECRET, Records, Service, eventually, token
 from energyws.testing.issuer import Issuer
 from tests.clients import Peer, open_peer
 from tests.http_clients import EventSource
@@ -259,6 +259,21 @@ def test_denied_tokens_end_and_are_refused(serve: Serve, records: Records, tmp_p
     denied.write_text("")
     eventually(lambda: status(service, stolen) == 101, "the entry is gone")
     assert not service.logged("stolen")
+
+
+def test_tokens_are_denied_while_the_service_drains(serve: Serve, tmp_path: Path) -> None:
+    denied = tmp_path / "denied"
+    denied.touch()
+    service = serve(
+        server={"workers": 1, "drain_delay_seconds": 60}, auth={"denied_file": str(denied)}
+    ).ready()
+    mine = token("me")
+    with peer_with(service, mine) as thief:
+        service.signal(signal.SIGTERM)
+        service.wait_logged("draining")
+        denied.write_text('{"sub": "me"}\n')
+        assert "the token has been revoked" in ended(thief)
+        assert status(service, mine) == 401
 
 
 def test_revocation_waits_for_no_reload(serve: Serve, tmp_path: Path) -> None:

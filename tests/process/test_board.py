@@ -128,6 +128,16 @@ def test_closing_the_board_closes_its_descriptor_although_rows_are_held() -> Non
     assert row[Field.BEAT] == 1
 
 
+def test_descriptor_of_a_forgotten_board_is_closed() -> None:
+    board = Board.create()
+    row, descriptor = board.row(0), board.descriptor
+    del board
+
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+    row[Field.BEAT] = 1
+
+
 def test_number_that_does_not_fit_is_refused(board: Board) -> None:
     with pytest.raises(ValueError, match="format 'q'"):
         board.row(0)[Field.BYTES] = 2**63

@@ -222,6 +222,13 @@ BUILT: dict[str, tuple[Callable[[], bytes], bytes]] = {
             b'"reason":"LAGGED"}'
         ),
     ),
+    "lagged, without a count": (
+        lambda: frame.uncounted(frame.lagged("energy", 12, "7f-1.2", "7f-9.6", "LAGGED")),
+        (
+            b'{"type":"lagged","stream":"energy","missed":null,"from":"7f-1.2","to":"7f-9.6",'
+            b'"reason":"LAGGED"}'
+        ),
+    ),
     "lagged by an unknown number": (
         lambda: frame.lagged("energy", None, None, "7f-9.6", "EPOCH_CHANGED"),
         (
@@ -230,6 +237,11 @@ BUILT: dict[str, tuple[Callable[[], bytes], bytes]] = {
         ),
     ),
 }
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
+def test_payload_of_a_frame(size: int) -> None:
+    assert frame.payload(frame.encode(frame.TEXT, bytes(size))) == bytes(size)
 
 
 @pytest.mark.parametrize(("build", "expected"), BUILT.values(), ids=BUILT.keys())

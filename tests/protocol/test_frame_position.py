@@ -50,6 +50,14 @@ def test_frame_that_covers_it_stays_the_same(known: Position) -> None:
     assert covering(frame, known) is frame
 
 
+@given(positions, positions)
+def test_removal_is_no_different(own: Position, known: Position) -> None:
+    frame = FRAMES.removed(0, str(own), b"m7")
+    message = content(covering(frame, known))
+    assert parse(str(message["id"])) == own.merge(known)
+    assert {**message, "id": str(own)} == content(frame)
+
+
 def test_gap_ends_where_the_client_is() -> None:
     frame = lagged("energy", 3, f"{EPOCH}-0.4", f"{EPOCH}-3.4", "RETENTION")
     message = content(covering(frame, at(1, 7)))

@@ -23,9 +23,9 @@ from energyws.errors import (
     ErrorCode,
 )
 from energyws.protocol import frame, messages
+from energyws.protocol.http.queries import MAX_QUERY_FIELDS, parse_query
 from energyws.protocol.messages import (
     MAX_LAST,
-    MAX_QUERY_FIELDS,
     MAX_STREAMS,
     MAX_TOKEN_BYTES,
     BadClientMessage,
@@ -38,7 +38,6 @@ from energyws.protocol.messages import (
     Unrecovered,
     Unsubscribe,
     parse,
-    parse_query,
 )
 
 PROTOCOL_PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
@@ -566,6 +565,17 @@ REPLIES: dict[str, tuple[bytes, str]] = {
             '{"position":"7f-1","recovered":false,"replayed":0,'
             '"reason":"HISTORY_EXCEEDED","earliest":"7f-9","missing":[8]}}}'
         ),
+    ),
+    "subscribed to some keys, from the log": (
+        messages.subscribed({"energy": Subscribed("7f-1", True, None)}),
+        (
+            '{"type":"subscribed","streams":["energy"],"positions":{"energy":'
+            '{"position":"7f-1","recovered":true,"replayed":null}}}'
+        ),
+    ),
+    "position": (
+        messages.position("energy", "7f-1.2"),
+        '{"type":"position","stream":"energy","id":"7f-1.2"}',
     ),
     "subscribed to several": (
         messages.subscribed({"b": Subscribed("7f-2"), "a": Subscribed("7f-1", True)}),

@@ -322,3 +322,16 @@ def test_block_size_is_a_bounded_power_of_two(partitions: int) -> None:
     size = block_records(partitions)
     assert MIN_BLOCK_RECORDS <= size <= MAX_BLOCK_RECORDS
     assert size & (size - 1) == 0
+
+
+def test_chunk_has_keys_and_removals() -> None:
+    records = [Stored(0, 5, b'{"n":0}', b"m7"), Stored(1, 6, None, b"m7"), Stored(3, 7, b"{}")]
+    block = Block(0, 4, records)
+    chunk = assemble(FRAMES, at(0), at(4), lambda partition, offset: block, 1 << 20)
+    assert chunk.data == b"".join(
+        [
+            FRAMES.build(5, b'{"n":0}', f"{EPOCH}-1", b"m7"),
+            FRAMES.removed(6, f"{EPOCH}-2", b"m7"),
+            FRAMES.build(7, b"{}", f"{EPOCH}-4"),
+        ]
+    )

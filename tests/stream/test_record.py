@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from energyws.stream.record import REASONS, BadRecord, Reason, decode
+from energyws.settings import Stream
+from energyws.stream.record import REASONS, BadRecord, Decoded, Decoder, Reason, decode
 
 LIMIT = 6000
 BOM = "\ufeff".encode()
@@ -241,3 +242,74 @@ def test_record_of_exactly_the_limit_passes() -> None:
 def test_error_for_an_oversized_record_names_its_size_and_the_setting() -> None:
     with pytest.raises(BadRecord, match=r"^8 bytes, more than kafka\.max_record_bytes \(7\)$"):
         decode(b'{"a":1} ', max_bytes=7)
+
+
+def decoder(key: str | None, access: str = "open") -> Decoder:
+    return Decoder(Stream(topic="t", key=key, access=access), LIMIT)  # type: ignore[arg-type]
+
+
+def test_stream_without_keys_gives_its_records_none() -> None:
+    plain = decoder(None)
+    assert (plain.keyed, plain.withholds) == (False, False)
+    assert plain.decode(b' {"m":"m7"}', b"m7") == (b'{"m":"m7"}', None)
+    with pytest.raises(BadRecord) as caught:
+        plain.decode(None, b"m7")
+    assert caught.value.reason == "tombstone"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "raw_key", "decoded"),
+    [
+        ("record", b' {"m":1}', b"m7", (b'{"m":1}', b"m7")),
+        ("record", b"{}", None, (b"{}", None)),
+        ("record", None, b"m7", (None, b"m7")),
+        ("header:h", None, b"m7", (None, b"m7")),
+        ("/m", b'{"m":"m7"}', None, (b'{"m":"m7"}', b"m7")),
+        ("/m", b'{"m":"m7"}', b"m8", (b'{"m":"m7"}', b"m7")),
+        ("/m", b'{"n":"m7"}', None, (b'{"n":"m7"}', None)),
+        # As parsers of clients do, the last one counts.
+        ("/m", b'{"m":"m7","m":"m8"}', None, (b'{"m":"m7","m":"m8"}', b"m8")),
+        # The parser cannot represent it: it might take one key for another.
+        ("/m", b'{"m":"m7","e":"\\ud83d"}', None, (b'{"m":"m7","e":"\\ud83d"}', None)),
+        ("record", b'{"e":"\\ud83d"}', b"m7", (b'{"e":"\\ud83d"}', b"m7")),
+    ],
+)
+def test_record_has_the_key_that_its_stream_takes(
+    key: str, value: bytes | None, raw_key: bytes | None, decoded: Decoded
+) -> None:
+    assert decoder(key).decode(value, raw_key) == decoded
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "raw_key", "reason"),
+    [
+        ("record", None, None, "tombstone"),
+        ("record", None, b"", "tombstone"),
+        ("/m", None, b"m7", "tombstone"),
+        ("record", b"[]", b"m7", "not_an_object"),
+        ("/m", b'["m7"]', None, "not_an_object"),
+        ("record", b"", b"m7", "empty"),
+    ],
+)
+def test_key_makes_no_bad_record_good(
+    key: str, value: bytes | None, raw_key: bytes | None, reason: Reason
+) -> None:
+    with pytest.raises(BadRecord) as caught:
+        decoder(key).decode(value, raw_key)
+    assert caught.value.reason == reason
+
+
+def test_only_where_access_is_keyed_are_records_withheld() -> None:
+    assert not decoder("/m").withholds
+    assert decoder("/m", "keyed").withholds
+
+
+def test_key_is_found_in_what_a_reader_makes() -> None:
+    def reader(value: bytes) -> bytes:
+        return b'{"meter":"%b","lone":"x"}' % value
+
+    assert decoder("/meter").decode(b"m1", None, reader)[1] == b"m1"
+    assert decoder("record").decode(b"m1", b"k", reader) == (reader(b"m1"), b"k")
+    assert decoder(None).decode(b"m1", None, reader) == (reader(b"m1"), None)
+    assert decoder("/meter").decode(b"\\ud800", None, reader)[1] is None
+    assert decoder("record").decode(None, b"k", reader) == (None, b"k")

@@ -6,11 +6,14 @@ from typing import Any, Final
 
 import pytest
 
+from energyws.protocol.frame import DataFrames
+from energyws.protocol.keys import KeyFilter
 from energyws.protocol.messages import OnLag, Subscribe, Subscribed, Unrecovered
 from energyws.protocol.position import Position, from_offsets
 from energyws.settings import History
 from energyws.stream.history import FindStart, StartPoint
-from energyws.stream.recovery import history_request, resume_from, start_point
+from energyws.stream.keyed_cursor import KeyedCursor
+from energyws.stream.recovery import history_request, resume_from, start_point, within_scan
 from energyws.stream.ring import Cursor, Entry, Ring
 
 EPOCH: Final = "abcd0123"
@@ -177,7 +180,72 @@ def test_fewer_records_than_requested_are_reported() -> None:
 
 
 def test_replay_continues_in_the_ring_as_soon_as_it_reaches_it() -> None:
-    assert resume_from(ring(4), at(4, 3), OnLag.SKIP, 0.0) == (at(4, 3), 13)
-    cursor, replayed = resume_from(ring(4), at(4, 5), OnLag.SKIP, 0.0)
+    assert resume_from(ring(4), at(4, 3), OnLag.SKIP, 0.0) == at(4, 3)
+    cursor = resume_from(ring(4), at(4, 5), OnLag.SKIP, 0.0)
     assert isinstance(cursor, Cursor)
-    assert (cursor.index, cursor.skip, replayed) == (0, at(4, 5), 11)
+    assert (cursor.index, cursor.skip) == (0, at(4, 5))
+
+
+A: Final = KeyFilter(frozenset({b"a"}))
+
+
+def keyed_ring(keys: str, first: int = 0) -> Ring:
+    """One partition with a record for each letter, which is its key."""
+    made = Ring(History(), from_offsets(EPOCH, [first]), keyed=True)
+    for offset, key in enumerate(keys, first):
+        data = DataFrames("energy").build(0, b"{}", f"{EPOCH}-{offset + 1}", key.encode())
+        made.append(Entry(0, offset, 0, data), 0.0)
+    return made
+
+
+def keyed_start(
+    ring: Ring, subscribe: Subscribe, found: StartPoint | None = None
+) -> tuple[Subscribed, Cursor | Position | None]:
+    return start_point("energy", ring, ring.head, subscribe, found, 0.0, A)
+
+
+def test_what_is_replayed_of_some_keys_is_exact_in_the_ring_and_unknown_in_the_log() -> None:
+    ring = keyed_ring("abbaba", first=4)
+    reply, cursor = keyed_start(ring, resume(f"{EPOCH}-6"))
+    assert reply == Subscribed(f"{EPOCH}-6", True, 2)
+    assert isinstance(cursor, KeyedCursor)
+    reply, place = keyed_start(ring, resume(f"{EPOCH}-1"), StartPoint(at(1), at(0)))
+    assert (reply, place) == (Subscribed(f"{EPOCH}-1", True, None), at(1))
+
+
+def test_how_much_is_missing_of_some_keys_is_unknown() -> None:
+    trimmed = StartPoint(at(2), at(2), Unrecovered.RETENTION, (1,))
+    reply, _ = keyed_start(keyed_ring("ab", first=4), resume(f"{EPOCH}-1"), trimmed)
+    assert (reply.reason, reply.missing) == (Unrecovered.RETENTION, None)
+
+
+@pytest.mark.parametrize(
+    ("last", "index", "reply"),
+    [
+        (0, 6, Subscribed(f"{EPOCH}-10", True, 0)),
+        (2, 3, Subscribed(f"{EPOCH}-7", True, 2)),
+        (3, 0, Subscribed(f"{EPOCH}-4", True, 3)),
+        (
+            4,
+            0,
+            Subscribed(f"{EPOCH}-4", False, 3, Unrecovered.HISTORY_EXCEEDED, f"{EPOCH}-4"),
+        ),
+    ],
+)
+def test_last_of_some_keys_is_what_the_ring_has_of_them(
+    last: int, index: int, reply: Subscribed
+) -> None:
+    ring = keyed_ring("abbaba", first=4)
+    wanted = request(last=last, filters={"energy": A})
+    assert history_request("energy", ring, wanted) is None
+    replied, cursor = keyed_start(ring, wanted)
+    assert isinstance(cursor, Cursor)
+    assert (replied, cursor.index) == (reply, index)
+
+
+def test_no_more_is_scanned_than_allowed() -> None:
+    found = StartPoint(at(10, 0), at(0, 0))
+    assert within_scan(found, at(20, 10), 20) == found
+    assert within_scan(found, at(20, 10), 10) == StartPoint(
+        at(15, 5), at(15, 5), Unrecovered.HISTORY_EXCEEDED
+    )

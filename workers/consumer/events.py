@@ -35,6 +35,7 @@ class PartitionAdded:
 class Record(NamedTuple):
     """What is kept of a message; timestamp_ms is None where the broker has none.
 
+    key: the bytes of a key that stands outside the value, where the stream takes its keys there.
     reader: what makes JSON of the value; None: it is JSON.
     """
 
@@ -43,6 +44,7 @@ class Record(NamedTuple):
     offset: int
     timestamp_ms: int | None
     value: bytes | None
+    key: bytes | None = None
     reader: Reader | None = None
 
 
@@ -55,6 +57,28 @@ class Records:
 
     records: list[Record]
     ends: dict[tuple[str, int], int]
+
+
+class OldRecord(NamedTuple):
+    """A record from before those that are read back. key: escaped; data None: it removes it."""
+
+    key: bytes
+    timestamp_ms: int
+    data: bytes | None
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class WarmedUp:
+    """All old records were read: those since since_ms, or all that the log had (None).
+
+    lacking: partitions of which some could not be read. records: how many; in so many seconds.
+    """
+
+    since_ms: int | None
+    lacking: tuple[int, ...]
+    records: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from energyws.logs.events import Log
@@ -16,10 +16,11 @@ from energyws.protocol.frame import DataFrames
 from energyws.protocol.messages import Unrecovered
 from energyws.protocol.position import as_text, from_offsets
 from energyws.settings import Settings
-from energyws.stream.record import BadRecord, decode, timestamp
+from energyws.stream.last_values import LastValues
+from energyws.stream.record import BadRecord, Decoded, Decoder, timestamp
 from energyws.stream.ring import Entry, Ring, gap_entries
 from workers.bus.publisher import Publisher
-from workers.consumer.events import Record, RecordsLost, TopicFound
+from workers.consumer.events import OldRecord, Record, RecordsLost, TopicFound, WarmedUp
 
 # How long a partition may stall while it is read back and another has reached its end.
 STALLED_SECONDS: Final = 5.0
@@ -31,19 +32,18 @@ class _ReadBack:
     """The newest records of one partition that a ring of max_bytes can hold."""
 
     def __init__(self, max_bytes: int) -> None:
-        self.records: deque[tuple[Record, bytes]] = deque()
+        self.records: deque[tuple[Record, Decoded]] = deque()
         self._max_bytes = max_bytes
         self._bytes = 0
 
-    def append(self, record: Record, data: bytes) -> int | None:
-        """Add a record; returns the offset of the newest one dropped for it, if any was."""
-        self.records.append((record, data))
-        self._bytes += len(data)
-        dropped = None
+    def append(self, record: Record, decoded: Decoded) -> list[tuple[Record, Decoded]]:
+        """Add a record; returns those that are dropped for it."""
+        self.records.append((record, decoded))
+        self._bytes += len(decoded[0] or b"")
+        dropped = []
         while self._bytes > self._max_bytes and len(self.records) > 1:
-            oldest, old_data = self.records.popleft()
-            self._bytes -= len(old_data)
-            dropped = oldest.offset
+            dropped.append(self.records.popleft())
+            self._bytes -= len(dropped[-1][1][0] or b"")
         return dropped
 
     def clear(self) -> None:
@@ -54,8 +54,10 @@ class _ReadBack:
 class Intake:
     """Reads the stream back into a ring, then publishes what is live.
 
-    ring: None until everything has been read back. on_bad is called with the partition of each
-    record that is skipped.
+    ring: None until everything has been read back. values: the table for snapshots, which has every
+    record before the ring's head once it is warm; None: the stream has no snapshots. on_bad is
+    called with the partition of each record that is skipped, on_unkeyed with that of each that
+    should have a key and has none.
     """
 
     def __init__(
@@ -71,13 +73,19 @@ class Intake:
         self.epoch = epoch
         self.topic_epoch = found.epoch
         self.ring: Ring | None = None
+        snapshot = settings.streams[stream].snapshot
+        self.values = (
+            LastValues(snapshot.max_keys, snapshot.max_bytes) if snapshot.enabled else None
+        )
         self._history = settings.history
         self._topic = settings.streams[stream].topic
+        self._key_from = settings.streams[stream].key
         self._frames = DataFrames(stream)
-        self._max_bytes = settings.kafka.max_record_bytes
+        self._decoder = Decoder(settings.streams[stream], settings.kafka.max_record_bytes)
         self._row = row
         self._publisher = publisher
         self.on_bad: Callable[[int], None] = lambda partition: None
+        self.on_unkeyed: Callable[[int], None] = lambda partition: None
         self._begin = list(found.begin)
         self._next = list(found.begin)
         self._live = list(found.live)
@@ -85,6 +93,8 @@ class Intake:
         self._read_back = [_ReadBack(settings.history.max_bytes) for _ in found.begin]
         # Until then: each partition's next offset when `skip_stalled` last saw it move, and when.
         self._moved: dict[int, tuple[int, float]] = {}
+        # Where that came before the ring was complete.
+        self._warmed_up: WarmedUp | None = None
         self._limited = RateLimitedLog(_log, 1.0)
 
     def take(self, record: Record) -> None:
@@ -94,16 +104,46 @@ class Intake:
             return
         self._next[partition] = offset + 1
         try:
-            data = decode(record.value, max_bytes=self._max_bytes, reader=record.reader)
+            decoded = self._decoder.decode(record.value, record.key, record.reader)
         except BadRecord as bad:
             self._skip(record, bad)
             return
+        if self._decoder.keyed and decoded[1] is None and not self._published_unkeyed(record):
+            return
         if self.ring is None:
-            dropped = self._read_back[partition].append(record, data)
-            if dropped is not None:
-                self._begin[partition] = dropped + 1
+            for old, of_old in self._read_back[partition].append(record, decoded):
+                self._begin[partition] = old.offset + 1
+                self._put_read_back(old, of_old)
         else:
-            self._send(self.ring, self._entry(record, data))
+            entry = self._entry(record, decoded)
+            if self.values is not None and decoded[1] is not None:
+                self.values.put(decoded[1], entry.timestamp_ms, decoded[0])
+            self._send(self.ring, entry)
+
+    def take_old(self, records: Iterable[OldRecord]) -> None:
+        """Records from before those that are read back, for the table of last values."""
+        assert self.values is not None
+        for key, timestamp_ms, data, partition in records:
+            self.values.put_old(key, timestamp_ms, data, partition, read_back=False)
+
+    def warmed_up(self, outcome: WarmedUp) -> None:
+        """The last of those has been taken; those that are read back may still come."""
+        assert self.values is not None
+        if self.ring is None:
+            self._warmed_up = outcome
+            return
+        self.values.warmed(outcome.since_ms)
+        if outcome.lacking:
+            self.values.lacks()
+        _log.info(
+            "snapshots are ready",
+            stream=self.stream,
+            keys=len(self.values),
+            complete=self.values.complete,
+            records=outcome.records,
+            seconds=round(outcome.seconds, 3),
+            partitions_lacking=outcome.lacking or None,
+        )
 
     def reached(self, partition: int, end: int) -> None:
         """The log ends at `end`: offsets below it that never arrived hold no record."""
@@ -112,6 +152,8 @@ class Intake:
     def lost(self, lost: RecordsLost) -> None:
         """These records will not arrive: report a gap, unless the ring can begin after it."""
         self._next[lost.partition] = lost.end
+        if self.values is not None and not lost.retention:
+            self.values.lacks()
         if self.ring is None:
             self._begin[lost.partition] = lost.end
             self._read_back[lost.partition].clear()
@@ -149,6 +191,8 @@ class Intake:
         if len(behind) == len(self._next):
             return []
         for partition in stalled:
+            if self.values is not None:
+                self.values.lacks()
             self._begin[partition] = self._next[partition] = self._live[partition]
             self._read_back[partition].clear()
         return stalled
@@ -162,6 +206,8 @@ class Intake:
         if any(at < live for at, live in zip(self._next, self._live, strict=True)):
             return False
         self.ring = self._build_ring()
+        if self._warmed_up is not None:
+            self.warmed_up(self._warmed_up)
         return True
 
     def _build_ring(self) -> Ring:
@@ -170,9 +216,10 @@ class Intake:
         # Partitions were read one after another; clients want their records in order of time.
         records = [each.records for each in self._read_back]
         merged = heapq.merge(*records, key=lambda item: item[0].timestamp_ms or 0)
-        for record, data in merged:
+        for record, decoded in merged:
             self._next[record.partition] = record.offset + 1
-            self._append(ring, self._entry(record, data))
+            self._append(ring, self._entry(record, decoded))
+            self._put_read_back(record, decoded)
         self._read_back.clear()
         self._next = reached
         ring.advance(from_offsets(self.epoch, reached))
@@ -192,9 +239,31 @@ class Intake:
             detail=bad,
         )
 
-    def _entry(self, record: Record, data: bytes) -> Entry:
+    def _put_read_back(self, record: Record, decoded: Decoded) -> None:
+        data, key = decoded
+        if self.values is not None and key is not None:
+            timestamp_ms = timestamp(record.timestamp_ms, time.time_ns() // 1_000_000)
+            self.values.put_old(key, timestamp_ms, data, record.partition, read_back=True)
+
+    def _published_unkeyed(self, record: Record) -> bool:
+        """Count a record without a key; whether it is published all the same."""
+        self.on_unkeyed(record.partition)
+        if not self._decoder.withholds:
+            return True
+        self._limited.warning(
+            "record without a key is not published",
+            kind="unkeyed",
+            topic=self._topic,
+            partition=record.partition,
+            offset=record.offset,
+            key_from=self._key_from,
+        )
+        return False
+
+    def _entry(self, record: Record, decoded: Decoded) -> Entry:
         timestamp_ms = timestamp(record.timestamp_ms, time.time_ns() // 1_000_000)
-        frame = self._frames.build(timestamp_ms, data, as_text(self.epoch, self._next))
+        data, key = decoded
+        frame = self._frames.build(timestamp_ms, data, as_text(self.epoch, self._next), key)
         return Entry(record.partition, record.offset, timestamp_ms, frame)
 
     def _send(self, ring: Ring, entry: Entry) -> None:

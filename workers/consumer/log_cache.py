@@ -27,6 +27,7 @@ from energyws.protocol.frame import DataFrames
 from energyws.protocol.position import Position, from_offsets
 from energyws.settings import Settings
 from energyws.stream.history import Block, block_records, first_since
+from energyws.stream.record import Decoder
 from workers.consumer.log_reader import LogReader, Range, RecordsRead, Unreadable, weight
 from workers.consumer.metadata import Topic, describe, list_offsets
 from workers.consumer.schemas.store import Schemas
@@ -142,9 +143,14 @@ class LogCache:
         if self._reader is None:
             self._reader = LogReader(self._client, self.settings.kafka)
         limit = log.cache_bytes
-        reader = partial(self._schemas.reader, log.stream)
-        topic = self.topic(log.stream)
-        found = self._reader.read(topic, ranges, log.share_bytes, limit, reader)
+        found = self._reader.read(
+            self.topic(log.stream),
+            log.decoder,
+            ranges,
+            log.share_bytes,
+            limit,
+            partial(self._schemas.reader, log.stream),
+        )
         fresh: set[_Key] = set()
         for partition, taken in found.items():
             self.bytes_read += taken.weight
@@ -174,7 +180,7 @@ class StreamLog:
     """One stream's log in one epoch.
 
     lows: the broker's low watermarks. head: records from there on are not served. size: how many
-    offsets a block spans at most. frames: builds the stream's frames.
+    offsets a block spans at most. decoder, frames: read the stream's records, and make its frames.
     """
 
     def __init__(self, cache: LogCache, stream: str, epoch: str, size: int) -> None:
@@ -182,6 +188,8 @@ class StreamLog:
         self.epoch = epoch
         self.size = size
         self.frames = DataFrames(stream)
+        settings = cache.settings
+        self.decoder = Decoder(settings.streams[stream], settings.kafka.max_record_bytes)
         self.lows = self.head = from_offsets(epoch, [])
         self.unreadable: frozenset[int] = frozenset()
         self.described_at = 0.0

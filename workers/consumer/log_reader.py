@@ -12,7 +12,7 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, Messa
 from energyws.errors import EnergywsError
 from energyws.settings import Kafka
 from energyws.stream.history import Stored
-from energyws.stream.record import BadRecord, Reader, decode, timestamp
+from energyws.stream.record import BadRecord, Decoder, Reader, timestamp
 from workers.consumer.librdkafka import assigned_settings
 
 READ_SECONDS: Final = 5.0
@@ -46,7 +46,7 @@ class RecordsRead:
 
 def weight(record: Stored) -> int:
     """About how much memory a record takes, in bytes; its object weighs as much as short data."""
-    return len(record.data) + 200
+    return len(record.data or b"") + len(record.key or b"") + 200
 
 
 class LogReader:
@@ -59,7 +59,6 @@ class LogReader:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
-        self._max_record_bytes = kafka.max_record_bytes
         self._topics: set[str] = set()
         self._consumer = Consumer(
             {
@@ -79,12 +78,15 @@ class LogReader:
     def read(
         self,
         topic: str,
+        decoder: Decoder,
         ranges: Mapping[int, Range],
         share: int,
         limit: int,
         reader: Callable[[Message], Reader | None] = lambda message: None,
     ) -> dict[int, RecordsRead]:
-        """The good records of each partition's range; raises Unreadable, and what `reader` raises.
+        """The good records of each partition's range that clients may get.
+
+        Raises Unreadable, and what `reader` raises.
 
         reader: gives what makes JSON of a message's value; None: it is JSON.
         share, limit: bytes. Reading stops for a partition that has reached its share, and for all
@@ -104,7 +106,7 @@ class LogReader:
                 first = self._consumer.poll(POLL_SECONDS)
                 if first is not None:
                     for message in [first, *self._consumer.consume(RECORDS_PER_BATCH, 0)]:
-                        added = self._take(message, open_ranges, found, share, reader)
+                        added = self._take(message, decoder, open_ranges, found, share, reader)
                         if added is not None:
                             heard_at = self._clock()
                             total += added
@@ -122,6 +124,7 @@ class LogReader:
     def _take(
         self,
         message: Message,
+        decoder: Decoder,
         open_ranges: dict[int, Range],
         found: dict[int, RecordsRead],
         share: int,
@@ -150,17 +153,18 @@ class LogReader:
             kind, written = message.timestamp()
             written_ms = None if kind == TIMESTAMP_NOT_AVAILABLE else written
             try:
-                data = decode(
-                    message.value(), max_bytes=self._max_record_bytes, reader=reader(message)
+                data, key = decoder.decode(
+                    message.value(), decoder.raw_key(message), reader(message)
                 )
             except BadRecord:
                 # The intake has counted and logged it when it was live.
                 pass
             else:
-                now_ms = time.time_ns() // 1_000_000
-                record = Stored(offset, timestamp(written_ms, now_ms), data)
-                taken.records.append(record)
-                taken.weight += weight(record)
+                if key is not None or not decoder.withholds:
+                    now_ms = time.time_ns() // 1_000_000
+                    record = Stored(offset, timestamp(written_ms, now_ms), data, key)
+                    taken.records.append(record)
+                    taken.weight += weight(record)
         taken.reached = max(taken.reached, min(offset + 1, stop))
         if taken.reached == stop or taken.weight >= share:
             del open_ranges[partition]

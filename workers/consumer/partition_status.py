@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
+from energyws.logs.events import Log
 from energyws.process.board import MAX_PARTITIONS, Field, PartitionField, Row
 from energyws.process.stalls import WHOLE, Stall
 
 # A partition from which neither a record nor its end has come for this long counts as stalled.
 SILENCE_SECONDS: Final = 5.0
+
+_log = Log("consumer")
 
 _Key = tuple[str, int]
 
@@ -47,6 +50,10 @@ class Progress:
         self._stalled = set(stalls)
         self._row[Field.UNLISTED_WAITS] = len(self._stalled - self._entries.keys())
 
+    def schema_waits(self, count: int) -> None:
+        """How many partitions wait for a schema."""
+        self._row[Field.SCHEMA_WAITS] = count
+
     def _set_stall(self, key: _Key, stall: Stall) -> None:
         entry = self._entry(*key)
         if entry is not None:
@@ -66,6 +73,9 @@ class Progress:
 
     def skipped(self, stream: str, partition: int) -> None:
         self._count(stream, partition, PartitionField.BAD, 1)
+
+    def unkeyed(self, stream: str, partition: int) -> None:
+        self._count(stream, partition, PartitionField.UNKEYED, 1)
 
     def lost(self, stream: str, partition: int, count: int) -> None:
         """Retention took `count` records before they were read."""
@@ -139,11 +149,6 @@ class StallTracker:
         self.silent[key] = Stall.NONE
         self._schema_since.setdefault(key, self._clock())
 
-    @property
-    def schema_waits(self) -> int:
-        """How many partitions wait for a schema."""
-        return len(self._schema_since)
-
     def heard(self, keys: Collection[_Key]) -> bool:
         """Records, or their end, came from these partitions; True if any of them was silent."""
         for key in self._schema_since.keys() & keys:
@@ -160,20 +165,20 @@ class StallTracker:
             self.silent[key] or key in self._from_metadata for key in keys if key in self.silent
         )
 
-    def update_board(self) -> list[_Key]:
-        """Count partitions that are silent for too long as stalled; write what has changed.
-
-        Returns those that have waited for a schema for too long just now.
-        """
+    def update_board(self) -> None:
+        """Count partitions that are silent for too long as stalled; write what has changed."""
         now = self._clock()
-        late: list[_Key] = []
         for key, stall in self.silent.items():
             if stall is not Stall.NONE:
                 continue
             if (since := self._schema_since.get(key)) is not None:
                 if since <= now - self._schema_seconds:
                     self.silent[key] = Stall.NO_SCHEMA
-                    late.append(key)
+                    _log.warning(
+                        "partition waits for the schema of its next record",
+                        stream=key[0],
+                        partition=key[1],
+                    )
             elif self._since[key] < now - SILENCE_SECONDS:
                 self.silent[key] = Stall.NO_ANSWER
         stalls = {key: stall for key, stall in self.silent.items() if stall}
@@ -182,4 +187,4 @@ class StallTracker:
         if stalls != self._written:
             self._written = stalls
             self._progress.stalls(stalls)
-        return late
+        self._progress.schema_waits(len(self._schema_since))

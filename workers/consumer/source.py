@@ -16,6 +16,7 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, Message, TopicP
 
 from energyws.settings import History, Kafka
 from energyws.stream.record import Reader
+from energyws.stream.record_key import KeyRule
 from workers.consumer.assignment import Assignment
 from workers.consumer.commits import Commits
 from workers.consumer.discovery import Discovery
@@ -46,6 +47,7 @@ COMMIT_SECONDS: Final = 0.5
 class Source(threading.Thread):
     """Calls `emit(event)` from its threads; for each Records, the receiver calls `done()`.
 
+    key_rules: of the streams whose keys stand outside the value, by name.
     published: the next offset of each (stream, partition) that may be committed, kept by the
     event loop. A record whose schema is not known yet stays in the log, with those after it.
     """
@@ -55,6 +57,7 @@ class Source(threading.Thread):
         kafka: Kafka,
         history: History,
         topics: Mapping[str, str],
+        key_rules: Mapping[str, KeyRule],
         published: Mapping[tuple[str, int], int],
         emit: Callable[[Event], None],
         schemas: Schemas,
@@ -65,6 +68,7 @@ class Source(threading.Thread):
         self._schemas = schemas
         self._topics = topics
         self._streams = {topic: stream for stream, topic in topics.items()}
+        self._key_rules = key_rules
         self._published = published
         self._emit = emit
         self._clock = clock
@@ -181,11 +185,11 @@ class Source(threading.Thread):
                 if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
                     self._commits.failed(error)
                 continue
-            key = self._streams[name], partition
-            if key in awaited:
+            place = self._streams[name], partition
+            if place in awaited:
                 # It will be read again; but its schema may be fetched meanwhile.
                 if error is None:
-                    self._reader(key[0], message)
+                    self._reader(place[0], message)
                 continue
             if offset is None:
                 # A log that lost its end is reported without an offset (KIP-320).
@@ -194,16 +198,18 @@ class Source(threading.Thread):
             elif error is None:
                 kind, timestamp = message.timestamp()
                 timestamp_ms = None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp
-                reader = self._reader(key[0], message)
+                reader = self._reader(place[0], message)
                 if isinstance(reader, Awaited):
-                    awaited[key] = offset, reader.key
+                    awaited[place] = offset, reader.key
                     continue
+                rule = self._key_rules.get(place[0])
+                key = None if rule is None else rule.raw(message)
                 value = message.value()
-                records.append(Record(*key, offset, timestamp_ms, value, reader))
-                next_offsets[key] = offset + 1
+                records.append(Record(*place, offset, timestamp_ms, value, key, reader))
+                next_offsets[place] = offset + 1
             elif error.code() == KafkaError._PARTITION_EOF:
-                ends[key] = offset
-                next_offsets[key] = offset
+                ends[place] = offset
+                next_offsets[place] = offset
             else:
                 failures.append((error, name, partition, offset))
         if records or ends or awaited:
@@ -216,8 +222,8 @@ class Source(threading.Thread):
             self._emit(Records(records, ends))
         for error, name, partition, failed in failures:
             self._assignment.fetch_failed(error, name, self._streams[name], partition, failed)
-        for key, (offset, schema) in awaited.items():
-            self._assignment.wait(*key, offset, schema)
+        for place, (awaited_at, schema) in awaited.items():
+            self._assignment.wait(*place, awaited_at, schema)
 
     def _reader(self, stream: str, message: Message) -> Reader | Awaited | None:
         try:

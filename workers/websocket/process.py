@@ -17,7 +17,7 @@ from energyws.logs.events import Log
 from energyws.process.board import Field
 from energyws.process.cgroup import MemoryGroups
 from energyws.process.control_messages import ShutdownMode
-from energyws.protocol.client_address import TrustedProxies
+from energyws.protocol.http.client_address import TrustedProxies
 from energyws.settings import Settings
 from workers.bus.rendezvous import current
 from workers.bus.subscriber import Subscriber
@@ -27,6 +27,7 @@ from workers.websocket.accept.handshake import Gate, max_descriptor
 from workers.websocket.accept.listener import Listener
 from workers.websocket.accept.tls_context import TlsContexts
 from workers.websocket.auth.deny_file import DenyFile
+from workers.websocket.auth.key_access import KeyAccess
 from workers.websocket.auth.tokens import Tokens
 from workers.websocket.certificate import expires_at
 from workers.websocket.clients.connections import ConnectionRegistry
@@ -90,6 +91,8 @@ class Worker:
             self._synced.set,
             self._io_uring.queue,
             self._pace,
+            [name for name, stream in settings.streams.items() if stream.key is not None],
+            settings.server.position_seconds,
         )
         self._context = Context(
             settings.server,
@@ -98,6 +101,7 @@ class Worker:
             self._tokens,
             runtime.row,
             self._shares,
+            KeyAccess(settings.streams, self._shares, runtime.row),
         )
         proxies = TrustedProxies(settings.server.trusted_proxies)
         self._arrivals = Arrivals(self._shares, runtime.board, settings.server, proxies)
@@ -122,7 +126,9 @@ class Worker:
             lambda: runtime.row.add(Field.RESYNCS),
         )
         self._memory = MemoryUpkeep()
-        self._shedding = Shedding(self._connections, runtime.board, runtime.row, MemoryGroups())
+        self._shedding = Shedding(
+            self._connections, self._listener.unread, board, row, MemoryGroups()
+        )
         self._tasks = {crash_on_error_task(self._tick())}
         runtime.on_shutdown = self._on_shutdown
         runtime.on_shed = self._on_shed

@@ -12,8 +12,8 @@ from typing import Final
 
 from energyws.process.board import Field, Row
 from energyws.process.counters import LIMITED
-from energyws.process.usage import NO_MARK, Kind, Usage, pack, subject_of, token_of
-from energyws.protocol.client_address import client_of
+from energyws.process.usage import NO_MARK, NOT_COUNTED, Kind, Usage, pack, subject_of, token_of
+from energyws.protocol.http.client_address import client_of
 from energyws.settings import Limits
 
 # A crowd mostly shares an address, a proxy's or a router's; to keep every subject of a crowd costs
@@ -51,6 +51,13 @@ class Shares:
         spellings.
         """
         limits, mark = self.limits, self.usage.mark
+        if (
+            limits.connections_per_address
+            is limits.connections_per_subject
+            is limits.connections_per_token
+            is None
+        ):
+            return NOT_COUNTED
         return pack(
             NO_MARK if limits.connections_per_address is None else self._address(peer),
             NO_MARK if limits.connections_per_subject is None else self.mark(subject),

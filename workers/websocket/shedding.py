@@ -6,10 +6,10 @@ Nothing is lost: a client that is closed resumes from its position.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol, cast
 
-from energyws.errors import SLOW
+from energyws.errors import SLOW, Close
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
 from energyws.process.board import Board, Field, Row
@@ -37,18 +37,35 @@ class Clients(Protocol):
     def __contains__(self, connection: object) -> bool: ...
 
 
-class Shedding:
-    """row: of this worker, in the board."""
+class Holder(Protocol):
+    """Who makes us hold memory."""
 
-    def __init__(self, clients: Clients, board: Board, row: Row, groups: MemoryGroups) -> None:
+    def close(self, close: Close) -> None:
+        """Have it end."""
+
+
+class Shedding:
+    """row: of this worker, in the board. unread: gives the complete answers over HTTP that wait for
+    their readers, which are no clients any more, and the bytes that each holds.
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        unread: Callable[[], Iterable[tuple[int, Holder]]],
+        board: Board,
+        row: Row,
+        groups: MemoryGroups,
+    ) -> None:
         self._clients = clients
+        self._unread = unread
         self._board = board
         self._row = row
         self._groups = groups
         self._pressure = MemoryPressure()
         self._limited = RateLimitedLog(_log, 10.0)
         # Those that were closed, and what each held.
-        self._closed: dict[Connection, int] = {}
+        self._closed: dict[Holder, int] = {}
         self._ticks = 0
 
     @property
@@ -85,11 +102,13 @@ class Shedding:
             self._close(wanted)
 
     def _close(self, wanted: int) -> None:
-        chosen = to_close(self._clients.holding(), wanted)
-        for size, client in chosen:
-            self._closed[client] = size
-            self._clients.give_up(client)
-            client.close(SLOW)
+        held: list[tuple[int, Holder]] = [*self._clients.holding(), *self._unread()]
+        chosen = to_close(held, wanted)
+        for size, each in chosen:
+            self._closed[each] = size
+            if each in self._clients:
+                self._clients.give_up(cast(Connection, each))
+            each.close(SLOW)
         if chosen:
             self._row[Field.MEMORY_FREEING] = sum(self._closed.values())
             self._limited.warning(

@@ -13,7 +13,7 @@ from bench.kit.handshake import bearer, get_request, upgrade_request
 # At this rate, dear requests once held up everybody else.
 _DEAR_PER_SECOND: Final = 255.0
 _LARGE: Final = 15_000
-# Longer targets are refused unread (energyws.protocol.http_request).
+# Longer targets are refused unread (energyws.protocol.http.request).
 _TARGET: Final = 12_000
 _DEAR_ANSWER: Final = "401 at the price of any refusal, two times at most"
 _CLOSE: Final = "Connection: close"

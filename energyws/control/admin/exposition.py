@@ -10,7 +10,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from energyws.control.admin.definition import Definition
+from energyws.control.admin.definitions import Definition
 from energyws.control.admin.metrics import DEFINITIONS
 from energyws.control.admin.samples import Totals
 from energyws.control.children.status import Status

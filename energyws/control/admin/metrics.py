@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from energyws.control.admin.definition import counter, gauge, histogram_of
+from energyws.control.admin.definitions import Definition, counter, gauge, histogram
+from energyws.control.admin.keyed_metrics import KEYED
 from energyws.control.admin.samples import (
     broker_up,
+    buckets,
     by_name,
     certificate_expires,
     exits,
-    histogram,
     io_uring,
     labelled,
     lag_records,
@@ -33,7 +34,7 @@ from energyws.process.board import Field
 
 WORKER: Final = "worker"
 PROCESS: Final = "process"
-DEFINITIONS: Final = (
+DEFINITIONS: Final[tuple[Definition, ...]] = (
     gauge(
         "energyws_ready", "1 while /ready answers 200.", single(lambda status: not status.reasons)
     ),
@@ -157,16 +158,16 @@ DEFINITIONS: Final = (
         WORKER,
         "state",
     ),
-    histogram_of(
+    histogram(
         "energyws_fanout_seconds",
         "From the first client's write of a batch of frames to the last one's.",
-        histogram(counters.FANOUT),
+        buckets(counters.FANOUT),
         WORKER,
     ),
-    histogram_of(
+    histogram(
         "energyws_delivery_age_seconds",
         "Age of a batch's oldest record, by its timestamp, at the last client's write.",
-        histogram(counters.AGE),
+        buckets(counters.AGE),
         WORKER,
     ),
     gauge(
@@ -187,10 +188,10 @@ DEFINITIONS: Final = (
         of_workers(Field.RESYNCS),
         WORKER,
     ),
-    histogram_of(
+    histogram(
         "energyws_loop_delay_seconds",
         "How late the event loop runs its heartbeat, four times a second.",
-        histogram(counters.LOOP_DELAY, workers=False),
+        buckets(counters.LOOP_DELAY, workers=False),
         PROCESS,
     ),
     counter(
@@ -334,4 +335,5 @@ DEFINITIONS: Final = (
         labelled(counters.RELOAD_REFUSALS),
         "reason",
     ),
+    *KEYED,
 )

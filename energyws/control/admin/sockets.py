@@ -10,8 +10,6 @@ from typing import Final
 
 from energyws.errors import BootError
 
-# sun_path without its null byte.
-MAX_PATH_BYTES: Final = 107
 _BACKLOG: Final = 128
 
 

@@ -67,13 +67,17 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Records of a stream that no client got: bad ones, and those that retention deleted first."""
+    """Records of a stream that no client got: bad ones, and those that retention deleted first.
+
+    unkeyed: those without a key, where the stream has keys.
+    """
 
     bad: int = 0
     lost: int = 0
+    unkeyed: int = 0
 
     def __add__(self, other: Records) -> Records:
-        return Records(self.bad + other.bad, self.lost + other.lost)
+        return Records(self.bad + other.bad, self.lost + other.lost, self.unkeyed + other.unkeyed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +195,9 @@ def records_of(row: Row, streams: Sequence[str]) -> Iterable[tuple[str, Records]
     """The records that a consumer's row has counted, by stream; the caller adds them up."""
     for entry in range(min(row[Field.PARTITIONS], MAX_PARTITIONS)):
         counted = Records(
-            row.partition(entry, PartitionField.BAD), row.partition(entry, PartitionField.LOST)
+            row.partition(entry, PartitionField.BAD),
+            row.partition(entry, PartitionField.LOST),
+            row.partition(entry, PartitionField.UNKEYED),
         )
         yield streams[row.partition(entry, PartitionField.STREAM)], counted
 

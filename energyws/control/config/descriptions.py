@@ -30,6 +30,29 @@ _INSIDE: Final[dict[KeyPath, str]] = {
         "what its records are: JSON, or what the serializers of a schema registry make of Avro, "
         "JSON Schema or Protobuf (docs/schemas.md)"
     ),
+    ("streams", "name", "key"): (
+        "where a record's key is: record (Kafka's own), header:NAME, or a JSON pointer into the "
+        "value, such as /tags/meter; without it, the stream has no keys (docs/keyed.md)"
+    ),
+    ("streams", "name", "access"): (
+        "open: clients may have all records; keyed: those only whose keys their token names "
+        "(docs/keyed.md)"
+    ),
+    ("streams", "name", "snapshot"): (
+        "the newest record of each key, in the consumer's memory, for clients that ask for it"
+    ),
+    ("streams", "name", "snapshot", "enabled"): "whether clients may ask for it; needs key",
+    ("streams", "name", "snapshot", "max_keys"): (
+        "keys in it; beyond them, those that were unchanged for longest are dropped"
+    ),
+    ("streams", "name", "snapshot", "max_bytes"): "bytes of memory that it may take, the same",
+    ("streams", "name", "snapshot", "lookback_seconds"): (
+        "seconds: how old the records are that the start reads for it; null, or a compacted topic: "
+        "all records"
+    ),
+    ("streams", "name", "snapshot", "wait_seconds"): (
+        "seconds that a client waits at most until that has been read"
+    ),
 }
 
 

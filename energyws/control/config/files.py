@@ -144,12 +144,11 @@ def _check_denied(path: str | None) -> None:
         with open(path, "rb") as file:
             large = len(file.read(MAX_DENIED_BYTES + 1)) > MAX_DENIED_BYTES
     except OSError as error:
-        raise ConfigError(
-            [f"auth.denied_file: cannot read {shown(path)}: {error.strerror}"]
-        ) from None
+        problem = f"auth.denied_file: cannot read {shown(path)}: {error.strerror}"
+        raise ConfigError([problem], "deny_list") from None
     if large:
         problem = f"{shown(path)} has more than {MAX_DENIED_BYTES} bytes: remove expired entries"
-        raise ConfigError([f"auth.denied_file: {problem}"])
+        raise ConfigError([f"auth.denied_file: {problem}"], "deny_list")
 
 
 def _check_authorities(path: str | None) -> None:

@@ -16,8 +16,9 @@ from energyws.control.config.files import HOW_TO_MAKE, WEAK, is_weak, secrets
 from energyws.control.config.origins import NULL, NoOrigin, normalised
 from energyws.control.config.problems import REDACTED, KeyPath, Problems, dotted, is_secret, shown
 from energyws.control.loopback import is_loopback
-from energyws.protocol.client_address import network
+from energyws.protocol.http.client_address import network
 from energyws.settings import Admin, Server, Settings
+from energyws.stream.record_key import KeyRule
 
 _STREAM: Final = re.compile(r"[a-z0-9_.-]{1,64}")
 # A name or an address, without scheme, port or path.
@@ -153,6 +154,23 @@ def _check_streams(kafka: dict[str, Any], streams: dict[str, Any], problems: Pro
         if not _STREAM.fullmatch(name):
             text = "invalid name of a stream: use 1 to 64 of a-z, 0-9, _, . and -"
             problems.add(("streams", name), text)
+        _check_keys(name, _section(streams, name), problems)
+
+
+def _check_keys(name: str, stream: dict[str, Any], problems: Problems) -> None:
+    key, path = stream.get("key"), ("streams", name, "key")
+    if isinstance(key, str) and not problems.wrong(path):
+        try:
+            KeyRule(key)
+        except ValueError as error:
+            problems.add(path, f"found {problems.found(path, key)}, which {error}")
+    snapshot = _section(stream, "snapshot")
+    if _is_true(snapshot.get("enabled")) and key is None and not problems.explain_absence(path):
+        text = f"needs streams.{name}.key too: where the key of a record is"
+        problems.add(("streams", name, "snapshot", "enabled"), text)
+    if stream.get("access") == "keyed" and key is None and not problems.explain_absence(path):
+        text = f"keyed needs streams.{name}.key too: where the key of a record is"
+        problems.add(("streams", name, "access"), text)
 
 
 def _check_registry(registry: dict[str, Any], streams: dict[str, Any], problems: Problems) -> None:
@@ -284,6 +302,10 @@ def _warnings(settings: Settings) -> Iterator[str]:
             "server.allowed_origins: null is what browsers send for files and sandboxed frames, "
             "also for those of other sites"
         )
+    if settings.server.forwarded_header != Server().forwarded_header and not (
+        settings.server.trusted_proxies
+    ):
+        yield "server.forwarded_header: not used without server.trusted_proxies: set them too"
     if any(network(each).prefixlen == 0 for each in settings.server.trusted_proxies):
         yield (
             "server.trusted_proxies: trusts every address, so any client can claim another one; "
@@ -303,7 +325,10 @@ def _warnings(settings: Settings) -> Iterator[str]:
             "schema_registry.url: the password goes over http://, where anyone on the way can read "
             "it: use https://"
         )
-    token = settings.admin.token
+    admin = settings.admin
+    if admin.metrics_port is None and admin.metrics_host != Admin().metrics_host:
+        yield "admin.metrics_host: not used without admin.metrics_port: set it too"
+    token = admin.token
     if token is not None and (token != token.strip() or not token.isprintable()):
         yield "admin.token: begins or ends with white space, or has control characters"
     if token is not None and len(token.encode()) < _TOKEN_BYTES:

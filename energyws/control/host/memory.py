@@ -10,6 +10,7 @@ import ssl
 from dataclasses import dataclass
 from typing import Final
 
+from energyws.protocol.deflate import WINDOW_BYTES
 from energyws.settings import KIB, MIB, Settings
 
 SUPERVISOR_BYTES: Final = 48 * MIB
@@ -21,8 +22,10 @@ TLS_BYTES: Final = 32 * KIB
 # From OpenSSL 3.5 on: its own state is larger, and it keeps the key of the exchange, which with
 # X25519MLKEM768, as browsers offer it, takes 7 kB (docs/performance.md).
 TLS_BYTES_3_5: Final = 44 * KIB
-# The largest write to a client, unless one record is larger (workers.websocket.fanout).
+# The largest write to a client, unless one record is larger (workers.websocket.fanout), and the
+# largest answer that is written at once (workers.websocket.clients.last).
 WRITE_BYTES: Final = 256 * KIB
+ANSWER_BYTES: Final = 1024 * KIB
 # What the kernel holds of what a client sends (workers.websocket.connection.accepted).
 RECEIVED_BYTES: Final = 128 * KIB
 # The kernel looks at its limit before it takes a segment.
@@ -67,8 +70,9 @@ def pinned_bytes(settings: Settings, openssl: tuple[int, ...] = ssl.OPENSSL_VERS
     limit = server.send_buffer_bytes
     # The kernel takes two bytes for one (socket(7)).
     kernel = KERNEL_SEND_BYTES if limit is None else 2 * limit + SEGMENT_BYTES
-    own = server.write_buffer_bytes + WRITE_BYTES + server.max_message_bytes
-    return connection_bytes(settings, openssl) + own + kernel + RECEIVED_BYTES
+    unsent = max(server.write_buffer_bytes + WRITE_BYTES, ANSWER_BYTES)
+    received = server.max_message_bytes + (WINDOW_BYTES if server.compression else 0)
+    return connection_bytes(settings, openssl) + unsent + kernel + received + RECEIVED_BYTES
 
 
 def needed(

@@ -9,10 +9,11 @@ from typing import Final
 
 import orjson
 
-from energyws.control.children.spawn import PREFLIGHT_COMMAND, sealed_file
+from energyws.control.children.spawn import PREFLIGHT_COMMAND, for_children, sealed_file
 from energyws.control.config.environment import without_secrets
 from energyws.errors import ConfigError
-from energyws.settings import Settings, dumps
+from energyws.settings import Settings
+from energyws.settings_json import dumps
 
 PREFLIGHT_SECONDS: Final = 20.0
 
@@ -36,7 +37,7 @@ class Preflight:
         return [warning for _, warning in found]
 
     async def _run(self, settings: Settings) -> bytes:
-        descriptor = sealed_file(dumps(settings))
+        descriptor = sealed_file(dumps(for_children(settings)))
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,

@@ -48,6 +48,7 @@ def test_corpus_reaches_what_is_good() -> None:
         "token": "fuzz",
         "bus": "accepted",
         "proxy": "accepted",
+        "forwarded": "Forwarded",
         "denied": "some entries, none refused",
         "configuration": "accepted",
         "avro": "accepted",

@@ -94,8 +94,9 @@ def test_secret_that_can_be_guessed_is_refused_unless_allowed(
 def test_deny_list_must_be_readable_and_not_endless(tmp_path: Path) -> None:
     path = tmp_path / "denied"
     settings = Settings(kafka=Kafka(brokers="b"), auth=Auth(denied_file=str(path)))
-    with pytest.raises(ConfigError, match=r"auth\.denied_file: cannot read"):
+    with pytest.raises(ConfigError, match=r"auth\.denied_file: cannot read") as missing:
         check_files(settings)
+    assert missing.value.kind == "deny_list"
     path.write_bytes(b'{"jti": "1"}\ncanary\n' + b"x\n" * 20)
     check_files(settings)
     first, *others = bad_denied_lines(settings)
@@ -103,8 +104,9 @@ def test_deny_list_must_be_readable_and_not_endless(tmp_path: Path) -> None:
     assert len(others) == 9
     assert bad_denied_lines(Settings(kafka=Kafka(brokers="b"))) == []
     path.write_bytes(b"#" * (MAX_DENIED_BYTES + 1))
-    with pytest.raises(ConfigError, match=r"auth\.denied_file: .* has more than"):
+    with pytest.raises(ConfigError, match=r"auth\.denied_file: .* has more than") as large:
         check_files(settings)
+    assert large.value.kind == "deny_list"
 
 
 def test_configuration_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:

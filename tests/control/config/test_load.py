@@ -215,7 +215,7 @@ admin: {host: $(NO)}
         "c.yaml:14: auth.leeway_seconds: found 301: use a number from 0 to 300",
         "c.yaml:15: history: found a list: use a mapping with the keys "
         "max_frames, max_bytes, max_age_seconds, warm, "
-        "max_messages, max_record_age_seconds, max_concurrent, bytes_per_second",
+        "max_messages, max_record_age_seconds, max_scan_records, max_concurrent, bytes_per_second",
         f"c.yaml:16: admin.host: {UNSET.replace('JWT_SECRET', 'NO')}",
         'environment variable ENERGYWS_SERVER__BACKLOG: server.backlog: found "0": '
         "use a whole number of at least 1",

@@ -141,6 +141,38 @@ def test_each_way_to_authenticate_is_enough(auth: str) -> None:
             ["c.yaml:3: streams.gas.topic: missing: set it to a non-empty string"],
         ),
         (
+            "kafka: {brokers: b}\nstreams: {gas: {topic: t, key: record, access: keyed}}",
+            [],
+        ),
+        (
+            "kafka: {brokers: b}\nstreams: {gas: {topic: t, access: keyed}}",
+            [
+                "c.yaml:3: streams.gas.access: keyed needs streams.gas.key too: "
+                "where the key of a record is"
+            ],
+        ),
+        (
+            "kafka: {brokers: b}\nstreams: {gas: {topic: t, snapshot: {enabled: true}}}",
+            [
+                "c.yaml:3: streams.gas.snapshot.enabled: needs streams.gas.key too: "
+                "where the key of a record is"
+            ],
+        ),
+        *[
+            (
+                f"kafka: {{brokers: b}}\nstreams: {{gas: {{topic: t, key: '{key}'}}}}",
+                [f'c.yaml:3: streams.gas.key: found "{key}", which {problem}'],
+            )
+            for key, problem in [
+                (
+                    "tags.meter",
+                    "is no place of a key: use record, header:NAME, or a JSON pointer such as /a/b",
+                ),
+                ("header:", "names no header: use header:NAME"),
+                ("/a~b", "is no JSON pointer: write ~0 for ~, and ~1 for / in a name"),
+            ]
+        ],
+        (
             "kafka: {brokers: b, topc: t}",
             ["c.yaml:2: kafka.topc: unknown key: did you mean kafka.topic?"],
         ),
@@ -383,6 +415,23 @@ def test_proxy_protocol_needs_proxies_that_are_trusted(mode: str) -> None:
     assert "server.proxy_protocol: needs server.trusted_proxies too" in problem
     good = GOOD + f"server: {{proxy_protocol: {mode}, trusted_proxies: ['10.0.0.1']}}\n"
     assert load.parse(good, "c.yaml", {}).server.proxy_protocol == mode
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "other"),
+    [
+        ("server", "forwarded_header", "Forwarded", "trusted_proxies: ['10.0.0.1']"),
+        ("admin", "metrics_host", "0.0.0.0", "metrics_port: 9464"),
+    ],
+)
+def test_key_that_needs_another_one_draws_a_warning(
+    section: str, key: str, value: str, other: str
+) -> None:
+    alone = load.parse(GOOD + f"{section}: {{{key}: {value}}}\n", "c.yaml", {})
+    (warning,) = rules.warnings(alone)
+    assert warning.startswith(f"{section}.{key}: not used without {section}.{other.split(':')[0]}")
+    both = load.parse(GOOD + f"{section}: {{{key}: {value}, {other}}}\n", "c.yaml", {})
+    assert rules.warnings(both) == []
 
 
 @pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0"])

@@ -10,9 +10,11 @@ import orjson
 import pytest
 
 from energyws.control.host import memory
+from energyws.protocol.deflate import WINDOW_BYTES
 from energyws.settings import KIB, MIB, History, Kafka, Server, Settings, Tls
+from workers.websocket.clients.last import MOST_BYTES
 from workers.websocket.connection.accepted import RECEIVE_BYTES
-from workers.websocket.fanout.fanout import JOIN_BYTES
+from workers.websocket.fanout.live import JOIN_BYTES
 
 RESULTS = Path(__file__).parents[3] / "bench" / "results"
 KAFKA = Kafka(brokers="b:9092", topic="t")
@@ -36,12 +38,17 @@ def test_what_one_client_can_hold_is_documented() -> None:
     page = (Path(__file__).parents[3] / "docs" / "sizing.md").read_text()
     settings = Settings(kafka=KAFKA)
     assert (
-        f"With the defaults that is {memory.pinned_bytes(settings) // KIB} KiB without TLS." in page
+        f"With the defaults that is {memory.pinned_bytes(settings) // KIB:,} KiB without TLS."
+        in page
     )
     unlimited = replace(settings, server=replace(settings.server, send_buffer_bytes=None))
     assert memory.pinned_bytes(unlimited) > 4 * MIB
     rows = dict(re.findall(r"\| (?!what \||-)([^|]+) \| ([^|]+) \|\n", section(page)))
     assert f"{memory.WRITE_BYTES // KIB} KiB" in rows["what its worker has yet to write"]
+    assert rows["an answer of `/last`"].startswith(f"{memory.ANSWER_BYTES // MIB} MiB")
+    assert rows["text that compressed messages may refer to"].startswith(
+        f"{WINDOW_BYTES // KIB} KiB"
+    )
     assert rows["what the worker has yet to read"] == f"{memory.RECEIVED_BYTES // KIB} KiB"
     for each in (memory.PLAIN_BYTES, memory.TLS_BYTES, memory.TLS_BYTES_3_5):
         assert f"{each // KIB} KiB" in rows["the connection"]
@@ -53,6 +60,7 @@ def section(page: str) -> str:
 
 def test_figures_are_those_of_the_worker() -> None:
     assert memory.WRITE_BYTES == JOIN_BYTES
+    assert memory.ANSWER_BYTES == MOST_BYTES
     assert memory.RECEIVED_BYTES == 2 * RECEIVE_BYTES
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from energyws.control.children.spawn import PREFLIGHT_COMMAND
 from energyws.control.reload.preflight import Preflight
 from energyws.errors import ConfigError
-from energyws.settings import Auth, Kafka, Settings
+from energyws.settings import Admin, Auth, Kafka, Settings
 from energyws.testing import eventually
 
 GOOD = Settings(kafka=Kafka(brokers="127.0.0.1:1", topic="t"), auth=Auth(jwt_secret="s" * 40))
@@ -48,6 +49,16 @@ def test_every_fault_is_named_without_a_value() -> None:
         "kafka.options: librdkafka says: "
         'Invalid value for configuration property "security.protocol"'
     )
+
+
+def test_token_of_operators_is_not_passed_on() -> None:
+    command = script(
+        "import os, sys\n"
+        "found = os.pread(int(sys.argv[1].partition('=')[2]), 1 << 20, 0)\n"
+        "print('[]' if b'jwt_secret' in found and b'a-word' not in found else 'found')"
+    )
+    settings = replace(GOOD, admin=Admin(token="a-word"))
+    asyncio.run(Preflight(command).check(settings))
 
 
 @pytest.mark.parametrize(

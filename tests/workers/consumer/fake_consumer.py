@@ -10,6 +10,7 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, KafkaError, KafkaException, T
 
 from energyws.process.stalls import Stall
 from energyws.settings import History, Kafka
+from energyws.stream.record_key import KeyRule
 from workers.consumer.events import (
     Event,
     FetchError,
@@ -34,6 +35,7 @@ class Message:
     at: int | None = None
     fault: KafkaError | None = None
     name: str | None = TOPIC
+    raw_key: bytes | None = None
 
     def topic(self) -> str | None:
         return self.name
@@ -52,6 +54,9 @@ class Message:
 
     def value(self) -> bytes:
         return b"{}"
+
+    def key(self) -> bytes | None:
+        return self.raw_key
 
 
 @dataclass
@@ -157,10 +162,12 @@ class FakeSchemas:
 
     def __init__(self) -> None:
         self.awaited: set[tuple[int, int | None]] = set()
+        self.refusals = 0
 
     def reader(self, stream: str, message: Message) -> None:
         key = message.partition(), message.offset()
         if key in self.awaited:
+            self.refusals += 1
             raise Awaited(("avro", repr(key)))
 
     def ready(self, key: tuple[str, str]) -> bool:
@@ -168,9 +175,12 @@ class FakeSchemas:
 
 
 class Stage:
-    """A source on a fake consumer, its clock, and the events since the last look."""
+    """A source on a fake consumer, its clock, and the events since the last look.
 
-    def __init__(self, **kafka: Any) -> None:
+    key: where its keys are, outside the value.
+    """
+
+    def __init__(self, key: str | None = None, **kafka: Any) -> None:
         self.now = 100.0
         self.published: dict[tuple[str, int], int] = {}
         self.events: list[Event] = []
@@ -180,6 +190,7 @@ class Stage:
             Kafka(brokers="b", commit_interval_seconds=5.0, **kafka),
             History(warm=2, max_frames=5),
             {"s": TOPIC},
+            {} if key is None else {"s": KeyRule(key)},
             self.published,
             self.events.append,
             self.schemas,  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from energyws.process.stalls import Stall
 from energyws.protocol.position import Position, from_offsets
 from energyws.settings import History, Kafka, Settings, Stream
 from energyws.stream.history import Stored
+from energyws.stream.record import Decoder
 from workers.consumer import log_cache
 from workers.consumer.log_cache import StreamHead
 from workers.consumer.log_reader import Range, RecordsRead, Unreadable, weight
@@ -90,7 +91,13 @@ class MemoryLog:
         return found
 
     def read(
-        self, topic: str, ranges: Mapping[int, Range], share: int, limit: int, reader: object
+        self,
+        topic: str,
+        decoder: Decoder,
+        ranges: Mapping[int, Range],
+        share: int,
+        limit: int,
+        reader: object,
     ) -> dict[int, RecordsRead]:
         self.reads.append(dict(ranges))
         if self.failure is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Literal
 
 import orjson
 import pytest
@@ -43,10 +44,11 @@ def intake(
     begin: tuple[int, ...],
     live: tuple[int, ...],
     max_bytes: int = 16 << 20,
+    stream: Stream | None = None,
 ) -> Intake:
     settings = Settings(
         kafka=Kafka(brokers="x", max_record_bytes=1024),
-        streams={"energy": Stream(topic="t")},
+        streams={"energy": stream or Stream(topic="t")},
         history=History(max_bytes=max_bytes),
     )
     return Intake("energy", TopicFound("energy", EPOCH, begin, live), EPOCH, settings, row, bus)
@@ -278,3 +280,70 @@ def test_skipped_records_of_an_unavailable_partition_become_a_lagged_message(row
     taken.lost(RecordsLost("energy", 0, 3, 8, retention=False))
     gap = message(bus.sent[0])
     assert (gap["type"], gap["missed"], gap["reason"]) == ("lagged", 5, "HISTORY_EXCEEDED")
+
+
+def keyed(row: Row, bus: Bus, access: Literal["open", "keyed"], live: int = 0) -> Intake:
+    stream = Stream(topic="t", key="record", access=access)
+    return intake(row, bus, (0,), (live,), stream=stream)
+
+
+def with_key(offset: int, key: bytes | None, value: bytes | None = b"{}") -> Record:
+    return Record("energy", 0, offset, 1_000, value, key)
+
+
+@pytest.mark.parametrize("live", [0, 3])
+def test_frames_have_keys_and_tombstones_remove_them(row: Row, live: int) -> None:
+    """Live, and read back."""
+    taken = keyed(row, Bus(), "open", live)
+    taken.settle()
+    for each in (with_key(0, b"m7"), with_key(1, None), with_key(2, b"m7", None)):
+        taken.take(each)
+    taken.settle()
+    timestamp = "1970-01-01T00:00:01.000Z"
+    first, second, third = map(message, entries(ring_of(taken)))
+    assert first == {
+        "type": "data",
+        "stream": "energy",
+        "timestamp": timestamp,
+        "data": {},
+        "key": "m7",
+        "id": f"{EPOCH}-1",
+    }
+    assert "key" not in second
+    assert third == {
+        "type": "removed",
+        "stream": "energy",
+        "timestamp": timestamp,
+        "key": "m7",
+        "id": f"{EPOCH}-3",
+    }
+    assert row[Field.BAD_RECORDS] == 0
+
+
+@pytest.mark.parametrize("live", [0, 4])
+def test_records_without_a_key_reach_nobody_where_access_is_keyed(
+    row: Row, live: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    taken = keyed(row, Bus(), "keyed", live)
+    unkeyed: list[int] = []
+    taken.on_unkeyed = unkeyed.append
+    taken.settle()
+    for each in (with_key(0, b"m7"), with_key(1, None), with_key(2, b"\xff"), with_key(3, b"m8")):
+        taken.take(each)
+    taken.settle()
+    ring = ring_of(taken)
+    assert [message(entry)["key"] for entry in entries(ring)] == ["m7", "m8"]
+    assert str(ring.head) == f"{EPOCH}-4"
+    assert unkeyed == [0, 0]
+    # The second one is held back for a moment.
+    (line,) = caplog.records
+    assert line.getMessage() == "record without a key is not published"
+
+
+def test_records_without_a_key_are_counted_where_everybody_gets_them(row: Row) -> None:
+    bus, unkeyed = Bus(), list[int]()
+    taken = keyed(row, bus, "open")
+    taken.on_unkeyed = unkeyed.append
+    taken.settle()
+    taken.take(with_key(0, None))
+    assert (len(bus.sent), unkeyed) == (1, [0])

@@ -10,7 +10,8 @@ import orjson
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
-from energyws.settings import Kafka
+from energyws.settings import Kafka, Stream
+from energyws.stream.record import Decoder
 from energyws.testing import FAST_FETCH, PARTITIONS, Broker, Records
 from tests.workers.consumer.fake_consumer import OUT_OF_RANGE, Message
 from workers.consumer import log_reader
@@ -19,6 +20,7 @@ from workers.consumer.log_reader import READ_SECONDS, LogReader, Range, RecordsR
 
 COUNT = 200
 UNLIMITED = 1 << 30
+PLAIN = Decoder(Stream(topic="t"), 1 << 20)
 
 
 def whole(begin: int, stop: int) -> Range:
@@ -49,7 +51,7 @@ def test_ranges_hold_exactly_what_was_written(
         for partition in rng.sample(range(PARTITIONS), rng.randint(1, PARTITIONS)):
             begin = rng.randrange(COUNT)
             ranges[partition] = whole(begin, rng.randint(begin + 1, COUNT))
-        found = reader.read(topic, ranges, UNLIMITED, UNLIMITED)
+        found = reader.read(topic, PLAIN, ranges, UNLIMITED, UNLIMITED)
         for partition, (begin, _, stop) in ranges.items():
             assert found[partition].reached == stop
             assert offsets(found[partition]) == list(range(begin, stop))
@@ -63,13 +65,13 @@ def test_bad_records_are_skipped(reader: LogReader, records: Records, topic: str
     for value in (b"{}", b"not json", None, b'{"n":1}', b"\xff", b'{"n":2}', b"[]"):
         records.raw(value, 1)
     records.flush()
-    found = reader.read(topic, {1: whole(0, 7)}, UNLIMITED, UNLIMITED)
+    found = reader.read(topic, PLAIN, {1: whole(0, 7)}, UNLIMITED, UNLIMITED)
     assert [(record.offset, record.data) for record in found[1].records] == [
         (0, b"{}"),
         (3, b'{"n":1}'),
         (5, b'{"n":2}'),
     ]
-    assert reader.read(topic, {1: whole(1, 3)}, UNLIMITED, UNLIMITED) == {1: RecordsRead(3)}
+    assert reader.read(topic, PLAIN, {1: whole(1, 3)}, UNLIMITED, UNLIMITED) == {1: RecordsRead(3)}
 
 
 @pytest.mark.e2e
@@ -79,9 +81,9 @@ def test_range_removed_by_retention_is_unreadable(
     records.send(90)
     broker.trim(topic, 0, 20)
     with pytest.raises(Unreadable, match="partition 0 has no offset 5"):
-        reader.read(topic, {0: whole(5, 25), 1: whole(5, 25)}, UNLIMITED, UNLIMITED)
+        reader.read(topic, PLAIN, {0: whole(5, 25), 1: whole(5, 25)}, UNLIMITED, UNLIMITED)
     # The next read is not affected.
-    found = reader.read(topic, {0: whole(20, 25), 1: whole(5, 25)}, UNLIMITED, UNLIMITED)
+    found = reader.read(topic, PLAIN, {0: whole(20, 25), 1: whole(5, 25)}, UNLIMITED, UNLIMITED)
     assert offsets(found[0]) == list(range(20, 25))
     assert offsets(found[1]) == list(range(5, 25))
 
@@ -92,7 +94,7 @@ def test_range_beyond_the_end_is_unreadable(
 ) -> None:
     records.send(30)
     with pytest.raises(Unreadable, match="partition 2 ends at 10, before 11"):
-        reader.read(topic, {2: whole(0, 11)}, UNLIMITED, UNLIMITED)
+        reader.read(topic, PLAIN, {2: whole(0, 11)}, UNLIMITED, UNLIMITED)
 
 
 @pytest.mark.e2e
@@ -101,16 +103,16 @@ def test_reading_stops_at_the_share_of_a_partition_and_at_the_total_limit(
 ) -> None:
     records.send(90, padding="x" * 1000)
     ranges = {partition: whole(0, 30) for partition in range(PARTITIONS)}
-    found = reader.read(topic, ranges, 5_000, UNLIMITED)
+    found = reader.read(topic, PLAIN, ranges, 5_000, UNLIMITED)
     for partition in range(PARTITIONS):
         # The last record exceeds the share.
         assert offsets(found[partition]) == list(range(5))
         assert found[partition].reached == 5
-    found = reader.read(topic, ranges, UNLIMITED, 5_000)
+    found = reader.read(topic, PLAIN, ranges, UNLIMITED, 5_000)
     assert sum(len(taken.records) for taken in found.values()) == 5
     assert all(taken.reached == len(taken.records) for taken in found.values())
     # At least one record is read, however heavy it is.
-    found = reader.read(topic, {0: whole(7, 30)}, 1, 1)
+    found = reader.read(topic, PLAIN, {0: whole(7, 30)}, 1, 1)
     assert offsets(found[0]) == [7]
 
 
@@ -162,7 +164,7 @@ def end(partition: int, offset: int) -> Message:
 def test_silence_becomes_an_error_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, consumer = scripted(monkeypatch, [Message(0, 0)])
     with pytest.raises(Unreadable, match="no answer within 5 s"):
-        reader.read("t", {0: whole(0, 2)}, UNLIMITED, UNLIMITED)
+        reader.read("t", PLAIN, {0: whole(0, 2)}, UNLIMITED, UNLIMITED)
     assert consumer.now == 100.0 + READ_SECONDS + 1.0
     # Nothing is assigned when the next read starts.
     assert consumer.unassigned == 1
@@ -172,7 +174,7 @@ def test_range_without_records_at_its_last_offsets_ends_with_the_log(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reader, _ = scripted(monkeypatch, [Message(0, 3), end(0, 9)])
-    read = reader.read("t", {0: whole(2, 8)}, UNLIMITED, UNLIMITED)[0]
+    read = reader.read("t", PLAIN, {0: whole(2, 8)}, UNLIMITED, UNLIMITED)[0]
     assert (offsets(read), read.reached) == ([3], 8)
 
 
@@ -180,7 +182,7 @@ def test_record_after_the_range_completes_it_and_is_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reader, _ = scripted(monkeypatch, [Message(0, 3), Message(0, 12)])
-    read = reader.read("t", {0: whole(2, 8)}, UNLIMITED, UNLIMITED)[0]
+    read = reader.read("t", PLAIN, {0: whole(2, 8)}, UNLIMITED, UNLIMITED)[0]
     assert (offsets(read), read.reached) == ([3], 8)
 
 
@@ -196,7 +198,7 @@ def test_log_without_the_range_is_unreadable(
 ) -> None:
     reader, consumer = scripted(monkeypatch, [message])
     with pytest.raises(Unreadable, match=reason):
-        reader.read("t", {0: whole(0, 4)}, UNLIMITED, UNLIMITED)
+        reader.read("t", PLAIN, {0: whole(0, 4)}, UNLIMITED, UNLIMITED)
     assert consumer.unassigned == 1
 
 
@@ -211,7 +213,7 @@ def test_unexpected_messages_are_ignored(monkeypatch: pytest.MonkeyPatch) -> Non
         Message(1, 0),
     ]
     reader, consumer = scripted(monkeypatch, script)
-    found = reader.read("t", {0: whole(0, 1), 1: whole(0, 1)}, UNLIMITED, UNLIMITED)
+    found = reader.read("t", PLAIN, {0: whole(0, 1), 1: whole(0, 1)}, UNLIMITED, UNLIMITED)
     assert {partition: offsets(read) for partition, read in found.items()} == {0: [0], 1: [0]}
     assert consumer.assigned == [[(0, 0), (1, 0)]]
 
@@ -219,7 +221,7 @@ def test_unexpected_messages_are_ignored(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_metadata_of_a_topic_are_fetched_once(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, consumer = scripted(monkeypatch, [Message(0, 0), Message(0, 1)])
     for offset in range(2):
-        reader.read("t", {0: whole(offset, offset + 1)}, UNLIMITED, UNLIMITED)
+        reader.read("t", PLAIN, {0: whole(offset, offset + 1)}, UNLIMITED, UNLIMITED)
     reader.close()
     assert (consumer.topics, consumer.closed) == (["t"], True)
 

@@ -19,7 +19,7 @@ def counted(board: Board) -> dict[str, Records]:
     return sums
 
 
-def test_skipped_and_lost_records_are_counted_by_stream() -> None:
+def test_records_that_went_wrong_are_counted_by_stream() -> None:
     board = Board.create()
     progress = Progress(board.row(0), STREAMS)
     progress.published("energy", 1, 10, 1_000)
@@ -28,8 +28,9 @@ def test_skipped_and_lost_records_are_counted_by_stream() -> None:
     progress.skipped("energy", 1)
     progress.lost("power", 5, 40)
     progress.lost("power", 5, 2)
+    progress.unkeyed("power", 5)
     progress.published("energy", 0, 7, None)
-    assert counted(board) == {"energy": Records(bad=4), "power": Records(lost=42)}
+    assert counted(board) == {"energy": Records(bad=4), "power": Records(lost=42, unkeyed=1)}
     # Nothing else was written.
     assert [each.next_offset for each in partitions_of(board.row(0), STREAMS)] == [10, 7, 0]
     assert not list(records_of(board.row(1), STREAMS))
@@ -171,19 +172,19 @@ def test_wait_for_a_schema_becomes_a_stall_after_its_time(stage: Stage) -> None:
     stage.tracker.schema_awaited("a", 1)
     # Its broker has answered, and some seconds are usual.
     assert stage.listed(SILENCE_SECONDS + 1) == []
-    assert (stage.tracker.schema_waits, stage.tracker.serves("a")) == (1, False)
+    assert (stage.row[Field.SCHEMA_WAITS], stage.tracker.serves("a")) == (1, False)
     stage.tracker.schema_awaited("a", 1)
     assert stage.listed(30.0) == [("a", 1, Stall.NO_SCHEMA)]
     assert stage.tracker.serves("a")
     assert stage.tracker.heard([("a", 1)])
-    assert (stage.listed(), stage.tracker.schema_waits) == ([], 0)
+    assert (stage.listed(), stage.row[Field.SCHEMA_WAITS]) == ([], 0)
 
 
 def test_other_news_end_a_wait_for_a_schema(stage: Stage) -> None:
     stage.tracker.restart("a", 1)
     stage.tracker.schema_awaited("a", 0)
     stage.tracker.fetch_failed("a", 0, Stall.FAILS)
-    assert (stage.listed(60), stage.tracker.schema_waits) == ([("a", 0, Stall.FAILS)], 0)
+    assert (stage.listed(60), stage.row[Field.SCHEMA_WAITS]) == ([("a", 0, Stall.FAILS)], 0)
     stage.tracker.schema_awaited("a", 0)
     stage.tracker.restart("a", 1)
-    assert stage.tracker.schema_waits == 0
+    assert stage.row[Field.SCHEMA_WAITS] == 0

@@ -47,6 +47,18 @@ def test_message_becomes_a_record_with_its_timestamp_if_known(stage: Any) -> Non
     ]
 
 
+@pytest.mark.parametrize(("key", "taken"), [("record", [b"m7", None]), (None, [None, None])])
+def test_records_bring_their_keys_only_where_the_stream_takes_them_there(
+    stage: Any, key: str | None, taken: list[bytes | None]
+) -> None:
+    at = stage([(0, 0)], key=key)
+    at.found()
+    at.consumer.queue += [Message(0, 0, raw_key=b"m7"), Message(0, 1)]
+    at.source.step()
+    (batch,) = [each for each in at.events if isinstance(each, Records)]
+    assert [each.key for each in batch.records] == taken
+
+
 def test_end_of_a_log_is_reported_with_the_records_before_it(stage: Any) -> None:
     at = stage([(0, 2)])
     at.discovery.on_topic("s", Topic(EPOCH, ((0, 2),)))

@@ -7,7 +7,6 @@ arrive, when clients read, when the event loop turns and when the log answers.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,11 +18,12 @@ from energyws.process.board import Board
 from energyws.protocol.deflate import inflate
 from energyws.protocol.frame import CLOSE, TEXT, DataFrames, split
 from energyws.protocol.position import Position, from_offsets, parse
-from energyws.settings import History, Limits, Server
+from energyws.settings import History, Limits, Server, Stream
 from energyws.stream.history import Block, Chunk, FindStart, StartPoint, Stored, assemble
 from energyws.stream.ring import Entry
 from tests.clients import masked
 from tests.principals import principal
+from workers.websocket.auth.key_access import KeyAccess
 from workers.websocket.clients.connections import Closing
 from workers.websocket.clients.context import Context
 from workers.websocket.clients.session import Session
@@ -159,7 +159,7 @@ class Edge:
         limits = History(max_frames=RING_FRAMES)
         self.hub: Hub = self.loop.run_until_complete(self._hub(limits, row))
         # Time does not pass here.
-        cast(Any, self.hub)._rate_limit.ask = lambda *_: 0.0
+        cast(Any, self.hub)._waiting._rate_limit.ask = lambda *_: 0.0
         self._rest_share, turns.REST_SHARE = turns.REST_SHARE, 0.0  # type: ignore[misc]
         self.settings = Server(
             messages_per_second=1e6,
@@ -174,13 +174,15 @@ class Edge:
             leave=self.closing.discard,
         )
         tokens: Any = SimpleNamespace()
+        shares = Shares(self.board.usage(0), row, Limits())
         self.context = Context(
             self.settings,
             self.hub,
             registry,
             tokens,
             row,
-            Shares(self.board.usage(0), row, Limits()),
+            shares,
+            KeyAccess({"energy": Stream(topic="readings")}, shares, row),
         )
         self.hub.set_floor("energy", from_offsets(EPOCH, [0] * PARTITIONS))
         self.hub.synced()
@@ -192,7 +194,6 @@ class Edge:
         turns.REST_SHARE = self._rest_share  # type: ignore[misc]
         self.hub.close()
         self.loop.close()
-        os.close(self.board.descriptor)
 
     def turn(self, count: int = 1) -> None:
         """Let the event loop turn."""

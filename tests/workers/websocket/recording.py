@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,13 +13,15 @@ from energyws.auth.claims import TokenRefused
 from energyws.auth.verifier import Principal
 from energyws.process.board import Board
 from energyws.process.counters import CLOSED
-from energyws.protocol.client_address import TrustedProxies
+from energyws.protocol import messages
+from energyws.protocol.http.client_address import TrustedProxies
 from energyws.protocol.messages import BadClientMessage, Subscribe
 from energyws.protocol.position import Position
-from energyws.settings import Limits, Server
+from energyws.settings import Limits, Server, Stream
 from tests.clients import first_frame
 from tests.principals import principal
 from workers.websocket.accept.arrivals import Arrivals
+from workers.websocket.auth.key_access import KeyAccess
 from workers.websocket.clients.context import Context
 from workers.websocket.clients.session import Session
 from workers.websocket.connection.upgrade import switching
@@ -152,6 +155,16 @@ class RecordingHub:
     def leave(self, client: Session) -> None:
         self.journal.append(("hub.leave",))
 
+    def dismiss(self, client: Session) -> None:
+        self._tell(client)
+
+    def tell_positions(self, client: Session) -> None:
+        self._tell(client)
+
+    def _tell(self, client: Session) -> None:
+        if self.at is not None:
+            client.write(messages.position("energy", str(self.at)))
+
     def backlogged(self, client: Session) -> None:
         self.journal.append(("hub.backlogged",))
 
@@ -205,7 +218,12 @@ def arrivals(board: Board, settings: Server, **limits: Any) -> Arrivals:
 class Worker:
     """The Context of a worker, made of recording parts."""
 
-    def __init__(self, limits: Limits | None = None, **server: Any) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        streams: Mapping[str, Stream] | None = None,
+        **server: Any,
+    ) -> None:
         self.journal = Journal()
         self.board = Board.create()
         self.row = self.board.row(0)
@@ -215,7 +233,15 @@ class Worker:
         hub: Any = self.hub
         tokens: Any = self.tokens
         self.shares = Shares(self.board.usage(0), self.row, limits or Limits())
-        self.context = Context(Server(**server), hub, registry, tokens, self.row, self.shares)
+        self.context = Context(
+            Server(**server),
+            hub,
+            registry,
+            tokens,
+            self.row,
+            self.shares,
+            KeyAccess(streams or {"energy": Stream(topic="readings")}, self.shares, self.row),
+        )
 
     def session(
         self,

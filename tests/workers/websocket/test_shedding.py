@@ -27,6 +27,16 @@ class Client:
         self.closed = close
 
 
+class Unread:
+    """A complete answer, which is no client."""
+
+    held = 5 * MIB
+    closed = False
+
+    def close(self, close: Close) -> None:
+        self.closed = True
+
+
 class Clients(list[Any]):
     """A registry."""
 
@@ -45,7 +55,14 @@ class Stage:
         self.row = self.board.row(0)
         self.use(0)
         groups = MemoryGroups(directory, directory / "none")
-        self.shedding = Shedding(self.clients, self.board, self.row, groups)
+        self.unread: list[Unread] = []
+        self.shedding = Shedding(
+            self.clients,
+            lambda: [(each.held, each) for each in self.unread],
+            self.board,
+            self.row,
+            groups,
+        )
 
     def use(self, percent: int) -> None:
         (self.directory / "memory.current").write_text(str(percent * MIB))
@@ -100,6 +117,20 @@ def test_other_workers_share_what_is_to_be_freed(tmp_path: Path) -> None:
     stage.board.row(1)[Field.MEMORY_FREEING] = 6 * MIB
     stage.tick(96)
     assert stage.closed == []
+
+
+def test_answers_that_nobody_reads_are_dropped_too(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, 4 * MIB, 6 * MIB)
+    stage.unread = [answer] = [Unread()]
+    stage.tick(96)
+    assert (stage.closed, answer.closed) == ([6], False)
+    stage.clients.pop()
+    stage.tick(96)
+    assert (stage.closed, answer.closed) == ([], True)
+    assert stage.row[Field.MEMORY_FREEING] == 5 * MIB
+    stage.unread = []
+    stage.tick(91)
+    assert stage.row[Field.MEMORY_FREEING] == 0
 
 
 def test_clients_that_read_stay(tmp_path: Path) -> None:

@@ -112,7 +112,11 @@ class Schemas(threading.Thread):
         form = self._formats.get(stream)
         if form is None or (value := message.value()) is None:
             return None
-        headers = message.headers()
+        try:
+            headers = message.headers()
+        except UnicodeDecodeError:
+            # The client makes text of all names at once.
+            headers = None
         # Its type allows what only a producer may give.
         pairs = headers if isinstance(headers, list) else ()
         try:

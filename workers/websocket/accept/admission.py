@@ -16,7 +16,7 @@ from energyws.errors import (
     ErrorCode,
 )
 from energyws.process.board import Board, Field
-from energyws.protocol.http_request import Request
+from energyws.protocol.http.request import Request
 from workers.websocket.clients.context import Context
 
 _TOKEN: Final = re.compile("&token=([^&]+)")

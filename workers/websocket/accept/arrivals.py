@@ -18,9 +18,9 @@ from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
 from energyws.process.board import Board, Field
 from energyws.process.usage import NO_MARK
-from energyws.protocol import proxy_header
-from energyws.protocol.client_address import TrustedProxies, client_of
-from energyws.protocol.proxy_header import BadProxyHeader
+from energyws.protocol.http import proxy_header
+from energyws.protocol.http.client_address import TrustedProxies, client_of
+from energyws.protocol.http.proxy_header import BadProxyHeader
 from energyws.settings import Server
 from workers.websocket.accept.pending import PendingConnection
 from workers.websocket.connection.accepted import AcceptedSocket

@@ -50,6 +50,11 @@ class Entering:
         """Those that wait for TLS, a request or their reader."""
         return [each for each in self._all if isinstance(each, TransportExchange | TlsHandshake)]
 
+    @property
+    def unread(self) -> list[tuple[int, TransportExchange]]:
+        """Those whose answers wait for their readers, and the bytes of these."""
+        return [(size, each) for each in self.exchanges if (size := each.unread)]
+
     def take_over(self, pending: HttpConnection, taker: Upgrade | Stream, rest: bytes) -> None:
         """Give a plain connection to what takes it."""
         connection = pending.connection

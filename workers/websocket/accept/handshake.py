@@ -30,11 +30,11 @@ from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
 from energyws.process.board import Board, Field
 from energyws.process.counters import HANDSHAKES
-from energyws.protocol import messages
-from energyws.protocol.client_address import TrustedProxies, forwarded, forwarded_for
 from energyws.protocol.deflate import BadOffer, negotiate
-from energyws.protocol.http_request import BadRequest, Request
-from energyws.protocol.http_response import ALLOWED, Response, refusal
+from energyws.protocol.http import queries
+from energyws.protocol.http.client_address import TrustedProxies, forwarded, forwarded_for
+from energyws.protocol.http.request import BadRequest, Request
+from energyws.protocol.http.response import ALLOWED, Response, refusal
 from energyws.protocol.messages import BadClientMessage, Subscribe
 from energyws.settings import Auth
 from workers.websocket.accept import streams
@@ -211,7 +211,7 @@ class Gate:
         principal, marks = authenticate(_token(request), peer, context)
         first: Subscribe | BadClientMessage | None
         try:
-            first = messages.parse_query(request.query)
+            first = queries.parse_query(request.query)
         except BadClientMessage as bad:
             # The client gets the error after the 101: the connection is good for other messages.
             first = bad

@@ -19,7 +19,7 @@ from typing import Final
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
 from energyws.process.board import Field, Row
-from energyws.protocol.http_request import MAX_HEAD_BYTES
+from energyws.protocol.http.request import MAX_HEAD_BYTES
 from energyws.settings import Server
 from workers.runtime import crash_on_error
 from workers.websocket.accept.arrivals import Arrivals, HttpConnection
@@ -28,10 +28,13 @@ from workers.websocket.accept.pending import PendingConnections
 from workers.websocket.connection.accepted import accept
 from workers.websocket.connection.answer import Answer
 from workers.websocket.connection.http_exchange import Exchange, Gate, Step, Then
-from workers.websocket.connection.transport_exchange import LINGER_SECONDS
+from workers.websocket.connection.transport_exchange import LINGER_SECONDS, TransportExchange
 
 # With fewer, a crowd overflows the kernel's queue (docs/architecture.md, measured by bench.storm).
 ACCEPTS_PER_TURN: Final = 64
+# Of which so many may be closed unread: that takes the kernel longer than accepting, and those who
+# flood the queue are not those who must not find it full.
+CLOSES_PER_TURN: Final = 16
 PAUSE_SECONDS: Final = 0.2
 # Where too many connections wait, and none long enough to be closed: soon one is.
 CROWDED_SECONDS: Final = 0.02
@@ -120,6 +123,10 @@ class Listener:
         """The number of accepted connections that are not, or will never be, upgraded."""
         return len(self._pending) + len(self._lingering) + len(self._entering)
 
+    def unread(self) -> list[tuple[int, TransportExchange]]:
+        """The connections whose answers wait for their readers, and the bytes of these."""
+        return self._entering.unread
+
     def most_waiting(self) -> int:
         """The highest number of them since the last call."""
         most, self._most_waiting = max(self._most_waiting, self.waiting), self.waiting
@@ -140,6 +147,7 @@ class Listener:
         if room <= 0 and (room := self._make_room()) <= 0:
             self._pause(CROWDED_SECONDS)
             return
+        closed = 0
         for _ in range(min(room, ACCEPTS_PER_TURN)):
             try:
                 connection, peer = accept(self._listening, self._family)
@@ -156,6 +164,9 @@ class Listener:
             pending = HttpConnection(connection, Exchange(self._gate, peer), self._tls)
             if not self._arrivals.admit(pending):
                 connection.close()
+                closed += 1
+                if closed == CLOSES_PER_TURN:
+                    return
                 continue
             self._pending.add(pending)
             # The kernel gives the lowest free descriptor, so there is none below this one.

@@ -11,14 +11,15 @@ from typing import Final
 
 from energyws.auth.verifier import Principal
 from energyws.errors import (
+    BAD_MESSAGE,
     BAD_REQUEST,
     FORBIDDEN_STREAM,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
     TOO_MANY_REQUESTS,
 )
-from energyws.protocol.http_request import Request
-from energyws.protocol.http_response import (
+from energyws.protocol.http.request import Request
+from energyws.protocol.http.response import (
     ALLOWED,
     EVENT_STREAM,
     Response,
@@ -26,8 +27,8 @@ from energyws.protocol.http_response import (
     matches,
     refusal,
 )
+from energyws.protocol.http.stream_queries import parse_history, parse_last, parse_sse
 from energyws.protocol.messages import BadClientMessage, Subscribe
-from energyws.protocol.stream_queries import parse_history, parse_last, parse_sse
 from workers.websocket.accept.admission import Refusal
 from workers.websocket.clients import history, last
 from workers.websocket.clients.answers import Asked
@@ -57,12 +58,17 @@ class Admitted:
     headers: dict[str, str]
     marks: int
 
+    def filtered(self, subscribe: Subscribe) -> Subscribe:
+        """With the keys that the client gets; raises BadClientMessage."""
+        return self.context.keys.with_filters(subscribe, self.principal)
+
     def asked(self, subscribe: Subscribe) -> Asked:
+        """See `filtered`."""
         request = self.request
         return Asked(
             self.stream,
             self.principal,
-            subscribe,
+            self.filtered(subscribe),
             self.headers,
             head_only=request.method == "HEAD",
             chunked=request.minor > 0,
@@ -125,7 +131,9 @@ def answer(
     try:
         return _KINDS[kind](Admitted(request, stream, context, principal, peer, headers, marks))
     except BadClientMessage as bad:
-        raise Refusal(BAD_REQUEST, str(bad)) from None
+        if bad.error is BAD_MESSAGE:
+            raise Refusal(BAD_REQUEST, bad.detail) from None
+        raise Refusal(bad.error, bad.detail, subject=principal.subject) from None
 
 
 def _split(path: str) -> tuple[str, str]:
@@ -147,7 +155,7 @@ def _last_event_id(request: Request) -> str:
 def _sse(admitted: Admitted) -> Response | EventStream:
     request = admitted.request
     last_event_id = _last_event_id(request)
-    subscribe = parse_sse(admitted.stream, request.query, last_event_id)
+    subscribe = admitted.filtered(parse_sse(admitted.stream, request.query, last_event_id))
     if request.method == "HEAD":
         return Response(200, None, {**EVENT_STREAM, **admitted.headers}, ends=True)
     return EventStream(
@@ -164,21 +172,23 @@ def _sse(admitted: Admitted) -> Response | EventStream:
 
 def _last(admitted: Admitted) -> Response | Answer:
     subscribe, count = parse_last(admitted.stream, admitted.request.query)
+    asked = admitted.asked(subscribe)
     head = admitted.context.hub.head(admitted.stream)
     known = admitted.request.headers.get("If-None-Match", "")
     if head is not None and matches(known, last.tag(str(head))):
         return last.not_modified(str(head), admitted.headers)
-    return last.Last(admitted.context, admitted.asked(subscribe), count)
+    return last.Last(admitted.context, asked, count)
 
 
 def _history(admitted: Admitted) -> Response | Answer:
     subscribe, limit = parse_history(admitted.stream, admitted.request.query)
+    asked = admitted.asked(subscribe)
     if admitted.request.method == "HEAD":
         return Response(200, None, {**history.HEADERS, **admitted.headers})
     subject = admitted.principal.subject
     if history.is_full(admitted.context.reading, subject):
         raise Refusal(TOO_MANY_REQUESTS, subject=subject)
-    return history.History(admitted.context, admitted.asked(subscribe), limit)
+    return history.History(admitted.context, asked, limit)
 
 
 _KINDS: Final[dict[str, Callable[[Admitted], Response | Answer | EventStream]]] = {

@@ -18,7 +18,7 @@ from energyws.errors import (
 )
 from energyws.process.counters import HANDSHAKES
 from energyws.protocol.forms import Form
-from energyws.protocol.http_response import Response, refusal
+from energyws.protocol.http.response import Response, refusal
 from energyws.protocol.messages import Subscribe, Subscribed
 from energyws.protocol.position import Position
 from workers.runtime import crash_on_error
@@ -145,6 +145,9 @@ class HistoryAnswer(Answer):
         """Hub: the next records."""
         if not self._ended:
             self.take(data)
+
+    def scanned(self, position: Position) -> None:
+        """Hub: a part of the log that may have had nothing for it is behind it."""
 
     def caught_up(self, position: Position) -> None:
         """Hub: the subscription is over."""

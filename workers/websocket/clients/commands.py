@@ -25,16 +25,19 @@ class Client(FanoutClient, Connection, Protocol):
 
 
 def carry_out(message: ClientMessage, client: Client, context: Context) -> None:
-    """Answers the client. Raises BadClientMessage for more subscriptions than may wait."""
+    """Answers the client. Raises BadClientMessage for keys that it does not get, and for more
+    subscriptions than may wait.
+    """
     match message:
         case Ping(worker):
             told = context.worker if worker else None
             client.write(messages.pong(time.time_ns() // 1_000_000, told))
+            context.hub.tell_positions(client)
         case Subscribe():
-            if _may_read(message.streams, client, context) and not context.hub.subscribe(
-                client, message
-            ):
-                client.send_error(STREAM_UNAVAILABLE)
+            if _may_read(message.streams, client, context):
+                request = context.keys.with_filters(message, client.principal)
+                if not context.hub.subscribe(client, request):
+                    client.send_error(STREAM_UNAVAILABLE)
         case Unsubscribe():
             if _may_read(message.streams, client, context):
                 context.hub.unsubscribe(client, message.streams)
@@ -68,6 +71,9 @@ def _renew(message: Renew, client: Client, context: Context) -> None:
         return
     if principal.streams != client.principal.streams:
         client.send_error(BAD_MESSAGE, "the fresh token allows other streams: reconnect with it")
+        return
+    if principal.token.rights != client.principal.token.rights:
+        client.send_error(BAD_MESSAGE, "the fresh token allows other keys: reconnect with it")
         return
     client.principal = principal
     context.connections.expires(client)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from energyws.process.board import Row
 from energyws.settings import Server
+from workers.websocket.auth.key_access import KeyAccess
 from workers.websocket.auth.tokens import Tokens
 from workers.websocket.clients.connections import ConnectionRegistry
 from workers.websocket.fanout.hub import Hub
@@ -29,6 +30,7 @@ class Context:
     tokens: Tokens
     row: Row
     shares: Shares
+    keys: KeyAccess
     reading: Counter[str] = field(default_factory=Counter)
     refused: int = 0
     worker: Mapping[str, int] | None = None

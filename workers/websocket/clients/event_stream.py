@@ -29,7 +29,7 @@ from energyws.process.counters import CLOSED, HANDSHAKES
 from energyws.protocol import event_stream, messages
 from energyws.protocol.event_stream import HEARTBEAT
 from energyws.protocol.forms import Form
-from energyws.protocol.http_response import EVENT_STREAM, Response, event_refusal, refusal
+from energyws.protocol.http.response import EVENT_STREAM, Response, event_refusal, refusal
 from energyws.protocol.messages import Subscribe, Subscribed
 from workers.websocket.clients import session_log
 from workers.websocket.clients.context import Context
@@ -191,6 +191,7 @@ class EventStream(Stream):
 
     def reconnect(self, after_ms: int, close: Close) -> None:
         if not self.closing:
+            self._context.hub.dismiss(self)
             self._say(messages.reconnect(after_ms))
             self.close(close)
 
@@ -239,6 +240,8 @@ class EventStream(Stream):
 
     def _closes(self, by: str, code: int) -> bool:
         """Whether this is what ends it: the first reason counts."""
+        if by == "server" and not self.closing:
+            self._context.hub.dismiss(self)
         if not self._on(Event.CLOSE):
             return False
         self._context.hub.leave(self)

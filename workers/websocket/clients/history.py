@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from energyws.errors import HISTORY_UNAVAILABLE, TOO_MANY_REQUESTS, ErrorCode
 from energyws.protocol import json_lines
-from energyws.protocol.http_response import Response
+from energyws.protocol.http.response import Response
 from energyws.protocol.messages import Subscribed
+from energyws.protocol.position import Position
 from workers.websocket.clients.answers import Asked, HistoryAnswer
 from workers.websocket.clients.context import Context
 
@@ -62,6 +63,10 @@ class History(HistoryAnswer):
             self._end(lines, more=True)
         else:
             self.send(self._framed(lines))
+
+    def scanned(self, position: Position) -> None:
+        # So that a client that goes on from there need not wait for the same again.
+        self._position = str(position)
 
     def finish(self, position: str) -> None:
         self._position = position

@@ -8,8 +8,8 @@ from typing import Final
 
 import orjson
 
-from energyws.protocol.http_response import Response
-from energyws.protocol.json_lines import DATA
+from energyws.protocol.http.response import Response
+from energyws.protocol.json_lines import RECORD
 from workers.websocket.clients.answers import Asked, HistoryAnswer
 from workers.websocket.clients.context import Context
 
@@ -30,7 +30,7 @@ class Last(HistoryAnswer):
 
     def take(self, lines: bytes) -> None:
         for line in lines.splitlines():
-            if line.startswith(DATA):
+            if line.startswith(RECORD):
                 self._records.append(line)
                 self._bytes += len(line)
         while len(self._records) > self._count or (
@@ -45,6 +45,8 @@ class Last(HistoryAnswer):
             b",".join(self._records),
             position.encode(),
         )
+        # This object stays until the client has read the answer.
+        self._records.clear()
         self.respond(Response(200, body, headers(position, self.asked.headers)))
 
     def hurry(self) -> None:

@@ -30,7 +30,7 @@ from energyws.protocol.assembler import Assembler
 from energyws.protocol.deflate import takes_over
 from energyws.protocol.forms import Form
 from energyws.protocol.frame_scanner import Violation
-from energyws.protocol.messages import BadClientMessage, Subscribe, Subscribed
+from energyws.protocol.messages import BadClientMessage, ClientMessage, Subscribe, Subscribed
 from workers.websocket.clients import session_log
 from workers.websocket.clients.commands import carry_out
 from workers.websocket.clients.context import Context
@@ -142,7 +142,7 @@ class Session(WSListener):
             return
         self.heard = True
         try:
-            if not self._within_rate(received) or self._exceeds(received):
+            if _counts(received) and (not self._within_rate() or self._exceeds()):
                 self.send_error(RATE_LIMITED)
                 self.close(RATE_LIMITED.close or NORMAL)
             else:
@@ -205,6 +205,7 @@ class Session(WSListener):
 
     def reconnect(self, after_ms: int, close: Close) -> None:
         if not self.closing:
+            self._context.hub.dismiss(self)
             self.write(messages.reconnect(after_ms))
             self.close(close)
 
@@ -213,6 +214,8 @@ class Session(WSListener):
 
         by: which side began it, "server" or "client".
         """
+        if by == "server" and not self.closing:
+            self._context.hub.dismiss(self)
         gathered = self.sink
         if not self._on(Event.CLOSE):
             return
@@ -256,7 +259,7 @@ class Session(WSListener):
         """A frame behind our close frame: only the client's own close frame matters."""
         if received.msg_type == WSMsgType.CLOSE:
             framing.of(transport).end()
-        elif not self._within_rate(received):
+        elif _counts(received) and not self._within_rate():
             framing.of(transport).drop()
 
     def _open(self, transport: WSTransport) -> None:
@@ -284,7 +287,7 @@ class Session(WSListener):
         if isinstance(first, BadClientMessage):
             self.send_error(first.error, first.detail)
         elif first is not None:
-            carry_out(first, self, self._context)
+            self._carry_out(first)
 
     def _receive(self, received: WSFrame) -> None:
         kind = received.msg_type
@@ -316,24 +319,31 @@ class Session(WSListener):
 
     def _on_message(self, payload: bytes) -> None:
         try:
-            carry_out(messages.parse(payload), self, self._context)
+            self._carry_out(messages.parse(payload))
         except BadClientMessage as bad:
             self.send_error(bad.error, bad.detail)
 
-    def _within_rate(self, received: WSFrame) -> bool:
+    def _carry_out(self, message: ClientMessage) -> None:
+        try:
+            carry_out(message, self, self._context)
+        except BadClientMessage as bad:
+            self.send_error(bad.error, bad.detail)
+
+    def _within_rate(self) -> bool:
         """A leaky bucket that keeps one number: when the frames so far will be paid for."""
-        if framing.continues(received):
-            return True
         now = time.monotonic()
         cost = 1 / self._context.settings.messages_per_second
         self._busy_until = max(self._busy_until, now) + cost
         return self._busy_until - now <= BURST_SECONDS
 
-    def _exceeds(self, received: WSFrame) -> bool:
+    def _exceeds(self) -> bool:
         """Whether the clients of its subject send too much together."""
-        if framing.continues(received):
-            return False
         limit = self._context.shares.may_send(self.principal.subject)
         if limit is not None:
             session_log.limited(self, limit)
         return limit is not None
+
+
+def _counts(received: WSFrame) -> bool:
+    """Whether a frame counts against rates: a close frame is the last one in any case."""
+    return received.msg_type != WSMsgType.CLOSE and not framing.continues(received)

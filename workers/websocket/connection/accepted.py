@@ -67,11 +67,13 @@ class AcceptedSocket(socket.socket):
         send: in bytes, for each of which the kernel takes two (socket(7)). None: as much as it
         likes, which grows while a client reads fast, and stays when it stops.
         """
-        # The client may have reset the connection.
-        with contextlib.suppress(OSError):
+        try:
             self.setsockopt(_SOCKET, _RECEIVE_BUFFER, RECEIVE_BYTES)
             if send is not None:
                 self.setsockopt(_SOCKET, _SEND_BUFFER, send)
+        except OSError:
+            # The client has reset the connection. suppress() takes as long as a system call.
+            pass
 
     def reset_on_close(self) -> None:
         """Once it is closed, have the kernel send a reset and nothing else."""

@@ -1,6 +1,6 @@
 """The HTTP requests of one connection, one after the other, until one becomes a stream of data.
 
-httptools (llhttp) parses header fields; `energyws.protocol.http_request` has the limits and rules.
+httptools (llhttp) parses header fields; `energyws.protocol.http.request` has the limits and rules.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import httptools
 from multidict import CIMultiDict
 
 from energyws.errors import BAD_REQUEST
-from energyws.protocol.http_request import BadRequest, Request, checked, head_size, parse_line
-from energyws.protocol.http_response import Response
+from energyws.protocol.http.request import BadRequest, Request, checked, head_size, parse_line
+from energyws.protocol.http.response import Response
 from workers.websocket.connection.answer import Answer
 from workers.websocket.connection.stream import Stream
 from workers.websocket.connection.upgrade import Upgrade

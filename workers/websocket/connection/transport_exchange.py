@@ -13,7 +13,8 @@ from typing import Final, cast
 
 import aiofastnet
 
-from energyws.protocol.http_request import MAX_HEAD_BYTES
+from energyws.errors import Close
+from energyws.protocol.http.request import MAX_HEAD_BYTES
 from energyws.settings import Server
 from workers.websocket.connection import takeover
 from workers.websocket.connection.accepted import AcceptedSocket
@@ -139,6 +140,18 @@ class TransportExchange(asyncio.BufferedProtocol):
     def unsent(self) -> bool:
         """Whether bytes of an answer are still to be sent."""
         return self._transport is not None and self._transport.get_write_buffer_size() > 0
+
+    @property
+    def unread(self) -> int:
+        """The bytes of complete answers that wait for their reader, here and in the kernel."""
+        if self._transport is None or self._answer is not None or not self.unsent:
+            return 0
+        return self._transport.get_write_buffer_size() + self.connection.unacknowledged()
+
+    def close(self, close: Close) -> None:
+        """Shedding: drop what its client does not read; there is no way to say why."""
+        self.connection.reset_on_close()
+        self.abort()
 
     def close_if_idle(self) -> None:
         """End it if it is between two requests."""

@@ -16,6 +16,7 @@ from energyws.protocol.frame_position import covering
 from energyws.protocol.messages import OnLag
 from energyws.protocol.position import Position
 from energyws.stream.fair_queue import QueueFull
+from energyws.stream.history import Chunk
 from energyws.stream.recovery import resume_from
 from energyws.stream.ring import Cursor, Ring, TooSlow
 from workers.websocket.fanout.batch import join
@@ -33,7 +34,8 @@ ENCODED_BYTES_PER_WRITE: Final = 512
 class CatchUp:
     """go_live: takes a subscription whose cursor has reached the boundary (see Fanout).
 
-    pace: None: clients are sent as much as they take.
+    pace: None: clients are sent as much as they take. scanned: called for each chunk that a
+    subscription has been given its part of, with the time.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class CatchUp:
         encode: Encode | None,
         go_live: Callable[[Subscription], None],
         pace: Pace | None = None,
+        scanned: Callable[[Subscription, Chunk, float], None] | None = None,
     ) -> None:
         self._name = name
         self._log = log
@@ -51,6 +54,7 @@ class CatchUp:
         self._encode = encode
         self._go_live = go_live
         self._pace = pace
+        self._scanned = scanned
         self._bytes_per_write = ENCODED_BYTES_PER_WRITE if encode else BYTES_PER_WRITE
         self._catching: dict[FanoutClient, Subscription] = {}
         self._paused: dict[FanoutClient, Subscription] = {}
@@ -72,6 +76,15 @@ class CatchUp:
         """Keep it until its transport has room again."""
         subscription.paused = True
         self._paused[subscription.client] = subscription
+
+    def find(self, client: FanoutClient) -> Subscription | None:
+        """A client's subscription, if it is here."""
+        if (position := self._awaited.get(client)) is not None:
+            return self._awaiting[position][client]
+        for group in (self._catching, self._resting, self._paused):
+            if client in group:
+                return group[client]
+        return None
 
     def leave(self, client: FanoutClient) -> None:
         position = self._awaited.pop(client, None)
@@ -171,12 +184,17 @@ class CatchUp:
             self._awaiting.setdefault(position, {})[client] = subscription
             self._awaited[client] = position
             return 0
-        subscription.cursor, _ = resume_from(ring, chunk.end, subscription.on_lag, now)
+        selection = subscription.selection
+        subscription.cursor = resume_from(ring, chunk.end, subscription.on_lag, now, selection)
         self._catching[client] = subscription
-        if not chunk.data:
-            return 0
-        data = self._encode(chunk.data) if self._encode else chunk.data
-        return self._deliver(client, data, chunk.frames, len(chunk.data))
+        pieces, frames = subscription.part(chunk)
+        cost = 0
+        if pieces:
+            data = join(pieces, self._encode)
+            cost = self._deliver(client, data, frames, sum(map(len, pieces)))
+        if self._scanned is not None:
+            self._scanned(subscription, chunk, now)
+        return cost
 
     def _read_ring(self, subscription: Subscription, ring: Ring, boundary: int, now: float) -> int:
         client, cursor = subscription.client, subscription.cursor

@@ -1,15 +1,26 @@
-"""A client's subscribe requests that cannot be answered yet, and the log that some wait for."""
+"""Subscribe requests on their way to a fan-out: some wait for their topics, or for the log."""
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
-from energyws.protocol.messages import Subscribe
+from energyws.errors import BAD_MESSAGE
+from energyws.protocol.messages import BadClientMessage, Subscribe
 from energyws.protocol.position import MAX_TEXT_LENGTH
+from energyws.stream.fair_queue import QueueFull
 from energyws.stream.history import StartPoint
+from energyws.stream.recovery import history_request, within_scan
+from workers.runtime import crash_on_error
+from workers.websocket.fanout.fanouts import Fanouts
+from workers.websocket.fanout.history_client import HistoryClient
 from workers.websocket.fanout.subscription import FanoutClient
+from workers.websocket.fanout.turns import Turns
 
 # The characters of positions that one client's pending requests may hold: twice the longest.
 MAX_TEXT: Final = 2 * MAX_TEXT_LENGTH
@@ -90,3 +101,162 @@ class HistoryRateLimit:
 
     def forget(self, client: FanoutClient) -> None:
         self._until.pop(client, None)
+
+
+class WaitingRequests:
+    """Of all clients of a worker. held: old records are being handed over, so all requests wait.
+
+    max_scan_records: how many records may be read for a subscription to some keys.
+    """
+
+    def __init__(
+        self, fanouts: Fanouts, log: HistoryClient, turns: Turns, max_scan_records: int
+    ) -> None:
+        self.held = False
+        self._max_scan_records = max_scan_records
+        self._loop = asyncio.get_running_loop()
+        self._fanouts = fanouts
+        self._log = log
+        self._turns = turns
+        # In order; only the first one of each client is worked on.
+        self._pending: dict[FanoutClient, deque[PendingRequest]] = {}
+        self._rate_limit = HistoryRateLimit()
+        # Clients that have asked the log too often, until they may ask again.
+        self._limited: dict[FanoutClient, asyncio.TimerHandle] = {}
+
+    def close(self) -> None:
+        for timer in self._limited.values():
+            timer.cancel()
+
+    def add(self, client: FanoutClient, request: Subscribe) -> None:
+        """Subscribe a client, as soon as that is possible.
+
+        Replaces requests for the same streams. Raises BadClientMessage for a client that requests
+        more and more without waiting for an answer.
+        """
+        self._withdraw(client, set(request.streams))
+        pending = self._pending.setdefault(client, deque())
+        pending.append(PendingRequest(request))
+        if len(pending) > 1 and sum(each.text() for each in pending) > MAX_TEXT:
+            pending.pop()
+            raise BadClientMessage(BAD_MESSAGE, "too many subscriptions wait for their answers")
+        self._proceed(client)
+
+    def withdraw(self, client: FanoutClient, streams: set[str]) -> None:
+        """Take these streams out of a client's requests."""
+        self._withdraw(client, streams)
+        self._proceed(client)
+
+    def leave(self, client: FanoutClient) -> None:
+        self._rate_limit.forget(client)
+        if (timer := self._limited.pop(client, None)) is not None:
+            timer.cancel()
+        for pending in self._pending.pop(client, ()):
+            for name in pending.wanted:
+                self._log.withdraw(client, name)
+
+    def ask_again(self) -> None:
+        """A stream has another epoch: what the log answered is void."""
+        for pending in self._pending.values():
+            # It is asked once everything has been handed over.
+            pending[0].asked = False
+            pending[0].found.clear()
+
+    def release(self) -> None:
+        """Everything has been handed over."""
+        self.held = False
+        for client in list(self._pending):
+            self._proceed(client)
+
+    def _withdraw(self, client: FanoutClient, gone: set[str]) -> None:
+        pending = self._pending.get(client)
+        if pending is None:
+            return
+        left: deque[PendingRequest] = deque()
+        for each in pending:
+            for name in each.wanted & gone:
+                self._log.withdraw(client, name)
+            if not gone.issuperset(each.request.streams):
+                each.drop(gone)
+                left.append(each)
+        if left:
+            self._pending[client] = left
+        else:
+            del self._pending[client]
+
+    def _proceed(self, client: FanoutClient) -> None:
+        """Answer what can be answered of a client's requests, in order."""
+        now = time.monotonic()
+        pending = self._pending.get(client)
+        while pending and not self.held:
+            first = pending[0]
+            request = first.request
+            if not self._fanouts.plain.keys() >= set(request.streams):
+                return
+            if not first.asked and not self._ask(client, first, now):
+                client.history_unavailable()
+                return
+            if not first.asked or first.wanted:
+                return
+            pending.popleft()
+            client.subscribed(
+                {
+                    name: self._fanouts.subscribe(name, client, request, first.found.get(name), now)
+                    for name in request.streams
+                }
+            )
+            self._turns.schedule()
+        if not pending:
+            self._pending.pop(client, None)
+
+    def _ask(self, client: FanoutClient, pending: PendingRequest, now: float) -> bool:
+        """Ask the log for what the rings lack, now or later; False: its queue is full."""
+        request = pending.request
+        back = [name for name in request.streams if request.wants_history(name)]
+        if back and client in self._limited:
+            # It has asked too often: even parsing its positions has to wait.
+            self._suspend(client, back)
+            return True
+        lacking = {
+            name: find
+            for name in back
+            if (find := history_request(name, self._fanouts.plain[name].ring, request)) is not None
+        }
+        self._suspend(client, lacking)
+        if lacking and (wait := self._rate_limit.ask(client, lacking, now)) > 0:
+            self._limited[client] = self._loop.call_later(wait, self._ask_later, client)
+            return True
+        pending.asked = True
+        pending.wanted = set(lacking)
+        for name, find in lacking.items():
+            try:
+                self._log.find(client, find, partial(self._on_found, client, pending, name))
+            except QueueFull:
+                return False
+        return True
+
+    def _suspend(self, client: FanoutClient, streams: Iterable[str]) -> None:
+        """End the old subscriptions: a client has none while it waits for the log."""
+        for name in streams:
+            self._fanouts.leave(name, client)
+
+    @crash_on_error
+    def _ask_later(self, client: FanoutClient) -> None:
+        del self._limited[client]
+        self._proceed(client)
+
+    def _on_found(
+        self, client: FanoutClient, pending: PendingRequest, name: str, found: StartPoint | None
+    ) -> None:
+        requests = self._pending.get(client)
+        if requests is None or requests[0] is not pending:
+            return
+        if found is None:
+            client.history_unavailable()
+            return
+        if name in pending.request.filters:
+            head = self._fanouts.plain[name].ring.head
+            found = within_scan(found, head, self._max_scan_records)
+        pending.found[name] = found
+        pending.wanted.discard(name)
+        self._proceed(client)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from energyws.protocol.forms import Form
 from energyws.protocol.messages import OnLag, Subscribed
 from energyws.protocol.position import Position
+from energyws.stream.history import Chunk
+from energyws.stream.key_index import Selection
 from energyws.stream.recovery import StartsAt
 from workers.websocket.fanout.crowd import NO_SEAT, Sink
 
@@ -51,6 +54,9 @@ class FanoutClient(Protocol):
 class EndingClient(FanoutClient, Protocol):
     """A client whose form ends."""
 
+    def scanned(self, position: Position) -> None:
+        """All records before this position that are for it were written."""
+
     def caught_up(self, position: Position) -> None:
         """Its subscription is over: it has everything up to this position.
 
@@ -74,3 +80,12 @@ class Subscription:
         self.cursor: StartsAt = None
         self.paused = False
         self.seat = NO_SEAT
+
+    @property
+    def selection(self) -> Selection | None:
+        """The keys that it gets; None: everything."""
+        return None
+
+    def part(self, chunk: Chunk) -> tuple[Sequence[bytes], int]:
+        """What it gets of a chunk, in pieces of whole frames, and how many frames that is."""
+        return ((chunk.data,) if chunk.data else ()), chunk.frames

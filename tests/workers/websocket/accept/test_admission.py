@@ -11,7 +11,7 @@ import pytest
 from multidict import CIMultiDict
 
 from energyws.auth.verifier import Verifier
-from energyws.protocol.http_request import MAX_HEAD_BYTES, MAX_MEMBERS, MAX_TARGET_BYTES, Request
+from energyws.protocol.http.request import MAX_HEAD_BYTES, MAX_MEMBERS, MAX_TARGET_BYTES, Request
 from energyws.settings import Auth
 from tests.auth.tokens import b64
 from tests.workers.websocket.recording import Worker

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from energyws.process.board import Board, Field
-from energyws.protocol.client_address import TrustedProxies
+from energyws.protocol.http.client_address import TrustedProxies
 from energyws.settings import Limits, Server
 from workers.websocket.accept.arrivals import (
     AT_LEAST,

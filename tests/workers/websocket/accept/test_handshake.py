@@ -15,10 +15,10 @@ from energyws.dashboard.site import Site
 from energyws.errors import BAD_REQUEST
 from energyws.process.board import Field
 from energyws.process.counters import HANDSHAKES
-from energyws.protocol.client_address import TrustedProxies
 from energyws.protocol.forms import Form
-from energyws.protocol.http_request import BadRequest, Request
-from energyws.protocol.http_response import Response
+from energyws.protocol.http.client_address import TrustedProxies
+from energyws.protocol.http.request import BadRequest, Request
+from energyws.protocol.http.response import Response
 from energyws.settings import Auth, Limits, Server
 from tests.principals import principal
 from tests.workers.websocket.recording import RecordingTransport, Worker

@@ -10,8 +10,8 @@ from multidict import CIMultiDict
 
 from energyws.process.board import Field
 from energyws.process.counters import HANDSHAKES
-from energyws.protocol.http_request import Request
-from energyws.protocol.http_response import Response
+from energyws.protocol.http.request import Request
+from energyws.protocol.http.response import Response
 from energyws.protocol.position import parse
 from energyws.settings import Auth
 from tests.principals import principal

@@ -15,8 +15,8 @@ import pytest
 import uvloop
 
 from energyws.process.board import Board
-from energyws.protocol.http_request import BadRequest, Request
-from energyws.protocol.http_response import Response
+from energyws.protocol.http.request import BadRequest, Request
+from energyws.protocol.http.response import Response
 from energyws.settings import Server, Tls
 from energyws.testing.certificates import trusting, write_pair
 from tests.workers.websocket.recording import arrivals

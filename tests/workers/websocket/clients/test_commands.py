@@ -8,6 +8,7 @@ import pytest
 
 from energyws.auth.verifier import Principal
 from energyws.protocol.messages import OnLag, Ping, Renew, Subscribe, Unsubscribe
+from energyws.protocol.position import from_offsets
 from tests.principals import principal
 from tests.workers.websocket.recording import Worker
 from workers.websocket.clients.commands import carry_out
@@ -27,6 +28,18 @@ def test_ping_is_answered_with_the_time() -> None:
     carry_out(Ping(), session, worker.context)
     (pong,) = worker.journal.messages()
     assert pong["type"] == "pong"
+
+
+def test_position_follows_the_pong() -> None:
+    worker = Worker()
+    session, _ = worker.connected()
+    worker.hub.at = from_offsets("ab", [7])
+    carry_out(Ping(), session, worker.context)
+    pong, position = worker.journal.messages()
+    assert (pong["type"], position) == (
+        "pong",
+        {"type": "position", "stream": "energy", "id": "ab-7"},
+    )
 
 
 def test_ping_may_ask_for_the_worker() -> None:

@@ -195,6 +195,14 @@ def test_client_that_is_sent_away_is_told_when_to_return() -> None:
     assert "late" not in written(worker)
 
 
+def test_client_is_told_where_it_is_before_it_is_sent_away() -> None:
+    worker = Worker()
+    stream = live(worker)
+    worker.hub.dismiss = lambda client: client.write(b"id: ab-7\n\n")  # type: ignore[method-assign]
+    stream.reconnect(730, RESTART)
+    assert written(worker).startswith("id: ab-7\n\nretry: 730\nevent: reconnect\n")
+
+
 def test_slow_client_with_on_lag_disconnect_is_closed() -> None:
     worker = Worker()
     live(worker).too_slow()

@@ -15,7 +15,7 @@ from energyws.process.board import Field
 from energyws.protocol import frame, json_lines
 from energyws.protocol.frame import DataFrames
 from energyws.protocol.messages import OnLag, Subscribe, Subscribed, Unrecovered
-from energyws.protocol.position import parse
+from energyws.protocol.position import from_offsets, parse
 from tests.principals import principal
 from tests.workers.websocket.outlet import Outlet
 from tests.workers.websocket.recording import Worker
@@ -210,6 +210,18 @@ def test_worker_that_leaves_ends_an_answer_early() -> None:
     *messages, end = run(test).lines()
     assert numbers(messages) == [0]
     assert (end["position"], end["more"]) == ("ab-1", True)
+
+
+def test_answer_that_ends_early_says_how_far_the_log_was_searched() -> None:
+    def test(worker: Worker, history: History, outlet: Outlet) -> None:
+        history.subscribed(BEGUN)
+        history.write(lines(0))
+        history.scanned(from_offsets("ab", [500]))
+        history.reconnect(0, RESTART)
+
+    *messages, end = run(test).lines()
+    assert numbers(messages) == [0]
+    assert (end["position"], end["more"]) == ("ab-500", True)
 
 
 def test_worker_that_leaves_before_the_answer_begins_refuses_it() -> None:

@@ -20,11 +20,14 @@ from energyws.errors import (
     RATE_LIMITED,
     RESTART,
     SLOW,
+    TOKEN_EXPIRED_CLOSE,
     TOO_BIG,
 )
 from energyws.process.board import Board, Field
 from energyws.protocol import frame
-from energyws.protocol.messages import BadClientMessage, Subscribe, Subscribed, parse_query
+from energyws.protocol.http.queries import parse_query
+from energyws.protocol.messages import BadClientMessage, Subscribe, Subscribed
+from energyws.protocol.position import from_offsets
 from energyws.settings import Auth, Limits, Server
 from tests.clients import first_frame, masked
 from tests.principals import principal
@@ -176,6 +179,20 @@ def test_close_ends_subscriptions_before_its_frame_and_writes_nothing_after_it()
     assert worker.closed() == {("server", "1012"): 1}
 
 
+def test_client_is_told_where_it_is_before_it_is_sent_away() -> None:
+    for send_away, kinds in (
+        (lambda session: session.reconnect(500, RESTART), ["position", "reconnect", "position"]),
+        (lambda session: session.close(TOKEN_EXPIRED_CLOSE), ["position"]),
+    ):
+        worker = Worker()
+        session, _ = worker.connected()
+        worker.hub.at = from_offsets("ab", [7])
+        send_away(session)
+        # A real hub has nothing more to tell a client whose subscriptions have ended.
+        assert [each["type"] for each in worker.journal.messages()] == kinds
+        assert worker.journal.names()[len(kinds)] == "hub.leave"
+
+
 def test_close_of_the_client_is_answered_with_its_code() -> None:
     worker = Worker()
     session, transport = worker.connected()
@@ -186,6 +203,16 @@ def test_close_of_the_client_is_answered_with_its_code() -> None:
     session.on_ws_disconnected(cast(Any, transport))
     assert worker.closed() == {("client", "1001"): 1}
     assert worker.row[Field.CONNECTIONS] == 0
+
+
+def test_client_that_has_sent_too_much_may_still_close() -> None:
+    worker = Worker(messages_per_second=1.0)
+    session, transport = worker.connected()
+    for _ in range(2):
+        receive(session, transport, PING)
+    session.on_ws_frame(cast(Any, transport), client_frame(WSMsgType.CLOSE, b"\x03\xe8"))
+    assert worker.journal.close_codes() == [1000]
+    assert worker.journal.names()[-1] == "end"
 
 
 def test_reply_of_the_client_to_a_close_ends_the_connection() -> None:
@@ -306,6 +333,9 @@ class Overloaded:
         client.history_unavailable()
         return True
 
+    def dismiss(self, client: Session) -> None:
+        pass
+
     def leave(self, client: Session) -> None:
         pass
 
@@ -335,6 +365,7 @@ def test_client_closed_by_its_first_request_is_upgraded_first() -> None:
             cast(Any, SimpleNamespace()),
             board.row(0),
             Shares(board.usage(0), board.row(0), Limits()),
+            Worker().context.keys,
         )
         first = parse_query("subscribe=energy&last=5")
         session = Session(context, principal(), "127.0.0.1", first, None)

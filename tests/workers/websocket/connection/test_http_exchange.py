@@ -8,8 +8,8 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from energyws.protocol.http_request import BadRequest, Request
-from energyws.protocol.http_response import Response
+from energyws.protocol.http.request import BadRequest, Request
+from energyws.protocol.http.response import Response
 from workers.websocket.connection.http_exchange import (
     ANSWERS_BYTES,
     MAX_REQUESTS,

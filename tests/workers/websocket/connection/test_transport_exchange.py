@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from energyws.protocol.http_request import BadRequest, Request
-from energyws.protocol.http_response import Response
+from energyws.errors import SLOW
+from energyws.protocol.http.request import BadRequest, Request
+from energyws.protocol.http.response import Response
 from energyws.settings import Server
 from tests.workers.websocket.connected import connected
 from workers.websocket.connection import transport_exchange
@@ -417,6 +418,26 @@ def test_answer_is_sent_once_its_client_reads(accepted: AcceptedSocket) -> None:
         assert it.gate.late.calls == ["sent", "pause"]
         it.exchange.resume_writing()
         assert it.gate.late.calls == ["sent", "pause", "sent"]
+
+    run(test)
+
+
+def test_only_a_complete_answer_waits_for_its_reader(accepted: AcceptedSocket) -> None:
+    async def test() -> None:
+        it = Connection(accepted)
+        it.receive(LATE)
+        it.transport.unsent = 5
+        assert it.exchange.unread == 0
+        it.gate.late.outlet.answered(failed=False)
+        assert it.exchange.unread == 5
+        accepted.send(b"abc")
+        assert it.exchange.unread in (5, 8)
+        it.transport.unsent = 0
+        assert it.exchange.unread == 0
+        it.exchange.close(SLOW)
+        assert it.transport.ended == ["abort"]
+        it.exchange.connection_lost(None)
+        assert it.exchange.unread == 0
 
     run(test)
 

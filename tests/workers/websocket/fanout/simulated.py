@@ -249,14 +249,16 @@ class WebSocket:
 class Reader:
     """What a client makes of the bytes that it gets; an assertion fails for what it must not get.
 
+    wanted: the keys that it gets, of records whose key ends with their number modulo 6; None: all.
     next: by stream that it is subscribed to, the number of the next record. rest: bytes that are
     not a whole message yet.
     """
 
-    def __init__(self, form: Form, name: str) -> None:
+    def __init__(self, form: Form, name: str, wanted: tuple[str, ...] | None = None) -> None:
         self.next: dict[str, int] = {}
         self.rest = b""
-        self.records = 0
+        self.records = self.positions = 0
+        self._wanted = None if wanted is None else {int(key[-1]) for key in wanted}
         self._form = form
         self._name = name
         self._begun = self._closed = False
@@ -300,6 +302,9 @@ class Reader:
         assert all(line.startswith(names) for line in lines), event
         if texts:
             self._message(texts[0])
+        elif self._begun and self.next and lines[0].startswith(b"id: "):
+            (stream,) = self.next
+            self._is_at(stream, lines[0][4:].decode())
         return after
 
     def _message(self, text: bytes) -> None:
@@ -316,8 +321,24 @@ class Reader:
                 self.next[message["stream"]] = 0
             case "data":
                 stream = message["stream"]
-                assert message["data"]["n"] == self.next[stream]
-                self.next[stream] += 1
+                assert message["data"]["n"] == self.next_wanted(self.next[stream])
+                self.next[stream] = message["data"]["n"] + 1
                 self.records += 1
+            case "position":
+                self._is_at(message["stream"], message["id"])
             case other:
                 assert other in ("pong", "error"), other
+
+    def next_wanted(self, number: int) -> int:
+        """The number of the next record that it wants, from this one on."""
+        while self._wanted is not None and number % 6 not in self._wanted:
+            number += 1
+        return number
+
+    def _is_at(self, stream: str, position: str) -> None:
+        """It is told that it has everything before this position."""
+        number = parse(position).offsets[0]
+        assert self._wanted is not None
+        assert self.next[stream] <= number <= self.next_wanted(self.next[stream])
+        self.next[stream] = number
+        self.positions += 1

@@ -23,11 +23,13 @@ from energyws.protocol import event_stream
 from energyws.protocol.deflate import compress
 from energyws.protocol.forms import Form
 from energyws.protocol.frame import DataFrames, lagged
+from energyws.protocol.keys import escaped
 from energyws.protocol.messages import OnLag, Subscribe
 from energyws.protocol.position import Position, from_offsets
-from energyws.settings import History, Limits, Server
+from energyws.settings import History, Limits, Server, Stream
 from energyws.stream.ring import Entry
 from tests.principals import principal
+from tests.workers.websocket.fanout.keyed_stream import keys
 from tests.workers.websocket.fanout.simulated import (
     Loop,
     Reader,
@@ -39,14 +41,19 @@ from tests.workers.websocket.fanout.simulated import (
 from tests.workers.websocket.io_uring.simulated import SimulatedKernel
 from tests.workers.websocket.recording import Journal, RecordingRegistry, client_frame
 from workers import runtime
+from workers.websocket.auth.key_access import KeyAccess
 from workers.websocket.clients.context import Context
 from workers.websocket.clients.event_stream import EventStream
 from workers.websocket.clients.session import Session
-from workers.websocket.fanout import batch, catch_up, fanout, hub, turns
+from workers.websocket.fanout import batch, catch_up, groups, hub, keyed_live, live, turns
 from workers.websocket.fanout.hub import Hub
 from workers.websocket.shares import Shares
 
 STREAMS = ("energy", "prices")
+# Records have these keys in turn; some clients want all of their streams, others the keys of one of
+# these, so that there are clients of each kind beside others that want the same.
+KEYS = tuple(f"key-{number}" for number in range(6))
+WANTED = (None, None, KEYS[:1], KEYS[1:3], KEYS[3:4], KEYS[:5])
 FRAMES = {name: DataFrames(name) for name in STREAMS}
 EXTENSION = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 MOST_CLIENTS = 12
@@ -58,6 +65,9 @@ class NoLog:
     """Of a history that nobody needs: the rings have everything."""
 
     waiting = 0
+
+    def tick(self) -> None:
+        """Nothing is sent again."""
 
     def listen(self, listener: object) -> None:
         """It never has anything to say."""
@@ -73,14 +83,22 @@ class Client:
     """A session or an event stream, with its transport, and the remote program that reads."""
 
     def __init__(
-        self, world: World, form: Form, name: str, streams: tuple[str, ...], room: int = 3_000
+        self,
+        world: World,
+        form: Form,
+        name: str,
+        streams: tuple[str, ...],
+        room: int = 3_000,
+        wanted: tuple[str, ...] | None = None,
     ) -> None:
         self.form = form
+        self.wanted = wanted
         self.name = name
         # Its last message may have been cut off.
         self.broken = False
         self.socket: Socket = world.sockets.new(room)
-        request = Subscribe(streams, {}, None, OnLag.SKIP)
+        filters = {} if wanted is None else dict.fromkeys(streams, keys(*wanted))
+        request = Subscribe(streams, {}, None, OnLag.SKIP, filters=filters)
         owner = principal(name, 2e9)
         if form is Form.SSE:
             self.session: Any = EventStream(world.context, owner, "", request, {}, as_events=True)
@@ -106,7 +124,7 @@ class Client:
 
     def check(self) -> Reader:
         """Every byte that went out to it."""
-        reader = Reader(self.form, self.name)
+        reader = Reader(self.form, self.name, self.wanted)
         reader.feed(bytes(self.socket.taken))
         return reader
 
@@ -125,12 +143,14 @@ class World:
         self.happened: Counter[str] = Counter()
         log: Any = NoLog()
         with patch("asyncio.get_running_loop", return_value=self.loop):
-            self.hub = Hub(STREAMS, History(), log, row, lambda: None, self.queue)
+            self.hub = Hub(STREAMS, History(), log, row, lambda: None, self.queue, keyed=STREAMS)
         registry: Any = RecordingRegistry(Journal())
         limit = random.choice([150, 600, 3_000])
         server = Server(messages_per_second=1e9, write_buffer_bytes=limit)
         shares = Shares(Board.create().usage(0), row, Limits())
-        self.context = Context(server, self.hub, registry, SimpleNamespace(), row, shares)  # type: ignore[arg-type]
+        streams = {name: Stream(topic=name) for name in STREAMS}
+        keys = KeyAccess(streams, shares, row)
+        self.context = Context(server, self.hub, registry, SimpleNamespace(), row, shares, keys)  # type: ignore[arg-type]
         # What all get, in every form, to know where a message was cut off.
         self.broadcast: list[bytes] = []
         self.epochs = dict.fromkeys(STREAMS, 0)
@@ -164,7 +184,8 @@ class World:
         form = random.choice([Form.PLAIN, Form.PLAIN, Form.DEFLATE, Form.SSE])
         streams = STREAMS[: 1 if form is Form.SSE else random.randint(1, 2)]
         name = f"client-{len(self.clients)}-"
-        self.clients.append(Client(self, form, name, streams, random.randint(200, 3_000)))
+        room = random.randint(200, 3_000)
+        self.clients.append(Client(self, form, name, streams, room, random.choice(WANTED)))
 
     def begin(self, stream: str) -> None:
         """Its topic is created, or created anew."""
@@ -193,7 +214,8 @@ class World:
         number = self.sent[stream]
         data = orjson.dumps({"n": number, "pad": pad})
         self.sent[stream] += 1
-        frame = FRAMES[stream].build(number, data, str(self.head(stream)))
+        key = escaped(KEYS[number % len(KEYS)])
+        frame = FRAMES[stream].build(number, data, str(self.head(stream)), key)
         self._remember(frame)
         self.hub.append(stream, Entry(0, number, 0, frame))
 
@@ -222,7 +244,13 @@ class World:
         verb = random.choice(["subscribe", "subscribe", "unsubscribe"])
         streams = random.sample(STREAMS, random.randint(1, 2))
         message = orjson.dumps({"type": verb, "streams": streams})
-        self._anyone(lambda client: client.receives(WSMsgType.TEXT, message))
+
+        def receives(client: Client) -> None:
+            # The message names no keys, and would ask for all.
+            if client.wanted is None or verb == "unsubscribe":
+                client.receives(WSMsgType.TEXT, message)
+
+        self._anyone(receives)
 
     def error(self) -> None:
         self._anyone(lambda client: client.session.send_error(BAD_MESSAGE, "x" * 50))
@@ -230,6 +258,11 @@ class World:
     def heartbeat(self) -> None:
         for client in self.alive:
             client.session.ping()
+
+    def tell(self) -> None:
+        """A second passes."""
+        self.hub._position_seconds = random.choice([1e-6, 20.0])
+        self.hub.tick()
 
     def fall_silent(self) -> None:
         """Its next sends fail, though it is still there: the kernel is short of memory."""
@@ -305,8 +338,10 @@ class World:
                 assert client.broken
                 self._check_cut_off(client, reader.rest)
             if not client.session.closing:
-                assert reader.next == {name: self.sent[name] for name in reader.next}
+                for name, number in reader.next.items():
+                    assert reader.next_wanted(number) >= self.sent[name]
             self.happened["delivery"] += reader.records
+            self.happened["position"] += reader.positions
 
     def _check_cut_off(self, client: Client, rest: bytes) -> None:
         """It is the beginning of one message, not of one and something of the next."""
@@ -335,6 +370,7 @@ STEPS_WEIGHTS = {
     "subscribe": 5,
     "error": 2,
     "heartbeat": 1,
+    "tell": 4,
     "fall_silent": 3,
     "end": 4,
     "say_goodbye": 1,
@@ -352,7 +388,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slices, batches and turns so small that a few clients fill them."""
     monkeypatch.setattr(batch, "ENTRIES", 4)
     monkeypatch.setattr(batch, "LEAST_QUEUED", 2)
-    monkeypatch.setattr(fanout, "JOIN_BYTES", 600)
+    monkeypatch.setattr(live, "JOIN_BYTES", 600)
+    monkeypatch.setattr(keyed_live, "JOIN_BYTES", 600)
+    monkeypatch.setattr(groups, "LEAST_CROWD", 2)
     monkeypatch.setattr(catch_up, "CATCH_UP_BYTES", 500)
     monkeypatch.setattr(turns, "WRITES_PER_TURN", turns.WRITES_PER_TURN)
     monkeypatch.setattr(turns, "REST_SHARE", 0.0)
@@ -392,6 +430,7 @@ def test_every_client_gets_whole_messages_in_order_whatever_happens(row: Row) ->
     assert set(STEPS_WEIGHTS) <= set(happened)
     assert happened["delivery"] > 50 * RUNS
     assert happened["short"] > RUNS
+    assert happened["position"] > RUNS
 
 
 @pytest.mark.usefixtures("small")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energyws.protocol.proxy_header import (
+from energyws.protocol.http.proxy_header import (
     MAX_BYTES,
     MAX_V1_BYTES,
     BadProxyHeader,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energyws.protocol.client_address import (
+from energyws.protocol.http.client_address import (
     TrustedProxies,
     canonical,
     client_of,

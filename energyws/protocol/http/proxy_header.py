@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final, NamedTuple
 
 from energyws.errors import EnergywsError
-from energyws.protocol.client_address import canonical
+from energyws.protocol.http.client_address import canonical
 
 _V1: Final = b"PROXY "
 _V2: Final = b"\r\n\r\n\x00\r\nQUIT\n"

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from energyws.protocol.http.stream_queries import parse_history, parse_last, parse_sse
 from energyws.protocol.messages import BadClientMessage, OnLag, Subscribe
-from energyws.protocol.stream_queries import parse_history, parse_last, parse_sse
 
 
 def subscribe(

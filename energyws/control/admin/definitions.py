@@ -1,4 +1,4 @@
-"""What a metric is, for the table of all of them."""
+"""What a metric is; energyws.control.admin.metrics has the table of all."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def counter(name: str, text: str, read: Read, *labels: str) -> Definition:
     return Definition(name, "counter", labels, text, read)
 
 
-def histogram_of(name: str, text: str, read: Read, *labels: str) -> Definition:
+def histogram(name: str, text: str, read: Read, *labels: str) -> Definition:
     return Definition(name, "histogram", labels, text, read)

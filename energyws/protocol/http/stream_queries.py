@@ -9,13 +9,8 @@ from dataclasses import replace
 from typing import Final
 
 from energyws.errors import BAD_MESSAGE
-from energyws.protocol.messages import (
-    BadClientMessage,
-    OnLag,
-    Subscribe,
-    query_subscribe,
-    query_values,
-)
+from energyws.protocol.http.queries import query_subscribe, query_values
+from energyws.protocol.messages import BadClientMessage, Subscribe
 
 MAX_LAST: Final = 100
 MAX_LIMIT: Final = 10_000
@@ -32,7 +27,7 @@ def parse_sse(stream: str, query: str, last_event_id: str) -> Subscribe:
     values = query_values(query)
     if not last_event_id:
         return query_subscribe([stream], values)
-    kept = {name: values[name] for name in ("on_lag",) if name in values}
+    kept = _only(values, "on_lag", "key", "snapshot")
     return _after(query_subscribe([stream], kept), last_event_id)
 
 
@@ -43,15 +38,19 @@ def parse_history(stream: str, query: str) -> tuple[Subscribe, int]:
     if len(given) != 1:
         raise BadClientMessage(BAD_MESSAGE, "give one of `after`, `since` and `last`")
     limit = _count("limit", values, _DEFAULT_LIMIT, MAX_LIMIT)
-    if given == ["after"]:
-        return _after(query_subscribe([stream], {}), values["after"][-1]), limit
-    return query_subscribe([stream], {name: values[name] for name in given}), limit
+    subscribe = query_subscribe([stream], _only(values, *given, "key"))
+    return (_after(subscribe, values["after"][-1]) if given == ["after"] else subscribe), limit
 
 
 def parse_last(stream: str, query: str) -> tuple[Subscribe, int]:
     """The newest records, and how many of them."""
-    count = _count("last", query_values(query), 1, MAX_LAST)
-    return Subscribe((stream,), {}, count, OnLag.SKIP), count
+    values = query_values(query)
+    count = _count("last", values, 1, MAX_LAST)
+    return query_subscribe([stream], {"last": [str(count)], **_only(values, "key")}), count
+
+
+def _only(values: dict[str, list[str]], *names: str) -> dict[str, list[str]]:
+    return {name: values[name] for name in names if name in values}
 
 
 def _after(subscribe: Subscribe, position: str) -> Subscribe:

@@ -15,7 +15,7 @@ from energyws.errors import (
     VERSION_NOT_SUPPORTED,
     ErrorCode,
 )
-from energyws.protocol.http_request import (
+from energyws.protocol.http.request import (
     MAX_FIELDS,
     MAX_HEAD_BYTES,
     MAX_TARGET_BYTES,

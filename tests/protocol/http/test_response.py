@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energyws.errors import SHUTTING_DOWN
-from energyws.protocol.http_response import Response, event_refusal, matches
+from energyws.protocol.http.response import Response, event_refusal, matches
 
 
 class Wire:

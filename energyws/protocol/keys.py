@@ -1,0 +1,71 @@
+"""Keys of records, as they stand in frames, and which of them a subscription gets.
+
+A key is compared in the form that it has in a frame: the text of a JSON string between its quotes,
+as orjson writes it. It thus travels in the frame only, and what a client is told is the key is
+what was compared. Two keys are equal where these bytes are, and one begins with another where they
+do, since JSON escapes character by character.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+# In bytes of UTF-8, before it is escaped.
+MAX_KEY_BYTES: Final = 256
+# What concerns everybody, whatever the filter: a gap. No record has this key.
+EVERYBODY: Final = b""
+
+_DATA: Final = b'{"type":"data",'
+_REMOVED: Final = b'{"type":"removed",'
+# Both messages end with the key and the position, in neither of which a quote is unescaped.
+_KEY: Final = b',"key":"'
+_ID: Final = b',"id":"'
+
+
+def escaped(key: str) -> bytes:
+    """A key as it stands in a frame. Raises ValueError for one that no record can have."""
+    try:
+        text = orjson.dumps(key)[1:-1]
+    except orjson.JSONEncodeError:
+        # A lone surrogate.
+        raise ValueError("a key must be valid Unicode") from None
+    if not text or (len(text) > MAX_KEY_BYTES and len(key.encode()) > MAX_KEY_BYTES):
+        raise ValueError(f"a key has 1 to {MAX_KEY_BYTES} bytes")
+    return text
+
+
+def key_of(payload: bytes) -> bytes | None:
+    """The key in the payload of a keyed stream's frame, escaped; None where the record has none.
+
+    EVERYBODY for other messages than `data` and `removed`.
+    """
+    if not payload.startswith((_DATA, _REMOVED)):
+        return EVERYBODY
+    end = payload.rindex(_ID)
+    if payload[end - 1 : end] != b'"':
+        # The record itself comes before the position: it is an object.
+        return None
+    return payload[payload.rindex(_KEY, 0, end) + len(_KEY) : end - 1]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFilter:
+    """The keys that a subscription gets, escaped: these, and those that begin with a prefix.
+
+    A subscription without a filter gets everything, also records without a key.
+    """
+
+    exact: frozenset[bytes]
+    prefixes: tuple[bytes, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.exact) + len(self.prefixes)
+
+    def admits(self, key: bytes | None) -> bool:
+        """Whether a message with this key (see `key_of`) is for it."""
+        if key is None:
+            return False
+        return key == EVERYBODY or key in self.exact or key.startswith(self.prefixes)

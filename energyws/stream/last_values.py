@@ -1,0 +1,214 @@
+"""The newest value of each key of a stream: what a snapshot is made of.
+
+Rules of this file:
+
+1. Live records come in the order of the stream, and the last one of a key counts. Old ones, which
+   are read at the start, never replace those. Among old ones the later one of the same partition
+   counts, or by timestamp that of another: nothing else orders partitions.
+2. The table is bounded. The key that has been unchanged for longest goes first, and the table still
+   knows since when it has all keys.
+3. Each value has a slot that does not move, and the number of its last change. So a scan can go
+   from slot to slot in small steps while values change. It leaves out what has changed since it
+   began: whoever scans gets those changes live.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import OrderedDict
+from typing import Final, NamedTuple
+
+from energyws.protocol.keys import KeyFilter
+
+# What a value costs besides its own bytes and those of its key (bench/snapshot.py).
+ENTRY_BYTES: Final = 256
+_LIVE: Final = -(1 << 32)
+
+
+class Value(NamedTuple):
+    """The newest record of a key (escaped): its timestamp, and the JSON object in it."""
+
+    key: bytes
+    timestamp_ms: int
+    data: bytes
+
+
+class Scanned(NamedTuple):
+    """A step of a scan. next_slot: where the next one begins; None: it is over."""
+
+    values: list[Value]
+    next_slot: int | None
+
+
+class LastValues:
+    """Of one stream, in one epoch of its topic.
+
+    warm: whether the old records have been read. changes: how often values have changed. bytes:
+    about how much memory it takes.
+    """
+
+    def __init__(self, max_keys: int, max_bytes: int) -> None:
+        self.warm = False
+        self.changes = 0
+        self.bytes = 0
+        self._max_keys = max_keys
+        self._max_bytes = max_bytes
+        # The slot of each key, in the order of their changes; those first that have not changed
+        # since the start.
+        self._old: OrderedDict[bytes, int] = OrderedDict()
+        self._new: OrderedDict[bytes, int] = OrderedDict()
+        # By slot.
+        self._keys: list[bytes] = []
+        self._data: list[bytes | None] = []
+        self._times = array("q")
+        self._changed = array("Q")
+        self._free: list[int] = []
+        # Until it is warm: where each key's newest record is from: _LIVE, p: an old record of
+        # partition p, ~p: one that was read back into the ring. And when keys that are not here
+        # had theirs.
+        self._origins: dict[bytes, int] = {}
+        self._gone: dict[bytes, int] = {}
+        self._since_ms = 0
+        self._lacks_some = False
+
+    def __len__(self) -> int:
+        """The number of keys."""
+        return len(self._old) + len(self._new)
+
+    @property
+    def complete(self) -> bool:
+        """Whether a key that is not here has no record in the log."""
+        return self.warm and not self._since_ms and not self._lacks_some
+
+    @property
+    def since_ms(self) -> int | None:
+        """All keys with a record since then are here, in Unix milliseconds; None: unknown."""
+        return self._since_ms if self.warm and self._since_ms and not self._lacks_some else None
+
+    def put(self, key: bytes, timestamp_ms: int, data: bytes | None) -> None:
+        """The stream's next record; data None: it removes its key."""
+        if not self.warm:
+            self._origins[key] = _LIVE
+        self._write(self._new, key, timestamp_ms, data)
+
+    def put_old(
+        self, key: bytes, timestamp_ms: int, data: bytes | None, partition: int, *, read_back: bool
+    ) -> None:
+        """A record from before the live ones; those of a partition in order, in two rows.
+
+        read_back: one of those that the ring begins with; the others come before these.
+        """
+        assert not self.warm
+        origin = self._origins.get(key)
+        if origin == _LIVE or (origin == ~partition and not read_back):
+            return
+        if origin not in (None, partition, ~partition) and timestamp_ms < self._time(key):
+            return
+        self._origins[key] = ~partition if read_back else partition
+        self._write(self._old, key, timestamp_ms, data)
+
+    def warmed(self, since_ms: int | None) -> None:
+        """All old records since a time were read; None: all that the log has."""
+        self.warm = True
+        self._since_ms = max(self._since_ms, since_ms or 0)
+        self._origins, self._gone = {}, {}
+
+    def lacks(self) -> None:
+        """Records were left out, nobody knows of which keys."""
+        self._lacks_some = True
+
+    def find(self, key: bytes) -> Value | None:
+        slot = self._new.get(key)
+        if slot is None:
+            slot = self._old.get(key)
+        return None if slot is None else self._value(slot)
+
+    def scan(
+        self, slot: int, changes: int, keys: KeyFilter | None, most: int, max_bytes: int
+    ) -> Scanned:
+        """The values in up to `most` slots from `slot` on; it begins at 0.
+
+        Those only that have not changed since there were `changes`, and that are for `keys` (None:
+        all of them). It ends early once it has max_bytes.
+        """
+        end = min(slot + most, len(self._keys))
+        values: list[Value] = []
+        size = 0
+        while slot < end and size < max_bytes:
+            data = self._data[slot]
+            if data is not None and self._changed[slot] <= changes:
+                value = self._value(slot)
+                if keys is None or keys.admits(value.key):
+                    values.append(value)
+                    size += len(data)
+            slot += 1
+        return Scanned(values, slot if slot < len(self._keys) else None)
+
+    def _value(self, slot: int) -> Value:
+        data = self._data[slot]
+        assert data is not None
+        return Value(self._keys[slot], self._times[slot], data)
+
+    def _time(self, key: bytes) -> int:
+        """When a key had its newest record, while this is not warm."""
+        value = self.find(key)
+        return self._gone[key] if value is None else value.timestamp_ms
+
+    def _write(
+        self, order: OrderedDict[bytes, int], key: bytes, timestamp_ms: int, data: bytes | None
+    ) -> None:
+        slot = self._new.get(key)
+        if slot is not None:
+            self._new.move_to_end(key)
+        else:
+            slot = self._old.pop(key, None)
+            if slot is not None:
+                order[key] = slot
+        self.changes += 1
+        if data is None:
+            if slot is not None:
+                self._remove(key)
+            if not self.warm:
+                self._gone[key] = timestamp_ms
+            return
+        if slot is None:
+            slot = order[key] = self._new_slot(key)
+        old = self._data[slot]
+        self.bytes += len(data) - (0 if old is None else len(old))
+        self._data[slot] = data
+        self._times[slot] = timestamp_ms
+        self._changed[slot] = self.changes
+        while len(self) > self._max_keys or self.bytes > self._max_bytes:
+            self._drop()
+
+    def _new_slot(self, key: bytes) -> int:
+        self.bytes += ENTRY_BYTES + len(key)
+        if self._free:
+            slot = self._free.pop()
+            self._keys[slot] = key
+            return slot
+        self._keys.append(key)
+        self._data.append(None)
+        self._times.append(0)
+        self._changed.append(0)
+        return len(self._keys) - 1
+
+    def _drop(self) -> None:
+        """Forget the key that has been unchanged for longest."""
+        key, slot = next(iter((self._old or self._new).items()))
+        timestamp_ms = self._times[slot]
+        self._since_ms = max(self._since_ms, timestamp_ms + 1)
+        if not self.warm:
+            self._gone[key] = timestamp_ms
+        self._remove(key)
+
+    def _remove(self, key: bytes) -> None:
+        slot = self._new.pop(key, None)
+        if slot is None:
+            slot = self._old.pop(key)
+        data = self._data[slot]
+        assert data is not None
+        self.bytes -= ENTRY_BYTES + len(key) + len(data)
+        self._data[slot] = None
+        self._keys[slot] = b""
+        self._free.append(slot)
