@@ -152,6 +152,7 @@ UNKNOWN_TYPE: Final = ErrorCode("UNKNOWN_TYPE", "Unknown message type")
 UNKNOWN_STREAM: Final = ErrorCode("UNKNOWN_STREAM", "Unknown stream")
 NOT_KEYED: Final = ErrorCode("NOT_KEYED", "The records of this stream have no keys", 400)
 TOO_MANY_KEYS: Final = ErrorCode("TOO_MANY_KEYS", "The subscription asks for too many keys", 400)
+SNAPSHOT_UNAVAILABLE: Final = ErrorCode("SNAPSHOT_UNAVAILABLE", "This stream has no snapshots", 400)
 STREAM_UNAVAILABLE: Final = ErrorCode(
     "STREAM_UNAVAILABLE",
     "The topic cannot be read yet: the subscription waits for it",

@@ -1,14 +1,14 @@
 """The settings of every process: frozen dataclasses, units in the names, defaults in one place.
 
 Only the supervisor validates them (energyws.control.config). Children read them from an inherited
-descriptor and rebuild them here without a validation library, which keeps them small.
+descriptor and rebuild them (energyws.settings_json) without a validation library, which keeps them
+small.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Annotated, Final, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
 
@@ -45,6 +45,24 @@ class Kafka:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The newest record of each key, in the consumer's memory, for clients that ask for it.
+
+    max_keys, max_bytes: its bounds; beyond them, the keys that were unchanged for longest go.
+    lookback_seconds: how old the records are that are read for it at the start; None: any age, as
+    with a compacted topic. wait_seconds: how long a client waits for that.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    enabled: bool = False
+    max_keys: Count = 100_000
+    max_bytes: Annotated[int, Ge(64 * KIB)] = 128 * MIB
+    lookback_seconds: PositiveSeconds | None = 3600.0
+    wait_seconds: Seconds = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
     """A stream that clients may subscribe to: all partitions of one topic.
 
@@ -58,6 +76,7 @@ class Stream:
     topic: Text
     key: Text | None = None
     access: Literal["open", "keyed"] = "open"
+    snapshot: Snapshot = field(default_factory=Snapshot)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,30 +332,3 @@ class Settings:
     supervision: Supervision = field(default_factory=Supervision)
     admin: Admin = field(default_factory=Admin)
     log: Logging = field(default_factory=Logging)
-
-
-def dumps(settings: Settings) -> bytes:
-    """The settings as JSON, secrets included: for an inherited descriptor, never for a log."""
-    return json.dumps(asdict(settings)).encode()
-
-
-def loads(data: bytes) -> Settings:
-    """The inverse of `dumps`, without validation: only the supervisor writes it."""
-    settings = _build(Settings, json.loads(data))
-    assert isinstance(settings, Settings)
-    return settings
-
-
-def _build(kind: Any, value: Any) -> Any:
-    if is_dataclass(kind) and isinstance(kind, type):
-        hints = get_type_hints(kind)
-        return kind(**{f.name: _build(hints[f.name], value[f.name]) for f in fields(kind)})
-    if isinstance(value, list):
-        item = get_args(kind)[0]
-        return tuple(_build(item, each) for each in value)
-    if isinstance(value, dict):
-        if get_origin(kind) is dict:
-            return {key: _build(get_args(kind)[1], each) for key, each in value.items()}
-        # `Tls | None`: a union with a dataclass is always an optional one.
-        return _build(get_args(kind)[0], value)
-    return value

@@ -38,7 +38,8 @@ from energyws.process.control_messages import (
     unpack,
 )
 from energyws.process.counters import LOOP_DELAY
-from energyws.settings import Settings, loads
+from energyws.settings import Settings
+from energyws.settings_json import loads
 
 BEAT_SECONDS: Final = 0.25
 _PR_SET_PDEATHSIG: Final = 1

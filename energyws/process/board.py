@@ -53,7 +53,9 @@ class Field(IntEnum):
     worker serves expires, in Unix seconds; 0 without a certificate. IO_URING is one of
     energyws.process.io_uring. PENDING counts the accepted connections that are no clients yet, or
     never will be. MEMORY_PRESSURE is a Level of energyws.process.memory_pressure; MEMORY_FREEING is
-    what clients hold that were closed for it, in bytes.
+    what clients hold that were closed for it, in bytes. SNAPSHOT_KEYS and SNAPSHOT_BYTES are what
+    the consumer's tables of last values hold; SNAPSHOT_STATE is 0 where it has none, 2 where all of
+    them are complete, else 1; SNAPSHOT_WARM_MS is how long it took to read old records for them.
     """
 
     PID = 0
@@ -92,6 +94,10 @@ class Field(IntEnum):
     SCAN_RECORDS = 34
     FORBIDDEN_KEYS = 35
     CERTIFICATE_EXPIRES = 36
+    SNAPSHOT_KEYS = 37
+    SNAPSHOT_BYTES = 38
+    SNAPSHOT_STATE = 39
+    SNAPSHOT_WARM_MS = 40
     HISTORY_QUESTIONS = 41
     EVENT_STREAMS = 42
     IO_URING = 43

@@ -9,7 +9,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
-from energyws.settings import Logging, Settings, loads
+from energyws.settings import Logging, Settings
+from energyws.settings_json import loads
 
 
 class ShutdownMode(StrEnum):

@@ -22,6 +22,7 @@ from energyws.protocol.position import BadPosition, parse
 
 # A comment: EventSource ignores it.
 HEARTBEAT: Final = b":\n\n"
+_SNAPSHOT: Final = b'{"type":"snapshot",'
 _NAMES: Final = {"error": b"problem"}
 
 
@@ -52,14 +53,16 @@ def problem(body: bytes) -> bytes:
 def _event(payload: bytes) -> bytes:
     if payload.startswith(DATA):
         return b"id: %b\ndata: %b\n\n" % (position(payload), one_line(payload))
+    if payload.startswith(_SNAPSHOT):
+        return b"event: snapshot\ndata: %b\n\n" % one_line(payload)
     message = orjson.loads(payload)
     kind = message["type"]
     if kind == "position":
         return b"id: %b\n\n" % message["id"].encode()
     lines = [b"event: " + _NAMES.get(kind, kind.encode())]
     match kind:
-        case "subscribed":
-            # One stream per connection.
+        case "subscribed" if "snapshots" not in message:
+            # One stream per connection. A client that loses it amid a snapshot has to begin anew.
             (place,) = message["positions"].values()
             lines.append(b"id: " + place["position"].encode())
         case "removed":

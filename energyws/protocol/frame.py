@@ -14,6 +14,10 @@ record in the whole system:
 Where the stream has keys, `"key":"…",` stands before the position, and a record without a value is
 
     {"type":"removed","stream":"energy","timestamp":"…Z","key":"…","id":"7f3a90c2-1042.998.18"}
+
+In a snapshot, which has one position for all of its records, a record is
+
+    {"type":"snapshot","stream":"energy","key":"…","timestamp":"…Z","data":{…}}
 """
 
 from __future__ import annotations
@@ -94,12 +98,13 @@ def _whole_second(seconds: int) -> str:
 class DataFrames:
     """Builds the data frames of one stream."""
 
-    __slots__ = ("_prefix", "_removed")
+    __slots__ = ("_prefix", "_removed", "_snapshot")
 
     def __init__(self, stream: str) -> None:
         name = orjson.dumps(stream)
         self._prefix = b'{"type":"data","stream":%b,"timestamp":"' % name
         self._removed = b'{"type":"removed","stream":%b,"timestamp":"' % name
+        self._snapshot = b'{"type":"snapshot","stream":%b,"key":"' % name
 
     def build(
         self, timestamp_ms: int, data: bytes | None, position: str, key: bytes | None = None
@@ -117,6 +122,14 @@ class DataFrames:
             TEXT,
             b'%b%b","data":%b%b,"id":"%b"}'
             % (self._prefix, rfc3339(timestamp_ms).encode(), data, keyed, position.encode()),
+        )
+
+    def snapshot(self, key: bytes, timestamp_ms: int, data: bytes) -> bytes:
+        """The frame of a key's newest record, in a snapshot."""
+        return encode(
+            TEXT,
+            b'%b%b","timestamp":"%b","data":%b}'
+            % (self._snapshot, key, rfc3339(timestamp_ms).encode(), data),
         )
 
     def removed(self, timestamp_ms: int, position: str, key: bytes) -> bytes:

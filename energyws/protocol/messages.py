@@ -8,6 +8,7 @@ Client to server, as JSON in text or binary frames; other fields are ignored:
         "last": 10                      the newest 10 frames first
         "on_lag": "skip"                or "latest" or "disconnect": see OnLag
         "keys": {"energy": ["4711"]}    these keys only, of a stream that has keys
+        "snapshot": true                first the newest record of each key
     {"type":"unsubscribe","streams":["energy"]}
     {"type":"ping"}
         "worker": true                  also which worker serves the connection
@@ -81,7 +82,7 @@ class Subscribe:
 
     since_ms: milliseconds since the Unix epoch. At most one of the three is given.
     keys: what is asked for of a stream, not yet checked. filters: the keys that it gets; all of a
-    stream that is not in it.
+    stream that is not in it. snapshot: first the newest record of each of them.
     """
 
     streams: tuple[str, ...]
@@ -91,6 +92,7 @@ class Subscribe:
     since_ms: int | None = None
     keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
     filters: dict[str, KeyFilter] = field(default_factory=dict)
+    snapshot: bool = False
 
     def wants_history(self, stream: str) -> bool:
         """Whether it requests history of this stream."""
@@ -169,7 +171,20 @@ def subscribe(message: dict[str, Any]) -> Subscribe:
     except ValueError:
         raise BadClientMessage(BAD_MESSAGE, "`on_lag` must be skip, latest or disconnect") from None
     since_ms = None if since is None else _since(since)
-    return Subscribe(streams, resume, last, on_lag, since_ms, _keys(message, streams))
+    snapshot = message.get("snapshot")
+    if snapshot is not None and type(snapshot) is not bool:
+        raise BadClientMessage(BAD_MESSAGE, "`snapshot` must be true or false")
+    if snapshot and (last is not None or since is not None):
+        raise BadClientMessage(BAD_MESSAGE, "`snapshot` goes with `resume`, not with another start")
+    return Subscribe(
+        streams,
+        resume,
+        last,
+        on_lag,
+        since_ms,
+        _keys(message, streams),
+        snapshot=bool(snapshot),
+    )
 
 
 def _keys(message: dict[str, Any], streams: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -225,13 +240,26 @@ def _token(message: dict[str, Any]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotTold:
+    """What `subscribed` says of a snapshot that follows.
+
+    complete: whether a key that is not in it has no record. since_ms: if not: since when it has all
+    keys, in Unix milliseconds; None: unknown. keys: how many it has.
+    """
+
+    complete: bool
+    since_ms: int | None
+    keys: int
+
+
+@dataclass(frozen=True, slots=True)
 class Subscribed:
     """One stream in a `subscribed` reply.
 
     position: where delivery begins. recovered: None where no history was requested. replayed: how
     many frames, at most, precede live ones. missing: how many records, at most, are missing of each
     partition. Both are None where nobody knows. keys: how many keys and prefixes the client gets;
-    None: everything.
+    None: everything. snapshot: None: there is none.
     """
 
     position: str
@@ -241,6 +269,7 @@ class Subscribed:
     earliest: str | None = None
     missing: tuple[int, ...] | None = None
     keys: int | None = None
+    snapshot: SnapshotTold | None = None
 
 
 def subscribed(streams: dict[str, Subscribed]) -> bytes:
@@ -260,7 +289,18 @@ def subscribed(streams: dict[str, Subscribed]) -> bytes:
     message = {"type": "subscribed", "streams": list(streams), "positions": positions}
     if keys := {name: each.keys for name, each in streams.items() if each.keys is not None}:
         message["keys"] = keys
+    if snapshots := {
+        name: _snapshot(each.position, each.snapshot)
+        for name, each in streams.items()
+        if each.snapshot is not None
+    }:
+        message["snapshots"] = snapshots
     return frame.text(message)
+
+
+def _snapshot(position: str, told: SnapshotTold) -> dict[str, object]:
+    since = None if told.since_ms is None else frame.rfc3339(told.since_ms)
+    return {"position": position, "complete": told.complete, "since": since, "keys": told.keys}
 
 
 def unsubscribed(streams: Iterable[str]) -> bytes:

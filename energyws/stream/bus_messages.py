@@ -59,7 +59,7 @@ class BadMessage(EnergywsError):
     """Bytes on the bus that this version does not understand."""
 
 
-def _decoder(decode: Callable[P, R]) -> Callable[P, R]:
+def decoder(decode: Callable[P, R]) -> Callable[P, R]:
     """The same, which raises BadMessage for everything that it does not understand."""
 
     @wraps(decode)
@@ -161,14 +161,14 @@ class SyncReply:
         )
 
 
-@_decoder
+@decoder
 def unpack_sync_request(data: bytes) -> SyncRequest:
     request = orjson.loads(data)
     have = {name: text and parse(text) for name, text in request["have"].items()}
     return SyncRequest(request["ask"], have)
 
 
-@_decoder
+@decoder
 def unpack_sync_reply(data: bytes) -> SyncReply:
     reply = orjson.loads(data)
     return SyncReply(
@@ -188,7 +188,7 @@ def pack_heads(heads: dict[str, Position]) -> bytes:
     return orjson.dumps({name: str(head) for name, head in heads.items()})
 
 
-@_decoder
+@decoder
 def unpack_heads(data: bytes) -> dict[str, Position]:
     return {name: parse(text) for name, text in orjson.loads(data).items()}
 
@@ -203,7 +203,7 @@ def pack_history_request(request: HistoryRequest) -> bytes:
     )
 
 
-@_decoder
+@decoder
 def unpack_history_request(data: bytes) -> HistoryRequest:
     kind, stream, *rest = orjson.loads(data)
     if kind == "read":
@@ -218,7 +218,7 @@ def pack_start(found: StartPoint) -> list[bytes]:
     return [orjson.dumps([str(found.position), str(found.earliest), reason, found.missing])]
 
 
-@_decoder
+@decoder
 def unpack_start(parts: Sequence[bytes]) -> StartPoint:
     position, earliest, reason, missing = orjson.loads(parts[0])
     return StartPoint(
@@ -235,7 +235,7 @@ def pack_chunks(chunks: Sequence[Chunk]) -> list[bytes]:
     return [orjson.dumps(ends), *(chunk.data for chunk in chunks)]
 
 
-@_decoder
+@decoder
 def unpack_chunks(begin: Position, parts: Sequence[bytes]) -> list[Chunk]:
     """The chunks in the answer to a ReadChunks; begin: the position in the request."""
     chunks = []

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from energyws.errors import RATE_LIMITED, TOKEN_EXPIRING
 from energyws.protocol import event_stream, frame, messages
 from energyws.protocol.frame import DataFrames
-from energyws.protocol.messages import Subscribed
+from energyws.protocol.messages import SnapshotTold, Subscribed
 
 FRAMES = DataFrames("energy")
 
@@ -58,6 +58,16 @@ def test_frames_of_a_batch_are_events_in_the_same_order() -> None:
 def test_other_messages_are_named_events(message: bytes, head: str) -> None:
     payload = next(frame.split(message))[1].decode()
     assert event_stream.encode(message).decode() == f"{head}data: {payload}\n\n"
+
+
+def test_snapshot_has_no_position_before_its_end() -> None:
+    told = Subscribed("ab-7", snapshot=SnapshotTold(complete=True, since_ms=None, keys=1))
+    message = messages.subscribed({"energy": told})
+    payload = next(frame.split(message))[1].decode()
+    assert event_stream.encode(message).decode() == f"event: subscribed\ndata: {payload}\n\n"
+    value = FRAMES.snapshot(b"m7", 0, b'{\n"n":1}')
+    payload = next(frame.split(value))[1].decode().replace("\n", " ")
+    assert event_stream.encode(value).decode() == f"event: snapshot\ndata: {payload}\n\n"
 
 
 def test_position_is_an_id_alone_which_dispatches_no_event() -> None:

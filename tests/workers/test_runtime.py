@@ -183,7 +183,8 @@ from energyws.errors import BootError
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
 from energyws.process.board import Board
-from energyws.settings import Kafka, Settings, dumps
+from energyws.settings import Kafka, Settings
+from energyws.settings_json import dumps
 from workers import runtime
 
 class Stuck:

@@ -56,6 +56,28 @@ class Records:
     ends: dict[tuple[str, int], int]
 
 
+class OldRecord(NamedTuple):
+    """A record from before those that are read back. key: escaped; data None: it removes it."""
+
+    key: bytes
+    timestamp_ms: int
+    data: bytes | None
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class WarmedUp:
+    """All old records were read: those since since_ms, or all that the log had (None).
+
+    lacking: partitions of which some could not be read. records: how many; in so many seconds.
+    """
+
+    since_ms: int | None
+    lacking: tuple[int, ...]
+    records: int
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class RecordsLost:
     """The offsets from `begin` to `end` (exclusive) will not be read.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from energyws.logs.events import Log
@@ -15,10 +15,11 @@ from energyws.protocol.frame import DataFrames
 from energyws.protocol.messages import Unrecovered
 from energyws.protocol.position import as_text, from_offsets
 from energyws.settings import Settings
+from energyws.stream.last_values import LastValues
 from energyws.stream.record import BadRecord, Decoded, Decoder, timestamp
 from energyws.stream.ring import Entry, Ring, gap_entries
 from workers.bus.publisher import Publisher
-from workers.consumer.events import Record, RecordsLost, TopicFound
+from workers.consumer.events import OldRecord, Record, RecordsLost, TopicFound, WarmedUp
 
 # How long a partition may stall while it is read back and another has reached its end.
 STALLED_SECONDS: Final = 5.0
@@ -34,15 +35,14 @@ class _ReadBack:
         self._max_bytes = max_bytes
         self._bytes = 0
 
-    def append(self, record: Record, decoded: Decoded) -> int | None:
-        """Add a record; returns the offset of the newest one dropped for it, if any was."""
+    def append(self, record: Record, decoded: Decoded) -> list[tuple[Record, Decoded]]:
+        """Add a record; returns those that are dropped for it."""
         self.records.append((record, decoded))
         self._bytes += len(decoded[0] or b"")
-        dropped = None
+        dropped = []
         while self._bytes > self._max_bytes and len(self.records) > 1:
-            oldest, old = self.records.popleft()
-            self._bytes -= len(old[0] or b"")
-            dropped = oldest.offset
+            dropped.append(self.records.popleft())
+            self._bytes -= len(dropped[-1][1][0] or b"")
         return dropped
 
     def clear(self) -> None:
@@ -53,8 +53,10 @@ class _ReadBack:
 class Intake:
     """Reads the stream back into a ring, then publishes what is live.
 
-    ring: None until everything has been read back. on_bad is called with the partition of each
-    record that is skipped, on_unkeyed with that of each that should have a key and has none.
+    ring: None until everything has been read back. values: the table for snapshots, which has every
+    record before the ring's head once it is warm; None: the stream has no snapshots. on_bad is
+    called with the partition of each record that is skipped, on_unkeyed with that of each that
+    should have a key and has none.
     """
 
     def __init__(
@@ -70,6 +72,10 @@ class Intake:
         self.epoch = epoch
         self.topic_epoch = found.epoch
         self.ring: Ring | None = None
+        snapshot = settings.streams[stream].snapshot
+        self.values = (
+            LastValues(snapshot.max_keys, snapshot.max_bytes) if snapshot.enabled else None
+        )
         self._history = settings.history
         self._topic = settings.streams[stream].topic
         self._key_from = settings.streams[stream].key
@@ -102,11 +108,36 @@ class Intake:
         if self._decoder.keyed and decoded[1] is None and not self._published_unkeyed(record):
             return
         if self.ring is None:
-            dropped = self._read_back[partition].append(record, decoded)
-            if dropped is not None:
-                self._begin[partition] = dropped + 1
+            for old, of_old in self._read_back[partition].append(record, decoded):
+                self._begin[partition] = old.offset + 1
+                self._put_read_back(old, of_old)
         else:
-            self._send(self.ring, self._entry(record, decoded))
+            entry = self._entry(record, decoded)
+            if self.values is not None and decoded[1] is not None:
+                self.values.put(decoded[1], entry.timestamp_ms, decoded[0])
+            self._send(self.ring, entry)
+
+    def take_old(self, records: Iterable[OldRecord]) -> None:
+        """Records from before those that are read back, for the table of last values."""
+        assert self.values is not None
+        for key, timestamp_ms, data, partition in records:
+            self.values.put_old(key, timestamp_ms, data, partition, read_back=False)
+
+    def warmed_up(self, outcome: WarmedUp) -> None:
+        """The last of those has been taken."""
+        assert self.values is not None
+        self.values.warmed(outcome.since_ms)
+        if outcome.lacking:
+            self.values.lacks()
+        _log.info(
+            "snapshots are ready",
+            stream=self.stream,
+            keys=len(self.values),
+            complete=self.values.complete,
+            records=outcome.records,
+            seconds=round(outcome.seconds, 3),
+            partitions_lacking=outcome.lacking or None,
+        )
 
     def reached(self, partition: int, end: int) -> None:
         """The log ends at `end`: offsets below it that never arrived hold no record."""
@@ -115,6 +146,8 @@ class Intake:
     def lost(self, lost: RecordsLost) -> None:
         """These records will not arrive: report a gap, unless the ring can begin after it."""
         self._next[lost.partition] = lost.end
+        if self.values is not None and not lost.retention:
+            self.values.lacks()
         if self.ring is None:
             self._begin[lost.partition] = lost.end
             self._read_back[lost.partition].clear()
@@ -152,6 +185,8 @@ class Intake:
         if len(behind) == len(self._next):
             return []
         for partition in stalled:
+            if self.values is not None:
+                self.values.lacks()
             self._begin[partition] = self._next[partition] = self._live[partition]
             self._read_back[partition].clear()
         return stalled
@@ -176,6 +211,7 @@ class Intake:
         for record, decoded in merged:
             self._next[record.partition] = record.offset + 1
             self._append(ring, self._entry(record, decoded))
+            self._put_read_back(record, decoded)
         self._read_back.clear()
         self._next = reached
         ring.advance(from_offsets(self.epoch, reached))
@@ -193,6 +229,12 @@ class Intake:
             reason=bad.reason,
             detail=bad,
         )
+
+    def _put_read_back(self, record: Record, decoded: Decoded) -> None:
+        data, key = decoded
+        if self.values is not None and key is not None:
+            timestamp_ms = timestamp(record.timestamp_ms, time.time_ns() // 1_000_000)
+            self.values.put_old(key, timestamp_ms, data, record.partition, read_back=True)
 
     def _published_unkeyed(self, record: Record) -> bool:
         """Count a record without a key; whether it is published all the same."""

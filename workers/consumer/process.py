@@ -7,6 +7,7 @@ import contextlib
 import secrets
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -22,25 +23,32 @@ from workers.consumer.events import (
     FetchError,
     LogEnds,
     MetadataStalls,
+    OldRecord,
     PartitionAdded,
     Record,
     Records,
     RecordsLost,
     TopicFound,
+    WarmedUp,
 )
 from workers.consumer.history_server import HistoryServer
 from workers.consumer.intake import Intake
 from workers.consumer.librdkafka import client_settings, library_logger
 from workers.consumer.log_cache import StreamHead
 from workers.consumer.partition_status import Progress, StallTracker
+from workers.consumer.snapshot.server import SnapshotServer
+from workers.consumer.snapshot.warm_up import WarmUp
 from workers.consumer.source import Source
-from workers.gauges import record_ring_depth
+from workers.gauges import record_ring_depth, record_snapshots
 from workers.runtime import ChildFailed, Runtime, crash_on_error
 
 TICK_SECONDS: Final = 1.0
 SWITCH_SECONDS: Final = 0.0005
 # How long the process waits for the reading thread to end.
 END_SECONDS: Final = 1.0
+# How long a successor waits until its tables of last values are warm. The supervisor gives it 60
+# seconds in all.
+WARM_SECONDS: Final = 40.0
 
 _log = Log("consumer")
 
@@ -72,6 +80,13 @@ class ConsumerProcess:
             self._stream_head,
             runtime.row,
         )
+        self._snapshots = SnapshotServer(
+            self._directory.path, self._intakes, settings.history.bytes_per_second
+        )
+        self._warm_ups: dict[str, WarmUp] = {}
+        # Until then a successor leaves the stage to the consumer before it, if its tables are not
+        # warm.
+        self._warm_until = self._loop.time() + WARM_SECONDS
         self.failed = asyncio.Event()
         rules = {name: KeyRule(s.key) for name, s in settings.streams.items() if s.key is not None}
         self._source = Source(
@@ -94,9 +109,12 @@ class ConsumerProcess:
         """Commit, and end the threads."""
         self._source.stop()
         self._history.stop()
+        for each in self._warm_ups.values():
+            each.stop()
         # At once: workers connect to a successor as soon as they lose this consumer.
         self._closed = True
         self._publisher.close()
+        self._snapshots.close()
         await asyncio.to_thread(self._source.join, END_SECONDS)
 
     def tick(self) -> None:
@@ -105,6 +123,8 @@ class ConsumerProcess:
         for ring in self._rings.values():
             ring.trim(now)
         record_ring_depth(self._runtime.row, self._rings.values())
+        tables = [each.values for each in self._intakes.values() if each.values is not None]
+        record_snapshots(self._runtime.row, tables)
         for intake in self._intakes.values():
             for partition in intake.skip_stalled(now):
                 _log.warning(
@@ -130,10 +150,46 @@ class ConsumerProcess:
             return None
         return StreamHead(intake.epoch, intake.topic_epoch, intake.ring.head)
 
-    def _emit(self, event: Event) -> None:
-        # Called from the source's threads, which may outlive the loop by a moment.
+    def _warm_up(self, intake: Intake, found: TopicFound) -> None:
+        """Read the records from before those of the ring, for its table of last values."""
+        if (before := self._warm_ups.pop(found.stream, None)) is not None:
+            before.stop()
+        if intake.values is None:
+            return
+        runtime = self._runtime
+
+        def put(records: list[OldRecord]) -> None:
+            self._call(self._on_old_records, warm_up, intake, records)
+
+        def done(outcome: WarmedUp) -> None:
+            self._call(self._on_warm, intake, outcome)
+
+        client = {**client_settings(runtime.settings.kafka), "logger": library_logger()}
+        warm_up = WarmUp(found, runtime.settings, client, put, done)
+        self._warm_ups[found.stream] = warm_up
+        warm_up.start()
+
+    @crash_on_error
+    def _on_old_records(self, warm_up: WarmUp, intake: Intake, records: list[OldRecord]) -> None:
+        intake.take_old(records)
+        warm_up.taken()
+
+    @crash_on_error
+    def _on_warm(self, intake: Intake, outcome: WarmedUp) -> None:
+        if self._intakes.get(intake.stream) is intake and not self._closed:
+            intake.warmed_up(outcome)
+            took_ms = int(outcome.seconds * 1000)
+            row = self._runtime.row
+            row[Field.SNAPSHOT_WARM_MS] = max(row[Field.SNAPSHOT_WARM_MS], took_ms)
+            self._update_readiness()
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        # From other threads, which may outlive the loop by a moment.
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._on_event, event)
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+    def _emit(self, event: Event) -> None:
+        self._call(self._on_event, event)
 
     @crash_on_error
     def _on_event(self, event: Event) -> None:
@@ -196,6 +252,7 @@ class ConsumerProcess:
         self._stalls.restart(found.stream, len(found.begin))
         for partition, offset in enumerate(found.begin):
             self._progress.published(found.stream, partition, offset, None)
+        self._warm_up(intake, found)
         self._settle(intake)
 
     def _settle(self, intake: Intake) -> None:
@@ -210,11 +267,19 @@ class ConsumerProcess:
     def _update_readiness(self) -> None:
         """Write the stalls; become ready once every stream serves all that can be read of it."""
         self._stalls.update_board()
-        if self._rings.keys() == self._topics.keys() and all(
-            map(self._stalls.serves, self._topics)
+        if (
+            self._rings.keys() == self._topics.keys()
+            and all(map(self._stalls.serves, self._topics))
+            and (self._serving or self._is_warm())
         ):
             self._take_over()
             self._runtime.ready()
+
+    def _is_warm(self) -> bool:
+        """Whether nothing is gained by waiting for the tables of last values any longer."""
+        return self._loop.time() >= self._warm_until or all(
+            intake.values is None or intake.values.warm for intake in self._intakes.values()
+        )
 
     def _on_lost(self, lost: RecordsLost) -> None:
         topic = self._topics[lost.stream]

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from energyws.control.admin.definitions import Definition, counter, gauge
-from energyws.control.admin.samples import levels_of_workers, of_streams, of_workers
+from energyws.control.admin.samples import (
+    levels_of_workers,
+    of_streams,
+    of_workers,
+    snapshots,
+    snapshots_complete,
+)
 from energyws.process.board import Field
 
 KEYED: Final[tuple[Definition, ...]] = (
@@ -38,6 +44,24 @@ KEYED: Final[tuple[Definition, ...]] = (
         "Records without a key in streams with keys.",
         of_streams(lambda records: records.unkeyed),
         "stream",
+    ),
+    gauge(
+        "energyws_snapshot_keys", "Keys in memory for snapshots.", snapshots(Field.SNAPSHOT_KEYS)
+    ),
+    gauge(
+        "energyws_snapshot_bytes",
+        "Memory for snapshots, about.",
+        snapshots(Field.SNAPSHOT_BYTES),
+    ),
+    gauge(
+        "energyws_snapshot_complete",
+        "1 while every stream with snapshots has all its keys.",
+        snapshots_complete,
+    ),
+    gauge(
+        "energyws_snapshot_warm_seconds",
+        "How long the consumer took to read old records for snapshots.",
+        snapshots(Field.SNAPSHOT_WARM_MS, 1000),
     ),
     counter(
         "energyws_forbidden_keys",

@@ -98,6 +98,29 @@ def broker_up(totals: Totals) -> Iterable[tuple[Labels, float]]:
     return [((), float(bool(up and up[Field.BROKER_UP])))]
 
 
+def snapshots(field: Field, parts: int = 1) -> Read:
+    """A level of the newer consumer, in so many parts of the unit; none without snapshots."""
+
+    def read(totals: Totals) -> Iterable[tuple[Labels, float]]:
+        columns = _newest_consumer(totals)
+        if columns is not None and columns[Field.SNAPSHOT_STATE]:
+            yield (), columns[field] / parts
+
+    return read
+
+
+def snapshots_complete(totals: Totals) -> Iterable[tuple[Labels, float]]:
+    """Whether all tables of last values are complete; no sample without any."""
+    columns = _newest_consumer(totals)
+    if columns is not None and columns[Field.SNAPSHOT_STATE]:
+        yield (), float(columns[Field.SNAPSHOT_STATE] > 1)
+
+
+def _newest_consumer(totals: Totals) -> Sequence[int] | None:
+    found = [each.columns for each in totals.status.processes if each.name == CONSUMER]
+    return found[-1] if found else None
+
+
 def of_each(value: Callable[[Sequence[int], Status], float | None]) -> Read:
     """A sample for each running process whose value is not None."""
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from energyws.control.children import stacks
-from energyws.settings import Admin, Settings, dumps
+from energyws.settings import Admin, Settings
+from energyws.settings_json import dumps
 
 
 @dataclass(frozen=True, slots=True)

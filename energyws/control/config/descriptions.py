@@ -34,6 +34,21 @@ _INSIDE: Final[dict[KeyPath, str]] = {
         "open: clients may have all records; keyed: those only whose keys their token names "
         "(docs/keyed.md)"
     ),
+    ("streams", "name", "snapshot"): (
+        "the newest record of each key, in the consumer's memory, for clients that ask for it"
+    ),
+    ("streams", "name", "snapshot", "enabled"): "whether clients may ask for it; needs key",
+    ("streams", "name", "snapshot", "max_keys"): (
+        "keys in it; beyond them, those that were unchanged for longest are dropped"
+    ),
+    ("streams", "name", "snapshot", "max_bytes"): "bytes of memory that it may take, the same",
+    ("streams", "name", "snapshot", "lookback_seconds"): (
+        "seconds: how old the records are that the start reads for it; null, or a compacted topic: "
+        "all records"
+    ),
+    ("streams", "name", "snapshot", "wait_seconds"): (
+        "seconds that a client waits at most until that has been read"
+    ),
 }
 
 

@@ -67,7 +67,9 @@ def _rows(path: KeyPath, kind: Any) -> Iterator[tuple[KeyPath, Any, str]]:
 def _inside(path: KeyPath, kind: Any) -> Iterator[tuple[KeyPath, Any, str]]:
     types = schema.keys(kind)
     for each in fields(schema.alternatives(kind)[0]) if types else ():
-        yield (*path, each.name), types[each.name], _default(each)
+        own, inner = (*path, each.name), types[each.name]
+        yield own, inner, _default(each)
+        yield from _inside(own, inner)
 
 
 def _default(field: Field[Any]) -> str:

@@ -163,6 +163,10 @@ def _check_keys(name: str, stream: dict[str, Any], problems: Problems) -> None:
             KeyRule(key)
         except ValueError as error:
             problems.add(path, f"found {problems.found(path, key)}, which {error}")
+    snapshot = _section(stream, "snapshot")
+    if _is_true(snapshot.get("enabled")) and key is None and not problems.explain_absence(path):
+        text = f"needs streams.{name}.key too: where the key of a record is"
+        problems.add(("streams", name, "snapshot", "enabled"), text)
     if stream.get("access") == "keyed" and key is None and not problems.explain_absence(path):
         text = f"keyed needs streams.{name}.key too: where the key of a record is"
         problems.add(("streams", name, "access"), text)

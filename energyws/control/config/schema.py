@@ -87,10 +87,18 @@ def locate(parts: Sequence[str]) -> KeyPath:
     while rest:
         kind, taken = at(path), 1
         if _origin(kind) is dict:
-            taken = max(1, len(rest) - is_mapping(_item(kind)))
+            taken = max(1, len(rest) - _depth(_item(kind), rest))
         path += (".".join(rest[:taken]),)
         rest = rest[taken:]
     return path
+
+
+def _depth(item: Any, rest: Sequence[str]) -> int:
+    """How many of the last parts name a key in such an item, not the item itself."""
+    if not is_mapping(item):
+        return 0
+    *name, section, key = ("", "", *rest)
+    return 2 if any(name) and key in keys(keys(item).get(section)) else 1
 
 
 def first_key(path: KeyPath) -> KeyPath:

@@ -12,7 +12,8 @@ import orjson
 from energyws.control.children.spawn import PREFLIGHT_COMMAND, for_children, sealed_file
 from energyws.control.config.environment import without_secrets
 from energyws.errors import ConfigError
-from energyws.settings import Settings, dumps
+from energyws.settings import Settings
+from energyws.settings_json import dumps
 
 PREFLIGHT_SECONDS: Final = 20.0
 

@@ -57,6 +57,9 @@ def query_subscribe(streams: list[str], values: dict[str, list[str]]) -> Subscri
             stream, key = _query_key(value, streams)
             keys.setdefault(stream, []).append(key)
         message["keys"] = keys
+    if "snapshot" in values:
+        text = values["snapshot"][-1]
+        message["snapshot"] = {"1": True, "true": True, "0": False, "false": False}.get(text, text)
     return subscribe(message)
 
 

@@ -27,7 +27,8 @@ def parse_sse(stream: str, query: str, last_event_id: str) -> Subscribe:
     values = query_values(query)
     if not last_event_id:
         return query_subscribe([stream], values)
-    return _after(query_subscribe([stream], _only(values, "on_lag", "key")), last_event_id)
+    kept = _only(values, "on_lag", "key", "snapshot")
+    return _after(query_subscribe([stream], kept), last_event_id)
 
 
 def parse_history(stream: str, query: str) -> tuple[Subscribe, int]:

@@ -12,7 +12,11 @@ from tests.control.admin.scrapes import columns, process, samples, status
 
 def test_every_definition_is_exposed() -> None:
     row = columns(
-        STATE=State.READY, RING_OLDEST_MS=999_000, CERTIFICATE_EXPIRES=2_000_000, IO_URING=1
+        STATE=State.READY,
+        RING_OLDEST_MS=999_000,
+        CERTIFICATE_EXPIRES=2_000_000,
+        IO_URING=1,
+        SNAPSHOT_STATE=1,
     )
     shown = replace(
         status(process("consumer", row), process("worker-0", row, 0)),
@@ -31,7 +35,8 @@ def test_number_of_series_does_not_depend_on_events() -> None:
     busy[Field.STATE] = quiet[Field.STATE] = State.READY
     for field in (Field.RING_OLDEST_MS, Field.CERTIFICATE_EXPIRES):
         busy[field] = quiet[field] = 999_000
-    busy[Field.IO_URING] = quiet[Field.IO_URING] = 1
+    for field in (Field.IO_URING, Field.SNAPSHOT_STATE):
+        busy[field] = quiet[field] = 1
     one, two = (
         samples(status(process("consumer", row), process("worker-0", row, 0)))
         for row in (quiet, busy)

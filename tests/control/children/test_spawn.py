@@ -21,7 +21,8 @@ from energyws.control.children.spawn import (
     sealed_file,
 )
 from energyws.process.board import Board, Field
-from energyws.settings import Admin, Auth, Kafka, Settings, loads
+from energyws.settings import Admin, Auth, Kafka, Settings
+from energyws.settings_json import loads
 
 SECRET: Final = "s" * 40
 SETTINGS: Final = Settings(kafka=Kafka(brokers="b", topic="t"), auth=Auth(jwt_secret=SECRET))

@@ -151,6 +151,13 @@ def test_each_way_to_authenticate_is_enough(auth: str) -> None:
                 "where the key of a record is"
             ],
         ),
+        (
+            "kafka: {brokers: b}\nstreams: {gas: {topic: t, snapshot: {enabled: true}}}",
+            [
+                "c.yaml:3: streams.gas.snapshot.enabled: needs streams.gas.key too: "
+                "where the key of a record is"
+            ],
+        ),
         *[
             (
                 f"kafka: {{brokers: b}}\nstreams: {{gas: {{topic: t, key: '{key}'}}}}",

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,8 @@ import pytest
 
 from energyws.process.board import Board, Field, PartitionField, State
 from energyws.process.stalls import Stall
-from energyws.settings import Kafka, Settings, Stream
+from energyws.settings import Kafka, Settings, Snapshot, Stream
+from energyws.stream.last_values import LastValues
 from workers.bus.rendezvous import current
 from workers.consumer import process as module
 from workers.consumer.events import (
@@ -23,11 +25,13 @@ from workers.consumer.events import (
     FetchError,
     LogEnds,
     MetadataStalls,
+    OldRecord,
     PartitionAdded,
     Record,
     Records,
     RecordsLost,
     TopicFound,
+    WarmedUp,
 )
 from workers.consumer.process import ConsumerProcess, consume
 from workers.runtime import ChildFailed, Runtime
@@ -386,3 +390,131 @@ def test_process_without_its_sockets_exits_as_failed(
 
     with pytest.raises(ChildFailed):
         asyncio.run(asyncio.wait_for(main(), 30))
+
+
+class WarmUps:
+    """Takes the place of WarmUp: what the process has started."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.started: list[FakeThread] = []
+        monkeypatch.setattr(module, "WarmUp", self)
+
+    def __call__(self, *arguments: Any) -> FakeThread:
+        self.started.append(FakeThread()(*arguments))
+        self.started[-1].taken = lambda: self.started[-1].calls.append("taken")  # type: ignore[attr-defined]
+        return self.started[-1]
+
+    async def put(self, *records: OldRecord) -> None:
+        """The newest one hands over old records."""
+        await asyncio.to_thread(self.started[-1].arguments[-2], list(records))
+        await asyncio.sleep(0)
+
+    async def done(self, since_ms: int | None = None, *lacking: int) -> None:
+        outcome = WarmedUp(since_ms, lacking, 1, 0.25)
+        await asyncio.to_thread(self.started[-1].arguments[-1], outcome)
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def warm_ups(monkeypatch: pytest.MonkeyPatch) -> WarmUps:
+    return WarmUps(monkeypatch)
+
+
+@pytest.fixture
+def run_keyed(tmp_path: Path, threads: tuple[FakeThread, FakeThread]) -> Run:
+    """The same as `run` for a stream with snapshots."""
+
+    def run(main: Main, *, successor: bool = False) -> None:
+        async def staged() -> None:
+            made = runtime(tmp_path, successor=successor)
+            stream = Stream(topic="t", key="record", snapshot=Snapshot(enabled=True))
+            settings = replace(made.settings, streams={"a": stream})
+            stage = Stage(replace(made, settings=settings), *threads)
+            try:
+                await main(stage)
+            finally:
+                await stage.process.stop()
+
+        asyncio.run(asyncio.wait_for(staged(), 30))
+
+    return run
+
+
+def values(stage: Stage) -> LastValues:
+    found = stage.process._intakes["a"].values
+    assert found is not None
+    return found
+
+
+def test_table_has_old_records_those_read_back_and_live_ones(
+    run_keyed: Run, warm_ups: WarmUps
+) -> None:
+    async def main(at: Stage) -> None:
+        await at.emit(TopicFound("a", EPOCH, (3,), (4,)))
+        await warm_ups.put(*(OldRecord(key, 1, b"old", 0) for key in (b"a", b"b", b"c")))
+        await at.emit(batch(record(3)._replace(key=b"b", value=b'{"n":3}'), a=4))
+        await at.emit(batch(record(4)._replace(key=b"c", value=None)))
+        table = values(at)
+        assert (len(table), table.complete, at.ready) == (2, False, True)
+        await warm_ups.put(OldRecord(b"c", 9, b"old", 0))
+        await warm_ups.done()
+        assert [table.find(key) and table.find(key).data for key in (b"a", b"b", b"c")] == [  # type: ignore[union-attr]
+            b"old",
+            b'{"n":3}',
+            None,
+        ]
+        assert table.complete
+        at.process.tick()
+        assert (at.row[Field.SNAPSHOT_KEYS], at.row[Field.SNAPSHOT_STATE]) == (2, 2)
+        assert at.row[Field.SNAPSHOT_WARM_MS] == 250
+        assert warm_ups.started[0].calls == ["start", "taken", "taken"]
+
+    run_keyed(main)
+
+
+def test_successor_takes_over_once_its_tables_are_warm(run_keyed: Run, warm_ups: WarmUps) -> None:
+    async def main(at: Stage) -> None:
+        await at.emit(TopicFound("a", EPOCH, (0,), (0,)), batch(a=0))
+        assert not at.ready
+        await warm_ups.done(7_000)
+        assert at.ready
+        assert (values(at).complete, values(at).since_ms) == (False, 7_000)
+
+    run_keyed(main, successor=True)
+
+
+def test_successor_does_not_wait_for_ever(
+    run_keyed: Run, warm_ups: WarmUps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WARM_SECONDS", 0.0)
+
+    async def main(at: Stage) -> None:
+        await at.emit(TopicFound("a", EPOCH, (0,), (0,)), batch(a=0))
+        assert at.ready
+
+    run_keyed(main, successor=True)
+
+
+def test_other_log_has_another_table(run_keyed: Run, warm_ups: WarmUps) -> None:
+    async def main(at: Stage) -> None:
+        await at.emit(TopicFound("a", EPOCH, (0,), (0,)), batch(a=0))
+        before = values(at)
+        await at.emit(TopicFound("a", "bbbb0000", (0,), (0,)), batch(a=0))
+        assert values(at) is not before
+        first, second = warm_ups.started
+        assert (first.calls, second.calls) == (["start", "stop"], ["start"])
+        # What the first one had under way concerns nobody.
+        await asyncio.to_thread(first.arguments[-1], WarmedUp(None, (), 0, 0.1))
+        await asyncio.sleep(0)
+        assert not values(at).warm
+
+    run_keyed(main)
+
+
+def test_what_could_not_be_read_is_lacking(run_keyed: Run, warm_ups: WarmUps) -> None:
+    async def main(at: Stage) -> None:
+        await at.emit(TopicFound("a", EPOCH, (0,), (0,)), batch(a=0))
+        await warm_ups.done(None, 0)
+        assert (values(at).complete, values(at).since_ms) == (False, None)
+
+    run_keyed(main)

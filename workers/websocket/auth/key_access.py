@@ -1,4 +1,4 @@
-"""Which keys of a stream a client gets: every way in asks here, before the hub."""
+"""Which keys of a stream a client gets, and whether as a snapshot first: every way in asks here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import Final
 
 from energyws.auth.key_rights import BadKey, ForbiddenKey, key_filter
 from energyws.auth.verifier import Principal
-from energyws.errors import BAD_MESSAGE, FORBIDDEN_KEY, NOT_KEYED, TOO_MANY_KEYS
+from energyws.errors import (
+    BAD_MESSAGE,
+    FORBIDDEN_KEY,
+    NOT_KEYED,
+    SNAPSHOT_UNAVAILABLE,
+    TOO_MANY_KEYS,
+)
 from energyws.process.board import Field, Row
 from energyws.protocol.keys import KeyFilter
 from energyws.protocol.messages import BadClientMessage, Subscribe
@@ -36,6 +42,8 @@ class KeyAccess:
             only = self._filter(name, request.keys.get(name), principal)
             if only is not None:
                 filters[name] = only
+            if request.snapshot and not self._streams[name].snapshot.enabled:
+                raise BadClientMessage(SNAPSHOT_UNAVAILABLE, repr(name))
         return replace(request, keys={}, filters=filters) if filters or request.keys else request
 
     def _filter(

@@ -1,0 +1,84 @@
+"""A snapshot on its way to one client, which gets it as fast as it reads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from energyws.protocol.frame import split
+from energyws.protocol.position import Position
+from workers.websocket.snapshots.client import Scan, Snapshot, SnapshotClient, Step
+
+PIECE_BYTES: Final = 64 * 1024
+
+
+class Feed:
+    """position: that of the snapshot. failed: the rest of it cannot be had."""
+
+    __slots__ = ("_asked", "_client", "_on_more", "_pieces", "_scan", "failed", "position")
+
+    def __init__(self, client: SnapshotClient, snapshot: Snapshot) -> None:
+        self.position: Final[Position] = snapshot.state.position
+        self.failed = False
+        self._client = client
+        self._pieces = deque(_pieces(snapshot.frames, snapshot.data))
+        self._scan: Scan | None = snapshot.scan
+        self._asked = False
+        self._on_more: Callable[[], None] | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether all of it was taken."""
+        return not self._pieces and self._scan is None
+
+    def take(self, on_more: Callable[[], None]) -> tuple[int, bytes] | None:
+        """The next frames, how many and joined; None: on_more is called once there are any."""
+        if not self._pieces and not self._look():
+            self._on_more = on_more
+            return None
+        return self._pieces.popleft() if self._pieces else (0, b"")
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more."""
+        self._on_more = None
+
+    def _look(self) -> bool:
+        """Get the next step of the scan, if it is here."""
+        if self._scan is not None and not self._asked and not self.failed:
+            step = self._client.step(self._scan, self._on_step)
+            if step is None:
+                self._asked = True
+            else:
+                self._add(step)
+        return not self._asked
+
+    def _on_step(self, step: Step | None) -> None:
+        self._asked = False
+        if step is None:
+            self.failed = True
+        else:
+            self._add(step)
+        on_more, self._on_more = self._on_more, None
+        if on_more is not None:
+            on_more()
+
+    def _add(self, step: Step) -> None:
+        self._pieces.extend(_pieces(step.frames, step.data))
+        self._scan = step.scan
+
+
+def _pieces(frames: int, data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The same frames, in pieces of PIECE_BYTES, or of one frame that is larger."""
+    if len(data) <= PIECE_BYTES:
+        if frames:
+            yield frames, data
+        return
+    begin = end = count = 0
+    for whole, _ in split(data):
+        if count and end + len(whole) - begin > PIECE_BYTES:
+            yield count, data[begin:end]
+            begin, count = end, 0
+        end += len(whole)
+        count += 1
+    yield count, data[begin:end]
