@@ -101,8 +101,7 @@ def test_what_was_missed_comes_from_memory_and_from_the_log(home: tuple[Service,
     mine = header(OURS)
     lines = fetch(service, f"/history/energy?after={begin}&limit=100", mine).lines
     assert sorted(line["data"]["n"] for line in lines if line["type"] == "data") == ours
-    newest = fetch(service, "/last/energy?last=3", mine).lines
-    assert meters([line for line in newest if line["type"] == "data"]) == {OURS}
+    assert meters(fetch(service, "/last/energy?last=3", mine).json["records"]) == {OURS}
 
 
 REFUSED: list[tuple[object, str]] = [
