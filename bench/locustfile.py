@@ -9,7 +9,8 @@ then; a Phone is put away and taken out again. Both drop their connection withou
 resume later. Locust's statistics, of type ws or wss as in the host, have these rows: `connect` and
 `resume`, the time until `subscribed` arrives; `frame`, the delay from the record's timestamp (the
 clocks should agree); `replay`, the time from `subscribe` to a replayed frame; `ping`. Failures are
-gaps, duplicates, failed recoveries, broken connections, and missing answers.
+gaps, duplicates, failed recoveries, broken connections, missing answers and, with --keys, records
+of another key than the user's.
 
 Exits with status 1 if there was a failure, and immediately if the host is invalid or there is no
 token.
@@ -81,6 +82,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="every offset of the topic holds a valid record, so a jump is a gap",
     )
+    text = "the stream has keys: each user subscribes to one of these, at random"
+    add("--keys", default="", metavar="KEY,…", help=text)
     add("--pace", type=float, default=1.0, help="users act this many times as often")
 
 
@@ -129,7 +132,10 @@ class StreamUser(User):
         self._options = options
         self._pace: float = options.pace
         self._kind = urlsplit(self.host or "").scheme
-        self._track = Track(dense=options.dense)
+        keys = [key for key in options.keys.split(",") if key]
+        self._key = random.choice(keys) if keys else None
+        # Between two records of its key, those of the others are no gap.
+        self._track = Track(dense=options.dense and self._key is None)
         self._name = f"locust-{random.getrandbits(48):x}"
         self._connection: websocket.WebSocket | None = None
         self._reader: gevent.Greenlet[..., None] | None = None
@@ -196,7 +202,9 @@ class StreamUser(User):
             self._finish(name, began, error=error)
             _abandon(connection)
             return
-        self._replayed = reply.get("replayed", 0)
+        # Under a key the number may be unknown.
+        replayed = reply.get("replayed", 0)
+        self._replayed = sys.maxsize if replayed is None else replayed
         wrong = self._track.subscribed(reply)
         self._finish(name, began, error=None if wrong is None else ValueError(wrong))
         self._connection = connection
@@ -206,7 +214,8 @@ class StreamUser(User):
         options = self._options
         token = options.jwt
         if options.jwt_secret:
-            token = mint(options.jwt_secret, self._name, TOKEN_SECONDS, time.time())
+            keys = None if self._key is None else [self._key]
+            token = mint(options.jwt_secret, self._name, TOKEN_SECONDS, time.time(), keys=keys)
         verify = {"ca_certs": options.ca} if options.ca else {}
         return websocket.create_connection(
             # The host may come from the web page, which shows the error.
@@ -219,6 +228,8 @@ class StreamUser(User):
 
     def _subscription(self) -> dict[str, Any]:
         request: dict[str, Any] = {"type": "subscribe", "streams": [STREAM]}
+        if self._key is not None:
+            request["keys"] = {STREAM: [self._key]}
         if self._track.position is not None:
             request["resume"] = {STREAM: self._track.position}
         return request
@@ -228,6 +239,8 @@ class StreamUser(User):
         if message is None or message["type"] != "subscribed":
             raise ValueError(f"expected subscribed, received {message}")
         connection.settimeout(None)
+        if self._key is not None and STREAM not in message.get("keys", {}):
+            raise ValueError("the service does not filter by key")
         reply: dict[str, Any] = message["positions"][STREAM]
         return reply
 
@@ -257,6 +270,10 @@ class StreamUser(User):
         match message["type"]:
             case "data":
                 self._frame(message, len(raw))
+            case "position":
+                self._track.moved(message["id"])
+            case "removed":
+                self._report("frame", 0.0, self._track.data(message["id"]), len(raw))
             case "lagged":
                 self._report("frame", 0.0, self._track.lagged(message), len(raw))
             case "pong":
@@ -267,6 +284,8 @@ class StreamUser(User):
     def _frame(self, message: dict[str, Any], size: int) -> None:
         written = datetime.fromisoformat(message["timestamp"]).timestamp()
         wrong = self._track.data(message["id"])
+        if self._key is not None and message.get("key") != self._key:
+            wrong = "a record of another key"
         # `subscribed` has the maximum number of replayed frames, all written before it.
         if self._replayed and written < self._subscribed_at:
             self._replayed -= 1

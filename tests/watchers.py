@@ -7,7 +7,7 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, Self
 
-from energyws.client import Client, Gap
+from energyws.client import Client, Gap, Reading
 from energyws.testing import PARTITIONS, PATIENCE_SECONDS, eventually, token
 
 
@@ -64,7 +64,7 @@ class Watchers:
         async for message in client:
             if isinstance(message, Gap):
                 self.gaps.append(message)
-            else:
+            elif isinstance(message, Reading):
                 numbers.append(message.data["n"])
 
     async def _stop(self) -> None:

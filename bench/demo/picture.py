@@ -20,6 +20,7 @@ from rich.terminal_theme import DEFAULT_TERMINAL_THEME, SVG_EXPORT_THEME
 
 from bench.screenshot import svg
 from energyws.auth.verifier import mint
+from energyws.demo.meter import household
 from energyws.demo.parts import Plan, running
 from energyws.demo.ports import free_port
 from energyws.demo.screen.crowd import crowd
@@ -52,6 +53,7 @@ async def drawn(clients: int, seconds: float, port: int) -> Picture:
             links = Links(
                 *("127.0.0.1", parts.port, parts.admin_port, token(), directory / "token"),
                 command=".venv/bin/energyws",
+                meter=household(1)[0].serial,
             )
             helpers = [
                 group.create_task(crowd(links.websocket, token, clients, model)),

@@ -54,6 +54,8 @@ def run_class(fault: Fault, broker: FaultBroker, options: argparse.Namespace) ->
                             clients=options.clients,
                             rate=options.rate,
                             sse=options.sse,
+                            keyed=options.keyed,
+                            tls=options.tls,
                             io_uring=options.io_uring,
                             name=f"faults-{os.getpid()}-{next(_topics)}",
                         )
@@ -80,7 +82,8 @@ def run(kind: str, faults: Sequence[Fault], options: argparse.Namespace) -> list
         for fault in faults:
             if kind not in fault.brokers:
                 continue
-            if (reason := fault.needs()) is not None:
+            reason = fault.needs() or ("no TLS" if options.tls and fault.plain_only else None)
+            if reason is not None:
                 results.append(Result(fault, kind, skipped=reason))
                 continue
             began = time.monotonic()
@@ -122,6 +125,14 @@ def _parser() -> argparse.ArgumentParser:
         default=25,
         help="how many of the clients use Server-Sent Events (default: 25)",
     )
+    parser.add_argument(
+        "--keyed",
+        type=_percent,
+        metavar="PERCENT",
+        default=25,
+        help="how many of the clients have some keys each (default: 25); 0: a stream without keys",
+    )
+    parser.add_argument("--tls", action="store_true", help="all clients over TLS")
     parser.add_argument(
         "--io-uring",
         choices=SETTINGS,

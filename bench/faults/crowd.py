@@ -11,23 +11,28 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import orjson
 import uvloop
 
+from bench.faults.clients.keyed import Holder, KeyedEventWatcher, KeyedWebSocketWatcher
 from bench.faults.clients.watchers import STREAM, EventWatcher, Watcher, WebSocketWatcher
+from bench.faults.keys import Seat
 from bench.faults.ledger import Ledger
 from bench.kit.line_process import LineProcess
 
 CLIENTS_PER_PROCESS: Final = 250
+# The tokens of all keyed clients of a process come in one command.
+COMMAND_BYTES: Final = 1 << 24
 READY_SECONDS: Final = 60.0
 CLOSE_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.01
 _MOST_NAMED: Final = 5
-_COUNTED: Final = ("frames", "sse_frames", "connects", "failed")
+_COUNTED: Final = ("frames", "sse_frames", "keyed_frames", "connects", "failed")
 
 
 def takes_events(client: int, percent: int) -> bool:
@@ -36,30 +41,23 @@ def takes_events(client: int, percent: int) -> bool:
 
 
 def events_url(url: str) -> str:
-    """The event stream of the service with this WebSocket URL; raises ValueError for wss."""
+    """The event stream of the service with this WebSocket URL."""
     parts = urlsplit(url)
-    if parts.scheme != "ws":
-        raise ValueError(f"the SSE clients do not speak TLS: {url}")
-    return f"http://{parts.netloc}/sse/{STREAM}"
-
-
-def _make(
-    url: str, client: int, percent: int, bearer: Callable[[], str], origin: str | None = None
-) -> Watcher:
-    if takes_events(client, percent):
-        return EventWatcher(events_url(url), bearer, origin)
-    return WebSocketWatcher(url, bearer, origin)
+    scheme = {"ws": "http", "wss": "https"}[parts.scheme]
+    return f"{scheme}://{parts.netloc}/sse/{STREAM}"
 
 
 class _Clients:
-    """The clients of one process. The public methods are the commands."""
+    """The clients of one process, which are all keyed or none. Public methods are the commands."""
 
     def __init__(self, url: str, first: int, count: int, percent: int, bearer: str) -> None:
         self._url = url
         self._first = first
         self._percent = percent
         self._bearer = bearer
-        self._watchers = [_make(url, first + place, percent, self._token) for place in range(count)]
+        # Of keyed clients.
+        self._holders: list[Holder] = []
+        self._watchers = [self._make(place) for place in range(count)]
         self._retired: list[tuple[int, Ledger]] = []
         self._retired_counts: Counter[str] = Counter()
         self._origin: str | None = None
@@ -70,6 +68,23 @@ class _Clients:
     async def bearer(self, bearer: str) -> dict[str, Any]:
         self._bearer = bearer
         return {}
+
+    async def seat(self, seats: list[dict[str, Any]]) -> dict[str, Any]:
+        """Begin with a keyed client on each of these."""
+        self._holders = [Holder(Seat(one["claims"], one["asks"]), one["tokens"]) for one in seats]
+        self._watchers = [self._make(place) for place in range(len(seats))]
+        return {}
+
+    async def journals(self) -> dict[str, Any]:
+        """What each keyed client has received since the last time, with its number."""
+        for watcher in self._watchers:
+            _note(watcher)
+        return {
+            "journals": [
+                [self._first + place, holder.journal.drain()]
+                for place, holder in enumerate(self._holders)
+            ]
+        }
 
     async def ready(self) -> dict[str, Any]:
         deadline = time.monotonic() + READY_SECONDS
@@ -101,7 +116,7 @@ class _Clients:
         counts = Counter(self._retired_counts)
         for watcher in self._watchers:
             counts.update(_counts(watcher))
-        silences: dict[str, list[float]] = {"websocket": [], "sse": []}
+        silences: dict[str, list[float]] = {"websocket": [], "sse": [], "keyed": []}
         for watcher in self._watchers:
             silences[watcher.kind].append(max(watcher.silence, now - watcher.heard_at))
         return {
@@ -134,13 +149,23 @@ class _Clients:
             await old.stop()
             self._retired.append((place, old.ledger))
             self._retired_counts.update(_counts(old))
-            self._watchers[place] = _make(
-                self._url, self._first + place, self._percent, self._token, self._origin
-            )
+            if self._holders:
+                _note(old)
+                self._holders[place].journal.anew()
+            self._watchers[place] = self._make(place, self._origin)
         return {}
 
     async def stop(self) -> None:
         await asyncio.gather(*(watcher.stop() for watcher in self._watchers))
+
+    def _make(self, place: int, origin: str | None = None) -> Watcher:
+        events = takes_events(self._first + place, self._percent)
+        url = events_url(self._url) if events else self._url
+        if self._holders:
+            keyed = KeyedEventWatcher if events else KeyedWebSocketWatcher
+            return keyed(url, self._holders[place], origin)
+        plain = EventWatcher if events else WebSocketWatcher
+        return plain(url, self._token, origin)
 
     def _name(self, place: int) -> str:
         client = self._first + place
@@ -159,11 +184,17 @@ class _Clients:
         return [*behind[:_MOST_NAMED], f"({len(behind)} clients in total)"]
 
 
+def _note(watcher: Watcher) -> None:
+    if isinstance(watcher, KeyedEventWatcher):
+        watcher.note()
+
+
 def _counts(watcher: Watcher) -> dict[str, int]:
     frames = watcher.ledger.frames
     return {
         "frames": frames,
         "sse_frames": frames if watcher.kind == "sse" else 0,
+        "keyed_frames": frames if watcher.kind == "keyed" else 0,
         "connects": watcher.connects,
         "failed": watcher.attempts - watcher.connects,
     }
@@ -172,21 +203,36 @@ def _counts(watcher: Watcher) -> dict[str, int]:
 class Crowd:
     """Clients numbered from 0, in as few processes as possible.
 
-    bearer: the token that all use. sse: how many percent of them use Server-Sent Events.
+    bearer: the token that all use. sse: how many percent of them use Server-Sent Events. seats: of
+    as many keyed clients more, each with its tokens.
     """
 
-    def __init__(self, url: str, clients: int, bearer: str, sse: int = 0) -> None:
-        command = [sys.executable, "-m", "bench.faults.crowd", url, str(sse)]
+    def __init__(
+        self,
+        url: str,
+        clients: int,
+        bearer: str,
+        sse: int = 0,
+        seats: Sequence[tuple[Seat, Sequence[str]]] = (),
+    ) -> None:
+        def process(first: int, count: int) -> LineProcess:
+            command = [sys.executable, "-m", "bench.faults.crowd", url]
+            command += map(str, (sse, first, count))
+            return LineProcess(command, token=bearer, new_session=True)
+
         self._processes = [
-            LineProcess(
-                [*command, str(first), str(min(CLIENTS_PER_PROCESS, clients - first))],
-                token=bearer,
-                new_session=True,
-            )
+            process(first, min(CLIENTS_PER_PROCESS, clients - first))
             for first in range(0, clients, CLIENTS_PER_PROCESS)
         ]
-        self.clients = clients
+        self.clients = clients + len(seats)
         self.sse_clients = sum(takes_events(client, sse) for client in range(clients))
+        self.keyed_clients = len(seats)
+        for begin in range(0, len(seats), CLIENTS_PER_PROCESS):
+            self._processes.append(process(clients + begin, 0))
+            some = seats[begin : begin + CLIENTS_PER_PROCESS]
+            self._processes[-1].ask(
+                _line("seat", seats=[{**asdict(seat), "tokens": tokens} for seat, tokens in some])
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -229,11 +275,23 @@ class Crowd:
     def bearer(self, bearer: str) -> None:
         self._ask("bearer", bearer=bearer)
 
+    def journals(self) -> dict[int, list[list[Any]]]:
+        """By the number of a keyed client: what it has received since the last call."""
+        return {
+            number: entries
+            for answer in self._ask("journals")
+            for number, entries in answer["journals"]
+        }
+
     def _ask(self, command: str, **arguments: Any) -> list[dict[str, Any]]:
-        line = orjson.dumps({"command": command, **arguments}).decode()
+        line = _line(command, **arguments)
         for process in self._processes:
             process.send(f"{line}\n")
         return [process.answer() for process in self._processes]
+
+
+def _line(command: str, **arguments: Any) -> str:
+    return orjson.dumps({"command": command, **arguments}).decode()
 
 
 def _merged(answers: list[dict[str, Any]]) -> dict[str, Any]:
@@ -247,7 +305,7 @@ def _merged(answers: list[dict[str, Any]]) -> dict[str, Any]:
 async def _obey(url: str, percent: str, first: str, count: str) -> None:
     clients = _Clients(url, int(first), int(count), int(percent), os.environ["WS_TOKEN"])
     loop = asyncio.get_running_loop()
-    commands = asyncio.StreamReader()
+    commands = asyncio.StreamReader(COMMAND_BYTES)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     while line := await commands.readline():
         command = orjson.loads(line)

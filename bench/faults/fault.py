@@ -34,7 +34,7 @@ class Fault:
 
     number: its row in the list of fault classes; variants of a fault share a number.
     expected: what the service promises, written before any measurement; shown in the table.
-    config: sections of the service's configuration that differ from world.CONFIG.
+    config: sections of the service's configuration that differ from configuration.CONFIG.
     environment: additional variables for the service; {directory} is the World's directory.
     rate: records a second; None: the run's.
     record_bytes: approximate size of a record's value.
@@ -46,6 +46,7 @@ class Fault:
     stays_connected: no client may lose its connection.
     issuer: tokens come from an issuer whose keys the service fetches (World.issuer).
     tracebacks: the log may contain unexpected exceptions.
+    plain_only: it has clients on bare sockets, which do not speak TLS.
     needs: returns what this machine lacks for the class, or None.
     """
 
@@ -67,6 +68,7 @@ class Fault:
     stays_connected: bool = False
     issuer: bool = False
     tracebacks: bool = False
+    plain_only: bool = False
     needs: Callable[[], str | None] = lambda: None
 
 

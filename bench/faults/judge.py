@@ -23,6 +23,11 @@ def judge(
     """Add a crowd's report to a verdict. removed: the numbers no longer in the broker's log."""
     for failure in seen["failures"]:
         _judge_client(verdict, failure, facts, removed, losses)
+    shorten(verdict)
+
+
+def shorten(verdict: Verdict) -> None:
+    """Keep the first problems, and the number of the others."""
     if (more := len(verdict.problems) - _MOST_PROBLEMS) > 0:
         verdict.problems[_MOST_PROBLEMS:] = [f"and {more} more"]
 

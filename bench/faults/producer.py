@@ -9,6 +9,8 @@ from typing import Any, Final, Self
 from confluent_kafka import KafkaError, Message
 from confluent_kafka import Producer as KafkaProducer
 
+from bench.faults.keys import BEACON, meter
+from bench.faults.log import Log
 from bench.faults.record import build
 from bench.faults.verdict import Facts
 from bench.kit.record import PARTITIONS
@@ -34,6 +36,7 @@ class Producer:
         self._turn = 0
         # For each number: its log and its offset in it; None until the broker acknowledges it.
         self._places: list[list[tuple[int, int] | None]] = [[] for _ in range(PARTITIONS)]
+        self._keys: list[list[str]] = [[] for _ in range(PARTITIONS)]
         self._unwritten: list[set[int]] = [set() for _ in range(PARTITIONS)]
         self._answered = 0
         self._lock = threading.RLock()
@@ -76,30 +79,32 @@ class Producer:
         self._producer.produce(self._topic, value, partition=partition, **more)
 
     def flush(self, seconds: float = 60.0) -> list[int]:
-        """Wait for every acknowledgement; the number after the last record of each partition."""
+        """Wait for every acknowledgement, also of a last record in each partition for every client.
+
+        Returns the number after each of these.
+        """
+        targets = self._beacons()
         eventually(
             lambda: self._answered >= sum(self.queued),
             "the broker has acknowledged every record",
             seconds,
             interval=_TICK_SECONDS,
         )
-        return [self._past(partition) for partition in range(PARTITIONS)]
+        return targets
 
     def newer(self, seconds: float) -> list[int]:
-        """Write one more record to each partition and wait until they are in the log.
+        """Write one more record to each partition, for every client, and wait for the log.
 
         Returns the number after each: a client that has all records before these is up to date.
         """
-        with self._lock:
-            firsts = list(self.queued)
-            self.burst(PARTITIONS)
+        targets = self._beacons()
         eventually(
-            lambda: all(self._past(p) > first for p, first in enumerate(firsts)),
+            lambda: all(self._past(p) >= target for p, target in enumerate(targets)),
             "a new record in every partition",
             seconds,
             interval=_TICK_SECONDS,
         )
-        return [self._past(partition) for partition in range(PARTITIONS)]
+        return targets
 
     def new_log(self) -> None:
         """From here on, offsets belong to a new log; reconnects, to forget the old one."""
@@ -127,6 +132,22 @@ class Producer:
         offsets = [[None if place is None else place[1] for place in one] for one in self._places]
         return Facts(offsets, self._unwritten)
 
+    def written_log(self, epochs: dict[str, int], seconds: float = 60.0) -> Log:
+        """Where everything is that was written until now; waits for its acknowledgements."""
+        queued = list(self.queued)
+        eventually(
+            lambda: all(
+                place is not None or number in self._unwritten[partition]
+                for partition, past in enumerate(queued)
+                for number, place in enumerate(self._places[partition][:past])
+            ),
+            "the broker has acknowledged what clients have",
+            seconds,
+            interval=_TICK_SECONDS,
+        )
+        places = [one[:past] for one, past in zip(self._places, queued, strict=True)]
+        return Log(places, self._keys, epochs)
+
     def _run(self) -> None:
         due = time.monotonic()
         while not self._ending.is_set():
@@ -140,10 +161,18 @@ class Producer:
                     self._write()
                     due += 1 / self.rate
 
-    def _write(self) -> None:
+    def _beacons(self) -> list[int]:
+        """Write a record for every client to each partition; the numbers after these."""
+        with self._lock:
+            for _ in range(PARTITIONS):
+                self._write(BEACON)
+            return list(self.queued)
+
+    def _write(self, key: str | None = None) -> None:
         partition = self._turn
         number = self.queued[partition]
         log = self.log
+        key = meter(partition, number) if key is None else key
 
         def answered(error: KafkaError | None, message: Message) -> None:
             offset = message.offset()
@@ -155,11 +184,12 @@ class Producer:
 
         self._producer.produce(
             self._topic,
-            build(partition, number, self._record_bytes),
+            build(partition, number, self._record_bytes, key),
             partition=partition,
             on_delivery=answered,
         )
         self._places[partition].append(None)
+        self._keys[partition].append(key)
         self.queued[partition] = number + 1
         self._turn = (partition + 1) % PARTITIONS
 

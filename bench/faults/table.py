@@ -77,10 +77,14 @@ class Result:
             sse_frames = sum(one.sse_frames for one in self.outcomes)
             sse = f", {events:.0f} × {sse_frames:,} of them SSE"
             sse_silence = f", SSE {self._most('sse_silence', injected):.2f}"
+        keyed = ""
+        if some := self._most("keyed_clients", self.outcomes):
+            keyed_frames = sum(one.keyed_frames for one in self.outcomes)
+            keyed = f", {some:.0f} × {keyed_frames:,} with keys of their own"
         return [
             *about,
             str(len(injected)),
-            f"{self._most('clients', self.outcomes):.0f} × {frames:,}{sse}",
+            f"{self._most('clients', self.outcomes):.0f} × {frames:,}{sse}{keyed}",
             *map(str, counts),
             f"{self._most('silence', injected):.2f}{sse_silence}",
             f"{self._most('all_live', injected):.2f}",
@@ -98,9 +102,10 @@ def markdown(results: Sequence[Result]) -> str:
     frames = sum(one.frames for one in outcomes)
     sse_frames = sum(one.sse_frames for one in outcomes)
     over_sse = f" ({sse_frames:,} of them over SSE)" if sse_frames else ""
+    keyed = any(one.keyed_clients for one in outcomes)
     faults = {
         name: sum(getattr(one, name) for one in outcomes)
-        for name in ("gaps", "duplicates", "reorderings", "corrupt")
+        for name in ("gaps", "duplicates", "reorderings", "corrupt", *["foreign"] * keyed)
     }
     failed = sum(bool(one.problems) for one in outcomes if one.repetition >= 0)
     rows = [_HEADINGS, ["---"] * len(_HEADINGS), *(result.row() for result in results)]

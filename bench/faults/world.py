@@ -7,28 +7,34 @@ received in between.
 
 from __future__ import annotations
 
+import os
 import random
+import ssl
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Self
 
 import psutil
 
+from bench.faults import keys
+from bench.faults.audit import Audits
 from bench.faults.brokers import FaultBroker
+from bench.faults.configuration import sections
 from bench.faults.crowd import Crowd
 from bench.faults.fault import Fault
 from bench.faults.judge import judge
 from bench.faults.producer import Producer
-from bench.faults.service import BreakableService, free_port
+from bench.faults.service import BreakableService
 from bench.faults.verdict import Outcome
 from bench.kit.record import PARTITIONS
 from energyws.process.io_uring import IoUring
 from energyws.testing import config as service_config
 from energyws.testing import eventually, token
+from energyws.testing.certificates import trusting, write_pair
 from energyws.testing.issuer import Issuer
 
 PATIENCE_SECONDS: Final = 30.0
@@ -43,24 +49,17 @@ _SPARE_DESCRIPTORS: Final = 16
 _TOKEN_SECONDS: Final = 86_400
 # Allowed for a burst of events, even in a short injection.
 LOG_BYTES_ONCE: Final = 40_000
-# Differs from the defaults, since crashes are far more frequent here than in operation: they must
-# neither end the service nor lengthen its pauses before restarts.
-CONFIG: Final[Mapping[str, Mapping[str, Any]]] = {
-    "server": {"workers": 2, "max_connections": 100_000},
-    "supervision": {
-        "crash_loop_count": 1_000_000,
-        "backoff_max_seconds": 0.5,
-        "hang_seconds": 2.0,
-    },
-}
 
 
 class World:
     """A context manager; `name` is its topic, `sse` how many percent of the clients use SSE.
 
+    keyed: how many percent have some keys each, by the right of their tokens; then it is a stream
+    with keys, and the others have a right to all of them. tls: with TLS.
     io_uring: the service's setting; auto: workers must use it. None: the default, whatever follows.
 
-    Injections use: broker, topic, directory, service, producer, crowd, fault, workers, issuer.
+    Injections use: broker, topic, directory, service, producer, crowd, fault, workers, issuer,
+    trust (that of clients, where the service has TLS).
     """
 
     def __init__(
@@ -72,12 +71,17 @@ class World:
         rate: float,
         name: str,
         sse: int = 0,
+        keyed: int = 0,
+        tls: bool = False,
         io_uring: str | None = None,
     ) -> None:
         self.fault = fault
         self.broker = broker
         self.topic = name
         self._clients = fault.clients or clients
+        self._keyed = self._clients * keyed // 100
+        self._tls = tls
+        self.trust: ssl.SSLContext | None = None
         self._rate = fault.rate or rate
         self._sse = sse
         self._io_uring = io_uring
@@ -86,6 +90,7 @@ class World:
         self._notes: dict[str, float] = {}
         # Per partition: the numbers no longer in the broker's log.
         self._removed: list[set[int]] = [set() for _ in range(PARTITIONS)]
+        self._audits = Audits()
 
     def __enter__(self) -> Self:
         try:
@@ -111,8 +116,10 @@ class World:
             BreakableService(directory, self._config(), self._environment())
         )
         self.service.ready()
+        plain = self._clients - self._keyed
+        seats = keys.seats(self._keyed, self._token)
         self.crowd = self._stack.enter_context(
-            Crowd(self.service.url, self._clients, self._bearer(), self._sse)
+            Crowd(self.service.url, plain, self._token("crowd", ["*"]), self._sse, seats)
         )
         self.crowd.ready()
         self.producer = self._stack.enter_context(
@@ -126,29 +133,31 @@ class World:
         self.clients_live()
         self._descriptors = self._idle_descriptors()
 
-    def _bearer(self) -> str:
+    def _token(self, subject: str, keys: list[str]) -> str:
         if self.issuer is not None:
-            return self.issuer.token(sub="crowd", exp=int(time.time()) + _TOKEN_SECONDS)
-        return token("crowd", _TOKEN_SECONDS)
+            return self.issuer.token(sub=subject, exp=int(time.time()) + _TOKEN_SECONDS, keys=keys)
+        return token(subject, _TOKEN_SECONDS, keys=keys)
 
     def _environment(self) -> dict[str, str]:
         given = self.fault.environment.items()
         return {name: value.format(directory=self.directory) for name, value in given}
 
     def _config(self) -> dict[str, Any]:
-        sections: dict[str, dict[str, Any]] = {}
-        ports: dict[str, dict[str, Any]] = {
-            "server": {"port": free_port()},
-            "admin": {"port": free_port()},
-        }
-        if self._io_uring is not None:
-            ports["server"]["io_uring"] = self._io_uring
-        if self.issuer is not None:
-            ports["auth"] = {"jwks_url": self.issuer.url, "issuer": self.issuer.name}
-        for part in (CONFIG, ports, self.fault.config):
-            for section, values in part.items():
-                sections[section] = {**sections.get(section, {}), **values}
-        return service_config(self.broker.bootstrap, self.topic, **sections)
+        pair = write_pair(self.directory) if self._tls else None
+        if pair is not None:
+            # What clients trust (OpenSSL reads this variable).
+            os.environ["SSL_CERT_FILE"] = pair["cert"]
+            self.trust = trusting(pair["cert"])
+        issuer = self.issuer
+        made = sections(
+            self.fault.config,
+            topic=self.topic,
+            keyed=self._keyed > 0,
+            io_uring=self._io_uring,
+            tls=pair,
+            auth={} if issuer is None else {"jwks_url": issuer.url, "issuer": issuer.name},
+        )
+        return service_config(self.broker.bootstrap, self.topic, **made)
 
     # For injections.
 
@@ -250,7 +259,7 @@ class World:
             # Any error of an injection counts as a failure of the service.
             outcome.problems.append(_described(error))
         seen = self.crowd.report()
-        _count_frames(outcome, before, seen)
+        outcome.count(before, seen)
         outcome.reconnects = seen["connects"] - before["connects"]
         if self.fault.stays_connected:
             lost = outcome.reconnects
@@ -258,7 +267,7 @@ class World:
         outcome.silence = self._longest(seen["silences"])
         outcome.sse_silence = self._longest(seen["sse_silences"])
         outcome.log_bytes = self.service.log_bytes - logged
-        judge(outcome, seen, self.producer.facts(), self._removed, self.fault.losses)
+        self._judge(outcome, seen)
         allowed = LOG_BYTES_ONCE + self.fault.log_bytes_per_second * (time.monotonic() - began_log)
         self.expect(outcome.log_bytes <= allowed, f"{outcome.log_bytes} bytes of log")
         for line in self.service.take_tracebacks():
@@ -281,10 +290,16 @@ class World:
         except Exception as error:
             outcome.problems.append(_described(error))
         seen = self.crowd.report()
-        _count_frames(outcome, before, seen)
-        judge(outcome, seen, self.producer.facts(), self._removed, self.fault.losses)
+        outcome.count(before, seen)
+        self._judge(outcome, seen)
         self.producer.resume()
         return outcome
+
+    def _judge(self, outcome: Outcome, seen: dict[str, Any]) -> None:
+        judge(outcome, seen, self.producer.facts(), self._removed, self.fault.losses)
+        if self._keyed:
+            journals = self.crowd.journals()
+            self._audits.judge(outcome, journals, self.producer, self._removed, self.fault.losses)
 
     def _outcome(self, repetition: int) -> Outcome:
         return Outcome(
@@ -293,6 +308,7 @@ class World:
             repetition=repetition,
             clients=self._clients,
             sse_clients=self.crowd.sse_clients,
+            keyed_clients=self.crowd.keyed_clients,
         )
 
     def _longest(self, silences: list[float]) -> float:
@@ -325,11 +341,6 @@ class World:
                 LEAK_SECONDS,
             )
         outcome.io_uring = self.service.io_uring()
-
-
-def _count_frames(outcome: Outcome, before: Mapping[str, Any], seen: Mapping[str, Any]) -> None:
-    outcome.frames = seen["frames"] - before["frames"]
-    outcome.sse_frames = seen["sse_frames"] - before["sse_frames"]
 
 
 def _described(error: Exception) -> str:

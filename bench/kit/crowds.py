@@ -19,7 +19,10 @@ OTHER_DESCRIPTORS: Final = 500
 UNEVENNESS: Final = 1.2
 SETTLE_SECONDS: Final = 10.0
 CLIENTS_PER_GENERATOR: Final = 15_000
-_SUMS: Final = ("clients", "frames", "others", "gaps", "duplicates", "checked", "closed")
+_SUMS: Final = (
+    *("clients", "frames", "others", "gaps", "duplicates", "checked", "closed", "failed"),
+    *("away", "returned"),
+)
 
 
 def descriptor_limit() -> int:
@@ -45,19 +48,30 @@ def merge(counts: Sequence[dict[str, Any]]) -> dict[str, Any]:
         **{name: sum(each[name] for each in counts) for name in _SUMS},
         "least": min(each["least"] for each in counts),
         "most": max(each["most"] for each in counts),
+        "longest_away_us": max(each["longest_away_us"] for each in counts),
         "delays": [delay for each in counts for delay in each["delays"]],
     }
 
 
 class Crowds:
-    def __init__(self, service: MeasuredService, clients: int) -> None:
+    """tokens: one for each client; None: the same for all. options: those of each Load."""
+
+    def __init__(
+        self,
+        service: MeasuredService,
+        clients: int,
+        tokens: Sequence[str] | None = None,
+        **options: Any,
+    ) -> None:
         self._loads: list[Load] = []
         try:
             # One generator after the other, since connecting is not measured.
-            address = 0
+            address = first = 0
             for share in generators(clients, descriptor_limit()):
-                load = Load(service.port, share, service.token, address=address)
+                own = service.token if tokens is None else tokens[first : first + share]
+                load = Load(service.port, share, own, address=address, **options)
                 self._loads.append(load)
+                first += share
                 load.ready()
                 address += math.ceil(share / CLIENTS_PER_ADDRESS)
         except BaseException:

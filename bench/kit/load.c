@@ -35,6 +35,9 @@ enum {
     /* There are 28,000 ephemeral ports per source address; several addresses leave room. */
     CLIENTS_PER_ADDRESS = 10000,
     BUFFER = 1 << 18,
+    /* Of the text of a position: three partitions of a short topic. */
+    PLACE = 80,
+    TICK_MS = 10,
 };
 
 enum phase { IDLE, CONNECTING, SECURING, UPGRADING, OPEN, CLOSED };
@@ -49,6 +52,8 @@ struct client {
     int64_t frames, others, frames_before;
     int64_t began, upgraded, subscribed, caught_up; /* microseconds; 0: not yet */
     const char *token;
+    char place[PLACE];     /* the position that it was told last */
+    int64_t back_at, lost; /* when to come back, and when the connection ended; 0: it is open */
 };
 
 /* How many clients received one record, and over which time. */
@@ -58,17 +63,18 @@ struct spread {
 
 static struct {
     int port, clients, partitions, concurrency, address, bare, events, tls, sessions, prefix,
-        suffix, p_at, n_at, n_digits, t_at, t_digits, stamp_at, sample, count;
+        suffix, p_at, n_at, n_digits, t_at, t_digits, stamp_at, sample, count, returning;
     const char *request, *resume, *first;
 } option = {.partitions = 3, .concurrency = 256, .sessions = 1, .sample = 61};
 
 static struct {
-    int64_t frames, others, gaps, duplicates, closed, failed, bytes, receives, reused, compressed;
+    int64_t frames, others, gaps, duplicates, closed, failed, bytes, receives, reused, compressed,
+        returned, longest_away;
 } total;
 
 static struct client *clients;
 static char **tokens;
-static int token_count, polling, under_way, next_to_open, waiting, wanted;
+static int token_count, polling, under_way, next_to_open, waiting, wanted, away;
 static char epoch[64];
 static SSL_CTX *context;
 static z_stream inflater;
@@ -179,6 +185,32 @@ static void take_record(struct client *client, const unsigned char *payload, siz
 
 static void send_raw(struct client *client, const void *data, size_t size);
 
+/* Copy the text from the end of `name`, if the message has it, to the next quote. */
+static void remember(struct client *client, const unsigned char *from, const unsigned char *past,
+                     const char *name) {
+    const unsigned char *at = memmem(from, (size_t)(past - from), name, strlen(name));
+    if (!at)
+        return;
+    at += strlen(name);
+    const unsigned char *end = memchr(at, '"', (size_t)(past - at));
+    if (!end || end - at >= PLACE)
+        die("not a position: %.*s", (int)(past - at), at);
+    memcpy(client->place, at, (size_t)(end - at));
+    client->place[end - at] = 0;
+}
+
+/* Follow what a message says of where and when this client goes on. */
+static void follow(struct client *client, const unsigned char *payload, size_t size, int64_t now) {
+    static const char AFTER[] = "\"after_ms\":";
+    const unsigned char *past = payload + size;
+    remember(client, size > PLACE ? past - PLACE : payload, past, "\"id\":\"");
+    if (size > PLACE && !client->place[0])
+        remember(client, payload, past, "\"position\":\"");
+    const unsigned char *after = memmem(payload, size, AFTER, sizeof AFTER - 1);
+    if (after && !memmem(payload, size, "\"data\"", 6))
+        client->back_at = now + 1000 * atoi((const char *)after + sizeof AFTER - 1);
+}
+
 static int is_record(const unsigned char *payload, size_t size) {
     return size > option.prefix + sizeof DATA &&
            !memcmp(payload + option.prefix, DATA, sizeof DATA - 1);
@@ -208,6 +240,8 @@ static void take_message(struct client *client, int first_byte, const unsigned c
         size = sizeof plain - inflater.avail_out;
         total.compressed++;
     }
+    if (option.returning && (first_byte & 0x0f) == 1)
+        follow(client, payload, size, now);
     if (is_record(payload, size)) {
         /* A server with an envelope may join several messages, one per line. */
         const unsigned char *end;
@@ -225,12 +259,23 @@ static void take_message(struct client *client, int first_byte, const unsigned c
         static const unsigned char PONG[] = {0x8a, 0x80, 0, 0, 0, 0};
         send_raw(client, PONG, sizeof PONG);
     }
+    if ((first_byte & 0x0f) == 8 && option.returning) {
+        static const unsigned char CLOSE[] = {0x88, 0x80, 0, 0, 0, 0};
+        send_raw(client, CLOSE, sizeof CLOSE);
+    }
     total.others++;
     client->others++;
     if (!client->subscribed) {
         client->subscribed = now;
-        if (!wanted)
-            waiting--;
+        if (!client->lost) {
+            waiting -= !wanted;
+        } else {
+            int64_t gone = now - client->lost;
+            total.longest_away = gone > total.longest_away ? gone : total.longest_away;
+            total.returned++;
+            client->lost = 0;
+            away--;
+        }
     }
 }
 
@@ -259,6 +304,20 @@ static void shut(struct client *client) {
 }
 
 static void lost(struct client *client) {
+    if (option.returning && client->place[0]) {
+        /* It comes back when it was told to, or soon. */
+        int64_t now = now_us(), soon = now + 1000 * (client - clients) % 500000;
+        if (client->phase != OPEN) {
+            under_way--;
+            total.failed++;
+        }
+        shut(client);
+        client->phase = CLOSED;
+        away += !client->lost;
+        client->lost = client->lost ? client->lost : now;
+        client->back_at = client->back_at > now ? client->back_at : soon;
+        return;
+    }
     if (client->phase != OPEN) {
         total.failed++;
         under_way--;
@@ -297,7 +356,9 @@ static void send_text(struct client *client, const char *text) {
 
 static void request(struct client *client) {
     char text[8192], resume[512] = "";
-    if (client->frames && epoch[0]) {
+    if (client->place[0]) {
+        snprintf(resume, sizeof resume, "&resume=%s", client->place);
+    } else if (client->frames && epoch[0]) {
         int at = snprintf(resume, sizeof resume, "&resume=%s-", epoch);
         for (int p = 0; p < option.partitions; p++)
             at += snprintf(resume + at, sizeof resume - at, p ? ".%lld" : "%lld",
@@ -527,11 +588,13 @@ static void print_counts(void) {
     }
     printf("{\"clients\":%d,\"frames\":%lld,\"others\":%lld,\"gaps\":%lld,\"duplicates\":%lld,"
            "\"closed\":%lld,\"failed\":%lld,\"bytes\":%lld,\"receives\":%lld,\"reused\":%lld,"
-           "\"compressed\":%lld,\"least\":%lld,\"most\":%lld,\"delays\":[",
+           "\"compressed\":%lld,\"away\":%d,\"returned\":%lld,\"longest_away_us\":%lld,"
+           "\"least\":%lld,\"most\":%lld,\"delays\":[",
            option.clients, (long long)total.frames, (long long)total.others, (long long)total.gaps,
            (long long)total.duplicates, (long long)total.closed, (long long)total.failed,
            (long long)total.bytes, (long long)total.receives, (long long)total.reused,
-           (long long)total.compressed, (long long)least, (long long)most);
+           (long long)total.compressed, away, (long long)total.returned,
+           (long long)total.longest_away, (long long)least, (long long)most);
     print_numbers(&from_write);
     printf("],\"delays_from_stamp\":[");
     print_numbers(&from_stamp);
@@ -585,6 +648,18 @@ static void open_all(void) {
         clients[i].token = option.bare ? "" : tokens[turn % token_count];
     next_to_open = 0;
     waiting = option.clients;
+}
+
+/* Reconnect the clients whose time has come, as many at once as may. */
+static void come_back(void) {
+    int64_t now = now_us();
+    for (int i = 0; i < option.clients && under_way < option.concurrency; i++) {
+        struct client *client = &clients[i];
+        if (client->phase == CLOSED && client->lost && client->back_at <= now) {
+            client->back_at = 0;
+            open_client(client);
+        }
+    }
 }
 
 static void obey(char *line) {
@@ -665,6 +740,7 @@ static void parse(int argc, char **argv) {
         else if (!strcmp(name, "stamp_at")) option.stamp_at = atoi(value);
         else if (!strcmp(name, "sample")) option.sample = atoi(value);
         else if (!strcmp(name, "count")) option.count = atoi(value);
+        else if (!strcmp(name, "returning")) option.returning = atoi(value);
         else if (!strcmp(name, "request")) option.request = value;
         else if (!strcmp(name, "resume")) option.resume = value;
         else if (!strcmp(name, "first")) option.first = value;
@@ -711,7 +787,9 @@ int main(int argc, char **argv) {
             fflush(stdout);
             reported = 1;
         }
-        int count = epoll_wait(polling, events, 512, -1);
+        if (away)
+            come_back();
+        int count = epoll_wait(polling, events, 512, away ? TICK_MS : -1);
         for (int i = 0; i < count; i++) {
             if (events[i].data.u32 == UINT32_MAX) {
                 if (!obey_input())

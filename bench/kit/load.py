@@ -42,6 +42,8 @@ class Load:
     address: clients connect from 127.0.0.(2 + address) upwards, CLIENTS_PER_ADDRESS from each, so
     that several generators do not run out of ports.
     sessions: a client that reconnects over TLS offers its previous session.
+    returning: a client whose connection ends comes back, when `reconnect` says or within half a
+    second, from the last position that it was told.
     sample: measure the delay of one frame in `sample`. stamps: also measure delays from the
     frames' timestamps. offer: the clients offer compression.
     count: 1: do not read the records; 2: nor any other message, since the server sends no
@@ -64,6 +66,7 @@ class Load:
         concurrency: int = 256,
         address: int = 0,
         sessions: bool = True,
+        returning: bool = False,
         sample: int = 61,
         stamps: bool = False,
         offer: bool = False,
@@ -83,6 +86,7 @@ class Load:
             "events": int(events),
             "tls": int(tls),
             "sessions": int(sessions),
+            "returning": int(returning),
             "prefix": prefix,
             "suffix": suffix,
             "p_at": ENVELOPE + P_AT,
@@ -130,7 +134,9 @@ class Load:
         restart: discard delays and spreads afterwards. delays: microseconds from writing a record
         to receiving it, of a sample of frames; delays_from_stamp: from the frame's timestamp
         instead, which is Kafka's time of the record. spreads: from the first client that received
-        a record to the last one, of a sample of records.
+        a record to the last one, of a sample of records. away, returned, longest_away_us: of
+        returning clients, how many are not back, have come back, and the longest time without
+        `subscribed`; failed: their attempts that were refused.
         """
         counts = self._process.ask("restart" if restart else "counts")
         for message in counts.pop("samples"):
@@ -174,6 +180,8 @@ def exact(counts: Mapping[str, Any], records: int) -> bool:
 
 def _check(message: dict[str, Any]) -> None:
     """Check a data message as sent by energyws or repeated by a peer."""
-    assert list(message) == ["type", "stream", "timestamp", "data", "id"], message
+    keyed = ["key"] if "key" in message else []
+    assert list(message) == ["type", "stream", "timestamp", "data", *keyed, "id"], message
+    assert message.get("key") == message["data"].get("k"), message
     partition, number = int(message["data"]["p"]), int(message["data"]["n"])
     assert int(message["id"].partition("-")[2].split(".")[partition]) >= number + 1, message

@@ -11,8 +11,8 @@ from energyws.protocol.position import Position, parse
 class Track:
     """One client's position in one stream, over any number of connections.
 
-    dense: every offset of the topic holds a valid record, so a jump is a loss. Otherwise, holes
-    left by compaction, transactions and bad records are not losses.
+    dense: every offset of the topic holds a valid record for this client, so a jump is a loss.
+    Otherwise, holes left by compaction, transactions and bad records are not losses.
     """
 
     def __init__(self, *, dense: bool) -> None:
@@ -48,6 +48,11 @@ class Track:
         if steps > 1 and self._dense:
             return f"{steps - 1} frames are missing"
         return None
+
+    def moved(self, position: str) -> None:
+        """Record the `id` of a `position` message: nothing up to there may come any more."""
+        told = parse(position)
+        self._known = told if self._known is None else self._known.merge(told)
 
     def lagged(self, message: Mapping[str, Any]) -> str:
         """Record a gap that the service reports; the problem."""

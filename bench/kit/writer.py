@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from confluent_kafka import Producer
 
@@ -59,8 +60,14 @@ class Writer:
         return count
 
 
+class Writes(Protocol):
+    """What writes `rate` records a second for that long, and returns how many."""
+
+    def write(self, rate: float, seconds: float) -> int: ...
+
+
 @contextmanager
-def writing(writer: Writer, rate: float) -> Iterator[None]:
+def writing(writer: Writes, rate: float) -> Iterator[None]:
     """Write records evenly during the block; rate: at least 2."""
     ending = threading.Event()
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from bench.report.attacks import attacks
 from bench.report.http import first_gauge, ratio, sse, visitors
+from bench.report.keyed import households, key_costs, keyed_curve, rollout
 from bench.report.peers import peers
 from bench.report.plotted import curve, deploy, tune
 from bench.report.tables import (
@@ -286,12 +287,16 @@ RENDERERS: Final[dict[str, Renderer]] = {
     "fanout": fanout,
     "first_gauge": first_gauge,
     "handshake": handshake,
+    "households": households,
     "idle": idle,
+    "key_costs": key_costs,
+    "keyed_curve": keyed_curve,
     "memory": memory,
     "metrics": metrics,
     "peers": peers,
     "replicas": replicas,
     "resume": resume,
+    "rollout": rollout,
     "sse": sse,
     "storm": storm,
     "tune": tune,

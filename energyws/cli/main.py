@@ -19,6 +19,7 @@ from energyws.cli.options import add_config, load
 from energyws.errors import ConfigError, EnergywsError, ExitCode
 
 _DURATION: Final = re.compile(r"([0-9]+)([smhd])")
+_RATE: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -114,7 +115,8 @@ def _add_tail(command: Command) -> None:
         _tail,
         "print the readings of a service; reconnects as needed",
         "energyws tail ws://localhost:8080/ws/energy --last 5",
-        notes="Readings go to standard output, one line of JSON each; messages to standard error. "
+        notes="Readings go to standard output, one line of JSON each, and so do removed keys; "
+        "messages to standard error. "
         "Exit codes: 0 after N readings, after Ctrl-C, or when the output is closed; "
         "1 when the service refuses this client, or URL is not such a service; "
         "2 for invalid arguments. While the service is away, it keeps trying.",
@@ -122,6 +124,11 @@ def _add_tail(command: Command) -> None:
     add("url", metavar="URL", help="ws://HOST:PORT/ws/energy, or wss://")
     add("--token", help="the JWT; better in WS_TOKEN in the environment, which ps does not show")
     add("--stream", action="append", metavar="NAME", help="default: energy")
+    text = "only records with this key (repeatable); 735*: with every key that begins so"
+    add("--key", action="append", metavar="KEY", help=text)
+    add("--snapshot", action="store_true", help="first the newest record of each key")
+    text = "at most N times a second the newest record of each key; N may be a fraction"
+    add("--max-rate", type=_rate, metavar="N", help=text)
     start = command.verbs["tail"].add_mutually_exclusive_group().add_argument
     start("--last", type=int, metavar="N", help="start with the newest N frames")
     start("--since", metavar="TIME", help="start at a time: 2026-01-31T12:00:00Z")
@@ -147,6 +154,12 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r}: write a number from 1 on")
     return int(text)
+
+
+def _rate(text: str) -> float:
+    if not (_RATE.fullmatch(text) and float(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r}: write a number above 0, such as 0.5")
+    return float(text)
 
 
 def _port(text: str) -> int:

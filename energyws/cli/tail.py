@@ -16,13 +16,12 @@ import re
 import ssl
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
 
-from energyws.client import Client, Gap, Reading, Refused, State
+from energyws.client import Client, Gap, Reading, Refused, Removed, State
 from energyws.client.failure import Failure, Kind, address, without_secrets
 from energyws.client.position import BadPosition
 from energyws.errors import EnergywsError, ExitCode
@@ -75,9 +74,12 @@ class _Tail:
                 self._url,
                 token=token,
                 streams=options.stream or ["energy"],
+                keys=options.key,
                 resume=_resume(options.resume or ()),
                 since=options.since,
                 last=options.last,
+                snapshot=options.snapshot,
+                max_rate=options.max_rate,
                 on_state=self._on_state,
                 ssl_context=_trust(options.cacert) if options.cacert else None,
             )
@@ -112,7 +114,7 @@ class _Tail:
                 continue
             self._last_reading_at = self._loop.time()
             print(_line(message), flush=True)
-            readings += 1
+            readings += isinstance(message, Reading)
             if readings == self._count:
                 return
 
@@ -283,12 +285,24 @@ async def _speaks_tls(place: str) -> bool:
     return True
 
 
-def _line(reading: Reading) -> str:
+def _line(message: Reading | Removed) -> str:
+    fields: dict[str, object] = {"stream": message.stream, "timestamp": message.timestamp}
+    if isinstance(message, Removed):
+        fields["removed"] = True
+    else:
+        fields["data"] = message.data
+    # None of these is in every reading.
+    if message.position:
+        fields["position"] = message.position
+    if message.key is not None:
+        fields["key"] = message.key
+    if isinstance(message, Reading) and message.is_snapshot:
+        fields["is_snapshot"] = True
     try:
-        return orjson.dumps(reading).decode()
+        return orjson.dumps(fields).decode()
     except TypeError:
         # A lone surrogate, or an integer of more than 64 bits: RFC 8259 allows both.
-        return json.dumps(asdict(reading), separators=(",", ":"))
+        return json.dumps(fields, separators=(",", ":"))
 
 
 def _say(text: str) -> None:

@@ -2,7 +2,19 @@
 
 from .client import Client, State
 from .failure import Refused
-from .messages import Gap, Message, Reading
+from .messages import Gap, Message, Reading, Removed, Snapshot
+from .request import Keys
 from .tokens import Token
 
-__all__ = ["Client", "Gap", "Message", "Reading", "Refused", "State", "Token"]
+__all__ = [
+    "Client",
+    "Gap",
+    "Keys",
+    "Message",
+    "Reading",
+    "Refused",
+    "Removed",
+    "Snapshot",
+    "State",
+    "Token",
+]

@@ -21,12 +21,14 @@ from .codes import (
     FATAL_ERRORS,
     KEYS_UNAVAILABLE,
     NORMAL,
+    NOT_FILTERED,
     STREAM_UNAVAILABLE,
     TOKEN_EXPIRING,
 )
 from .connection import Connection
 from .failure import Failure, address, explain
-from .messages import Message, Reader
+from .messages import Message, Reader, Snapshot
+from .request import Keys, Request, by_stream
 from .retry import Retry
 from .tokens import Token, Tokens
 
@@ -42,8 +44,13 @@ class Client:
     token: the JWT, or a function that returns a fresh one, possibly awaitable. It is called for
     every connection, and whenever the service says that a token expires soon. If it raises
     Refused, the iteration ends; any other exception is a failed attempt.
+    keys: only the records with these keys, of every stream or by stream; without them, all that the
+    token allows. `735*`: every key that begins so.
     resume: positions from an earlier run (`positions`); since: an RFC 3339 time; last: a number of
     frames. At most one of the three; the latter two apply to the first connection only.
+    snapshot: first the newest record of each key; `snapshots` has what the service said of it.
+    max_rate: at most so many times a second the newest record of each key; `conflated` counts those
+    that were superseded.
     on_state: called from the event loop at every change of `state` or of its cause; the cause is a
     text for people, and empty where there is none. `trouble` has the cause in detail.
     Raises ValueError for an invalid URL. Iterating raises Refused when the service refuses for
@@ -56,9 +63,12 @@ class Client:
         *,
         token: Token | None = None,
         streams: Iterable[str] = ("energy",),
+        keys: Keys | None = None,
         resume: Mapping[str, str] | None = None,
         since: str | None = None,
         last: int | None = None,
+        snapshot: bool = False,
+        max_rate: float | None = None,
         on_lag: str = "skip",
         on_state: Callable[[State, str], object] | None = None,
         ssl_context: Any = None,
@@ -66,11 +76,15 @@ class Client:
         self._address = address(url)
         self._url = url
         self._tokens = Tokens(token)
-        self._streams = tuple(streams)
-        self._reader = Reader(resume or {}, is_bounded=since is not None)
-        self._since = since
-        self._last = last
-        self._on_lag = on_lag
+        names = tuple(streams)
+        self._request = Request(
+            names, by_stream(keys, names), since, last, snapshot, max_rate, on_lag
+        )
+        self._reader = Reader(
+            resume or {},
+            is_bounded=self._request.is_bounded,
+            tells_removals=self._request.tells_removals,
+        )
         self._on_state = on_state
         self._ssl_context = ssl_context
         self._retry = Retry(self._tokens.are_fresh)
@@ -86,6 +100,16 @@ class Client:
     def positions(self) -> dict[str, str]:
         """The `resume` for another client that continues after the last message."""
         return self._reader.positions
+
+    @property
+    def snapshots(self) -> dict[str, Snapshot]:
+        """Of each stream, what the service said of the last snapshot."""
+        return dict(self._reader.snapshots)
+
+    @property
+    def conflated(self) -> int:
+        """How many records newer ones have superseded under `max_rate`, so far."""
+        return self._reader.conflated
 
     async def __aenter__(self) -> Self:
         return self
@@ -167,22 +191,8 @@ class Client:
         async with asyncio.timeout(CONNECT_SECONDS):
             await connection.open(self._url, headers, self._ssl_context)
         self.connects += 1
-        connection.send(self._subscribe())
+        connection.send(self._request.message(self.positions))
         return connection
-
-    def _subscribe(self) -> dict[str, object]:
-        request: dict[str, object] = {
-            "type": "subscribe",
-            "streams": self._streams,
-            "on_lag": self._on_lag,
-        }
-        if positions := self.positions:
-            request["resume"] = positions
-        elif self._since is not None:
-            request["since"] = self._since
-        elif self._last is not None:
-            request["last"] = self._last
-        return request
 
     def _on_message(self, connection: Connection, message: dict[str, Any]) -> bool:
         """Do what must not wait until the application has consumed the earlier messages.
@@ -190,9 +200,13 @@ class Client:
         Returns whether the message is to be queued for the application.
         """
         match message.get("type"):
-            case "lagged":
+            case "lagged" | "snapshot" | "removed" | "position":
                 return True
             case "subscribed":
+                if streams := self._request.unconfirmed(message):
+                    text = f"the service does not filter {', '.join(streams)} by key"
+                    connection.end(Failure("closed", text, NORMAL, NOT_FILTERED))
+                    return False
                 self._retry.succeeded()
                 self._enter("live")
                 return True

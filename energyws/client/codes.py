@@ -19,5 +19,12 @@ BAD_MESSAGE: Final = "BAD_MESSAGE"
 KEYS_UNAVAILABLE: Final = "KEYS_UNAVAILABLE"
 STREAM_UNAVAILABLE: Final = "STREAM_UNAVAILABLE"
 TOKEN_EXPIRING: Final = "TOKEN_EXPIRING"  # noqa: S105 -- a code of the protocol
+# The client's own: the service does not confirm the keys, and would send other records as well.
+NOT_FILTERED: Final = "NOT_FILTERED"
 # The subscription cannot work on any connection.
-FATAL_ERRORS: Final = frozenset({"UNKNOWN_STREAM", "FORBIDDEN_STREAM", BAD_MESSAGE})
+FATAL_ERRORS: Final = frozenset(
+    {
+        *("UNKNOWN_STREAM", "FORBIDDEN_STREAM", BAD_MESSAGE),
+        *("FORBIDDEN_KEY", "NOT_KEYED", "TOO_MANY_KEYS", "SNAPSHOT_UNAVAILABLE", NOT_FILTERED),
+    }
+)

@@ -16,7 +16,9 @@ import orjson
 
 UNREADABLE: Final = "UNREADABLE"
 # energyws.protocol.frame.DataFrames writes these fields in this order, without white space.
-_HEAD: Final = re.compile(rb'\{"type":"data","stream":("(?:[^"\\]|\\.)*"),"timestamp":"')
+_STREAM: Final = rb',"stream":("(?:[^"\\]|\\.)*"),"'
+_HEAD: Final = re.compile(rb'\{"type":"data"' + _STREAM + rb'timestamp":"')
+_SNAPSHOT: Final = re.compile(rb'\{"type":"snapshot"' + _STREAM)
 _ID: Final = b',"id":"'
 _TAIL: Final = re.compile(rb'([0-9a-f]{1,16}-[0-9.]+)"\}')
 # CPython refuses to convert longer integers.
@@ -30,8 +32,8 @@ class NoMessage(ValueError):
 def decode(payload: bytes | bytearray | memoryview) -> dict[str, Any]:
     """The message; empty for JSON that is not an object. Raises NoMessage.
 
-    A data message whose record no parser can represent becomes a `lagged` message with the reason
-    UNREADABLE.
+    A `data` or `snapshot` message whose record no parser can represent becomes a `lagged` message
+    with the reason UNREADABLE; of a snapshot, it has an empty position.
     """
     try:
         message = orjson.loads(payload)
@@ -47,13 +49,18 @@ def _second_try(payload: bytes) -> Any:
         pass
     head = _HEAD.match(payload)
     tail = _TAIL.fullmatch(payload, payload.rfind(_ID) + len(_ID))
-    if head is None or tail is None:
+    snapshot = _SNAPSHOT.match(payload)
+    if head is not None and tail is not None:
+        stream, position = head[1], tail[1]
+    elif snapshot is not None:
+        stream, position = snapshot[1], b""
+    else:
         raise NoMessage("a message that is not JSON")
     return {
         "type": "lagged",
-        "stream": orjson.loads(head[1]),
+        "stream": orjson.loads(stream),
         "missed": 1,
-        "to": tail[1].decode(),
+        "to": position.decode(),
         "reason": UNREADABLE,
     }
 

@@ -44,6 +44,11 @@ POISON: Final[tuple[bytes | None, ...]] = (
 )
 
 
+def household(count: int, seed: int = 1) -> list[Meter]:
+    """The meters of a demo; the same seed gives the same ones."""
+    return [Meter(seed * 1000 + index) for index in range(count)]
+
+
 class Meter:
     """One household's meter. The same seed and the same times give the same records.
 

@@ -29,9 +29,10 @@ _LISTENING: Final = re.compile(r"((?:admin )?)listening .*\bport=([0-9]+)")
 # so that is short here; a real broker answers at once and needs the default.
 _CONFIG: Final = {
     "kafka": {
-        "topic": TOPIC,
         "options": {"fetch.wait.max.ms": 5},
     },
+    # The reader's own number: those of the meter itself are often "Not found".
+    "streams": {"energy": {"topic": TOPIC, "key": "/saveeyeDeviceSerialNumber"}},
     "server": {"drain_seconds": 1, "dashboard": True},
     "auth": {"jwt_secret": "$(DEMO_JWT_SECRET)"},
 }

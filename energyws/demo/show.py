@@ -20,6 +20,7 @@ from rich.console import Console
 
 from energyws.auth.verifier import mint
 from energyws.demo.announcement import announced
+from energyws.demo.meter import household
 from energyws.demo.parts import Parts, Plan, running
 from energyws.demo.plain import plain
 from energyws.demo.ports import free_port, local_address, outside_address
@@ -135,6 +136,7 @@ class Demo:
             token=token_file.read_text(),
             token_file=token_file,
             command=_command(),
+            meter=household(1)[0].serial,
             outside=outside_address(host),
         )
 

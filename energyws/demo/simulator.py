@@ -21,7 +21,7 @@ from typing import Final, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from energyws.demo.meter import Meter
+from energyws.demo.meter import Meter, household
 from energyws.errors import ExitCode
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog, flush_suppressed
@@ -192,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = Output(options.brokers, options.topic)
     simulate(
         output,
-        [Meter(options.seed * 1000 + index) for index in range(options.meters)],
+        household(options.meters, options.seed),
         interval=options.interval,
         poison=options.poison,
         chance=random.Random(options.seed),

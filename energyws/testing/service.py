@@ -278,5 +278,6 @@ def config(brokers: str, topic: str, **sections: dict[str, Any]) -> dict[str, An
 
 
 def token(subject: str = "tester", seconds: float = 3600, **claims: Any) -> str:
-    """A token that a service with this `config` accepts. claims: `streams`."""
-    return mint(SECRET, subject, int(seconds), time.time(), claims.get("streams"))
+    """A token that a service with this `config` accepts. claims: `streams`, `keys`."""
+    lists = claims.get("streams"), claims.get("keys")
+    return mint(SECRET, subject, int(seconds), time.time(), *lists)

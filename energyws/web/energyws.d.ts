@@ -6,8 +6,33 @@ export interface Reading<Data = Record<string, unknown>> {
   timestamp: string;
   /** The record's value; integers are exact up to 2^53, as everywhere in JavaScript. */
   data: Data;
+  /** What to resume from after it; empty in a snapshot. */
+  position: string;
+  /** Only where the stream has keys, and the record one. */
+  key?: string;
+  /** It is the newest record of its key, from before the subscription. */
+  isSnapshot?: true;
+}
+
+/** A key that has no record any more. */
+export interface Removed {
+  kind: 'removed';
+  stream: string;
+  /** As of a reading. */
+  timestamp: string;
+  key: string;
   /** What to resume from after it. */
   position: string;
+}
+
+/** What the service said of the snapshot of a stream. */
+export interface Snapshot {
+  /** Whether a key without a record in it has none in the topic. */
+  complete: boolean;
+  /** If not complete: it has the keys with a record since this time; null where it is unknown. */
+  since: string | null;
+  /** How many keys it has; null where nobody has counted. */
+  keys: number | null;
 }
 
 export type GapReason =
@@ -42,6 +67,12 @@ export type Message<Data = Record<string, unknown>> = Reading<Data> | Gap;
  */
 export type State = 'idle' | 'connecting' | 'live' | 'waiting';
 
+/** Of every stream, or by stream. `735*`: every key that begins so, where the token allows it. */
+export type Keys =
+  | string
+  | readonly string[]
+  | Readonly<Record<string, string | readonly string[]>>;
+
 /** A JWT, or null for a connection without one. */
 export type Token = string | null | undefined;
 
@@ -64,12 +95,18 @@ export interface Options {
   token?: Token | (() => Token | Promise<Token>);
   /** Default: `['energy']`. */
   streams?: readonly string[];
+  /** Only the records with these keys. Without them: all that the token allows. */
+  keys?: Keys;
   /** `positions` of an earlier client: everything after them. */
   resume?: Readonly<Record<string, string>>;
   /** An RFC 3339 time with its zone: everything since. */
   since?: string;
   /** The last N readings first. At most one of resume, since and last may be given. */
   last?: number;
+  /** First the newest record of each key, as readings with `isSnapshot`. */
+  snapshot?: boolean;
+  /** At most so many times a second, the newest record of each key. */
+  maxRate?: number;
   /** What the service does when this client falls too far behind. Default: `'skip'`. */
   onLag?: 'skip' | 'latest' | 'disconnect';
   /**
@@ -97,8 +134,12 @@ export class Refused extends Error {
  * records; a Gap stands for readings that it no longer has. The iteration rejects with Refused when
  * the service refuses for good, and ends after `close()`. Leaving the loop ends the connection;
  * another loop continues where it ended. At most one loop at a time.
+ *
+ * With `keys` or `snapshot`, it also tells which keys are removed: `EnergyClient<Data, Removed>`.
  */
-export class EnergyClient<Data = Record<string, unknown>> implements AsyncIterable<Message<Data>> {
+export class EnergyClient<Data = Record<string, unknown>, Also extends Removed = never>
+  implements AsyncIterable<Message<Data> | Also>
+{
   /**
    * @param url ws:, wss:, http: or https:; in a browser it may be relative to the page.
    * @throws TypeError for a URL or options that cannot be used.
@@ -109,7 +150,11 @@ export class EnergyClient<Data = Record<string, unknown>> implements AsyncIterab
   readonly connects: number;
   /** The `resume` for another client that continues after the last message. */
   readonly positions: Record<string, string>;
+  /** Of each stream, what the service said of the last snapshot. */
+  readonly snapshots: Record<string, Snapshot>;
+  /** How many records newer ones have superseded under `maxRate`, so far. */
+  readonly conflated: number;
   /** Ends the iteration, for good; safe to call more than once. */
   close(): void;
-  [Symbol.asyncIterator](): AsyncIterableIterator<Message<Data>>;
+  [Symbol.asyncIterator](): AsyncIterableIterator<Message<Data> | Also>;
 }

@@ -9,9 +9,12 @@
  *
  * energyws.d.ts documents it; its protocol is docs/protocol.md in the repository.
  *
- * @typedef {import('./energyws.js').EnergyClient} Contract
- * @typedef {import('./energyws.js').Message} Message
+ * @typedef {import('./energyws.js').Removed} Removed
+ * @typedef {import('./energyws.js').EnergyClient<Record<string, unknown>, Removed>} Contract
+ * @typedef {import('./energyws.js').Keys} Keys
+ * @typedef {import('./energyws.js').Message | Removed} Message
  * @typedef {import('./energyws.js').Options} Options
+ * @typedef {import('./energyws.js').Snapshot} Snapshot
  * @typedef {import('./energyws.js').Socket} Socket
  * @typedef {import('./energyws.js').State} State
  */
@@ -27,6 +30,9 @@ const SILENCE_MS = 20_000;
 const QUEUE_MESSAGES = 5_000;
 const QUEUE_CHARACTERS = 8 << 20;
 
+// Stands for every key that the token allows.
+const ALL = '*';
+
 const SUBPROTOCOL = 'energyws';
 // RFC 9110 section 5.6.2: the characters of a subprotocol; a JWT has no others.
 const SUBPROTOCOL_TEXT = /^[\w!#$%&'*+.^`|~-]+$/;
@@ -34,7 +40,19 @@ const SUBPROTOCOL_TEXT = /^[\w!#$%&'*+.^`|~-]+$/;
 const FATAL = new Set([1002, 1007, 1009, 4403, 403, 404]);
 const UNAUTHORIZED = new Set([4401, 401]);
 // The subscription cannot work on any connection.
-const FATAL_ERRORS = new Set(['UNKNOWN_STREAM', 'FORBIDDEN_STREAM', 'BAD_MESSAGE']);
+const FATAL_ERRORS = new Set([
+  'UNKNOWN_STREAM',
+  'FORBIDDEN_STREAM',
+  'BAD_MESSAGE',
+  'FORBIDDEN_KEY',
+  'NOT_KEYED',
+  'TOO_MANY_KEYS',
+  'SNAPSHOT_UNAVAILABLE',
+  // The client's own: the service does not confirm the keys, and would send other records as well.
+  'NOT_FILTERED',
+]);
+// What is queued for the application, besides `subscribed`.
+const QUEUED = new Set(['data', 'lagged', 'snapshot', 'removed', 'position']);
 // RFC 6455 section 7.4.1; abnormal: the connection ended without a close frame.
 const NORMAL = 1000;
 const ABNORMAL = 1006;
@@ -63,8 +81,12 @@ export class EnergyClient {
   #url;
   #options;
   #WebSocket;
+  #keys;
   /** @type {Map<string, string>} */
   #positions;
+  /** @type {Map<string, Snapshot>} */
+  #snapshots = new Map();
+  #conflated = 0;
   /** @type {State} */
   #state = 'idle';
   /** @type {Run | null} */
@@ -79,7 +101,8 @@ export class EnergyClient {
    * @param {Options} options
    */
   constructor(url, options = {}) {
-    const { resume = {}, since, last, WebSocket = globalThis.WebSocket } = options;
+    const { streams = ['energy'], keys, resume = {}, since, last } = options;
+    const { WebSocket = globalThis.WebSocket } = options;
     if (WebSocket === undefined) {
       throw new TypeError(
         'there is no WebSocket here: use Node >= 22, or start Node 20 with ' +
@@ -92,6 +115,7 @@ export class EnergyClient {
     }
     this.#url = webSocketUrl(url);
     this.#options = options;
+    this.#keys = keysByStream(keys, streams);
     this.#WebSocket = WebSocket;
     this.#positions = new Map(Object.entries(resume));
   }
@@ -106,6 +130,14 @@ export class EnergyClient {
 
   get positions() {
     return Object.fromEntries(this.#positions);
+  }
+
+  get snapshots() {
+    return Object.fromEntries(this.#snapshots);
+  }
+
+  get conflated() {
+    return this.#conflated;
   }
 
   close() {
@@ -197,9 +229,10 @@ export class EnergyClient {
   }
 
   #subscribe() {
-    const { streams = ['energy'], since, last, onLag } = this.#options;
+    const { streams = ['energy'], snapshot, maxRate, since, last, onLag } = this.#options;
     /** @type {Record<string, unknown>} */
-    const request = { type: 'subscribe', streams, on_lag: onLag };
+    const request = { type: 'subscribe', streams, on_lag: onLag, keys: this.#keys };
+    Object.assign(request, { snapshot: snapshot || undefined, max_rate: maxRate });
     if (this.#positions.size > 0) return { ...request, resume: this.positions };
     // JSON leaves out undefined fields.
     return { ...request, since, last };
@@ -214,11 +247,10 @@ export class EnergyClient {
    */
   #arrived(connection, message) {
     connection.remark = ['error', 'notice'].includes(message.type) ? message : null;
+    if (QUEUED.has(message.type)) return true;
     switch (message.type) {
-      case 'data':
-      case 'lagged':
-        return true;
       case 'subscribed':
+        if (!this.#confirms(connection, message)) return false;
         this.#failures = 0;
         this.#unauthorized = false;
         this.#enter('live');
@@ -238,6 +270,25 @@ export class EnergyClient {
       default:
         return false;
     }
+  }
+
+  /**
+   * Whether the service confirms the keys; if not, the connection is over. A service that knows no
+   * keys ignores them, and would send every record. Whoever asks for all that it may have gets no
+   * number where that is everything.
+   *
+   * @param {Connection} connection
+   * @param {any} subscribed
+   */
+  #confirms(connection, { streams, keys }) {
+    const asked = Object.entries(this.#keys ?? {}).filter(([, each]) => !each.includes(ALL));
+    const ignored = asked
+      .map(([stream]) => stream)
+      .filter((stream) => streams.includes(stream) && !(stream in (keys ?? {})));
+    if (ignored.length === 0) return true;
+    connection.remark = { code: 'NOT_FILTERED' };
+    connection.end(NORMAL, `the service does not filter ${ignored.join(', ')} by key`);
+    return false;
   }
 
   /**
@@ -291,29 +342,50 @@ export class EnergyClient {
    * @returns {Generator<Message, void, undefined>}
    */
   *#interpret(message) {
-    const { type, stream } = message;
+    const { type, stream, timestamp, data, key } = message;
     if (type === 'data') {
-      const { timestamp, data } = message;
       const position = this.#advance(stream, message.id);
-      yield { kind: 'reading', stream, timestamp, data, position };
+      yield { kind: 'reading', stream, timestamp, data, position, ...(key !== undefined && { key }) };
+    } else if (type === 'snapshot') {
+      yield { kind: 'reading', stream, timestamp, data, position: '', key, isSnapshot: true };
+    } else if (type === 'removed') {
+      const position = this.#advance(stream, message.id);
+      // Only an application that knows of keys can know what it means that one goes.
+      if (this.#keys || this.#options.snapshot) {
+        yield { kind: 'removed', stream, timestamp, key, position };
+      }
+    } else if (type === 'position') {
+      this.#advance(stream, message.id);
+      this.#conflated += message.conflated ?? 0;
     } else if (type === 'lagged') {
       const { missed, reason } = message;
       const position = this.#advance(stream, message.to);
       yield { kind: 'gap', stream, missed, missing: null, reason, earliest: null, position };
     } else {
-      for (const [name, told] of Object.entries(message.positions)) yield* this.#begin(name, told);
+      for (const [name, told] of Object.entries(message.positions)) {
+        yield* this.#begin(name, told, message.snapshots?.[name]);
+      }
     }
   }
 
   /**
    * @param {string} stream
    * @param {any} told
+   * @param {any} snapshot
    * @returns {Generator<Message, void, undefined>}
    */
-  *#begin(stream, told) {
+  *#begin(stream, told, snapshot) {
     const asked = this.#positions.has(stream) || this.#options.since !== undefined;
-    // Not merged: if readings are missing, the old position says nothing about what comes now.
-    this.#positions.set(stream, told.position);
+    if (snapshot) {
+      const { complete, since, keys } = snapshot;
+      this.#snapshots.set(stream, { complete, since, keys });
+      // It ends with the first position to resume from: whoever loses the connection before that
+      // needs all of it again.
+      this.#positions.delete(stream);
+    } else {
+      // Not merged: if readings are missing, the old position says nothing about what comes now.
+      this.#positions.set(stream, told.position);
+    }
     if (told.recovered === false && asked) {
       const { position, reason, missing = null, earliest = null } = told;
       const missed = missing && sum(missing);
@@ -622,6 +694,20 @@ function jitter(failures) {
 /** @param {any} remark */
 function inWords({ code, message }) {
   return `${code}: ${message}`;
+}
+
+/**
+ * The keys of each stream; undefined without any.
+ *
+ * @param {Keys | undefined} keys
+ * @param {readonly string[]} streams
+ */
+function keysByStream(keys, streams) {
+  if (keys === undefined) return undefined;
+  const isForAll = typeof keys === 'string' || Array.isArray(keys);
+  const entries = isForAll ? streams.map((stream) => [stream, keys]) : Object.entries(keys);
+  // One key may be given without its list.
+  return Object.fromEntries(entries.map(([stream, each]) => [stream, [each].flat()]));
 }
 
 /** @param {number[]} numbers */

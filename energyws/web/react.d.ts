@@ -1,4 +1,4 @@
-import type { Message, Options, Reading, Refused, State } from './energyws.js';
+import type { Message, Options, Reading, Refused, Removed, State } from './energyws.js';
 
 export interface EnergyOptions extends Omit<Options, 'onState'> {
   /** How many messages the hook keeps. Default: 100. */
@@ -6,14 +6,14 @@ export interface EnergyOptions extends Omit<Options, 'onState'> {
 }
 
 /** What a component shows; a new object at every change, at most 20 times a second. */
-export interface Energy<Data = Record<string, unknown>> {
+export interface Energy<Data = Record<string, unknown>, Also extends Removed = never> {
   state: State;
   /** In words for people, why the client is `waiting`, or still `connecting`; else empty. */
   why: string;
   /** The newest reading. */
   latest: Reading<Data> | null;
-  /** The newest readings and gaps, oldest first. */
-  messages: readonly Message<Data>[];
+  /** The newest readings and gaps, and with `keys` or `snapshot` the removed keys, oldest first. */
+  messages: readonly (Message<Data> | Also)[];
   /** What to pass as `resume` to continue here later. */
   positions: Readonly<Record<string, string>>;
   /** Set once the service has refused this client for good. */
@@ -29,7 +29,7 @@ export interface Energy<Data = Record<string, unknown>> {
  *
  * @throws TypeError, to the nearest error boundary, for a URL or options that cannot be used.
  */
-export function useEnergy<Data = Record<string, unknown>>(
+export function useEnergy<Data = Record<string, unknown>, Also extends Removed = never>(
   url: string | URL,
   options?: EnergyOptions,
-): Energy<Data>;
+): Energy<Data, Also>;

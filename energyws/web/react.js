@@ -3,12 +3,13 @@
 /**
  * The client as a React hook; react.d.ts documents it.
  *
- * @typedef {import('./react.js').Energy} Energy
+ * @typedef {import('./react.js').Energy<Record<string, unknown>, Removed>} Energy
  * @typedef {import('./react.js').EnergyOptions} EnergyOptions
- * @typedef {import('./energyws.js').Message} Message
+ * @typedef {import('./energyws.js').Message | Removed} Message
  * @typedef {import('./energyws.js').Options} Options
  * @typedef {import('./energyws.js').Reading} Reading
  * @typedef {import('./energyws.js').Refused} Refused
+ * @typedef {import('./energyws.js').Removed} Removed
  * @typedef {import('./energyws.js').State} State
  */
 

@@ -66,14 +66,16 @@ def test_users_over_tls_get_everything_ping_and_resume(
 def test_replayed_frames_are_counted_apart_and_the_type_is_ws_without_tls(
     serve: Callable[..., Service], records: Records, tmp_path: Path
 ) -> None:
-    service = serve().ready()
-    with Traffic(records):
+    # Each user has a key, and a token that names it.
+    streams = {"energy": {"topic": records.topic, "key": "/meter", "access": "keyed"}}
+    service = serve(streams=streams).ready()
+    with Traffic(records, meter="a"):
         # With the full URL that clients use, and from a directory outside the clone.
         host = f"{service.url}/"
         finished = locust(
             *("--host", host, "--jwt-secret", SECRET, "--json", "--users", "3"),
             *("--spawn-rate", "3", "--run-time", f"{SECONDS}s", "--stop-timeout", "5"),
-            *("--dense", "--pace", "100"),
+            *("--keys", "a", "--pace", "100"),
             cwd=tmp_path,
         )
     assert finished.returncode == 0, finished.stderr + finished.stdout

@@ -19,7 +19,7 @@ from energyws.testing import Broker, Records, Service, config, eventually, token
 from energyws.testing.proxy import TcpProxy
 from tests.cli.command import Tail, energyws
 from tests.cli.ports import answering
-from tests.client.script import Script, subscribed, wait
+from tests.client.script import Script, one_reading, subscribed, wait
 
 pytestmark = pytest.mark.timeout(120)
 Serve = Callable[..., Service]
@@ -309,6 +309,50 @@ def test_full_service_is_reported_and_tried_again(serve: Serve) -> None:
             second.says("HTTP 503: The service is full: try again later; trying again")
             assert first.interrupt() == 0
             second.says("subscribed")
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "x", "1e9", "inf"])
+def test_invalid_rate_is_refused(rate: str) -> None:
+    done = energyws("tail", "ws://127.0.0.1:1/ws/energy", f"--max-rate={rate}")
+    assert done.returncode == 2
+    assert "write a number above 0, such as 0.5" in done.stderr
+
+
+def test_keys_are_asked_for_and_printed() -> None:
+    requests: list[dict[str, Any]] = []
+
+    def scene(connection: ServerConnection, request: dict[str, Any]) -> None:
+        requests.append(request)
+        positions = {"energy": {"position": "aa-0"}}
+        state = {"position": "aa-0", "complete": True, "since": None, "keys": 1}
+        more = {"keys": {"energy": 2}, "snapshots": {"energy": state}}
+        of = {"stream": "energy", "timestamp": "t", "key": "735"}
+        for message in (
+            {"type": "subscribed", "streams": ["energy"], "positions": positions, **more},
+            {"type": "snapshot", **of, "data": {"n": 1}},
+            {"type": "position", "stream": "energy", "id": "aa-0"},
+            {"type": "data", **of, "data": {"n": 2}, "id": "aa-1"},
+            {"type": "removed", **of, "id": "aa-2"},
+        ):
+            connection.send(json.dumps(message))
+        wait(connection, request)
+
+    options = ["--key=735", "--key=736", "--snapshot", "--max-rate=0.5"]
+    with Script(scene) as script, Tail(script.url, *options) as tail:
+        eventually(lambda: len(tail.readings) == 3, "the lines are printed")
+    common = {"stream": "energy", "timestamp": "t", "key": "735"}
+    assert tail.readings == [
+        {**common, "data": {"n": 1}, "is_snapshot": True},
+        {**common, "data": {"n": 2}, "position": "aa-1"},
+        {**common, "removed": True, "position": "aa-2"},
+    ]
+    asked = {"keys": {"energy": ["735", "736"]}, "snapshot": True, "max_rate": 0.5}
+    assert requests[0] == {"type": "subscribe", "streams": ["energy"], "on_lag": "skip", **asked}
+
+
+def test_service_that_knows_no_keys_ends_it() -> None:
+    with Script(one_reading) as script:
+        ends(1, "the service does not filter energy by key", script.url, "--key", "735")
 
 
 def test_record_that_orjson_refuses_is_printed() -> None:

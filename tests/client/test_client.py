@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from websockets.sync.server import ServerConnection
 
-from energyws.client import Client, Gap, Message, Reading, Refused, State
+from energyws.client import Client, Gap, Message, Reading, Refused, Removed, State
 from tests.client.script import Script, collect, data, numbers, one_reading, say, subscribed, wait
 
 
@@ -123,6 +123,85 @@ def test_impossible_subscription_is_raised(code: str) -> None:
 
     with Script(scene) as script, pytest.raises(Refused, match=code):
         collect(Client(script.url), 1)
+
+
+def confirm(connection: ServerConnection, position: str, **more: object) -> None:
+    positions = {"energy": {"position": position, **more}}
+    say(
+        connection,
+        type="subscribed",
+        streams=["energy"],
+        positions=positions,
+        keys={"energy": 2},
+    )
+
+
+def test_keys_are_asked_for_again_where_the_last_position_was() -> None:
+    def first(connection: ServerConnection, request: dict[str, Any]) -> None:
+        confirm(connection, "aa-0")
+        data(connection, 1, "aa-1")
+        say(connection, type="position", stream="energy", id="aa-1000")
+        connection.close(1012)
+
+    def second(connection: ServerConnection, request: dict[str, Any]) -> None:
+        confirm(connection, "aa-1000", recovered=True, replayed=0)
+        key, position = "735", "aa-1001"
+        say(connection, type="removed", stream="energy", timestamp="t", key=key, id=position)
+        wait(connection, request)
+
+    with Script(first, second) as script:
+        reading, removed = collect(Client(script.url, keys=["735", "736"]), 2)
+    assert numbers([reading]) == [1]
+    assert removed == Removed("energy", "t", "735", "aa-1001")
+    assert [each["keys"] for each in script.requests] == [{"energy": ["735", "736"]}] * 2
+    assert script.requests[1]["resume"] == {"energy": "aa-1000"}
+
+
+def test_service_that_does_not_filter_is_left_before_any_reading() -> None:
+    with (
+        Script(one_reading) as script,
+        pytest.raises(Refused, match="does not filter energy by key") as refused,
+    ):
+        collect(Client(script.url, keys="735-secret"), 1)
+    assert refused.value.code == "NOT_FILTERED"
+    assert "735" not in str(refused.value)
+
+
+def test_broken_snapshot_begins_again() -> None:
+    def first(connection: ServerConnection, request: dict[str, Any]) -> None:
+        shown(connection, ["a"])
+        connection.close(1012)
+
+    def second(connection: ServerConnection, request: dict[str, Any]) -> None:
+        shown(connection, ["a", "b"])
+        say(connection, type="position", stream="energy", id="aa-9")
+        data(connection, 10, "aa-10")
+        wait(connection, request)
+
+    def shown(connection: ServerConnection, keys: list[str]) -> None:
+        state = {"position": "aa-9", "complete": True, "since": None, "keys": 2}
+        positions = {"energy": {"position": "aa-9"}}
+        say(
+            connection,
+            type="subscribed",
+            streams=["energy"],
+            positions=positions,
+            snapshots={"energy": state},
+        )
+        for key in keys:
+            kind, record = "snapshot", {"n": 0}
+            say(connection, type=kind, stream="energy", key=key, timestamp="t", data=record)
+
+    with Script(first, second) as script:
+        client = Client(script.url, snapshot=True)
+        found = [message for message in collect(client, 4) if isinstance(message, Reading)]
+    assert [(each.key, each.is_snapshot) for each in found] == [
+        *(("a", True), ("a", True), ("b", True), (None, False)),
+    ]
+    assert [each.get("resume") for each in script.requests] == [None, None]
+    assert [each["snapshot"] for each in script.requests] == [True, True]
+    assert client.snapshots["energy"].complete
+    assert client.positions == {"energy": "aa-10"}
 
 
 def test_other_errors_and_unknown_messages_are_ignored() -> None:

@@ -6,12 +6,22 @@ from typing import Any
 
 import pytest
 
-from energyws.client.messages import Gap, Message, Reader, Reading
+from energyws.client.messages import Gap, Message, Reader, Reading, Removed, Snapshot
 from energyws.client.position import BadPosition
 
 
-def data(position: str, stream: str = "energy") -> dict[str, Any]:
-    return {"type": "data", "stream": stream, "timestamp": "t", "data": {"n": 1}, "id": position}
+def data(position: str, stream: str = "energy", **more: Any) -> dict[str, Any]:
+    message = {"type": "data", "stream": stream, "timestamp": "t", "data": {"n": 1}}
+    return {**message, **more, "id": position}
+
+
+def snapshot(key: str) -> dict[str, Any]:
+    message = {"type": "snapshot", "stream": "energy", "key": key, "timestamp": "t"}
+    return {**message, "data": {"n": 1}}
+
+
+def moved(position: str, **more: Any) -> dict[str, Any]:
+    return {"type": "position", "stream": "energy", "id": position, **more}
 
 
 def lagged(to: str) -> dict[str, Any]:
@@ -22,12 +32,23 @@ def subscribed(**state: Any) -> dict[str, Any]:
     return {"type": "subscribed", "positions": {"energy": state}}
 
 
+def with_snapshot(answer: dict[str, Any], **state: Any) -> dict[str, Any]:
+    told = {"position": "aa-9", "complete": True, "since": None, "keys": 2}
+    return {**answer, "snapshots": {"energy": {**told, **state}}}
+
+
 def read(reader: Reader, *messages: dict[str, Any]) -> list[Message]:
     return [found for message in messages for found in reader.take(message)]
 
 
 def fresh() -> Reader:
-    return Reader({}, is_bounded=False)
+    return made({})
+
+
+def made(
+    resume: dict[str, str], *, is_bounded: bool = False, tells_removals: bool = False
+) -> Reader:
+    return Reader(resume, is_bounded=is_bounded, tells_removals=tells_removals)
 
 
 def test_data_is_a_reading() -> None:
@@ -59,7 +80,7 @@ def test_each_stream_has_its_position() -> None:
 
 
 def test_failed_resume_is_a_gap_and_a_new_position() -> None:
-    reader = Reader({"energy": "aa-100"}, is_bounded=False)
+    reader = made({"energy": "aa-100"})
     lost = subscribed(position="bb-9", recovered=False, reason="EPOCH_CHANGED", earliest="bb-9")
 
     assert read(reader, lost) == [Gap("energy", None, "EPOCH_CHANGED", "bb-9", None, "bb-9")]
@@ -67,7 +88,7 @@ def test_failed_resume_is_a_gap_and_a_new_position() -> None:
 
 
 def test_gap_after_a_resume_has_the_missing_records_of_each_partition() -> None:
-    reader = Reader({"energy": "aa-1.9"}, is_bounded=False)
+    reader = made({"energy": "aa-1.9"})
     (gap,) = read(
         reader,
         subscribed(
@@ -84,7 +105,7 @@ def test_gap_after_a_resume_has_the_missing_records_of_each_partition() -> None:
 
 @pytest.mark.parametrize("is_bounded", [True, False])
 def test_only_a_bounded_request_reports_a_gap_at_its_start(is_bounded: bool) -> None:
-    reader = Reader({}, is_bounded)
+    reader = made({}, is_bounded=is_bounded)
     cut = subscribed(position="aa-5", recovered=False, reason="RETENTION", earliest="aa-5")
 
     assert len(read(reader, cut)) == is_bounded
@@ -107,4 +128,60 @@ def test_invalid_position_from_the_service_is_ignored() -> None:
 
 def test_invalid_position_from_the_application_is_refused() -> None:
     with pytest.raises(BadPosition):
-        Reader({"energy": "?"}, is_bounded=False)
+        made({"energy": "?"})
+
+
+def test_reading_has_its_key() -> None:
+    (reading,) = read(fresh(), data("aa-1", key="735"))
+
+    assert reading == Reading("energy", "t", {"n": 1}, "aa-1", "735")
+
+
+def test_position_moves_the_client_and_nothing_else() -> None:
+    reader = fresh()
+
+    assert read(reader, data("aa-5.0"), moved("aa-2.3"))[1:] == []
+    assert reader.positions == {"energy": "aa-5.3"}
+    assert reader.conflated == 0
+
+
+def test_superseded_records_are_counted() -> None:
+    reader = fresh()
+    read(reader, moved("aa-5", conflated=4), moved("aa-9", conflated=3))
+
+    assert reader.conflated == 7
+
+
+@pytest.mark.parametrize("tells_removals", [True, False])
+def test_removal_moves_the_client_and_is_told_to_whom_keys_are_known(tells_removals: bool) -> None:
+    reader = made({}, tells_removals=tells_removals)
+    removed = {"type": "removed", "stream": "energy", "timestamp": "t", "key": "a", "id": "aa-3"}
+
+    assert read(reader, removed) == [Removed("energy", "t", "a", "aa-3")] * tells_removals
+    assert reader.positions == {"energy": "aa-3"}
+
+
+def test_snapshot_has_no_position_until_it_ends() -> None:
+    reader = fresh()
+    answer = with_snapshot(subscribed(position="aa-9"), complete=False, since="t0")
+
+    assert read(reader, answer, snapshot("a"), snapshot("b")) == [
+        Reading("energy", "t", {"n": 1}, "", key, is_snapshot=True) for key in "ab"
+    ]
+    assert reader.positions == {}
+    assert reader.snapshots == {"energy": Snapshot(complete=False, since="t0", keys=2)}
+    assert read(reader, moved("aa-9")) == []
+    assert reader.positions == {"energy": "aa-9"}
+
+
+def test_snapshot_after_a_failed_resume_replaces_the_position() -> None:
+    reader = made({"energy": "aa-1"})
+    lost = subscribed(position="aa-9", recovered=False, reason="RETENTION", earliest="aa-6")
+
+    assert read(reader, with_snapshot(lost)) == [
+        Gap("energy", None, "RETENTION", "aa-9", None, "aa-6")
+    ]
+    assert reader.positions == {}
+    # The connection broke during the snapshot: what is missing is told once.
+    assert read(reader, with_snapshot(subscribed(position="aa-9")), moved("aa-9")) == []
+    assert reader.positions == {"energy": "aa-9"}

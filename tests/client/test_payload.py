@@ -66,6 +66,19 @@ def test_record_that_no_parser_can_represent_becomes_a_gap(stream: str, record: 
     }
 
 
+def test_record_of_a_snapshot_that_no_parser_can_represent_has_no_position() -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    snapshot = f'{{"type":"snapshot","stream":"energy","key":"a","data":{{"deep":{deep}}}}}'
+
+    assert decode(snapshot.encode()) == {
+        "type": "lagged",
+        "stream": "energy",
+        "missed": 1,
+        "to": "",
+        "reason": "UNREADABLE",
+    }
+
+
 def test_gap_keeps_a_position_of_any_length() -> None:
     position = "ffffffffffffffff-" + ".".join(["9223372036854775806"] * MAX_PARTITIONS)
     found = decode(message('{"deep":' + "[" * 100_000 + "]" * 100_000 + "}", position=position))

@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { grid, scale } from '../../energyws/dashboard/static/chart.js';
 import { copy, subscribe } from '../../energyws/dashboard/static/copies.js';
 import { roundUp } from '../../energyws/dashboard/static/dom.js';
+import { Keys } from '../../energyws/dashboard/static/keys.js';
 import { Line } from '../../energyws/dashboard/static/line.js';
 import { at, drawable, nameIn, phases, title, unit } from '../../energyws/dashboard/static/readings.js';
 import { Clock, Delays, Meter, Meters } from '../../energyws/dashboard/static/store.js';
@@ -51,6 +52,38 @@ test('meters are told apart, and what has no number is none', () => {
   assert.deepEqual(meters.list.map((each) => [each.name, each.times.length]), [['765GPH5X', 2], ['A', 1]]);
   meters.choose('fields.voltage_l1');
   assert.equal(meters.add('energy', 5000, METER).latest, 230);
+});
+
+test('meters with keys are told apart by them', () => {
+  const meters = new Meters();
+  meters.add('energy', 1000, METER, 'a');
+  meters.add('energy', 2000, METER, 'b');
+  meters.add('energy', 3000, { activeActualConsumption: { total: 5 } }, 'c');
+  assert.deepEqual(meters.list.map((each) => [each.key, each.name]), [
+    ['energy/a', '765GPH5X'],
+    ['energy/b', '765GPH5X'],
+    ['energy/c', 'c'],
+  ]);
+  meters.clear();
+  assert.deepEqual(meters.list, []);
+});
+
+test('the keys of a stream can be chosen, whether the token or a reading names them', () => {
+  const keys = new Keys();
+  keys.heard({ type: 'data', stream: 'sensors' });
+  assert.ok(!keys.areThere);
+  keys.heard({ type: 'subscribed', keys: { energy: 2 } });
+  assert.ok(keys.areThere);
+  assert.equal(keys.chosen, undefined);
+  keys.choose(['b']);
+  keys.heard({ type: 'data', stream: 'water', key: 'w' });
+  assert.deepEqual(keys.chosen, { energy: ['b'], water: ['b'] });
+  assert.deepEqual(keys.known(null), ['w']);
+  assert.deepEqual(keys.known({ keys: 'b' }), ['b', 'w']);
+  assert.deepEqual(keys.known({ keys: ['a', '735*', '*'] }), ['a', 'w']);
+  assert.deepEqual(keys.known({ keys: { energy: ['b', 'a'], water: 'w' } }), ['a', 'b', 'w']);
+  keys.choose([]);
+  assert.equal(keys.chosen, undefined);
 });
 
 test('a reading that comes late takes its place', () => {

@@ -112,7 +112,10 @@ def service(
     chosen = config(
         broker.bootstrap,
         household.topic,
-        streams={"sensors": {"topic": sensors}},
+        streams={
+            "energy": {"topic": household.topic, "key": "/saveeyeDeviceSerialNumber"},
+            "sensors": {"topic": sensors},
+        },
         server={"dashboard": True},
         auth={"leeway_seconds": 0},
         supervision={"crash_loop_count": 50},
@@ -266,6 +269,29 @@ def test_fresh_token_goes_on_where_the_last_one_ended(visitor: Visit, household:
     visitor.live()
     visitor.tab("proof")
     assert_complete(visitor, household)
+
+
+def test_one_meter_is_picked(visitor: Visit, household: Household) -> None:
+    visitor.open(token())
+    visitor.live()
+    page = visitor.page
+    serial = household.meters[0].serial
+    expect(page.locator(f"#known option[value='{serial}']")).to_have_count(1)
+    page.get_by_label("Only these keys").fill(serial)
+    page.get_by_role("button", name="Show", exact=True).click()
+    # One meter needs no list.
+    expect(page.locator("#meters")).to_be_hidden()
+    expect(page.locator("#hero .eyebrow")).to_have_text(serial)
+    visitor.live()
+    assert page.url == visitor.address
+    page.get_by_label("Only these keys").fill("silent")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator("#hero")).to_have_text("No readings yet")
+    visitor.live()
+    page.get_by_label("Only these keys").fill("")
+    page.get_by_role("button", name="Show", exact=True).click()
+    for meter in household.meters:
+        expect(page.locator("#meters")).to_contain_text(meter.serial)
 
 
 def test_inspector_speaks_the_protocol(visitor: Visit) -> None:

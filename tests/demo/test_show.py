@@ -44,5 +44,6 @@ def test_taken_port_is_said_and_not_used(monkeypatch: pytest.MonkeyPatch) -> Non
     assert [line.split("127.0.0.1")[0] for line in lines] == [
         "  ws://",
         "the page, with its token: http://",
+        "    energyws tail ws://",
     ]
     assert " W  " in said[-1]

@@ -14,6 +14,7 @@ from tests.docs.snippets import snippet
 from tests.web.agent import ROOT, program
 
 URL = "wss://meters.example/ws/energy"
+METER = "735999000000000001"
 # The page's own functions, and what a browser has besides.
 PAGE = """
 const stored = new Map();
@@ -70,6 +71,49 @@ def test_javascript(meters: Meters, tmp_path: Path) -> None:
             running.lines(serial, 2)
         running.lines('stored {"energy":')
         running.lines("state live")
+
+
+@pytest.mark.e2e
+@pytest.mark.edge
+def test_keys_in_python(keyed: Meters, tmp_path: Path) -> None:
+    service, (serial, _) = keyed
+    documented = replaced(snippet(test_keys_in_python), {METER: serial})
+    imports, _, example = documented.partition("\n\n")
+    shown = replaced(example, {"match message:": "print('got', message)\n        match message:"})
+    script = f"""\
+import asyncio
+{imports}
+
+url, token = {service.url!r}, {token()!r}
+
+async def main():
+{textwrap.indent(shown, "    ")}
+asyncio.run(main())
+"""
+    (tmp_path / "example.py").write_text(script)
+    with Running("exec python3 -u example.py", tmp_path) as running:
+        running.lines(f"key='{serial}', is_snapshot=True")
+        running.lines(f"key='{serial}', is_snapshot=False", 2)
+    assert all(serial in line for line in running.output)
+
+
+@pytest.mark.e2e
+@pytest.mark.edge
+def test_keys_in_javascript(keyed: Meters, tmp_path: Path) -> None:
+    service, (serial, _) = keyed
+    imports, _, example = replaced(snippet(test_keys_in_javascript), {METER: serial}).partition(
+        "\n"
+    )
+    shown = replaced(example, {"newest.set(": "console.log(message.key, newest.size), newest.set("})
+    known = f"const [url, token] = ['{service.url}', '{token()}'];"
+    (tmp_path / "node_modules").mkdir()
+    (tmp_path / "node_modules" / "energyws").symlink_to(ROOT / "energyws" / "web")
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    (tmp_path / "example.js").write_text(f"{imports}\n{known}{shown}")
+    node = f"exec {program('node')} --experimental-websocket example.js"
+    with Running(node, tmp_path) as running:
+        running.lines(f"{serial} 0")
+        running.lines(f"{serial} 1", 2)
 
 
 def test_directory_of_the_module(tmp_path: Path) -> None:

@@ -6,15 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from energyws.testing import Records, Service, token
+from energyws.testing import Broker, Records, Service, config, token
 from energyws.testing.conformance.server import judge
 from energyws.testing.conformance.table import ServerCase, server_cases
 from energyws.testing.conformance.target import Target, features
-from tests.clients import open_peer
+from tests.clients import Peer, open_peer
+from tests.conftest import new_topic
 from tests.contract.asyncapi import MESSAGES, REPLIES, examples
 from tests.contract.schemas import strict
 
@@ -30,13 +31,29 @@ def target(shared: tuple[Service, Records]) -> Target:
     return Target(service.url, token())
 
 
-def test_service_supports_everything(target: Target) -> None:
-    assert features(target) == {}
+@pytest.fixture(scope="module")
+def keyed(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """Another service, whose stream has keys and snapshots, with a few records."""
+    records = Records(broker.bootstrap, new_topic(broker))
+    snapshot = {"enabled": True}
+    streams = {"energy": {"topic": records.topic, "key": "/meter", "snapshot": snapshot}}
+    chosen = config(broker.bootstrap, records.topic, streams=streams)
+    for meter in "aba":
+        records.send(1, meter=meter)
+    with Service(tmp_path_factory.mktemp("keyed"), chosen) as service:
+        service.ready()
+        service.caught_up(records)
+        yield Target(service.url, token())
+
+
+def test_service_supports_everything(target: Target, keyed: Target) -> None:
+    assert {*features(target)} == {"keys"}
+    assert features(keyed) == {}
 
 
 @pytest.mark.parametrize("case", server_cases(), ids=lambda case: case.id)
-def test_service_passes(case: ServerCase, target: Target) -> None:
-    result = judge(case, target, {})
+def test_service_passes(case: ServerCase, target: Target, keyed: Target) -> None:
+    result = judge(case, keyed if "keys" in case.needs else target, {})
     assert (result.verdict, result.detail) == ("ok", "")
     for message in result.seen:
         strict(message["type"]).validate(message)
@@ -58,9 +75,9 @@ def test_kit_is_a_command(target: Target) -> None:
 
 
 @pytest.mark.parametrize("name", examples(*REPLIES))
-def test_example_of_a_client_message_gets_a_documented_reply(service: Service, name: str) -> None:
+def test_example_of_a_client_message_gets_a_documented_reply(keyed: Target, name: str) -> None:
     message = examples(*REPLIES)[name]
-    with open_peer(service) as peer:
+    with Peer(keyed.url, additional_headers=keyed.credentials("header")[0]) as peer:
         answer = peer.ask(message)
     assert answer["type"] in REPLIES[message["type"]]
     strict(answer["type"]).validate(answer)
@@ -87,4 +104,6 @@ def test_service_says_the_rest_of_the_documented_messages(serve: Callable[..., S
         # The kit's cases have these, and the answers to the examples.
         *(*REPLIES, "subscribed", "unsubscribed", "pong", "authenticated", "data", "error"),
         *("last", "end"),
+        # What streams with keys say besides; tests/e2e/test_keyed_clients.py has it.
+        *("position", "snapshot", "removed"),
     }

@@ -116,6 +116,18 @@ def test_how_many_of_the_missing_records_were_its_own_is_unknown() -> None:
     assert skipped == 5
 
 
+def test_what_it_has_found_is_void_once_it_has_left_the_ring() -> None:
+    ring = ring_of("aaaa", max_frames=4)
+    cursor = KeyedCursor(0, at(0), OnLag.SKIP, A)
+    assert offsets(cursor.take("s", ring, 4, 1, 0.0)[0]) == [0]
+    for number in range(4, 12):
+        data = DataFrames("s").build(0, b"{}", str(at(number + 1)), b"a")
+        ring.append(Entry(0, number, 0, data), 0.0)
+    (report,), _ = cursor.take("s", ring, 10, ENOUGH, 0.0)
+    assert orjson.loads(frame.payload(report))["to"] == "ab-10"
+    assert offsets(cursor.take("s", ring, 12, ENOUGH, 0.0)[0]) == [10, 11]
+
+
 def test_a_gap_is_for_everybody_and_without_a_count() -> None:
     ring = ring_of("ab")
     (gap,) = gap_entries("s", at(2), at(9), "RETENTION")

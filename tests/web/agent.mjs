@@ -27,7 +27,9 @@ async function fetchToken() {
 async function consume(client, application, events) {
   try {
     for await (const { kind, data, ...more } of client) {
-      events.push(kind === 'reading' ? { n: data.n } : { gap: more });
+      if (kind === 'reading') events.push({ n: data.n });
+      else if (kind === 'gap') events.push({ gap: more });
+      else events.push({ removed: more.key });
       while (application.busy) await pause(POST_EVERY_MS);
     }
   } catch ({ name, message, code, close }) {

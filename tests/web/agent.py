@@ -87,6 +87,11 @@ class Job:
         return self._all("gap")
 
     @property
+    def removed(self) -> list[str]:
+        """The removed keys."""
+        return self._all("removed")
+
+    @property
     def states(self) -> list[str]:
         """Every state, in order."""
         return self._all("state")

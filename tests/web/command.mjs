@@ -2,7 +2,7 @@
 
 import { EnergyClient, Refused } from '../../energyws/web/energyws.js';
 
-const { WS_TOKEN, WS_TOKEN_URL } = process.env;
+const { WS_TOKEN, WS_TOKEN_URL, WS_KEYS, WS_SNAPSHOT } = process.env;
 
 async function fetchToken() {
   const answer = await fetch(WS_TOKEN_URL);
@@ -11,7 +11,11 @@ async function fetchToken() {
   return answer.text();
 }
 
-const client = new EnergyClient(process.argv[2], { token: WS_TOKEN_URL ? fetchToken : WS_TOKEN });
+const client = new EnergyClient(process.argv[2], {
+  token: WS_TOKEN_URL ? fetchToken : WS_TOKEN,
+  keys: WS_KEYS?.split(' '),
+  snapshot: WS_SNAPSHOT === '1',
+});
 try {
   for await (const { kind, data } of client) {
     if (kind === 'reading') console.log(JSON.stringify({ data }));

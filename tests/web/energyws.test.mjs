@@ -125,6 +125,11 @@ describe('subscribe', () => {
     [{ resume: { energy: 'aa-1' } }, { resume: { energy: 'aa-1' } }],
     [{ resume: {}, last: 10 }, { last: 10 }],
     [{ onLag: 'latest' }, { on_lag: 'latest' }],
+    [{ keys: '735' }, { keys: { energy: ['735'] } }],
+    [{ keys: ['1', '2'], streams: ['a'] }, { keys: { a: ['1', '2'] }, streams: ['a'] }],
+    [{ keys: { energy: '735*' } }, { keys: { energy: ['735*'] } }],
+    [{ snapshot: true, maxRate: 0.5 }, { snapshot: true, max_rate: 0.5 }],
+    [{ snapshot: false }, {}],
   ];
   for (const [options, expected] of cases) {
     test(`has the options ${JSON.stringify(options)}`, async () => {
@@ -237,6 +242,115 @@ describe('gaps', () => {
   });
 });
 
+describe('keys', () => {
+  const timestamp = '2026-01-01T00:00:00.000Z';
+  const removed = { type: 'removed', stream: 'energy', timestamp, key: 'a', id: 'aa-3' };
+  const moved = (id, more) => ({ type: 'position', stream: 'energy', id, ...more });
+
+  function confirmed(scene, position, fields = {}) {
+    const positions = { energy: { position, ...fields } };
+    const keys = { energy: 1 };
+    return scene.socket.say({ type: 'subscribed', streams: ['energy'], positions, keys });
+  }
+
+  test('are asked for again, from the last position', async () => {
+    const scene = new Scene({ keys: 'a' });
+    (await scene.begin()).accept();
+    const data = { type: 'data', stream: 'energy', timestamp, data: { n: 1 }, key: 'a', id: 'aa-1' };
+    confirmed(scene, 'aa-0').say(data).say(moved('aa-1000', { conflated: 4 })).end(1012);
+    await pass(1);
+    scene.socket.accept();
+    assert.deepEqual(scene.request.resume, { energy: 'aa-1000' });
+    assert.deepEqual(scene.request.keys, { energy: ['a'] });
+    assert.deepEqual(
+      scene.got.map(({ kind, key, position }) => [kind, key, position]),
+      [['reading', 'a', 'aa-1']],
+    );
+    assert.equal(scene.client.conflated, 4);
+    scene.client.close();
+  });
+
+  test('of a stream without them are not in its readings', async () => {
+    const scene = await live();
+    scene.socket.data(1, 'aa-1');
+    await settle();
+    assert.ok(!('key' in scene.got[0]));
+    scene.client.close();
+  });
+
+  for (const [name, keys] of [
+    ['no', undefined],
+    ['only other', { water: 1 }],
+  ]) {
+    test(`must be confirmed; ${name} keys are not enough`, async () => {
+      const scene = new Scene({ keys: 'secret' });
+      (await scene.begin()).accept();
+      const positions = { energy: { position: 'aa-0' } };
+      scene.socket.say({ type: 'subscribed', streams: ['energy'], positions, keys });
+      scene.socket.data(1, 'aa-1');
+      await settle();
+      assert.ok(scene.error instanceof Refused);
+      assert.equal(scene.error.code, 'NOT_FILTERED');
+      assert.equal(scene.error.message, 'the service does not filter energy by key');
+      assert.deepEqual(scene.got, []);
+      assert.ok(scene.socket.isClosed);
+    });
+  }
+
+  test('are not counted where they stand for all', async () => {
+    const scene = new Scene({ keys: '*' });
+    (await scene.begin()).accept().subscribed('aa-0').data(1, 'aa-1');
+    await settle();
+    assert.deepEqual(scene.numbers, [1]);
+    scene.client.close();
+  });
+
+  for (const [options, told] of [
+    [{}, 0],
+    [{ snapshot: true }, 1],
+  ]) {
+    test(`are removed, with ${JSON.stringify(options)}`, async () => {
+      const scene = await live(options, 'aa-0');
+      scene.socket.say(removed);
+      await settle();
+      const expected = { kind: 'removed', stream: 'energy', timestamp, key: 'a', position: 'aa-3' };
+      assert.deepEqual(scene.got, told ? [expected] : []);
+      assert.deepEqual(scene.client.positions, { energy: 'aa-3' });
+      scene.client.close();
+    });
+  }
+
+  test('have a snapshot, which begins again if it is broken', async () => {
+    const scene = new Scene({ snapshot: true, resume: { energy: 'aa-1' } });
+    const state = { complete: false, since: timestamp, keys: 2 };
+    const answer = (fields) => ({
+      type: 'subscribed',
+      streams: ['energy'],
+      positions: { energy: { position: 'aa-9', ...fields } },
+      snapshots: { energy: { position: 'aa-9', ...state } },
+    });
+    const snapshot = { type: 'snapshot', stream: 'energy', key: 'a', timestamp, data: { n: 1 } };
+    const lost = { recovered: false, replayed: 0, reason: 'RETENTION', earliest: 'aa-5' };
+    (await scene.begin()).accept().say(answer(lost)).say(snapshot).end(1012);
+    await pass(1);
+    scene.socket.accept();
+    assert.equal(scene.request.resume, undefined);
+    assert.equal(scene.request.snapshot, true);
+    scene.socket.say(answer({})).say(snapshot);
+    await settle();
+    assert.deepEqual(scene.client.positions, {});
+    scene.socket.say(moved('aa-9'));
+    await settle();
+    assert.deepEqual(scene.client.positions, { energy: 'aa-9' });
+    assert.deepEqual(scene.client.snapshots, { energy: state });
+    const reading = { kind: 'reading', stream: 'energy', timestamp, data: { n: 1 }, key: 'a' };
+    const expected = { ...reading, position: '', isSnapshot: true };
+    assert.deepEqual(scene.got.slice(1), [expected, expected]);
+    assert.equal(scene.gaps.length, 1);
+    scene.client.close();
+  });
+});
+
 describe('backoff', () => {
   const bounds = [250, 500, 1000, 2000, 4000, 8000, 15000, 15000];
   for (const share of [0, 0.5, 1]) {
@@ -301,7 +415,7 @@ describe('backoff', () => {
 });
 
 describe('refusals', () => {
-  for (const code of ['UNKNOWN_STREAM', 'FORBIDDEN_STREAM', 'BAD_MESSAGE']) {
+  for (const code of ['UNKNOWN_STREAM', 'FORBIDDEN_STREAM', 'BAD_MESSAGE', 'FORBIDDEN_KEY']) {
     test(`${code} ends the iteration`, async () => {
       const scene = new Scene();
       (await scene.begin()).accept().fail(code, 'no');

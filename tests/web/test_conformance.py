@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from energyws.client import Client, Gap, Reading, Refused, State
+from energyws.client import Client, Gap, Reading, Refused, Removed, State
 from energyws.testing.conformance.stage import LAST, Stage
 from energyws.testing.conformance.table import ClientCase, client_cases
 from tests.test_docs import ROOT, table
@@ -27,6 +27,7 @@ class Seen:
     states: list[tuple[str, str]] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
     gaps: int = 0
+    removed: list[str] = field(default_factory=list)
     refused: str | int | None = None
 
 
@@ -43,6 +44,7 @@ def check(case: ClientCase, stage: Stage, seen: Seen) -> None:
     assert stage.faults == []
     assert seen.numbers == expect["readings"]
     assert seen.gaps == expect.get("gaps", 0)
+    assert seen.removed == expect.get("removed", [])
     assert seen.refused == expect.get("refused")
     waits = [why for state, why in seen.states if state == "waiting"]
     assert len(waits) == len(expect.get("waits", []))
@@ -74,7 +76,7 @@ def test_python(case: ClientCase) -> None:
 
     async def run() -> None:
         token = case.token if isinstance(case.token, str) else give
-        async with Client(stage.url, token=token, on_state=on_state) as client:
+        async with Client(stage.url, token=token, on_state=on_state, **case.asks) as client:
             async for message in client:
                 match message:
                     case Reading():
@@ -83,6 +85,8 @@ def test_python(case: ClientCase) -> None:
                             await client.close()
                     case Gap():
                         seen.gaps += 1
+                    case Removed():
+                        seen.removed.append(message.key)
         # The last change of state is reported after it was made.
         await asyncio.sleep(0)
 
@@ -103,16 +107,16 @@ def test_python(case: ClientCase) -> None:
 def test_javascript(case: ClientCase, agent: Agent) -> None:
     with Stage(case) as stage:
         if isinstance(case.token, str):
-            job = agent.start(stage.url, token=case.token)
+            job = agent.start(stage.url, token=case.token, **case.asks)
         else:
-            job = agent.start(stage.url, renew=stage.mint)
+            job = agent.start(stage.url, renew=stage.mint, **case.asks)
         if "refused" not in case.expect:
             job.wait(lambda: LAST in job.numbers, "the last reading")
             job.stop()
             assert job.error is None
         else:
             job.refused()
-        seen = Seen(numbers=job.numbers, gaps=len(job.gaps))
+        seen = Seen(numbers=job.numbers, gaps=len(job.gaps), removed=job.removed)
         seen.states = [(event["state"], event["why"]) for event in job.events if "state" in event]
         if job.error is not None:
             assert job.error["name"] == "Refused"

@@ -8,6 +8,8 @@ import {
   type Message,
   type Options,
   type Reading,
+  type Removed,
+  type Snapshot,
   type State,
 } from '../../energyws/web/energyws.js';
 
@@ -50,6 +52,24 @@ export async function show(): Promise<string[]> {
   return shown;
 }
 
+const keyed = new EnergyClient<Meter, Removed>('/ws/energy', {
+  keys: { energy: ['735', '736'] },
+  snapshot: true,
+  maxRate: 1,
+});
+export const alsoKeyed: Options[] = [{ keys: '735' }, { keys: ['735'] as const }];
+
+export async function table(): Promise<Map<string, number>> {
+  const rows = new Map<string, number>();
+  for await (const message of keyed) {
+    if (message.kind === 'reading') rows.set(message.key ?? '', message.data.power);
+    else if (message.kind === 'removed') rows.delete(message.key);
+  }
+  const snapshot: Snapshot | undefined = keyed.snapshots.energy;
+  rows.set(snapshot?.since ?? '', keyed.conflated);
+  return rows;
+}
+
 const untyped: Message = { kind: 'reading', stream: '', timestamp: '', data: {}, position: '' };
 const reading: Reading<Meter> = { ...untyped, kind: 'reading', data: { power: connects } };
 export const signedOut = new EnergyClient('/ws/energy', {
@@ -61,6 +81,8 @@ export const signedOut = new EnergyClient('/ws/energy', {
 export const data = (gap: Gap) => gap.data;
 // @ts-expect-error the kind of a message must be checked first
 export const power = (message: Message<Meter>) => message.data.power;
+// @ts-expect-error a removed key has no data
+export const gone = (removed: Removed) => removed.data;
 // @ts-expect-error onLag is one of three values
 export const badLag: Options = { onLag: 'wait' };
 // @ts-expect-error a token is a string

@@ -301,6 +301,7 @@ def poison(world: World, rng: random.Random) -> None:
 @fault(
     number=29,
     name="client-cut-off",
+    plain_only=True,
     title="a client's network goes silent: no FIN, no answer",
     expected="it is disconnected after the ping and pong timeouts; the others notice nothing",
     config={"server": {"ping_interval_seconds": 1, "pong_timeout_seconds": 1}},

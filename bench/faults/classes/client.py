@@ -20,6 +20,7 @@ _BYTES_PER_IDLER: Final = 1 << 20
 @fault(
     number=28,
     name="half-closed",
+    plain_only=True,
     title="clients shut down their sending side and keep reading",
     expected="the service ends these connections; no other client notices",
 )
@@ -40,6 +41,7 @@ def half_closed(world: World, rng: random.Random) -> None:
 @fault(
     number=30,
     name="reset-storm",
+    plain_only=True,
     title="300 clients connect and reset immediately, at every stage of the handshake",
     expected="they leave nothing behind; no other client notices",
 )
@@ -104,6 +106,7 @@ def full_accept_queue(world: World, rng: random.Random) -> None:
 @fault(
     number=28,
     name="never-reading",
+    plain_only=True,
     title="20 clients subscribe and read nothing, while many records are written",
     expected="they cost a bounded amount of memory; no other client notices",
     record_bytes=4_000,

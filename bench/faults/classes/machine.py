@@ -68,6 +68,7 @@ def clock_jump(world: World, rng: random.Random) -> None:
 @fault(
     number=20,
     name="no-descriptors",
+    plain_only=True,
     title="a worker can open only three more descriptors, and many clients connect",
     expected="its clients notice nothing; it waits without spinning, and accepts again once it can",
 )
@@ -144,6 +145,7 @@ def no_processor(world: World, rng: random.Random) -> None:
 @fault(
     number=23,
     name="log-blocked",
+    plain_only=True,
     title="the log goes to a full pipe that is not read, and a worker is killed",
     expected="the service continues; log lines are dropped and counted",
     bound_seconds=15,

@@ -40,7 +40,7 @@ def _overlapping(world: World, rng: random.Random, others: list[Callable[[], obj
         *(lambda number=number: world.service.signal(number) for number in signals),
         *others,
     ]
-    with Newcomers(world.service.port) as newcomers:
+    with Newcomers(world.service.port, trust=world.trust) as newcomers:
         for _ in range(_COMMANDS):
             rng.choice(commands)()
             world.pause(rng, 0.6)

@@ -26,7 +26,7 @@ _REPLAYED: Final = 2_000
 def rolling_restart(world: World, rng: random.Random) -> None:
     workers = world.workers
     rng.shuffle(workers)
-    with Newcomers(world.service.port) as newcomers:
+    with Newcomers(world.service.port, trust=world.trust) as newcomers:
         for name in workers:
             worker = world.service.child(name)
             worker.terminate()

@@ -8,6 +8,7 @@ status or content type ends it for ever.
 from __future__ import annotations
 
 import asyncio
+import ssl
 import sys
 from collections.abc import AsyncGenerator, Callable
 from typing import Final
@@ -25,7 +26,7 @@ class GaveUp(Exception):
 
 
 class EventSource:
-    """url: http://HOST:PORT/PATH. bearer: the token of the next attempt, sent as a header.
+    """url: http://HOST:PORT/PATH, or https. bearer: the token of the next attempt, in a header.
 
     attempts: how often it has tried to connect. last_event_id: what the next request says.
     retry_ms: the time between two connections.
@@ -34,7 +35,8 @@ class EventSource:
     def __init__(self, url: str, bearer: Callable[[], str]) -> None:
         parts = urlsplit(url)
         assert parts.hostname is not None
-        self._host, self._port = parts.hostname, parts.port or 80
+        self._host, self._port = parts.hostname, parts.port
+        self._trust = ssl.create_default_context() if parts.scheme == "https" else None
         self._target = f"{parts.path}?{parts.query}" if parts.query else parts.path
         self._bearer = bearer
         self.retry_ms = FIRST_RETRY_MS
@@ -60,7 +62,7 @@ class EventSource:
 
     async def _connection(self) -> AsyncGenerator[Event, None]:
         """The events of one connection; raises OSError or EOFError if it fails before them."""
-        reader, writer = await asyncio.open_connection(self._host, self._port)
+        reader, writer = await asyncio.open_connection(self._host, self._port, ssl=self._trust)
         self._writer = writer
         try:
             writer.write(self._request())

@@ -8,15 +8,15 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import orjson
 
 from bench.faults.clients.event_source import EventSource
-from bench.faults.clients.event_stream import Event
 from bench.faults.ledger import Ledger
 from bench.faults.record import check
 from bench.kit.record import PARTITIONS
-from energyws.client import Client, Gap
+from energyws.client import Client, Gap, Reading
 from energyws.protocol.position import BadPosition, parse
 
 STREAM: Final = "energy"
@@ -77,6 +77,9 @@ class Watcher(ABC):
             place = traceback.extract_tb(error.__traceback__)[-1]
             self.ledger.refused = f"{type(error).__name__}: {error} ({place.name}: {place.line})"
 
+    def _corrupt(self, text: str) -> None:
+        self.ledger.corrupt.append(text)
+
     def _heard(self) -> None:
         now = time.monotonic()
         self.silence = max(self.silence, now - self.heard_at)
@@ -87,7 +90,7 @@ class Watcher(ABC):
         try:
             partition, number = check(record)
         except ValueError as error:
-            self.ledger.corrupt.append(str(error))
+            self._corrupt(str(error))
         else:
             self.ledger.take(partition, number)
 
@@ -96,12 +99,12 @@ class Watcher(ABC):
         try:
             offsets = parse(position).offsets
         except BadPosition:
-            self.ledger.corrupt.append(f"a Gap with position {position[:100]!r}")
+            self._corrupt(f"a Gap with position {position[:100]!r}")
         else:
             self.ledger.add_gap(reason, missed, offsets)
 
 
-class _Counting(Client):
+class Counting(Client):
     """A client that counts its attempts to connect and records when they succeeded."""
 
     attempts = 0
@@ -122,14 +125,22 @@ class _Counting(Client):
 
 
 class WebSocketWatcher(Watcher):
-    """url: that of the WebSocket. origin: the position to resume from."""
+    """url: that of the WebSocket. origin: the position to resume from. options: of its Client."""
 
     kind = "websocket"
 
-    def __init__(self, url: str, bearer: Callable[[], str], origin: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        bearer: Callable[[], str],
+        origin: str | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__()
         resume = None if origin is None else {STREAM: origin}
-        self._client = _Counting(url, token=bearer, resume=resume, connected_at=self.connected_at)
+        self._client = Counting(
+            url, token=bearer, resume=resume, connected_at=self.connected_at, **options
+        )
 
     @property
     def position(self) -> str | None:
@@ -154,18 +165,29 @@ class WebSocketWatcher(Watcher):
         async for message in self._client:
             if isinstance(message, Gap):
                 self._take_gap(message.reason, message.missed, message.position)
-            else:
+            elif isinstance(message, Reading):
                 self._take(message.data)
 
 
 class EventWatcher(Watcher):
-    """url: that of the event stream, without a query. origin: the position to resume from."""
+    """url: that of the event stream, without a query. origin: the position to resume from.
+
+    keys: those that it asks for, all by default.
+    """
 
     kind = "sse"
 
-    def __init__(self, url: str, bearer: Callable[[], str], origin: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        bearer: Callable[[], str],
+        origin: str | None = None,
+        keys: Sequence[str] = (),
+    ) -> None:
         super().__init__()
-        self._source = EventSource(url if origin is None else f"{url}?resume={origin}", bearer)
+        members = [("resume", origin)] if origin is not None else []
+        members += [("key", key) for key in keys]
+        self._source = EventSource(f"{url}?{urlencode(members)}" if members else url, bearer)
         self._connects = 0
 
     @property
@@ -188,24 +210,31 @@ class EventWatcher(Watcher):
             message = orjson.loads(event.data)
             match event.type:
                 case "message":
-                    self._expect_id(event, message["id"])
-                    self._take(message["data"])
+                    position = message["id"]
                 case "subscribed":
-                    self._subscribed(event, message["positions"][STREAM])
+                    self._connects += 1
+                    self.connected_at.append(time.monotonic())
+                    position = message["positions"][STREAM]["position"]
                 case "lagged":
-                    self._expect_id(event, message["to"])
-                    self._take_gap(message["reason"], message["missed"], message["to"])
+                    position = message["to"]
+                case _:
+                    continue
+            # What the client resumes from must be what the message says.
+            if event.id != position:
+                self._corrupt(f"an event {event.type} with id {event.id!r}: {position!r}")
+            self._take_message(message)
 
-    def _subscribed(self, event: Event, state: dict[str, Any]) -> None:
-        self._connects += 1
-        self.connected_at.append(time.monotonic())
-        self._expect_id(event, state["position"])
+    def _take_message(self, message: dict[str, Any]) -> None:
+        match message["type"]:
+            case "data":
+                self._take(message["data"])
+            case "subscribed":
+                self._subscribed(message["positions"][STREAM])
+            case _:
+                self._take_gap(message["reason"], message["missed"], message["to"])
+
+    def _subscribed(self, state: dict[str, Any]) -> None:
         if state.get("recovered") is False:
             missing = state.get("missing")
             missed = None if missing is None else sum(missing)
             self._take_gap(state["reason"], missed, state["position"])
-
-    def _expect_id(self, event: Event, position: str) -> None:
-        """What the client resumes from must be what the message says."""
-        if event.id != position:
-            self.ledger.corrupt.append(f"an event {event.type} with id {event.id!r}: {position!r}")

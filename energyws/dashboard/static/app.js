@@ -4,6 +4,7 @@ import { Chart } from './chart.js';
 import { $, h, say } from './dom.js';
 import { EnergyClient, Refused } from './energyws.js';
 import { Inspector } from './inspector.js';
+import { Keys } from './keys.js';
 import { Line } from './line.js';
 import { Now } from './now.js';
 import { Proof } from './proof.js';
@@ -27,6 +28,7 @@ const SOON_SECONDS = 120;
 const url = new URL('ws/energy', document.baseURI);
 url.protocol = url.protocol.replace('http', 'ws');
 
+const keys = new Keys();
 const meters = new Meters();
 const proof = new Proof();
 const now = new Now();
@@ -64,6 +66,7 @@ function heard(way, text) {
     return;
   }
   proof.heard(message);
+  keys.heard(message);
   if (message.type !== 'subscribed') return;
   ask();
   if (wantsHour && proof.replaying > MOST) setTimeout(() => run(null, true));
@@ -90,6 +93,7 @@ async function run(resume = null, endOnly = false) {
   const mine = new EnergyClient(url, {
     token: renew === null ? () => token : async () => (token = await renew()),
     streams,
+    keys: keys.chosen,
     ...begin,
     WebSocket: line.Socket,
     onState: (state, reason) => {
@@ -114,11 +118,15 @@ async function run(resume = null, endOnly = false) {
 }
 
 function take(message) {
+  if (message.kind === 'removed') {
+    proof.happened(`${message.key} has no readings any more.`);
+    return;
+  }
   const time = message.kind === 'reading' ? Date.parse(message.timestamp) : null;
   proof.counted(message, time);
   if (message.kind !== 'reading') return;
   newest = message.data;
-  meters.add(message.stream, time, message.data);
+  meters.add(message.stream, time, message.data, message.key);
 }
 
 // ---- the token
@@ -152,6 +160,23 @@ $('access').addEventListener('submit', (event) => {
   // A fresh token goes on where the last one ended.
   void run(before === streams.join() ? (client?.positions ?? null) : null);
 });
+
+// ---- the keys
+
+$('pick').addEventListener('submit', (event) => {
+  event.preventDefault();
+  keys.choose(names($('keys').value));
+  meters.clear();
+  chosen = newest = null;
+  void run();
+});
+
+function showKeys() {
+  $('pick').hidden = !keys.areThere;
+  const known = keys.known(claims(token ?? ''));
+  if ($('known').childElementCount === known.length) return;
+  $('known').replaceChildren(...known.map((key) => h('option', { value: key })));
+}
 
 // ---- the plug
 
@@ -236,7 +261,10 @@ function draw() {
   showHead();
   showTrouble();
   showPlug();
-  if (view === 'now') now.show(meters, current(), newest);
+  if (view === 'now') {
+    now.show(meters, current(), newest);
+    showKeys();
+  }
   if (view === 'proof') proof.show();
   if (view === 'inspector') inspector.show();
   else showChart();
@@ -288,7 +316,11 @@ function showChart() {
   const others = meters.list.filter((each) => each !== meter);
   const end = proof.now;
   chart.draw({ chosen: meter, others, range, now: end, outages: proof.outages, gaps: proof.gaps });
-  if (meter === null) return;
+  if (meter === null) {
+    say($('caption'), 'Waiting for readings');
+    say($('readout'), '');
+    return;
+  }
   const several = meters.paths.length > 1;
   const words = [several ? '' : title(meters.path), unit(meters.path), meter.name];
   say($('caption'), words.filter(Boolean).join(' · '));

@@ -111,11 +111,15 @@ export class Meters {
   /** Draws another value, from the readings to come. */
   choose(path) {
     this.path = path;
+    this.clear();
+  }
+
+  clear() {
     this.#meters.clear();
   }
 
   /** The meter of a reading; null where the reading has no number to draw. */
-  add(stream, time, data) {
+  add(stream, time, data, recordKey) {
     if (this.path === null || at(data, this.path) === null) {
       const paths = drawable(data);
       for (const path of paths) if (!this.paths.includes(path)) this.paths.push(path);
@@ -123,8 +127,8 @@ export class Meters {
     }
     const value = this.path === null ? null : at(data, this.path);
     if (value === null) return null;
-    const name = nameIn(data) ?? stream;
-    const key = `${stream}/${name}`;
+    const name = nameIn(data) ?? recordKey ?? stream;
+    const key = `${stream}/${recordKey ?? name}`;
     let meter = this.#meters.get(key);
     if (meter === undefined) this.#meters.set(key, (meter = new Meter(key, name, stream)));
     meter.add(time, value, data, this.path);

@@ -80,6 +80,21 @@ export function refusal(error, claims, now, origin) {
       };
     case 'UNKNOWN_STREAM':
       return { title: 'The service has no such stream.', remedy: `${message}.`, token: true };
+    case 'FORBIDDEN_KEY':
+      return {
+        title: 'Your token does not allow these keys.',
+        remedy: 'Leave the field empty for all that it allows, or paste another token.',
+        token: true,
+      };
+    case 'NOT_KEYED':
+    case 'TOO_MANY_KEYS':
+      return { title: 'The service does not take these keys.', remedy: `${message}.`, token: false };
+    case 'NOT_FILTERED':
+      return {
+        title: 'The service knows no keys.',
+        remedy: 'It would send every record. Leave the field empty to get them.',
+        token: false,
+      };
     case 'FORBIDDEN_ORIGIN':
       return {
         title: 'The service does not allow pages from this address.',

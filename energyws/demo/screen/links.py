@@ -21,7 +21,7 @@ class Links:
 
     host: for programs on this machine; outside: the one for others in the network, if they can
     reach it. token_file: has the token, which commands read so that no line shows it. command: how
-    this user types `energyws`.
+    this user types `energyws`. meter: the key of one of the meters.
     """
 
     host: str
@@ -30,6 +30,7 @@ class Links:
     token: str
     token_file: Path
     command: str
+    meter: str
     outside: str | None = None
 
     @property
@@ -67,6 +68,12 @@ class Links:
             f"WS_TOKEN=$(cat {self._quoted}){_CONTINUED}",
             f"{_INDENT}{self.command} tail {self.websocket}",
         ]
+
+    @property
+    def one_meter(self) -> list[str]:
+        """As `wscat`, for the readings of one meter."""
+        first, second = self.tail
+        return [first, f"{second} --key {self.meter}"]
 
     @property
     def curl(self) -> list[str]:

@@ -77,6 +77,7 @@ class Model:
         tally = self._tallies[client]
         if isinstance(message, Gap):
             tally.skip(message.position)
+        if not isinstance(message, Reading):
             return
         tally.take(message.position)
         written = datetime.fromisoformat(message.timestamp).timestamp()

@@ -66,7 +66,13 @@ def link_lines(links: Links, width: int, height: int) -> list[Text]:
     for line in _cut(target, width):
         line.stylize(f"link {target}")
         lines.append(line)
-    commands = {"wscat": links.wscat, "curl": links.curl, "tail": links.tail, "top": [links.top]}
+    commands = {
+        "wscat": links.wscat,
+        "curl": links.curl,
+        "tail": links.tail,
+        "one meter": links.one_meter,
+        "top": [links.top],
+    }
     for label, command in commands.items():
         lines += [Text(), Text(label, "bold")]
         lines += [part for line in command for part in _cut(line, width)]

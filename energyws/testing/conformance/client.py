@@ -2,8 +2,9 @@
 
 The command gets the URL as its last argument and its token in WS_TOKEN, or in WS_TOKEN_URL the URL
 where it gets a fresh one by GET: 200 and the token, 503 while there is none, 403 when there will be
-none. It prints one JSON object a line for each reading, with the record as `data`, and ends with a
-status other than 0 when it gives up. `energyws tail` is such a command.
+none. WS_KEYS has the keys that it asks for, separated by blanks, and WS_SNAPSHOT is 1 where it asks
+for a snapshot. It prints one JSON object a line for each reading, with the record as `data`, and
+ends with a status other than 0 when it gives up. `energyws tail` is such a command.
 """
 
 from __future__ import annotations
@@ -24,14 +25,25 @@ from energyws.testing.conformance.table import ClientCase, Result, result
 
 END_SECONDS: Final = 5.0
 _LAST_LINES: Final = 3
+_VARIABLES: Final = ("WS_TOKEN", "WS_TOKEN_URL", "WS_KEYS", "WS_SNAPSHOT")
 
 
 def judge(
-    case: ClientCase, command: Sequence[str], *, has_function: bool, seconds: float
+    case: ClientCase,
+    command: Sequence[str],
+    *,
+    has_function: bool,
+    has_keys: bool,
+    seconds: float,
 ) -> Result:
-    """Run the command for one case. has_function: whether it can get tokens from WS_TOKEN_URL."""
+    """Run the command for one case.
+
+    has_function: whether it can get tokens from WS_TOKEN_URL; has_keys: whether it reads WS_KEYS.
+    """
     if case.has_function and not has_function:
         return Result(case, "skip", "needs a client that gets its tokens from WS_TOKEN_URL")
+    if case.asks and not has_keys:
+        return Result(case, "skip", "needs a client that asks for the keys in WS_KEYS")
     with Stage(case) as stage, tempfile.TemporaryFile("w+") as log:
         run = _Run(case, command, stage, log)
         fault = stage.faults[0] if run.wait(seconds) and stage.faults else run.fault(seconds)
@@ -51,7 +63,11 @@ class _Run:
         self._log = log
         self._readings: list[Any] = []
         self._status: int | None = None
-        environment = {k: v for k, v in os.environ.items() if k not in ("WS_TOKEN", "WS_TOKEN_URL")}
+        environment = {k: v for k, v in os.environ.items() if k not in _VARIABLES}
+        if keys := case.asks.get("keys"):
+            environment["WS_KEYS"] = " ".join(keys)
+        if case.asks.get("snapshot"):
+            environment["WS_SNAPSHOT"] = "1"
         if isinstance(case.token, str):
             environment["WS_TOKEN"] = case.token
         else:

@@ -66,6 +66,8 @@ def _client_parser() -> argparse.ArgumentParser:
     )
     text = "it gets its tokens from WS_TOKEN_URL where there is one"
     parser.add_argument("--token-function", action="store_true", help=text)
+    text = "it asks for the keys in WS_KEYS, and for a snapshot where WS_SNAPSHOT is 1"
+    parser.add_argument("--keys", action="store_true", help=text)
     _add_common(parser)
     text = "after --: the command, to which the URL is added"
     parser.add_argument("command", nargs="+", metavar="COMMAND", help=text)
@@ -115,7 +117,11 @@ def _client(options: argparse.Namespace) -> Iterator[Result]:
     seconds = options.seconds or 30.0
     for case in _chosen(client_cases(), options.only):
         yield client.judge(
-            case, options.command, has_function=options.token_function, seconds=seconds
+            case,
+            options.command,
+            has_function=options.token_function,
+            has_keys=options.keys,
+            seconds=seconds,
         )
 
 

@@ -26,8 +26,9 @@ class ClientCase:
     """What a client must do.
 
     promise: the line of docs/clients.md that says so. token: a text, or the outcomes of a function,
-    call by call. connections: the server's part, one per connection; the last one is repeated.
-    expect: the client's part, as far as it can be seen.
+    call by call. asks: the keys that the client asks for, and whether for a snapshot. connections:
+    the server's part, one per connection; the last one is repeated. expect: the client's part, as
+    far as it can be seen.
     """
 
     id: str
@@ -36,6 +37,7 @@ class ClientCase:
     connections: tuple[dict[str, Any], ...]
     expect: dict[str, Any]
     token: str | tuple[str, ...] = "header.payload.signature"
+    asks: dict[str, Any] = field(default_factory=dict)
 
     @property
     def has_function(self) -> bool:

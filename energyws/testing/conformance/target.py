@@ -162,7 +162,7 @@ def features(target: Target) -> dict[str, str]:
         wire.shut()
         what = "the token is refused" if status in (401, 403) else "no connection"
         raise Fault(f"{what}: the handshake is answered with {status}")
-    found = 0
+    found, has_keys = 0, False
     try:
         subscribe = {"type": "subscribe", "streams": [target.stream], "last": 2}
         wire.message(orjson.dumps(subscribe))
@@ -173,12 +173,15 @@ def features(target: Target) -> dict[str, str]:
                 raise Fault("the server ends the connection after `subscribe`")
             message = json_of(event.payload)
             found += message.get("type") == "data"
+            has_keys = has_keys or "key" in message
             if message.get("type") == "error":
                 raise Fault(f"no stream {target.stream!r} for this token: {message.get('code')}")
     except TimeoutError:
         missing["records"] = f"the stream {target.stream} has {found} records, and 2 are needed"
     finally:
         wire.shut()
+    if not has_keys:
+        missing["keys"] = f"the newest records of the stream {target.stream} have no key"
     for feature, path in (
         ("sse", f"/sse/{target.stream}"),
         ("last", f"/last/{target.stream}"),

@@ -22,5 +22,4 @@ def test_share_of_sse_clients_is_exact(percent: int) -> None:
 
 def test_event_stream_is_on_the_port_of_the_websocket() -> None:
     assert events_url("ws://127.0.0.1:8080/ws/energy") == "http://127.0.0.1:8080/sse/energy"
-    with pytest.raises(ValueError, match="TLS"):
-        events_url("wss://127.0.0.1:8080/ws/energy")
+    assert events_url("wss://127.0.0.1:8080/ws/energy") == "https://127.0.0.1:8080/sse/energy"

@@ -41,14 +41,15 @@ class _Named:
 
 
 def run(fault: Fault, broker: Broker, **options: Any) -> list[str]:
-    """Inject the fault once with 20 clients, 5 of them over SSE; all problems."""
+    """Inject the fault once with 20 clients, some over SSE, some with a few keys; all problems."""
     topic = f"faults-{os.getpid()}-{next(_names)}"
     small = replace(fault, clients=None)
-    about = {"clients": 20, "rate": 30, "sse": 25, "name": topic, **options}
+    about = {"clients": 20, "rate": 30, "sse": 25, "keyed": 30, "name": topic, **options}
     with World(small, _Named(broker), **about) as made:
         injected = made.inject(random.Random(1), 0)
         end = made.settle()
     assert injected.frames > injected.sse_frames > 0
+    assert injected.keyed_frames > 0
     return injected.problems + end.problems
 
 

@@ -40,10 +40,17 @@ def test_row_of_a_run_without_sse_does_not_name_it() -> None:
     assert cells(outcome()) == ["1", "200 × 1,000", *["0"] * 4, "0.00", "0.00", "passed"]
 
 
-def test_results_of_a_run_before_sse_can_be_read() -> None:
+def test_row_says_what_clients_with_keys_of_their_own_got() -> None:
+    one = outcome(keyed_clients=50, keyed_frames=30, foreign=1)
+    assert cells(one)[1] == "200 × 1,000, 50 × 30 with keys of their own"
+    assert "0 corrupt, 1 foreign; " in markdown([Result(FAULT, "embedded", [one])])
+
+
+def test_results_of_a_run_before_sse_and_keys_can_be_read() -> None:
     saved = asdict(outcome())
-    for name in ("sse_clients", "sse_frames", "sse_silence", "io_uring"):
-        del saved[name]
+    for name in list(saved):
+        if name.startswith(("sse_", "keyed_")) or name in ("foreign", "io_uring"):
+            del saved[name]
     about = {"number": 3, "name": FAULT.name, "broker": "embedded", "skipped": None}
     (result,) = load({"results": {"classes": [{**about, "outcomes": [saved]}]}})
     assert "1 faults injected, 1,000 frames checked: 0 gaps" in markdown([result])

@@ -33,8 +33,9 @@ def test_no_process_holds_more_than_its_descriptors_allow(clients: int, limit: i
 
 def test_counts_add_up() -> None:
     def counts(**fields: Any) -> dict[str, Any]:
-        zeros = dict.fromkeys(("clients", "frames", "others", "gaps", "duplicates", "checked"), 0)
-        return {**zeros, "closed": 0, "least": 0, "most": 0, "delays": [], **fields}
+        names = "clients frames others gaps duplicates checked closed failed away returned"
+        zeros = dict.fromkeys([*names.split(), "longest_away_us", "least", "most"], 0)
+        return {**zeros, "delays": [], **fields}
 
     merged = merge(
         [

@@ -55,6 +55,14 @@ def test_resume_must_be_recovered(reply: dict[str, Any], problem: str | None) ->
     assert begun().subscribed(reply) == problem
 
 
+def test_frame_before_a_position_that_was_told_came_before() -> None:
+    track = begun(dense=False)
+    track.moved("ab-7.5")
+    assert track.position == "ab-7.5"
+    assert track.data("ab-7.6") is None
+    assert "came before" in (track.data("ab-6.6") or "")
+
+
 def test_after_a_resume_the_next_frame_is_the_one_after_the_last() -> None:
     track = begun()
     track.data("ab-6.5")

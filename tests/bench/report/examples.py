@@ -392,6 +392,61 @@ RESULTS: dict[str, dict[str, Any]] = {
             "request_ms": {"p50": 1.5, "p99": 3.25},
         },
     },
+    "keyed_curve": {
+        "broker": "embedded",
+        "published_ms": {"10000": 19, "52000": 24},
+        "points": {
+            clients: {
+                "deliveries": 1_500_000,
+                "delay_ms": {**DELAY, "p99.9": 25.0, "standard_deviation": 3.0},
+                "lost": 0,
+                "published_ms": published,
+                "workers": 2,
+                "worker_us_per_delivery": 7.0,
+                "cores": CORES,
+            }
+            for clients, published in (("10000", 19), ("20000", None))
+        },
+    },
+    "households": {
+        "broker": "embedded",
+        "loads": [
+            {
+                "clients": 20_000,
+                "meters": 1_000_000,
+                "records_per_second": 1000,
+                "wanted": 1212,
+                "delay_ms": {**DELAY, "p99.9": 25.0},
+                "in_time": 0.99995,
+                "lost": 0,
+                "share_of_a_core": CORES,
+                "share_of_a_core_idle": {"consumer": 0.001, "worker-0": 0.002},
+            }
+        ],
+    },
+    "rollout": {
+        "clients": 20_000,
+        "workers": 2,
+        "drain_seconds": 20.0,
+        "records_per_second": 100.0,
+        "returned": 20_000,
+        "refused": 3,
+        "records_read_again": 0,
+        "duplicates": 0,
+        "lost": 0,
+        "seconds_until_all_processes_were_new": 45.5,
+        "seconds_until_all_were_back": 46.5,
+        "longest_away_seconds": 1.25,
+    },
+    "key_costs": {
+        "unwanted_us": {"clients": 5000, "keyed": 4.5, "plain": 4.0, "difference": 0.5},
+        "memory": {
+            "clients": 4000,
+            "keys_each": 50,
+            "bytes_per_client_with_one_key": 11_000,
+            "bytes_per_key": 280,
+        },
+    },
 }
 
 

@@ -21,13 +21,22 @@ def links(tmp_path: Path, **changes: object) -> Links:
         "token": "secret",
         "token_file": token_file,
         "command": ".venv/bin/energyws",
+        "meter": "735",
     }
     return Links(**{**known, **changes})  # type: ignore[arg-type]  # of a test
 
 
 def test_token_is_in_no_command_and_in_no_query(tmp_path: Path) -> None:
     found = links(tmp_path, outside="192.0.2.7")
-    lines = [*found.wscat, *found.curl, *found.tail, found.top, found.page, found.websocket]
+    lines = [
+        *found.wscat,
+        *found.curl,
+        *found.tail,
+        *found.one_meter,
+        found.top,
+        found.page,
+        found.websocket,
+    ]
     assert not any("secret" in line for line in lines)
     for link in (found.page_with_token, found.page_for_phone):
         assert link is not None
@@ -47,6 +56,7 @@ def test_lines_are_one_command_of_a_shell(tmp_path: Path) -> None:
         ["sh", "-c", "\n".join(tail)], capture_output=True, text=True, check=True
     )
     assert printed.stdout == "secret tail ws://127.0.0.1:8080/ws/energy\n"
+    assert links(tmp_path).one_meter[1] == f"{links(tmp_path).tail[1]} --key 735"
 
 
 @pytest.mark.parametrize(("port", "end"), [(Admin().port, "top"), (4711, ":4711")])

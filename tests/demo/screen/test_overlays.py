@@ -18,7 +18,7 @@ def test_lines_fit_and_nothing_is_cut_off(width: int, tmp_path: Path) -> None:
         assert max(line.cell_len for line in lines) <= width
     text = "".join(line.plain for line in link_lines(found, width, 100))
     assert found.page_with_token in text
-    for command in (*found.wscat, *found.curl, *found.tail, found.top):
+    for command in (*found.wscat, *found.curl, *found.tail, *found.one_meter, found.top):
         assert command in text
     (once,) = {link for line in link_lines(found, width, 100) for link in targets(line)}
     assert once == f"link {found.page_with_token}"

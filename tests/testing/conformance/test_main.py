@@ -76,17 +76,22 @@ def test_line_for_each_case(
 def test_command_of_a_client_comes_after_two_dashes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ran: list[tuple[str, list[str], bool]] = []
+    ran: list[tuple[str, list[str], bool, bool]] = []
 
     def judge(
-        case: ClientCase, command: list[str], *, has_function: bool, seconds: float
+        case: ClientCase,
+        command: list[str],
+        *,
+        has_function: bool,
+        has_keys: bool,
+        seconds: float,
     ) -> Result:
-        ran.append((case.id, command, has_function))
+        ran.append((case.id, command, has_function, has_keys))
         return result(case, None, [])
 
     monkeypatch.setattr(client, "judge", judge)
     options = ["client", "--token-function", "--only", "CLIENT-RECONNECT", "--", "run", "--last"]
     assert main(options) == 0
-    assert ran == [("CLIENT-RECONNECT-1", ["run", "--last"], True)]
+    assert ran == [("CLIENT-RECONNECT-1", ["run", "--last"], True, False)]
     assert main(["client", "--only", "NO-SUCH", "--", "run"]) == 1
     assert capsys.readouterr().err == "no case has such an id\n"

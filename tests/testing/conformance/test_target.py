@@ -47,8 +47,11 @@ def test_events_of_a_stream() -> None:
 def test_what_the_server_lacks_is_named() -> None:
     with server(correct) as target:
         assert features(target) == {
-            name: f"the server has no /{name}" for name in ("sse", "last", "history")
+            "keys": "the newest records of the stream energy have no key",
+            **{name: f"the server has no /{name}" for name in ("sse", "last", "history")},
         }
+    with server(lambda message: [{**each, "key": "a"} for each in correct(message)]) as target:
+        assert "keys" not in features(target)
     with server(lambda message: correct(message)[:2], seconds=0.3) as target:
         assert features(target)["records"] == "the stream energy has 1 records, and 2 are needed"
 

@@ -159,7 +159,7 @@ class Edge:
         limits = History(max_frames=RING_FRAMES)
         self.hub: Hub = self.loop.run_until_complete(self._hub(limits, row))
         # Time does not pass here.
-        cast(Any, self.hub)._rate_limit.ask = lambda *_: 0.0
+        cast(Any, self.hub)._waiting._rate_limit.ask = lambda *_: 0.0
         self._rest_share, turns.REST_SHARE = turns.REST_SHARE, 0.0  # type: ignore[misc]
         self.settings = Server(
             messages_per_second=1e6,

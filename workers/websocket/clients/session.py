@@ -319,11 +319,9 @@ class Session(WSListener):
 
     def _on_message(self, payload: bytes) -> None:
         try:
-            message = messages.parse(payload)
+            self._carry_out(messages.parse(payload))
         except BadClientMessage as bad:
             self.send_error(bad.error, bad.detail)
-        else:
-            self._carry_out(message)
 
     def _carry_out(self, message: ClientMessage) -> None:
         try:

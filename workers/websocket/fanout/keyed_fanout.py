@@ -7,6 +7,7 @@ log, and last before it is sent away.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from typing import Final, cast
@@ -65,7 +66,8 @@ class KeyedFanout(Fanout):
         reply = replace(reply, keys=len(request.filters[self.name]))
         subscription = self.catch_up.find(client)
         if subscription is not None:
-            cast(KeyedSubscription, subscription).told_at = self._heard(subscription)
+            told_at = self._heard(subscription, reply.position)
+            cast(KeyedSubscription, subscription).told_at = told_at
         return reply
 
     def tell(self, client: FanoutClient) -> None:
@@ -114,14 +116,15 @@ class KeyedFanout(Fanout):
             cast(EndingClient, client).scanned(chunk.end)
         elif isinstance(keyed.cursor, Cursor) or now - keyed.told_at >= SCAN_SECONDS:
             self._tell(client, chunk.end)
-            keyed.told_at = self._heard(keyed)
+            keyed.told_at = self._heard(keyed, str(chunk.end))
 
-    def _heard(self, subscription: Subscription) -> float:
-        """When came the first that a client, which knows where it is, has not heard of."""
-        cursor = subscription.cursor
-        if isinstance(cursor, Cursor) and self.ring.first <= cursor.index < self.ring.end:
-            return self.ring.added_at(cursor.index)
-        return time.monotonic()
+    def _heard(self, subscription: Subscription, position: str) -> float:
+        """A time when a client that was told this position now had heard of all that had come."""
+        cursor, ring = subscription.cursor, self.ring
+        if not isinstance(cursor, Cursor) or position == str(ring.head):
+            return time.monotonic()
+        # What it has not heard of may have no frame.
+        return ring.added_at(cursor.index) if ring.first <= cursor.index < ring.end else -math.inf
 
     def _tell(self, client: FanoutClient, position: Position | None) -> None:
         if position is not None:

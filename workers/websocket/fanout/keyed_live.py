@@ -91,9 +91,8 @@ class KeyedLive:
         self._full = False
         # Live since the round began, and not in their groups yet.
         self._arriving: dict[KeyedSubscription, None] = {}
-        # Those to be told their position, and since when: what is written to their group after
-        # that tells them, too.
-        self._owed: dict[KeyedSubscription, float] = {}
+        # Those to be told their position.
+        self._owed: dict[KeyedSubscription, None] = {}
 
     @property
     def boundary(self) -> int:
@@ -140,11 +139,10 @@ class KeyedLive:
     def leave(self, subscription: Subscription) -> None:
         keyed = cast(KeyedSubscription, subscription)
         del self.members[keyed.client]
-        self._owed.pop(keyed, None)
+        self._part(keyed)
         if keyed in self._arriving:
             del self._arriving[keyed]
         else:
-            keyed.told_at = keyed.group.told_at
             self.groups.leave(keyed)
 
     def backlog(self, subscription: Subscription) -> None:
@@ -190,12 +188,12 @@ class KeyedLive:
         for group in self.groups.due(now, seconds, half):
             if self._round is None or self._round.group is not group:
                 if group.told_at <= self._moved_at:
-                    self._owed |= dict.fromkeys(group.everyone(), now)
+                    self._owed |= dict.fromkeys(group.everyone())
                 self.groups.told(group, now)
 
     def owe(self, subscription: KeyedSubscription) -> None:
         """Have a member told its position soon."""
-        self._owed[subscription] = time.monotonic()
+        self._owed[subscription] = None
 
     def tell(self, subscription: KeyedSubscription) -> Position | None:
         """Where a member is, if it is not where it was told last; it is told now."""
@@ -295,19 +293,25 @@ class KeyedLive:
             return writes
         data = self.message(self._reached)
         for subscription in list(islice(self._owed, writes)):
-            # It may have left meanwhile.
-            since = self._owed.pop(subscription, math.inf)
-            if subscription.group.told_at <= since < math.inf:
+            # Another's write may have made it leave.
+            if subscription in self._owed:
+                del self._owed[subscription]
                 subscription.client.write(data)
                 self._row.add(Field.POSITIONS_SENT)
                 writes -= 1
         return writes
 
+    def _part(self, subscription: KeyedSubscription) -> None:
+        """Keep what is known of it alone, since it leaves its group."""
+        if subscription in self._owed:
+            del self._owed[subscription]
+            subscription.told_at = -math.inf
+        elif subscription not in self._arriving:
+            subscription.told_at = subscription.group.told_at
+
     def _dismiss(self) -> None:
         for subscription in self.members.values():
-            keyed = cast(KeyedSubscription, subscription)
-            if keyed not in self._arriving:
-                keyed.told_at = keyed.group.told_at
+            self._part(cast(KeyedSubscription, subscription))
         self.members = {}
         self._arriving, self._owed = {}, {}
         self.groups.clear()

@@ -13,6 +13,8 @@ from bench.faults.record import build
 from energyws.testing import until
 from tests.bench.faults.clients.test_event_source import HEAD, Server, running
 
+KEY = "m1"
+
 
 def event(message: dict[str, Any], position: str, kind: str = "") -> bytes:
     name = b"event: %b\n" % kind.encode() if kind else b""
@@ -20,7 +22,7 @@ def event(message: dict[str, Any], position: str, kind: str = "") -> bytes:
 
 
 def record(partition: int, number: int, position: str) -> bytes:
-    data = orjson.loads(build(partition, number, 100))
+    data = orjson.loads(build(partition, number, 100, KEY))
     return event({"type": "data", "data": data, "id": position}, position)
 
 
@@ -66,6 +68,6 @@ def test_gaps_come_from_lagged_and_from_a_resume_that_was_not_possible() -> None
 
 
 def test_id_that_differs_from_the_message_is_found() -> None:
-    data = orjson.loads(build(0, 0, 100))
+    data = orjson.loads(build(0, 0, 100, KEY))
     wrong = event({"type": "data", "data": data, "id": "ab-1.0.0"}, "ab-9.0.0")
     assert len(ledger_after(subscribed(), wrong).corrupt) == 1

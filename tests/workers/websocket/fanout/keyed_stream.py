@@ -12,7 +12,7 @@ from energyws.process.board import Board
 from energyws.protocol import frame
 from energyws.protocol.forms import Form
 from energyws.protocol.frame import DataFrames
-from energyws.protocol.keys import KeyFilter, escaped
+from energyws.protocol.keys import EVERYBODY, KeyFilter, escaped
 from energyws.protocol.messages import OnLag, Subscribe, Subscribed
 from energyws.protocol.position import Position, from_offsets, parse
 from energyws.settings import History
@@ -182,12 +182,19 @@ class KeyedLog:
         """Provide the oldest chunk that is wanted, of up to so many records."""
         begin = self.requested.pop(0)
         epoch, head = self.stream.epoch, self.stream.head
-        after = [r for r in self.stream.records if r.epoch == epoch and not r.before(begin)]
+        after = [
+            record
+            for record in self.stream.records
+            if record.epoch == epoch and not record.before(begin)
+        ]
         end = begin
         built = []
         for record in after[:most]:
-            end = end.after(record.partition, record.offset)
-            built.append(_frame(record, end))
+            before, end = end, end.after(record.partition, record.offset)
+            if record.key == EVERYBODY:
+                built.append(lagged(2, before, end, "RETENTION"))
+            else:
+                built.append(_frame(record, end))
         # At its end it also covers what the log has no records for.
         if len(after) <= most:
             end = end.merge(head)
@@ -240,6 +247,9 @@ class KeyedStream:
         known = self.head
         for _ in range(count):
             self.head = self.head.after(partition, self.head.next_offset(partition))
+        # For all to see, in a report or not at all.
+        last = self.head.next_offset(partition) - 1
+        self.records.append(Record(self.epoch, partition, last, len(self.records), EVERYBODY))
         for entry in gap_entries(STREAM, known, self.head, "RETENTION"):
             self.fanout.ring.append(entry, self.now)
 

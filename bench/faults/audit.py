@@ -1,0 +1,180 @@
+"""Checks what one keyed client received, message by message, against the broker's log. No I/O.
+
+A position promises: every record before it with a key of this client has been sent, or was reported
+as missing. So no position that a client is told, in whatever message, may leave out a record; that
+finds gaps, duplicates and disorder as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bench.faults.judge import EPOCH_CHANGED, shorten
+from bench.faults.keys import allowed
+from bench.faults.log import Log
+from bench.faults.producer import Producer
+from bench.faults.verdict import Losses, Verdict
+from energyws.protocol.position import BadPosition, Position, epoch_of, parse
+
+# The client's position is in another log, or beyond the end of this one.
+_ELSEWHERE: Final = frozenset({EPOCH_CHANGED, "POSITION_AHEAD"})
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What the journals of one report are compared with, and where the problems go.
+
+    removed: by partition, the numbers no longer in the broker's log.
+    """
+
+    log: Log
+    removed: Sequence[Collection[int]]
+    losses: Losses
+    verdict: Verdict
+
+
+class Audit:
+    """One client's account, over any number of connections. name: in problems."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._anew()
+
+    def take(self, entries: Sequence[Sequence[Any]], case: Case) -> None:
+        """Check the next entries of the client's journal (bench.faults.clients.journal)."""
+        self._case = case
+        for kind, *values in entries:
+            try:
+                getattr(self, f"_{kind}")(*values)
+            except BadPosition as error:
+                self._problem(f"{kind} {values}: {error}")
+
+    def _anew(self) -> None:
+        """Another client takes this one's place."""
+        self._keys: frozenset[str] = frozenset()
+        # By partition: it has, or has been told that it lacks, all that it wants below this number.
+        self._due: list[int] | None = None
+        self._told: Position | None = None
+
+    def _connect(self, keys: list[str], resume: str | None) -> None:
+        self._keys = allowed(keys)
+        position = None if resume is None else parse(resume)
+        if self._due is None and position is not None:
+            self._due, self._told = self._case.log.past(position), position
+        elif position != self._told:
+            self._problem(f"it resumes from {resume}, but its last position is {self._told}")
+
+    def _subscribed(
+        self, text: str, recovered: bool | None, reason: str | None, missing: list[int] | None
+    ) -> None:
+        if recovered is False:
+            assert reason is not None
+            self._lagged(reason, None if missing is None else sum(missing), text)
+            return
+        position = parse(text)
+        if self._due is None:
+            self._due, self._told = self._case.log.past(position), position
+        self._advance("`subscribed`", position, [])
+
+    def _position(self, text: str) -> None:
+        self._advance("`position`", parse(text), [])
+
+    def _data(self, partition: int, number: int, key: str, text: str) -> None:
+        assert self._due is not None
+        what = f"partition {partition}, {number}"
+        if key not in self._keys:
+            self._case.verdict.foreign += 1
+            self._problem(f"{what}: it may not have this key")
+        elif number < self._due[partition]:
+            self._case.verdict.duplicates += 1
+            self._problem(f"{what}: it came again, or after a later position")
+        self._advance(f"`data` ({what})", parse(text), [(partition, number)])
+        if self._due[partition] <= number:
+            self._problem(f"{what}: its position {text} does not cover it")
+
+    def _lagged(self, reason: str, missed: int | None, text: str) -> None:
+        verdict, losses = self._case.verdict, self._case.losses
+        position = parse(text)
+        told = f"a Gap {reason} (missed {missed})"
+        verdict.reported += 1
+        if reason not in losses.reasons:
+            self._problem(f"{told}, which this class does not allow")
+        if reason in _ELSEWHERE:
+            self._told = None
+        left_out = self._left_out(position)
+        if there := [one for one in left_out if one[1] not in self._case.removed[one[0]]]:
+            verdict.gaps += len(there)
+            self._problem(f"{told}, but the log still has {there[0]}")
+        # Never what others have missed.
+        if losses.counted and missed not in (None, len(left_out)):
+            self._problem(f"{told}, but of its keys {len(left_out)} records are missing")
+        self._move(position)
+
+    def _corrupt(self, text: str) -> None:
+        self._case.verdict.corrupt += 1
+        self._problem(text)
+
+    def _ended(self, text: str) -> None:
+        self._problem(f"it ended: {text}")
+
+    def _advance(self, what: str, position: Position, with_it: list[tuple[int, int]]) -> None:
+        """A message with this position has come; it brings the records `with_it`."""
+        left_out = [one for one in self._left_out(position) if one not in with_it]
+        if left_out:
+            self._case.verdict.gaps += len(left_out)
+            self._problem(f"{what} is beyond {len(left_out)} records not sent: {left_out[0]}")
+        self._move(position)
+
+    def _left_out(self, position: Position) -> list[tuple[int, int]]:
+        """Partition and number of all that it wants and does not have, before this position."""
+        assert self._due is not None
+        return [
+            (partition, number)
+            for partition, past in enumerate(self._case.log.past(position))
+            for number in self._case.log.wanted(self._keys, partition, self._due[partition], past)
+        ]
+
+    def _move(self, position: Position) -> None:
+        if self._told is not None and (
+            position.epoch != self._told.epoch or self._told.beyond(position)
+        ):
+            self._problem(f"its position goes back, from {self._told} to {position}")
+        self._told = position
+        self._due = self._case.log.past(position)
+
+    def _problem(self, text: str) -> None:
+        self._case.verdict.problems.append(f"keyed client {self._name}: {text}")
+
+
+class Audits:
+    """The accounts of all keyed clients of a run, over all its reports."""
+
+    def __init__(self) -> None:
+        self._clients: dict[int, Audit] = {}
+        # The logs by their epochs, which clients tell.
+        self._epochs: dict[str, int] = {}
+
+    def judge(
+        self,
+        verdict: Verdict,
+        journals: Mapping[int, Sequence[Sequence[Any]]],
+        producer: Producer,
+        removed: Sequence[Collection[int]],
+        losses: Losses,
+    ) -> None:
+        """Add to the verdict what is wrong in these journals, by the clients' numbers.
+
+        removed: by partition, the numbers no longer in the broker's log.
+        """
+        log = producer.written_log(self._epochs)
+        for entries in journals.values():
+            for kind, *values in entries:
+                if kind == "data":
+                    partition, number, _, position = values
+                    log.seen(partition, number, epoch_of(position))
+        case = Case(log, removed, losses, verdict)
+        for number, entries in journals.items():
+            self._clients.setdefault(number, Audit(str(number))).take(entries, case)
+        shorten(verdict)

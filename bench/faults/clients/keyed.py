@@ -1,0 +1,95 @@
+"""Clients with a few keys each: what they receive goes to a journal, since only the log tells more.
+
+Each connection of a client uses its next token, and so may have other keys than the one before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from bench.faults.clients.journal import Journal
+from bench.faults.clients.watchers import STREAM, EventWatcher, WebSocketWatcher
+from bench.faults.keys import Seat
+from bench.faults.ledger import Ledger
+from energyws.client.messages import Message, Reader
+
+
+class Holder:
+    """A seat, its tokens and its journal, for the clients that take the seat one after another."""
+
+    def __init__(self, seat: Seat, tokens: Sequence[str]) -> None:
+        self.seat = seat
+        self.journal = Journal()
+        self._tokens = tokens
+        self._turn = -1
+
+    def token(self, position: str | None) -> str:
+        """That of the next connection, which goes on from this position."""
+        self._turn += 1
+        self.journal.connect(self.seat.keys(self._turn), position)
+        return self._tokens[self._turn % len(self._tokens)]
+
+
+class KeyedWebSocketWatcher(WebSocketWatcher):
+    """origin: the position to resume from."""
+
+    kind = "keyed"
+
+    def __init__(self, url: str, holder: Holder, origin: str | None = None) -> None:
+        asks = holder.seat.asks
+        options = {} if asks is None else {"keys": {STREAM: asks}}
+        super().__init__(url, lambda: holder.token(self.position), origin, **options)
+        reader = _Noting(self._client._reader, holder.journal, self.ledger)
+        self._client._reader = cast("Reader", reader)
+
+    async def _receive(self) -> None:
+        async for _ in self._client:
+            pass
+
+
+class _Noting:
+    """A client's Reader that also writes what it takes to the journal."""
+
+    def __init__(self, reader: Reader, journal: Journal, ledger: Ledger) -> None:
+        self._reader = reader
+        self._journal = journal
+        self._ledger = ledger
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+    def take(self, message: dict[str, Any]) -> Sequence[Message]:
+        self._journal.message(message, self._ledger)
+        return list(self._reader.take(message))
+
+
+class KeyedEventWatcher(EventWatcher):
+    """url: that of the event stream, without a query. origin: the position to resume from."""
+
+    kind = "keyed"
+
+    def __init__(self, url: str, holder: Holder, origin: str | None = None) -> None:
+        self._holder = holder
+        self._origin = self._noted = origin
+        super().__init__(url, self._token, origin, holder.seat.asks or ())
+
+    def note(self) -> None:
+        """Write the position to the journal if it is not there yet.
+
+        A `position` is an id without an event: it shows in the next request only.
+        """
+        if self.position is not None and self.position != self._noted:
+            self._noted = self.position
+            self._holder.journal.position(self.position)
+
+    def _token(self) -> str:
+        self.note()
+        return self._holder.token(self.position or self._origin)
+
+    def _take_message(self, message: dict[str, Any]) -> None:
+        self._holder.journal.message(message, self.ledger)
+        self._noted = self._holder.journal.told
+
+    def _corrupt(self, text: str) -> None:
+        self._holder.journal.corrupt(text)

@@ -1,0 +1,118 @@
+"""Both clients, each subscribed to one meter of several, on a real service."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import aclosing
+from itertools import count
+
+import pytest
+
+from energyws.client import Client, Reading
+from energyws.testing import Broker, Records, Service, config, token
+from tests.clients import open_peer
+from tests.conftest import new_topic
+from tests.contract.schemas import strict
+from tests.web.agent import node
+
+pytestmark = [pytest.mark.e2e, pytest.mark.edge]
+
+_meters = count()
+
+
+@pytest.fixture(scope="module")
+def shared(
+    broker: Broker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Service, Records]]:
+    """A ready service whose stream has keys, the field `meter`, and a producer for its topic."""
+    topic = new_topic(broker)
+    streams = {"energy": {"topic": topic, "key": "/meter"}}
+    chosen = config(broker.bootstrap, topic, streams=streams, server={"position_seconds": 0.5})
+    with Service(tmp_path_factory.mktemp("service"), chosen) as service:
+        yield service.ready(), Records(broker.bootstrap, topic)
+
+
+@pytest.fixture
+def meters() -> list[str]:
+    """Three meters that no other test has."""
+    return [f"meter {next(_meters)}" for _ in range(3)]
+
+
+async def live(client: Client) -> None:
+    while client.state != "live":
+        await asyncio.sleep(0.01)
+
+
+async def read(client: Client, wanted: int) -> list[tuple[str | None, int]]:
+    """Key and number of the next readings."""
+    found = []
+    async with aclosing(client.messages()) as messages, asyncio.timeout(30):
+        async for message in messages:
+            assert isinstance(message, Reading)
+            found.append((message.key, message.data["n"]))
+            if len(found) == wanted:
+                break
+    return found
+
+
+def test_silent_meter_does_not_hold_the_position(
+    service: Service, producer: Records, meters: list[str]
+) -> None:
+    silent, loud, _ = meters
+
+    async def main() -> None:
+        async with Client(service.url, token=token(), keys=silent) as client:
+            reading = asyncio.create_task(anext(client.messages(), None))
+            await live(client)
+            before = client.positions
+            await asyncio.to_thread(producer.send, 9, meter=loud)
+            while client.positions == before:
+                await asyncio.sleep(0.01)
+            await client.close()
+            assert await reading is None
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+    with open_peer(service) as peer:
+        peer.send({"type": "subscribe", "streams": ["energy"], "keys": {"energy": [silent]}})
+        assert peer.receive()["keys"] == {"energy": 1}
+        producer.send(3, meter=loud)
+        strict("position").validate(peer.until("position"))
+
+
+def test_javascript_gets_its_meters(service: Service, producer: Records, meters: list[str]) -> None:
+    with node() as agent:
+        first, _, third = meters
+        job = agent.start(service.url, token=token(), keys={"energy": [first, third]}).live()
+        numbers = [producer.send(3, meter=meter) for meter in meters]
+        job.wait(lambda: len(job.numbers) == 6, "the readings of two meters")
+        job.stop()
+        assert sorted(job.numbers) == [*numbers[0], *numbers[2]]
+        # Only a token gives the right to all that begin so.
+        refused = agent.start(service.url, token=token(), keys="meter*").refused()
+    assert refused["code"] == "FORBIDDEN_KEY"
+    assert not service.logged("meter*")
+
+
+def test_python_gets_its_meter_once_over_a_roll(
+    service: Service, producer: Records, meters: list[str]
+) -> None:
+    mine, other, _ = meters
+    written: list[int] = []
+
+    async def main() -> list[tuple[str | None, int]]:
+        client = Client(service.url, token=token(), keys=mine)
+        reading = asyncio.create_task(read(client, 8))
+        await live(client)
+        written.extend(await asyncio.to_thread(producer.send, 4, meter=mine))
+        await asyncio.to_thread(producer.send, 4, meter=other)
+        service.signal(signal.SIGUSR2)
+        while client.connects < 2:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(producer.send, 4, meter=other)
+        written.extend(await asyncio.to_thread(producer.send, 4, meter=mine))
+        return await reading
+
+    found = asyncio.run(asyncio.wait_for(main(), 60))
+    assert sorted(found) == [(mine, number) for number in written]
