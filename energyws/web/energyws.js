@@ -47,6 +47,7 @@ const FATAL_ERRORS = new Set([
   'FORBIDDEN_KEY',
   'NOT_KEYED',
   'TOO_MANY_KEYS',
+  'SNAPSHOT_UNAVAILABLE',
   // The client's own: the service does not confirm the keys, and would send other records as well.
   'NOT_FILTERED',
 ]);
