@@ -61,12 +61,12 @@ class Snapshot:
 
     complete: a key without a record in it has none in the topic. since: RFC 3339; where it is not
     complete, it has the keys with a record since then; None where that is unknown. keys: how many
-    it has.
+    it has; None where nobody has counted.
     """
 
     complete: bool
     since: str | None
-    keys: int
+    keys: int | None
 
 
 class Reader:

@@ -31,8 +31,8 @@ export interface Snapshot {
   complete: boolean;
   /** If not complete: it has the keys with a record since this time; null where it is unknown. */
   since: string | null;
-  /** How many keys it has. */
-  keys: number;
+  /** How many keys it has; null where nobody has counted. */
+  keys: number | null;
 }
 
 export type GapReason =

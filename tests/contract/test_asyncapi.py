@@ -72,7 +72,9 @@ def test_document_has_every_message() -> None:
 
 
 def test_query_is_what_the_service_understands() -> None:
-    assert {*QUERY} == {"token", "subscribe", "resume", "since", "last", "on_lag"}
+    assert {*QUERY} == {
+        *("token", "subscribe", "resume", "since", "last", "on_lag", "key", "snapshot"),
+    }
     assert QUERY["last"]["maximum"] == MAX_LAST
     assert QUERY["on_lag"]["enum"] == [each.value for each in OnLag]
     last, history = (
@@ -80,7 +82,7 @@ def test_query_is_what_the_service_understands() -> None:
         for name in ("answerLast", "answerHistory")
     )
     assert (last["last"]["minimum"], last["last"]["maximum"]) == (1, stream_queries.MAX_LAST)
-    assert {*history} == {"token", "after", "since", "last", "limit"}
+    assert {*history} == {"token", "after", "since", "last", "limit", "key"}
     assert history["limit"]["maximum"] == stream_queries.MAX_LIMIT
     assert parse_history("a", "last=1") == parse_history(
         "a", f"last=1&limit={history['limit']['default']}"

@@ -284,6 +284,10 @@ def test_one_meter_is_picked(visitor: Visit, household: Household) -> None:
     expect(page.locator("#hero .eyebrow")).to_have_text(serial)
     visitor.live()
     assert page.url == visitor.address
+    page.get_by_label("Only these keys").fill("silent")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator("#hero")).to_have_text("No readings yet")
+    visitor.live()
     page.get_by_label("Only these keys").fill("")
     page.get_by_role("button", name="Show", exact=True).click()
     for meter in household.meters:

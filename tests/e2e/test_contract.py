@@ -14,7 +14,7 @@ from energyws.testing import Broker, Records, Service, config, token
 from energyws.testing.conformance.server import judge
 from energyws.testing.conformance.table import ServerCase, server_cases
 from energyws.testing.conformance.target import Target, features
-from tests.clients import open_peer
+from tests.clients import Peer, open_peer
 from tests.conftest import new_topic
 from tests.contract.asyncapi import MESSAGES, REPLIES, examples
 from tests.contract.schemas import strict
@@ -33,9 +33,10 @@ def target(shared: tuple[Service, Records]) -> Target:
 
 @pytest.fixture(scope="module")
 def keyed(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """Another service, whose stream has keys, with a few records."""
+    """Another service, whose stream has keys and snapshots, with a few records."""
     records = Records(broker.bootstrap, new_topic(broker))
-    streams = {"energy": {"topic": records.topic, "key": "/meter"}}
+    snapshot = {"enabled": True}
+    streams = {"energy": {"topic": records.topic, "key": "/meter", "snapshot": snapshot}}
     chosen = config(broker.bootstrap, records.topic, streams=streams)
     for meter in "aba":
         records.send(1, meter=meter)
@@ -74,9 +75,9 @@ def test_kit_is_a_command(target: Target) -> None:
 
 
 @pytest.mark.parametrize("name", examples(*REPLIES))
-def test_example_of_a_client_message_gets_a_documented_reply(service: Service, name: str) -> None:
+def test_example_of_a_client_message_gets_a_documented_reply(keyed: Target, name: str) -> None:
     message = examples(*REPLIES)[name]
-    with open_peer(service) as peer:
+    with Peer(keyed.url, additional_headers=keyed.credentials("header")[0]) as peer:
         answer = peer.ask(message)
     assert answer["type"] in REPLIES[message["type"]]
     strict(answer["type"]).validate(answer)

@@ -167,7 +167,7 @@ $('pick').addEventListener('submit', (event) => {
   event.preventDefault();
   keys.choose(names($('keys').value));
   meters.clear();
-  chosen = null;
+  chosen = newest = null;
   void run();
 });
 
@@ -316,7 +316,11 @@ function showChart() {
   const others = meters.list.filter((each) => each !== meter);
   const end = proof.now;
   chart.draw({ chosen: meter, others, range, now: end, outages: proof.outages, gaps: proof.gaps });
-  if (meter === null) return;
+  if (meter === null) {
+    say($('caption'), 'Waiting for readings');
+    say($('readout'), '');
+    return;
+  }
   const several = meters.paths.length > 1;
   const words = [several ? '' : title(meters.path), unit(meters.path), meter.name];
   say($('caption'), words.filter(Boolean).join(' · '));

@@ -24,7 +24,10 @@ export class Now {
 
   #showHero(meters, chosen) {
     if (chosen === null) {
-      if ($('hero').childElementCount === 0) $('hero').append(h('p', { class: 'sub' }, 'No readings yet'));
+      if (this.#hero !== null || $('hero').childElementCount === 0) {
+        $('hero').replaceChildren(h('p', { class: 'sub' }, 'No readings yet'));
+        this.#hero = null;
+      }
       return;
     }
     this.#hero ??= this.#makeHero();
