@@ -472,6 +472,18 @@ def test_table_has_old_records_those_read_back_and_live_ones(
     run_keyed(main)
 
 
+def test_table_is_warm_once_all_has_been_read_back_too(run_keyed: Run, warm_ups: WarmUps) -> None:
+    async def main(at: Stage) -> None:
+        await at.emit(TopicFound("a", EPOCH, (0,), (1,)))
+        await warm_ups.done()
+        assert not values(at).warm
+        await at.emit(batch(record(0)._replace(key=b"a"), a=1))
+        table = values(at)
+        assert (len(table), table.complete, at.ready) == (1, True, True)
+
+    run_keyed(main)
+
+
 def test_successor_takes_over_once_its_tables_are_warm(run_keyed: Run, warm_ups: WarmUps) -> None:
     async def main(at: Stage) -> None:
         await at.emit(TopicFound("a", EPOCH, (0,), (0,)), batch(a=0))
