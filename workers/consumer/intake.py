@@ -92,6 +92,8 @@ class Intake:
         self._read_back = [_ReadBack(settings.history.max_bytes) for _ in found.begin]
         # Until then: each partition's next offset when `skip_stalled` last saw it move, and when.
         self._moved: dict[int, tuple[int, float]] = {}
+        # The table is not warm before those of the ring are in it as well.
+        self._warmed_up: WarmedUp | None = None
         self._limited = RateLimitedLog(_log, 1.0)
 
     def take(self, record: Record) -> None:
@@ -126,6 +128,9 @@ class Intake:
     def warmed_up(self, outcome: WarmedUp) -> None:
         """The last of those has been taken."""
         assert self.values is not None
+        if self.ring is None:
+            self._warmed_up = outcome
+            return
         self.values.warmed(outcome.since_ms)
         if outcome.lacking:
             self.values.lacks()
@@ -200,6 +205,8 @@ class Intake:
         if any(at < live for at, live in zip(self._next, self._live, strict=True)):
             return False
         self.ring = self._build_ring()
+        if self._warmed_up is not None:
+            self.warmed_up(self._warmed_up)
         return True
 
     def _build_ring(self) -> Ring:

@@ -472,6 +472,19 @@ def test_table_has_old_records_those_read_back_and_live_ones(
     run_keyed(main)
 
 
+def test_old_records_may_all_be_there_before_those_of_the_ring(
+    run_keyed: Run, warm_ups: WarmUps
+) -> None:
+    async def main(at: Stage) -> None:
+        await at.emit(TopicFound("a", EPOCH, (3,), (4,)))
+        await warm_ups.done()
+        assert not values(at).warm
+        await at.emit(batch(record(3)._replace(key=b"b", value=b'{"n":3}'), a=4))
+        assert (len(values(at)), values(at).complete, at.ready) == (1, True, True)
+
+    run_keyed(main)
+
+
 def test_successor_takes_over_once_its_tables_are_warm(run_keyed: Run, warm_ups: WarmUps) -> None:
     async def main(at: Stage) -> None:
         await at.emit(TopicFound("a", EPOCH, (0,), (0,)), batch(a=0))
