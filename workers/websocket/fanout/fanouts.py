@@ -21,6 +21,7 @@ from workers.websocket.fanout.pace import Pace
 from workers.websocket.fanout.subscription import FanoutClient
 from workers.websocket.fanout.turns import Turns
 from workers.websocket.io_uring.send_queue import SendQueue
+from workers.websocket.snapshots.feed import Feed
 
 # Frames in another form that are kept, with their originals: room for some thousand real records,
 # or some hundred of the form that costs less than compression.
@@ -72,12 +73,13 @@ class Fanouts:
         request: Subscribe,
         found: StartPoint | None,
         now: float,
+        feed: Feed | None = None,
     ) -> Subscribed:
         """See Fanout.subscribe."""
         self.leave(name, client)
         some = name in request.filters
         fanout = self._of_keys(name, client) if some else self._of(name, client)
-        return fanout.subscribe(client, request, found, now)
+        return fanout.subscribe(client, request, found, now, feed)
 
     def leave(self, name: str, client: FanoutClient) -> None:
         """End a client's subscription to a stream, if there is one."""

@@ -25,6 +25,7 @@ from workers.websocket.fanout.keyed_live import KeyedLive
 from workers.websocket.fanout.pace import Pace
 from workers.websocket.fanout.subscription import EndingClient, FanoutClient, Subscription
 from workers.websocket.io_uring.send_queue import SendQueue
+from workers.websocket.snapshots.feed import Feed
 
 # A client that goes live need not be told its position if it has heard of what came since then.
 RECENT_SECONDS: Final = 5.0
@@ -54,9 +55,14 @@ class KeyedFanout(Fanout):
         )
 
     def subscribe(
-        self, client: FanoutClient, request: Subscribe, found: StartPoint | None, now: float
+        self,
+        client: FanoutClient,
+        request: Subscribe,
+        found: StartPoint | None,
+        now: float,
+        feed: Feed | None = None,
     ) -> Subscribed:
-        reply = super().subscribe(client, request, found, now)
+        reply = super().subscribe(client, request, found, now, feed)
         reply = replace(reply, keys=len(request.filters[self.name]))
         subscription = self.catch_up.find(client)
         if subscription is not None:
@@ -76,7 +82,8 @@ class KeyedFanout(Fanout):
         position: Position | None = None
         if client in self.live.members:
             position = self.keyed.tell(cast(KeyedSubscription, self.live.members[client]))
-        elif (subscription := self.catch_up.find(client)) is not None:
+        elif (subscription := self.catch_up.find(client)) is not None and not subscription.feed:
+            # Amid a snapshot it has no position to come back to.
             cursor = subscription.cursor
             position = cursor.position(self.ring) if isinstance(cursor, Cursor) else cursor
         if position is None:
