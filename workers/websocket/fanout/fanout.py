@@ -24,7 +24,7 @@ from energyws.protocol.forms import Encode
 from energyws.protocol.messages import Subscribe, Subscribed, Unrecovered
 from energyws.protocol.position import Position
 from energyws.stream.history import Chunk, StartPoint
-from energyws.stream.recovery import cursor_at, start_point
+from energyws.stream.recovery import cursor_at, resume_from, start_point
 from energyws.stream.ring import Cursor, Ring
 from workers.websocket.fanout.batch import join
 from workers.websocket.fanout.catch_up import CatchUp
@@ -108,11 +108,17 @@ class Fanout:
         return self.live.boundary
 
     def subscribe(
-        self, client: FanoutClient, request: Subscribe, found: StartPoint | None, now: float
+        self,
+        client: FanoutClient,
+        request: Subscribe,
+        found: StartPoint | None,
+        now: float,
+        left: Position | None = None,
     ) -> Subscribed:
         """Add or replace a client's subscription; returns where it begins.
 
         found: the log's answer to energyws.stream.recovery.history_request, if there was one.
+        left: the place of the subscription that it replaces, if it goes on from there.
         """
         self.leave(client)
         subscription = self._subscription(client, request)
@@ -120,9 +126,13 @@ class Fanout:
         ring = self.ring
         self.live.pass_over()
         live = ring.head
-        reply, subscription.cursor = start_point(
-            self.name, ring, live, request, found, now, selection
-        )
+        if left is not None and live.beyond(left):
+            reply = Subscribed(str(left))
+            subscription.cursor = resume_from(ring, left, request.on_lag, now, selection)
+        else:
+            reply, subscription.cursor = start_point(
+                self.name, ring, live, request, found, now, selection
+            )
         if reply.recovered is not None:
             depth = "memory" if found is None else "log"
             result = "recovered" if reply.reason is None else reply.reason.value.lower()
@@ -135,6 +145,15 @@ class Fanout:
         else:
             self.catch_up.add(subscription)
         return reply
+
+    def place(self, client: FanoutClient) -> Position | None:
+        """Where a client is: what comes before was written to it; None without a subscription."""
+        if (subscription := self.live.members.get(client)) is not None:
+            return self.live.place(subscription)[1]
+        if (subscription := self.catch_up.find(client)) is None:
+            return None
+        cursor = subscription.cursor
+        return cursor.position(self.ring) if isinstance(cursor, Cursor) else cursor
 
     def leave(self, client: FanoutClient) -> None:
         subscription = self.live.members.get(client)

@@ -54,9 +54,14 @@ class KeyedFanout(Fanout):
         )
 
     def subscribe(
-        self, client: FanoutClient, request: Subscribe, found: StartPoint | None, now: float
+        self,
+        client: FanoutClient,
+        request: Subscribe,
+        found: StartPoint | None,
+        now: float,
+        left: Position | None = None,
     ) -> Subscribed:
-        reply = super().subscribe(client, request, found, now)
+        reply = super().subscribe(client, request, found, now, left)
         reply = replace(reply, keys=len(request.filters[self.name]))
         subscription = self.catch_up.find(client)
         if subscription is not None:
@@ -73,12 +78,12 @@ class KeyedFanout(Fanout):
 
     def last_word(self, client: FanoutClient) -> bytes | None:
         """What a client is to be told before it is sent away: where it is."""
-        position: Position | None = None
-        if client in self.live.members:
-            position = self.keyed.tell(cast(KeyedSubscription, self.live.members[client]))
-        elif (subscription := self.catch_up.find(client)) is not None:
-            cursor = subscription.cursor
-            position = cursor.position(self.ring) if isinstance(cursor, Cursor) else cursor
+        subscription = self.live.members.get(client)
+        position = (
+            self.place(client)
+            if subscription is None
+            else self.keyed.tell(cast(KeyedSubscription, subscription))
+        )
         if position is None:
             return None
         self._row.add(Field.POSITIONS_SENT)
