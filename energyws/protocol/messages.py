@@ -244,12 +244,12 @@ class SnapshotTold:
     """What `subscribed` says of a snapshot that follows.
 
     complete: whether a key that is not in it has no record. since_ms: if not: since when it has all
-    keys, in Unix milliseconds; None: unknown. keys: how many it has.
+    keys, in Unix milliseconds. keys: how many it has. Both are None where nobody knows.
     """
 
     complete: bool
     since_ms: int | None
-    keys: int
+    keys: int | None
 
 
 @dataclass(frozen=True, slots=True)

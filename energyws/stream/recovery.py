@@ -9,7 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from energyws.protocol.messages import OnLag, Subscribe, Subscribed, Unrecovered
+from energyws.protocol.messages import (
+    OnLag,
+    SnapshotTold,
+    Subscribe,
+    Subscribed,
+    Unrecovered,
+)
 from energyws.protocol.position import (
     BadPosition,
     Position,
@@ -86,6 +92,25 @@ def start_point(
     if subscribe.last is not None:
         return _last(ring, subscribe.last, subscribe.on_lag, selection)
     return Subscribed(str(live)), None
+
+
+def after_snapshot(reply: Subscribed, position: Position, told: SnapshotTold) -> Subscribed:
+    """The reply to a client that first gets a snapshot of a position."""
+    # How many frames come between the snapshot and live ones, is unknown.
+    replayed = reply.replayed if reply.recovered is None else None
+    return replace(reply, position=str(position), replayed=replayed, snapshot=told)
+
+
+def recovers(
+    stream: str,
+    ring: Ring,
+    subscribe: Subscribe,
+    found: StartPoint | None,
+    selection: Selection | None = None,
+) -> bool:
+    """Whether a client gets all that it has missed since the position that it resumes from."""
+    reply, _ = start_point(stream, ring, ring.head, subscribe, found, 0.0, selection)
+    return reply.recovered is True
 
 
 def cursor_at(index: int, position: Position, on_lag: OnLag, selection: Selection | None) -> Cursor:

@@ -40,6 +40,7 @@ from workers.websocket.io_uring.choice import Choice
 from workers.websocket.memory import MemoryUpkeep
 from workers.websocket.shares import Shares
 from workers.websocket.shedding import Shedding
+from workers.websocket.snapshots.client import SnapshotClient
 
 TICK_SECONDS: Final = 1.0
 # A connection that was half open when its slot was retired may need this long: its last packet was
@@ -79,6 +80,12 @@ class Worker:
         )
         bus = current(runtime.bus_directory)
         self._history = HistoryClient(bus, settings.history.max_concurrent)
+        waits = {
+            name: stream.snapshot.wait_seconds
+            for name, stream in settings.streams.items()
+            if stream.snapshot.enabled
+        }
+        self._snapshots = SnapshotClient(bus, waits) if waits else None
         self._io_uring = Choice(settings.server, runtime.row)
         row, board = runtime.row, runtime.board
         self._shares = Shares(board.usage(row.index), row, settings.limits)
@@ -93,6 +100,7 @@ class Worker:
             self._pace,
             [name for name, stream in settings.streams.items() if stream.key is not None],
             settings.server.position_seconds,
+            self._snapshots,
         )
         self._context = Context(
             settings.server,
@@ -168,6 +176,8 @@ class Worker:
         self._subscriber.close()
         self._hub.close()
         self._history.close()
+        if self._snapshots is not None:
+            self._snapshots.close()
         self._distrust.close()
         self._connections.close()
         self._tokens.close()

@@ -414,6 +414,7 @@ RESULTS: dict[str, dict[str, Any]] = {
             {
                 "clients": 20_000,
                 "meters": 1_000_000,
+                "ring_frames": 40_000,
                 "records_per_second": 1000,
                 "wanted": 1212,
                 "delay_ms": {**DELAY, "p99.9": 25.0},

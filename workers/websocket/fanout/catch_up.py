@@ -1,16 +1,19 @@
 """The subscriptions of one stream that are not live: they catch up from the ring, or from the log.
 
 Each is in one of three places: it is catching up, its transport is paused, or it waits for a chunk
-of the log. A chunk is shared, so what a client costs while it waits is its position.
+of the log or for more of a snapshot. Those are shared, so what a client costs while it waits is its
+position.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 from typing import Final
 
 from energyws.process.board import Field, Row
+from energyws.protocol import messages
 from energyws.protocol.forms import Encode
 from energyws.protocol.frame_position import covering
 from energyws.protocol.messages import OnLag
@@ -23,6 +26,7 @@ from workers.websocket.fanout.batch import join
 from workers.websocket.fanout.history_client import HistoryClient
 from workers.websocket.fanout.pace import Pace
 from workers.websocket.fanout.subscription import FanoutClient, Subscription
+from workers.websocket.snapshots.feed import Feed
 
 CATCH_UP_BYTES: Final = 64 * 1024
 # Writing this many bytes takes about as long as one small write.
@@ -60,12 +64,14 @@ class CatchUp:
         self._paused: dict[FanoutClient, Subscription] = {}
         # Those that have had their share, until the next tick.
         self._resting: dict[FanoutClient, Subscription] = {}
+        # Those that wait for more of a snapshot.
+        self._unfed: dict[FanoutClient, Subscription] = {}
         # Those whose next chunk has been requested, by where it begins; and where that is.
         self._awaiting: dict[Position, dict[FanoutClient, Subscription]] = {}
         self._awaited: dict[FanoutClient, Position] = {}
 
     def __len__(self) -> int:
-        waiting = len(self._paused) + len(self._resting) + len(self._awaited)
+        waiting = len(self._paused) + len(self._resting) + len(self._unfed) + len(self._awaited)
         return len(self._catching) + waiting
 
     def add(self, subscription: Subscription) -> None:
@@ -81,7 +87,7 @@ class CatchUp:
         """A client's subscription, if it is here."""
         if (position := self._awaited.get(client)) is not None:
             return self._awaiting[position][client]
-        for group in (self._catching, self._resting, self._paused):
+        for group in (self._catching, self._resting, self._unfed, self._paused):
             if client in group:
                 return group[client]
         return None
@@ -97,8 +103,8 @@ class CatchUp:
         elif self._catching.pop(client, None) or self._resting.pop(client, None):
             # The chunk that it waited for may be kept for it still.
             self._log.withdraw(client, self._name)
-        else:
-            self._paused.pop(client, None)
+        elif self._paused.pop(client, None) is None:
+            self._unfed.pop(client, None)
 
     def resume_writing(self, client: FanoutClient, ring: Ring, boundary: int) -> None:
         """A client's transport has room again."""
@@ -106,7 +112,11 @@ class CatchUp:
         if subscription is None:
             return
         cursor = subscription.cursor
-        if subscription.on_lag is OnLag.LATEST and isinstance(cursor, Cursor):
+        if (
+            subscription.on_lag is OnLag.LATEST
+            and isinstance(cursor, Cursor)
+            and subscription.feed is None
+        ):
             frames, skipped = cursor.jump_to_newest(self._name, ring, boundary)
             if cursor.skip is not None:
                 # The client may be ahead of the frames that it skips.
@@ -127,8 +137,10 @@ class CatchUp:
     def is_busy(self, sent: int) -> bool:
         """Whether a subscription can catch up. sent: the ring's index after the last live frame."""
         return any(
-            isinstance(cursor, Position) or (cursor is not None and cursor.index < sent)
-            for cursor in (subscription.cursor for subscription in self._catching.values())
+            subscription.feed is not None
+            or isinstance(cursor := subscription.cursor, Position)
+            or (cursor is not None and cursor.index < sent)
+            for subscription in self._catching.values()
         )
 
     def work(self, writes: int, ring: Ring, boundary: int, now: float) -> int:
@@ -145,6 +157,8 @@ class CatchUp:
                 self._log.withdraw(client, self._name)
             elif self._pace is not None and not self._pace.may_go_on(client):
                 self._resting[client] = subscription
+            elif subscription.feed is not None:
+                writes -= self._feed(subscription, subscription.feed)
             elif isinstance(subscription.cursor, Position):
                 writes -= self._replay_chunk(subscription, subscription.cursor, ring, now)
             else:
@@ -158,10 +172,10 @@ class CatchUp:
 
     def clear(self) -> dict[FanoutClient, Subscription]:
         """Forget all subscriptions, and return them."""
-        everyone = self._catching | self._paused | self._resting
+        everyone = self._catching | self._paused | self._resting | self._unfed
         for group in self._awaiting.values():
             everyone |= group
-        self._catching, self._paused, self._resting = {}, {}, {}
+        self._catching, self._paused, self._resting, self._unfed = {}, {}, {}, {}
         self._awaiting, self._awaited = {}, {}
         return everyone
 
@@ -170,6 +184,36 @@ class CatchUp:
         for client in group:
             del self._awaited[client]
         return group
+
+    def _feed(self, subscription: Subscription, feed: Feed) -> int:
+        """Write the next piece of a snapshot; returns what that costs, beyond one write."""
+        client = subscription.client
+        if feed.failed:
+            client.history_unavailable()
+            return 0
+        taken = (0, b"") if feed.over else feed.take(partial(self._fed, client, feed))
+        if taken is None:
+            self._unfed[client] = subscription
+            return 0
+        self._catching[client] = subscription
+        frames, data = taken
+        pieces = [data] if data else []
+        if feed.over:
+            subscription.feed = None
+            # If it fell off the ring meanwhile, the log has what comes next.
+            subscription.paused = False
+            pieces.append(messages.position(self._name, str(feed.position)))
+        if not pieces:
+            return 0
+        size = sum(map(len, pieces))
+        return self._deliver(client, join(pieces, self._encode), frames, size)
+
+    def _fed(self, client: FanoutClient, feed: Feed) -> None:
+        """There is more of a snapshot."""
+        subscription = self._unfed.get(client)
+        if subscription is not None and subscription.feed is feed:
+            del self._unfed[client]
+            self._catching[client] = subscription
 
     def _replay_chunk(
         self, subscription: Subscription, position: Position, ring: Ring, now: float

@@ -24,7 +24,7 @@ from energyws.protocol.forms import Encode
 from energyws.protocol.messages import Subscribe, Subscribed, Unrecovered
 from energyws.protocol.position import Position
 from energyws.stream.history import Chunk, StartPoint
-from energyws.stream.recovery import cursor_at, resume_from, start_point
+from energyws.stream.recovery import after_snapshot, cursor_at, resume_from, start_point
 from energyws.stream.ring import Cursor, Ring
 from workers.websocket.fanout.batch import join
 from workers.websocket.fanout.catch_up import CatchUp
@@ -37,6 +37,7 @@ from workers.websocket.fanout.subscription import (
     Subscription,
 )
 from workers.websocket.io_uring.send_queue import SendQueue
+from workers.websocket.snapshots.feed import Feed
 
 
 class LiveSubscriptions(Protocol):
@@ -113,11 +114,13 @@ class Fanout:
         request: Subscribe,
         found: StartPoint | None,
         now: float,
+        feed: Feed | None = None,
         left: Position | None = None,
     ) -> Subscribed:
         """Add or replace a client's subscription; returns where it begins.
 
         found: the log's answer to energyws.stream.recovery.history_request, if there was one.
+        feed: a snapshot that comes first; the subscription then begins at its position.
         left: the place of the subscription that it replaces, if it goes on from there.
         """
         self.leave(client)
@@ -137,7 +140,11 @@ class Fanout:
             depth = "memory" if found is None else "log"
             result = "recovered" if reply.reason is None else reply.reason.value.lower()
             RESUMES.count(self._row, depth, result)
-        if subscription.cursor is None and self.boundary < ring.end:
+        if feed is not None:
+            subscription.feed = feed
+            subscription.cursor = resume_from(ring, feed.position, request.on_lag, now, selection)
+            reply = after_snapshot(reply, feed.position, feed.told)
+        elif subscription.cursor is None and self.boundary < ring.end:
             # The live clients have yet to get what came before it.
             subscription.cursor = cursor_at(ring.end, live, request.on_lag, selection)
         if subscription.cursor is None:
@@ -208,6 +215,8 @@ class Fanout:
         subscriptions = self.live.members | self.catch_up.clear()
         self._begin(ring)
         for client, subscription in subscriptions.items():
+            # The rest of a snapshot would be one of the topic before.
+            subscription.feed = None
             # To a paused transport, too: these few bytes must come before what follows.
             client.write(encoded)
             self._go_live(subscription)

@@ -22,6 +22,7 @@ from workers.websocket.fanout.pace import Pace
 from workers.websocket.fanout.subscription import FanoutClient
 from workers.websocket.fanout.turns import Turns
 from workers.websocket.io_uring.send_queue import SendQueue
+from workers.websocket.snapshots.feed import Feed
 
 # Frames in another form that are kept, with their originals: room for some thousand real records,
 # or some hundred of the form that costs less than compression.
@@ -73,6 +74,7 @@ class Fanouts:
         request: Subscribe,
         found: StartPoint | None,
         now: float,
+        feed: Feed | None = None,
     ) -> Subscribed:
         """Add or replace a client's subscription, see Fanout.subscribe.
 
@@ -85,7 +87,7 @@ class Fanouts:
                 left = before.place(client) or left
             before.leave(client)
         fanout = self._of_keys(name, client) if some else self._of(name, client)
-        return fanout.subscribe(client, request, found, now, left)
+        return fanout.subscribe(client, request, found, now, feed, left)
 
     def leave(self, name: str, client: FanoutClient) -> None:
         """End a client's subscription to a stream, if there is one."""

@@ -21,6 +21,7 @@ from workers.websocket.fanout.requests import WaitingRequests
 from workers.websocket.fanout.subscription import FanoutClient
 from workers.websocket.fanout.turns import Turns
 from workers.websocket.io_uring.send_queue import SendQueue
+from workers.websocket.snapshots.client import SnapshotClient
 
 POSITION_SECONDS: Final = Server().position_seconds
 _log = Log("hub")
@@ -30,7 +31,7 @@ class Hub:
     """The bus's BusSink and the log's ChunkListener, and where clients subscribe.
 
     on_synced: called whenever the hub has everything that the consumer had. keyed: the streams that
-    have keys. position_seconds: as in settings.Server.
+    have keys. position_seconds: as in settings.Server. snapshots: None where no stream has any.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Hub:
         pace: Pace | None = None,
         keyed: Collection[str] = (),
         position_seconds: float = POSITION_SECONDS,
+        snapshots: SnapshotClient | None = None,
     ) -> None:
         self.streams = frozenset(streams)
         self._position_seconds = position_seconds
@@ -55,7 +57,9 @@ class Hub:
         self._log = log
         log.listen(self)
         self._fanouts = Fanouts(self.turns, log, row, queue, pace)
-        self._waiting = WaitingRequests(self._fanouts, log, self.turns, history.max_scan_records)
+        self._waiting = WaitingRequests(
+            self._fanouts, log, self.turns, history.max_scan_records, snapshots
+        )
         # Streams whose next frames may come in another order than those before: a new run of the
         # consumer read them.
         self._reordered: set[str] = set()

@@ -25,6 +25,7 @@ from workers.websocket.fanout.keyed_live import KeyedLive
 from workers.websocket.fanout.pace import Pace
 from workers.websocket.fanout.subscription import EndingClient, FanoutClient, Subscription
 from workers.websocket.io_uring.send_queue import SendQueue
+from workers.websocket.snapshots.feed import Feed
 
 # A client that goes live need not be told its position if it has heard of what came since then.
 RECENT_SECONDS: Final = 5.0
@@ -59,9 +60,10 @@ class KeyedFanout(Fanout):
         request: Subscribe,
         found: StartPoint | None,
         now: float,
+        feed: Feed | None = None,
         left: Position | None = None,
     ) -> Subscribed:
-        reply = super().subscribe(client, request, found, now, left)
+        reply = super().subscribe(client, request, found, now, feed, left)
         reply = replace(reply, keys=len(request.filters[self.name]))
         subscription = self.catch_up.find(client)
         if subscription is not None:
@@ -78,12 +80,12 @@ class KeyedFanout(Fanout):
 
     def last_word(self, client: FanoutClient) -> bytes | None:
         """What a client is to be told before it is sent away: where it is."""
-        subscription = self.live.members.get(client)
-        position = (
-            self.place(client)
-            if subscription is None
-            else self.keyed.tell(cast(KeyedSubscription, subscription))
-        )
+        position: Position | None = None
+        if client in self.live.members:
+            position = self.keyed.tell(cast(KeyedSubscription, self.live.members[client]))
+        elif (subscription := self.catch_up.find(client)) is not None and not subscription.feed:
+            # Amid a snapshot it has no position to come back to.
+            position = self.place(client)
         if position is None:
             return None
         self._row.add(Field.POSITIONS_SENT)

@@ -1,4 +1,7 @@
-"""Subscribe requests on their way to a fan-out: some wait for their topics, or for the log."""
+"""Subscribe requests on their way to a fan-out.
+
+Some wait for their topics, for the log, or for snapshots.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,14 @@ from energyws.protocol.messages import BadClientMessage, Subscribe
 from energyws.protocol.position import MAX_TEXT_LENGTH
 from energyws.stream.fair_queue import QueueFull
 from energyws.stream.history import StartPoint
-from energyws.stream.recovery import history_request, within_scan
+from energyws.stream.recovery import history_request, recovers, within_scan
 from workers.runtime import crash_on_error
 from workers.websocket.fanout.fanouts import Fanouts
 from workers.websocket.fanout.history_client import HistoryClient
 from workers.websocket.fanout.subscription import FanoutClient
 from workers.websocket.fanout.turns import Turns
+from workers.websocket.snapshots.client import Snapshot, SnapshotClient
+from workers.websocket.snapshots.feed import Feed
 
 # The characters of positions that one client's pending requests may hold: twice the longest.
 MAX_TEXT: Final = 2 * MAX_TEXT_LENGTH
@@ -31,22 +36,25 @@ SECONDS_PER_REQUEST: Final = 1.0
 BURST_OF_REQUESTS: Final = 3
 # The same for all HTTP requests of one subject together, each of which is a client of its own.
 SECONDS_PER_HTTP_REQUEST: Final = 0.1
+# How soon a snapshot is asked for again that is of another epoch than the ring.
+EPOCH_SECONDS: Final = 0.25
 # Subjects whose HTTP requests are paid for are forgotten when there are more than this.
 MOST_SUBJECTS: Final = 1_000
 
 
 @dataclass(slots=True)
 class PendingRequest:
-    """A request whose topics are not found yet, or that waits for the log.
+    """A request whose topics are not found yet, or that waits for the log or for snapshots.
 
     asked: the log has been asked for what the rings lack; wanted: the streams whose answers are
-    missing; found: the answers.
+    missing; found: the answers; feeds: the snapshots.
     """
 
     request: Subscribe
     asked: bool = False
     wanted: set[str] = field(default_factory=set)
     found: dict[str, StartPoint] = field(default_factory=dict)
+    feeds: dict[str, Feed] = field(default_factory=dict)
 
     def drop(self, gone: set[str]) -> None:
         """Take these streams out of the request."""
@@ -106,11 +114,17 @@ class HistoryRateLimit:
 class WaitingRequests:
     """Of all clients of a worker. held: old records are being handed over, so all requests wait.
 
-    max_scan_records: how many records may be read for a subscription to some keys.
+    max_scan_records: how many records may be read for a subscription to some keys. snapshots: None
+    where no stream has any.
     """
 
     def __init__(
-        self, fanouts: Fanouts, log: HistoryClient, turns: Turns, max_scan_records: int
+        self,
+        fanouts: Fanouts,
+        log: HistoryClient,
+        turns: Turns,
+        max_scan_records: int,
+        snapshots: SnapshotClient | None = None,
     ) -> None:
         self.held = False
         self._max_scan_records = max_scan_records
@@ -118,6 +132,7 @@ class WaitingRequests:
         self._fanouts = fanouts
         self._log = log
         self._turns = turns
+        self._snapshots = snapshots
         # In order; only the first one of each client is worked on.
         self._pending: dict[FanoutClient, deque[PendingRequest]] = {}
         self._rate_limit = HistoryRateLimit()
@@ -156,11 +171,12 @@ class WaitingRequests:
                 self._log.withdraw(client, name)
 
     def ask_again(self) -> None:
-        """A stream has another epoch: what the log answered is void."""
+        """A stream has another epoch: what was answered is void."""
         for pending in self._pending.values():
-            # It is asked once everything has been handed over.
+            # They are asked once everything has been handed over.
             pending[0].asked = False
             pending[0].found.clear()
+            pending[0].feeds.clear()
 
     def release(self) -> None:
         """Everything has been handed over."""
@@ -198,10 +214,15 @@ class WaitingRequests:
                 return
             if not first.asked or first.wanted:
                 return
+            if request.snapshot and self._want_snapshots(client, first):
+                return
             pending.popleft()
+            found, feeds = first.found, first.feeds
             client.subscribed(
                 {
-                    name: self._fanouts.subscribe(name, client, request, first.found.get(name), now)
+                    name: self._fanouts.subscribe(
+                        name, client, request, found.get(name), now, feeds.get(name)
+                    )
                     for name in request.streams
                 }
             )
@@ -213,7 +234,7 @@ class WaitingRequests:
         """Ask the log for what the rings lack, now or later; False: its queue is full."""
         request = pending.request
         back = [name for name in request.streams if request.wants_history(name)]
-        if back and client in self._limited:
+        if (back or request.snapshot) and client in self._limited:
             # It has asked too often: even parsing its positions has to wait.
             self._suspend(client, back)
             return True
@@ -222,8 +243,9 @@ class WaitingRequests:
             for name in back
             if (find := history_request(name, self._fanouts.plain[name].ring, request)) is not None
         }
-        self._suspend(client, lacking)
-        if lacking and (wait := self._rate_limit.ask(client, lacking, now)) > 0:
+        asking = request.streams if request.snapshot else lacking
+        self._suspend(client, asking)
+        if asking and (wait := self._rate_limit.ask(client, asking, now)) > 0:
             self._limited[client] = self._loop.call_later(wait, self._ask_later, client)
             return True
         pending.asked = True
@@ -234,6 +256,51 @@ class WaitingRequests:
             except QueueFull:
                 return False
         return True
+
+    def _want_snapshots(self, client: FanoutClient, pending: PendingRequest) -> bool:
+        """Ask for the snapshots that come first; whether there are any to wait for."""
+        request = pending.request
+        for name in request.streams:
+            ring, keys = self._fanouts.plain[name].ring, request.filters.get(name)
+            if name not in pending.feeds and not (
+                name in request.resume
+                and recovers(name, ring, request, pending.found.get(name), keys)
+            ):
+                pending.wanted.add(name)
+        for name in list(pending.wanted):
+            self._find_snapshot(client, pending, name)
+        return bool(pending.wanted)
+
+    def _find_snapshot(self, client: FanoutClient, pending: PendingRequest, name: str) -> None:
+        assert self._snapshots is not None
+        done = partial(self._on_snapshot, client, pending, name)
+        self._snapshots.find(name, pending.request.filters.get(name), done)
+
+    def _on_snapshot(
+        self, client: FanoutClient, pending: PendingRequest, name: str, found: Snapshot | None
+    ) -> None:
+        if not self._waits_for(client, pending, name):
+            return
+        if found is None:
+            client.history_unavailable()
+        elif found.state.position.epoch != self._fanouts.plain[name].ring.epoch:
+            # The consumer has found another topic, and this worker is about to learn of it; or it
+            # has already, and the consumer that answered is the one before.
+            self._loop.call_later(EPOCH_SECONDS, self._find_again, client, pending, name)
+        else:
+            assert self._snapshots is not None
+            pending.feeds[name] = Feed(self._snapshots, found, self._turns.schedule)
+            pending.wanted.discard(name)
+            self._proceed(client)
+
+    @crash_on_error
+    def _find_again(self, client: FanoutClient, pending: PendingRequest, name: str) -> None:
+        if self._waits_for(client, pending, name):
+            self._find_snapshot(client, pending, name)
+
+    def _waits_for(self, client: FanoutClient, pending: PendingRequest, name: str) -> bool:
+        requests = self._pending.get(client)
+        return requests is not None and requests[0] is pending and name in pending.wanted
 
     def _suspend(self, client: FanoutClient, streams: Iterable[str]) -> None:
         """End the old subscriptions: a client has none while it waits for the log."""
@@ -248,8 +315,7 @@ class WaitingRequests:
     def _on_found(
         self, client: FanoutClient, pending: PendingRequest, name: str, found: StartPoint | None
     ) -> None:
-        requests = self._pending.get(client)
-        if requests is None or requests[0] is not pending:
+        if not self._waits_for(client, pending, name):
             return
         if found is None:
             client.history_unavailable()

@@ -12,6 +12,7 @@ from energyws.stream.history import Chunk
 from energyws.stream.key_index import Selection
 from energyws.stream.recovery import StartsAt
 from workers.websocket.fanout.crowd import NO_SEAT, Sink
+from workers.websocket.snapshots.feed import Feed
 
 
 class FanoutClient(Protocol):
@@ -68,16 +69,17 @@ class Subscription:
     """One client's interest in one stream.
 
     cursor: its position in the ring, or in the log while it is replayed; None while it is live.
-    paused: its transport has been paused since the cursor was last used. seat: its place among the
-    live ones.
+    feed: a snapshot that its client gets before anything else. paused: its transport has been
+    paused since the cursor was last used. seat: its place among the live ones.
     """
 
-    __slots__ = ("client", "cursor", "on_lag", "paused", "seat")
+    __slots__ = ("client", "cursor", "feed", "on_lag", "paused", "seat")
 
     def __init__(self, client: FanoutClient, on_lag: OnLag) -> None:
         self.client = client
         self.on_lag = on_lag
         self.cursor: StartsAt = None
+        self.feed: Feed | None = None
         self.paused = False
         self.seat = NO_SEAT
 

@@ -47,7 +47,7 @@ SEND_AGAIN_SECONDS: Final = 1.0
 # Beyond streams.<name>.snapshot.wait_seconds: clients should try again later, or elsewhere.
 GIVE_UP_SECONDS: Final = 15.0
 CACHE_BYTES: Final = 8 << 20
-# A scan may be shared by a client that comes so much later.
+# A scan of more than one step may be shared by a client that comes so much later.
 SHARED_SECONDS: Final = 2.0
 
 
@@ -220,7 +220,8 @@ class SnapshotClient:
             scan = None if left is None else Scan(stream, keys, state, left)
             known = state.keys if keys is None else answer.frames if scan is None else None
             snapshot = Snapshot(state, answer.frames, answer.data, known, scan)
-            self._begun[name] = time.monotonic(), snapshot
+            if scan is not None:
+                self._begun[name] = time.monotonic(), snapshot
         for done in waiting:
             done(snapshot)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from energyws.protocol.frame import split
+from energyws.protocol.messages import SnapshotTold
 from energyws.protocol.position import Position
 from workers.websocket.snapshots.client import Scan, Snapshot, SnapshotClient, Step
 
@@ -14,14 +15,32 @@ PIECE_BYTES: Final = 64 * 1024
 
 
 class Feed:
-    """position: that of the snapshot. failed: the rest of it cannot be had."""
+    """position: that of the snapshot. told: what its client is told of it, before it comes.
 
-    __slots__ = ("_asked", "_client", "_on_more", "_pieces", "_scan", "failed", "position")
+    failed: the rest of it cannot be had. wake: called once there is more of it.
+    """
 
-    def __init__(self, client: SnapshotClient, snapshot: Snapshot) -> None:
-        self.position: Final[Position] = snapshot.state.position
+    __slots__ = (
+        "_asked",
+        "_client",
+        "_on_more",
+        "_pieces",
+        "_scan",
+        "_wake",
+        "failed",
+        "position",
+        "told",
+    )
+
+    def __init__(
+        self, client: SnapshotClient, snapshot: Snapshot, wake: Callable[[], None]
+    ) -> None:
+        state = snapshot.state
+        self.position: Final[Position] = state.position
+        self.told: Final = SnapshotTold(state.complete, state.since_ms, snapshot.keys)
         self.failed = False
         self._client = client
+        self._wake = wake
         self._pieces = deque(_pieces(snapshot.frames, snapshot.data))
         self._scan: Scan | None = snapshot.scan
         self._asked = False
@@ -38,10 +57,6 @@ class Feed:
             self._on_more = on_more
             return None
         return self._pieces.popleft() if self._pieces else (0, b"")
-
-    def cancel(self) -> None:
-        """Nobody waits for it any more."""
-        self._on_more = None
 
     def _look(self) -> bool:
         """Get the next step of the scan, if it is here."""
@@ -62,6 +77,7 @@ class Feed:
         on_more, self._on_more = self._on_more, None
         if on_more is not None:
             on_more()
+            self._wake()
 
     def _add(self, step: Step) -> None:
         self._pieces.extend(_pieces(step.frames, step.data))

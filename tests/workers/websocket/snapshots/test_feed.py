@@ -19,6 +19,7 @@ class Steps:
     def __init__(self) -> None:
         self.known: dict[int, Step] = {}
         self.asked: list[tuple[Scan, Callable[[Step | None], None]]] = []
+        self.woken: list[int] = []
 
     def step(self, scan: Scan, done: Callable[[Step | None], None]) -> Step | None:
         if scan.slot not in self.known:
@@ -37,7 +38,7 @@ def frames(*keys: bytes, size: int = 0) -> bytes:
 
 def feed(steps: Steps, count: int, data: bytes, left: Scan | None = None) -> Feed:
     client: Any = steps
-    return Feed(client, Snapshot(STATE, count, data, count, left))
+    return Feed(client, Snapshot(STATE, count, data, count, left), lambda: steps.woken.append(0))
 
 
 def never() -> None:
@@ -82,7 +83,7 @@ def test_scan_is_asked_for_as_it_is_taken() -> None:
     assert asked == scan(5)
     # A step may have nothing for this scan.
     done(Step(0, b"", scan(9)))
-    assert woken == [2]
+    assert (woken, steps.woken) == ([2], [0])
     steps.known[9] = Step(1, frames(b"b"), None)
     assert made.take(never) == (1, frames(b"b"))
     assert made.over
@@ -94,11 +95,3 @@ def test_failed_scan_says_so() -> None:
     assert made.take(lambda: woken.append(1)) is None
     steps.asked[0][1](None)
     assert (made.failed, woken) == (True, [1])
-
-
-def test_nobody_is_woken_who_has_left() -> None:
-    steps = Steps()
-    made = feed(steps, 0, b"", scan(5))
-    assert made.take(never) is None
-    made.cancel()
-    steps.asked[0][1](Step(1, frames(b"a"), None))
