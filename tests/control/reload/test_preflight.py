@@ -81,6 +81,24 @@ def test_options_that_librdkafka_refuses_are_faults_of_the_configuration(
     assert problem.startswith("kafka.options: librdkafka says: ")
 
 
+def test_registry_that_refuses_is_a_fault_and_one_that_is_away_a_warning() -> None:
+    with SchemaRegistry() as registry:
+        settings = Settings(
+            kafka=Kafka(brokers="127.0.0.1:1"),
+            streams={"s": Stream(topic="t", format="avro")},
+            auth=GOOD.auth,
+            schema_registry=Where(url=registry.url),
+        )
+        assert asyncio.run(Preflight().check(settings)) == []
+        registry.password = "right"
+        error = refused(settings)
+        registry.down = True
+        warnings = asyncio.run(Preflight().check(settings))
+    assert error.kind == "configuration"
+    assert "HTTP status 401: check schema_registry.username" in error.problems[0]
+    assert warnings == ["schema_registry.url: cannot be used: HTTP status 503"]
+
+
 @pytest.mark.parametrize("text", ["", "print('['", "raise SystemExit(1)"])
 def test_process_without_a_result_is_no_pass(text: str) -> None:
     assert refused(GOOD, *script(text)).problems == [
