@@ -12,8 +12,9 @@ import pytest
 from energyws.control.children.spawn import PREFLIGHT_COMMAND
 from energyws.control.reload.preflight import Preflight
 from energyws.errors import ConfigError
-from energyws.settings import Admin, Auth, Kafka, Settings
-from energyws.testing import eventually
+from energyws.settings import Admin, Auth, Kafka, Settings, Stream
+from energyws.settings import SchemaRegistry as Where
+from energyws.testing import SchemaRegistry, eventually
 
 GOOD = Settings(kafka=Kafka(brokers="127.0.0.1:1", topic="t"), auth=Auth(jwt_secret="s" * 40))
 KEY = "-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----"
