@@ -17,10 +17,10 @@ from energyws.stream.ring import Ring
 from workers.websocket.fanout.fanout import Fanout
 from workers.websocket.fanout.history_client import HistoryClient
 from workers.websocket.fanout.keyed_fanout import KeyedFanout
-from workers.websocket.fanout.pace import Pace
 from workers.websocket.fanout.subscription import FanoutClient
 from workers.websocket.fanout.turns import Turns
 from workers.websocket.io_uring.send_queue import SendQueue
+from workers.websocket.pace import Pace
 from workers.websocket.snapshots.feed import Feed
 
 # Frames in another form that are kept, with their originals: room for some thousand real records,
@@ -77,7 +77,7 @@ class Fanouts:
     ) -> Subscribed:
         """See Fanout.subscribe."""
         self.leave(name, client)
-        some = name in request.filters
+        some = name in request.filters or request.max_rate is not None
         fanout = self._of_keys(name, client) if some else self._of(name, client)
         return fanout.subscribe(client, request, found, now, feed)
 
@@ -105,6 +105,8 @@ class Fanouts:
     def _of_keys(self, name: str, client: FanoutClient) -> KeyedFanout:
         form = client.form
         if (name, form) not in self.keyed:
+            # Without keys, all records supersede each other.
+            self.plain[name].ring.index_keys()
             made = KeyedFanout(
                 name,
                 self.plain[name].ring,
