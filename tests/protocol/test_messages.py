@@ -52,8 +52,9 @@ def subscribe(
     last: int | None = None,
     on_lag: OnLag = OnLag.SKIP,
     since_ms: int | None = None,
+    max_rate: float | None = None,
 ) -> Subscribe:
-    return Subscribe(streams, resume or {}, last, on_lag, since_ms)
+    return Subscribe(streams, resume or {}, last, on_lag, since_ms, max_rate=max_rate)
 
 
 PARSED: dict[str, tuple[str, ClientMessage]] = {
