@@ -38,17 +38,24 @@ SETTLE_SECONDS: Final = 5.0
 
 @dataclass(frozen=True)
 class Load:
-    """keys: of each client. meters: how many there are. rate: records a second for each client."""
+    """keys: of each client. meters: how many there are. rate: records a second of all.
+
+    ring_seconds: how much the rings hold. Where a client gets a record of its own every second, its
+    position follows from that; else the rings hold twice server.position_seconds, so that clients
+    need not be told more often (docs/operations.md).
+    """
 
     keys: int
     meters: Callable[[int], int]
     rate: Callable[[int], float]
+    ring_seconds: float
 
 
 LOADS: Final = {
-    "own": Load(1, lambda clients: clients, float),
-    "few": Load(3, lambda clients: 50 * clients, lambda clients: clients / 20),
+    "own": Load(1, lambda clients: clients, float, 10),
+    "few": Load(3, lambda clients: 50 * clients, lambda clients: clients / 20, 40),
 }
+RING_BYTES: Final = 1 << 30
 
 
 def run(name: str, broker: Broker, options: argparse.Namespace) -> dict[str, Any]:
@@ -66,9 +73,15 @@ def run(name: str, broker: Broker, options: argparse.Namespace) -> dict[str, Any
     topic = f"households-{time.time_ns()}"
     broker.create_topic(topic)
     kafka = {"topic": topic, "options": broker.consumer_options}
+    rate = load.rate(clients)
+    history = {"max_frames": max(1, int(rate * load.ring_seconds)), "max_bytes": RING_BYTES}
     with (
         MeasuredService(
-            options.workers, brokers=broker.bootstrap, kafka=kafka, streams=stream(topic)
+            options.workers,
+            brokers=broker.bootstrap,
+            kafka=kafka,
+            streams=stream(topic),
+            history=history,
         ) as service,
         contextlib.ExitStack() as stack,
     ):
@@ -78,7 +91,6 @@ def run(name: str, broker: Broker, options: argparse.Namespace) -> dict[str, Any
         def due() -> int:
             return meters.due(range(clients * load.keys))
 
-        rate = load.rate(clients)
         processes = service.processes()
         time.sleep(SETTLE_SECONDS)
         with measured(processes) as idle:
@@ -86,9 +98,11 @@ def run(name: str, broker: Broker, options: argparse.Namespace) -> dict[str, Any
         meters.write(rate, SETTLE_SECONDS)
         delivered(crowds.counts, due())
         crowds.counts(restart=True)
-        generators = crowds.processes()
+        others = {**crowds.processes(), "producer": psutil.Process()}
+        if broker.pid is not None:
+            others["broker"] = psutil.Process(broker.pid)
         began = time.monotonic()
-        with measured({**processes, **generators, "producer": psutil.Process()}) as used:
+        with measured({**processes, **others}) as used:
             written = meters.write(rate, options.seconds)
             took = time.monotonic() - began
             counts = delivered(crowds.counts, due())
@@ -99,6 +113,7 @@ def run(name: str, broker: Broker, options: argparse.Namespace) -> dict[str, Any
         "load": name,
         "clients": clients,
         "meters": count,
+        "ring_frames": history["max_frames"],
         "records_per_second": round(written / took),
         "wanted": due(),
         "delay_ms": {

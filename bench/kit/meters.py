@@ -21,6 +21,8 @@ from bench.kit.writer import paced
 from energyws.testing import token
 
 POINTER: Final = "/k"
+# Nothing more comes after a silence of this length.
+SILENT_SECONDS: Final = 10.0
 _TOKEN_SECONDS: Final = 86_400
 # As long as the number of a meter in Sweden.
 _DIGITS: Final = 18
@@ -93,12 +95,12 @@ class Meters:
         self.sent[key] += 1
 
 
-def delivered(
-    counts: Callable[[], dict[str, Any]], frames: int, seconds: float = PATIENCE_SECONDS
-) -> dict[str, Any]:
-    """Wait until all clients together have this many frames; the counts."""
-    deadline = time.monotonic() + seconds
-    while (found := counts())["frames"] < frames and time.monotonic() < deadline:
+def delivered(counts: Callable[[], dict[str, Any]], frames: int) -> dict[str, Any]:
+    """Wait until all clients together have this many frames, or get no more; the counts."""
+    most, since = -1, time.monotonic()
+    while (found := counts())["frames"] < frames and time.monotonic() < since + SILENT_SECONDS:
+        if found["frames"] > most:
+            most, since = found["frames"], time.monotonic()
         time.sleep(0.2)
     return found
 

@@ -57,8 +57,9 @@ def households(results: Results) -> Section:
     for row in results["loads"]:
         about = (
             f"{row['clients']:,} clients, {row['meters']:,} meters, {row['records_per_second']:,} "
-            f"records a second, of which {row['wanted']:,} were for a client; "
-            f"{row['in_time']:.3%} of them came within 100 ms, {row['lost']} were lost:\n\n"
+            f"records a second, of which {row['wanted']:,} were for a client; rings of "
+            f"{row['ring_frames']:,} frames. {row['in_time']:.3%} of the wanted came within 100 "
+            f"ms, {row['lost']} were lost:\n\n"
         )
         delays = table_of([row], *inner("delay_ms", *_DELAYS, ("max", "max")))
         processes = [

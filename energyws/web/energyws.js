@@ -703,7 +703,7 @@ function inWords({ code, message }) {
  * @param {readonly string[]} streams
  */
 function keysByStream(keys, streams) {
-  if (keys === undefined) return undefined;
+  if (keys === undefined || keys === null) return undefined;
   const isForAll = typeof keys === 'string' || Array.isArray(keys);
   const entries = isForAll ? streams.map((stream) => [stream, keys]) : Object.entries(keys);
   // One key may be given without its list.

@@ -1,4 +1,4 @@
-import type { Message, Options, Reading, Refused, Removed, State } from './energyws.js';
+import type { Message, Options, Reading, Refused, Removed, Snapshot, State } from './energyws.js';
 
 export interface EnergyOptions extends Omit<Options, 'onState'> {
   /** How many messages the hook keeps. Default: 100. */
@@ -16,6 +16,9 @@ export interface Energy<Data = Record<string, unknown>, Also extends Removed = n
   messages: readonly (Message<Data> | Also)[];
   /** What to pass as `resume` to continue here later. */
   positions: Readonly<Record<string, string>>;
+  /** As of EnergyClient, as is `conflated`. */
+  snapshots: Readonly<Record<string, Snapshot>>;
+  conflated: number;
   /** Set once the service has refused this client for good. */
   error: Refused | null;
 }

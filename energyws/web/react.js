@@ -24,7 +24,16 @@ const LINGER_MS = 1_000;
 const KEEP = 100;
 
 /** @type {Energy} */
-const IDLE = { state: 'idle', why: '', latest: null, messages: [], positions: {}, error: null };
+const IDLE = {
+  state: 'idle',
+  why: '',
+  latest: null,
+  messages: [],
+  positions: {},
+  snapshots: {},
+  conflated: 0,
+  error: null,
+};
 
 /**
  * The connections in use, by URL and options.
@@ -161,6 +170,8 @@ class Store {
         latest: this.#latest,
         messages: this.#newest(),
         positions: this.#client.positions,
+        snapshots: this.#client.snapshots,
+        conflated: this.#client.conflated,
         error: this.#error,
       };
       for (const render of this.#users.keys()) render();

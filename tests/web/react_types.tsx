@@ -1,6 +1,6 @@
 /** The package as an application with React uses it; compiled, but never run. */
 
-import { EnergyClient, type Message } from 'energyws';
+import { EnergyClient, type Message, type Removed } from 'energyws';
 import { useEnergy, type Energy, type EnergyOptions } from 'energyws/react';
 
 interface Meter {
@@ -20,6 +20,13 @@ export function Power({ url }: { url: string }) {
       {power?.toFixed(1)} W, {gaps} gaps, {positions.energy}
     </p>
   );
+}
+
+export function OneMeter({ meter }: { meter: string }) {
+  const asked: EnergyOptions = { keys: meter, snapshot: true, maxRate: 1 };
+  const { messages, snapshots, conflated } = useEnergy<Meter, Removed>('/ws/energy', asked);
+  const removed: string[] = messages.flatMap((each) => (each.kind === 'removed' ? [each.key] : []));
+  return <p title={`${snapshots.energy?.complete} ${conflated}`}>{removed.join()}</p>;
 }
 
 export const untyped = (message: Message) => message.position;
