@@ -143,6 +143,9 @@ class Machine(RuleBasedStateMachine):
             # Who wants everything, and every record of it, is served by another fan-out.
             wants = EVERYTHING if everything and rate is not None else wanted
             client = Client(self.stream, wants, self.stream.form, rate=rate)
+            if last is not None and wants is EVERYTHING:
+                # More would be searched for in the log.
+                last = min(last, len(self.stream.fanout.ring))
             if back is not None:
                 self.subscribe(client, resume=self.places[back % len(self.places)], on_lag=on_lag)
             else:
