@@ -33,6 +33,7 @@ from energyws.protocol.messages import (
     OnLag,
     Ping,
     Renew,
+    SnapshotTold,
     Subscribe,
     Subscribed,
     Unrecovered,
@@ -52,8 +53,9 @@ def subscribe(
     last: int | None = None,
     on_lag: OnLag = OnLag.SKIP,
     since_ms: int | None = None,
+    snapshot: bool = False,
 ) -> Subscribe:
-    return Subscribe(streams, resume or {}, last, on_lag, since_ms)
+    return Subscribe(streams, resume or {}, last, on_lag, since_ms, snapshot=snapshot)
 
 
 PARSED: dict[str, tuple[str, ClientMessage]] = {
@@ -124,6 +126,15 @@ PARSED: dict[str, tuple[str, ClientMessage]] = {
         '{"type":"subscribe","streams":["a"],"on_lag":"disconnect"}',
         subscribe("a", on_lag=OnLag.DISCONNECT),
     ),
+    "snapshot": (
+        '{"type":"subscribe","streams":["a"],"snapshot":true,"resume":{"a":"7f-1"}}',
+        subscribe("a", resume={"a": "7f-1"}, snapshot=True),
+    ),
+    "no snapshot": (
+        '{"type":"subscribe","streams":["a"],"snapshot":false,"last":1}',
+        subscribe("a", last=1),
+    ),
+    "snapshot is null": ('{"type":"subscribe","streams":["a"],"snapshot":null}', subscribe("a")),
     "unsubscribe": ('{"type":"unsubscribe","streams":["a"]}', Unsubscribe(("a",))),
     "unsubscribe twice": ('{"type":"unsubscribe","streams":["a","a"]}', Unsubscribe(("a",))),
     "ping": ('{"type":"ping"}', Ping()),
@@ -184,6 +195,8 @@ SINCE = "`since` must be an RFC 3339 time such as 2025-12-26T12:34:56Z"
 EXCLUSIVE = "`resume`, `since` and `last` exclude each other"
 ON_LAG = "`on_lag` must be skip, latest or disconnect"
 TOKEN = f"`token` must be a string of at most {MAX_TOKEN_BYTES} characters"
+SNAPSHOT = "`snapshot` must be true or false"
+BEGINNING = "`snapshot` goes with `resume`, not with another start"
 TYPE = "`type` must be a string"
 KNOWN = "; known are subscribe, unsubscribe, ping and auth"
 
@@ -270,6 +283,14 @@ BAD_MESSAGES: dict[str, tuple[str, ErrorCode, str | None]] = {
     "on_lag as a number": (bad(on_lag=1), BAD_MESSAGE, ON_LAG),
     "on_lag as a list": (bad(on_lag=["skip"]), BAD_MESSAGE, ON_LAG),
     "on_lag as an object": (bad(on_lag={}), BAD_MESSAGE, ON_LAG),
+    "snapshot as a number": (bad(snapshot=1), BAD_MESSAGE, SNAPSHOT),
+    "snapshot as text": (bad(snapshot="true"), BAD_MESSAGE, SNAPSHOT),
+    "snapshot and last": (bad(snapshot=True, last=0), BAD_MESSAGE, BEGINNING),
+    "snapshot and since": (
+        bad(snapshot=True, since="2025-12-26T12:34:56Z"),
+        BAD_MESSAGE,
+        BEGINNING,
+    ),
     "no token": ('{"type":"auth"}', BAD_MESSAGE, TOKEN),
     "empty token": ('{"type":"auth","token":""}', BAD_MESSAGE, TOKEN),
     "token as a number": ('{"type":"auth","token":1}', BAD_MESSAGE, TOKEN),
@@ -424,6 +445,9 @@ QUERIES: dict[str, tuple[str, Subscribe | None]] = {
         subscribe("a", since_ms=NOON),
     ),
     "latest": ("subscribe=a&on_lag=latest", subscribe("a", on_lag=OnLag.LATEST)),
+    "snapshot": ("subscribe=a&snapshot=1", subscribe("a", snapshot=True)),
+    "snapshot in a word": ("subscribe=a&snapshot=true", subscribe("a", snapshot=True)),
+    "no snapshot": ("subscribe=a&snapshot=0", subscribe("a")),
     "unknown parameters": ("subscribe=a&v=2&&x&=", subscribe("a")),
 }
 
@@ -450,6 +474,8 @@ BAD_QUERIES = {
     "empty since": ("subscribe=a&since=", SINCE),
     "unknown on_lag": ("subscribe=a&on_lag=drop", ON_LAG),
     "empty on_lag": ("subscribe=a&on_lag=", ON_LAG),
+    "snapshot in another word": ("subscribe=a&snapshot=yes", SNAPSHOT),
+    "snapshot and last": ("subscribe=a&snapshot=1&last=1", BEGINNING),
     "resume and last": (
         f"subscribe=a&resume={ID}&last=1",
         EXCLUSIVE,
@@ -576,6 +602,23 @@ REPLIES: dict[str, tuple[bytes, str]] = {
     "position": (
         messages.position("energy", "7f-1.2"),
         '{"type":"position","stream":"energy","id":"7f-1.2"}',
+    ),
+    "subscribed, with a snapshot": (
+        messages.subscribed({"energy": Subscribed("7f-1", snapshot=SnapshotTold(True, None, 2))}),
+        (
+            '{"type":"subscribed","streams":["energy"],"positions":{"energy":{"position":"7f-1"}},'
+            '"snapshots":{"energy":{"position":"7f-1","complete":true,"since":null,"keys":2}}}'
+        ),
+    ),
+    "subscribed, with a part of a snapshot": (
+        messages.subscribed(
+            {"energy": Subscribed("7f-1", snapshot=SnapshotTold(False, NOON, None))}
+        ),
+        (
+            '{"type":"subscribed","streams":["energy"],"positions":{"energy":{"position":"7f-1"}},'
+            '"snapshots":{"energy":{"position":"7f-1","complete":false,'
+            '"since":"2025-12-26T12:34:56.789Z","keys":null}}}'
+        ),
     ),
     "subscribed to several": (
         messages.subscribed({"b": Subscribed("7f-2"), "a": Subscribed("7f-1", True)}),

@@ -8,12 +8,25 @@ import pytest
 
 from energyws.protocol.frame import DataFrames
 from energyws.protocol.keys import KeyFilter
-from energyws.protocol.messages import OnLag, Subscribe, Subscribed, Unrecovered
+from energyws.protocol.messages import (
+    OnLag,
+    SnapshotTold,
+    Subscribe,
+    Subscribed,
+    Unrecovered,
+)
 from energyws.protocol.position import Position, from_offsets
 from energyws.settings import History
 from energyws.stream.history import FindStart, StartPoint
 from energyws.stream.keyed_cursor import KeyedCursor
-from energyws.stream.recovery import history_request, resume_from, start_point, within_scan
+from energyws.stream.recovery import (
+    after_snapshot,
+    history_request,
+    recovers,
+    resume_from,
+    start_point,
+    within_scan,
+)
 from energyws.stream.ring import Cursor, Entry, Ring
 
 EPOCH: Final = "abcd0123"
@@ -241,6 +254,33 @@ def test_last_of_some_keys_is_what_the_ring_has_of_them(
     replied, cursor = keyed_start(ring, wanted)
     assert isinstance(cursor, Cursor)
     assert (replied, cursor.index) == (reply, index)
+
+
+@pytest.mark.parametrize(
+    ("subscribe", "found", "recovered"),
+    [
+        (resume(f"{EPOCH}-7.7"), None, True),
+        (resume(f"{EPOCH}-2.2"), StartPoint(at(2, 2), at(0, 0)), True),
+        (resume(f"{EPOCH}-2.2"), StartPoint(at(3, 3), at(3, 3), Unrecovered.RETENTION), False),
+        (resume("beef-7.7"), StartPoint(at(0, 0), at(0, 0)), False),
+        (resume("garbage"), None, False),
+        (request(), None, False),
+    ],
+)
+def test_snapshot_is_for_those_who_do_not_recover(
+    subscribe: Subscribe, found: StartPoint | None, recovered: bool
+) -> None:
+    assert recovers("energy", ring(first=5), subscribe, found) is recovered
+
+
+def test_reply_with_a_snapshot_begins_at_its_position() -> None:
+    told = SnapshotTold(True, None, 3)
+    lost = Subscribed("x-1", False, 4, Unrecovered.RETENTION, "x-0", (1,))
+    reply = after_snapshot(lost, at(9, 9), told)
+    assert reply == Subscribed(
+        f"{EPOCH}-9.9", False, None, Unrecovered.RETENTION, "x-0", (1,), snapshot=told
+    )
+    assert after_snapshot(Subscribed("x-1"), at(9, 9), told).replayed == 0
 
 
 def test_no_more_is_scanned_than_allowed() -> None:

@@ -11,6 +11,7 @@ from typing import Final
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
 from energyws.process.board import Field, Row
+from energyws.process.counters import SKIPPED
 from energyws.protocol.frame import DataFrames
 from energyws.protocol.messages import Unrecovered
 from energyws.protocol.position import as_text, from_offsets
@@ -92,7 +93,7 @@ class Intake:
         self._read_back = [_ReadBack(settings.history.max_bytes) for _ in found.begin]
         # Until then: each partition's next offset when `skip_stalled` last saw it move, and when.
         self._moved: dict[int, tuple[int, float]] = {}
-        # The table is not warm before those of the ring are in it as well.
+        # Where that came before the ring was complete.
         self._warmed_up: WarmedUp | None = None
         self._limited = RateLimitedLog(_log, 1.0)
 
@@ -103,7 +104,7 @@ class Intake:
             return
         self._next[partition] = offset + 1
         try:
-            decoded = self._decoder.decode(record.value, record.key)
+            decoded = self._decoder.decode(record.value, record.key, record.reader)
         except BadRecord as bad:
             self._skip(record, bad)
             return
@@ -126,7 +127,7 @@ class Intake:
             self.values.put_old(key, timestamp_ms, data, partition, read_back=False)
 
     def warmed_up(self, outcome: WarmedUp) -> None:
-        """The last of those has been taken."""
+        """The last of those has been taken; those that are read back may still come."""
         assert self.values is not None
         if self.ring is None:
             self._warmed_up = outcome
@@ -226,6 +227,7 @@ class Intake:
 
     def _skip(self, record: Record, bad: BadRecord) -> None:
         self._row.add(Field.BAD_RECORDS)
+        SKIPPED.count(self._row, bad.reason)
         self.on_bad(record.partition)
         self._limited.warning(
             "record skipped",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -29,6 +30,8 @@ def subscribe(
         ("since=1970-01-01T00:00:01Z", "", subscribe(since_ms=1000)),
         ("resume=ab-1", "ab-2", subscribe("ab-2")),
         ("last=5&on_lag=disconnect", "ab-2", subscribe("ab-2", on_lag=OnLag.DISCONNECT)),
+        ("snapshot=1", "", replace(subscribe(), snapshot=True)),
+        ("snapshot=1", "ab-2", replace(subscribe("ab-2"), snapshot=True)),
         # It was good once, or the stream would not have begun.
         ("last=?", "b:ab-2", subscribe("b:ab-2")),
         ("last=?", "what it sent", subscribe("what it sent")),

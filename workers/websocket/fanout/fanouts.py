@@ -12,6 +12,7 @@ from energyws.protocol import event_stream, json_lines
 from energyws.protocol.deflate import Compressor
 from energyws.protocol.forms import Encode, Form, Kept
 from energyws.protocol.messages import Subscribe, Subscribed
+from energyws.protocol.position import Position
 from energyws.stream.history import StartPoint
 from energyws.stream.ring import Ring
 from workers.websocket.fanout.fanout import Fanout
@@ -75,23 +76,34 @@ class Fanouts:
         now: float,
         feed: Feed | None = None,
     ) -> Subscribed:
-        """See Fanout.subscribe."""
-        self.leave(name, client)
+        """Add or replace a client's subscription, see Fanout.subscribe.
+
+        One that has other keys from now on misses none of those that it keeps, and gets none again.
+        """
         some = name in request.filters
+        left: Position | None = None
+        for before in self._for(name, client):
+            if not request.wants_history(name) and (some or isinstance(before, KeyedFanout)):
+                left = before.place(client) or left
+            before.leave(client)
         fanout = self._of_keys(name, client) if some else self._of(name, client)
-        return fanout.subscribe(client, request, found, now, feed)
+        return fanout.subscribe(client, request, found, now, feed, left)
 
     def leave(self, name: str, client: FanoutClient) -> None:
         """End a client's subscription to a stream, if there is one."""
-        form = client.form
-        plain = self.plain.get(name) if form is Form.PLAIN else self._encoded.get((name, form))
-        for fanout in (plain, self.keyed.get((name, form))):
-            if fanout is not None:
-                fanout.leave(client)
+        for fanout in self._for(name, client):
+            fanout.leave(client)
 
     def all(self, name: str) -> list[Fanout]:
         """Those of a stream."""
         return [fanout for fanout in self._turns.fanouts if fanout.name == name]
+
+    def _for(self, name: str, client: FanoutClient) -> list[Fanout]:
+        """Those that may have a client's subscription to a stream."""
+        form = client.form
+        plain = self.plain.get(name) if form is Form.PLAIN else self._encoded.get((name, form))
+        keyed = self.keyed.get((name, form))
+        return [fanout for fanout in (plain, keyed) if fanout is not None]
 
     def _of(self, name: str, client: FanoutClient) -> Fanout:
         plain = self.plain[name]

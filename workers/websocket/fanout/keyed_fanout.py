@@ -61,8 +61,9 @@ class KeyedFanout(Fanout):
         found: StartPoint | None,
         now: float,
         feed: Feed | None = None,
+        left: Position | None = None,
     ) -> Subscribed:
-        reply = super().subscribe(client, request, found, now, feed)
+        reply = super().subscribe(client, request, found, now, feed, left)
         reply = replace(reply, keys=len(request.filters[self.name]))
         subscription = self.catch_up.find(client)
         if subscription is not None:
@@ -84,8 +85,7 @@ class KeyedFanout(Fanout):
             position = self.keyed.tell(cast(KeyedSubscription, self.live.members[client]))
         elif (subscription := self.catch_up.find(client)) is not None and not subscription.feed:
             # Amid a snapshot it has no position to come back to.
-            cursor = subscription.cursor
-            position = cursor.position(self.ring) if isinstance(cursor, Cursor) else cursor
+            position = self.place(client)
         if position is None:
             return None
         self._row.add(Field.POSITIONS_SENT)

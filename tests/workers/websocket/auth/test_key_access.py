@@ -11,13 +11,15 @@ from energyws.process.counters import LIMITED
 from energyws.protocol.http.queries import parse_query
 from energyws.protocol.keys import KeyFilter
 from energyws.protocol.messages import BadClientMessage, Renew, Subscribe
-from energyws.settings import Limits, Stream
+from energyws.settings import Limits, Snapshot, Stream
 from tests.principals import principal
 from tests.workers.websocket.recording import Worker
 from workers.websocket.clients.commands import carry_out
 
 STREAMS = {
-    "energy": Stream(topic="readings", key="record", access="keyed"),
+    "energy": Stream(
+        topic="readings", key="record", access="keyed", snapshot=Snapshot(enabled=True)
+    ),
     "prices": Stream(topic="prices", key="record"),
     "news": Stream(topic="news"),
 }
@@ -52,6 +54,11 @@ def test_stream_without_keys_needs_no_filter() -> None:
     assert worker.context.keys.with_filters(plain, principal()) is plain
 
 
+def test_snapshot_is_of_the_keys_that_the_client_gets() -> None:
+    made = resolved("subscribe=energy&snapshot=1", ["a", "b"])
+    assert (made.snapshot, made.filters) == (True, {"energy": only(b"a", b"b")})
+
+
 def test_each_of_several_streams_has_its_filter() -> None:
     made = resolved("subscribe=energy,prices,news&key=energy:a:1&key=prices:x", "a*")
     assert made.filters == {"energy": only(b"a:1"), "prices": only(b"x")}
@@ -69,6 +76,9 @@ def test_each_of_several_streams_has_its_filter() -> None:
         ("subscribe=news&key=mine", ["mine"], "NOT_KEYED"),
         ("subscribe=prices&key=mine&key=foreign&key=c", None, "TOO_MANY_KEYS"),
         ("subscribe=prices&key=", None, "BAD_MESSAGE"),
+        ("subscribe=prices&snapshot=1", None, "SNAPSHOT_UNAVAILABLE"),
+        ("subscribe=news&snapshot=1", None, "SNAPSHOT_UNAVAILABLE"),
+        ("subscribe=energy&key=foreign&snapshot=1", ["mine"], "FORBIDDEN_KEY"),
     ],
 )
 def test_what_a_client_may_not_have_is_refused_as_a_whole(

@@ -285,7 +285,7 @@ class KeyedStream:
             assert query.after is not None
             found = StartPoint(query.after, from_offsets(self.epoch, [0, 0]))
         # Its writes come after the reply.
-        reply = self.fanout.subscribe(client, request, found, self.now)
+        reply = self.fanout.subscribe(client, request, found, self.now, left=fields.get("left"))
         client.begins(reply)
         return reply
 

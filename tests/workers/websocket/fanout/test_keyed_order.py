@@ -151,14 +151,21 @@ class Machine(RuleBasedStateMachine):
             assert len(coming) <= reply.replayed <= len(coming) + len(self.stream.fanout.ring)
 
     @precondition(lambda self: self.clients)
-    @rule(which=st.integers(0, 50), wanted=filters)
-    def want_others(self, which: int, wanted: KeyFilter) -> None:
+    @rule(which=st.integers(0, 50), wanted=filters, resumes=st.booleans())
+    def want_others(self, which: int, wanted: KeyFilter, resumes: bool) -> None:
         """A subscription is replaced: the same place, with other keys."""
         client = self.clients[which % len(self.clients)]
-        if not client.gone:
-            fresh = Client(self.stream, wanted, client.form)
+        left = self.stream.fanout.place(client)
+        if not client.gone and left is not None:
+            fresh = Client(self.stream, wanted, client.form, writable=client.writable)
             self.stream.fanout.leave(client)
-            self.subscribe(fresh, resume=client.place)
+            if resumes:
+                self.subscribe(fresh, resume=client.place)
+            else:
+                # All before that, and nothing after it, was sent.
+                client.scanned(left)
+                self.subscribe(fresh, left=left)
+                assert fresh.place == left
             self.clients.remove(client)
             self.clients.append(fresh)
 
