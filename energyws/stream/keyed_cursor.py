@@ -105,23 +105,6 @@ class KeyedCursor(Cursor):
         self._found.extend(indexes)
         self._stop = stop
 
-    def jump_to_newest(self, stream: str, ring: Ring, stop: int) -> tuple[list[bytes], int]:
-        """To the newest one of its own; where that is next, nothing is skipped.
-
-        Where a prefix would have to be looked for among too many: to the newest of all.
-        """
-        assert ring.keys is not None
-        begin, is_in_ring = max(self.index, ring.first), self.index >= ring.first
-        if self._selection.prefixes and stop - begin > SCAN_ENTRIES:
-            return super().jump_to_newest(stream, ring, stop)
-        found = ring.keys.find(self._selection, begin, stop)
-        if is_in_ring and len(found) < 2:
-            return [], 0
-        if not found:
-            return super().jump_to_newest(stream, ring, stop)
-        frames, missed = self._jump(stream, ring, found[-1])
-        return frames, len(found) - 1 if is_in_ring else missed
-
     def _jump(self, stream: str, ring: Ring, index: int) -> tuple[list[bytes], int]:
         # How many of the frames on the way were its own is no longer known.
         frames, missed = super()._jump(stream, ring, index)
