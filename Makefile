@@ -57,7 +57,7 @@ dist: .venv/.dev
 lock: .venv/.supply
 	echo 'setuptools>=77,<100' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	    --upgrade --generate-hashes --custom-compile-command "make lock" \
-	    --output-file requirements.lock setup.cfg -
+	    --extra schemas --output-file requirements.lock setup.cfg -
 
 # The base image as its tag stands today: commit the Dockerfile that this leaves. Needs Docker with
 # buildx, and the image's registry.
@@ -100,7 +100,7 @@ clean:
 	@touch $@
 
 .venv/.dev: .venv/.made setup.cfg setup.py pyproject.toml
-	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,bench,schemas]'
 	@touch $@ .venv/.runtime
 
 .venv/.docs: .venv/.dev

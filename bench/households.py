@@ -98,9 +98,11 @@ def run(name: str, broker: Broker, options: argparse.Namespace) -> dict[str, Any
         meters.write(rate, SETTLE_SECONDS)
         delivered(crowds.counts, due())
         crowds.counts(restart=True)
-        generators = crowds.processes()
+        others = {**crowds.processes(), "producer": psutil.Process()}
+        if broker.pid is not None:
+            others["broker"] = psutil.Process(broker.pid)
         began = time.monotonic()
-        with measured({**processes, **generators, "producer": psutil.Process()}) as used:
+        with measured({**processes, **others}) as used:
             written = meters.write(rate, options.seconds)
             took = time.monotonic() - began
             counts = delivered(crowds.counts, due())

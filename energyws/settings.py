@@ -67,16 +67,31 @@ class Stream:
     """A stream that clients may subscribe to: all partitions of one topic.
 
     key: where a record's key is: `record` (Kafka's own), `header:NAME`, or a JSON pointer (RFC
-    6901) into its value; None: the stream has no keys. access: who may read it; `keyed`: each
-    client those keys only that its token names (auth.keys_claim).
+    6901); None: there is none. access: `keyed`: a client gets only keys of its token's keys_claim.
     """
 
     __pydantic_config__ = _STRICT
 
     topic: Text
+    format: Literal["json", "avro", "json_schema", "protobuf"] = "json"
     key: Text | None = None
     access: Literal["open", "keyed"] = "open"
     snapshot: Snapshot = field(default_factory=Snapshot)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaRegistry:
+    """Where schemas are. password_file: wins over password. ca: PEM; None: the system's."""
+
+    __pydantic_config__ = _STRICT
+
+    url: Text | None = None
+    username: Text | None = None
+    password: Text | None = field(default=None, repr=False)
+    password_file: Text | None = None
+    ca: Text | None = None
+    timeout_seconds: PositiveSeconds = 5.0
+    wait_seconds: PositiveSeconds = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,6 +339,7 @@ class Settings:
 
     kafka: Kafka
     streams: dict[Text, Stream] = field(default_factory=dict)
+    schema_registry: SchemaRegistry = field(default_factory=SchemaRegistry)
     server: Server = field(default_factory=Server)
     limits: Limits = field(default_factory=Limits)
     auth: Auth = field(default_factory=Auth)

@@ -66,7 +66,8 @@ def fast_tests() -> list[str]:
 
 def tools() -> list[str]:
     """What the fast tests need besides the package, as pip takes it."""
-    requirements = setup()["options.extras_require"]["dev"].split()
+    extras = setup()["options.extras_require"]
+    requirements = [*extras["dev"].split(), *extras["schemas"].split()]
     return [each for each in requirements if not LEFT_OUT.match(each)]
 
 

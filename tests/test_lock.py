@@ -40,6 +40,7 @@ def wanted() -> list[Requirement]:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     lines = setup["options"]["install_requires"].splitlines()
+    lines += setup["options.extras_require"]["schemas"].splitlines()
     build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
     return [Requirement(line) for line in [*lines, *build] if line and not line.startswith("#")]
 

@@ -2,7 +2,8 @@
 
 It is a process of its own, as `nginx -t` is: only children load the code that checks secrets and
 reads Kafka, which would nearly double the supervisor's memory. It writes JSON to standard output: a
-list of pairs (energyws.errors.FaultKind, text), empty if the settings can be used.
+list of pairs (energyws.errors.FaultKind, text), empty if the settings can be used. In place of the
+kind, "warning" is of what may right itself.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import orjson
 
@@ -18,11 +20,12 @@ from energyws.auth.verifier import Verifier
 from energyws.errors import BootError, FaultKind
 from energyws.settings import Settings
 from workers.consumer.librdkafka import live_settings, open_consumer
+from workers.consumer.schemas.trial import trial
 from workers.runtime import read_settings
 
 
-def faults(settings: Settings) -> Iterator[tuple[FaultKind, str]]:
-    """What is at fault, and why; does not wait for a broker."""
+def faults(settings: Settings) -> Iterator[tuple[FaultKind | Literal["warning"], str]]:
+    """What is at fault, and why; does not wait for a broker, but for a schema registry."""
     checks: tuple[tuple[FaultKind, Callable[[], object]], ...] = (
         ("secret", lambda: Verifier(settings.auth)),
         ("configuration", lambda: open_consumer(live_settings(settings.kafka)).close()),
@@ -32,6 +35,7 @@ def faults(settings: Settings) -> Iterator[tuple[FaultKind, str]]:
             check()
         except BootError as error:
             yield kind, str(error)
+    yield from trial(settings)
 
 
 if __name__ == "__main__":

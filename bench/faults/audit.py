@@ -57,9 +57,13 @@ class Audit:
         # By partition: it has, or has been told that it lacks, all that it wants below this number.
         self._due: list[int] | None = None
         self._told: Position | None = None
+        # Of a snapshot on its way: the record of each key, and whether it has all keys.
+        self._snapshots: dict[str, tuple[int, int]] | None = None
+        self._complete = False
 
     def _connect(self, keys: list[str], resume: str | None) -> None:
         self._keys = allowed(keys)
+        self._snapshots = None
         position = None if resume is None else parse(resume)
         if self._due is None and position is not None:
             self._due, self._told = self._case.log.past(position), position
@@ -67,8 +71,21 @@ class Audit:
             self._problem(f"it resumes from {resume}, but its last position is {self._told}")
 
     def _subscribed(
-        self, text: str, recovered: bool | None, reason: str | None, missing: list[int] | None
+        self,
+        text: str,
+        recovered: bool | None,
+        reason: str | None,
+        missing: list[int] | None,
+        complete: bool | None = None,
     ) -> None:
+        """complete: of the snapshot that follows, in place of what was missed; None: none does."""
+        if complete is not None:
+            if reason is not None and reason not in self._case.losses.reasons:
+                self._problem(f"a snapshot for {reason}, which this class does not allow")
+            # Until its end, the client has no position.
+            self._due = self._told = None
+            self._snapshots, self._complete = {}, complete
+            return
         if recovered is False:
             assert reason is not None
             self._lagged(reason, None if missing is None else sum(missing), text)
@@ -78,12 +95,43 @@ class Audit:
             self._due, self._told = self._case.log.past(position), position
         self._advance("`subscribed`", position, [])
 
+    def _snapshot(self, partition: int, number: int, key: str) -> None:
+        what = f"snapshot: partition {partition}, {number}"
+        if key not in self._keys:
+            self._case.verdict.foreign += 1
+            self._problem(f"{what}: it may not have this key")
+        if self._snapshots is None or key in self._snapshots:
+            self._case.verdict.duplicates += 1
+            self._problem(f"{what}: it has one of this key, or there is no snapshot")
+        else:
+            self._snapshots[key] = partition, number
+
     def _position(self, text: str) -> None:
-        self._advance("`position`", parse(text), [])
+        position = parse(text)
+        if self._snapshots is None:
+            self._advance("`position`", position, [])
+            return
+        self._due, self._told = self._case.log.past(position), position
+        for key in self._keys:
+            self._fold(key, self._snapshots.get(key), self._due)
+        self._snapshots = None
+
+    def _fold(self, key: str, found: tuple[int, int] | None, past: list[int]) -> None:
+        """Whether a snapshot has the newest record of a key before its position."""
+        newest = self._case.log.newest(key, past)
+        if found is not None and found not in newest:
+            self._problem(f"a snapshot has {found}, but the newest is {sorted(newest)}")
+        # A table that was made anew cannot have what the log had no more.
+        there = [one for one in newest if one[1] not in self._case.removed[one[0]]]
+        if found is None and self._complete and there:
+            self._case.verdict.gaps += 1
+            self._problem(f"a complete snapshot lacks {there[0]}")
 
     def _data(self, partition: int, number: int, key: str, text: str) -> None:
-        assert self._due is not None
         what = f"partition {partition}, {number}"
+        if self._due is None:
+            self._problem(f"{what}: it came before the position of the snapshot")
+            return
         if key not in self._keys:
             self._case.verdict.foreign += 1
             self._problem(f"{what}: it may not have this key")
@@ -99,6 +147,9 @@ class Audit:
         position = parse(text)
         told = f"a Gap {reason} (missed {missed})"
         verdict.reported += 1
+        if self._due is None:
+            self._problem(f"{told} before the position of the snapshot")
+            return
         if reason not in losses.reasons:
             self._problem(f"{told}, which this class does not allow")
         if reason in _ELSEWHERE:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import sys
 import time
 from collections import Counter
@@ -32,6 +33,7 @@ READY_SECONDS: Final = 60.0
 CLOSE_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.01
 _MOST_NAMED: Final = 5
+_SNAPSHOTS: Final = 3
 _COUNTED: Final = ("frames", "sse_frames", "keyed_frames", "connects", "failed")
 
 
@@ -71,7 +73,9 @@ class _Clients:
 
     async def seat(self, seats: list[dict[str, Any]]) -> dict[str, Any]:
         """Begin with a keyed client on each of these."""
-        self._holders = [Holder(Seat(one["claims"], one["asks"]), one["tokens"]) for one in seats]
+        for one in seats:
+            tokens = one.pop("tokens")
+            self._holders.append(Holder(Seat(**one), tokens))
         self._watchers = [self._make(place) for place in range(len(seats))]
         return {}
 
@@ -92,7 +96,7 @@ class _Clients:
             if time.monotonic() > deadline:
                 return {"ready": False}
             await asyncio.sleep(_POLL_SECONDS)
-        self._origin = self._watchers[0].position
+        self._origin = self._origin or self._watchers[0].position
         return {"ready": True}
 
     async def mark(self) -> dict[str, Any]:
@@ -227,6 +231,7 @@ class Crowd:
         self.clients = clients + len(seats)
         self.sse_clients = sum(takes_events(client, sse) for client in range(clients))
         self.keyed_clients = len(seats)
+        self._with_snapshots = [clients + at for at, (seat, _) in enumerate(seats) if seat.snapshot]
         for begin in range(0, len(seats), CLIENTS_PER_PROCESS):
             self._processes.append(process(clients + begin, 0))
             some = seats[begin : begin + CLIENTS_PER_PROCESS]
@@ -271,6 +276,13 @@ class Crowd:
     def renew(self, clients: Sequence[int]) -> None:
         """Replace these clients with others that resume from before the first record."""
         self._ask("renew", clients=list(clients))
+
+    def snapshots(self, rng: random.Random) -> None:
+        """Replace some of the clients that begin with a snapshot, and wait until all are ready."""
+        if self._with_snapshots:
+            most = min(_SNAPSHOTS, len(self._with_snapshots))
+            self.renew(rng.sample(self._with_snapshots, most))
+            self.ready()
 
     def bearer(self, bearer: str) -> None:
         self._ask("bearer", bearer=bearer)

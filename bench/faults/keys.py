@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
+
+from bench.kit.record import PARTITIONS
 
 # Where the service finds a record's key.
 POINTER: Final = "/k"
@@ -24,8 +26,9 @@ _SETS: Final = 40
 
 
 def meter(partition: int, number: int) -> str:
-    """The key of a record of the steady traffic."""
-    return METERS[zlib.crc32(b"%d.%d" % (partition, number)) % len(METERS)]
+    """The key of a record of the steady traffic; each is in one partition only, so in order."""
+    own = METERS[partition::PARTITIONS]
+    return own[zlib.crc32(b"%d.%d" % (partition, number)) % len(own)]
 
 
 def allowed(names: list[str]) -> frozenset[str]:
@@ -42,11 +45,13 @@ def allowed(names: list[str]) -> frozenset[str]:
 class Seat:
     """What one keyed client has. claims: the keys of its tokens, one for each connection in turn.
 
-    asks: the keys that it asks for; None: all that its token has.
+    asks: the keys that it asks for; None: all that its token has. snapshot: it asks for the newest
+    record of each, too.
     """
 
     claims: list[list[str]]
     asks: list[str] | None = None
+    snapshot: bool = False
 
     def keys(self, turn: int) -> list[str]:
         """Those of its connection with this number, from 0, as in `allowed`."""
@@ -55,6 +60,10 @@ class Seat:
 
 def _seat(number: int, rng: random.Random) -> Seat:
     """The seat with this number: every fifth has the same kind of keys."""
+    return replace(_with_keys(number, rng), snapshot=number % 3 == 0)
+
+
+def _with_keys(number: int, rng: random.Random) -> Seat:
     few = [[BEACON, *rng.sample(METERS, rng.randint(1, _MOST_KEYS))] for _ in range(_SETS)]
     match number % 5:
         case 0:
@@ -80,4 +89,6 @@ def seats(count: int, mint: Callable[[str, list[str]], str]) -> list[tuple[Seat,
 
 def section(topic: str) -> dict[str, Any]:
     """The configuration of the stream, on this topic, in which each client has its own keys."""
-    return {"energy": {"topic": topic, "key": POINTER, "access": "keyed"}}
+    # From the first record on.
+    snapshot = {"enabled": True, "lookback_seconds": None}
+    return {"energy": {"topic": topic, "key": POINTER, "access": "keyed", "snapshot": snapshot}}

@@ -63,6 +63,15 @@ class Log:
             number for key in keys for number in self._within(by_key.get(key, ()), first, past)
         )
 
+    def newest(self, key: str, past: Sequence[int]) -> set[tuple[int, int]]:
+        """Partition and number of the newest record of a key in each partition, below `past`."""
+        found = set()
+        for partition, by_key in enumerate(self._by_key):
+            numbers = by_key.get(key, [])
+            if at := bisect_left(numbers, past[partition]):
+                found.add((partition, numbers[at - 1]))
+        return found
+
     @staticmethod
     def _within(numbers: Sequence[int], first: int, past: int) -> Iterator[int]:
         for at in range(bisect_left(numbers, first), len(numbers)):

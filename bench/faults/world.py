@@ -104,16 +104,15 @@ class World:
         self._stack.close()
 
     def _open(self) -> None:
-        directory = Path(
+        self.directory = Path(
             self._stack.enter_context(tempfile.TemporaryDirectory(prefix="energyws-faults-"))
         )
-        self.directory = directory
         self.broker.create_topic(self.topic, PARTITIONS)
         self.issuer = (
             self._stack.enter_context(Issuer("faults", "ES256")) if self.fault.issuer else None
         )
         self.service = self._stack.enter_context(
-            BreakableService(directory, self._config(), self._environment())
+            BreakableService(self.directory, self._config(), self._environment())
         )
         self.service.ready()
         plain = self._clients - self._keyed
@@ -247,6 +246,7 @@ class World:
         """Inject the fault once, and judge what the clients received."""
         outcome = self._outcome(repetition)
         self._problems, self._notes = outcome.problems, outcome.notes
+        self.crowd.snapshots(rng)
         before = self.crowd.mark()
         logged, began_log = self.service.log_bytes, time.monotonic()
         self.pause(rng, LEAD_SECONDS)

@@ -13,6 +13,7 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any, Final
 
+from bench.fuzz import schemas
 from bench.fuzz.session import MAX_MESSAGE_BYTES, Sessions
 from bench.kit.echo import Silent
 from energyws.auth import denied
@@ -273,4 +274,8 @@ TARGETS: Final[dict[str, tuple[Target, int]]] = {
     "forwarded": (forwarded, 300_000),
     "denied": (deny_list, 300_000),
     "configuration": (configuration, 20_000),
+    "avro": (schemas.avro, 1_000_000),
+    "avro_schema": (schemas.avro_schema, 200_000),
+    "protobuf": (schemas.protobuf, 1_000_000),
+    "answer": (schemas.answer, 1_000_000),
 }

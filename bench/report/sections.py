@@ -14,6 +14,7 @@ from bench.report.http import first_gauge, ratio, sse, visitors
 from bench.report.keyed import households, key_costs, keyed_curve, rollout
 from bench.report.peers import peers
 from bench.report.plotted import curve, deploy, tune
+from bench.report.schemas import schemas
 from bench.report.tables import (
     SUMMARY,
     Results,
@@ -297,6 +298,7 @@ RENDERERS: Final[dict[str, Renderer]] = {
     "replicas": replicas,
     "resume": resume,
     "rollout": rollout,
+    "schemas": schemas,
     "sse": sse,
     "storm": storm,
     "tune": tune,

@@ -197,9 +197,9 @@ def _check_config(options: argparse.Namespace) -> int:
 
     settings = load(options)
     check_files(settings)
-    asyncio.run(Preflight().check(settings))
+    found = asyncio.run(Preflight().check(settings))
     print(describe(settings), end="")
-    for warning in [*warnings(settings), *bad_denied_lines(settings)]:
+    for warning in [*warnings(settings), *bad_denied_lines(settings), *found]:
         print(f"warning: {warning}", file=sys.stderr)
     return ExitCode.OK
 

@@ -32,7 +32,13 @@ _CONFIG: Final = {
         "options": {"fetch.wait.max.ms": 5},
     },
     # The reader's own number: those of the meter itself are often "Not found".
-    "streams": {"energy": {"topic": TOPIC, "key": "/saveeyeDeviceSerialNumber"}},
+    "streams": {
+        "energy": {
+            "topic": TOPIC,
+            "key": "/saveeyeDeviceSerialNumber",
+            "snapshot": {"enabled": True},
+        }
+    },
     "server": {"drain_seconds": 1, "dashboard": True},
     "auth": {"jwt_secret": "$(DEMO_JWT_SECRET)"},
 }

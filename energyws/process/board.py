@@ -56,6 +56,7 @@ class Field(IntEnum):
     what clients hold that were closed for it, in bytes. SNAPSHOT_KEYS and SNAPSHOT_BYTES are what
     the consumer's tables of last values hold; SNAPSHOT_STATE is 0 where it has none, 2 where all of
     them are complete, else 1; SNAPSHOT_WARM_MS is how long it took to read old records for them.
+    SCHEMA_WAITS is how many partitions wait for a schema.
     """
 
     PID = 0
@@ -87,6 +88,7 @@ class Field(IntEnum):
     UNLISTED_WAITS = 26
     MEMORY_PRESSURE = 27
     MEMORY_FREEING = 28
+    CONFLATED = 29
     KEYLESS = 30
     KEYED_SUBSCRIPTIONS = 31
     INDEX_KEYS = 32
@@ -101,6 +103,7 @@ class Field(IntEnum):
     HISTORY_QUESTIONS = 41
     EVENT_STREAMS = 42
     IO_URING = 43
+    SCHEMA_WAITS = 47
 
 
 class PartitionField(IntEnum):
@@ -127,7 +130,7 @@ class PartitionField(IntEnum):
 
 
 ROWS: Final = 160
-COLUMNS: Final = 192
+COLUMNS: Final = 208
 # The most that a row lists; the lag of further partitions is not visible.
 MAX_PARTITIONS: Final = 512
 # The most that a row lists; the age of further issuers' keys is not visible.

@@ -16,6 +16,7 @@ from energyws.errors import CLOSES, ERROR_CODES, FaultKind
 from energyws.process.board import COLUMNS, Row
 from energyws.protocol.messages import Unrecovered
 from energyws.settings import Limits
+from energyws.stream.record import REASONS
 
 # The columns below are for Field, with room for more.
 _FIRST: Final = 48
@@ -135,5 +136,9 @@ LOOP_DELAY: Final = Histogram(
 RELOAD_REFUSALS: Final = Family(LOOP_DELAY.end, [(each,) for each in get_args(FaultKind)])
 # How often a client met one of `limits`, by the key.
 LIMITED: Final = Family(RELOAD_REFUSALS.end, [(each.name,) for each in fields(Limits)])
+# Why records were skipped.
+SKIPPED: Final = Family(LIMITED.end, [(reason,) for reason in REASONS])
+# How the questions for schemas ended.
+SCHEMA_FETCHES: Final = Family(SKIPPED.end, [("fetched",), ("not_found",), ("failed",)])
 
-assert LIMITED.end <= COLUMNS
+assert SCHEMA_FETCHES.end <= COLUMNS

@@ -22,6 +22,7 @@ class Stall(IntEnum):
     NO_TOPIC_ID = 5
     TOO_MANY_PARTITIONS = 6
     FAILS = 7
+    NO_SCHEMA = 8
 
 
 WORDS: Final[Mapping[Stall, str]] = {
@@ -32,6 +33,7 @@ WORDS: Final[Mapping[Stall, str]] = {
     Stall.NO_TOPIC_ID: "the broker does not tell the topic's id",
     Stall.TOO_MANY_PARTITIONS: "the topic has too many partitions",
     Stall.FAILS: "reading it fails",
+    Stall.NO_SCHEMA: "the schema of its next record cannot be fetched",
 }
 
 

@@ -8,7 +8,8 @@ The grammar decides, not what a parser can represent; it has no byte order mark 
 from __future__ import annotations
 
 import re
-from typing import Any, Final, Literal
+from collections.abc import Callable
+from typing import Any, Final, Literal, get_args
 
 import orjson
 
@@ -16,14 +17,18 @@ from energyws.errors import EnergywsError
 from energyws.settings import Stream
 from energyws.stream.record_key import KafkaMessage, KeyRule
 
-Reason = Literal["tombstone", "empty", "oversized", "not_json", "not_an_object"]
-REASONS: Final[tuple[Reason, ...]] = (
+# The last three: of records with a schema.
+Reason = Literal[
     "tombstone",
     "empty",
     "oversized",
     "not_json",
     "not_an_object",
-)
+    "not_framed",
+    "unknown_schema",
+    "undecodable",
+]
+REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 
 # Each step: what the parser refuses although the grammar allows it, and which patterns to replace
 # by what then. Escape sequences come first: once they are gone, no number in the text is part of
@@ -50,12 +55,15 @@ MAX_TIMESTAMP_MS: Final = 253_402_300_799_999
 
 
 class BadRecord(EnergywsError):
-    """A record whose value is not a JSON object, or too large. `reason` is one of `REASONS`."""
+    """A record that cannot be made a JSON object, or is too large. `reason`: one of `REASONS`."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
         self.reason: Reason = reason
 
+
+# Makes JSON of a value that has a schema; raises BadRecord.
+Reader = Callable[[bytes], bytes]
 
 # What a record says: data, a JSON object, and of which key (escaped), if it has one. Without data,
 # the key has no record any more. A plain tuple, because thousands are made each second.
@@ -80,30 +88,50 @@ class Decoder:
         """What `decode` needs of a message besides its value."""
         return self._rule.raw(message) if self._rule is not None and self._rule.outside else None
 
-    def decode(self, value: bytes | None, raw_key: bytes | None) -> Decoded:
-        """Raises BadRecord."""
+    def decode(
+        self, value: bytes | None, raw_key: bytes | None, reader: Reader | None = None
+    ) -> Decoded:
+        """Raises BadRecord. reader: None for a value that is JSON as it stands."""
         rule = self._rule
         if value is None and rule is not None and rule.outside:
             key = rule.key(raw_key, None)
             if key is not None:
                 return None, key
-        text, parsed = _parse(value, self._max_bytes)
+        if reader is None:
+            text, parsed = _parse(value, self._max_bytes)
+        else:
+            text = decode(value, max_bytes=self._max_bytes, reader=reader)
+            parsed = None if rule is None or rule.outside else _object_in(text)
         return text, None if rule is None else rule.key(raw_key, parsed)
 
 
-def decode(value: bytes | None, *, max_bytes: int) -> bytes:
-    """The JSON object in a record's value, without surrounding white space; raises BadRecord."""
-    return _parse(value, max_bytes)[0]
+def decode(value: bytes | None, *, max_bytes: int, reader: Reader | None = None) -> bytes:
+    """The JSON object in a record's value, without surrounding white space; raises BadRecord.
+
+    reader: as for `Decoder.decode`.
+    """
+    if value is None or reader is None:
+        return _parse(value, max_bytes)[0]
+    check_size(len(value), max_bytes)
+    text = reader(value)
+    check_size(len(text), max_bytes)
+    return text
+
+
+def _object_in(text: bytes) -> dict[str, Any] | None:
+    """The object; None for one that the parser cannot represent."""
+    try:
+        parsed: dict[str, Any] = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return parsed
 
 
 def _parse(value: bytes | None, max_bytes: int) -> tuple[bytes, dict[str, Any] | None]:
     """The same, and the object; None for one that the parser cannot represent."""
     if value is None:
         raise BadRecord("tombstone", "the record has no value")
-    if len(value) > max_bytes:
-        raise BadRecord(
-            "oversized", f"{len(value)} bytes, more than kafka.max_record_bytes ({max_bytes})"
-        )
+    check_size(len(value), max_bytes)
     text = value.strip(b" \t\r\n")
     if not text:
         raise BadRecord("empty", "the value is empty")
@@ -119,6 +147,14 @@ def _require_object(decoded: object) -> dict[str, Any]:
     if type(decoded) is not dict:
         raise BadRecord("not_an_object", f"a JSON {type(decoded).__name__}, not an object")
     return decoded
+
+
+def check_size(size: int, max_bytes: int) -> None:
+    """Raises BadRecord for more than max_bytes."""
+    if size > max_bytes:
+        raise BadRecord(
+            "oversized", f"{size} bytes, more than kafka.max_record_bytes ({max_bytes})"
+        )
 
 
 def _second_opinion(text: bytes, refusal: orjson.JSONDecodeError) -> object:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from energyws.testing.proxy import TcpProxy as TcpProxy
     from energyws.testing.records import Records as Records
     from energyws.testing.records import Traffic as Traffic
+    from energyws.testing.registry import SchemaRegistry as SchemaRegistry
     from energyws.testing.service import SECRET as SECRET
     from energyws.testing.service import Service as Service
     from energyws.testing.service import config as config
@@ -39,6 +40,7 @@ _MODULES = {
     "PATIENCE_SECONDS": "waiting",
     "Records": "records",
     "SECRET": "service",
+    "SchemaRegistry": "registry",
     "Service": "service",
     "TcpProxy": "proxy",
     "Traffic": "records",

@@ -11,7 +11,7 @@ from itertools import count
 import pytest
 
 from energyws.client import Client, Reading
-from energyws.testing import Broker, Records, Service, config, token
+from energyws.testing import PARTITIONS, Broker, Records, Service, config, token
 from tests.clients import open_peer
 from tests.conftest import new_topic
 from tests.contract.schemas import strict
@@ -28,10 +28,11 @@ def shared(
 ) -> Iterator[tuple[Service, Records]]:
     """A ready service whose stream has keys, the field `meter`, and a producer for its topic."""
     topic = new_topic(broker)
-    streams = {"energy": {"topic": topic, "key": "/meter"}}
+    streams = {"energy": {"topic": topic, "key": "/meter", "snapshot": {"enabled": True}}}
     chosen = config(broker.bootstrap, topic, streams=streams, server={"position_seconds": 0.5})
     with Service(tmp_path_factory.mktemp("service"), chosen) as service:
         yield service.ready(), Records(broker.bootstrap, topic)
+        print("\n".join(service.lines))
 
 
 @pytest.fixture
@@ -79,6 +80,46 @@ def test_silent_meter_does_not_hold_the_position(
         assert peer.receive()["keys"] == {"energy": 1}
         producer.send(3, meter=loud)
         strict("position").validate(peer.until("position"))
+
+
+def test_newest_reading_of_each_meter_comes_first(
+    service: Service, producer: Records, meters: list[str]
+) -> None:
+    producer.send(1, meter=meters[0])
+    producer.send(PARTITIONS - 1, meter="another one")
+    # In the same partition, or they would have no order.
+    newest = [*producer.send(1, meter=meters[0]), *producer.send(1, meter=meters[1])]
+    service.caught_up(producer)
+
+    async def main() -> list[Reading]:
+        found: list[Reading] = []
+        async with Client(service.url, token=token(), keys=meters, snapshot=True) as client:
+            async for message in client:
+                assert isinstance(message, Reading)
+                found.append(message)
+                if len(found) == 2:
+                    assert client.snapshots["energy"].keys == 2
+                    await asyncio.to_thread(producer.send, 1, meter=meters[2])
+                if len(found) == 3:
+                    await client.close()
+        return found
+
+    *first, live_one = asyncio.run(asyncio.wait_for(main(), 30))
+    found = {each.key: each.data["n"] for each in first}
+    assert found == dict(zip(meters, newest, strict=False))
+    assert [each.is_snapshot for each in (*first, live_one)] == [True, True, False]
+    with node() as agent:
+        job = agent.start(service.url, token=token(), keys=meters[:2], snapshot=True)
+        job.wait(lambda: len(job.numbers) == 2, "the snapshot")
+        job.stop()
+    assert sorted(job.numbers) == newest
+    with open_peer(service) as peer:
+        keys = {"energy": meters}
+        peer.send({"type": "subscribe", "streams": ["energy"], "keys": keys, "snapshot": True})
+        for kind in ("subscribed", *["snapshot"] * 3, "position"):
+            message = peer.receive()
+            assert message["type"] == kind
+            strict(kind).validate(message)
 
 
 def test_javascript_gets_its_meters(service: Service, producer: Records, meters: list[str]) -> None:

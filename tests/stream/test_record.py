@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -122,7 +122,19 @@ def test_endless_nesting_is_a_bad_record() -> None:
 
 
 def test_table_of_bad_records_has_every_reason() -> None:
-    assert {reason for _, reason in BAD.values()} == set(REASONS) == set(get_args(Reason))
+    of_schemas = {"not_framed", "unknown_schema", "undecodable"}
+    assert {reason for _, reason in BAD.values()} == {*REASONS} - of_schemas
+    assert of_schemas < {*REASONS}
+
+
+def test_value_with_a_schema_passes_as_its_reader_makes_it() -> None:
+    assert decode(b"x", max_bytes=LIMIT, reader=lambda value: b'{"v":"%s"}' % value) == b'{"v":"x"}'
+    for value, reader in ((b"x" * (LIMIT + 1), bytes), (b"x", lambda _: b"x" * (LIMIT + 1))):
+        with pytest.raises(BadRecord, match=r"kafka\.max_record_bytes"):
+            decode(value, max_bytes=LIMIT, reader=reader)
+    with pytest.raises(BadRecord) as bad:
+        decode(None, max_bytes=LIMIT, reader=bytes)
+    assert bad.value.reason == "tombstone"
 
 
 @given(objects, spaces, spaces, st.booleans())
@@ -290,3 +302,14 @@ def test_key_makes_no_bad_record_good(
 def test_only_where_access_is_keyed_are_records_withheld() -> None:
     assert not decoder("/m").withholds
     assert decoder("/m", "keyed").withholds
+
+
+def test_key_is_found_in_what_a_reader_makes() -> None:
+    def reader(value: bytes) -> bytes:
+        return b'{"meter":"%b","lone":"x"}' % value
+
+    assert decoder("/meter").decode(b"m1", None, reader)[1] == b"m1"
+    assert decoder("record").decode(b"m1", b"k", reader) == (reader(b"m1"), b"k")
+    assert decoder(None).decode(b"m1", None, reader) == (reader(b"m1"), None)
+    assert decoder("/meter").decode(b"\\ud800", None, reader)[1] is None
+    assert decoder("record").decode(None, b"k", reader) == (None, b"k")

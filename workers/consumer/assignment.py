@@ -9,6 +9,7 @@ in one of these states:
     out of range   assigned: the log does not have the next offset, and discovery's next look at it
                    decides where to continue
     unassigned     its ends were not known: it is assigned once discovery knows them
+    waiting        not assigned: the schema of its next record is yet to be fetched
 
 Where a log turns out to be another one, or to have lost records that were read, the whole stream
 starts over. `auto.offset.reset` is `error`, because its other values silently skip what retention
@@ -26,8 +27,16 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
 from energyws.settings import History, Kafka
-from workers.consumer.events import Event, FetchError, PartitionAdded, RecordsLost, TopicFound
+from workers.consumer.events import (
+    Event,
+    FetchError,
+    PartitionAdded,
+    RecordsLost,
+    SchemaAwaited,
+    TopicFound,
+)
 from workers.consumer.metadata import ASK_SECONDS, Topic, stall_of
+from workers.consumer.schemas.store import Key as SchemaKey
 
 # How long the request for the group's offsets may take; nothing is read meanwhile.
 COMMITTED_SECONDS: Final = 2.0
@@ -40,8 +49,9 @@ _Key = tuple[str, int]
 class Assignment:
     """The state of each (stream, partition). For the thread that polls the consumer.
 
-    emit receives TopicFound, PartitionAdded, RecordsLost and FetchError. look_again(stream) asks
-    discovery for a topic as it is now, look_soon() for news of all, both without waiting.
+    emit receives TopicFound, PartitionAdded, RecordsLost, FetchError and SchemaAwaited.
+    look_again(stream) asks discovery for a topic as it is now, look_soon() for news of all, both
+    without waiting.
     """
 
     def __init__(
@@ -61,6 +71,8 @@ class Assignment:
         self._emit = emit
         self._look_again = look_again
         self._look_soon = look_soon
+        # The schema for which each waits.
+        self.waiting: dict[_Key, SchemaKey] = {}
         self._limited = RateLimitedLog(_log, 10.0)
         self._epochs: dict[str, str] = {}
         # How many partitions of each stream are known.
@@ -113,6 +125,22 @@ class Assignment:
             del self.failing[stream, partition]
             offset = self.next_offsets[stream, partition]
             _log.info("partition can be read", stream=stream, partition=partition, offset=offset)
+
+    def wait(self, stream: str, partition: int, offset: int, schema: SchemaKey) -> None:
+        """Read nothing from `offset` on until `go_on`: what follows would overtake it."""
+        key = stream, partition
+        self.next_offsets[key] = offset
+        self.waiting[key] = schema
+        # It had failed before this record arrived.
+        self.failing.pop(key, None)
+        self._out_of_range.pop(key, None)
+        self._consumer.incremental_unassign([TopicPartition(self._topics[stream], partition)])
+        self._emit(SchemaAwaited(stream, partition))
+
+    def go_on(self, stream: str, partition: int) -> None:
+        """The schema is known: read on."""
+        del self.waiting[stream, partition]
+        self._assign(stream, partition, self.next_offsets[stream, partition])
 
     def probe(self) -> None:
         """Assign failing partitions anew.
@@ -267,8 +295,9 @@ class Assignment:
             TopicPartition(name, partition)
             for partition in range(self.partitions.pop(stream))
             if (stream, partition) not in self._unassigned
+            and (stream, partition) not in self.waiting
         ]
         self._consumer.incremental_unassign(assigned)
-        for states in (self._out_of_range, self._unassigned, self.failing):
+        for states in (self._out_of_range, self._unassigned, self.failing, self.waiting):
             for key in [key for key in states if key[0] == stream]:
                 del states[key]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from energyws.process.stalls import Stall
+from energyws.stream.record import Reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Record(NamedTuple):
     """What is kept of a message; timestamp_ms is None where the broker has none.
 
     key: the bytes of a key that stands outside the value, where the stream takes its keys there.
+    reader: what makes JSON of the value; None: it is JSON.
     """
 
     stream: str
@@ -43,6 +45,7 @@ class Record(NamedTuple):
     timestamp_ms: int | None
     value: bytes | None
     key: bytes | None = None
+    reader: Reader | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,14 @@ class FetchError:
     stall: Stall
 
 
+@dataclass(frozen=True, slots=True)
+class SchemaAwaited:
+    """A partition waits for the schema of its next record, until that record or an end arrives."""
+
+    stream: str
+    partition: int
+
+
 Event = (
     TopicFound
     | PartitionAdded
@@ -135,4 +146,5 @@ Event = (
     | LogEnds
     | MetadataStalls
     | FetchError
+    | SchemaAwaited
 )

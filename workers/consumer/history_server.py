@@ -46,6 +46,7 @@ from workers.bus.rendezvous import endpoint
 from workers.consumer.log_cache import LogCache, NotYet, StreamHead, StreamLog
 from workers.consumer.log_reader import Unreadable
 from workers.consumer.metadata import BrokersUnavailable, TopicUnavailable
+from workers.consumer.schemas.store import Awaited, Schemas
 from workers.runtime import crash_on_error
 
 CHUNK_BYTES: Final = 64 * 1024
@@ -92,6 +93,7 @@ class HistoryServer(threading.Thread):
         client: Mapping[str, Any],
         stream_head: Callable[[str], StreamHead | None],
         row: Row,
+        schemas: Schemas,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="history", daemon=True)
@@ -99,7 +101,7 @@ class HistoryServer(threading.Thread):
         self._limits = settings.history
         self._clock = clock
         self._stream_head = stream_head
-        self._cache = LogCache(settings, client, row, clock)
+        self._cache = LogCache(settings, client, row, schemas, clock)
         self._requests: dict[bytes, _Pending] = {}
         self._queue: FairQueue[bytes] = FairQueue(REQUESTS_BYTES)
         # When requests that could not be answered are tried again, in order.
@@ -191,7 +193,7 @@ class HistoryServer(threading.Thread):
             self._allowance -= sum(map(len, answer))
 
     def _answer(self, request: HistoryRequest) -> list[bytes] | None:
-        """The parts of the answer; None: not now, as Kafka is away or the stream is behind."""
+        """The parts of the answer; None: not now: Kafka or a schema is away, or we are behind."""
         epoch = request.epoch if isinstance(request, FindStart) else request.after.epoch
         live = self._stream_head(request.stream)
         if live is None or live.epoch != epoch:
@@ -204,7 +206,7 @@ class HistoryServer(threading.Thread):
             chunks = self._read(request, log)
             # No chunk: the consumer has not read as far as this client's position yet.
             return pack_chunks(chunks) if chunks else None
-        except NotYet:
+        except (NotYet, Awaited):
             return None
         except (KafkaException, Unreadable, BrokersUnavailable, TopicUnavailable) as failure:
             self._limited.warning(

@@ -11,6 +11,7 @@ from typing import Final
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
 from energyws.process.board import Field, Row
+from energyws.process.counters import SKIPPED
 from energyws.protocol.frame import DataFrames
 from energyws.protocol.messages import Unrecovered
 from energyws.protocol.position import as_text, from_offsets
@@ -92,6 +93,8 @@ class Intake:
         self._read_back = [_ReadBack(settings.history.max_bytes) for _ in found.begin]
         # Until then: each partition's next offset when `skip_stalled` last saw it move, and when.
         self._moved: dict[int, tuple[int, float]] = {}
+        # Where that came before the ring was complete.
+        self._warmed_up: WarmedUp | None = None
         self._limited = RateLimitedLog(_log, 1.0)
 
     def take(self, record: Record) -> None:
@@ -101,7 +104,7 @@ class Intake:
             return
         self._next[partition] = offset + 1
         try:
-            decoded = self._decoder.decode(record.value, record.key)
+            decoded = self._decoder.decode(record.value, record.key, record.reader)
         except BadRecord as bad:
             self._skip(record, bad)
             return
@@ -124,8 +127,11 @@ class Intake:
             self.values.put_old(key, timestamp_ms, data, partition, read_back=False)
 
     def warmed_up(self, outcome: WarmedUp) -> None:
-        """The last of those has been taken."""
+        """The last of those has been taken; those that are read back may still come."""
         assert self.values is not None
+        if self.ring is None:
+            self._warmed_up = outcome
+            return
         self.values.warmed(outcome.since_ms)
         if outcome.lacking:
             self.values.lacks()
@@ -200,6 +206,8 @@ class Intake:
         if any(at < live for at, live in zip(self._next, self._live, strict=True)):
             return False
         self.ring = self._build_ring()
+        if self._warmed_up is not None:
+            self.warmed_up(self._warmed_up)
         return True
 
     def _build_ring(self) -> Ring:
@@ -219,6 +227,7 @@ class Intake:
 
     def _skip(self, record: Record, bad: BadRecord) -> None:
         self._row.add(Field.BAD_RECORDS)
+        SKIPPED.count(self._row, bad.reason)
         self.on_bad(record.partition)
         self._limited.warning(
             "record skipped",

@@ -15,6 +15,7 @@ import time
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -29,6 +30,7 @@ from energyws.stream.history import Block, block_records, first_since
 from energyws.stream.record import Decoder
 from workers.consumer.log_reader import LogReader, Range, RecordsRead, Unreadable, weight
 from workers.consumer.metadata import Topic, describe, list_offsets
+from workers.consumer.schemas.store import Schemas
 
 CACHE_BYTES: Final = 16 << 20
 # The cache is larger for topics of many partitions: one merge holds a block of each.
@@ -63,7 +65,8 @@ class NotYet(EnergywsError):
 class LogCache:
     """The logs of all streams.
 
-    Every method may raise KafkaException, Unreadable, BrokersUnavailable or TopicUnavailable.
+    Every method may raise KafkaException, Unreadable, Awaited, BrokersUnavailable or
+    TopicUnavailable.
     """
 
     def __init__(
@@ -71,9 +74,11 @@ class LogCache:
         settings: Settings,
         client: Mapping[str, Any],
         row: Row,
+        schemas: Schemas,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
+        self._schemas = schemas
         self.clock = clock
         self._client = client
         self._row = row
@@ -139,7 +144,12 @@ class LogCache:
             self._reader = LogReader(self._client, self.settings.kafka)
         limit = log.cache_bytes
         found = self._reader.read(
-            self.topic(log.stream), log.decoder, ranges, log.share_bytes, limit
+            self.topic(log.stream),
+            log.decoder,
+            ranges,
+            log.share_bytes,
+            limit,
+            partial(self._schemas.reader, log.stream),
         )
         fresh: set[_Key] = set()
         for partition, taken in found.items():

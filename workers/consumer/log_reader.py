@@ -12,7 +12,7 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, Messa
 from energyws.errors import EnergywsError
 from energyws.settings import Kafka
 from energyws.stream.history import Stored
-from energyws.stream.record import BadRecord, Decoder, timestamp
+from energyws.stream.record import BadRecord, Decoder, Reader, timestamp
 from workers.consumer.librdkafka import assigned_settings
 
 READ_SECONDS: Final = 5.0
@@ -82,9 +82,13 @@ class LogReader:
         ranges: Mapping[int, Range],
         share: int,
         limit: int,
+        reader: Callable[[Message], Reader | None] = lambda message: None,
     ) -> dict[int, RecordsRead]:
-        """The good records of each partition's range that clients may get; raises Unreadable.
+        """The good records of each partition's range that clients may get.
 
+        Raises Unreadable, and what `reader` raises.
+
+        reader: gives what makes JSON of a message's value; None: it is JSON.
         share, limit: bytes. Reading stops for a partition that has reached its share, and for all
         once they have reached the limit together; the last record may exceed either.
         """
@@ -102,7 +106,7 @@ class LogReader:
                 first = self._consumer.poll(POLL_SECONDS)
                 if first is not None:
                     for message in [first, *self._consumer.consume(RECORDS_PER_BATCH, 0)]:
-                        added = self._take(message, decoder, open_ranges, found, share)
+                        added = self._take(message, decoder, open_ranges, found, share, reader)
                         if added is not None:
                             heard_at = self._clock()
                             total += added
@@ -124,6 +128,7 @@ class LogReader:
         open_ranges: dict[int, Range],
         found: dict[int, RecordsRead],
         share: int,
+        reader: Callable[[Message], Reader | None],
     ) -> int | None:
         """The bytes that a message adds; None: it is no record, or not of an open range."""
         partition, offset = message.partition(), message.offset()
@@ -148,7 +153,9 @@ class LogReader:
             kind, written = message.timestamp()
             written_ms = None if kind == TIMESTAMP_NOT_AVAILABLE else written
             try:
-                data, key = decoder.decode(message.value(), decoder.raw_key(message))
+                data, key = decoder.decode(
+                    message.value(), decoder.raw_key(message), reader(message)
+                )
             except BadRecord:
                 # The intake has counted and logged it when it was live.
                 pass

@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
+from energyws.logs.events import Log
 from energyws.process.board import MAX_PARTITIONS, Field, PartitionField, Row
 from energyws.process.stalls import WHOLE, Stall
 
 # A partition from which neither a record nor its end has come for this long counts as stalled.
 SILENCE_SECONDS: Final = 5.0
+
+_log = Log("consumer")
 
 _Key = tuple[str, int]
 
@@ -46,6 +49,10 @@ class Progress:
             self._set_stall(key, stall)
         self._stalled = set(stalls)
         self._row[Field.UNLISTED_WAITS] = len(self._stalled - self._entries.keys())
+
+    def schema_waits(self, count: int) -> None:
+        """How many partitions wait for a schema."""
+        self._row[Field.SCHEMA_WAITS] = count
 
     def _set_stall(self, key: _Key, stall: Stall) -> None:
         entry = self._entry(*key)
@@ -89,8 +96,14 @@ class StallTracker:
     `update_board` writes them where they have changed.
     """
 
-    def __init__(self, progress: Progress, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        progress: Progress,
+        schema_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._progress = progress
+        self._schema_seconds = schema_seconds
         self._clock = clock
         self._partitions: dict[str, int] = {}
         # Partitions from which nothing has come since they were assigned, or since a fetch failed.
@@ -99,12 +112,15 @@ class StallTracker:
         self._since: dict[_Key, float] = {}
         self._from_metadata: dict[_Key, Stall] = {}
         self._written: dict[_Key, Stall] = {}
+        # Since when each waits for a schema.
+        self._schema_since: dict[_Key, float] = {}
 
     def restart(self, stream: str, partitions: int) -> None:
         """The stream starts over with this many partitions; nothing has come from them."""
         self._partitions[stream] = 0
-        for key in [key for key in self.silent if key[0] == stream]:
-            del self.silent[key]
+        for keys in (self.silent, self._schema_since):
+            for key in [key for key in keys if key[0] == stream]:
+                del keys[key]
         for _ in range(partitions):
             self.add_partition(stream)
 
@@ -124,10 +140,19 @@ class StallTracker:
 
     def fetch_failed(self, stream: str, partition: int, stall: Stall) -> None:
         """A fetch was answered with an error."""
+        self._schema_since.pop((stream, partition), None)
         self.silent[stream, partition] = stall
+
+    def schema_awaited(self, stream: str, partition: int) -> None:
+        """The partition waits for the schema of its next record."""
+        key = stream, partition
+        self.silent[key] = Stall.NONE
+        self._schema_since.setdefault(key, self._clock())
 
     def heard(self, keys: Collection[_Key]) -> bool:
         """Records, or their end, came from these partitions; True if any of them was silent."""
+        for key in self._schema_since.keys() & keys:
+            del self._schema_since[key]
         news = self.silent.keys() & keys
         for key in news:
             del self.silent[key]
@@ -142,9 +167,19 @@ class StallTracker:
 
     def update_board(self) -> None:
         """Count partitions that are silent for too long as stalled; write what has changed."""
-        late = self._clock() - SILENCE_SECONDS
+        now = self._clock()
         for key, stall in self.silent.items():
-            if stall is Stall.NONE and self._since[key] < late:
+            if stall is not Stall.NONE:
+                continue
+            if (since := self._schema_since.get(key)) is not None:
+                if since <= now - self._schema_seconds:
+                    self.silent[key] = Stall.NO_SCHEMA
+                    _log.warning(
+                        "partition waits for the schema of its next record",
+                        stream=key[0],
+                        partition=key[1],
+                    )
+            elif self._since[key] < now - SILENCE_SECONDS:
                 self.silent[key] = Stall.NO_ANSWER
         stalls = {key: stall for key, stall in self.silent.items() if stall}
         # "No leader" is a better reason than silence.
@@ -152,3 +187,4 @@ class StallTracker:
         if stalls != self._written:
             self._written = stalls
             self._progress.stalls(stalls)
+        self._progress.schema_waits(len(self._schema_since))

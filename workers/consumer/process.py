@@ -28,6 +28,7 @@ from workers.consumer.events import (
     Record,
     Records,
     RecordsLost,
+    SchemaAwaited,
     TopicFound,
     WarmedUp,
 )
@@ -36,6 +37,7 @@ from workers.consumer.intake import Intake
 from workers.consumer.librdkafka import client_settings, library_logger
 from workers.consumer.log_cache import StreamHead
 from workers.consumer.partition_status import Progress, StallTracker
+from workers.consumer.schemas.store import Schemas
 from workers.consumer.snapshot.server import SnapshotServer
 from workers.consumer.snapshot.warm_up import WarmUp
 from workers.consumer.source import Source
@@ -65,7 +67,9 @@ class ConsumerProcess:
         self._rings: dict[str, Ring] = {}
         self._published: dict[tuple[str, int], int] = {}
         self._progress = Progress(runtime.row, self._topics)
-        self._stalls = StallTracker(self._progress)
+        wait_seconds = settings.schema_registry.wait_seconds
+        self._stalls = StallTracker(self._progress, wait_seconds)
+        self._schemas = Schemas(settings, runtime.row)
         self._directory = BusDirectory(runtime.bus_directory)
         self._publisher = Publisher(
             self._directory.path, settings.bus, sorted(settings.streams), self._rings
@@ -79,6 +83,7 @@ class ConsumerProcess:
             {**client_settings(settings.kafka), "logger": library_logger()},
             self._stream_head,
             runtime.row,
+            self._schemas,
         )
         self._snapshots = SnapshotServer(
             self._directory.path, self._intakes, settings.history.bytes_per_second
@@ -96,10 +101,12 @@ class ConsumerProcess:
             {name: rule for name, rule in rules.items() if rule.outside},
             self._published,
             self._emit,
+            self._schemas,
         )
 
     def start(self) -> None:
         """Start to read, and take over at once unless another consumer still serves."""
+        self._schemas.start()
         self._source.start()
         self._history.start()
         if not self._runtime.successor:
@@ -109,6 +116,7 @@ class ConsumerProcess:
         """Commit, and end the threads."""
         self._source.stop()
         self._history.stop()
+        self._schemas.stop()
         for each in self._warm_ups.values():
             each.stop()
         # At once: workers connect to a successor as soon as they lose this consumer.
@@ -165,7 +173,7 @@ class ConsumerProcess:
             self._call(self._on_warm, intake, outcome)
 
         client = {**client_settings(runtime.settings.kafka), "logger": library_logger()}
-        warm_up = WarmUp(found, runtime.settings, client, put, done)
+        warm_up = WarmUp(found, runtime.settings, client, self._schemas, put, done)
         self._warm_ups[found.stream] = warm_up
         warm_up.start()
 
@@ -220,6 +228,8 @@ class ConsumerProcess:
             case FetchError():
                 self._stalls.fetch_failed(event.stream, event.partition, event.stall)
                 self._update_readiness()
+            case SchemaAwaited():
+                self._stalls.schema_awaited(event.stream, event.partition)
 
     def _on_records(self, records: Records) -> None:
         newest: dict[tuple[str, int], Record] = {}

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, TopicPartition
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, Message, TopicPartition
 
 from energyws.settings import History, Kafka
+from energyws.stream.record import Reader
 from energyws.stream.record_key import KeyRule
 from workers.consumer.assignment import Assignment
 from workers.consumer.commits import Commits
@@ -23,11 +24,15 @@ from workers.consumer.events import BrokerState, Event, LogEnds, MetadataStalls,
 from workers.consumer.librdkafka import live_settings, open_admin, open_consumer
 from workers.consumer.metadata import Topic
 from workers.consumer.reachability import Reachability
+from workers.consumer.schemas.store import Awaited, Schemas
+from workers.consumer.schemas.store import Key as SchemaKey
 from workers.runtime import crash_on_error
 
 RECORDS_PER_BATCH: Final = 500
 # Also the longest delay of a shutdown or of a new partition.
 POLL_SECONDS: Final = 0.1
+# The same while a partition waits for its schema, which mostly takes milliseconds.
+WAITING_POLL_SECONDS: Final = 0.01
 # How many batches may wait for the event loop.
 BATCHES_AHEAD: Final = 4
 ENDS_SECONDS: Final = 1.0
@@ -44,7 +49,7 @@ class Source(threading.Thread):
 
     key_rules: of the streams whose keys stand outside the value, by name.
     published: the next offset of each (stream, partition) that may be committed, kept by the
-    event loop.
+    event loop. A record whose schema is not known yet stays in the log, with those after it.
     """
 
     def __init__(
@@ -55,10 +60,12 @@ class Source(threading.Thread):
         key_rules: Mapping[str, KeyRule],
         published: Mapping[tuple[str, int], int],
         emit: Callable[[Event], None],
+        schemas: Schemas,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="kafka", daemon=True)
         self._kafka = kafka
+        self._schemas = schemas
         self._topics = topics
         self._streams = {topic: stream for stream, topic in topics.items()}
         self._key_rules = key_rules
@@ -127,6 +134,7 @@ class Source(threading.Thread):
     def step(self) -> None:
         """One turn of the thread; it takes POLL_SECONDS at most while no message arrives."""
         self._take_found()
+        self._go_on()
         self._poll()
         self._reachability.log_due()
         now = self._clock()
@@ -149,8 +157,15 @@ class Source(threading.Thread):
                 return
             self._assignment.update(stream, topic)
 
+    def _go_on(self) -> None:
+        """Read on where the schema is known by now."""
+        for (stream, partition), schema in list(self._assignment.waiting.items()):
+            if self._schemas.ready(schema):
+                self._assignment.go_on(stream, partition)
+
     def _poll(self) -> None:
-        first = self._consumer.poll(POLL_SECONDS)
+        waiting = self._assignment.waiting
+        first = self._consumer.poll(WAITING_POLL_SECONDS if waiting else POLL_SECONDS)
         if first is None:
             return
         # consume() with a timeout waits for a full batch; without one it takes what is there.
@@ -158,6 +173,8 @@ class Source(threading.Thread):
         records: list[Record] = []
         ends: dict[tuple[str, int], int] = {}
         failures: list[tuple[KafkaError, str, int, int | None]] = []
+        # Where the records before go on to the event loop first.
+        awaited: dict[tuple[str, int], tuple[int, SchemaKey]] = {}
         next_offsets = self._assignment.next_offsets
         for message in messages:
             name, partition, offset = message.topic(), message.partition(), message.offset()
@@ -168,6 +185,12 @@ class Source(threading.Thread):
                 if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
                     self._commits.failed(error)
                 continue
+            place = self._streams[name], partition
+            if place in awaited:
+                # It will be read again; but its schema may be fetched meanwhile.
+                if error is None:
+                    self._reader(place[0], message)
+                continue
             if offset is None:
                 # A log that lost its end is reported without an offset (KIP-320).
                 if error is not None:
@@ -175,28 +198,38 @@ class Source(threading.Thread):
             elif error is None:
                 kind, timestamp = message.timestamp()
                 timestamp_ms = None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp
-                stream = self._streams[name]
-                rule = self._key_rules.get(stream)
+                reader = self._reader(place[0], message)
+                if isinstance(reader, Awaited):
+                    awaited[place] = offset, reader.key
+                    continue
+                rule = self._key_rules.get(place[0])
                 key = None if rule is None else rule.raw(message)
-                records.append(
-                    Record(stream, partition, offset, timestamp_ms, message.value(), key)
-                )
-                next_offsets[stream, partition] = offset + 1
+                value = message.value()
+                records.append(Record(*place, offset, timestamp_ms, value, key, reader))
+                next_offsets[place] = offset + 1
             elif error.code() == KafkaError._PARTITION_EOF:
-                ends[self._streams[name], partition] = offset
-                next_offsets[self._streams[name], partition] = offset
+                ends[place] = offset
+                next_offsets[place] = offset
             else:
                 failures.append((error, name, partition, offset))
-        if records or ends:
+        if records or ends or awaited:
             self._reachability.answered()
             if self._assignment.failing:
-                self._assignment.heard(
-                    {(each.stream, each.partition) for each in records} | ends.keys()
-                )
+                heard = {(each.stream, each.partition) for each in records}
+                self._assignment.heard(heard | ends.keys() | awaited.keys())
+        if records or ends:
             self._room.acquire()
             self._emit(Records(records, ends))
-        for error, name, partition, offset in failures:
-            self._assignment.fetch_failed(error, name, self._streams[name], partition, offset)
+        for error, name, partition, failed in failures:
+            self._assignment.fetch_failed(error, name, self._streams[name], partition, failed)
+        for place, (awaited_at, schema) in awaited.items():
+            self._assignment.wait(*place, awaited_at, schema)
+
+    def _reader(self, stream: str, message: Message) -> Reader | Awaited | None:
+        try:
+            return self._schemas.reader(stream, message)
+        except Awaited as awaited:
+            return awaited
 
     def _look_soon(self) -> None:
         now = self._clock()

@@ -45,27 +45,36 @@ class Journal:
         """It has received a message of its stream."""
         match message["type"]:
             case "data":
-                self._data(message, ledger)
+                if (place := self._checked(message)) is not None:
+                    partition, number, _ = place
+                    self.told = message["id"]
+                    ledger.frames += 1
+                    ledger.next[partition] = number + 1
+                    self._entries.append(["data", *place, self.told])
+            case "snapshot":
+                if (place := self._checked(message)) is not None:
+                    self._entries.append(["snapshot", *place])
             case "subscribed":
                 (state,) = message["positions"].values()
                 self.told = state["position"]
                 names = ("position", "recovered", "reason", "missing")
-                self._entries.append(["subscribed", *map(state.get, names)])
+                # One stream per connection here, too.
+                complete = [one["complete"] for one in message.get("snapshots", {}).values()]
+                self._entries.append(["subscribed", *map(state.get, names), *complete])
             case "position":
                 self.position(message["id"])
             case "lagged":
                 self.told = message["to"]
                 self._entries.append(["lagged", message["reason"], message["missed"], self.told])
 
-    def _data(self, message: dict[str, Any], ledger: Ledger) -> None:
-        record, self.told = message["data"], message["id"]
+    def _checked(self, message: dict[str, Any]) -> tuple[int, int, str] | None:
+        """Partition, number and key of the record in a message; None if it was altered."""
+        record = message["data"]
         try:
             partition, number = check(record)
         except ValueError as error:
             self.corrupt(str(error))
-            return
+            return None
         if message.get("key") != record["k"]:
             self.corrupt(f"partition {partition}, {number}: another key than its record's")
-        ledger.frames += 1
-        ledger.next[partition] = number + 1
-        self._entries.append(["data", partition, number, record["k"], message["id"]])
+        return partition, number, record["k"]

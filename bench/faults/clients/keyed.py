@@ -37,8 +37,11 @@ class KeyedWebSocketWatcher(WebSocketWatcher):
     kind = "keyed"
 
     def __init__(self, url: str, holder: Holder, origin: str | None = None) -> None:
-        asks = holder.seat.asks
-        options = {} if asks is None else {"keys": {STREAM: asks}}
+        seat = holder.seat
+        options: dict[str, Any] = {} if seat.asks is None else {"keys": {STREAM: seat.asks}}
+        if seat.snapshot:
+            # It begins with that; when it comes back, it resumes.
+            options["snapshot"], origin = True, None
         super().__init__(url, lambda: holder.token(self.position), origin, **options)
         reader = _Noting(self._client._reader, holder.journal, self.ledger)
         self._client._reader = cast("Reader", reader)

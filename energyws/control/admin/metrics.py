@@ -260,9 +260,26 @@ DEFINITIONS: Final[tuple[Definition, ...]] = (
     ),
     counter(
         "energyws_bad_records",
-        "Records skipped because they are not a JSON object, or too large.",
+        "Records skipped because they cannot be made a JSON object, or are too large.",
         of_streams(lambda records: records.bad),
         "stream",
+    ),
+    counter(
+        "energyws_skipped_records",
+        "The same records, by the reason in their log line.",
+        labelled(counters.SKIPPED),
+        "reason",
+    ),
+    counter(
+        "energyws_schema_fetches",
+        "Questions to the schema registry, by how they ended.",
+        labelled(counters.SCHEMA_FETCHES),
+        "result",
+    ),
+    gauge(
+        "energyws_schema_waiting_partitions",
+        "Partitions that are not read until their next record's schema can be fetched.",
+        of_consumer(Field.SCHEMA_WAITS),
     ),
     counter(
         "energyws_lost_records",

@@ -26,6 +26,10 @@ _INSIDE: Final[dict[KeyPath, str]] = {
     ("auth", "issuers", 0, "issuer"): "the required `iss`",
     ("auth", "issuers", 0, "jwks_url"): "URL of the issuer's public keys",
     ("streams", "name", "topic"): "the topic of this stream, with all its partitions",
+    ("streams", "name", "format"): (
+        "what its records are: JSON, or what the serializers of a schema registry make of Avro, "
+        "JSON Schema or Protobuf (docs/schemas.md)"
+    ),
     ("streams", "name", "key"): (
         "where a record's key is: record (Kafka's own), header:NAME, or a JSON pointer into the "
         "value, such as /tags/meter; without it, the stream has no keys (docs/keyed.md)"

@@ -42,7 +42,8 @@ def without_secrets(environment: Mapping[str, str], settings: Settings) -> dict[
 
 def _secrets(settings: Settings) -> Iterator[str]:
     auth = settings.auth
-    for secret in (auth.jwt_secret, auth.jwt_secret_previous, settings.admin.token):
+    password = settings.schema_registry.password
+    for secret in (auth.jwt_secret, auth.jwt_secret_previous, settings.admin.token, password):
         if secret:
             yield secret
     for name, value in settings.kafka.options.items():

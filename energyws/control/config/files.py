@@ -1,9 +1,10 @@
-"""The files that settings name: secrets and deny list of `auth`, certificate of the server."""
+"""The files that settings name: secrets, deny list, certificates."""
 
 from __future__ import annotations
 
 import codecs
 import ssl
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -31,8 +32,9 @@ def secrets(auth: Auth) -> dict[str, str | None]:
 
 
 def secret_files(settings: Settings) -> dict[str, str]:
-    """The paths of the files with secrets, by the key whose value they hold."""
-    paths = {key: getattr(settings.auth, f"{key}_file") for key in _SECRETS}
+    """The paths of the files with secrets, by section and key of the value that they hold."""
+    paths = {f"auth.{key}": getattr(settings.auth, f"{key}_file") for key in _SECRETS}
+    paths["schema_registry.password"] = settings.schema_registry.password_file
     return {key: path for key, path in paths.items() if path is not None}
 
 
@@ -42,21 +44,21 @@ def with_secret_files(settings: Settings) -> Settings:
     Also for a secret that can be guessed, from wherever it is. The file of the previous secret may
     be empty: then there is no previous secret.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, str | None] = {}
     problems = []
     for key, path in secret_files(settings).items():
         try:
             found[key] = text_of(Path(path).read_bytes()) or None
         except (OSError, NotText) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            problems.append(f"auth.{key}_file: cannot read {shown(path)}: {reason}")
+            problems.append(f"{key}_file: cannot read {shown(path)}: {reason}")
         else:
-            if found[key] is None and key == "jwt_secret":
-                problems.append(f"auth.{key}_file: {shown(path)} is empty")
-    auth = replace(settings.auth, **found)
-    if problems := problems or _weak_secrets(auth):
+            if found[key] is None and key != "auth.jwt_secret_previous":
+                problems.append(f"{key}_file: {shown(path)} is empty")
+    settings = _with_secrets(settings, found)
+    if problems := problems or _weak_secrets(settings.auth):
         raise ConfigError(problems, "secret")
-    return replace(settings, auth=auth)
+    return settings
 
 
 def is_weak(secret: str) -> bool:
@@ -66,8 +68,17 @@ def is_weak(secret: str) -> bool:
 
 def without_secret_files(settings: Settings) -> Settings:
     """The settings without the secrets that come from files."""
-    left_out: dict[str, Any] = dict.fromkeys(secret_files(settings))
-    return replace(settings, auth=replace(settings.auth, **left_out))
+    return _with_secrets(settings, dict.fromkeys(secret_files(settings)))
+
+
+def _with_secrets(settings: Settings, found: Mapping[str, str | None]) -> Settings:
+    """The settings with these values, by section and key."""
+    for dotted, value in found.items():
+        section, _, key = dotted.partition(".")
+        changed: dict[str, Any] = {key: value}
+        changed = {section: replace(getattr(settings, section), **changed)}
+        settings = replace(settings, **changed)
+    return settings
 
 
 def text_of(data: bytes) -> str:
@@ -85,8 +96,9 @@ def text_of(data: bytes) -> str:
 
 
 def check_files(settings: Settings) -> None:
-    """Raise ConfigError unless certificate, key and deny list can be used."""
+    """Raise ConfigError unless certificates, key and deny list can be used."""
     _check_denied(settings.auth.denied_file)
+    _check_authorities(settings.schema_registry.ca)
     tls = settings.server.tls
     if tls is None:
         return
@@ -137,6 +149,21 @@ def _check_denied(path: str | None) -> None:
     if large:
         problem = f"{shown(path)} has more than {MAX_DENIED_BYTES} bytes: remove expired entries"
         raise ConfigError([f"auth.denied_file: {problem}"], "deny_list")
+
+
+def _check_authorities(path: str | None) -> None:
+    if path is None:
+        return
+    fault = None
+    try:
+        fault = pem_fault(Path(path).read_bytes())
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        fault = fault or "has no certificate in PEM"
+    except OSError as error:
+        fault = f"cannot be read: {error.strerror}"
+    if fault is not None:
+        raise ConfigError([f"schema_registry.ca: {shown(path)} {fault}"])
 
 
 def bad_denied_lines(settings: Settings) -> list[str]:

@@ -12,7 +12,12 @@ KeyPath = tuple[str | int, ...]
 _MAX_SHOWN: Final = 60
 _USER_INFO: Final = re.compile(r"//[^/@\s]*@")
 _SECRET_OPTION: Final = re.compile(r"pass|secret|token|key|oauthbearer\.config", re.IGNORECASE)
-_SECRETS: Final = (("auth", "jwt_secret"), ("auth", "jwt_secret_previous"), ("admin", "token"))
+_SECRETS: Final = (
+    ("auth", "jwt_secret"),
+    ("auth", "jwt_secret_previous"),
+    ("admin", "token"),
+    ("schema_registry", "password"),
+)
 REDACTED: Final = "***"
 
 

@@ -41,6 +41,7 @@ def cross_check(tree: dict[str, Any], problems: Problems) -> None:
     _check_issuers(_section(tree, "auth"), problems)
     _check_auth(_section(tree, "auth"), problems)
     _check_streams(_section(tree, "kafka"), _section(tree, "streams"), problems)
+    _check_registry(_section(tree, "schema_registry"), _section(tree, "streams"), problems)
     _check_options(_section(_section(tree, "kafka"), "options"), problems)
     _check_ports(_section(tree, "server"), _section(tree, "admin"), problems)
     _check_origins(_section(tree, "server").get("allowed_origins"), problems)
@@ -172,6 +173,24 @@ def _check_keys(name: str, stream: dict[str, Any], problems: Problems) -> None:
         problems.add(("streams", name, "access"), text)
 
 
+def _check_registry(registry: dict[str, Any], streams: dict[str, Any], problems: Problems) -> None:
+    url, path = registry.get("url"), ("schema_registry", "url")
+    if url is None and not problems.explain_absence(path):
+        for name, stream in streams.items():
+            if isinstance(stream, dict) and stream.get("format") in ("avro", "protobuf"):
+                text = "needs schema_registry.url too: the registry that has its schemas"
+                problems.add(("streams", name, "format"), text)
+    if isinstance(url, str) and not problems.wrong(path) and not _is_http(url):
+        found = problems.found(path, url)
+        problems.add(path, f"found {found}: use an http or https URL without a user name")
+    if registry.get("username") is None:
+        for key in ("password", "password_file"):
+            if registry.get(key) is not None:
+                text = "needs schema_registry.username too: the user whose password it is"
+                problems.add(("schema_registry", key), text)
+    _check_redacted(("schema_registry", "password"), registry.get("password"), problems)
+
+
 def _check_options(options: dict[str, Any], problems: Problems) -> None:
     for name, value in options.items():
         _check_redacted(("kafka", "options", name), value, problems)
@@ -300,6 +319,12 @@ def _warnings(settings: Settings) -> Iterator[str]:
                 f"auth.issuers: the keys of {shown(each.issuer)} come over http://, where anyone "
                 "on the way can replace them: use https://"
             )
+    registry = settings.schema_registry
+    if registry.username is not None and _is_foreign_http(registry.url):
+        yield (
+            "schema_registry.url: the password goes over http://, where anyone on the way can read "
+            "it: use https://"
+        )
     admin = settings.admin
     if admin.metrics_port is None and admin.metrics_host != Admin().metrics_host:
         yield "admin.metrics_host: not used without admin.metrics_port: set it too"

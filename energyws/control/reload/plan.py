@@ -27,6 +27,7 @@ class Takes(Enum):
 TABLE: Final = {
     "kafka": Takes.CONSUMER,
     "streams": Takes.ALL,
+    "schema_registry": Takes.CONSUMER,
     "history": Takes.ALL,
     "bus": Takes.ALL,
     "supervision": Takes.NOTHING,

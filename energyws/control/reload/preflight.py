@@ -25,16 +25,16 @@ class Preflight:
         self._command = command
         self.pid: int | None = None
 
-    async def check(self, settings: Settings) -> None:
-        """Raises ConfigError if children could not use these settings, or the check fails."""
+    async def check(self, settings: Settings) -> list[str]:
+        """Warnings; raises ConfigError if children could not use these settings, or it fails."""
         output = await self._run(settings)
         try:
-            faults = orjson.loads(output)
+            found = orjson.loads(output)
         except orjson.JSONDecodeError:
             raise ConfigError(["the settings could not be checked: see the log"]) from None
-        if faults:
-            faulty, _ = faults[0]
-            raise ConfigError([problem for _, problem in faults], faulty)
+        if faults := [each for each in found if each[0] != "warning"]:
+            raise ConfigError([problem for _, problem in faults], faults[0][0])
+        return [warning for _, warning in found]
 
     async def _run(self, settings: Settings) -> bytes:
         descriptor = sealed_file(dumps(for_children(settings)))

@@ -71,9 +71,9 @@ class Links:
 
     @property
     def one_meter(self) -> list[str]:
-        """As `wscat`, for the readings of one meter."""
+        """As `wscat`, for the readings of one meter: the newest, and what follows."""
         first, second = self.tail
-        return [first, f"{second} --key {self.meter}"]
+        return [first, f"{second} --key {self.meter} --snapshot"]
 
     @property
     def curl(self) -> list[str]:

@@ -179,3 +179,45 @@ def test_another_log_has_its_own_offsets() -> None:
     assert found.problems == []
     Audit("7").take([*entries[:3], gap], Case(log, [{0}], losses, found))
     assert "the log still has (0, 1)" in found.problems[0]
+
+
+def snapshot(*entries: list[Any], complete: bool = True, at: str = "ab-4.103") -> list[str]:
+    """The problems of a client with the keys m1 and m2 that begins with this snapshot."""
+    begun = [["connect", ["m1", "m2"], None], ["subscribed", at, None, None, None, complete]]
+    return verdict([*begun, *entries, ["position", at]]).problems
+
+
+NEWEST = [["snapshot", 0, 3, "m1"], ["snapshot", 0, 4, "m2"]]
+
+
+def test_snapshot_has_the_newest_record_of_each_key_before_its_position() -> None:
+    assert snapshot(*NEWEST) == []
+    # A key may have a newest record in each partition.
+    assert snapshot(["snapshot", 1, 1, "m1"], ["snapshot", 1, 2, "m2"]) == []
+    assert snapshot(["snapshot", 0, 0, "m1"], NEWEST[1]) == [
+        "keyed client 7: a snapshot has (0, 0), but the newest is [(0, 3), (1, 1)]"
+    ]
+    assert len(snapshot(["snapshot", 0, 5, "m1"], NEWEST[1])) == 1
+
+
+def test_only_an_incomplete_snapshot_may_lack_a_key() -> None:
+    assert "a complete snapshot lacks (" in snapshot(NEWEST[0])[0]
+    assert snapshot(NEWEST[0], complete=False) == []
+    assert snapshot(NEWEST[0], at="ab-0.100", complete=False) != []
+    assert snapshot(at="ab-0.100") == []
+
+
+def test_snapshot_has_no_other_keys_and_each_once() -> None:
+    assert len(snapshot(*NEWEST, ["snapshot", 1, 3, "m3"])) == 1
+    assert len(snapshot(*NEWEST, NEWEST[0])) == 1
+
+
+def test_what_follows_a_snapshot_begins_at_its_position() -> None:
+    begun = [["connect", ["m1"], None], ["subscribed", "ab-2.102", None, None, None, True]]
+    first, place = ["snapshot", 1, 1, "m1"], ["position", "ab-2.102"]
+    assert verdict([*begun, first, place, THIRD, LAST]) == Verdict()
+    # What the snapshot covers does not come again, and nothing comes before its end.
+    assert verdict([*begun, first, place, SECOND]).duplicates == 1
+    assert "before the position of the snapshot" in verdict([*begun, first, THIRD]).problems[0]
+    # A client that loses its connection before the end begins anew.
+    assert verdict([*begun, *begun, first, place, THIRD, LAST]) == Verdict()

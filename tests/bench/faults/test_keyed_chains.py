@@ -1,7 +1,8 @@
 """Chains of resumes with changing keys, over ring and log, while processes are killed.
 
 The properties are those of bench.faults.audit: each client gets the records of its keys exactly
-once, no other ones, and no position that it is told is beyond a record that it lacks.
+once, no other ones, no position that it is told is beyond a record that it lacks, and a snapshot
+has the newest record of each key before its position.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ def wander(world: World, rng: random.Random) -> None:
         lambda: world.crowd.bounce(rng.sample(everybody, 8)),
         lambda: world.crowd.bounce(rng.sample(everybody, 3)),
         lambda: world.crowd.renew(rng.sample(everybody, 2)),
+        lambda: world.crowd.snapshots(rng),
         lambda: world.producer.burst(rng.randint(1, 60)),
         lambda: world.kill(rng.choice(world.workers)),
         lambda: world.kill("consumer"),
     ]
     for _ in range(STEPS):
-        rng.choices(steps, weights=(4, 4, 2, 4, 1, 1))[0]()
+        rng.choices(steps, weights=(4, 4, 2, 3, 4, 1, 1))[0]()
         world.pause(rng, 0.2)
 
 

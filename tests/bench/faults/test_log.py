@@ -33,5 +33,11 @@ def test_numbers_of_keys() -> None:
     assert LOG.wanted({"c"}, 0, 0, 5) == []
 
 
+def test_newest_record_of_a_key_below_numbers() -> None:
+    assert LOG.newest("a", [5]) == {(0, 3)}
+    assert LOG.newest("a", [3]) == {(0, 0)}
+    assert LOG.newest("a", [0]) == LOG.newest("c", [5]) == set()
+
+
 def test_empty_log_has_nothing() -> None:
     assert Log([[]], [[]], {}).past(parse("ab-3")) == [0]

@@ -312,6 +312,19 @@ RESULTS: dict[str, dict[str, Any]] = {
         "cpu_seconds_meanwhile": {"worker-0": 9.0},
         "exactly_once": True,
     },
+    "schemas": {
+        "rows": [
+            {
+                "shape": "flat",
+                "format": form,
+                "record_bytes": 100,
+                "json_bytes": 1389,
+                "us": 6.25,
+                "more_us": 4.5,
+            }
+            for form in ("json", "json_schema", "avro", "protobuf")
+        ]
+    },
     "sse": {
         "rows": [
             {

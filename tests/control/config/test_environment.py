@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from energyws.control.config.environment import without_secrets
-from energyws.settings import Admin, Auth, Kafka, Settings
+from energyws.settings import Admin, Auth, Kafka, SchemaRegistry, Settings
 
 SETTINGS = Settings(
     kafka=Kafka(
@@ -15,6 +15,7 @@ SETTINGS = Settings(
     ),
     auth=Auth(jwt_secret="a-signing-key", jwt_secret_previous="an-older-key"),
     admin=Admin(token="an-operators-word"),
+    schema_registry=SchemaRegistry(username="me", password="a-registrys-word"),
 )
 
 
@@ -32,6 +33,7 @@ SETTINGS = Settings(
         ("SIGNING", "a-signing-key"),
         ("BEFORE", "an-older-key"),
         ("OPERATOR", "an-operators-word"),
+        ("REGISTRY", "a-registrys-word"),
         ("BROKER_PW", "part-of-a-password"),
     ],
 )

@@ -43,7 +43,10 @@ def test_the_example_loads_as_it_is() -> None:
 def test_the_example_with_every_key_uncommented_loads() -> None:
     text, _ = _uncommented()
 
-    secrets = ("JWT_SECRET", "JWT_SECRET_PREVIOUS", "SASL_PASSWORD", "ADMIN_TOKEN")
+    secrets = (
+        *("JWT_SECRET", "JWT_SECRET_PREVIOUS", "SASL_PASSWORD", "ADMIN_TOKEN"),
+        "SCHEMA_REGISTRY_PASSWORD",
+    )
     assert problems_of(text, dict.fromkeys(secrets, "s")) == []
 
 

@@ -22,7 +22,7 @@ from energyws.control.config.files import (
 )
 from energyws.control.config.rules import warnings
 from energyws.errors import ConfigError
-from energyws.settings import Auth, Kafka, Server, Settings, Tls
+from energyws.settings import Auth, Kafka, SchemaRegistry, Server, Settings, Tls
 from tests.control.configs import GOOD, KAFKA, SECRET
 
 NEW, OLD = "new " * 8, "old " * 8
@@ -157,7 +157,7 @@ def test_token_that_no_request_can_carry_is_warned_of(token: str, warned: bool) 
 def test_only_the_secrets_of_files_are_left_out() -> None:
     auth = Auth(jwt_secret="file", jwt_secret_file="/s", jwt_secret_previous="typed")
     settings = Settings(kafka=Kafka(brokers="b"), auth=auth)
-    assert secret_files(settings) == {"jwt_secret": "/s"}
+    assert secret_files(settings) == {"auth.jwt_secret": "/s"}
     left = without_secret_files(settings).auth
     assert (left.jwt_secret, left.jwt_secret_previous) == (None, "typed")
 
@@ -189,6 +189,43 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
     assert empty.endswith(" is empty")
     assert unreadable.startswith("auth.jwt_secret_previous_file: cannot read ")
     assert unreadable.endswith(": it is not UTF-8")
+
+
+def test_password_of_the_registry_comes_from_its_file(tmp_path: Path) -> None:
+    file, path = tmp_path / "password", tmp_path / "config.yaml"
+    file.write_text("canary\n", encoding="utf-8")
+    registry = f"{{url: 'https://r.example', username: me, password_file: {file}}}"
+    path.write_text(GOOD + f"schema_registry: {registry}\n", encoding="utf-8")
+    settings = load.load(path, env={})
+    assert settings.schema_registry.password == "canary"
+    assert "canary" not in load.describe(settings) + repr(settings)
+    assert secret_files(settings) == {"schema_registry.password": str(file)}
+    file.write_text("", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"schema_registry\.password_file: .* is empty"):
+        load.load(path, env={})
+
+
+def test_authorities_of_the_registry_must_be_readable(tmp_path: Path) -> None:
+    good = Path(_pair(tmp_path, "a").cert)
+    for data, fault in (
+        (good.read_bytes(), None),
+        (b"no PEM", "has no certificate in PEM"),
+        (b"a\0", "is UTF-16 or binary"),
+        (None, "cannot be read: No such file or directory"),
+    ):
+        file = tmp_path / "ca.crt"
+        file.unlink(missing_ok=True)
+        if data is not None:
+            file.write_bytes(data)
+        settings = Settings(kafka=Kafka(brokers="b"), schema_registry=SchemaRegistry(ca=str(file)))
+        if fault is None:
+            check_files(settings)
+            continue
+        with pytest.raises(ConfigError) as caught:
+            check_files(settings)
+        (problem,) = caught.value.problems
+        assert problem.startswith("schema_registry.ca: ")
+        assert fault in problem
 
 
 def _pair(folder: Path, name: str, password: bytes | None = None) -> Tls:

@@ -220,7 +220,8 @@ admin: {host: $(NO)}
         'environment variable ENERGYWS_SERVER__BACKLOG: server.backlog: found "0": '
         "use a whole number of at least 1",
         "environment variable ENERGYWS_X: x: unknown key: the top level has "
-        "kafka, streams, server, limits, auth, history, bus, supervision, admin, log",
+        "kafka, streams, schema_registry, server, limits, auth, history, bus, supervision, "
+        "admin, log",
         '--set: log.level: found "x": use DEBUG, INFO, WARNING or ERROR',
         "--set: number 2 has no =: write section.key=value, as in server.port=9000",
     ]

@@ -10,7 +10,8 @@ from energyws.settings import Issuer
 from tests.control.configs import GOOD, problems_of
 
 TOP_LEVEL = (
-    "the top level has kafka, streams, server, limits, auth, history, bus, supervision, admin, log"
+    "the top level has kafka, streams, schema_registry, server, limits, auth, history, bus, "
+    "supervision, admin, log"
 )
 ISSUERS = "a list, each item a mapping with the keys name, issuer, jwks_url"
 

@@ -19,7 +19,8 @@ def test_page_has_every_key() -> None:
     rows = [row for part in page.split("\n## ")[1:] for row in table("## x\n" + part, "## x")]
     keys = [key.strip("`") for key, *_ in rows]
     assert {*map(dotted, known_keys())} - {*keys} == {
-        *("kafka", "server", "limits", "auth", "history", "bus", "supervision", "admin", "log")
+        *("kafka", "server", "limits", "auth", "history", "bus", "supervision", "admin", "log"),
+        "schema_registry",
     }
     assert {"streams.<name>.topic", "auth.issuers[].jwks_url"} < {*keys}
     for row in rows:

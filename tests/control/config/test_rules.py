@@ -439,3 +439,62 @@ def test_trusting_everybody_draws_a_warning(network: str) -> None:
     settings = load.parse(GOOD + f"server: {{trusted_proxies: ['{network}']}}\n", "c.yaml", {})
     (warning,) = rules.warnings(settings)
     assert warning.startswith("server.trusted_proxies: trusts every address")
+
+
+REGISTRY = "https://registry.example"
+NEEDS_URL = "needs schema_registry.url too: the registry that has its schemas"
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        (f"schema_registry: {{url: '{REGISTRY}'}}\nstreams: {{s: {{topic: t, format: avro}}}}", []),
+        ("streams: {s: {topic: t, format: json_schema}}", []),
+        (
+            "streams: {s: {topic: t, format: avro}, p: {topic: t, format: protobuf}}",
+            [
+                f"c.yaml:3: streams.s.format: {NEEDS_URL}",
+                f"c.yaml:3: streams.p.format: {NEEDS_URL}",
+            ],
+        ),
+        (
+            "streams: {s: {topic: t, format: xml}}",
+            [
+                "c.yaml:3: streams.s.format: found xml: use json, avro, json_schema or protobuf",
+            ],
+        ),
+        *[
+            (
+                f"schema_registry: {{url: '{url}'}}",
+                [f'c.yaml:3: schema_registry.url: found "{shown}": {NO_URL}'],
+            )
+            for url, shown in [
+                ("registry.example:8081", "registry.example:8081"),
+                ("https://me:hunter2@registry.example", "https://***@registry.example"),
+            ]
+        ],
+        *[
+            (
+                f"schema_registry: {{url: '{REGISTRY}', {key}: x}}",
+                [
+                    f"c.yaml:3: schema_registry.{key}: needs schema_registry.username too: "
+                    "the user whose password it is"
+                ],
+            )
+            for key in ("password", "password_file")
+        ],
+        (
+            f"schema_registry: {{url: '{REGISTRY}', username: me, password: '***'}}",
+            ["c.yaml:3: schema_registry.password: *** is a placeholder: write the secret instead"],
+        ),
+    ],
+)
+def test_schema_registry_is_where_it_is_needed(text: str, problems: list[str]) -> None:
+    assert problems_of(GOOD + text) == problems
+
+
+def test_password_that_anyone_can_read_is_warned_of() -> None:
+    for url, warned in (("http://registry.example", True), ("http://127.0.0.1:8081", False)):
+        text = f"schema_registry: {{url: '{url}', username: me, password: x}}"
+        found = rules.warnings(load.parse(GOOD + text, "c.yaml", {}))
+        assert [each.startswith("schema_registry.url: ") for each in found] == [True] * warned

@@ -38,6 +38,10 @@ def _whole_error(text: str, env: Mapping[str, str], flags: Sequence[str] = ()) -
         f"auth: [{CANARY}]",
         f"auth: {{issuers: {CANARY}}}",
         f"kafka: {CANARY}",
+        f"schema_registry: {CANARY}",
+        f"schema_registry: {{password: [{CANARY}]}}",
+        f"schema_registry: {{password: {CANARY}}}",
+        f"schema_registry: {{url: 'ftp://me:{CANARY}@h/'}}",
         f"kafka: {{options: {CANARY}}}",
         f"kafka: {{options: {{sasl.password: [{CANARY}]}}}}",
         f"kafka: {{options: {{ssl.key.password: {{a: {CANARY}}}}}}}",
@@ -115,6 +119,7 @@ kafka:
     sasl.oauthbearer.client.secret: {CANARY}
     sasl.oauthbearer.config: {CANARY}
     some.token: {CANARY}
+schema_registry: {{username: me, password: {CANARY}}}
 auth:
   jwt_secret: {CANARY}
   jwt_secret_previous: {CANARY}

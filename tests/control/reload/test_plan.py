@@ -35,6 +35,7 @@ def test_unchanged_settings_take_nothing() -> None:
         (changed("supervision", hang_seconds=9.0), False, False),
         (changed("admin", token="t"), False, False),
         (changed("kafka", brokers="c"), True, False),
+        (changed("schema_registry", url="http://r"), True, False),
         (changed("history", warm=5), True, True),
         (changed("bus", heartbeat_seconds=1.0), True, True),
         (replace(OLD, streams={"energy": Stream(topic="u")}), True, True),

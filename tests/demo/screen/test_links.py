@@ -56,7 +56,7 @@ def test_lines_are_one_command_of_a_shell(tmp_path: Path) -> None:
         ["sh", "-c", "\n".join(tail)], capture_output=True, text=True, check=True
     )
     assert printed.stdout == "secret tail ws://127.0.0.1:8080/ws/energy\n"
-    assert links(tmp_path).one_meter[1] == f"{links(tmp_path).tail[1]} --key 735"
+    assert links(tmp_path).one_meter[1] == f"{links(tmp_path).tail[1]} --key 735 --snapshot"
 
 
 @pytest.mark.parametrize(("port", "end"), [(Admin().port, "top"), (4711, ":4711")])

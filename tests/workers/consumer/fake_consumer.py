@@ -17,9 +17,11 @@ from workers.consumer.events import (
     PartitionAdded,
     Records,
     RecordsLost,
+    SchemaAwaited,
     TopicFound,
 )
 from workers.consumer.metadata import Topic
+from workers.consumer.schemas.store import Awaited
 from workers.consumer.source import Source
 
 TOPIC = "t"
@@ -155,6 +157,23 @@ class FakeDiscovery:
         self.looked_now += 1
 
 
+class FakeSchemas:
+    """Records that wait for a schema, by (partition, offset)."""
+
+    def __init__(self) -> None:
+        self.awaited: set[tuple[int, int | None]] = set()
+        self.refusals = 0
+
+    def reader(self, stream: str, message: Message) -> None:
+        key = message.partition(), message.offset()
+        if key in self.awaited:
+            self.refusals += 1
+            raise Awaited(("avro", repr(key)))
+
+    def ready(self, key: tuple[str, str]) -> bool:
+        return key[1] not in map(repr, self.awaited)
+
+
 class Stage:
     """A source on a fake consumer, its clock, and the events since the last look.
 
@@ -166,15 +185,15 @@ class Stage:
         self.published: dict[tuple[str, int], int] = {}
         self.events: list[Event] = []
         self.records: list[tuple[int, int]] = []
-        settings = Kafka(brokers="b", commit_interval_seconds=5.0, **kafka)
-        history = History(warm=2, max_frames=5)
+        self.schemas = FakeSchemas()
         self.source = Source(
-            settings,
-            history,
+            Kafka(brokers="b", commit_interval_seconds=5.0, **kafka),
+            History(warm=2, max_frames=5),
             {"s": TOPIC},
             {} if key is None else {"s": KeyRule(key)},
             self.published,
             self.events.append,
+            self.schemas,  # type: ignore[arg-type]
             lambda: self.now,
         )
         self.consumer: FakeConsumer = self.source._consumer  # type: ignore[assignment]
@@ -199,7 +218,9 @@ class Stage:
         found = [
             each
             for each in self.events
-            if isinstance(each, TopicFound | PartitionAdded | RecordsLost | FetchError)
+            if isinstance(
+                each, TopicFound | PartitionAdded | RecordsLost | FetchError | SchemaAwaited
+            )
         ]
         batches = [each for each in self.events if isinstance(each, Records)]
         self.records = [

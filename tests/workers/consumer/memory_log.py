@@ -18,6 +18,7 @@ from workers.consumer import log_cache
 from workers.consumer.log_cache import StreamHead
 from workers.consumer.log_reader import Range, RecordsRead, Unreadable, weight
 from workers.consumer.metadata import Topic
+from workers.consumer.schemas.store import Schemas
 
 EPOCH = "abcd0123"
 TOPIC_EPOCH = "aaaa0000"
@@ -46,6 +47,7 @@ class MemoryLog:
             history=history or History(),
         )
         self.row = Board.create().row(0)
+        self.schemas = Schemas(self.settings, self.row)
 
     @staticmethod
     def record(partition: int, number: int, size: int = 1) -> Stored:
@@ -95,6 +97,7 @@ class MemoryLog:
         ranges: Mapping[int, Range],
         share: int,
         limit: int,
+        reader: object,
     ) -> dict[int, RecordsRead]:
         self.reads.append(dict(ranges))
         if self.failure is not None:

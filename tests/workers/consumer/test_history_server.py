@@ -34,7 +34,13 @@ class Stage:
         self.memory = memory
         self.live: StreamHead | None = memory.live
         self.server = HistoryServer(
-            directory, memory.settings, {}, lambda stream: self.live, memory.row, lambda: memory.now
+            directory,
+            memory.settings,
+            {},
+            lambda stream: self.live,
+            memory.row,
+            memory.schemas,
+            lambda: memory.now,
         )
         self._directory = directory
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

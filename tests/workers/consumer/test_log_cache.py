@@ -24,6 +24,7 @@ from workers.consumer.librdkafka import client_settings
 from workers.consumer.log_cache import LOWS_SECONDS, LogCache, NotYet, StreamHead, StreamLog
 from workers.consumer.log_reader import Unreadable
 from workers.consumer.metadata import describe
+from workers.consumer.schemas.store import Schemas
 
 COUNT = 240
 
@@ -36,7 +37,12 @@ class HistoryReader:
         settings = Settings(kafka=kafka, streams={"energy": Stream(topic=topic)})
         board = Board.create()
         self.history = HistoryServer(
-            directory, settings, client_settings(kafka), lambda stream: self.view, board.row(0)
+            directory,
+            settings,
+            client_settings(kafka),
+            lambda stream: self.view,
+            board.row(0),
+            Schemas(settings, board.row(0)),
         )
         self.cache = self.history._cache
         seen = describe(self.cache.admin, topic)
@@ -142,7 +148,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[MemoryLog, LogC
     def make(counts: list[int], **history: int) -> tuple[MemoryLog, LogCache]:
         memory = MemoryLog(counts, History(**history))  # type: ignore[arg-type]
         memory.serve(monkeypatch)
-        return memory, LogCache(memory.settings, {}, memory.row, lambda: memory.now)
+        return memory, LogCache(memory.settings, {}, memory.row, memory.schemas, lambda: memory.now)
 
     return make
 

@@ -54,7 +54,7 @@ class Stage:
         self.now = 100.0
         self.row: Row = Board.create().row(0)
         self.progress = Progress(self.row, ["a", "b"])
-        self.tracker = StallTracker(self.progress, lambda: self.now)
+        self.tracker = StallTracker(self.progress, 30.0, lambda: self.now)
 
     def listed(self, seconds: float = 0.0) -> list[tuple[str, int, Stall]]:
         """The stalls on the board, `seconds` later."""
@@ -164,3 +164,27 @@ def test_stalls_that_do_not_fit_on_the_board_are_counted(stage: Stage) -> None:
     stage.tracker.replace_metadata("b", {})
     stage.listed()
     assert stage.row[Field.UNLISTED_WAITS] == 0
+
+
+def test_wait_for_a_schema_becomes_a_stall_after_its_time(stage: Stage) -> None:
+    stage.tracker.restart("a", 2)
+    stage.tracker.heard([("a", 0)])
+    stage.tracker.schema_awaited("a", 1)
+    # Its broker has answered, and some seconds are usual.
+    assert stage.listed(SILENCE_SECONDS + 1) == []
+    assert (stage.row[Field.SCHEMA_WAITS], stage.tracker.serves("a")) == (1, False)
+    stage.tracker.schema_awaited("a", 1)
+    assert stage.listed(30.0) == [("a", 1, Stall.NO_SCHEMA)]
+    assert stage.tracker.serves("a")
+    assert stage.tracker.heard([("a", 1)])
+    assert (stage.listed(), stage.row[Field.SCHEMA_WAITS]) == ([], 0)
+
+
+def test_other_news_end_a_wait_for_a_schema(stage: Stage) -> None:
+    stage.tracker.restart("a", 1)
+    stage.tracker.schema_awaited("a", 0)
+    stage.tracker.fetch_failed("a", 0, Stall.FAILS)
+    assert (stage.listed(60), stage.row[Field.SCHEMA_WAITS]) == ([("a", 0, Stall.FAILS)], 0)
+    stage.tracker.schema_awaited("a", 0)
+    stage.tracker.restart("a", 1)
+    assert stage.row[Field.SCHEMA_WAITS] == 0

@@ -81,7 +81,7 @@ class Stage:
     async def emit(self, *events: Event) -> None:
         """Emit from another thread, as the source does, and wait until all are processed."""
         for event in events:
-            await asyncio.to_thread(self.source.arguments[-1], event)
+            await asyncio.to_thread(self.source.arguments[-2], event)
         await asyncio.sleep(0)
 
     def frames(self, stream: str) -> list[tuple[int, int]]:
@@ -468,6 +468,18 @@ def test_table_has_old_records_those_read_back_and_live_ones(
         assert (at.row[Field.SNAPSHOT_KEYS], at.row[Field.SNAPSHOT_STATE]) == (2, 2)
         assert at.row[Field.SNAPSHOT_WARM_MS] == 250
         assert warm_ups.started[0].calls == ["start", "taken", "taken"]
+
+    run_keyed(main)
+
+
+def test_table_is_warm_once_all_has_been_read_back_too(run_keyed: Run, warm_ups: WarmUps) -> None:
+    async def main(at: Stage) -> None:
+        await at.emit(TopicFound("a", EPOCH, (0,), (1,)))
+        await warm_ups.done()
+        assert not values(at).warm
+        await at.emit(batch(record(0)._replace(key=b"a"), a=1))
+        table = values(at)
+        assert (len(table), table.complete, at.ready) == (1, True, True)
 
     run_keyed(main)
 

@@ -11,7 +11,15 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError
 from energyws.process.stalls import Stall
 from tests.workers.consumer.fake_consumer import EPOCH, OUT_OF_RANGE, Message
 from workers.consumer import source as module
-from workers.consumer.events import BrokerState, LogEnds, MetadataStalls, Records
+from workers.consumer.events import (
+    BrokerState,
+    LogEnds,
+    MetadataStalls,
+    Records,
+    RecordsLost,
+    SchemaAwaited,
+    TopicFound,
+)
 from workers.consumer.metadata import Topic
 from workers.consumer.source import ENDS_SECONDS, LOOK_SECONDS, PROBE_SECONDS
 
@@ -216,3 +224,70 @@ def test_out_of_range_makes_discovery_look_at_that_stream_again(stage: Any) -> N
     at.consumer.queue.append(Message(0, 4, OUT_OF_RANGE))
     at.turn()
     assert at.discovery.looked_again == ["s"]
+
+
+def test_partition_waits_at_the_record_whose_schema_is_awaited(stage: Any) -> None:
+    at = stage([(0, 5), (0, 2)], auto_offset_reset="earliest")
+    at.schemas.awaited.add((0, 2))
+    assert at.found()[1:] == [SchemaAwaited("s", 0)]
+    assert at.records == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    # Others go on; what comes after it does not overtake it.
+    at.consumer.logs[:] = [(0, 7), (0, 3)]
+    assert at.turn() == []
+    assert at.records == [(1, 2)]
+    assert at.source._assignment.next_offsets["s", 0] == 2
+    at.schemas.awaited.clear()
+    assert at.turn() == []
+    assert at.records == [(0, offset) for offset in range(2, 7)]
+
+
+def test_partition_may_wait_again_for_another_schema(stage: Any) -> None:
+    at = stage([(0, 4)], auto_offset_reset="earliest")
+    at.schemas.awaited |= {(0, 0), (0, 2)}
+    at.found()
+    assert at.records == []
+    at.schemas.awaited.remove((0, 0))
+    assert at.turn() == [SchemaAwaited("s", 0)]
+    assert at.records == [(0, 0), (0, 1)]
+    at.schemas.awaited.clear()
+    at.turn()
+    assert at.records == [(0, 2), (0, 3)]
+
+
+def test_what_retention_removed_meanwhile_is_reported(stage: Any) -> None:
+    at = stage([(0, 4)], auto_offset_reset="earliest")
+    at.schemas.awaited.add((0, 1))
+    at.found()
+    at.consumer.logs[0] = 3, 6
+    at.schemas.awaited.clear()
+    at.turn()
+    assert at.discovery.looked_again == ["s"]
+    assert at.found() == [RecordsLost("s", 0, 1, 3)]
+    assert at.records == [(0, 3), (0, 4), (0, 5)]
+
+
+def test_topic_that_is_made_anew_meanwhile_is_read_from_its_begin(stage: Any) -> None:
+    at = stage([(0, 4)], auto_offset_reset="earliest")
+    at.schemas.awaited.add((0, 1))
+    at.found()
+    at.schemas.awaited.clear()
+    at.consumer.logs[0] = 0, 2
+    (found,) = [each for each in at.found(epoch="bbbb0000") if isinstance(each, TopicFound)]
+    assert found.epoch == "bbbb0000"
+    assert at.records == [(0, 0), (0, 1)]
+    assert at.source._assignment.waiting == {}
+
+
+def test_partition_that_failed_just_before_waits_all_the_same(stage: Any) -> None:
+    at = stage([(0, 0)])
+    at.found()
+    at.schemas.awaited.add((0, 1))
+    at.consumer.logs[0] = 0, 2
+    at.consumer.queue += [Message(0, 0, BROKEN), Message(0, 0), Message(0, 1)]
+    at.turn()
+    assert at.records == [(0, 0)]
+    at.now += PROBE_SECONDS
+    assert at.turn() == []
+    at.schemas.awaited.clear()
+    at.turn()
+    assert at.records == [(0, 1)]

@@ -35,6 +35,7 @@ from workers.consumer.librdkafka import assigned_settings
 from workers.consumer.log_cache import LogCache, NotYet, StreamHead, StreamLog
 from workers.consumer.log_reader import Unreadable
 from workers.consumer.metadata import ASK_SECONDS, BrokersUnavailable, TopicUnavailable
+from workers.consumer.schemas.store import Awaited, Schemas
 from workers.runtime import crash_on_error
 
 RECORDS_PER_BATCH: Final = 500
@@ -42,6 +43,8 @@ POLL_SECONDS: Final = 0.1
 # How many batches may wait for the event loop.
 BATCHES_AHEAD: Final = 4
 RETRY_SECONDS: Final = 1.0
+# How often it looks for a schema that is awaited.
+SCHEMA_SECONDS: Final = 0.05
 # A partition from which nothing has come for this long is left out.
 SILENCE_SECONDS: Final = 60.0
 
@@ -76,6 +79,7 @@ class WarmUp(threading.Thread):
         found: TopicFound,
         settings: Settings,
         client: Mapping[str, Any],
+        schemas: Schemas,
         put: Callable[[list[OldRecord]], None],
         done: Callable[[WarmedUp], None],
         clock: Callable[[], float] = time.monotonic,
@@ -86,6 +90,7 @@ class WarmUp(threading.Thread):
         self._client = client
         self._put = put
         self._done = done
+        self._schemas = schemas
         self._clock = clock
         self._stream = settings.streams[found.stream]
         self._decoder = Decoder(self._stream, settings.kafka.max_record_bytes)
@@ -107,7 +112,7 @@ class WarmUp(threading.Thread):
     def run(self) -> None:
         """The thread."""
         began = self._clock()
-        cache = LogCache(self._settings, self._client, _UNCOUNTED)
+        cache = LogCache(self._settings, self._client, _UNCOUNTED, self._schemas)
         plan: _Plan | None = None
         while not self._stopping.is_set():
             try:
@@ -115,6 +120,10 @@ class WarmUp(threading.Thread):
                 self._read(plan)
             except _LogMoved:
                 continue
+            except Awaited as awaited:
+                while not self._stopping.wait(SCHEMA_SECONDS):
+                    if self._schemas.ready(awaited.key):
+                        break
             except (
                 KafkaException,
                 NotYet,
@@ -228,13 +237,16 @@ class WarmUp(threading.Thread):
         if error is not None or offset >= end:
             del plan.left[partition]
             return
+        # Before the record counts as read: it is read again if its schema is awaited.
+        reader = self._schemas.reader(self._found.stream, message)
         plan.left[partition] = offset + 1
         if plan.left[partition] == end:
             del plan.left[partition]
         kind, written = message.timestamp()
         written_ms = None if kind == TIMESTAMP_NOT_AVAILABLE else written
         try:
-            data, key = self._decoder.decode(message.value(), self._decoder.raw_key(message))
+            raw_key = self._decoder.raw_key(message)
+            data, key = self._decoder.decode(message.value(), raw_key, reader)
         except BadRecord:
             return
         if key is not None:

@@ -175,7 +175,8 @@ def _last(admitted: Admitted) -> Response | Answer:
     asked = admitted.asked(subscribe)
     head = admitted.context.hub.head(admitted.stream)
     known = admitted.request.headers.get("If-None-Match", "")
-    if head is not None and matches(known, last.tag(str(head))):
+    tagged = head is not None and not asked.subscribe.filters
+    if tagged and matches(known, last.tag(str(head))):
         return last.not_modified(str(head), admitted.headers)
     return last.Last(admitted.context, asked, count)
 

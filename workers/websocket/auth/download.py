@@ -1,154 +1,28 @@
-"""Downloads an issuer's JWKS, with a deadline for each part of it."""
+"""Downloads an issuer's JWKS."""
 
 from __future__ import annotations
 
-import io
-import socket
-import threading
-import time
-from functools import partial
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import Any, Final
+from http.client import HTTPException
 from urllib.parse import urlsplit
 
 from energyws.auth.jwks import MAX_JWKS_BYTES
-from workers.runtime import crash_on_error
-
-_HEADERS: Final = {"Accept": "application/json", "User-Agent": "energyws"}
-
-# What getaddrinfo(3) gives.
-_Addresses = list[Any]
-
-
-class _DeadlineReader(io.RawIOBase):
-    """Reads a socket until a deadline; the socket's own timeout starts again at every byte."""
-
-    def __init__(self, connected: socket.socket, raw: io.RawIOBase) -> None:
-        self._socket = connected
-        self._raw = raw
-        self._seconds = connected.gettimeout() or 0.0
-        self._deadline = time.monotonic() + self._seconds
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError(f"not complete within {self._seconds:g} s")
-        self._socket.settimeout(left)
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _Response(HTTPResponse):
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_DeadlineReader(sock, self.fp.detach()))
-
-
-class Resolver:
-    """Looks up host names within a deadline, which getaddrinfo(3) does not have.
-
-    A lookup that takes longer goes on in its thread; until it ends, no other is started, so that a
-    name server that never answers costs one thread.
-    """
-
-    def __init__(self) -> None:
-        self._pending: threading.Thread | None = None
-
-    def addresses(self, host: str, port: int, timeout: float) -> _Addresses:
-        """Raises OSError, as TimeoutError too."""
-        if self._pending is not None:
-            self._pending.join(timeout)
-            self._check(self._pending, timeout)
-        found: list[_Addresses | OSError] = []
-
-        def look_up() -> None:
-            try:
-                found.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-            except OSError as error:
-                found.append(error)
-            except UnicodeError:
-                found.append(OSError("not a host name"))
-
-        # A daemon, since a process must be able to end meanwhile.
-        guarded = crash_on_error(look_up)
-        self._pending = thread = threading.Thread(target=guarded, name="resolver", daemon=True)
-        thread.start()
-        thread.join(timeout)
-        self._check(thread, timeout)
-        self._pending = None
-        (result,) = found
-        if isinstance(result, OSError):
-            raise result
-        return result
-
-    @staticmethod
-    def _check(thread: threading.Thread, timeout: float) -> None:
-        if thread.is_alive():
-            raise TimeoutError(f"the host's name was not resolved within {timeout:g} s")
+from workers.http_get import Resolver, get
 
 
 def download(url: str, timeout: float, resolver: Resolver) -> bytes:
     """The body; one byte more than MAX_JWKS_BYTES if it is too large.
 
-    http.client and not urllib, which would have to be kept from redirects (they could lead to
-    metadata services), other schemes, and credentials and proxies from the environment. Looking up
-    the name, connecting, the TLS handshake and the answer may take `timeout` seconds each. Raises
-    OSError or HTTPException.
+    Deadlines are those of `get`. Raises OSError or HTTPException.
     """
-    parts = urlsplit(url)
-    kinds: dict[str, type[HTTPConnection]] = {"http": HTTPConnection, "https": HTTPSConnection}
-    kind = kinds.get(parts.scheme)
-    if kind is None:
-        raise HTTPException("only http and https URLs are fetched")
-    connection = kind(parts.hostname or "", parts.port, timeout=timeout)
-    connection.response_class = _Response
-    # Where http.client connects; it has no public way to be told the addresses.
-    connection._create_connection = partial(_connect, resolver)  # type: ignore[attr-defined]
-    try:
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request("GET", target, headers=_HEADERS)
-        with connection.getresponse() as answer:
-            if 300 <= answer.status < 400:
-                raise HTTPException(f"HTTP status {answer.status}: redirects are not followed")
-            if answer.status != 200:
-                raise HTTPException(f"HTTP status {answer.status}")
-            return answer.read(MAX_JWKS_BYTES + 1)
-    finally:
-        connection.close()
+    answer = get(url, timeout, resolver, MAX_JWKS_BYTES)
+    if 300 <= answer.status < 400:
+        raise HTTPException(f"HTTP status {answer.status}: redirects are not followed")
+    if answer.status != 200:
+        raise HTTPException(f"HTTP status {answer.status}")
+    return answer.body
 
 
 def plain(url: str) -> str:
     """A URL as it may be logged: without user, password and query."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _connect(
-    resolver: Resolver, address: tuple[str, int], timeout: float, source: None = None
-) -> socket.socket:
-    """socket.create_connection with one deadline for all addresses, and one for the lookup."""
-    host, port = address
-    deadline = None
-    failed: OSError | None = None
-    for family, kind, protocol, _, found in resolver.addresses(host, port, timeout):
-        deadline = deadline or time.monotonic() + timeout
-        left = deadline - time.monotonic()
-        if left <= 0:
-            break
-        connected = socket.socket(family, kind, protocol)
-        try:
-            connected.settimeout(left)
-            connected.connect(found)
-        except OSError as error:
-            failed = error
-            connected.close()
-        else:
-            connected.settimeout(timeout)
-            return connected
-    raise failed or OSError("the host's name has no address")

@@ -18,8 +18,9 @@ from typing import Final
 from energyws.auth.jwks import BadKeys, Key, parse_jwks
 from energyws.logs.events import Log
 from energyws.settings import Auth, Issuer
+from workers.http_get import Resolver
 from workers.runtime import crash_on_error
-from workers.websocket.auth.download import Resolver, download, plain
+from workers.websocket.auth.download import download, plain
 from workers.websocket.auth.shared_keys import Attempt, SharedKeys
 
 # The least time between two fetches for unknown key ids, however many clients bring them.

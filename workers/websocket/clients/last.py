@@ -47,7 +47,13 @@ class Last(HistoryAnswer):
         )
         # This object stays until the client has read the answer.
         self._records.clear()
-        self.respond(Response(200, body, headers(position, self.asked.headers)))
+        fields = headers(position, self.asked.headers)
+        if self.asked.subscribe.filters:
+            # A cache does not know that another token may have other keys: it keeps nothing, and
+            # there is no tag by which one client's answer could be good for another.
+            fields["Cache-Control"] = "no-store"
+            del fields["ETag"]
+        self.respond(Response(200, body, fields))
 
     def hurry(self) -> None:
         """Go on: it takes a moment only."""

@@ -30,13 +30,13 @@ from workers.websocket.fanout.batch import join
 from workers.websocket.fanout.catch_up import CatchUp
 from workers.websocket.fanout.history_client import HistoryClient
 from workers.websocket.fanout.live import Live
-from workers.websocket.fanout.pace import Pace
 from workers.websocket.fanout.subscription import (
     EndingClient,
     FanoutClient,
     Subscription,
 )
 from workers.websocket.io_uring.send_queue import SendQueue
+from workers.websocket.pace import Pace
 from workers.websocket.snapshots.feed import Feed
 
 
@@ -54,6 +54,9 @@ class LiveSubscriptions(Protocol):
 
     @property
     def is_busy(self) -> bool: ...
+
+    @property
+    def wake_at(self) -> float: ...
 
     @property
     def has_news(self) -> bool: ...
@@ -115,11 +118,13 @@ class Fanout:
         found: StartPoint | None,
         now: float,
         feed: Feed | None = None,
+        left: Position | None = None,
     ) -> Subscribed:
         """Add or replace a client's subscription; returns where it begins.
 
         found: the log's answer to energyws.stream.recovery.history_request, if there was one.
         feed: a snapshot that comes first; the subscription then begins at its position.
+        left: the place of the subscription that it replaces, if it goes on from there.
         """
         self.leave(client)
         subscription = self._subscription(client, request)
@@ -127,9 +132,13 @@ class Fanout:
         ring = self.ring
         self.live.pass_over()
         live = ring.head
-        reply, subscription.cursor = start_point(
-            self.name, ring, live, request, found, now, selection
-        )
+        if left is not None and live.beyond(left):
+            reply = Subscribed(str(left))
+            subscription.cursor = resume_from(ring, left, request.on_lag, now, selection)
+        else:
+            reply, subscription.cursor = start_point(
+                self.name, ring, live, request, found, now, selection
+            )
         if reply.recovered is not None:
             depth = "memory" if found is None else "log"
             result = "recovered" if reply.reason is None else reply.reason.value.lower()
@@ -146,6 +155,15 @@ class Fanout:
         else:
             self.catch_up.add(subscription)
         return reply
+
+    def place(self, client: FanoutClient) -> Position | None:
+        """Where a client is: what comes before was written to it; None without a subscription."""
+        if (subscription := self.live.members.get(client)) is not None:
+            return self.live.place(subscription)[1]
+        if (subscription := self.catch_up.find(client)) is None:
+            return None
+        cursor = subscription.cursor
+        return cursor.position(self.ring) if isinstance(cursor, Cursor) else cursor
 
     def leave(self, client: FanoutClient) -> None:
         subscription = self.live.members.get(client)
@@ -178,6 +196,11 @@ class Fanout:
             self.catch_up.add(subscription)
         writes = self.live.work(writes)
         return self.catch_up.work(writes, self.ring, self.boundary, now) if writes else 0
+
+    @property
+    def wake_at(self) -> float:
+        """When there is work, though nothing comes (monotonic)."""
+        return self.live.wake_at
 
     def has_news(self) -> bool:
         """Whether the ring has frames beyond the last complete batch."""

@@ -12,15 +12,16 @@ from energyws.protocol import event_stream, json_lines
 from energyws.protocol.deflate import Compressor
 from energyws.protocol.forms import Encode, Form, Kept
 from energyws.protocol.messages import Subscribe, Subscribed
+from energyws.protocol.position import Position
 from energyws.stream.history import StartPoint
 from energyws.stream.ring import Ring
 from workers.websocket.fanout.fanout import Fanout
 from workers.websocket.fanout.history_client import HistoryClient
 from workers.websocket.fanout.keyed_fanout import KeyedFanout
-from workers.websocket.fanout.pace import Pace
 from workers.websocket.fanout.subscription import FanoutClient
 from workers.websocket.fanout.turns import Turns
 from workers.websocket.io_uring.send_queue import SendQueue
+from workers.websocket.pace import Pace
 from workers.websocket.snapshots.feed import Feed
 
 # Frames in another form that are kept, with their originals: room for some thousand real records,
@@ -75,23 +76,34 @@ class Fanouts:
         now: float,
         feed: Feed | None = None,
     ) -> Subscribed:
-        """See Fanout.subscribe."""
-        self.leave(name, client)
-        some = name in request.filters
+        """Add or replace a client's subscription, see Fanout.subscribe.
+
+        One that has other keys from now on misses none of those that it keeps, and gets none again.
+        """
+        some = name in request.filters or request.max_rate is not None
+        left: Position | None = None
+        for before in self._for(name, client):
+            if not request.wants_history(name) and (some or isinstance(before, KeyedFanout)):
+                left = before.place(client) or left
+            before.leave(client)
         fanout = self._of_keys(name, client) if some else self._of(name, client)
-        return fanout.subscribe(client, request, found, now, feed)
+        return fanout.subscribe(client, request, found, now, feed, left)
 
     def leave(self, name: str, client: FanoutClient) -> None:
         """End a client's subscription to a stream, if there is one."""
-        form = client.form
-        plain = self.plain.get(name) if form is Form.PLAIN else self._encoded.get((name, form))
-        for fanout in (plain, self.keyed.get((name, form))):
-            if fanout is not None:
-                fanout.leave(client)
+        for fanout in self._for(name, client):
+            fanout.leave(client)
 
     def all(self, name: str) -> list[Fanout]:
         """Those of a stream."""
         return [fanout for fanout in self._turns.fanouts if fanout.name == name]
+
+    def _for(self, name: str, client: FanoutClient) -> list[Fanout]:
+        """Those that may have a client's subscription to a stream."""
+        form = client.form
+        plain = self.plain.get(name) if form is Form.PLAIN else self._encoded.get((name, form))
+        keyed = self.keyed.get((name, form))
+        return [fanout for fanout in (plain, keyed) if fanout is not None]
 
     def _of(self, name: str, client: FanoutClient) -> Fanout:
         plain = self.plain[name]
@@ -105,6 +117,8 @@ class Fanouts:
     def _of_keys(self, name: str, client: FanoutClient) -> KeyedFanout:
         form = client.form
         if (name, form) not in self.keyed:
+            # Without keys, all records supersede each other.
+            self.plain[name].ring.index_keys()
             made = KeyedFanout(
                 name,
                 self.plain[name].ring,

@@ -43,6 +43,21 @@ def test_journal_has_what_the_log_is_compared_with() -> None:
     assert (ledger.next, ledger.frames) == ([5, 0, 0], 1)
 
 
+def test_snapshot_is_not_counted_as_live_records() -> None:
+    journal, ledger = Journal(), Ledger([0, 0, 0])
+    state = {"positions": {"energy": {"position": "ab-5.0.0"}}}
+    snapshots = {"energy": {"position": "ab-5.0.0", "complete": True, "since": None, "keys": 1}}
+    journal.message({"type": "subscribed", **state, "snapshots": snapshots}, ledger)
+    record = data(4, "")
+    journal.message({**record, "type": "snapshot"}, ledger)
+
+    assert journal.drain() == [
+        ["subscribed", "ab-5.0.0", None, None, None, True],
+        ["snapshot", 0, 4, "m1"],
+    ]
+    assert (ledger.next, ledger.frames) == ([0, 0, 0], 0)
+
+
 def test_key_must_be_that_of_the_record() -> None:
     journal = Journal()
     journal.message(data(4, "ab-5.0.0", key="m2"), Ledger([0, 0, 0]))

@@ -11,12 +11,15 @@ import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined]
 
+from energyws.process.board import Board
 from energyws.settings import Kafka, Settings, Snapshot, Stream
 from energyws.testing import FAST_FETCH, Broker, Records, eventually
+from tests.workers.consumer.fake_consumer import FakeSchemas
 from workers.consumer.events import OldRecord, TopicFound, WarmedUp
 from workers.consumer.librdkafka import client_settings, open_admin
 from workers.consumer.log_cache import LogCache
 from workers.consumer.metadata import describe
+from workers.consumer.schemas.store import Schemas
 from workers.consumer.snapshot import warm_up as module
 from workers.consumer.snapshot.warm_up import WarmUp
 
@@ -32,7 +35,9 @@ def start(broker: Broker, topic: str) -> Iterator[Start]:
     """`start(*begin)`: a warm-up of the topic up to where live records begin; settings follow."""
     started: list[WarmUp] = []
 
-    def run(*begin: int, key: str = "record", **snapshot: Any) -> tuple[WarmUp, Handed]:
+    def run(
+        *begin: int, key: str = "record", schemas: FakeSchemas | None = None, **snapshot: Any
+    ) -> tuple[WarmUp, Handed]:
         kafka = Kafka(brokers=broker.bootstrap, options=dict(FAST_FETCH))
         stream = Stream(topic=topic, key=key, snapshot=Snapshot(enabled=True, **snapshot))
         settings = Settings(kafka=kafka, streams={"energy": stream})
@@ -42,6 +47,7 @@ def start(broker: Broker, topic: str) -> Iterator[Start]:
             TopicFound("energy", epoch, begin, begin),
             settings,
             client_settings(kafka),
+            schemas or Schemas(settings, Board.create().row(0)),  # type: ignore[arg-type]
             handed.put,
             handed.put,
         )
@@ -207,3 +213,17 @@ def test_silent_partition_is_given_up(
     warm_up, handed = start(10, 0, 0)
     found, outcome = all_of(warm_up, handed)
     assert (found, outcome.lacking) == ([], (0,))
+
+
+def test_record_whose_schema_is_awaited_is_read_once_it_is_known(
+    start: Start, records: Records
+) -> None:
+    records.send(9)
+    schemas = FakeSchemas()
+    schemas.awaited.add((1, 1))
+    warm_up, handed = start(3, 3, 3, key="/n", schemas=schemas)
+    eventually(lambda: schemas.refusals, "it came to that record")
+    schemas.awaited.clear()
+    found, outcome = all_of(warm_up, handed)
+    assert sorted(int(each.key) for each in found) == list(range(9))
+    assert outcome.lacking == ()

@@ -13,7 +13,7 @@ from energyws.process.counters import HANDSHAKES
 from energyws.protocol.http.request import Request
 from energyws.protocol.http.response import Response
 from energyws.protocol.position import parse
-from energyws.settings import Auth
+from energyws.settings import Auth, Stream
 from tests.principals import principal
 from tests.workers.websocket.recording import Worker
 from workers.websocket.accept.handshake import Gate
@@ -175,6 +175,16 @@ def test_records_that_are_known_are_not_sent_again() -> None:
         answer = ask(made, "/last/energy", If_None_Match=known)
         assert (answer.status, answer.body, answer.headers["ETag"]) == (304, None, tag)
     assert isinstance(ask(made, "/last/energy", If_None_Match='"ab-1.1"'), Last)
+
+
+def test_what_is_known_of_one_clients_keys_is_not_taken_for_anothers() -> None:
+    worker = Worker(streams={"energy": Stream(topic="readings", key="record", access="keyed")})
+    worker.tokens.good["good"] = principal(keys=["a"])
+    worker.hub.at = parse("ab-1.2")
+    made = Gate(worker.context, Auth(), worker.board)
+    # A browser whose user is another one by now has the earlier user's answer to this URL.
+    for known in ('"ab-1.2"', "*"):
+        assert isinstance(ask(made, "/last/energy", If_None_Match=known), Last)
 
 
 def test_history_is_read_for_each_subject_once_and_for_a_few_at_a_time() -> None:

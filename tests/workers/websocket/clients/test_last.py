@@ -12,6 +12,7 @@ from energyws.errors import RESTART
 from energyws.process.board import Field
 from energyws.protocol import frame, json_lines
 from energyws.protocol.frame import DataFrames
+from energyws.protocol.keys import KeyFilter
 from energyws.protocol.messages import OnLag, Subscribe, Subscribed
 from energyws.protocol.position import parse
 from tests.principals import principal
@@ -30,15 +31,23 @@ def lines(*offsets: int) -> bytes:
     return b"".join(map(json_lines.encode, built))
 
 
-def answer(count: int, *writes: bytes, head_only: bool = False) -> Outlet:
-    """The outlet of an answer for which the hub makes these writes."""
+def answer(
+    count: int, *writes: bytes, head_only: bool = False, only: KeyFilter | None = None
+) -> Outlet:
+    """The outlet of an answer for which the hub makes these writes. only: the keys that it has."""
     worker, outlet = Worker(), Outlet()
 
     async def main() -> None:
         asked = Asked(
             "energy",
             principal(),
-            Subscribe(("energy",), {}, count, OnLag.SKIP),
+            Subscribe(
+                ("energy",),
+                {},
+                count,
+                OnLag.SKIP,
+                filters={} if only is None else {"energy": only},
+            ),
             {"Vary": "Origin"},
             head_only=head_only,
             chunked=True,
@@ -77,6 +86,13 @@ def test_newest_records_with_their_position() -> None:
         assert f"\r\n{line}\r\n" in outlet.head
     assert f"\r\nContent-Length: {len(outlet.body)}" in outlet.head
     assert "Connection: close" not in outlet.head
+
+
+def test_no_cache_keeps_an_answer_with_some_keys_only() -> None:
+    outlet = answer(1, lines(0), only=KeyFilter(frozenset({b"a"})))
+    assert numbers(outlet) == [0]
+    assert "\r\nCache-Control: no-store\r\n" in outlet.head
+    assert "ETag" not in outlet.head
 
 
 def test_records_that_came_meanwhile_replace_older_ones() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from energyws.process.board import Field
 from energyws.protocol.deflate import compress
 from energyws.protocol.forms import Form
 from energyws.protocol.frame import TEXT, encode
-from energyws.protocol.keys import escaped
+from energyws.protocol.keys import KeyFilter, escaped
 from energyws.protocol.messages import Unrecovered
 from energyws.stream.history import Chunk, StartPoint
 from energyws.stream.ring import Entry
@@ -77,6 +79,9 @@ def test_compressed_clients_follow_a_stream_to_its_new_rings() -> None:
     run(test)
 
 
+Filters = dict[str, KeyFilter]
+
+
 def keyed(offset: int, key: str) -> Entry:
     frame = FRAMES.build(0, b'{"n":%d}' % offset, str(at(offset + 1)), escaped(key))
     return Entry(0, offset, 0, frame)
@@ -113,6 +118,77 @@ def test_a_subscription_to_some_keys_and_one_to_all_replace_each_other() -> None
         hub.append("keyed", keyed(offset, "x"))
         await turns(hub)
         assert received(client) == [12, 13]
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "before", [{"keyed": keys("x")}, {"keyed": keys("x", prefixes=("y",))}, {}]
+)
+@pytest.mark.parametrize("after", [{"keyed": keys("x", "y")}, {"keyed": keys("x")}, {}])
+@pytest.mark.parametrize("form", [Form.PLAIN, Form.DEFLATE])
+def test_other_keys_begin_where_the_earlier_ones_were_served_to(
+    before: Filters, after: Filters, form: Form
+) -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        client.form = form
+        found(hub, "keyed")
+        hub.subscribe(client, subscribe("keyed", filters=before))
+        hub.append("keyed", keyed(6, "x"))
+        await turns(hub)
+        # In the ring, and not written yet.
+        hub.append("keyed", keyed(7, "x"))
+        hub.subscribe(client, subscribe("keyed", filters=after))
+        hub.append("keyed", keyed(8, "x"))
+        await turns(hub)
+        # Live again.
+        hub.append("keyed", keyed(9, "x"))
+        await turns(hub)
+        plain_to_plain = not before and not after
+        assert received(client) == ([6, 8, 9] if plain_to_plain else [6, 7, 8, 9])
+        assert client.replies[1]["keyed"].position == str(at(8 if plain_to_plain else 7))
+
+    run(test)
+
+
+def test_other_keys_begin_where_a_client_that_does_not_read_was_served_to() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "keyed")
+        hub.subscribe(client, subscribe("keyed", filters={"keyed": keys("x")}))
+        client.writable = False
+        hub.pause_writing(client)
+        hub.append("keyed", keyed(6, "x"))
+        await turns(hub)
+        hub.subscribe(client, subscribe("keyed", filters={"keyed": keys("x", "y")}))
+        await turns(hub)
+        assert received(client) == []
+        client.writable = True
+        hub.resume_writing(client)
+        hub.append("keyed", keyed(7, "y"))
+        await turns(hub)
+        assert received(client) == [6, 7]
+
+    run(test)
+
+
+def test_other_keys_begin_where_the_log_was_read_to() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "keyed")
+        some = {"keyed": keys("x")}
+        hub.subscribe(client, subscribe("keyed", resume={"keyed": str(at(3))}, filters=some))
+        ((_, done),) = log.requests
+        done(StartPoint(at(3), at(0)))
+        await turns(hub)
+        hub.subscribe(client, subscribe("keyed", filters={"keyed": keys("x", "y")}))
+        await turns(hub)
+        assert client.replies[1]["keyed"].position == str(at(3))
+        records = b"".join(keyed(offset, key).frame for offset, key in ((3, "x"), (4, "y")))
+        log.chunks[at(3)] = Chunk(at(3), at(5), 2, records)
+        hub.chunk_arrived("keyed", at(3))
+        await turns(hub)
+        hub.append("keyed", keyed(6, "x"))
+        await turns(hub)
+        assert [each for each in received(client) if isinstance(each, int)] == [3, 4, 6]
 
     run(test)
 

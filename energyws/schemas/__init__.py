@@ -1,0 +1,1 @@
+"""Records with a schema of a Confluent-compatible registry, made JSON; no I/O."""

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from energyws.schemas.answers import (
+    Document,
+    Missing,
+    Reference,
+    Unavailable,
+    document,
+    path_of,
+    path_of_version,
+)
+
+
+def body(**answer: object) -> bytes:
+    return json.dumps(answer).encode()
+
+
+def test_schema_with_what_it_refers_to() -> None:
+    assert document(200, body(schema='"int"')) == Document('"int"', "AVRO")
+    reference = {"name": "a.proto", "subject": "a", "version": 2}
+    found = document(200, body(schema="x", schemaType="PROTOBUF", references=[reference]))
+    assert found == Document("x", "PROTOBUF", (Reference("a.proto", "a", 2),))
+
+
+def test_paths() -> None:
+    assert path_of(7) == "/schemas/ids/7"
+    assert path_of("a-b") == "/schemas/guids/a-b"
+    assert path_of_version("a/b c", "latest") == "/subjects/a%2Fb%20c/versions/latest?deleted=true"
+
+
+@pytest.mark.parametrize("code", [40401, 40402, 40403])
+def test_registry_that_knows_no_such_schema(code: int) -> None:
+    with pytest.raises(Missing):
+        document(404, body(error_code=code, message="not found"))
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "misconfigured", "says"),
+    [
+        (404, b"<html>default backend - 404", True, "schema_registry.url"),
+        (404, body(error_code=404), True, "schema_registry.url"),
+        (302, b"", True, "schema_registry.url"),
+        (401, body(error_code=401), True, "schema_registry.username"),
+        (403, b"", True, "schema_registry.username"),
+        (200, b"<html>", True, "schema_registry.url"),
+        (200, b'["schema"]', True, "schema_registry.url"),
+        (200, body(schema="x", references=[{"name": "n"}]), True, "schema_registry.url"),
+        (500, body(error_code=50001), False, "500"),
+        (503, b"", False, "503"),
+        (429, b"", False, "429"),
+    ],
+)
+def test_any_other_answer_is_none(
+    status: int, answer: bytes, misconfigured: bool, says: str
+) -> None:
+    with pytest.raises(Unavailable, match=says) as unavailable:
+        document(status, answer)
+    assert unavailable.value.misconfigured is misconfigured
+
+
+@given(st.integers(100, 599), st.binary(max_size=60))
+def test_any_answer_has_a_meaning(status: int, answer: bytes) -> None:
+    with contextlib.suppress(Missing, Unavailable):
+        assert document(status, answer).text

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+from energyws.schemas.answers import Unavailable
+from energyws.schemas.values import BadSchema
+from workers.consumer.schemas import protoc
+from workers.consumer.schemas.protoc import compile_descriptors
+
+PROTO = 'syntax = "proto3"; message A { int32 n = 1; }'
+
+
+def test_file_comes_after_what_it_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    text = 'syntax = "proto3"; import "a/b.proto"; message C { A a = 1; }'
+    found = FileDescriptorSet.FromString(compile_descriptors(text, {"a/b.proto": PROTO}))
+    assert [[each.name for each in file.message_type] for file in found.file] == [["A"], ["C"]]
+    # Nothing is left behind.
+    assert os.listdir(tmp_path) == []
+
+
+def test_descriptors_in_base64_are_taken_beside_text() -> None:
+    (made,) = FileDescriptorSet.FromString(compile_descriptors(PROTO, {})).file
+    made.name = "as the producer named it.proto"
+    encoded = b64encode(made.SerializeToString()).decode()
+    text = 'syntax = "proto3"; import "a.proto"; message C { A a = 1; }'
+    for main, references, names in (
+        (encoded, {}, [["A"]]),
+        (text, {"a.proto": encoded}, [["A"], ["C"]]),
+    ):
+        found = FileDescriptorSet.FromString(compile_descriptors(main, references))
+        assert [[each.name for each in file.message_type] for file in found.file] == names
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("message {", "protoc says"),
+        ('syntax = "proto3"; import "other.proto";', "other.proto"),
+        ('syntax = "proto3"; message A { B b = 1; }', "is not defined"),
+        ("\ud800", "protoc"),
+    ],
+)
+def test_text_that_is_no_schema(text: str, says: str) -> None:
+    with pytest.raises((BadSchema, Unavailable), match=says) as bad:
+        compile_descriptors(text, {})
+    assert "\n" not in str(bad.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["/etc/passwd", "../a.proto", "a/../../b", "-I/", "", "a//b", "a/.b", "energyws_schema.proto"],
+)
+def test_name_that_leads_elsewhere_is_refused(name: str) -> None:
+    with pytest.raises(BadSchema, match="name"):
+        compile_descriptors(PROTO, {name: PROTO})
+
+
+def test_names_that_cannot_be_files_side_by_side_are_refused() -> None:
+    for names in (("a", "a/b"), ("a/b", "a"), ("a" * 201,)):
+        with pytest.raises(BadSchema):
+            compile_descriptors(PROTO, dict.fromkeys(names, PROTO))
+
+
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "signal 9"),
+        ("import time; time.sleep(60)", "more than"),
+        ("bytearray(1 << 30)", None),
+    ],
+)
+def test_compiler_that_fails_is_asked_again(
+    program: str, says: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{program}'\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(protoc, "_SECONDS", 1.0)
+    # What takes too much memory fails as a schema with faults does: it will not get better.
+    with pytest.raises(BadSchema if says is None else Unavailable, match=says or "protoc says"):
+        compile_descriptors(PROTO, {})

@@ -1,0 +1,1 @@
+"""Schemas of records: fetched from a registry once, and used by whoever reads the log."""
