@@ -195,10 +195,9 @@ def _keys(message: dict[str, Any], streams: tuple[str, ...]) -> dict[str, tuple[
         for each in keys.values()
     ):
         raise BadClientMessage(BAD_MESSAGE, "`keys` must be an object of stream: list of keys")
-    if stray := [name for name in keys if name not in streams]:
-        raise BadClientMessage(
-            BAD_MESSAGE, f"`keys` names {stray[0][:64]!r}, which `streams` does not"
-        )
+    if not keys.keys() <= set(streams):
+        # The name is not told: it may be a key, or the part of one before a colon.
+        raise BadClientMessage(BAD_MESSAGE, "`keys` names a stream that `streams` does not")
     return {name: tuple(dict.fromkeys(each)) for name, each in keys.items()}
 
 

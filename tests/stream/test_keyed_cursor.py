@@ -128,6 +128,37 @@ def test_how_many_of_the_missing_records_were_its_own_is_unknown() -> None:
     assert skipped == 5
 
 
+@pytest.mark.parametrize(
+    ("keys", "begin", "missed", "taken"),
+    [
+        # Nothing of its own, one, and more; the newest is its own, and another's.
+        ("abbb", 1, None, []),
+        ("abab", 1, None, [2]),
+        ("ababa", 1, 1, [4]),
+        ("abaaab", 0, 3, [4]),
+        # From here on, some have left the ring, which has seven.
+        ("bbabbbabb", 0, 6, [6]),
+        ("bbbbbbbbb", 0, 8, []),
+    ],
+)
+def test_who_wants_the_latest_only_gets_the_newest_of_its_own(
+    keys: str, begin: int, missed: int | None, taken: list[int]
+) -> None:
+    ring = ring_of(keys, max_frames=7)
+    cursor = KeyedCursor(begin, at(begin), OnLag.LATEST, A)
+    reports, skipped = cursor.jump_to_newest("s", ring, ring.end)
+    assert (len(reports), skipped) == ((0, 0) if missed is None else (1, missed))
+    assert offsets(cursor.take("s", ring, ring.end, ENOUGH, 0.0)[0]) == taken
+
+
+def test_a_prefix_is_not_looked_for_among_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyed_cursor, "SCAN_ENTRIES", 3)
+    cursor = KeyedCursor(0, at(0), OnLag.LATEST, KeyFilter(frozenset(), (b"a",)))
+    ring = ring_of("aaab")
+    assert cursor.jump_to_newest("s", ring, ring.end)[1] == 3
+    assert cursor.take("s", ring, ring.end, ENOUGH, 0.0)[0] == []
+
+
 def test_what_it_has_found_is_void_once_it_has_left_the_ring() -> None:
     ring = ring_of("aaaa", max_frames=4)
     cursor = KeyedCursor(0, at(0), OnLag.SKIP, A)
