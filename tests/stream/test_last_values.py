@@ -148,6 +148,19 @@ def test_dropped_key_comes_back_with_a_later_record_only() -> None:
     assert contents(values) == {b"a": b"4"}
 
 
+def test_what_it_remembers_while_it_gets_warm_is_bounded() -> None:
+    values = table(max_keys=10)
+    for number in range(1_000):
+        values.put_old(b"k%d" % number, number, b"{}", number % 3, read_back=False)
+    assert len(values._origins) + len(values._gone) <= 20
+    values.put_old(b"k7", 800, b"{}", 2, read_back=False)
+    assert values.find(b"k7") is None
+    values.put_old(b"k7", 999, b"{}", 2, read_back=False)
+    assert values.find(b"k7") == Value(b"k7", 999, b"{}")
+    values.warmed(None)
+    assert (values.complete, values.since_ms) == (False, 991)
+
+
 @pytest.mark.parametrize("size", [10, 1_000])
 def test_bytes_are_bounded(size: int) -> None:
     values = table(max_bytes=10_000)
