@@ -108,18 +108,16 @@ class World:
             self._stack.enter_context(tempfile.TemporaryDirectory(prefix="energyws-faults-"))
         )
         self.broker.create_topic(self.topic, PARTITIONS)
-        self.issuer = (
-            self._stack.enter_context(Issuer("faults", "ES256")) if self.fault.issuer else None
-        )
+        issuer = Issuer("faults", "ES256") if self.fault.issuer else None
+        self.issuer = None if issuer is None else self._stack.enter_context(issuer)
         self.service = self._stack.enter_context(
             BreakableService(self.directory, self._config(), self._environment())
         )
         self.service.ready()
-        plain = self._clients - self._keyed
+        plain, bearer = self._clients - self._keyed, self._token("crowd", ["*"])
         seats = keys.seats(self._keyed, self._token)
-        self.crowd = self._stack.enter_context(
-            Crowd(self.service.url, plain, self._token("crowd", ["*"]), self._sse, seats)
-        )
+        self.crowd = Crowd(self.service.url, plain, bearer, self._sse, seats)
+        self._stack.enter_context(self.crowd)
         self.crowd.ready()
         self.producer = self._stack.enter_context(
             Producer(
@@ -215,6 +213,8 @@ class World:
         """
         began = time.monotonic()
         bound = seconds or self.fault.bound_seconds
+        # What a client gets in a snapshot does not come again.
+        self.crowd.ready()
         targets = self.producer.newer(bound)
         left = max(1.0, began + bound - time.monotonic())
         return self.crowd.reach(targets, left) - began

@@ -23,12 +23,18 @@ STEPS = 16
 def wander(world: World, rng: random.Random) -> None:
     """Random clients reconnect or start anew, records come in bursts, processes are killed."""
     everybody = range(world.crowd.clients)
+
+    def away(clients: int) -> None:
+        """Some reconnect, and miss records meanwhile."""
+        world.crowd.bounce(rng.sample(everybody, clients))
+        world.producer.burst(rng.randint(0, 40))
+
     steps = [
-        lambda: world.crowd.bounce(rng.sample(everybody, 8)),
-        lambda: world.crowd.bounce(rng.sample(everybody, 3)),
+        lambda: away(8),
+        lambda: away(3),
         lambda: world.crowd.renew(rng.sample(everybody, 2)),
         lambda: world.crowd.snapshots(rng),
-        lambda: world.producer.burst(rng.randint(1, 60)),
+        lambda: world.producer.burst(rng.randint(40, 80)),
         lambda: world.kill(rng.choice(world.workers)),
         lambda: world.kill("consumer"),
     ]
