@@ -1,9 +1,10 @@
-"""The table of last values: the memory that it takes, and the time of what is done with it.
+"""Snapshots: the memory that the newest records of all keys take, and the time.
 
     python -m bench.snapshot                       a million keys, frames of 440 bytes
     python -m bench.snapshot --keys N --bytes N
+    python -m bench.snapshot --service             the consumer of a service that reads as many
 
-Each figure is of this process alone; the consumer's memory besides the table is not in it.
+Without --service, it measures the table in this process, with CPU time.
 """
 
 from __future__ import annotations
@@ -17,11 +18,16 @@ from contextlib import contextmanager
 from typing import Final
 
 import psutil
+from confluent_kafka import Producer
 
+from bench.kit.service import PATIENCE_SECONDS, TOPIC, MeasuredService
 from energyws.protocol.frame import DataFrames
 from energyws.stream.last_values import LastValues
+from energyws.testing import BrokerProcess, eventually
 
 MIB: Final = 1 << 20
+# The embedded broker keeps 5 MiB of a partition.
+RECORDS_PER_PARTITION: Final = 8_000
 # Of which three are one client's.
 KEYS_PER_REQUEST: Final = 1_000
 CLIENTS: Final = 20_000
@@ -34,12 +40,53 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.snapshot", description=__doc__)
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--bytes", type=int, default=440, help="of a frame")
+    parser.add_argument("--service", action="store_true")
     options = parser.parse_args()
-    count: int = options.keys
     frame = FRAMES.build(0, b"{}", EPOCH, key(0))
     padding = options.bytes - len(frame) - len(b'"n":12345678,"x":""')
-    print(f"{count:,} keys, frames of about {options.bytes} bytes")
+    print(f"{options.keys:,} keys, frames of about {options.bytes} bytes")
+    (_service if options.service else _table)(options.keys, padding)
+    return 0
 
+
+def _service(count: int, padding: int) -> None:
+    partitions = -(-count // RECORDS_PER_PARTITION)
+    with BrokerProcess({TOPIC: partitions}) as broker:
+        producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 50})
+        for number in range(count):
+            record = value(number, padding)
+            while True:
+                try:
+                    producer.produce(TOPIC, record, key(number), partition=number % partitions)
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+        producer.flush(PATIENCE_SECONDS)
+        snapshot = {
+            "enabled": True,
+            "max_keys": count,
+            "max_bytes": 1 << 40,
+            "lookback_seconds": None,
+        }
+        streams = {"energy": {"topic": TOPIC, "key": "record", "snapshot": snapshot}}
+        with MeasuredService(1, brokers=broker.bootstrap, streams=streams) as service:
+            before = service.children()["consumer"].memory_info().rss
+            eventually(
+                lambda: service.boards()["consumer"]["snapshot_state"] == 2,
+                "all records are read",
+                PATIENCE_SECONDS,
+            )
+            board = service.boards()["consumer"]
+            consumer = service.children()["consumer"]
+            memory = consumer.memory_info()
+            print(
+                f"warm after {board['snapshot_warm_ms'] / 1000:.1f} s with "
+                f"{board['snapshot_keys']:,} keys; consumer: {memory.rss / MIB:.0f} MiB, "
+                f"{before / MIB:.0f} when it was ready; CPU {sum(consumer.cpu_times()[:2]):.1f} s"
+            )
+
+
+def _table(count: int, padding: int) -> None:
     before = psutil.Process().memory_info().rss
     table = LastValues(count, 1 << 50)
     with timed("an old record", count):
@@ -71,7 +118,6 @@ def main() -> int:
             scanned = table.scan(slot, table.changes, None, 2_000, 128 * 1024)
             b"".join(FRAMES.snapshot(*each) for each in scanned.values)
             slot = scanned.next_slot
-    return 0
 
 
 def key(number: int) -> bytes:
@@ -79,7 +125,8 @@ def key(number: int) -> bytes:
 
 
 def value(number: int, padding: int) -> bytes:
-    return b'{"n":%08d,"x":"%b"}' % (number, b"x" * padding)
+    # As many digits for each.
+    return b'{"n":%d,"x":"%b"}' % (10_000_000 + number, b"x" * padding)
 
 
 @contextmanager

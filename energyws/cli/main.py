@@ -106,7 +106,7 @@ def _add_token(command: Command) -> None:
     add("--ttl", type=_duration, default=3600, metavar="DURATION", help="30s, 15m, 1h, 7d (1h)")
     add("--stream", action="append", metavar="NAME", help="allow this stream only (repeatable)")
     text = "allow this key (repeatable); 'A*': all that begin with A, '*': all (quote it)"
-    add("--key", action="append", metavar="KEY", help=text)
+    add("--key", action="append", type=_key_right, metavar="KEY", help=text)
 
 
 def _add_tail(command: Command) -> None:
@@ -176,6 +176,16 @@ def _duration(text: str) -> int:
 
 
 # Imported where it is used, here and below: --help and completion need nothing of it.
+def _key_right(text: str) -> str:
+    from energyws.protocol.keys import escaped
+
+    try:
+        escaped(text if text == "*" else text.removesuffix("*"))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
 def _serve(options: argparse.Namespace) -> int:
     from energyws.control.config.files import check_files
     from energyws.control.supervisor import serve

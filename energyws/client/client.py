@@ -108,7 +108,7 @@ class Client:
 
     @property
     def conflated(self) -> int:
-        """How many records newer ones have superseded under `max_rate`, so far."""
+        """How many records newer ones have superseded, under `max_rate` or `on_lag` latest."""
         return self._reader.conflated
 
     async def __aenter__(self) -> Self:

@@ -4,10 +4,10 @@
     data: {"type":"data","stream":"energy",…,"id":"7f3a90c2-1042.998.17"}
     (an empty line)
 
-An `id` is the position that EventSource sends back as `Last-Event-ID`. A `position` message is an
-`id` alone: EventSource keeps it, and hands no event to the page (section 9.2.6). Data messages have
-no event name, so a page gets them in `onmessage`. An event is never named `error` or `open`:
-EventSource would hand it to the handlers of its own events of that name.
+An `id` is the position that EventSource sends back as `Last-Event-ID`. A `position` message that
+says nothing else is an `id` alone: EventSource keeps it, and calls nobody (section 9.2.6). Data
+messages have no event name, so a page gets them in `onmessage`. An event is never named `error` or
+`open`: EventSource would hand it to the handlers of its own events of that name.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _event(payload: bytes) -> bytes:
         return b"event: snapshot\ndata: %b\n\n" % one_line(payload)
     message = orjson.loads(payload)
     kind = message["type"]
-    if kind == "position":
+    if kind == "position" and "conflated" not in message:
         return b"id: %b\n\n" % message["id"].encode()
     lines = [b"event: " + _NAMES.get(kind, kind.encode())]
     match kind:
@@ -65,7 +65,7 @@ def _event(payload: bytes) -> bytes:
             # One stream per connection. A client that loses it amid a snapshot has to begin anew.
             (place,) = message["positions"].values()
             lines.append(b"id: " + place["position"].encode())
-        case "removed":
+        case "removed" | "position":
             lines.append(b"id: " + message["id"].encode())
         case "lagged":
             lines.append(b"id: " + message["to"].encode())

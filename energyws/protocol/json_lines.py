@@ -34,9 +34,10 @@ def one_line(payload: bytes) -> bytes:
 
 
 def position(payload: bytes) -> bytes:
-    """The position after the message of a record, or the end of the gap in a `lagged` one."""
+    """The position in a message: after its record, at the end of its gap, or what it is about."""
     if payload.startswith(RECORD):
         # The last field; the record may have one of this name, too.
         return payload[payload.rindex(_ID) + len(_ID) : -2]
-    to: str = orjson.loads(payload)["to"]
-    return to.encode()
+    message = orjson.loads(payload)
+    place: str = message["id"] if message["type"] == "position" else message["to"]
+    return place.encode()

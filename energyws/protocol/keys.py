@@ -9,7 +9,7 @@ do, since JSON escapes character by character.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 import orjson
 
@@ -60,6 +60,8 @@ class KeyFilter:
 
     exact: frozenset[bytes]
     prefixes: tuple[bytes, ...] = ()
+    # Whether newer records supersede older ones of the same key (energyws.stream.key_index).
+    conflates: ClassVar[bool] = False
 
     def __len__(self) -> int:
         return len(self.exact) + len(self.prefixes)
@@ -69,3 +71,7 @@ class KeyFilter:
         if key is None:
             return False
         return key == EVERYBODY or key in self.exact or key.startswith(self.prefixes)
+
+
+# Also records without a key, in streams of either kind.
+EVERYTHING: Final = KeyFilter(frozenset(), (b"",))

@@ -20,10 +20,8 @@ replies.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, Final
 
@@ -32,16 +30,14 @@ import orjson
 from energyws.errors import BAD_JSON, BAD_MESSAGE, UNKNOWN_TYPE, EnergywsError, ErrorCode
 from energyws.protocol import frame
 from energyws.protocol.keys import KeyFilter
+from energyws.protocol.rfc3339 import milliseconds
 
 # Far more than any configuration has streams; bounds the work of one message.
 MAX_STREAMS: Final = 64
 MAX_LAST: Final = 1_000_000
+MIN_RATE: Final = 0.01
+MAX_RATE: Final = 100
 MAX_TOKEN_BYTES: Final = 8 * 1024
-# RFC 3339 section 5.6; datetime would accept much more.
-_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_RFC3339: Final = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
-)
 
 
 class OnLag(Enum):
@@ -83,6 +79,7 @@ class Subscribe:
     since_ms: milliseconds since the Unix epoch. At most one of the three is given.
     keys: what is asked for of a stream, not yet checked. filters: the keys that it gets; all of a
     stream that is not in it. snapshot: first the newest record of each of them.
+    max_rate: at most so many times a second the newest record of each; None: every one.
     """
 
     streams: tuple[str, ...]
@@ -93,6 +90,7 @@ class Subscribe:
     keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
     filters: dict[str, KeyFilter] = field(default_factory=dict)
     snapshot: bool = False
+    max_rate: float | None = None
 
     def wants_history(self, stream: str) -> bool:
         """Whether it requests history of this stream."""
@@ -184,6 +182,7 @@ def subscribe(message: dict[str, Any]) -> Subscribe:
         since_ms,
         _keys(message, streams),
         snapshot=bool(snapshot),
+        max_rate=_max_rate(message.get("max_rate")),
     )
 
 
@@ -196,25 +195,27 @@ def _keys(message: dict[str, Any], streams: tuple[str, ...]) -> dict[str, tuple[
         for each in keys.values()
     ):
         raise BadClientMessage(BAD_MESSAGE, "`keys` must be an object of stream: list of keys")
-    if stray := [name for name in keys if name not in streams]:
-        raise BadClientMessage(
-            BAD_MESSAGE, f"`keys` names {stray[0][:64]!r}, which `streams` does not"
-        )
+    if not keys.keys() <= set(streams):
+        # The name is not told: it may be a key, or the part of one before a colon.
+        raise BadClientMessage(BAD_MESSAGE, "`keys` names a stream that `streams` does not")
     return {name: tuple(dict.fromkeys(each)) for name, each in keys.items()}
 
 
 def _since(text: object) -> int:
-    if type(text) is str and _RFC3339.fullmatch(text):
-        try:
-            moment = datetime.fromisoformat(text.upper())
-            # Rounded down: Kafka cuts a record's time to milliseconds, so a record of the same
-            # millisecond may be later. A time before the Unix epoch counts as the epoch.
-            return max(0, (moment - _UNIX_EPOCH) // timedelta(milliseconds=1))
-        except ValueError:
-            pass
-    raise BadClientMessage(
-        BAD_MESSAGE, "`since` must be an RFC 3339 time such as 2025-12-26T12:34:56Z"
-    )
+    try:
+        return milliseconds(text if type(text) is str else "")
+    except ValueError:
+        raise BadClientMessage(
+            BAD_MESSAGE, "`since` must be an RFC 3339 time such as 2025-12-26T12:34:56Z"
+        ) from None
+
+
+def _max_rate(rate: object) -> float | None:
+    if rate is None:
+        return None
+    if (type(rate) is int or type(rate) is float) and MIN_RATE <= rate <= MAX_RATE:
+        return float(rate)
+    raise BadClientMessage(BAD_MESSAGE, f"`max_rate` must be from {MIN_RATE} to {MAX_RATE}")
 
 
 def _streams(message: dict[str, Any]) -> tuple[str, ...]:
@@ -308,9 +309,13 @@ def unsubscribed(streams: Iterable[str]) -> bytes:
     return frame.text({"type": "unsubscribed", "streams": list(streams)})
 
 
-def position(stream: str, position: str) -> bytes:
-    """The frame that tells a client that gets some keys where it is: it has all before that."""
-    return frame.text({"type": "position", "stream": stream, "id": position})
+def position(stream: str, position: str, conflated: int = 0) -> bytes:
+    """The frame that tells a client that gets some keys where it is: it has all before that.
+
+    conflated: but for so many frames that newer ones have superseded.
+    """
+    message: dict[str, object] = {"type": "position", "stream": stream, "id": position}
+    return frame.text({**message, "conflated": conflated} if conflated else message)
 
 
 def pong(timestamp_ms: int, worker: Mapping[str, int] | None = None) -> bytes:

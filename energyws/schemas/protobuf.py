@@ -10,7 +10,7 @@ always has the same bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import orjson
@@ -44,13 +44,17 @@ class ProtobufSchema:
             self._pool = descriptor_pool.DescriptorPool()
             for each in files:
                 self._pool.Add(each)
-            self._file = files[-1]
+            # All at once: later, several threads read with it.
+            package = f"{files[-1].package}." if files[-1].package else ""
+            self._learn(files[-1].message_type, package, ())
         except Exception as error:
             raise BadSchema(f"it cannot be used: {type(error).__name__}: {error}") from None
 
     def read(self, indexes: tuple[int, ...], payload: bytes) -> bytes:
         """The JSON object of the message at `indexes` in the file; raises BadRecord."""
-        kind, converter = self._types.get(indexes) or self._find(indexes)
+        if indexes not in self._types:
+            raise BadRecord("undecodable", "its schema has no message at its indexes")
+        kind, converter = self._types[indexes]
         try:
             message = kind.FromString(payload)
             return orjson.dumps(converter.convert(message, _Budget(self._max_bytes)))
@@ -68,21 +72,16 @@ class ProtobufSchema:
             found.learn(descriptor, self)
         return found
 
-    def _find(self, indexes: tuple[int, ...]) -> tuple[type[Message], _Converter]:
-        """The message type that the indexes name; remembered only if there is one."""
-        kinds: Any = self._file.message_type
-        names = [self._file.package] if self._file.package else []
-        for index in indexes:
-            if not 0 <= index < len(kinds):
-                raise BadRecord("undecodable", "its schema has no message at its indexes")
-            names.append(kinds[index].name)
-            # A map's entries are no messages of the file's author, so Java's serializer, the first
-            # one, does not count them.
-            kinds = [each for each in kinds[index].nested_type if not each.options.map_entry]
-        descriptor = self._pool.FindMessageTypeByName(".".join(names))
-        kind = message_factory.GetMessageClass(descriptor)
-        self._types[indexes] = kind, self.converter(descriptor)
-        return self._types[indexes]
+    def _learn(self, kinds: Iterable[Any], scope: str, above: tuple[int, ...]) -> None:
+        # A map's entries are no messages of the file's author, so Java's serializer, the first one,
+        # does not count them.
+        own = (each for each in kinds if not each.options.map_entry)
+        for index, each in enumerate(own):
+            name, indexes = f"{scope}{each.name}", (*above, index)
+            descriptor = self._pool.FindMessageTypeByName(name)
+            kind = message_factory.GetMessageClass(descriptor)
+            self._types[indexes] = kind, self.converter(descriptor)
+            self._learn(each.nested_type, f"{name}.", indexes)
 
 
 class _Budget:

@@ -87,8 +87,8 @@ class Chunk:
     data: bytes
     keys: ChunkKeys | None = field(default=None, compare=False, repr=False)
 
-    def of_keys(self, selection: Selection) -> list[bytes]:
-        """The frames that are for it, in order."""
+    def of_keys(self, selection: Selection) -> tuple[list[bytes], int]:
+        """The frames that are for it, in order, and how many newer ones supersede."""
         if self.keys is None:
             self.keys = ChunkKeys(self.data)
         return self.keys.find(selection, self.data)

@@ -21,7 +21,11 @@ _SPARE: Final = 1_024
 
 
 class Selection(Protocol):
-    """Keys, escaped (energyws.protocol.keys): these, and those that begin with a prefix."""
+    """Keys, escaped (energyws.protocol.keys): these, and those that begin with a prefix.
+
+    With an empty prefix, also what has no key. conflates: whether newer records supersede older
+    ones of the same key.
+    """
 
     @property
     def exact(self) -> Collection[bytes]: ...
@@ -29,14 +33,20 @@ class Selection(Protocol):
     @property
     def prefixes(self) -> tuple[bytes, ...]: ...
 
+    @property
+    def conflates(self) -> bool: ...
+
 
 class KeyIndex:
-    """The keys of a ring's entries, by the same indexes. None: an entry without a key."""
+    """The keys of a ring's entries, by the same indexes. None: an entry without a key.
+
+    first: the index of the entry that is added first.
+    """
 
     __slots__ = ("_begin", "_first", "_keys", "_newest", "_previous")
 
-    def __init__(self) -> None:
-        self._first = 0
+    def __init__(self, first: int = 0) -> None:
+        self._first = first
         # Where the oldest entry is in the two arrays: what is before it has been dropped.
         self._begin = 0
         self._keys: list[bytes | None] = []
@@ -99,12 +109,35 @@ class KeyIndex:
         found.sort()
         return found
 
+    def newest(self, found: list[int], most: int, stop: int) -> tuple[list[int], list[int], int]:
+        """Of these indexes, which are all up to `stop`, the first `most` that are their keys' last.
+
+        And how many of the others lie before each of them, and after the last one; and the index up
+        to which that is all.
+        """
+        seen: set[bytes | None] = set()
+        places = []
+        for place in range(len(found) - 1, -1, -1):
+            key = self[found[place]]
+            if key == EVERYBODY or key not in seen:
+                seen.add(key)
+                places.append(place)
+        places.reverse()
+        end = len(found)
+        if len(places) > most:
+            end = places[most]
+            stop = found[end]
+            del places[most:]
+        begins = [0, *(place + 1 for place in places)]
+        superseded = [place - begin for begin, place in zip(begins, [*places, end], strict=True)]
+        return [found[place] for place in places], superseded, stop
+
     def _scan(self, selection: Selection, start: int, stop: int) -> list[int]:
         exact, prefixes = frozenset((*selection.exact, EVERYBODY)), selection.prefixes
         return [
             index
             for index, key in enumerate(self.read(start, stop), start)
-            if key is not None and (key in exact or key.startswith(prefixes))
+            if (b"" in prefixes if key is None else key in exact or key.startswith(prefixes))
         ]
 
 
@@ -116,24 +149,39 @@ class ChunkKeys:
     def __init__(self, data: bytes) -> None:
         # Where each frame ends, after where the first one begins; and by key the frames' numbers.
         self._ends = array("Q", [0])
-        self._numbers: dict[bytes, list[int]] = {}
+        self._numbers: dict[bytes | None, list[int]] = {}
         for number, (whole, payload) in enumerate(frame.split(data)):
             self._ends.append(self._ends[-1] + len(whole))
-            if (key := key_of(payload)) is not None:
-                self._numbers.setdefault(key, []).append(number)
+            self._numbers.setdefault(key_of(payload), []).append(number)
 
-    def find(self, selection: Selection, data: bytes) -> list[bytes]:
-        """The frames that are for it, in order, as clients get them that get some keys only."""
-        wanted: Collection[bytes] = selection.exact
-        if prefixes := selection.prefixes:
-            wanted = {*wanted, *(key for key in self._numbers if key.startswith(prefixes))}
-        everybody = self._numbers.get(EVERYBODY, ())
-        numbers = sorted(chain(everybody, *(self._numbers.get(key, ()) for key in wanted)))
+    def find(self, selection: Selection, data: bytes) -> tuple[list[bytes], int]:
+        """The frames that are for it, in order, as clients get them that get some keys only.
+
+        And how many of them newer ones supersede, and are left out.
+        """
+        everybody = self._numbers.get(EVERYBODY, [])
+        lists = [self._numbers.get(key, []) for key in self._wanted(selection)]
+        superseded = 0
+        if selection.conflates:
+            superseded = sum(len(each) - 1 for each in lists if each)
+            lists = [each[-1:] for each in lists]
+        numbers = sorted(chain(everybody, *lists))
         ends = self._ends
         frames = (data[ends[number] : ends[number + 1]] for number in numbers)
         if not everybody:
-            return list(frames)
+            return list(frames), superseded
         return [
             frame.uncounted(each) if number in everybody else each
             for number, each in zip(numbers, frames, strict=True)
-        ]
+        ], superseded
+
+    def _wanted(self, selection: Selection) -> Collection[bytes | None]:
+        prefixes = selection.prefixes
+        if not prefixes:
+            return selection.exact
+        with_prefix = (
+            key
+            for key in self._numbers
+            if (b"" in prefixes if key is None else key.startswith(prefixes))
+        )
+        return {*selection.exact, *with_prefix} - {EVERYBODY}

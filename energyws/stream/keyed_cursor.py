@@ -7,7 +7,7 @@ from typing import Final
 
 from energyws.protocol import frame
 from energyws.protocol.keys import EVERYBODY
-from energyws.protocol.messages import OnLag
+from energyws.protocol.messages import OnLag, position
 from energyws.protocol.position import Position
 from energyws.stream.key_index import Selection
 from energyws.stream.ring import Cursor, Ring
@@ -20,9 +20,12 @@ PREFIX_ENTRIES: Final = 65_536
 
 
 class KeyedCursor(Cursor):
-    """selection: the keys that its subscription gets."""
+    """selection: the keys that its subscription gets.
 
-    __slots__ = ("_found", "_selection", "_stop")
+    conflated: how many entries it has left out because newer ones supersede them.
+    """
+
+    __slots__ = ("_found", "_selection", "_stop", "_superseded", "_until", "conflated")
 
     def __init__(self, index: int, position: Position, on_lag: OnLag, selection: Selection) -> None:
         super().__init__(index, position, on_lag)
@@ -30,10 +33,31 @@ class KeyedCursor(Cursor):
         # Indexes of its next entries, the nearest last, and up to where these are all.
         self._found = array("q")
         self._stop = 0
+        # Up to where it takes the newest entry of each key only; and how many it leaves out before
+        # each of those that it has found, and after the last one, the nearest last.
+        self._until = 0
+        self._superseded = array("q")
+        self.conflated = 0
+
+    def take(
+        self, stream: str, ring: Ring, stop: int, max_bytes: int, now: float
+    ) -> tuple[list[bytes], int]:
+        before = self.conflated
+        frames, skipped = super().take(stream, ring, stop, max_bytes, now)
+        if conflated := self.conflated - before:
+            frames.append(position(stream, str(self.position(ring)), conflated))
+        return frames, skipped
+
+    def jump_to_newest(self, stream: str, ring: Ring, stop: int) -> tuple[list[bytes], int]:
+        """OnLag.LATEST after a pause: of each key, only the newest entry counts."""
+        lost = self._jump(stream, ring, ring.first) if self.index < ring.first else ([], 0)
+        self._until = stop
+        del self._found[:], self._superseded[:]
+        return lost
 
     def _read(self, ring: Ring, stop: int, max_bytes: int) -> tuple[list[bytes], int]:
         assert ring.keys is not None
-        found = self._found
+        found, superseded = self._found, self._superseded
         if not found:
             self._look(ring, stop)
         taken: list[bytes] = []
@@ -43,9 +67,16 @@ class KeyedCursor(Cursor):
             if self.skip is None or not self.skip.covers(entry.partition, entry.offset):
                 size += len(entry.frame)
                 if size > max_bytes and taken:
+                    if superseded:
+                        self.conflated += superseded[-1]
+                        superseded[-1] = 0
                     return taken, found[-1]
                 taken.append(told(ring, found[-1]))
             found.pop()
+            if superseded:
+                self.conflated += superseded.pop()
+        if superseded:
+            self.conflated += superseded.pop()
         return taken, self._stop
 
     def _look(self, ring: Ring, stop: int) -> None:
@@ -54,8 +85,20 @@ class KeyedCursor(Cursor):
         stop = max(stop, self.index)
         if self._selection.prefixes:
             stop = min(stop, self.index + SCAN_ENTRIES)
+        if self._selection.conflates and self.index >= self._until:
+            self._until = stop
+        conflating = self.index < self._until
+        if conflating:
+            stop = min(stop, self._until)
         indexes = ring.keys.find(self._selection, self.index, stop)
-        if len(indexes) > MOST_FOUND:
+        if conflating:
+            if (known := self.skip) is not None:
+                covers = known.covers
+                indexes = [n for n in indexes if not covers(ring[n].partition, ring[n].offset)]
+            indexes, superseded, stop = ring.keys.newest(indexes, MOST_FOUND, stop)
+            superseded.reverse()
+            self._superseded.extend(superseded)
+        elif len(indexes) > MOST_FOUND:
             stop = indexes[MOST_FOUND]
             del indexes[MOST_FOUND:]
         indexes.reverse()
@@ -66,6 +109,8 @@ class KeyedCursor(Cursor):
         # How many of the frames on the way were its own is no longer known.
         frames, missed = super()._jump(stream, ring, index)
         del self._found[:]
+        del self._superseded[:]
+        self._until = 0
         return [frame.uncounted(each) for each in frames], missed
 
 

@@ -52,13 +52,13 @@ class Located(NamedTuple):
 class Ring:
     """Bounded by count, bytes and age; the oldest goes first. Times are monotonic seconds.
 
-    keys: of the entries, where the stream has keys.
+    keys: of the entries, where the stream has keys, or somebody has asked for them.
     """
 
     def __init__(self, limits: History, floor: Position, *, keyed: bool = False) -> None:
         self.epoch: Final = floor.epoch
         self.first = 0
-        self.keys: Final = KeyIndex() if keyed else None
+        self.keys = KeyIndex() if keyed else None
         self._limits = limits
         self._bytes = 0
         self._entries: deque[Entry] = deque()
@@ -180,6 +180,13 @@ class Ring:
             if at < len(indexes):
                 offsets[partition] = self._heads[partition][at]
         return from_offsets(self.epoch, offsets)
+
+    def index_keys(self) -> None:
+        """Know the keys of the entries from now on, if there are none."""
+        if self.keys is None:
+            self.keys = KeyIndex(self.first)
+            for entry in self._entries:
+                self.keys.append(key_of(frame.payload(entry.frame)))
 
     def __getitem__(self, index: int) -> Entry:
         """The entry at `index`, first <= index < end."""

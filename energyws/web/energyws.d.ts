@@ -152,7 +152,7 @@ export class EnergyClient<Data = Record<string, unknown>, Also extends Removed =
   readonly positions: Record<string, string>;
   /** Of each stream, what the service said of the last snapshot. */
   readonly snapshots: Record<string, Snapshot>;
-  /** How many records newer ones have superseded under `maxRate`, so far. */
+  /** How many records newer ones have superseded, under `maxRate` or `onLag` latest. */
   readonly conflated: number;
   /** Ends the iteration, for good; safe to call more than once. */
   close(): void;

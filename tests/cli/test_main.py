@@ -185,6 +185,25 @@ def test_token_is_minted_from_the_newest_secret_with_the_configured_claim(
     assert "streams" not in claims
 
 
+def test_token_names_keys_in_the_configured_claim(directory: Path) -> None:
+    keys = ("--key", "a", "--key", "b*", "--key", "*")
+    done = energyws(
+        *("token", "--sub", "me", "--set", "auth.keys_claim=meters", *keys),
+        cwd=directory,
+        JWT_SECRET=SECRET,
+    )
+    claims = jwt.decode(done.stdout.strip(), SECRET, ["HS256"])
+    assert claims["meters"] == ["a", "b*", "*"]
+    assert "keys" not in claims
+
+
+@pytest.mark.parametrize("key", ["", "x" * 257])
+def test_key_that_no_record_can_have_is_refused(key: str) -> None:
+    done = energyws("token", "--sub", "me", f"--key={key}")
+    assert done.returncode == 2
+    assert "argument --key: a key has 1 to 256 bytes" in done.stderr
+
+
 @pytest.mark.e2e
 def test_tail_prints_frames_and_resumes_from_a_printed_position(
     serve: type[Service], records: Records

@@ -12,7 +12,7 @@ import pytest
 from energyws.protocol.http import stream_queries
 from energyws.protocol.http.queries import parse_query
 from energyws.protocol.http.stream_queries import parse_history
-from energyws.protocol.messages import MAX_LAST, OnLag
+from energyws.protocol.messages import MAX_LAST, MAX_RATE, MIN_RATE, OnLag
 from tests.contract.asyncapi import DOCUMENT, FILE, MESSAGES, REPLIES, examples
 from tests.contract.schemas import CONTRACT, SCHEMAS, strict, validator
 from tests.npm import installed
@@ -73,8 +73,10 @@ def test_document_has_every_message() -> None:
 
 def test_query_is_what_the_service_understands() -> None:
     assert {*QUERY} == {
-        *("token", "subscribe", "resume", "since", "last", "on_lag", "key", "snapshot"),
+        *("token", "subscribe", "resume", "since", "last", "on_lag", "key", "snapshot", "max_rate"),
     }
+    rate = QUERY["max_rate"]
+    assert (rate["minimum"], rate["maximum"]) == (MIN_RATE, MAX_RATE)
     assert QUERY["last"]["maximum"] == MAX_LAST
     assert QUERY["on_lag"]["enum"] == [each.value for each in OnLag]
     last, history = (

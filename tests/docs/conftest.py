@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -22,21 +20,10 @@ Meters = tuple[Service, list[str]]
 
 @pytest.fixture(scope="module")
 def meters(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Meters]:
-    """A ready service whose meters write ten readings a second each, and their serial numbers."""
-    with _running(broker, tmp_path_factory.mktemp("service"), {}) as running:
-        yield running
+    """A ready service whose meters write ten readings a second each, and their serial numbers.
 
-
-@pytest.fixture(scope="module")
-def keyed(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Meters]:
-    """As `meters`, where the serial numbers are the keys of the stream."""
-    more = {"key": "/saveeyeDeviceSerialNumber", "snapshot": {"enabled": True}}
-    with _running(broker, tmp_path_factory.mktemp("service"), more) as running:
-        yield running
-
-
-@contextmanager
-def _running(broker: Broker, directory: Path, stream: dict[str, object]) -> Iterator[Meters]:
+    These are the keys of the stream.
+    """
     topic = new_topic(broker)
     records = Records(broker.bootstrap, topic)
     fleet = [Meter(seed) for seed in range(METERS)]
@@ -47,7 +34,9 @@ def _running(broker: Broker, directory: Path, stream: dict[str, object]) -> Iter
             for number, meter in enumerate(fleet):
                 records.raw(meter.record(time.time_ns()), number)
 
-    chosen = config(broker.bootstrap, topic, streams={"energy": {"topic": topic, **stream}})
+    keyed = {"key": "/saveeyeDeviceSerialNumber", "snapshot": {"enabled": True}}
+    chosen = config(broker.bootstrap, topic, streams={"energy": {"topic": topic, **keyed}})
+    directory = tmp_path_factory.mktemp("service")
     thread = threading.Thread(target=write)
     with Service(directory, chosen) as service:
         thread.start()

@@ -75,8 +75,8 @@ def test_javascript(meters: Meters, tmp_path: Path) -> None:
 
 @pytest.mark.e2e
 @pytest.mark.edge
-def test_keys_in_python(keyed: Meters, tmp_path: Path) -> None:
-    service, (serial, _) = keyed
+def test_keys_in_python(meters: Meters, tmp_path: Path) -> None:
+    service, (serial, _) = meters
     documented = replaced(snippet(test_keys_in_python), {METER: serial})
     imports, _, example = documented.partition("\n\n")
     shown = replaced(example, {"match message:": "print('got', message)\n        match message:"})
@@ -99,8 +99,8 @@ asyncio.run(main())
 
 @pytest.mark.e2e
 @pytest.mark.edge
-def test_keys_in_javascript(keyed: Meters, tmp_path: Path) -> None:
-    service, (serial, _) = keyed
+def test_keys_in_javascript(meters: Meters, tmp_path: Path) -> None:
+    service, (serial, _) = meters
     imports, _, example = replaced(snippet(test_keys_in_javascript), {METER: serial}).partition(
         "\n"
     )

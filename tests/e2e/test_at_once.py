@@ -839,6 +839,20 @@ ENDING: Final = {
 }
 
 
+# Probes that need a stream with keys.
+
+
+def keys_per_subscription(live: Live) -> None:
+    request = b'{"type":"subscribe","streams":["energy"],"keys":{"energy":["a","b"]}}'
+    with raw(live.service) as connection:
+        live.set("limits.keys_per_subscription", 1)
+        connection.sendall(masked(TEXT, request))
+        until_code(connection, "TOO_MANY_KEYS")
+
+
+KEYED: Final = {"limits.keys_per_subscription": keys_per_subscription}
+
+
 # Probes that need children with a particular behaviour.
 
 
@@ -906,7 +920,7 @@ SUPERVISED: Final = {
 
 
 def test_every_key_that_takes_effect_at_once_has_a_probe() -> None:
-    assert keys_at_once() - {*LIVE, *ENDING, *SUPERVISED} == set()
+    assert keys_at_once() - {*LIVE, *ENDING, *KEYED, *SUPERVISED} == set()
 
 
 @pytest.mark.parametrize("key", sorted(LIVE.keys() & keys_at_once()))
@@ -920,6 +934,16 @@ def test_changed_drain_key_takes_effect_at_once(
 ) -> None:
     with Service(tmp_path, config(broker.bootstrap, topic, **BASE)) as service:
         ENDING[key](Live(service.ready(), Records(broker.bootstrap, topic), tmp_path))
+
+
+@pytest.mark.parametrize("key", sorted(KEYED))
+def test_changed_key_about_keys_takes_effect_at_once(
+    broker: Broker, topic: str, tmp_path: Path, key: str
+) -> None:
+    streams = {"energy": {"topic": topic, "key": "record"}}
+    chosen = config(broker.bootstrap, topic, streams=streams, **BASE)
+    with Service(tmp_path, chosen) as service:
+        KEYED[key](Live(service.ready(), Records(broker.bootstrap, topic), tmp_path))
 
 
 @pytest.mark.parametrize("key", sorted(SUPERVISED))

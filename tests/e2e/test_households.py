@@ -30,7 +30,8 @@ def home(
 ) -> Iterator[tuple[Service, Records]]:
     """A service whose stream gives each client the keys of its token, and a producer."""
     topic = new_topic(broker)
-    streams = {"energy": {"topic": topic, "key": "/meter", "access": "keyed"}}
+    keyed = {"key": "/meter", "access": "keyed", "snapshot": {"enabled": True}}
+    streams = {"energy": {"topic": topic, **keyed}}
     chosen = config(
         broker.bootstrap, topic, streams=streams, history=HISTORY, log={"level": "DEBUG"}
     )
@@ -104,6 +105,39 @@ def test_what_was_missed_comes_from_memory_and_from_the_log(home: tuple[Service,
     assert meters(fetch(service, "/last/energy?last=3", mine).json["records"]) == {OURS}
 
 
+@pytest.mark.parametrize(
+    ("keys", "query", "own"),
+    [
+        (OURS, "", [OURS]),
+        ([OURS, THEIRS], "", [OURS, THEIRS]),
+        ([OURS, THEIRS], f"&key={OURS}", [OURS]),
+        ([OURS, f"{THEIRS}*"], "", [OURS, THEIRS]),
+    ],
+)
+def test_snapshot_has_the_newest_record_of_each_own_meter(
+    home: tuple[Service, Records], keys: object, query: str, own: list[str]
+) -> None:
+    service, records = home
+    with peer(service, OURS, query="subscribe=energy") as client:
+        client.until("subscribed")
+        newest = write(records, 1)[0]
+        client.until("data")
+        numbers = {OURS: newest, THEIRS: newest - 1}
+    with peer(service, keys, query=f"subscribe=energy&snapshot=1{query}") as client:
+        client.until("subscribed")
+        got = {each["key"]: each["data"]["n"] for each in (client.receive() for _ in own)}
+        assert got == {key: numbers[key] for key in own}
+        assert client.receive()["type"] == "position"
+        ours = write(records, 1)
+        assert {client.until("data")["key"] for _ in own} == {*own}
+    if query:
+        return
+    with EventSource(service, "?snapshot=1", header(keys)) as source:
+        events = [source.until("snapshot").json for _ in own]
+        assert {each["key"] for each in events} == {*own}
+        assert any(each["data"]["n"] == ours[0] for each in events)
+
+
 REFUSED: list[tuple[object, str]] = [
     (None, ""),
     ([], ""),
@@ -124,7 +158,8 @@ def test_nobody_gets_more_by_any_way_in(
         # The connection is good for what its token allows.
         client.send({"type": "ping"})
         client.until("pong")
-    for path in ("/sse/energy?", "/last/energy?", "/history/energy?last=1&"):
+    ways = ("/sse/energy?", "/sse/energy?snapshot=1&", "/last/energy?", "/history/energy?last=1&")
+    for path in ways:
         answer = fetch(service, path + query, header(keys))
         assert (answer.status, answer.json["code"]) == (403, "FORBIDDEN_KEY")
 

@@ -122,6 +122,32 @@ def test_newest_reading_of_each_meter_comes_first(
             strict(kind).validate(message)
 
 
+def test_what_came_and_what_was_superseded_is_everything(
+    service: Service, producer: Records, meters: list[str]
+) -> None:
+    found: list[int] = []
+
+    async def follow(client: Client) -> None:
+        async for message in client:
+            assert isinstance(message, Reading)
+            found.append(message.data["n"])
+
+    async def main() -> int:
+        async with Client(service.url, token=token(), keys=meters[0], max_rate=2) as client:
+            following = asyncio.create_task(follow(client))
+            await live(client)
+            written = await asyncio.to_thread(producer.send, 30, meter=meters[0])
+            while len(found) + client.conflated < len(written):
+                await asyncio.sleep(0.01)
+            assert {*found} < {*written}
+            await client.close()
+            await following
+        return client.conflated
+
+    superseded = asyncio.run(asyncio.wait_for(main(), 30))
+    assert len({*found}) + superseded == 30
+
+
 def test_javascript_gets_its_meters(service: Service, producer: Records, meters: list[str]) -> None:
     with node() as agent:
         first, _, third = meters

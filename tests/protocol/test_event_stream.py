@@ -74,6 +74,12 @@ def test_position_is_an_id_alone_which_dispatches_no_event() -> None:
     assert event_stream.encode(messages.position("energy", "ab-1.2")) == b"id: ab-1.2\n\n"
 
 
+def test_position_that_says_more_is_an_event() -> None:
+    data = b'{"type":"position","stream":"energy","id":"ab-1.2","conflated":3}'
+    told = messages.position("energy", "ab-1.2", 3)
+    assert event_stream.encode(told) == b"event: position\nid: ab-1.2\ndata: %b\n\n" % data
+
+
 def test_pause_and_heartbeat_dispatch_no_event() -> None:
     assert event_stream.begin(1500, "") == b"retry: 1500\n\n"
     assert event_stream.HEARTBEAT.startswith(b":")

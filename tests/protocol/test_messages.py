@@ -54,8 +54,10 @@ def subscribe(
     on_lag: OnLag = OnLag.SKIP,
     since_ms: int | None = None,
     snapshot: bool = False,
+    max_rate: float | None = None,
 ) -> Subscribe:
-    return Subscribe(streams, resume or {}, last, on_lag, since_ms, snapshot=snapshot)
+    history = resume or {}
+    return Subscribe(streams, history, last, on_lag, since_ms, snapshot=snapshot, max_rate=max_rate)
 
 
 PARSED: dict[str, tuple[str, ClientMessage]] = {
@@ -115,6 +117,15 @@ PARSED: dict[str, tuple[str, ClientMessage]] = {
         '{"type":"subscribe","streams":["a"],"since":"0001-01-01T00:00:00+23:59"}',
         subscribe("a", since_ms=0),
     ),
+    "max_rate": (
+        '{"type":"subscribe","streams":["a"],"max_rate":0.5}',
+        subscribe("a", max_rate=0.5),
+    ),
+    "max_rate, whole": (
+        '{"type":"subscribe","streams":["a"],"max_rate":100}',
+        subscribe("a", max_rate=100.0),
+    ),
+    "null max_rate": ('{"type":"subscribe","streams":["a"],"max_rate":null}', subscribe("a")),
     "null since": ('{"type":"subscribe","streams":["a"],"since":null}', subscribe("a")),
     "skip": ('{"type":"subscribe","streams":["a"],"on_lag":"skip"}', subscribe("a")),
     "on_lag is null": ('{"type":"subscribe","streams":["a"],"on_lag":null}', subscribe("a")),
@@ -191,6 +202,7 @@ def bad(**fields: object) -> str:
 STREAMS = f"`streams` must be a list of 1 to {MAX_STREAMS} stream names"
 RESUME = "`resume` must be an object of stream: id"
 LAST = f"`last` must be an integer from 0 to {MAX_LAST}"
+RATE = "`max_rate` must be from 0.01 to 100"
 SINCE = "`since` must be an RFC 3339 time such as 2025-12-26T12:34:56Z"
 EXCLUSIVE = "`resume`, `since` and `last` exclude each other"
 ON_LAG = "`on_lag` must be skip, latest or disconnect"
@@ -247,6 +259,11 @@ BAD_MESSAGES: dict[str, tuple[str, ErrorCode, str | None]] = {
         BAD_MESSAGE,
         f"`resume` names '{'b' * 64}', which `streams` does not",
     ),
+    "max_rate as text": (bad(max_rate="1"), BAD_MESSAGE, RATE),
+    "max_rate as true": (bad(max_rate=True), BAD_MESSAGE, RATE),
+    "max_rate of nothing": (bad(max_rate=0), BAD_MESSAGE, RATE),
+    "max_rate too low": (bad(max_rate=0.009), BAD_MESSAGE, RATE),
+    "max_rate too high": (bad(max_rate=100.1), BAD_MESSAGE, RATE),
     "last as text": (bad(last="10"), BAD_MESSAGE, LAST),
     "last as a float": (bad(last=1.0), BAD_MESSAGE, LAST),
     "last as true": (bad(last=True), BAD_MESSAGE, LAST),
@@ -337,6 +354,7 @@ near_messages = st.fixed_dictionaries(
         "resume": st.dictionaries(st.sampled_from(["energy", "a"]), st.text()) | values,
         "last": st.integers(-2, MAX_LAST + 2) | values,
         "on_lag": st.sampled_from([each.value for each in OnLag]) | values,
+        "max_rate": st.floats(0.01, 100) | st.integers(1, 100) | values,
         "token": st.text(max_size=20) | values,
     },
 )
@@ -444,6 +462,7 @@ QUERIES: dict[str, tuple[str, Subscribe | None]] = {
         "subscribe=a&since=2025-12-26%2014:04:56.789+01:30",
         subscribe("a", since_ms=NOON),
     ),
+    "max_rate": ("subscribe=a&max_rate=0.50", subscribe("a", max_rate=0.5)),
     "latest": ("subscribe=a&on_lag=latest", subscribe("a", on_lag=OnLag.LATEST)),
     "snapshot": ("subscribe=a&snapshot=1", subscribe("a", snapshot=True)),
     "snapshot in a word": ("subscribe=a&snapshot=true", subscribe("a", snapshot=True)),
@@ -459,6 +478,9 @@ def test_query_is_parsed(query: str, message: Subscribe | None) -> None:
 
 BAD_QUERIES = {
     "last as text": ("subscribe=a&last=ten", LAST),
+    "max_rate as text": ("subscribe=a&max_rate=often", RATE),
+    "max_rate that is no number": ("subscribe=a&max_rate=nan", RATE),
+    "max_rate in scientific notation": ("subscribe=a&max_rate=1e1", RATE),
     "empty last": ("subscribe=a&last=", LAST),
     "negative last": ("subscribe=a&last=-1", LAST),
     "last as a float": ("subscribe=a&last=1.5", LAST),
@@ -598,6 +620,10 @@ REPLIES: dict[str, tuple[bytes, str]] = {
             '{"type":"subscribed","streams":["energy"],"positions":{"energy":'
             '{"position":"7f-1","recovered":true,"replayed":null}}}'
         ),
+    ),
+    "position, conflated": (
+        messages.position("energy", "7f-1.2", 12),
+        '{"type":"position","stream":"energy","id":"7f-1.2","conflated":12}',
     ),
     "position": (
         messages.position("energy", "7f-1.2"),

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from energyws.protocol import frame
 from energyws.protocol.frame import DataFrames
-from energyws.protocol.keys import EVERYBODY, KeyFilter
+from energyws.protocol.keys import EVERYBODY, EVERYTHING, KeyFilter
 from energyws.stream import key_index
 from energyws.stream.key_index import ChunkKeys, KeyIndex
+from tests.stream.test_keyed_cursor import Newest
 
 KEYS = [b"a", b"ab", b"abc", b"b", EVERYBODY, None]
 filters = st.builds(
@@ -75,11 +76,14 @@ def message(key: bytes | None, number: int) -> bytes:
 def test_frames_of_a_chunk_are_found_by_key(made: list[bytes | None], wanted: KeyFilter) -> None:
     frames = [message(key, number) for number, key in enumerate(made)]
     data = b"".join(frames)
-    assert ChunkKeys(data).find(wanted, data) == [
-        frame.uncounted(each) if key == EVERYBODY else each
-        for key, each in zip(made, frames, strict=True)
-        if wanted.admits(key)
-    ]
+    assert ChunkKeys(data).find(wanted, data) == (
+        [
+            frame.uncounted(each) if key == EVERYBODY else each
+            for key, each in zip(made, frames, strict=True)
+            if wanted.admits(key)
+        ],
+        0,
+    )
 
 
 def test_dropping_and_adding_cost_the_same_in_any_ring() -> None:
@@ -93,3 +97,39 @@ def test_dropping_and_adding_cost_the_same_in_any_ring() -> None:
         sizes.append(len(index._previous))
     assert max(sizes) <= 2 * key_index._SPARE + 200
     assert sum(after < before for before, after in pairwise(sizes)) < 30
+
+
+@given(keys, filters, st.integers(1, 5))
+def test_newest_entries_of_each_key_and_how_many_they_supersede(
+    made: list[bytes | None], wanted: KeyFilter, most: int
+) -> None:
+    index = build(made, 0)
+    found = index.find(wanted, 0, len(made))
+    last = {made[number]: number for number in found if made[number] != EVERYBODY}
+    expected = [n for n in found if made[n] == EVERYBODY or last[made[n]] == n]
+    newest, superseded, stop = index.newest(found, most, len(made))
+    assert newest == expected[:most]
+    assert stop == (len(made) if len(expected) <= most else expected[most])
+    for place, number in enumerate([*newest, stop]):
+        before = newest[place - 1] if place else -1
+        assert superseded[place] == sum(before < each < number for each in found)
+
+
+def test_everything_is_also_what_has_no_key() -> None:
+    made = [b"a", None, EVERYBODY, b"b"]
+    assert build(made, 0).find(EVERYTHING, 0, 4) == [0, 1, 2, 3]
+    data = b"".join(message(key, number) for number, key in enumerate(made))
+    assert len(ChunkKeys(data).find(EVERYTHING, data)[0]) == 4
+
+
+def test_of_a_chunk_newer_frames_supersede_older_ones() -> None:
+    made = [b"a", None, b"b", b"a", EVERYBODY, None, b"a"]
+    frames = [message(key, number) for number, key in enumerate(made)]
+    data = b"".join(frames)
+    for wanted, numbers, superseded in (
+        (KeyFilter(frozenset({b"a"})), [4, 6], 2),
+        (EVERYTHING, [2, 4, 5, 6], 3),
+    ):
+        slow = Newest(wanted.exact, wanted.prefixes)
+        expected = [frame.uncounted(frames[n]) if n == 4 else frames[n] for n in numbers]
+        assert ChunkKeys(data).find(slow, data) == (expected, superseded)

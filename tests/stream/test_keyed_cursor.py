@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import orjson
@@ -18,6 +19,17 @@ from energyws.stream.keyed_cursor import KeyedCursor, newest, replayed
 from energyws.stream.ring import Entry, Ring, gap_entries
 
 ENOUGH: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class Newest:
+    """The newest records of these keys."""
+
+    exact: frozenset[bytes]
+    prefixes: tuple[bytes, ...] = ()
+    conflates: bool = True
+
+
 A = KeyFilter(frozenset({b"a"}))
 
 
@@ -116,6 +128,37 @@ def test_how_many_of_the_missing_records_were_its_own_is_unknown() -> None:
     assert skipped == 5
 
 
+@pytest.mark.parametrize(
+    ("keys", "begin", "missed", "taken"),
+    [
+        # Nothing of its own, one, and more; the newest is its own, and another's.
+        ("abbb", 1, None, []),
+        ("abab", 1, None, [2]),
+        ("ababa", 1, 1, [4]),
+        ("abaaab", 0, 3, [4]),
+        # From here on, some have left the ring, which has seven.
+        ("bbabbbabb", 0, 6, [6]),
+        ("bbbbbbbbb", 0, 8, []),
+    ],
+)
+def test_who_wants_the_latest_only_gets_the_newest_of_its_own(
+    keys: str, begin: int, missed: int | None, taken: list[int]
+) -> None:
+    ring = ring_of(keys, max_frames=7)
+    cursor = KeyedCursor(begin, at(begin), OnLag.LATEST, A)
+    reports, skipped = cursor.jump_to_newest("s", ring, ring.end)
+    assert (len(reports), skipped) == ((0, 0) if missed is None else (1, missed))
+    assert offsets(cursor.take("s", ring, ring.end, ENOUGH, 0.0)[0]) == taken
+
+
+def test_a_prefix_is_not_looked_for_among_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyed_cursor, "SCAN_ENTRIES", 3)
+    cursor = KeyedCursor(0, at(0), OnLag.LATEST, KeyFilter(frozenset(), (b"a",)))
+    ring = ring_of("aaab")
+    assert cursor.jump_to_newest("s", ring, ring.end)[1] == 3
+    assert cursor.take("s", ring, ring.end, ENOUGH, 0.0)[0] == []
+
+
 def test_what_it_has_found_is_void_once_it_has_left_the_ring() -> None:
     ring = ring_of("aaaa", max_frames=4)
     cursor = KeyedCursor(0, at(0), OnLag.SKIP, A)
@@ -135,3 +178,61 @@ def test_a_gap_is_for_everybody_and_without_a_count() -> None:
     cursor = KeyedCursor(1, at(1), OnLag.SKIP, A)
     (report,), _ = cursor.take("s", ring, ring.end, ENOUGH, 0.0)
     assert report == frame.lagged("s", None, "ab-2", "ab-9", "RETENTION")
+
+
+def conflating(ring: Ring, index: int = 0) -> KeyedCursor:
+    return KeyedCursor(index, at(index), OnLag.SKIP, Newest(frozenset({b"a", b"b"})))
+
+
+def kinds(frames: list[bytes]) -> list[object]:
+    """The offsets of records, and the counts of positions."""
+    messages = [orjson.loads(frame.payload(each)) for each in frames]
+    return [
+        message.get("conflated") if message["type"] == "position" else offset
+        for message, offset in zip(messages, offsets(frames), strict=True)
+    ]
+
+
+def test_newest_of_each_key_then_how_many_they_supersede() -> None:
+    ring = ring_of("abaabxa")
+    cursor = conflating(ring)
+    frames, _ = cursor.take("s", ring, ring.end, ENOUGH, 0.0)
+    # The position after offset 6, and 4 of 6 records that are not sent.
+    assert kinds(frames[:-1]) == [4, 6]
+    assert orjson.loads(frame.payload(frames[-1])) == {
+        "type": "position",
+        "stream": "s",
+        "id": "ab-7",
+        "conflated": 4,
+    }
+    assert cursor.take("s", ring, ring.end, ENOUGH, 0.0) == ([], 0)
+    assert cursor.conflated == 4
+
+
+def test_what_is_told_as_superseded_is_before_the_place_that_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(keyed_cursor, "MOST_FOUND", 1)
+    ring = ring_of("aabbab")
+    cursor = conflating(ring)
+    taken = []
+    while cursor.index < ring.end:
+        taken.append(kinds(cursor.take("s", ring, ring.end, 100, 0.0)[0]))
+    assert sum(step[-1] for step in taken if len(step) > 1) == 4  # type: ignore[misc]
+    assert [step[0] for step in taken if step] == [4, 5]
+
+
+def test_latest_after_a_pause_is_the_newest_of_each_key() -> None:
+    ring = ring_of("abaab")
+    cursor = KeyedCursor(1, at(1), OnLag.LATEST, KeyFilter(frozenset({b"a", b"b"})))
+    assert cursor.jump_to_newest("s", ring, 4) == ([], 0)
+    assert kinds(cursor.take("s", ring, ring.end, ENOUGH, 0.0)[0]) == [1, 3, 1]
+    # What came later is not of the pause.
+    assert kinds(cursor.take("s", ring, ring.end, ENOUGH, 0.0)[0]) == [4]
+
+
+def test_records_that_the_client_has_are_not_superseded() -> None:
+    ring = ring_of("aaaa")
+    cursor = conflating(ring)
+    cursor.skip_to(at(2), 0.0)
+    assert kinds(cursor.take("s", ring, ring.end, ENOUGH, 0.0)[0]) == [3, 1]

@@ -35,9 +35,9 @@ from workers.websocket.clients.context import Context
 from workers.websocket.clients.distrust import Distrust
 from workers.websocket.fanout.history_client import HistoryClient
 from workers.websocket.fanout.hub import Hub
-from workers.websocket.fanout.pace import Pace
 from workers.websocket.io_uring.choice import Choice
 from workers.websocket.memory import MemoryUpkeep
+from workers.websocket.pace import Pace
 from workers.websocket.shares import Shares
 from workers.websocket.shedding import Shedding
 from workers.websocket.snapshots.client import SnapshotClient

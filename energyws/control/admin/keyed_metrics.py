@@ -34,6 +34,12 @@ KEYED: Final[tuple[Definition, ...]] = (
         "worker",
     ),
     counter(
+        "energyws_conflated_frames",
+        "Frames that newer ones superseded under `max_rate`, or behind `on_lag` latest.",
+        of_workers(Field.CONFLATED),
+        "worker",
+    ),
+    counter(
         "energyws_scan_records",
         "Records of Kafka's log searched for keys, counted per client.",
         of_workers(Field.SCAN_RECORDS),

@@ -38,6 +38,8 @@ TABLE: Final = {
     "admin.hosts": Takes.NOTHING,
     "admin.token": Takes.NOTHING,
     "auth": Takes.NOTHING,
+    # Clients that are connected must not keep the keys that another claim gave them.
+    "auth.keys_claim": Takes.WORKERS,
     "server.host": Takes.RESTART,
     "server.port": Takes.RESTART,
     **dict.fromkeys(

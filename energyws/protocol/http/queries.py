@@ -11,6 +11,7 @@ from energyws.protocol.messages import BadClientMessage, Subscribe, subscribe
 
 # Twice as many as MAX_STREAMS need; decoding thousands takes as long as ten handshakes.
 MAX_QUERY_FIELDS: Final = 256
+_DECIMAL: Final = re.compile(r"\d{1,9}(?:\.\d{1,9})?", re.ASCII)
 _SPACE_FOR_PLUS: Final = re.compile(r"(?<=\d) (?=\d\d:\d\d\Z)", re.ASCII)
 
 
@@ -51,6 +52,8 @@ def query_subscribe(streams: list[str], values: dict[str, list[str]]) -> Subscri
         message["since"] = _SPACE_FOR_PLUS.sub("+", values["since"][-1])
     if "on_lag" in values:
         message["on_lag"] = values["on_lag"][-1]
+    if "max_rate" in values:
+        message["max_rate"] = _number(values["max_rate"][-1])
     if "key" in values:
         keys: dict[str, list[str]] = {}
         for value in values["key"]:
@@ -61,6 +64,11 @@ def query_subscribe(streams: list[str], values: dict[str, list[str]]) -> Subscri
         text = values["snapshot"][-1]
         message["snapshot"] = {"1": True, "true": True, "0": False, "false": False}.get(text, text)
     return subscribe(message)
+
+
+def _number(text: str) -> float | str:
+    # Neither `nan` nor `1_0`, which float() takes.
+    return float(text) if _DECIMAL.fullmatch(text) else text
 
 
 def _query_resume(value: str, streams: list[str]) -> tuple[str, str]:

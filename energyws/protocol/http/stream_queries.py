@@ -27,7 +27,7 @@ def parse_sse(stream: str, query: str, last_event_id: str) -> Subscribe:
     values = query_values(query)
     if not last_event_id:
         return query_subscribe([stream], values)
-    kept = _only(values, "on_lag", "key", "snapshot")
+    kept = _only(values, "on_lag", "key", "snapshot", "max_rate")
     return _after(query_subscribe([stream], kept), last_event_id)
 
 

@@ -31,6 +31,7 @@ def test_unchanged_settings_take_nothing() -> None:
         (changed("server", tls=Tls(cert="c", key="k")), False, False),
         (changed("server", workers=3), False, False),
         (changed("auth", jwt_secret="s"), False, False),
+        (changed("auth", keys_claim="meters"), False, True),
         (changed("log", level="DEBUG"), False, False),
         (changed("supervision", hang_seconds=9.0), False, False),
         (changed("admin", token="t"), False, False),

@@ -12,8 +12,9 @@ import pytest
 from energyws.control.children.spawn import PREFLIGHT_COMMAND
 from energyws.control.reload.preflight import Preflight
 from energyws.errors import ConfigError
-from energyws.settings import Admin, Auth, Kafka, Settings
-from energyws.testing import eventually
+from energyws.settings import Admin, Auth, Kafka, Settings, Stream
+from energyws.settings import SchemaRegistry as Where
+from energyws.testing import SchemaRegistry, eventually
 
 GOOD = Settings(kafka=Kafka(brokers="127.0.0.1:1", topic="t"), auth=Auth(jwt_secret="s" * 40))
 KEY = "-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----"
@@ -79,6 +80,24 @@ def test_options_that_librdkafka_refuses_are_faults_of_the_configuration(
     assert error.kind == "configuration"
     (problem,) = error.problems
     assert problem.startswith("kafka.options: librdkafka says: ")
+
+
+def test_registry_that_refuses_is_a_fault_and_one_that_is_away_a_warning() -> None:
+    with SchemaRegistry() as registry:
+        settings = Settings(
+            kafka=Kafka(brokers="127.0.0.1:1"),
+            streams={"s": Stream(topic="t", format="avro")},
+            auth=GOOD.auth,
+            schema_registry=Where(url=registry.url),
+        )
+        assert asyncio.run(Preflight().check(settings)) == []
+        registry.password = "right"
+        error = refused(settings)
+        registry.down = True
+        warnings = asyncio.run(Preflight().check(settings))
+    assert error.kind == "configuration"
+    assert "HTTP status 401: check schema_registry.username" in error.problems[0]
+    assert warnings == ["schema_registry.url: cannot be used: HTTP status 503"]
 
 
 @pytest.mark.parametrize("text", ["", "print('['", "raise SystemExit(1)"])

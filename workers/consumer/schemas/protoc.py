@@ -14,6 +14,7 @@ import sys
 import tempfile
 from base64 import b64decode
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,7 @@ _SECONDS: Final = 10.0
 _MEMORY_BYTES: Final = 512 << 20
 # They become paths below a directory of ours.
 _NAME: Final = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
+_MAX_NAME: Final = 200
 _MAX_SHOWN: Final = 200
 
 
@@ -37,7 +39,8 @@ def compile_descriptors(text: str, references: Mapping[str, str]) -> bytes:
     Raises BadSchema for a schema with faults, and Unavailable if it could not be compiled now.
     """
     for name in references:
-        if not _NAME.fullmatch(name) or ".." in name or name == _MAIN:
+        usable = _NAME.fullmatch(name) and len(name) <= _MAX_NAME
+        if not usable or ".." in name or name == _MAIN:
             raise BadSchema("it imports a file whose name cannot be used")
     try:
         with tempfile.TemporaryDirectory(prefix="energyws-") as directory:
@@ -54,6 +57,8 @@ def compile_descriptors(text: str, references: Mapping[str, str]) -> bytes:
             (root / "compiled").write_bytes(compiled.SerializeToString())
             _run(root)
             return (root / "descriptors").read_bytes()
+    except (FileExistsError, IsADirectoryError, NotADirectoryError):
+        raise BadSchema("it imports a file by the name of another one's directory") from None
     except (OSError, UnicodeEncodeError) as error:
         raise Unavailable(f"protoc cannot run: {error}") from None
 
@@ -82,11 +87,11 @@ def _run(root: Path) -> None:
         text=True,
         errors="replace",
     ) as process:
-        try:
+        # Where the system forbids it, there is the time.
+        with suppress(ProcessLookupError, PermissionError):
             resource.prlimit(process.pid, resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+        try:
             _, errors = process.communicate(timeout=_SECONDS)
-        except ProcessLookupError:
-            _, errors = process.communicate()
         except subprocess.TimeoutExpired:
             process.kill()
             raise Unavailable(f"protoc took more than {_SECONDS:g} s") from None

@@ -150,7 +150,9 @@ class Schemas(threading.Thread):
 
     @crash_on_error
     def run(self) -> None:
-        """The thread."""
+        """The thread; it ends at once where no stream has schemas."""
+        if not self._formats:
+            return
         for _, problem in trial(self._settings):
             _log.warning("schema registry cannot be used as it is", reason=problem)
         while not self._stopping:

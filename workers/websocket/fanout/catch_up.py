@@ -24,8 +24,8 @@ from energyws.stream.recovery import resume_from
 from energyws.stream.ring import Cursor, Ring, TooSlow
 from workers.websocket.fanout.batch import join
 from workers.websocket.fanout.history_client import HistoryClient
-from workers.websocket.fanout.pace import Pace
 from workers.websocket.fanout.subscription import FanoutClient, Subscription
+from workers.websocket.pace import Pace
 from workers.websocket.snapshots.feed import Feed
 
 CATCH_UP_BYTES: Final = 64 * 1024

@@ -30,13 +30,13 @@ from workers.websocket.fanout.batch import join
 from workers.websocket.fanout.catch_up import CatchUp
 from workers.websocket.fanout.history_client import HistoryClient
 from workers.websocket.fanout.live import Live
-from workers.websocket.fanout.pace import Pace
 from workers.websocket.fanout.subscription import (
     EndingClient,
     FanoutClient,
     Subscription,
 )
 from workers.websocket.io_uring.send_queue import SendQueue
+from workers.websocket.pace import Pace
 from workers.websocket.snapshots.feed import Feed
 
 
@@ -54,6 +54,9 @@ class LiveSubscriptions(Protocol):
 
     @property
     def is_busy(self) -> bool: ...
+
+    @property
+    def wake_at(self) -> float: ...
 
     @property
     def has_news(self) -> bool: ...
@@ -193,6 +196,11 @@ class Fanout:
             self.catch_up.add(subscription)
         writes = self.live.work(writes)
         return self.catch_up.work(writes, self.ring, self.boundary, now) if writes else 0
+
+    @property
+    def wake_at(self) -> float:
+        """When there is work, though nothing comes (monotonic)."""
+        return self.live.wake_at
 
     def has_news(self) -> bool:
         """Whether the ring has frames beyond the last complete batch."""

@@ -18,10 +18,10 @@ from energyws.stream.ring import Ring
 from workers.websocket.fanout.fanout import Fanout
 from workers.websocket.fanout.history_client import HistoryClient
 from workers.websocket.fanout.keyed_fanout import KeyedFanout
-from workers.websocket.fanout.pace import Pace
 from workers.websocket.fanout.subscription import FanoutClient
 from workers.websocket.fanout.turns import Turns
 from workers.websocket.io_uring.send_queue import SendQueue
+from workers.websocket.pace import Pace
 from workers.websocket.snapshots.feed import Feed
 
 # Frames in another form that are kept, with their originals: room for some thousand real records,
@@ -80,7 +80,7 @@ class Fanouts:
 
         One that has other keys from now on misses none of those that it keeps, and gets none again.
         """
-        some = name in request.filters
+        some = name in request.filters or request.max_rate is not None
         left: Position | None = None
         for before in self._for(name, client):
             if not request.wants_history(name) and (some or isinstance(before, KeyedFanout)):
@@ -117,6 +117,8 @@ class Fanouts:
     def _of_keys(self, name: str, client: FanoutClient) -> KeyedFanout:
         form = client.form
         if (name, form) not in self.keyed:
+            # Without keys, all records supersede each other.
+            self.plain[name].ring.index_keys()
             made = KeyedFanout(
                 name,
                 self.plain[name].ring,

@@ -14,6 +14,7 @@ from typing import Final
 from energyws.protocol.frame import uncounted
 from energyws.protocol.keys import EVERYBODY, KeyFilter
 from energyws.protocol.messages import OnLag
+from energyws.stream.conflation import Pending
 from energyws.stream.history import Chunk
 from energyws.stream.key_index import Selection
 from workers.websocket.fanout.crowd import Crowd
@@ -37,6 +38,9 @@ class Group:
 
     __slots__ = ("crowd", "exact", "frames", "members", "prefixes", "size", "told_at")
 
+    # Only in a group of one client that takes records at most so often.
+    pending: Pending | None = None
+
     def __init__(self, keys: KeyFilter) -> None:
         # Tuples, since a set of one key takes four times as much memory.
         self.exact = tuple(sorted(keys.exact))
@@ -52,6 +56,11 @@ class Group:
         self.frames: list[bytes] | None = None
 
     @property
+    def conflates(self) -> bool:
+        """As in Selection."""
+        return self.pending is not None
+
+    @property
     def name(self) -> _Name:
         """What tells it apart from the others."""
         return (self.exact, self.prefixes) if self.prefixes else self.exact
@@ -63,6 +72,23 @@ class Group:
             return self.members
         crowd.settle()
         return [member for member in crowd.members if isinstance(member, KeyedSubscription)]
+
+
+class SlowGroup(Group):
+    """A client that takes records at most so often: nobody shares what it gets.
+
+    interval: in seconds.
+    """
+
+    __slots__ = ("pending",)
+
+    def __init__(self, keys: KeyFilter, interval: float) -> None:
+        super().__init__(keys)
+        self.pending = Pending(interval)
+
+    @property
+    def name(self) -> _Name:
+        return (self.exact, self.prefixes, id(self))
 
 
 class KeyedSubscription(Subscription):
@@ -83,7 +109,9 @@ class KeyedSubscription(Subscription):
         return self.group
 
     def part(self, chunk: Chunk) -> tuple[Sequence[bytes], int]:
-        frames = chunk.of_keys(self.group)
+        frames, superseded = chunk.of_keys(self.group)
+        if self.group.pending is not None:
+            self.group.pending.conflated += superseded
         return frames, len(frames)
 
 
@@ -159,6 +187,9 @@ class Groups:
             if not key:
                 if key == EVERYBODY:
                     _give(uncounted(frame), dict.fromkeys(self._groups.values()), touched)
+                elif (found := self._prefixes.get(0, {}).get(b"")) is not None:
+                    # Those that want everything, also what has no key.
+                    _give(frame, found, touched)
                 continue
             found = look_up(key)
             if found is not None:

@@ -16,11 +16,11 @@ from energyws.stream.ring import Entry, Ring
 from workers.gauges import record_ring_depth
 from workers.websocket.fanout.fanouts import Fanouts
 from workers.websocket.fanout.history_client import HistoryClient
-from workers.websocket.fanout.pace import Pace
 from workers.websocket.fanout.requests import WaitingRequests
 from workers.websocket.fanout.subscription import FanoutClient
 from workers.websocket.fanout.turns import Turns
 from workers.websocket.io_uring.send_queue import SendQueue
+from workers.websocket.pace import Pace
 from workers.websocket.snapshots.client import SnapshotClient
 
 POSITION_SECONDS: Final = Server().position_seconds
@@ -100,7 +100,9 @@ class Hub:
             self._reordered.add(stream)
 
     def _ring(self, stream: str, floor: Position) -> Ring:
-        return Ring(self._history, floor, keyed=stream in self._keyed)
+        before = self._fanouts.plain.get(stream)
+        indexed = before is not None and before.ring.keys is not None
+        return Ring(self._history, floor, keyed=indexed or stream in self._keyed)
 
     def append(self, stream: str, entry: Entry) -> None:
         ring = self._fanouts.plain[stream].ring

@@ -14,17 +14,19 @@ from typing import Final, cast
 
 from energyws.process.board import Field, Row
 from energyws.protocol.forms import Encode
+from energyws.protocol.keys import EVERYTHING
 from energyws.protocol.messages import Subscribe, Subscribed
 from energyws.protocol.position import Position
 from energyws.stream.history import Chunk, StartPoint
+from energyws.stream.keyed_cursor import KeyedCursor
 from energyws.stream.ring import Cursor, Ring
 from workers.websocket.fanout.fanout import Fanout
-from workers.websocket.fanout.groups import KeyedSubscription
+from workers.websocket.fanout.groups import KeyedSubscription, SlowGroup
 from workers.websocket.fanout.history_client import HistoryClient
 from workers.websocket.fanout.keyed_live import KeyedLive
-from workers.websocket.fanout.pace import Pace
 from workers.websocket.fanout.subscription import EndingClient, FanoutClient, Subscription
 from workers.websocket.io_uring.send_queue import SendQueue
+from workers.websocket.pace import Pace
 from workers.websocket.snapshots.feed import Feed
 
 # A client that goes live need not be told its position if it has heard of what came since then.
@@ -64,7 +66,8 @@ class KeyedFanout(Fanout):
         left: Position | None = None,
     ) -> Subscribed:
         reply = super().subscribe(client, request, found, now, feed, left)
-        reply = replace(reply, keys=len(request.filters[self.name]))
+        if (keys := request.filters.get(self.name)) is not None:
+            reply = replace(reply, keys=len(keys))
         subscription = self.catch_up.find(client)
         if subscription is not None:
             told_at = self._heard(subscription, reply.position)
@@ -82,7 +85,10 @@ class KeyedFanout(Fanout):
         """What a client is to be told before it is sent away: where it is."""
         position: Position | None = None
         if client in self.live.members:
-            position = self.keyed.tell(cast(KeyedSubscription, self.live.members[client]))
+            live = cast(KeyedSubscription, self.live.members[client])
+            if live.group.pending is not None and live.group.pending.frames:
+                return self.keyed.flush(live, last=True)
+            position = self.keyed.tell(live)
         elif (subscription := self.catch_up.find(client)) is not None and not subscription.feed:
             # Amid a snapshot it has no position to come back to.
             position = self.place(client)
@@ -91,12 +97,22 @@ class KeyedFanout(Fanout):
         self._row.add(Field.POSITIONS_SENT)
         return self.keyed.message(position)
 
+    def restart(self, ring: Ring) -> None:
+        for member in self.keyed.held():
+            # It waits for the gap no longer than the others.
+            member.client.write(self.keyed.flush(member))
+        super().restart(ring)
+
     def tick(self, position_seconds: float) -> None:
         """To be called about once a second. position_seconds: as in settings.Server."""
         self.keyed.tick(position_seconds)
 
     def _subscription(self, client: FanoutClient, request: Subscribe) -> Subscription:
-        group = self.keyed.groups.group(request.filters[self.name])
+        keys = request.filters.get(self.name, EVERYTHING)
+        if request.max_rate is None:
+            group = self.keyed.groups.group(keys)
+        else:
+            group = SlowGroup(keys, 1 / request.max_rate)
         return KeyedSubscription(client, request.on_lag, group)
 
     def _go_live(self, subscription: Subscription) -> None:
@@ -104,6 +120,8 @@ class KeyedFanout(Fanout):
         if subscription.cursor is None:
             # Its client has just been told where it begins.
             keyed.told_at = now
+        elif isinstance(subscription.cursor, KeyedCursor):
+            self._row.add(Field.CONFLATED, subscription.cursor.conflated)
         super()._go_live(subscription)
         if now - keyed.told_at > RECENT_SECONDS and subscription.client in self.live.members:
             self.keyed.owe(keyed)
@@ -115,7 +133,10 @@ class KeyedFanout(Fanout):
         if client.form.ends:
             cast(EndingClient, client).scanned(chunk.end)
         elif isinstance(keyed.cursor, Cursor) or now - keyed.told_at >= SCAN_SECONDS:
-            self._tell(client, chunk.end)
+            conflated = 0
+            if keyed.group.pending is not None:
+                conflated, keyed.group.pending.conflated = keyed.group.pending.conflated, 0
+            self._tell(client, chunk.end, conflated)
             keyed.told_at = self._heard(keyed, str(chunk.end))
 
     def _heard(self, subscription: Subscription, position: str) -> float:
@@ -126,7 +147,7 @@ class KeyedFanout(Fanout):
         # What it has not heard of may have no frame.
         return ring.added_at(cursor.index) if ring.first <= cursor.index < ring.end else -math.inf
 
-    def _tell(self, client: FanoutClient, position: Position | None) -> None:
+    def _tell(self, client: FanoutClient, position: Position | None, conflated: int = 0) -> None:
         if position is not None:
-            client.write(self.keyed.message(position))
+            client.write(self.keyed.message(position, conflated))
             self._row.add(Field.POSITIONS_SENT)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections import deque
 from itertools import islice
 from typing import Final, cast
 
@@ -28,34 +27,9 @@ from energyws.stream.ring import Ring
 from workers.websocket.fanout.batch import Batch, join
 from workers.websocket.fanout.groups import Group, Groups, KeyedSubscription
 from workers.websocket.fanout.live import JOIN_BYTES
+from workers.websocket.fanout.rounds import Round, Waiting
 from workers.websocket.fanout.subscription import FanoutClient, Subscription
 from workers.websocket.io_uring.send_queue import SendQueue
-
-
-class _Round:
-    """Frames on their way to the groups that want them. end, reached: as in Batch.
-
-    groups: how many want some; touched: those that are yet to get them. oldest_ms: the timestamp
-    of its oldest record. batch: that to the crowd of `group`.
-    """
-
-    __slots__ = ("batch", "end", "group", "groups", "oldest_ms", "reached", "touched")
-
-    def __init__(self, end: int, reached: Position, oldest_ms: int, touched: list[Group]) -> None:
-        self.end = end
-        self.reached = reached
-        self.oldest_ms = oldest_ms
-        self.groups = len(touched)
-        self.touched = deque(touched)
-        self.group: Group | None = None
-        self.batch: Batch | None = None
-
-    def waits(self, subscription: KeyedSubscription) -> bool:
-        """Whether a member of its group is yet to get its part."""
-        group = subscription.group
-        if self.batch is not None and self.group is group:
-            return self.batch.waits(subscription)
-        return group.frames is not None
 
 
 class KeyedLive:
@@ -85,12 +59,14 @@ class KeyedLive:
         self._reached = ring.head
         # When that was seen to have moved.
         self._moved_at = 0.0
-        self._round: _Round | None = None
+        self._round: Round | None = None
         # When the round began (monotonic), and whether it left frames for the next one.
         self._began = 0.0
         self._full = False
         # Live since the round began, and not in their groups yet.
         self._arriving: dict[KeyedSubscription, None] = {}
+        # Members that take records at most so often, and for whom some wait.
+        self._waiting = Waiting()
         # Those to be told their position.
         self._owed: dict[KeyedSubscription, None] = {}
 
@@ -107,7 +83,14 @@ class KeyedLive:
     @property
     def is_busy(self) -> bool:
         """Whether there is something to write."""
-        return self._round is not None or bool(self._owed) or (self._full and self.has_news)
+        if self._round is not None or self._owed or (self._full and self.has_news):
+            return True
+        return self._waiting.wake_at <= time.monotonic()
+
+    @property
+    def wake_at(self) -> float:
+        """When there is something to write, though nothing comes (monotonic)."""
+        return self._waiting.wake_at
 
     @property
     def has_news(self) -> bool:
@@ -117,6 +100,9 @@ class KeyedLive:
     def place(self, subscription: Subscription) -> tuple[int, Position]:
         """The index and the position of a member: what comes before them was written to it."""
         keyed = cast(KeyedSubscription, subscription)
+        pending = keyed.group.pending
+        if pending is not None and pending.start is not None:
+            return pending.start
         if self._round is None or (keyed not in self._arriving and self._round.waits(keyed)):
             return self.sent, self._reached
         return self._round.end, self._round.reached
@@ -157,7 +143,7 @@ class KeyedLive:
             return []
         members = list(self.members.values())
         for subscription in members:
-            subscription.cursor = self._reached
+            _, subscription.cursor = self.place(subscription)
         self._dismiss()
         return members
 
@@ -174,7 +160,8 @@ class KeyedLive:
             self._round = self._next_round()
         if self._round is not None:
             writes = self._serve(self._round, writes)
-        if self._round is None:
+        if self._round is None and writes > 0:
+            writes = self._serve_waiting(writes)
             writes = self._tell_owed(writes)
         return max(writes, 0)
 
@@ -208,9 +195,32 @@ class KeyedLive:
             self._owed.pop(subscription, None)
         return self.place(subscription)[1]
 
-    def message(self, position: Position) -> bytes:
+    def flush(self, subscription: KeyedSubscription, *, last: bool = False) -> bytes:
+        """What waits for a member that takes records at most so often, to be written now.
+
+        last: it is told where it is in any case.
+        """
+        group, now = subscription.group, time.monotonic()
+        assert group.pending is not None
+        frames, conflated = group.pending.take(now)
+        says_where = last or conflated > 0
+        # Its last frame may be behind the others.
+        self.groups.told(group, now if says_where else self._moved_at)
+        data = join(frames, self._encode if self._encode_from == 1 else None)
+        self._count(1, len(frames), len(data))
+        # As all that waited is out.
+        _, place = self.place(subscription)
+        return data + self.message(place, conflated) if says_where else data
+
+    def held(self) -> list[KeyedSubscription]:
+        """The members for whom something waits until it is their turn."""
+        members = (cast(KeyedSubscription, each) for each in self.members.values())
+        return [each for each in members if each.group.pending and each.group.pending.frames]
+
+    def message(self, position: Position, conflated: int = 0) -> bytes:
         """The message that tells a position, in the form of the fan-out."""
-        told = messages.position(self._name, str(position))
+        self._row.add(Field.CONFLATED, conflated)
+        told = messages.position(self._name, str(position), conflated)
         return self._encode(told) if self._encode and self._encode_from == 1 else told
 
     def _look(self, now: float) -> None:
@@ -220,7 +230,7 @@ class KeyedLive:
             if position != self._reached:
                 self._reached, self._moved_at = position, now
 
-    def _next_round(self) -> _Round | None:
+    def _next_round(self) -> Round | None:
         ring = self.ring
         self.pass_over()
         if self.sent == ring.end:
@@ -231,9 +241,9 @@ class KeyedLive:
         self._full = end < ring.end
         keys = ring.keys.read(self.sent, end)
         touched = self.groups.touch([entry.frame for entry in entries], keys)
-        return _Round(end, ring.position_at(end), entries[0].timestamp_ms, touched)
+        return Round(end, ring.position_at(end), entries[0].timestamp_ms, touched)
 
-    def _serve(self, round_: _Round, writes: int) -> int:
+    def _serve(self, round_: Round, writes: int) -> int:
         while writes > 0 and (round_.batch is not None or round_.touched):
             if round_.batch is None:
                 writes -= self._begin_group(round_, round_.touched.popleft())
@@ -243,11 +253,14 @@ class KeyedLive:
             self._end_round(round_)
         return writes
 
-    def _begin_group(self, round_: _Round, group: Group) -> int:
+    def _begin_group(self, round_: Round, group: Group) -> int:
         """Write to a small group, or begin the batch of a large one; returns how many writes."""
         frames, group.frames = group.frames, None
         if frames is None:
             # All its members have left.
+            return 0
+        if group.pending is not None:
+            self._waiting.hold(group, frames, (self.sent, self._reached))
             return 0
         self.groups.told(group, self._began)
         data = join(frames, self._encode if group.size >= self._encode_from else None)
@@ -263,7 +276,7 @@ class KeyedLive:
         self._count(len(members), len(frames), len(data))
         return len(members)
 
-    def _send(self, round_: _Round, batch: Batch, writes: int) -> int:
+    def _send(self, round_: Round, batch: Batch, writes: int) -> int:
         served = batch.served
         self._count(batch.send(writes), batch.frames, len(batch.data))
         if batch.over:
@@ -275,7 +288,7 @@ class KeyedLive:
         self._row.add(Field.DELIVERIES, writes * frames)
         self._row.add(Field.BYTES, writes * size)
 
-    def _end_round(self, round_: _Round) -> None:
+    def _end_round(self, round_: Round) -> None:
         now = time.monotonic()
         self.sent, self._reached, self._moved_at = round_.end, round_.reached, now
         self._round = None
@@ -288,14 +301,24 @@ class KeyedLive:
             if round_.oldest_ms:
                 AGE.observe(self._row, max(0.0, time.time() - round_.oldest_ms / 1000))
 
+    def _serve_waiting(self, writes: int) -> int:
+        for member in self._waiting.due(time.monotonic(), writes, self.members):
+            # Another's write may have made it leave.
+            if self.members.get(member.client) is member:
+                member.client.write(self.flush(member))
+                writes -= 1
+        return writes
+
     def _tell_owed(self, writes: int) -> int:
         if not self._owed or writes <= 0:
             return writes
-        data = self.message(self._reached)
+        told = self.message(self._reached)
         for subscription in list(islice(self._owed, writes)):
             # Another's write may have made it leave.
             if subscription in self._owed:
                 del self._owed[subscription]
+                _, place = self.place(subscription)
+                data = told if place is self._reached else self.message(place)
                 subscription.client.write(data)
                 self._row.add(Field.POSITIONS_SENT)
                 writes -= 1
@@ -303,6 +326,9 @@ class KeyedLive:
 
     def _part(self, subscription: KeyedSubscription) -> None:
         """Keep what is known of it alone, since it leaves its group."""
+        if subscription.group.pending is not None:
+            # It begins again where it was.
+            subscription.group.pending.drop()
         if subscription in self._owed:
             del self._owed[subscription]
             subscription.told_at = -math.inf

@@ -10,6 +10,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -69,6 +70,11 @@ class Live:
     def is_busy(self) -> bool:
         """Whether a batch is under way, or was cut at its limit."""
         return self._batch is not None or (self._full and self.has_news)
+
+    @property
+    def wake_at(self) -> float:
+        """When there is something to write, though nothing comes: never."""
+        return math.inf
 
     @property
     def has_news(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from typing import Final
@@ -29,6 +30,8 @@ class Turns:
         self._began: float | None = None
         self._rest_until = 0.0
         self._rest: asyncio.TimerHandle | None = None
+        # For work that is due later, though nothing comes.
+        self._alarm: asyncio.TimerHandle | None = None
 
     @property
     def resting(self) -> bool:
@@ -41,8 +44,9 @@ class Turns:
         return not self._scheduled and self._rest is None
 
     def close(self) -> None:
-        if self._rest is not None:
-            self._rest.cancel()
+        for timer in (self._rest, self._alarm):
+            if timer is not None:
+                timer.cancel()
 
     def schedule(self) -> None:
         """Have a turn in the event loop's next iteration, also during a rest."""
@@ -83,5 +87,13 @@ class Turns:
         now = time.monotonic()
         self._rest_until = now + min((now - self._began) * REST_SHARE, MAX_REST_SECONDS)
         self._began = None
+        self._set_alarm(min(fanout.wake_at for fanout in self.fanouts) - now)
         if any(fanout.has_news() for fanout in self.fanouts):
             self.schedule_after_rest(now)
+
+    def _set_alarm(self, seconds: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if seconds < math.inf:
+            self._alarm = self._loop.call_later(max(0.0, seconds), self.schedule)

@@ -63,6 +63,12 @@ def test_name_that_leads_elsewhere_is_refused(name: str) -> None:
         compile_descriptors(PROTO, {name: PROTO})
 
 
+def test_names_that_cannot_be_files_side_by_side_are_refused() -> None:
+    for names in (("a", "a/b"), ("a/b", "a"), ("a" * 201,)):
+        with pytest.raises(BadSchema):
+            compile_descriptors(PROTO, dict.fromkeys(names, PROTO))
+
+
 @pytest.mark.parametrize(
     ("program", "says"),
     [

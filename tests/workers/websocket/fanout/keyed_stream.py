@@ -12,7 +12,7 @@ from energyws.process.board import Board
 from energyws.protocol import frame
 from energyws.protocol.forms import Form
 from energyws.protocol.frame import DataFrames
-from energyws.protocol.keys import EVERYBODY, KeyFilter, escaped
+from energyws.protocol.keys import EVERYBODY, EVERYTHING, KeyFilter, escaped
 from energyws.protocol.messages import OnLag, Subscribe, Subscribed
 from energyws.protocol.position import Position, from_offsets, parse
 from energyws.settings import History
@@ -53,7 +53,8 @@ class Client:
     """A client that resumes with what it was told last, and checks what it gets.
 
     start: where its subscription began; place: what it was told last, in any message; lost: the
-    pairs of positions that it was told as gaps. pauses: it stops reading in its next write.
+    pairs of positions that it was told as gaps. pauses: it stops reading in its next write. rate:
+    its max_rate; conflated: how many records it was told that newer ones have superseded.
     """
 
     stream: KeyedStream
@@ -63,6 +64,9 @@ class Client:
     writable: bool = True
     pauses: bool = False
     gone: bool = False
+    rate: float | None = None
+    on_lag: OnLag = OnLag.SKIP
+    conflated: int = 0
     over: Position | None = None
     start: Position = field(init=False)
     place: Position = field(init=False)
@@ -119,12 +123,28 @@ class Client:
     def caught_up(self, position: Position) -> None:
         self.over = position
 
+    def wants(self, record: Record) -> bool:
+        """Whether a record is for it."""
+        return self.wanted is EVERYTHING or self.wanted.admits(record.key)
+
     def owed(self) -> list[int]:
         """The numbers of the records that it must have got to be where it was told it is."""
+        # With conflation, a newer record of the same key that it has got, or is to get, is enough.
+        superseded = set()
+        if self.rate is not None or self.on_lag is OnLag.LATEST:
+            newest: dict[tuple[str, bytes | None], Record] = {}
+            got = set(self.numbers)
+            for record in reversed(self.stream.records):
+                name = record.epoch, record.key
+                if name in newest and record.key != EVERYBODY:
+                    superseded.add(record.number)
+                elif record.number in got or not record.before(self.place):
+                    newest[name] = record
         return [
             record.number
             for record in self.stream.records
-            if self.wanted.admits(record.key)
+            if self.wants(record)
+            and record.number not in superseded
             and not record.before(self.start)
             and record.before(self.place)
             and not any(
@@ -138,13 +158,15 @@ class Client:
             case "data":
                 number = message["data"]["n"]
                 record = self.stream.records[number]
-                assert escaped(message["key"]) == record.key
-                assert self.wanted.admits(record.key), "a foreign key"
+                key = message.get("key")
+                assert record.key == (None if key is None else escaped(key))
+                assert self.wants(record), "a foreign key"
                 assert not record.before(self.place), "it was told that it has this one"
                 self.numbers.append(number)
                 self._reached(parse(message["id"]))
             case "position":
                 self.told.append(parse(message["id"]))
+                self.conflated += message.get("conflated", 0)
                 self._reached(self.told[-1])
             case "lagged":
                 assert message["missed"] is None
@@ -266,7 +288,8 @@ class KeyedStream:
 
     def client(self, *exact: str, **fields: Any) -> Client:
         """A client that subscribes to these keys."""
-        client = Client(self, keys(*exact, prefixes=fields.pop("prefixes", ())), self.form)
+        wanted = keys(*exact, prefixes=fields.pop("prefixes", ()))
+        client = Client(self, wanted, self.form, rate=fields.pop("rate", None))
         self.subscribe(client, **fields)
         return client
 
@@ -277,8 +300,10 @@ class KeyedStream:
             {} if resume is None else {STREAM: str(resume)},
             fields.get("last"),
             fields.get("on_lag", OnLag.SKIP),
-            filters={STREAM: client.wanted},
+            filters={} if client.wanted is EVERYTHING else {STREAM: client.wanted},
+            max_rate=client.rate,
         )
+        client.on_lag = request.on_lag
         query = history_request(STREAM, self.fanout.ring, request)
         found = None
         if query is not None:

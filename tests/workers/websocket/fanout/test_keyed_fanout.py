@@ -6,6 +6,7 @@ import pytest
 
 from energyws.process.board import Field
 from energyws.protocol.forms import Form
+from energyws.protocol.keys import EVERYTHING
 from energyws.protocol.messages import OnLag
 from energyws.protocol.position import from_offsets
 from tests.workers.websocket.fanout.keyed_stream import Client, KeyedStream
@@ -220,3 +221,94 @@ def test_positions_are_told_over_many_turns_of_few_writes(stream: KeyedStream) -
         stream.fanout.work(5, CLOCK.now)
     assert not stream.fanout.is_busy()
     assert all(client.told == [stream.head] for client in clients)
+
+
+def counts(client: Client) -> list[object]:
+    """The numbers of records, and how many others a position says they supersede."""
+    return [
+        message["data"]["n"] if message["type"] == "data" else f"-{message.get('conflated')}"
+        for message in client.received
+    ]
+
+
+def test_at_most_so_often_the_newest_of_each_key(stream: KeyedStream) -> None:
+    gauge = stream.client("a", "b", rate=0.5)
+    for _ in range(3):
+        for key in "aabx":
+            stream.record(key)
+        stream.settle()
+        CLOCK.now += 0.5
+    # The first at once, then what is newest after two seconds.
+    assert counts(gauge) == [1, 2, "-1"]
+    CLOCK.now += 0.4
+    stream.settle()
+    assert stream.fanout.wake_at == pytest.approx(CLOCK.now + 0.1)
+    CLOCK.now += 0.2
+    assert stream.fanout.is_busy()
+    stream.settle()
+    assert counts(gauge)[3:] == [9, 10, "-4"]
+    assert stream.row[Field.CONFLATED] == gauge.conflated == 5
+    assert stream.fanout.wake_at > CLOCK.now
+
+
+def test_everything_at_most_so_often_is_also_what_has_no_key(stream: KeyedStream) -> None:
+    gauge = Client(stream, EVERYTHING, rate=1.0)
+    stream.subscribe(gauge)
+    for key in ("a", None, "b", None, "a"):
+        stream.record(key)
+    stream.settle()
+    assert counts(gauge) == [2, 3, 4, "-2"]
+
+
+def test_a_place_that_is_told_is_before_what_waits(stream: KeyedStream) -> None:
+    gauge = stream.client("a", rate=0.01)
+    stream.record("a")
+    stream.settle()
+    CLOCK.now += 1.0
+    for key in "xaxax":
+        stream.record(key)
+        stream.settle()
+    CLOCK.now += 1.0
+    stream.fanout.tell(gauge)
+    # Before the first that waits; the client checks it.
+    assert gauge.place.offsets[0] == 2
+    word = stream.fanout.last_word(gauge)
+    assert word is not None
+    gauge.write(word)
+    assert counts(gauge)[-2:] == [4, "-1"]
+    assert gauge.place == stream.head
+
+
+def test_a_gauge_that_pauses_gets_the_newest_when_it_reads_again(stream: KeyedStream) -> None:
+    gauge = stream.client("a", rate=0.01)
+    for _ in range(4):
+        stream.record("a")
+        stream.settle()
+    gauge.pause()
+    for _ in range(4):
+        stream.record("a")
+    gauge.resume()
+    stream.settle()
+    assert counts(gauge) == [0, 7, "-6"]
+
+
+def test_gauges_share_nothing_and_resume_with_the_newest_from_the_log() -> None:
+    stream = KeyedStream(max_frames=5)
+    begin = stream.head
+    for n in range(40):
+        stream.record("ab"[n % 2])
+    gauge, other = (stream.client("a", rate=rate, resume=begin) for rate in (1.0, 2.0))
+    stream.settle()
+    for each in (gauge, other):
+        assert each.numbers[-1] == 38
+        assert len(each.numbers) + each.conflated == 20
+
+
+def test_what_waits_for_a_gauge_comes_before_the_end_of_its_topic(stream: KeyedStream) -> None:
+    gauge = stream.client("a", rate=0.01)
+    for _ in range(3):
+        stream.record("a")
+        stream.settle()
+    stream.recreate()
+    assert [each["type"] for each in gauge.received] == ["data", "data", "position", "lagged"]
+    assert gauge.numbers == [0, 2]

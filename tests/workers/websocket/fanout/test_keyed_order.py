@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 )
 
 from energyws.protocol.forms import Form
-from energyws.protocol.keys import KeyFilter
+from energyws.protocol.keys import EVERYTHING, KeyFilter
 from energyws.protocol.messages import OnLag
 from energyws.protocol.position import Position, parse
 from tests.workers.websocket.fanout.keyed_stream import Client, KeyedStream, keys
@@ -71,7 +71,7 @@ class Machine(RuleBasedStateMachine):
         self.clients: list[Client] = []
         self.places: list[Position] = [self.stream.head]
         for each in wanted:
-            self.connect(each, 1, OnLag.SKIP, None, None)
+            self.connect(each, 1, OnLag.SKIP, None, None, None, everything=False)
 
     @rule(made=records, writes=st.integers(0, 6))
     def records(self, made: list[tuple[str | None, int]], writes: int) -> None:
@@ -124,12 +124,28 @@ class Machine(RuleBasedStateMachine):
         on_lag=st.sampled_from([OnLag.SKIP, OnLag.SKIP, OnLag.DISCONNECT, OnLag.LATEST]),
         back=st.none() | st.integers(0, 50),
         last=st.none() | st.integers(0, 10),
+        rate=st.sampled_from([None, None, 0.1, 2.0, 100.0]),
+        everything=st.sampled_from([False, False, True]),
     )
     def connect(
-        self, wanted: KeyFilter, count: int, on_lag: OnLag, back: int | None, last: int | None
+        self,
+        wanted: KeyFilter,
+        count: int,
+        on_lag: OnLag,
+        back: int | None,
+        last: int | None,
+        rate: float | None,
+        everything: bool,
     ) -> None:
+        if self.stream.form.ends:
+            rate = None
         for _ in range(count):
-            client = Client(self.stream, wanted, self.stream.form)
+            # Who wants everything, and every record of it, is served by another fan-out.
+            wants = EVERYTHING if everything and rate is not None else wanted
+            client = Client(self.stream, wants, self.stream.form, rate=rate)
+            if last is not None and wants is EVERYTHING:
+                # More would be searched for in the log.
+                last = min(last, len(self.stream.fanout.ring))
             if back is not None:
                 self.subscribe(client, resume=self.places[back % len(self.places)], on_lag=on_lag)
             else:
@@ -145,7 +161,7 @@ class Machine(RuleBasedStateMachine):
                 for record in self.stream.records
                 if record.epoch == self.stream.epoch
                 and not record.before(begin)
-                and client.wanted.admits(record.key)
+                and client.wants(record)
             ]
             # A gap is counted, too.
             assert len(coming) <= reply.replayed <= len(coming) + len(self.stream.fanout.ring)
@@ -157,7 +173,9 @@ class Machine(RuleBasedStateMachine):
         client = self.clients[which % len(self.clients)]
         left = self.stream.fanout.place(client)
         if not client.gone and left is not None:
-            fresh = Client(self.stream, wanted, client.form, writable=client.writable)
+            fresh = Client(
+                self.stream, wanted, client.form, writable=client.writable, rate=client.rate
+            )
             self.stream.fanout.leave(client)
             if resumes:
                 self.subscribe(fresh, resume=client.place)
@@ -191,7 +209,8 @@ class Machine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 50))
     def ping(self, which: int) -> None:
         client = self.clients[which % len(self.clients)]
-        live = client in self.stream.fanout.live.members
+        # What waits for a client that takes records at most so often is not told before.
+        live = client in self.stream.fanout.live.members and client.rate is None
         self.stream.fanout.tell(client)
         if live and not self.stream.fanout.is_busy() and not self.stream.fanout.has_news():
             head = self.stream.head
@@ -222,6 +241,9 @@ class Machine(RuleBasedStateMachine):
             if not client.writable:
                 client.resume()
         self.stream.settle()
+        # All who take records at most so often have had their turn.
+        CLOCK.now += 25.0
+        self.stream.settle()
         CLOCK.now += 25.0
         self.stream.fanout.tick(20.0)
         self.stream.settle()
@@ -229,6 +251,14 @@ class Machine(RuleBasedStateMachine):
             if client.gone:
                 continue
             assert sorted(client.numbers) == sorted(set(client.numbers))
+            counts = not client.lost and client.start.epoch == self.stream.epoch
+            if counts and not self.stream.form.ends:
+                wanted = [
+                    each
+                    for each in self.stream.records
+                    if client.wants(each) and not each.before(client.start)
+                ]
+                assert len(wanted) == len(client.numbers) + client.conflated
             if self.stream.form is Form.LINES:
                 assert client.over is not None
                 client.scanned(client.over.merge(client.place))

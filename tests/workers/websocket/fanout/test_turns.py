@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
@@ -21,6 +23,7 @@ class FakeFanout:
         self.journal = journal
         self.writes = writes
         self.news = False
+        self.due_at = math.inf
 
     def work(self, writes: int, now: float) -> int:
         self.journal.append(self.name)
@@ -34,6 +37,10 @@ class FakeFanout:
 
     def has_news(self) -> bool:
         return self.news
+
+    @property
+    def wake_at(self) -> float:
+        return self.due_at
 
 
 def run(test: Callable[[Turns, list[str]], Coroutine[Any, Any, None]]) -> None:
@@ -117,5 +124,19 @@ def test_news_of_the_last_turn_gets_another_turn() -> None:
         turns.schedule()
         await settled(turns)
         assert journal == ["a", "a"]
+
+    run(test)
+
+
+def test_work_that_is_due_later_gets_a_turn_though_nothing_comes() -> None:
+    async def test(turns: Turns, journal: list[str]) -> None:
+        fanout = add(turns, journal, "a")
+        fanout.due_at = time.monotonic() + 0.02
+        turns.schedule()
+        await settled(turns)
+        assert journal == ["a"]
+        while len(journal) < 2:
+            fanout.due_at = math.inf
+            await asyncio.sleep(0)
 
     run(test)

@@ -14,7 +14,7 @@ from tests.workers.websocket.fanout.test_catch_up import Parts
 from tests.workers.websocket.fanout.test_hub import FakeClient
 from workers.websocket import shares as shares_module
 from workers.websocket.fanout.catch_up import CATCH_UP_BYTES
-from workers.websocket.fanout.pace import Pace
+from workers.websocket.pace import Pace
 from workers.websocket.shares import Shares
 
 FRAME = bytes(CATCH_UP_BYTES)
