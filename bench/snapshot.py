@@ -29,7 +29,7 @@ MIB: Final = 1 << 20
 # The embedded broker keeps 5 MiB of a partition.
 RECORDS_PER_PARTITION: Final = 8_000
 # Of which three are one client's.
-KEYS_PER_REQUEST: Final = 1_000
+KEYS_PER_REQUEST: Final = 256
 CLIENTS: Final = 20_000
 KEYS_OF_A_CLIENT: Final = 3
 EPOCH: Final = "7f3a90c2-123456789.123456789.123456789"

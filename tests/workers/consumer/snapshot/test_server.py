@@ -196,6 +196,26 @@ def test_scan_goes_on_from_where_it_began(
     serve(tmp_path, intakes, talk)
 
 
+def test_request_that_is_sent_again_while_it_waits_is_answered_once(tmp_path: Path) -> None:
+    taken = intake()
+    taken.take(record(0, "a", orjson.dumps({"x": "x" * 1_000})))
+    taken.warmed_up(WARM)
+
+    async def main() -> None:
+        server = SnapshotServer(tmp_path, {"energy": taken}, 10_000)
+        with zmq.asyncio.Context() as context, context.socket(zmq.DEALER) as dealer:
+            dealer.setsockopt(zmq.LINGER, 0)
+            dealer.connect(f"ipc://{tmp_path}/snapshots")
+            # The first one is answered at once, and the second has to wait for its turn.
+            for number in (1, 2, 2, 2, 3):
+                await dealer.send_multipart(pack_request(ScanValues(number, "energy", True, None)))
+            answered = [unpack_answer(await dealer.recv_multipart())[0] for _ in range(3)]
+            assert answered == [1, 2, 3]
+        server.close()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
 def test_scans_are_paced_and_delay_no_finds(tmp_path: Path) -> None:
     taken = intake()
     taken.take(record(0, "a", orjson.dumps({"x": "x" * 1_000})))
