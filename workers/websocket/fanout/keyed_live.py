@@ -261,7 +261,8 @@ class KeyedLive:
             return 0
         if group.pending is not None:
             self._waiting.hold(group, frames, (self.sent, self._reached))
-            return 0
+            # It takes less time than a write, but the event loop must not wait for thousands.
+            return 1
         self.groups.told(group, self._began)
         data = join(frames, self._encode if group.size >= self._encode_from else None)
         if group.crowd is not None:
