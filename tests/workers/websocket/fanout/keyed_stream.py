@@ -129,17 +129,18 @@ class Client:
 
     def owed(self) -> list[int]:
         """The numbers of the records that it must have got to be where it was told it is."""
-        # With conflation, a newer record of the same key that it has got, or is to get, is enough.
+        # With conflation, a newer record of the same key is enough: one that it has got, is to get,
+        # or was told that it will not get.
         superseded = set()
         if self.rate is not None or self.on_lag is OnLag.LATEST:
-            newest: dict[tuple[str, bytes | None], Record] = {}
+            newest: set[tuple[str, bytes | None]] = set()
             got = set(self.numbers)
             for record in reversed(self.stream.records):
                 name = record.epoch, record.key
                 if name in newest and record.key != EVERYBODY:
                     superseded.add(record.number)
-                elif record.number in got or not record.before(self.place):
-                    newest[name] = record
+                elif record.number in got or not record.before(self.place) or self._is_lost(record):
+                    newest.add(name)
         return [
             record.number
             for record in self.stream.records
@@ -147,11 +148,15 @@ class Client:
             and record.number not in superseded
             and not record.before(self.start)
             and record.before(self.place)
-            and not any(
-                record.before(end) and not (begin.epoch == end.epoch and record.before(begin))
-                for begin, end in self.lost
-            )
+            and not self._is_lost(record)
         ]
+
+    def _is_lost(self, record: Record) -> bool:
+        """Whether it was told of a gap that has this record."""
+        return any(
+            record.before(end) and not (begin.epoch == end.epoch and record.before(begin))
+            for begin, end in self.lost
+        )
 
     def _take(self, message: Any) -> None:
         match message["type"]:
