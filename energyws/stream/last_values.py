@@ -102,6 +102,9 @@ class LastValues:
         origin = self._origins.get(key)
         if origin == _LIVE or (origin == ~partition and not read_back):
             return
+        if origin is None and timestamp_ms < self._since_ms:
+            # Its key may have been dropped with a later one.
+            return
         if origin not in (None, partition, ~partition) and timestamp_ms < self._time(key):
             return
         self._origins[key] = ~partition if read_back else partition
@@ -199,7 +202,11 @@ class LastValues:
         timestamp_ms = self._times[slot]
         self._since_ms = max(self._since_ms, timestamp_ms + 1)
         if not self.warm:
-            self._gone[key] = timestamp_ms
+            if self._origins[key] < 0:
+                self._gone[key] = timestamp_ms
+            else:
+                # Any number of keys may pass; what is older than `since_ms` is not taken any more.
+                del self._origins[key]
         self._remove(key)
 
     def _remove(self, key: bytes) -> None:

@@ -52,14 +52,16 @@ def test_live_records_are_folded(records: list[tuple[bytes, bool]]) -> None:
     )
 
 
-@given(st.lists(RECORDS, min_size=2, max_size=3), RECORDS, st.data())
+@pytest.mark.parametrize("max_keys", [1, 2, UNBOUNDED])
+@given(partitions=st.lists(RECORDS, min_size=2, max_size=3), live=RECORDS, chance=st.data())
 def test_old_records_may_come_in_any_order_and_meanwhile(
+    max_keys: int,
     partitions: list[list[tuple[bytes, int, bool]]],
     live: list[tuple[bytes, int, bool]],
     chance: st.DataObject,
 ) -> None:
     """Each partition has old records, of which the last ones are read back; then live ones come."""
-    values = table()
+    values = table(max_keys)
     newest: dict[bytes, int] = {}
     rows: list[Iterator[tuple[bytes, int, bytes | None, int, bool]]] = []
     for partition, records in enumerate(partitions):
@@ -91,11 +93,13 @@ def test_old_records_may_come_in_any_order_and_meanwhile(
                 newest[key], fold[key] = ms, {value}
             elif ms == newest[key]:
                 fold[key].add(value)
-    for at, (key, _, has) in enumerate(live):
-        fold[key] = {data(9, at, has_value=has)}
+    for at, (key, ms, has) in enumerate(live):
+        newest[key], fold[key] = ms, {data(9, at, has_value=has)}
     found = contents(values)
     for key, candidates in fold.items():
-        assert found.pop(key, None) in candidates
+        # A key that was dropped has no record since then.
+        was_dropped = key not in found and newest[key] < (values.since_ms or 0)
+        assert was_dropped or found.pop(key, None) in candidates
     assert not found
 
 
@@ -146,6 +150,19 @@ def test_dropped_key_comes_back_with_a_later_record_only() -> None:
     assert contents(values) == {b"b": b"2"}
     values.put_old(b"a", 7, b"4", 1, read_back=False)
     assert contents(values) == {b"a": b"4"}
+
+
+def test_what_it_remembers_while_it_gets_warm_is_bounded() -> None:
+    values = table(max_keys=10)
+    for number in range(1_000):
+        values.put_old(b"k%d" % number, number, b"{}", number % 3, read_back=False)
+    assert len(values._origins) + len(values._gone) <= 20
+    values.put_old(b"k7", 800, b"{}", 2, read_back=False)
+    assert values.find(b"k7") is None
+    values.put_old(b"k7", 999, b"{}", 2, read_back=False)
+    assert values.find(b"k7") == Value(b"k7", 999, b"{}")
+    values.warmed(None)
+    assert (values.complete, values.since_ms) == (False, 991)
 
 
 @pytest.mark.parametrize("size", [10, 1_000])

@@ -8,17 +8,27 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import Final
+from typing import Final, Protocol
 
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
 from energyws.process.usage import Kind
-from workers.websocket.fanout.subscription import FanoutClient
+from energyws.protocol.forms import Form
 from workers.websocket.shares import Shares
 
 _log = Log("hub")
 _CLIENT: Final = "replay_bytes_per_client_per_second"
 _SUBJECT: Final = "replay_bytes_per_subject_per_second"
+
+
+class Recipient(Protocol):
+    """A client of a fan-out."""
+
+    form: Form
+
+    @property
+    def subject(self) -> str:
+        """The subject of its token."""
 
 
 class Pace:
@@ -30,7 +40,7 @@ class Pace:
         # The bytes of this tick.
         self._sent: Counter[object] = Counter()
 
-    def may_go_on(self, client: FanoutClient) -> bool:
+    def may_go_on(self, client: Recipient) -> bool:
         """Whether it may be sent more before the next tick."""
         shares = self._shares
         limit = shares.limits.replay_bytes_per_client_per_second
@@ -43,7 +53,7 @@ class Pace:
                 return self._rests(client, _SUBJECT)
         return True
 
-    def sent(self, client: FanoutClient, size: int) -> None:
+    def sent(self, client: Recipient, size: int) -> None:
         """It was sent so many bytes."""
         shares = self._shares
         self._sent[_payer(client)] += size
@@ -55,12 +65,12 @@ class Pace:
         """To be called about once a second."""
         self._sent.clear()
 
-    def _rests(self, client: FanoutClient, limit: str) -> bool:
+    def _rests(self, client: Recipient, limit: str) -> bool:
         self._shares.met(limit)
         self._limited.info("replay is slowed down", kind=limit, subject=client.subject, limit=limit)
         return False
 
 
-def _payer(client: FanoutClient) -> object:
+def _payer(client: Recipient) -> object:
     """Whose share it is: each HTTP request is a client of its own, so those of a subject share."""
     return client.subject if client.form.ends else client

@@ -17,7 +17,6 @@ from energyws.testing import Broker
 from tests.bench.faults.test_selection import run
 
 pytestmark = pytest.mark.e2e
-STEPS = 16
 
 
 def wander(world: World, rng: random.Random) -> None:
@@ -27,19 +26,20 @@ def wander(world: World, rng: random.Random) -> None:
     def away(clients: int) -> None:
         """Some reconnect, and miss records meanwhile."""
         world.crowd.bounce(rng.sample(everybody, clients))
-        world.producer.burst(rng.randint(0, 40))
+        world.producer.burst(rng.randint(0, 25))
 
     steps = [
-        lambda: away(8),
-        lambda: away(3),
-        lambda: world.crowd.renew(rng.sample(everybody, 2)),
-        lambda: world.crowd.snapshots(rng),
-        lambda: world.producer.burst(rng.randint(40, 80)),
+        *[lambda: away(8)] * 6,
+        *[lambda: away(3)] * 3,
+        *[lambda: world.crowd.renew(rng.sample(everybody, 2))] * 2,
+        *[lambda: world.crowd.snapshots(rng)] * 4,
+        *[lambda: world.producer.burst(rng.randint(40, 80))] * 3,
         lambda: world.kill(rng.choice(world.workers)),
         lambda: world.kill("consumer"),
     ]
-    for _ in range(STEPS):
-        rng.choices(steps, weights=(4, 4, 2, 3, 4, 1, 1))[0]()
+    rng.shuffle(steps)
+    for step in steps:
+        step()
         world.pause(rng, 0.2)
 
 

@@ -231,3 +231,30 @@ def test_scans_are_paced_and_delay_no_finds(tmp_path: Path) -> None:
         assert loop.time() - began >= 3 * 1_000 / 10_000
 
     serve(tmp_path, {"energy": taken}, talk, rate=10_000)
+
+
+def test_a_request_that_is_sent_again_while_it_waits_is_answered_once(tmp_path: Path) -> None:
+    taken = intake()
+    taken.take(record(0, "a", b'{"n":0}'))
+    taken.warmed_up(WARM)
+
+    async def main() -> None:
+        # The first scan takes the rate of 0.2 seconds; the others wait meanwhile.
+        server = SnapshotServer(tmp_path, {"energy": taken}, 1_000)
+        context = zmq.asyncio.Context()
+        dealer = context.socket(zmq.DEALER)
+        dealer.connect(f"ipc://{tmp_path}/snapshots")
+        try:
+            async with asyncio.timeout(20):
+                for number in (1, 2, 2, 2, 3):
+                    await dealer.send_multipart(
+                        pack_request(ScanValues(number, "energy", True, None))
+                    )
+                answered = [unpack_answer(await dealer.recv_multipart())[0] for _ in range(3)]
+        finally:
+            dealer.close(0)
+            context.term()
+            server.close()
+        assert answered == [1, 2, 3]
+
+    asyncio.run(main())
