@@ -131,12 +131,12 @@ class _Clients:
             "failures": failures,
         }
 
-    async def reach(self, targets: list[int], seconds: float) -> dict[str, Any]:
+    async def reach(self, targets: list[int], offsets: list[int], seconds: float) -> dict[str, Any]:
         """Wait until all clients have everything below the targets; the time when they do."""
         deadline = time.monotonic() + seconds
-        while any(watcher.behind(targets) for watcher in self._watchers):
+        while any(watcher.behind(targets, offsets) for watcher in self._watchers):
             if time.monotonic() > deadline:
-                return {"behind": self._behind(targets)}
+                return {"behind": self._behind(targets, offsets)}
             await asyncio.sleep(_POLL_SECONDS)
         return {"at": time.monotonic()}
 
@@ -178,12 +178,12 @@ class _Clients:
     def _mine(self, client: int) -> bool:
         return 0 <= client - self._first < len(self._watchers)
 
-    def _behind(self, targets: Sequence[int]) -> list[str]:
+    def _behind(self, targets: Sequence[int], offsets: Sequence[int]) -> list[str]:
         behind = [
             f"client {self._name(place)} is at {watcher.ledger.next}"
             + (f" and ended: {watcher.ledger.refused}" if watcher.ledger.refused else "")
             for place, watcher in enumerate(self._watchers)
-            if watcher.behind(targets)
+            if watcher.behind(targets, offsets)
         ]
         return [*behind[:_MOST_NAMED], f"({len(behind)} clients in total)"]
 
@@ -262,9 +262,15 @@ class Crowd:
         """
         return _merged(self._ask("report"))
 
-    def reach(self, targets: list[int], seconds: float) -> float:
-        """Wait until all clients have everything below these numbers; the monotonic time then."""
-        answers = self._ask("reach", targets=targets, seconds=seconds)
+    def reach(
+        self, targets: list[int], seconds: float, offsets: Sequence[int] | None = None
+    ) -> float:
+        """Wait until all clients have everything below these numbers; the monotonic time then.
+
+        offsets: those after these records, for clients that get a snapshot meanwhile.
+        """
+        past = [sys.maxsize] * len(targets) if offsets is None else offsets
+        answers = self._ask("reach", targets=targets, offsets=past, seconds=seconds)
         if late := [client for answer in answers for client in answer.get("behind", ())]:
             raise AssertionError(f"not within {seconds:.1f} s at {targets}: {'; '.join(late)}")
         return max(float(answer["at"]) for answer in answers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from typing import Any, Final, Self
@@ -122,6 +123,11 @@ class Producer:
             for number, place in enumerate(self._places[partition])
             if place is not None and place[0] == wanted and place[1] < offset
         }
+
+    def offsets_after(self, targets: list[int]) -> list[int]:
+        """By partition: the offset after the record before this number, which is in the log."""
+        places = [self._places[p][target - 1] for p, target in enumerate(targets)]
+        return [sys.maxsize if place is None else place[1] + 1 for place in places]
 
     def offset_after(self, partition: int) -> int:
         """The offset after the last acknowledged record of the current log."""

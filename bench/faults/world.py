@@ -213,11 +213,9 @@ class World:
         """
         began = time.monotonic()
         bound = seconds or self.fault.bound_seconds
-        # What a client gets in a snapshot does not come again.
-        self.crowd.ready()
         targets = self.producer.newer(bound)
         left = max(1.0, began + bound - time.monotonic())
-        return self.crowd.reach(targets, left) - began
+        return self.crowd.reach(targets, left, self.producer.offsets_after(targets)) - began
 
     def removed(self, partition: int, low: int) -> None:
         """The broker has removed everything below this *offset*: clients may miss these numbers.
@@ -283,7 +281,8 @@ class World:
             self.producer.newer(self.fault.bound_seconds)
             self.producer.pause()
             targets = self.producer.flush()
-            self.crowd.reach(targets, self.fault.bound_seconds)
+            past = self.producer.offsets_after(targets)
+            self.crowd.reach(targets, self.fault.bound_seconds, past)
             time.sleep(LATE_SECONDS)
             self._expect_no_leak()
             self._expect_io_uring(outcome)

@@ -142,7 +142,7 @@ class Intake:
             complete=self.values.complete,
             records=outcome.records,
             seconds=round(outcome.seconds, 3),
-            partitions_lacking=outcome.lacking or None,
+            partitions_lacking=outcome.lacking,
         )
 
     def reached(self, partition: int, end: int) -> None:

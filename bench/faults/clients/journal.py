@@ -6,17 +6,20 @@ from typing import Any
 
 from bench.faults.ledger import Ledger
 from bench.faults.record import check
+from energyws.protocol.position import Position, parse
 
 
 class Journal:
     """Entries: lists of a kind and its values, as Audit takes them.
 
     In the client's ledger, it counts frames and notes the next number of each partition.
-    told: the position in the last message that has one.
+    told: the position in the last message that has one. covered: that of the last snapshot.
     """
 
     def __init__(self) -> None:
         self.told: str | None = None
+        self.covered: Position | None = None
+        self._in_snapshot = False
         self._entries: list[list[Any]] = []
 
     def drain(self) -> list[list[Any]]:
@@ -26,6 +29,7 @@ class Journal:
 
     def anew(self) -> None:
         """From here on, another client writes."""
+        self.covered = None
         self._entries.append(["anew"])
 
     def connect(self, keys: list[str], resume: str | None) -> None:
@@ -35,6 +39,8 @@ class Journal:
     def position(self, position: str) -> None:
         """It has been told where it is."""
         self.told = position
+        if self._in_snapshot:
+            self._in_snapshot, self.covered = False, parse(position)
         self._entries.append(["position", position])
 
     def corrupt(self, text: str) -> None:
@@ -60,6 +66,7 @@ class Journal:
                 names = ("position", "recovered", "reason", "missing")
                 # One stream per connection here, too.
                 complete = [one["complete"] for one in message.get("snapshots", {}).values()]
+                self._in_snapshot = bool(complete)
                 self._entries.append(["subscribed", *map(state.get, names), *complete])
             case "position":
                 self.position(message["id"])

@@ -43,8 +43,19 @@ class KeyedWebSocketWatcher(WebSocketWatcher):
             # It begins with that; when it comes back, it resumes.
             options["snapshot"], origin = True, None
         super().__init__(url, lambda: holder.token(self.position), origin, **options)
+        self._journal = holder.journal
         reader = _Noting(self._client._reader, holder.journal, self.ledger)
         self._client._reader = cast("Reader", reader)
+
+    def behind(self, targets: Sequence[int], offsets: Sequence[int]) -> bool:
+        # What a snapshot covers does not come any more.
+        covered = self._journal.covered
+        return any(
+            following < target and (covered is None or covered.next_offset(partition) < offset)
+            for partition, (following, target, offset) in enumerate(
+                zip(self.ledger.next, targets, offsets, strict=True)
+            )
+        )
 
     async def _receive(self) -> None:
         async for _ in self._client:

@@ -53,7 +53,8 @@ class Watcher(ABC):
     def attempts(self) -> int:
         """How often it has tried to connect."""
 
-    def behind(self, targets: Sequence[int]) -> bool:
+    def behind(self, targets: Sequence[int], offsets: Sequence[int]) -> bool:
+        """Whether it lacks a record below these numbers; offsets: those after these records."""
         return any(map(int.__lt__, self.ledger.next, targets))
 
     @abstractmethod

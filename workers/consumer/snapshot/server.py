@@ -39,8 +39,8 @@ from workers.runtime import crash_on_error
 SLOTS_PER_STEP: Final = 2_000
 STEP_BYTES: Final = 128 * 1024
 
-# By worker and number: one that is sent again while it waits here is answered once.
-_Asked = dict[tuple[bytes, int], SnapshotRequest]
+# The worker, and the number of its request.
+_Asked = tuple[bytes, int]
 
 
 class SnapshotServer:
@@ -55,8 +55,9 @@ class SnapshotServer:
         self._frames: dict[str, DataFrames] = {}
         # A table's name, so that no scan goes on with another one.
         self._names: dict[str, tuple[LastValues, str]] = {}
-        self._finds: _Asked = {}
-        self._scans: _Asked = {}
+        # In order; a request that is sent again while it waits is the same one.
+        self._finds: dict[_Asked, SnapshotRequest] = {}
+        self._scans: dict[_Asked, SnapshotRequest] = {}
         # When the next step of a scan may be answered.
         self._scan_at = 0.0
         self._handle: asyncio.Handle | None = None
@@ -77,8 +78,8 @@ class SnapshotServer:
     def _on_request(self, parts: list[bytes]) -> None:
         identity, *rest = parts
         request = unpack_request(rest)
-        asked = self._finds if isinstance(request, FindValues) else self._scans
-        asked[identity, request.ask] = request
+        waiting = self._finds if isinstance(request, FindValues) else self._scans
+        waiting[identity, request.ask] = request
         self._schedule()
 
     def _schedule(self) -> None:
@@ -94,17 +95,17 @@ class SnapshotServer:
         self._handle = None
         now = self._loop.time()
         if self._finds:
-            self._answer_next(self._finds)
+            self._reply_to_next(self._finds)
         elif self._scans and self._scan_at <= now:
-            size = self._answer_next(self._scans)
+            size = self._reply_to_next(self._scans)
             self._scan_at = max(self._scan_at, now) + size / self._bytes_per_second
         self._schedule()
 
-    def _answer_next(self, asked: _Asked) -> int:
-        """Answer the oldest request; returns how many bytes that takes."""
-        identity, number = next(iter(asked))
-        request = asked.pop((identity, number))
-        parts = pack_answer(number, self._answer(request))
+    def _reply_to_next(self, waiting: dict[_Asked, SnapshotRequest]) -> int:
+        """Answer the oldest of these requests; returns how many bytes that takes."""
+        identity, ask = next(iter(waiting))
+        request = waiting.pop((identity, ask))
+        parts = pack_answer(request.ask, self._answer(request))
         try:
             self._router.send_multipart([identity, *parts], zmq.NOBLOCK)
         except zmq.Again:
