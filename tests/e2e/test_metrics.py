@@ -63,8 +63,8 @@ def test_a_scrape_has_every_metric_with_type_and_help(
         for name, family in scrape.families.items()
         if family.samples
     }
-    # This service checks tokens with a secret, not with issuers' keys, and has no certificate and no
-    # snapshots.
+    # This service checks tokens with a secret, not with issuers' keys; it has no certificate, and
+    # no snapshots.
     expected = [
         each
         for each in DEFINITIONS
