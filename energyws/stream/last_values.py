@@ -102,7 +102,7 @@ class LastValues:
         origin = self._origins.get(key)
         if origin == _LIVE or (origin == ~partition and not read_back):
             return
-        if origin is None and timestamp_ms < self._since_ms:
+        if origin is None and timestamp_ms < self._since_ms - 1:
             # Its key may have been dropped with a later one.
             return
         if origin not in (None, partition, ~partition) and timestamp_ms < self._time(key):

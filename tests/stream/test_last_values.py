@@ -152,6 +152,13 @@ def test_dropped_key_comes_back_with_a_later_record_only() -> None:
     assert contents(values) == {b"a": b"4"}
 
 
+def test_of_records_of_one_moment_the_last_ones_stay() -> None:
+    values = table(max_keys=3)
+    for number in range(9):
+        values.put_old(b"k%d" % number, 5, b"{}", 0, read_back=True)
+    assert sorted(contents(values)) == [b"k6", b"k7", b"k8"]
+
+
 def test_what_it_remembers_while_it_gets_warm_is_bounded() -> None:
     values = table(max_keys=10)
     for number in range(1_000):
