@@ -17,6 +17,8 @@ from bench.faults.world import World
 
 # How long the kernel may take to end the children after the supervisor.
 ORPHAN_SECONDS: Final = 2.0
+# A board's number of keyed subscriptions is up to a second old.
+_BOARD_SECONDS: Final = 1.5
 _WATCHFUL: Final = {"supervision": {"hang_seconds": 1.5}}
 
 
@@ -101,6 +103,8 @@ def all_kill(world: World, rng: random.Random) -> None:
 def worker_hang(world: World, rng: random.Random) -> None:
     name = rng.choice(world.workers)
     worker = world.service.child(name)
+    # Until the boards have the clients that have just reconnected.
+    time.sleep(_BOARD_SECONDS)
     board = world.service.board(name)
     # The silence of clients with a few keys is not measured.
     own = board.get("connections", 0) - board.get("keyed_subscriptions", 0)
