@@ -105,7 +105,7 @@ class LastValues:
         if origin is None and timestamp_ms < self._since_ms - 1:
             # Its key may have been dropped with a later one.
             return
-        if origin not in (None, partition, ~partition) and timestamp_ms < self._time(key):
+        if origin not in (None, partition, ~partition) and timestamp_ms <= self._time(key):
             return
         self._origins[key] = ~partition if read_back else partition
         self._write(self._old, key, timestamp_ms, data)

@@ -267,7 +267,7 @@ class WaitingRequests:
                 and recovers(name, ring, request, pending.found.get(name), keys)
             ):
                 pending.wanted.add(name)
-        for name in list(pending.wanted):
+        for name in [each for each in request.streams if each in pending.wanted]:
             self._find_snapshot(client, pending, name)
         return bool(pending.wanted)
 
