@@ -48,6 +48,7 @@ EXCEPTIONS: Final = {
     ("workers/websocket/accept/entering.py", "exchange.follow"): "affects one connection only",
     ("workers/websocket/process.py", "create_task"): "only waits for an event",
     ("workers/websocket/auth/deny_file.py", "to_thread"): "awaited",
+    ("workers/consumer/process.py", "function"): "guarded where it is defined",
     ("workers/runtime.py", "_exit_now"): "ends the process",
     ("workers/runtime.py", "create_task"): "the guard itself",
     ("energyws/logs/writer.py", "self._write"): "catches everything",

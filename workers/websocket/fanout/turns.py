@@ -96,4 +96,8 @@ class Turns:
             self._alarm.cancel()
             self._alarm = None
         if seconds < math.inf:
-            self._alarm = self._loop.call_later(max(0.0, seconds), self.schedule)
+            self._alarm = self._loop.call_later(max(0.0, seconds), self._wake)
+
+    @crash_on_error
+    def _wake(self) -> None:
+        self.schedule()

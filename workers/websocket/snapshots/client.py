@@ -198,7 +198,7 @@ class SnapshotClient:
         name = stream, keys
         began_at, begun = self._begun.get(name, (0.0, None))
         if begun is not None and time.monotonic() - began_at < SHARED_SECONDS:
-            self._loop.call_soon(done, begun)
+            self._loop.call_soon(_tell, done, begun)
             return
         if name in self._beginning:
             self._beginning[name].append(done)
@@ -288,6 +288,11 @@ class SnapshotClient:
         old = [name for name, (at, _) in self._begun.items() if now - at >= SHARED_SECONDS]
         for name in old:
             del self._begun[name]
+
+
+@crash_on_error
+def _tell(done: OnSnapshot, snapshot: Snapshot) -> None:
+    done(snapshot)
 
 
 def _distribute(wishes: _Wishes, answer: SnapshotAnswer | None) -> None:
