@@ -208,6 +208,7 @@ def running(directory: Path) -> Iterator[tuple[Service, Prometheus]]:
             auth={"issuers": [trusted]},
             server={"tls": pair},
             limits={"connections_per_subject": CLIENTS},
+            streams={"energy": {"topic": TOPIC, "key": "/n", "snapshot": {"enabled": True}}},
         )
         service = stack.enter_context(Service(directory / "service", settings)).ready()
         records = Records(broker.bootstrap, TOPIC)
