@@ -24,6 +24,7 @@ from energyws.stream.recovery import resume_from
 from energyws.stream.ring import Cursor, Ring, TooSlow
 from workers.websocket.fanout.batch import join
 from workers.websocket.fanout.history_client import HistoryClient
+from workers.websocket.fanout.live import count_writes
 from workers.websocket.fanout.subscription import FanoutClient, Subscription
 from workers.websocket.pace import Pace
 from workers.websocket.snapshots.feed import Feed
@@ -286,9 +287,7 @@ class CatchUp:
         client.write(data)
         if self._pace is not None:
             self._pace.sent(client, len(data))
-        self._row.add(Field.WRITES)
-        self._row.add(Field.DELIVERIES, frames)
-        self._row.add(Field.BYTES, len(data))
+        count_writes(self._row, 1, frames, len(data))
         return size // self._bytes_per_write
 
 

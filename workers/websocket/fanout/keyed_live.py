@@ -19,14 +19,13 @@ from itertools import islice
 from typing import Final, cast
 
 from energyws.process.board import Field, Row
-from energyws.process.counters import AGE, FANOUT
 from energyws.protocol import messages
 from energyws.protocol.forms import Encode
 from energyws.protocol.position import Position
 from energyws.stream.ring import Ring
 from workers.websocket.fanout.batch import Batch, join
 from workers.websocket.fanout.groups import Group, Groups, KeyedSubscription
-from workers.websocket.fanout.live import JOIN_BYTES
+from workers.websocket.fanout.live import JOIN_BYTES, count_writes, observe
 from workers.websocket.fanout.rounds import Round, Waiting
 from workers.websocket.fanout.subscription import FanoutClient, Subscription
 from workers.websocket.io_uring.send_queue import SendQueue
@@ -207,7 +206,7 @@ class KeyedLive:
         # Its last frame may be behind the others.
         self.groups.told(group, now if says_where else self._moved_at)
         data = join(frames, self._encode if self._encode_from == 1 else None)
-        self._count(1, len(frames), len(data))
+        count_writes(self._row, 1, len(frames), len(data))
         # As all that waited is out.
         _, place = self.place(subscription)
         return data + self.message(place, conflated) if says_where else data
@@ -274,20 +273,15 @@ class KeyedLive:
         members = group.members
         for subscription in members:
             subscription.client.write(data)
-        self._count(len(members), len(frames), len(data))
+        count_writes(self._row, len(members), len(frames), len(data))
         return len(members)
 
     def _send(self, round_: Round, batch: Batch, writes: int) -> int:
         served = batch.served
-        self._count(batch.send(writes), batch.frames, len(batch.data))
+        count_writes(self._row, batch.send(writes), batch.frames, len(batch.data))
         if batch.over:
             round_.group = round_.batch = None
         return batch.served - served
-
-    def _count(self, writes: int, frames: int, size: int) -> None:
-        self._row.add(Field.WRITES, writes)
-        self._row.add(Field.DELIVERIES, writes * frames)
-        self._row.add(Field.BYTES, writes * size)
 
     def _end_round(self, round_: Round) -> None:
         now = time.monotonic()
@@ -297,10 +291,7 @@ class KeyedLive:
         for subscription in arriving:
             self.groups.join(subscription)
         if round_.groups:
-            FANOUT.observe(self._row, now - self._began)
-            # A gap's entry has no timestamp; a producer's clock may be ahead of ours.
-            if round_.oldest_ms:
-                AGE.observe(self._row, max(0.0, time.time() - round_.oldest_ms / 1000))
+            observe(self._row, now - self._began, round_.oldest_ms)
 
     def _serve_waiting(self, writes: int) -> int:
         for member in self._waiting.due(time.monotonic(), writes, self.members):

@@ -131,17 +131,12 @@ class Live:
                 return writes
         served = batch.served
         written = batch.send(writes)
-        self._row.add(Field.WRITES, written)
-        self._row.add(Field.DELIVERIES, written * batch.frames)
-        self._row.add(Field.BYTES, written * len(batch.data))
+        count_writes(self._row, written, batch.frames, len(batch.data))
         if batch.over:
             self.sent = batch.end
             self._reached = batch.reached
             self._batch = None
-            FANOUT.observe(self._row, time.monotonic() - self._began)
-            # A gap's entry has no timestamp; a producer's clock may be ahead of ours.
-            if self._oldest_ms:
-                AGE.observe(self._row, max(0.0, time.time() - self._oldest_ms / 1000))
+            observe(self._row, time.monotonic() - self._began, self._oldest_ms)
         return writes - (batch.served - served)
 
     def _next_batch(self) -> Batch | None:
@@ -170,6 +165,21 @@ class Live:
     def _dismiss(self) -> None:
         self.members = {}
         self._crowd = Crowd(self._queue)
+
+
+def count_writes(row: Row, writes: int, frames: int, size: int) -> None:
+    """Count writes, each of so many frames. size: the bytes of each."""
+    row.add(Field.WRITES, writes)
+    row.add(Field.DELIVERIES, writes * frames)
+    row.add(Field.BYTES, writes * size)
+
+
+def observe(row: Row, seconds: float, oldest_ms: int) -> None:
+    """Note how long frames took to go out, and how old the oldest record of them is."""
+    FANOUT.observe(row, seconds)
+    # A gap's entry has no timestamp; a producer's clock may be ahead of ours.
+    if oldest_ms:
+        AGE.observe(row, max(0.0, time.time() - oldest_ms / 1000))
 
 
 def after(reached: Position, entries: Sequence[Entry], ring: Ring) -> Position:
