@@ -24,14 +24,13 @@ from typing import Any, Final
 
 import psutil
 
-from bench.kit.brokers import KINDS, open_broker
-from bench.kit.crowds import Crowds, descriptor_limit, workers_needed
+from bench.kit.brokers import open_broker
+from bench.kit.crowds import Crowds, curve_arguments, workers_for
 from bench.kit.measuring import measured, percentile, summary
 from bench.kit.meters import Meters, delivered, faults, stream, tokens
 from bench.kit.record import PARTITIONS
-from bench.kit.results import arguments, save
+from bench.kit.results import save
 from bench.kit.service import MeasuredService
-from energyws.control.host.facts import usable_cores
 from energyws.testing import Broker
 
 KEYS: Final = 40
@@ -126,26 +125,12 @@ def point(broker: Broker, clients: int, workers: int, seconds: float) -> dict[st
 
 
 def main() -> int:
-    parser = arguments(__doc__, seconds=60.0)
-    parser.add_argument("--broker", choices=KINDS, default="kafka")
-    parser.add_argument(
-        "--point",
-        type=int,
-        action="append",
-        help=f"clients; default: {', '.join(map(str, POINTS))}",
-    )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        help="default: one per usable core, or as many as the descriptors require",
-    )
-    options = parser.parse_args()
+    options = curve_arguments(__doc__, POINTS).parse_args()
     results: dict[str, Any] = {}
     missed = []
     with open_broker(options.broker) as broker:
         for clients in options.point or POINTS:
-            least = workers_needed(clients, descriptor_limit())
-            workers = max(least, options.workers or usable_cores())
+            workers = workers_for(clients, options.workers)
             row = results[str(clients)] = point(broker, clients, workers, options.seconds)
             print(f"{clients:6}", row, flush=True)
             bound = row["half_of_published_ms"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import resource
 import time
@@ -10,8 +11,11 @@ from typing import Any, Final, Self
 
 import psutil
 
+from bench.kit.brokers import KINDS
 from bench.kit.load import CLIENTS_PER_ADDRESS, Load
+from bench.kit.results import arguments
 from bench.kit.service import MeasuredService
+from energyws.control.host.facts import usable_cores
 
 # Descriptors that a generator or a worker needs besides those of its clients.
 OTHER_DESCRIPTORS: Final = 500
@@ -40,6 +44,30 @@ def generators(clients: int, limit: int) -> list[int]:
 def workers_needed(clients: int, limit: int) -> int:
     """The fewest workers with enough descriptors, allowing for uneven distribution."""
     return max(1, math.ceil(clients * UNEVENNESS / (limit - OTHER_DESCRIPTORS)))
+
+
+def workers_for(clients: int, wanted: int | None) -> int:
+    """As many workers as are wanted, or one per usable core, but no fewer than are needed."""
+    return max(workers_needed(clients, descriptor_limit()), wanted or usable_cores())
+
+
+def curve_arguments(doc: str | None, points: Sequence[int]) -> argparse.ArgumentParser:
+    """The command line of a measurement by the number of clients; points: the default ones."""
+    parser = arguments(doc)
+    parser.add_argument("--broker", choices=KINDS, default="kafka")
+    parser.add_argument(
+        "--point",
+        type=int,
+        action="append",
+        help=f"clients; default: {', '.join(map(str, points))}",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        help="default: one per usable core, or as many as the descriptors require",
+    )
+    parser.add_argument("--seconds", type=float, default=60, help="of each point")
+    return parser
 
 
 def merge(counts: Sequence[dict[str, Any]]) -> dict[str, Any]:

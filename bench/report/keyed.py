@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.kit.plot import line_chart
+from bench.report.plotted import delays_by_clients
 from bench.report.tables import (
     Results,
     Section,
@@ -15,7 +15,6 @@ from bench.report.tables import (
 )
 
 _DELAYS = (("mean, ms", "mean"), ("p50", "p50"), ("p99", "p99"), ("p99.9", "p99.9"))
-_PUBLISHED = "published mean (Lightstreamer)"
 
 
 def keyed_curve(results: Results) -> Section:
@@ -37,19 +36,9 @@ def keyed_curve(results: Results) -> Section:
         ("broker", lambda row: figure(cores_of(row["cores"], "broker"))),
         ("clients", lambda row: figure(cores_of(row["cores"], "generator-"))),
     )
-    lines = {
-        name: [(row["clients"], row["delay_ms"][name]) for row in points]
-        for name in ("mean", "p99")
-    }
-    lines[_PUBLISHED] = [(int(clients), mean) for clients, mean in results["published_ms"].items()]
-    chart = line_chart(
-        "Each record to a 40th of the clients: 1,024 B, 40 keys, 100 records a second",
-        "clients",
-        "delay, milliseconds (logarithmic)",
-        lines,
-        logarithmic=True,
-    )
-    return Section(markdown, {"keyed_curve": ("Delay by the number of clients", chart)})
+    published = [(int(clients), mean) for clients, mean in results["published_ms"].items()]
+    title = "Each record to a 40th of the clients: 1,024 B, 40 keys, 100 records a second"
+    return Section(markdown, {"keyed_curve": delays_by_clients(title, points, published)})
 
 
 def households(results: Results) -> Section:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bench.kit.plot import line_chart
 from bench.report.tables import (
     SUMMARY,
@@ -40,21 +42,26 @@ def curve(results: Results) -> Section:
         ("clients", lambda row: figure(cores_of(row["cores"], "generator-"))),
         ("producer", lambda row: figure(cores_of(row["cores"], "producer"))),
     )
+    published = [
+        (row["clients"], row["published_ms"]) for row in points if row["published_ms"] is not None
+    ]
+    title = "Every record to every client: 1,024 B, 4 records a second"
+    return Section(markdown, {"curve": delays_by_clients(title, points, published)})
+
+
+def delays_by_clients(
+    title: str, points: Sequence[Results], published: Sequence[tuple[float, float]]
+) -> tuple[str, str]:
+    """The plot of a curve's delays, with its description. published: clients and means."""
     lines = {
         name: [(row["clients"], row["delay_ms"][name]) for row in points]
         for name in ("mean", "p99")
     }
-    lines["published mean (Lightstreamer)"] = [
-        (row["clients"], row["published_ms"]) for row in points if row["published_ms"] is not None
-    ]
+    lines["published mean (Lightstreamer)"] = list(published)
     chart = line_chart(
-        "Every record to every client: 1,024 B, 4 records a second",
-        "clients",
-        "delay, milliseconds (logarithmic)",
-        lines,
-        logarithmic=True,
+        title, "clients", "delay, milliseconds (logarithmic)", lines, logarithmic=True
     )
-    return Section(markdown, {"curve": ("Delay by the number of clients", chart)})
+    return "Delay by the number of clients", chart
 
 
 def tune(results: Results) -> Section:
