@@ -12,6 +12,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+import zmq
+
 RECONNECT_MILLISECONDS: Final = 20
 _LINK: Final = "current"
 
@@ -24,6 +26,17 @@ def current(bus: Path) -> Path:
 def endpoint(directory: Path, name: str) -> str:
     """The address of one of a consumer's sockets."""
     return f"ipc://{directory / name}"
+
+
+def dealer(
+    context: zmq.Context[zmq.Socket[bytes]], directory: Path, name: str
+) -> zmq.Socket[bytes]:
+    """A worker's socket for requests, connected to one of a consumer's sockets."""
+    socket = context.socket(zmq.DEALER)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MILLISECONDS)
+    socket.connect(endpoint(directory, name))
+    return socket
 
 
 class BusDirectory:

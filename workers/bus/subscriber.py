@@ -25,7 +25,7 @@ from energyws.stream.bus_messages import (
     unpack_sync_reply,
 )
 from energyws.stream.ring import Entry
-from workers.bus.rendezvous import RECONNECT_MILLISECONDS, endpoint
+from workers.bus.rendezvous import RECONNECT_MILLISECONDS, dealer, endpoint
 from workers.bus.socket_reader import SocketReader
 from workers.runtime import crash_on_error
 
@@ -83,15 +83,13 @@ class Subscriber:
         self._limited = RateLimitedLog(_log, 10.0)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._sub = self._context.socket(zmq.SUB)
-        self._dealer = self._context.socket(zmq.DEALER)
-        for socket in (self._sub, self._dealer):
-            socket.setsockopt(zmq.LINGER, 0)
-            socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MILLISECONDS)
+        self._sub.setsockopt(zmq.LINGER, 0)
+        self._sub.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MILLISECONDS)
         self._sub.setsockopt(zmq.RCVHWM, settings.high_watermark_frames)
         # Everything: narrower subscriptions beyond the watermark vanish on reconnect.
         self._sub.setsockopt(zmq.SUBSCRIBE, b"")
         self._sub.connect(endpoint(directory, "frames"))
-        self._dealer.connect(endpoint(directory, "sync"))
+        self._dealer = dealer(self._context, directory, "sync")
         self._sub_reader = SocketReader(self._loop, self._sub, self._on_published)
         self._dealer_reader = SocketReader(self._loop, self._dealer, self._on_reply)
 

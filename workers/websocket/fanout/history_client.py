@@ -35,7 +35,7 @@ from energyws.stream.bus_messages import (
 )
 from energyws.stream.fair_queue import FairQueue, QueueFull
 from energyws.stream.history import Chunk, FindStart, ReadChunks, StartPoint
-from workers.bus.rendezvous import RECONNECT_MILLISECONDS
+from workers.bus.rendezvous import dealer
 from workers.bus.socket_reader import SocketReader
 
 CACHE_BYTES: Final = 8 << 20
@@ -114,10 +114,7 @@ class HistoryClient:
         self._owed: dict[_Waiter, _ChunkId] = {}
         self._owed_to: Counter[_ChunkId] = Counter()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._dealer = self._context.socket(zmq.DEALER)
-        self._dealer.setsockopt(zmq.LINGER, 0)
-        self._dealer.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MILLISECONDS)
-        self._dealer.connect(f"ipc://{directory / 'history'}")
+        self._dealer = dealer(self._context, directory, "history")
         self._reader = SocketReader(asyncio.get_running_loop(), self._dealer, self._on_reply)
 
     @property

@@ -35,7 +35,7 @@ from energyws.stream.snapshot_messages import (
     pack_request,
     unpack_answer,
 )
-from workers.bus.rendezvous import RECONNECT_MILLISECONDS
+from workers.bus.rendezvous import dealer
 from workers.bus.socket_reader import SocketReader
 from workers.runtime import crash_on_error
 
@@ -126,10 +126,7 @@ class SnapshotClient:
         self._size = 0
         self._stepping: dict[Scan, list[OnStep]] = {}
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._dealer = self._context.socket(zmq.DEALER)
-        self._dealer.setsockopt(zmq.LINGER, 0)
-        self._dealer.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MILLISECONDS)
-        self._dealer.connect(f"ipc://{directory / 'snapshots'}")
+        self._dealer = dealer(self._context, directory, "snapshots")
         self._reader = SocketReader(self._loop, self._dealer, self._on_answer)
         self._timer = self._loop.call_later(ASK_AGAIN_SECONDS, self._on_timer)
 
