@@ -14,10 +14,9 @@ from typing import Final, Protocol
 
 from energyws.protocol import frame
 from energyws.protocol.keys import EVERYBODY, key_of
+from energyws.stream.ring_partition import SPARE
 
 _NONE: Final = -1
-# The room of dropped entries is given back when it is this many, and half of all.
-_SPARE: Final = 1_024
 
 
 class Selection(Protocol):
@@ -77,7 +76,7 @@ class KeyIndex:
         self._keys[begin] = None
         self._first += 1
         self._begin = begin = begin + 1
-        if begin >= _SPARE and 2 * begin >= len(self._keys):
+        if begin >= SPARE and 2 * begin >= len(self._keys):
             del self._keys[:begin], self._previous[:begin]
             self._begin = 0
 

@@ -12,8 +12,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import deque
+from array import array
 from typing import Final, NamedTuple
 
 from energyws.protocol import frame
@@ -22,6 +21,7 @@ from energyws.protocol.messages import OnLag, Unrecovered
 from energyws.protocol.position import Position, from_offsets
 from energyws.settings import History
 from energyws.stream.key_index import KeyIndex
+from energyws.stream.ring_partition import SPARE, RingPartition
 
 # Two workers, or two replicas, are milliseconds apart. A client whose position is still ahead of
 # the ring after this time claims one that the log does not have.
@@ -49,6 +49,9 @@ class Located(NamedTuple):
     complete: bool
 
 
+_GONE: Final = Entry(0, 0, 0, b"")
+
+
 class Ring:
     """Bounded by count, bytes and age; the oldest goes first. Times are monotonic seconds.
 
@@ -61,17 +64,14 @@ class Ring:
         self.keys = KeyIndex() if keyed else None
         self._limits = limits
         self._bytes = 0
-        self._entries: deque[Entry] = deque()
-        self._added: deque[float] = deque()
-        self._floor = list(floor.offsets)
-        self._head = list(floor.offsets)
-        # Per partition, aligned: the offsets here, the index of each, and the head before it came.
-        self._offsets: list[deque[int]] = [deque() for _ in floor.offsets]
-        self._indexes: list[deque[int]] = [deque() for _ in floor.offsets]
-        self._heads: list[deque[int]] = [deque() for _ in floor.offsets]
+        # The oldest entry is at `_begin`, as in RingPartition, and so is the time when it came.
+        self._begin = 0
+        self._entries: list[Entry] = []
+        self._added = array("d")
+        self._partitions = [RingPartition(offset) for offset in floor.offsets]
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._entries) - self._begin
 
     @property
     def bytes(self) -> int:
@@ -79,45 +79,42 @@ class Ring:
 
     @property
     def partitions(self) -> int:
-        return len(self._head)
+        return len(self._partitions)
 
     @property
     def oldest_ms(self) -> int:
         """The timestamp of the oldest frame; 0 where there is none."""
-        return self._entries[0].timestamp_ms if self._entries else 0
+        return self._entries[self._begin].timestamp_ms if len(self) else 0
 
     @property
     def end(self) -> int:
         """The index of the next entry."""
-        return self.first + len(self._entries)
+        return self.first + len(self._entries) - self._begin
 
     @property
     def floor(self) -> Position:
         """The earliest position that can be resumed from completely."""
-        return from_offsets(self.epoch, self._floor)
+        return from_offsets(self.epoch, [each.floor for each in self._partitions])
 
     @property
     def head(self) -> Position:
         """The position after all records that were read, including bad ones."""
-        return from_offsets(self.epoch, self._head)
+        return from_offsets(self.epoch, [each.head for each in self._partitions])
 
     def covers(self, partition: int, offset: int) -> bool:
         """Whether a record is below the head."""
-        return partition < len(self._head) and offset < self._head[partition]
+        partitions = self._partitions
+        return partition < len(partitions) and offset < partitions[partition].head
 
     def append(self, entry: Entry, now: float) -> None:
         """Add the next entry; raises ValueError if its offset is below the head."""
-        partition, offset, _, frame_bytes = entry
-        if partition >= len(self._head):
-            self._grow(partition + 1)
-        if offset < self._head[partition]:
-            raise ValueError(
-                f"partition {partition}: offset {offset} after {self._head[partition] - 1}"
-            )
-        self._heads[partition].append(self._head[partition])
-        self._head[partition] = offset + 1
-        self._offsets[partition].append(offset)
-        self._indexes[partition].append(self.end)
+        number, offset, _, frame_bytes = entry
+        if number >= len(self._partitions):
+            self._grow(number + 1)
+        partition = self._partitions[number]
+        if offset < partition.head:
+            raise ValueError(f"partition {number}: offset {offset} after {partition.head - 1}")
+        partition.append(offset, self.first + len(self._entries) - self._begin)
         self._entries.append(entry)
         self._added.append(now)
         self._bytes += len(frame_bytes)
@@ -127,11 +124,11 @@ class Ring:
 
     def advance(self, head: Position) -> bool:
         """The log was read up to `head`, without a further frame. Whether the head has moved."""
-        moved = len(head.offsets) > len(self._head)
+        moved = len(head.offsets) > len(self._partitions)
         self._grow(len(head.offsets))
-        for partition, offset in enumerate(head.offsets):
-            if offset > self._head[partition]:
-                self._head[partition] = offset
+        for partition, offset in zip(self._partitions, head.offsets, strict=False):
+            if offset > partition.head:
+                partition.head = offset
                 moved = True
         return moved
 
@@ -139,33 +136,33 @@ class Ring:
         """Drop the oldest entries until the limits hold; the newest entry always stays."""
         limits = self._limits
         oldest = now - limits.max_age_seconds
-        while len(self._entries) > 1 and (
-            len(self._entries) > limits.max_frames
+        while (count := len(self._entries) - self._begin) > 1 and (
+            count > limits.max_frames
             or self._bytes > limits.max_bytes
-            or self._added[0] < oldest
+            or self._added[self._begin] < oldest
         ):
-            dropped = self._entries.popleft()
-            self._added.popleft()
-            self._offsets[dropped.partition].popleft()
-            self._indexes[dropped.partition].popleft()
-            self._heads[dropped.partition].popleft()
-            self._floor[dropped.partition] = dropped.offset + 1
-            self._bytes -= len(dropped.frame)
+            begin, entries = self._begin, self._entries
+            dropped, entries[begin] = entries[begin], _GONE
+            self._begin = begin = begin + 1
             self.first += 1
+            self._bytes -= len(dropped.frame)
+            if begin >= SPARE and 2 * begin >= len(entries):
+                del entries[:begin], self._added[:begin]
+                self._begin = 0
+            self._partitions[dropped.partition].drop()
             if self.keys is not None:
                 self.keys.drop()
 
     def locate(self, position: Position) -> Located:
         """Where to continue from a position of this epoch."""
-        start, replayed = self.end, 0
-        for partition, offsets in enumerate(self._offsets):
-            at = bisect_left(offsets, position.next_offset(partition))
-            if at < len(offsets):
-                start = min(start, self._indexes[partition][at])
-                replayed += len(offsets) - at
-        complete = not any(
-            floor > position.next_offset(partition) for partition, floor in enumerate(self._floor)
-        )
+        start, replayed, complete = self.end, 0, True
+        for number, partition in enumerate(self._partitions):
+            offset = position.next_offset(number)
+            complete = complete and offset >= partition.floor
+            first, count = partition.after(offset)
+            if first is not None:
+                start = min(start, first)
+                replayed += count
         return Located(start, replayed, complete)
 
     def position_at(self, index: int) -> Position:
@@ -173,28 +170,24 @@ class Ring:
 
         As time goes by, that before the same index never goes back.
         """
-        # A partition without a further entry is read up to its head.
-        offsets = list(self._head)
-        for partition, indexes in enumerate(self._indexes):
-            at = bisect_left(indexes, index)
-            if at < len(indexes):
-                offsets[partition] = self._heads[partition][at]
-        return from_offsets(self.epoch, offsets)
+        if index == self.end:
+            return self.head
+        return from_offsets(self.epoch, [each.head_at(index) for each in self._partitions])
 
     def index_keys(self) -> None:
         """Know the keys of the entries from now on, if there are none."""
         if self.keys is None:
             self.keys = KeyIndex(self.first)
-            for entry in self._entries:
+            for entry in self._entries[self._begin :]:
                 self.keys.append(key_of(frame.payload(entry.frame)))
 
     def __getitem__(self, index: int) -> Entry:
         """The entry at `index`, first <= index < end."""
-        return self._entries[index - self.first]
+        return self._entries[index - self.first + self._begin]
 
     def added_at(self, index: int) -> float:
         """When the entry at `index` came; first <= index < end."""
-        return self._added[index - self.first]
+        return self._added[index - self.first + self._begin]
 
     def read(
         self, index: int, stop: int, max_bytes: int, skip: Position | None = None
@@ -206,8 +199,9 @@ class Ring:
         """
         taken: list[Entry] = []
         size = 0
+        entries, shift = self._entries, self._begin - self.first
         while index < stop:
-            entry = self._entries[index - self.first]
+            entry = entries[index + shift]
             if skip is None or not skip.covers(entry.partition, entry.offset):
                 size += len(entry.frame)
                 if size > max_bytes and taken:
@@ -217,13 +211,9 @@ class Ring:
         return taken, index
 
     def _grow(self, partitions: int) -> None:
-        while len(self._head) < partitions:
+        while len(self._partitions) < partitions:
             # A partition that was added later is read from its start.
-            self._floor.append(0)
-            self._head.append(0)
-            self._offsets.append(deque())
-            self._indexes.append(deque())
-            self._heads.append(deque())
+            self._partitions.append(RingPartition(0))
 
 
 def gap_entries(stream: str, known: Position, floor: Position, reason: str) -> list[Entry]:

@@ -14,6 +14,7 @@ from energyws.protocol import frame
 from energyws.protocol.messages import OnLag
 from energyws.protocol.position import Position, from_offsets, parse
 from energyws.settings import History
+from energyws.stream import ring, ring_partition
 from energyws.stream.ring import (
     AHEAD_SECONDS,
     LAGGED,
@@ -69,8 +70,12 @@ class RingMachine(RuleBasedStateMachine):
         floor=st.lists(st.integers(0, 5), min_size=1, max_size=3),
         max_frames=st.integers(1, 8),
         max_bytes=st.integers(10, 100),
+        spare=st.sampled_from([1, ring.SPARE]),
     )
-    def begin(self, floor: list[int], max_frames: int, max_bytes: int) -> None:
+    def begin(self, floor: list[int], max_frames: int, max_bytes: int, spare: int) -> None:
+        self.patch = pytest.MonkeyPatch()
+        for module in (ring, ring_partition):
+            self.patch.setattr(module, "SPARE", spare)
         self.limits = History(max_frames=max_frames, max_bytes=max_bytes, max_age_seconds=10.0)
         self.ring = Ring(self.limits, at(*floor))
         self.now = 0.0
@@ -177,6 +182,9 @@ class RingMachine(RuleBasedStateMachine):
             # It may stop early only because the next entry does not fit.
             assert wanted(self.all[after : after + 1])
             assert sum(len(e.frame) for e in [*taken, self.all[after]]) > max_bytes
+
+    def teardown(self) -> None:
+        self.patch.undo()
 
     @invariant()
     def holds_the_entries_of_the_list(self) -> None:
