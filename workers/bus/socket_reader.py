@@ -1,7 +1,7 @@
 """Reads a ZeroMQ socket from the event loop.
 
 ZeroMQ's descriptor is edge-triggered (zmq_getsockopt ZMQ_FD): once it is readable, the reader must
-read until ZMQ_EVENTS has no ZMQ_POLLIN, or come back by itself. A bounded number of messages per
+read until there is nothing (EAGAIN), or come back by itself. A bounded number of messages per
 turn keeps the loop fair.
 """
 
@@ -16,23 +16,28 @@ import zmq
 from workers.runtime import crash_on_error
 
 MESSAGES_PER_TURN: Final = 256
-# Plain integers: `&` with an IntFlag costs as much as receiving a message.
-_POLLIN: Final = int(zmq.POLLIN)
+# A plain integer: an IntFlag costs as much as receiving a message.
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 
 
 class SocketReader:
-    """Calls `receive` with the parts of each message, MESSAGES_PER_TURN at most in one turn."""
+    """Calls `receive` with the parts of each message, MESSAGES_PER_TURN at most in one turn.
+
+    multipart: whether a message may have more than one part; asking costs more than receiving.
+    """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         socket: zmq.Socket[bytes],
         receive: Callable[[list[bytes]], None],
+        *,
+        multipart: bool = True,
     ) -> None:
         self._loop = loop
         self._socket = socket
         self._receive = receive
+        self._multipart = multipart
         self._handle: asyncio.Handle | None = None
         loop.add_reader(socket.fileno(), self.drain)
         # Messages that came before the reader was attached make no further edge.
@@ -41,15 +46,16 @@ class SocketReader:
     @crash_on_error
     def drain(self) -> None:
         """Read what has arrived; come back in the next turn if there may be more."""
-        receive = self._socket.recv
+        receive, multipart = self._socket.recv, self._multipart
         option = cast("Callable[[int], int]", self._socket.getsockopt)
         for _ in range(MESSAGES_PER_TURN):
-            # Trying until zmq.Again would cost more: where few records come, each try ends so, and
-            # pyzmq makes the exception's text by imports and a format.
-            if not option(zmq.EVENTS) & _POLLIN:
+            try:
+                # The exception at the end costs as much as asking ZMQ_EVENTS twice: before the
+                # first message, and whether there is a second.
+                parts = [receive(_NOBLOCK)]
+            except zmq.Again:
                 return
-            parts = [receive(_NOBLOCK)]
-            while option(zmq.RCVMORE):
+            while multipart and option(zmq.RCVMORE):
                 parts.append(receive(_NOBLOCK))
             self._receive(parts)
         self._schedule()

@@ -90,7 +90,7 @@ class Subscriber:
         self._sub.setsockopt(zmq.SUBSCRIBE, b"")
         self._sub.connect(endpoint(directory, "frames"))
         self._dealer = dealer(self._context, directory, "sync")
-        self._sub_reader = SocketReader(self._loop, self._sub, self._on_published)
+        self._sub_reader = SocketReader(self._loop, self._sub, self._on_published, multipart=False)
         self._dealer_reader = SocketReader(self._loop, self._dealer, self._on_reply)
 
     @property
