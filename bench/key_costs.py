@@ -3,7 +3,8 @@
     python -m bench.key_costs --rounds 3
 
 An unwanted record: CPU time of a worker per record, of a stream with keys whose clients have other
-keys, and of a stream without keys and without clients, alternating between their two services. A
+keys, and of a stream without keys and without clients, alternating between their two services. In
+smaller rings than docs/keyed.md recommends, its clients would be told their positions more often. A
 key: the growth of a worker's memory from clients with one key each to as many with many keys each,
 per key; every key has one client, and every client its own token.
 """
@@ -26,11 +27,17 @@ from energyws.testing import eventually
 # Keys of clients lie above those of the records that nobody wants.
 UNWANTED: Final = 10_000
 SETTLE_SECONDS: Final = 3.0
+# Twice server.position_seconds.
+RING_SECONDS: Final = 40
 
 
 def unwanted(options: argparse.Namespace) -> dict[str, Any]:
     """CPU microseconds of a worker per record."""
-    kinds: dict[str, dict[str, Any]] = {"keyed": {"streams": stream()}, "plain": {}}
+    history = {"max_frames": int(options.rate * RING_SECONDS), "max_bytes": 1 << 30}
+    kinds: dict[str, dict[str, Any]] = {
+        "keyed": {"streams": stream(), "history": history},
+        "plain": {"history": history},
+    }
     rounds: list[dict[str, float]] = []
     with contextlib.ExitStack() as stack:
         both = {}
