@@ -42,7 +42,7 @@ class Load:
 
     ring_seconds: how much the rings hold. Where a client gets a record of its own every second, its
     position follows from that; else the rings hold twice server.position_seconds, so that clients
-    need not be told more often (docs/operations.md).
+    need not be told more often (docs/keyed.md).
     """
 
     keys: int

@@ -24,7 +24,8 @@ UNEVENNESS: Final = 1.2
 SETTLE_SECONDS: Final = 10.0
 CLIENTS_PER_GENERATOR: Final = 15_000
 _SUMS: Final = (
-    *("clients", "frames", "others", "gaps", "duplicates", "checked", "closed", "failed"),
+    *("clients", "frames", "others", "gaps", "duplicates", "foreign", "checked", "closed"),
+    "failed",
     *("away", "returned"),
 )
 

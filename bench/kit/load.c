@@ -52,6 +52,7 @@ struct client {
     int64_t frames, others, frames_before;
     int64_t began, upgraded, subscribed, caught_up; /* microseconds; 0: not yet */
     const char *token;
+    int64_t has;           /* a bit for each of its keys that was in its snapshot */
     char place[PLACE];     /* the position that it was told last */
     int64_t back_at, lost; /* when to come back, and when the connection ended; 0: it is open */
 };
@@ -63,13 +64,14 @@ struct spread {
 
 static struct {
     int port, clients, partitions, concurrency, address, bare, events, tls, sessions, prefix,
-        suffix, p_at, n_at, n_digits, t_at, t_digits, stamp_at, sample, count, returning;
+        suffix, p_at, n_at, n_digits, t_at, t_digits, stamp_at, sample, count, returning, snapshot;
+    int64_t first_key;
     const char *request, *resume, *first;
 } option = {.partitions = 3, .concurrency = 256, .sessions = 1, .sample = 61};
 
 static struct {
-    int64_t frames, others, gaps, duplicates, closed, failed, bytes, receives, reused, compressed,
-        returned, longest_away;
+    int64_t frames, others, gaps, duplicates, foreign, closed, failed, bytes, receives, reused,
+        compressed, returned, longest_away;
 } total;
 
 static struct client *clients;
@@ -216,6 +218,34 @@ static int is_record(const unsigned char *payload, size_t size) {
            !memcmp(payload + option.prefix, DATA, sizeof DATA - 1);
 }
 
+static int begins(const unsigned char *payload, size_t size, const char *text) {
+    return size > strlen(text) && !memcmp(payload, text, strlen(text));
+}
+
+/* A message of a snapshot, or the position at its end; 0: it is neither. */
+static int take_snapshot(struct client *client, const unsigned char *payload, size_t size,
+                         int64_t now) {
+    static const char KEY[] = "\"key\":\"";
+    if (begins(payload, size, "{\"type\":\"snapshot\"")) {
+        const unsigned char *key = memmem(payload, size, KEY, sizeof KEY - 1);
+        int64_t number = key ? atoll((const char *)key + sizeof KEY - 1) - option.first_key : -1;
+        int64_t own = number - (client - clients) * option.snapshot;
+        take_frame(client, now);
+        if (own < 0 || own >= option.snapshot)
+            total.foreign++;
+        else
+            client->has |= 1LL << own;
+        return 1;
+    }
+    if (!begins(payload, size, "{\"type\":\"position\"") || client->caught_up)
+        return 0;
+    client->caught_up = now;
+    waiting--;
+    total.gaps += client->has != (1LL << option.snapshot) - 1;
+    total.duplicates += client->frames > option.snapshot;
+    return 1;
+}
+
 static void take_message(struct client *client, int first_byte, const unsigned char *payload,
                          size_t size, int64_t now) {
     if (option.count > 1 && (first_byte & 0x0f) < 8) {
@@ -242,6 +272,8 @@ static void take_message(struct client *client, int first_byte, const unsigned c
     }
     if (option.returning && (first_byte & 0x0f) == 1)
         follow(client, payload, size, now);
+    if (option.snapshot && take_snapshot(client, payload, size, now))
+        return;
     if (is_record(payload, size)) {
         /* A server with an envelope may join several messages, one per line. */
         const unsigned char *end;
@@ -268,7 +300,7 @@ static void take_message(struct client *client, int first_byte, const unsigned c
     if (!client->subscribed) {
         client->subscribed = now;
         if (!client->lost) {
-            waiting -= !wanted;
+            waiting -= !wanted && !option.snapshot;
         } else {
             int64_t gone = now - client->lost;
             total.longest_away = gone > total.longest_away ? gone : total.longest_away;
@@ -324,7 +356,7 @@ static void lost(struct client *client) {
     } else {
         total.closed++;
     }
-    if (wanted ? !client->caught_up : !client->subscribed)
+    if (wanted || option.snapshot ? !client->caught_up : !client->subscribed)
         waiting--;
     shut(client);
     client->phase = CLOSED;
@@ -587,11 +619,13 @@ static void print_counts(void) {
         most = clients[i].frames > most ? clients[i].frames : most;
     }
     printf("{\"clients\":%d,\"frames\":%lld,\"others\":%lld,\"gaps\":%lld,\"duplicates\":%lld,"
-           "\"closed\":%lld,\"failed\":%lld,\"bytes\":%lld,\"receives\":%lld,\"reused\":%lld,"
+           "\"foreign\":%lld,\"closed\":%lld,\"failed\":%lld,\"bytes\":%lld,"
+           "\"receives\":%lld,\"reused\":%lld,"
            "\"compressed\":%lld,\"away\":%d,\"returned\":%lld,\"longest_away_us\":%lld,"
            "\"least\":%lld,\"most\":%lld,\"delays\":[",
            option.clients, (long long)total.frames, (long long)total.others, (long long)total.gaps,
-           (long long)total.duplicates, (long long)total.closed, (long long)total.failed,
+           (long long)total.duplicates, (long long)total.foreign, (long long)total.closed,
+           (long long)total.failed,
            (long long)total.bytes, (long long)total.receives, (long long)total.reused,
            (long long)total.compressed, away, (long long)total.returned,
            (long long)total.longest_away, (long long)least, (long long)most);
@@ -741,6 +775,8 @@ static void parse(int argc, char **argv) {
         else if (!strcmp(name, "sample")) option.sample = atoi(value);
         else if (!strcmp(name, "count")) option.count = atoi(value);
         else if (!strcmp(name, "returning")) option.returning = atoi(value);
+        else if (!strcmp(name, "snapshot")) option.snapshot = atoi(value);
+        else if (!strcmp(name, "first_key")) option.first_key = atoll(value);
         else if (!strcmp(name, "request")) option.request = value;
         else if (!strcmp(name, "resume")) option.resume = value;
         else if (!strcmp(name, "first")) option.first = value;

@@ -7,7 +7,7 @@ Its options are arguments; it reads tokens, then commands, from stdin, one per l
     drop          close every connection without a close frame
     again E N     reconnect all, each with resume=E-<its position>; ready once each has N more
     times         microseconds from the first connect to each client's 101 or 200, its first message
-                  ("subscribed"), and the N-th frame after `again`
+                  ("subscribed"), and the N-th frame after `again`, or the end of its snapshot
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ class Load:
     frames' timestamps. offer: the clients offer compression.
     count: 1: do not read the records; 2: nor any other message, since the server sends no
     "subscribed" and may compress with context takeover.
+    snapshot: each client gets one of so many keys, `first_key` being the first one's of the first
+    client, and is ready at its end.
     """
 
     def __init__(
@@ -71,6 +73,8 @@ class Load:
         stamps: bool = False,
         offer: bool = False,
         count: int = 0,
+        snapshot: int = 0,
+        first_key: int = 0,
     ) -> None:
         # %s marks where load.c inserts the position to resume from, and the token.
         headers = ["Authorization: Bearer %s", *[_OFFER] * offer]
@@ -97,6 +101,8 @@ class Load:
             "stamp_at": STAMP_AT if stamps else 0,
             "sample": sample,
             "count": int(count),
+            "snapshot": snapshot,
+            "first_key": first_key,
             "request": request,
         }
         options |= {} if resume is None else {"resume": resume}
@@ -131,6 +137,7 @@ class Load:
     def counts(self, *, restart: bool = False) -> dict[str, Any]:
         """Everything that the clients have received so far, as counts.
 
+        foreign: messages of a snapshot with a key that is not the client's.
         restart: discard delays and spreads afterwards. delays: microseconds from writing a record
         to receiving it, of a sample of frames; delays_from_stamp: from the frame's timestamp
         instead, which is Kafka's time of the record. spreads: from the first client that received

@@ -111,3 +111,33 @@ def key_costs(results: Results) -> Section:
         ("per further key, bytes", count("bytes_per_key")),
     )
     return Section(f"{record}\n{key}")
+
+
+def snapshot(results: Results) -> Section:
+    table, service = results["table"], results["service"]
+    head = (
+        f"{results['keys']:,} keys, frames of {results['frame_bytes']} bytes, on the embedded "
+        "broker:\n\n"
+    )
+    memory = table_of(
+        [{**table, **service}],
+        ("table, MiB", "mib"),
+        ("until it is warm", "mib_until_warm"),
+        ("consumer in all", "consumer_mib"),
+        ("warm after, s", "warm_seconds"),
+        ("an old record, µs", "old_record_us"),
+        ("a live record", "live_record_us"),
+        ("a value for a client", "value_of_a_client_us"),
+        ("a value in a scan of all", "value_in_a_scan_us"),
+    )
+    served = table_of(
+        [{**service, **service["wrong"]}],
+        ("clients that connect together", count("clients")),
+        ("keys each", count("keys_of_a_client")),
+        ("half have their snapshots after, s", "served_seconds_p50"),
+        ("all", "served_seconds"),
+        ("missing or foreign", lambda row: str(row["gaps"] + row["foreign"] + row["duplicates"])),
+        ("CPU seconds: workers", lambda row: figure(cores_of(row["cpu_seconds"], "worker-"))),
+        ("consumer", lambda row: figure(cores_of(row["cpu_seconds"], "consumer"))),
+    )
+    return Section(f"{head}{memory}\n{served}")

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from bench.report.attacks import attacks
 from bench.report.http import first_gauge, ratio, sse, visitors
-from bench.report.keyed import households, key_costs, keyed_curve, rollout
+from bench.report.keyed import households, key_costs, keyed_curve, rollout, snapshot
 from bench.report.peers import peers
 from bench.report.plotted import curve, deploy, tune
 from bench.report.schemas import schemas
@@ -299,6 +299,7 @@ RENDERERS: Final[dict[str, Renderer]] = {
     "resume": resume,
     "rollout": rollout,
     "schemas": schemas,
+    "snapshot": snapshot,
     "sse": sse,
     "storm": storm,
     "tune": tune,
