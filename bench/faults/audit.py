@@ -7,16 +7,15 @@ finds gaps, duplicates and disorder as well.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bench.faults.judge import EPOCH_CHANGED, shorten
+from bench.faults.judge import EPOCH_CHANGED
 from bench.faults.keys import allowed
 from bench.faults.log import Log
-from bench.faults.producer import Producer
 from bench.faults.verdict import Losses, Verdict
-from energyws.protocol.position import BadPosition, Position, epoch_of, parse
+from energyws.protocol.position import BadPosition, Position, parse
 
 # The client's position is in another log, or beyond the end of this one.
 _ELSEWHERE: Final = frozenset({EPOCH_CHANGED, "POSITION_AHEAD"})
@@ -51,6 +50,9 @@ class Audit:
             except BadPosition as error:
                 self._problem(f"{kind} {values}: {error}")
 
+    def settled(self) -> None:
+        """Nothing more will come."""
+
     def _anew(self) -> None:
         """Another client takes this one's place."""
         self._keys: frozenset[str] = frozenset()
@@ -61,7 +63,7 @@ class Audit:
         self._snapshots: dict[str, tuple[int, int]] | None = None
         self._complete = False
 
-    def _connect(self, keys: list[str], resume: str | None) -> None:
+    def _connect(self, keys: list[str], resume: str | None, rated: bool = False) -> None:
         self._keys = allowed(keys)
         self._snapshots = None
         position = None if resume is None else parse(resume)
@@ -93,7 +95,7 @@ class Audit:
         position = parse(text)
         if self._due is None:
             self._due, self._told = self._case.log.past(position), position
-        self._advance("`subscribed`", position, [])
+        self._advance("`subscribed`", position)
 
     def _snapshot(self, partition: int, number: int, key: str) -> None:
         what = f"snapshot: partition {partition}, {number}"
@@ -106,11 +108,17 @@ class Audit:
         else:
             self._snapshots[key] = partition, number
 
-    def _position(self, text: str) -> None:
+    def _position(self, text: str, conflated: int = 0) -> None:
         position = parse(text)
+        if conflated:
+            self._problem(f"`position` with {conflated} superseded, though it wants them all")
         if self._snapshots is None:
-            self._advance("`position`", position, [])
+            self._advance("`position`", position)
             return
+        self._end_snapshot(position)
+
+    def _end_snapshot(self, position: Position) -> None:
+        assert self._snapshots is not None
         self._due, self._told = self._case.log.past(position), position
         for key in self._keys:
             self._fold(key, self._snapshots.get(key), self._due)
@@ -136,11 +144,23 @@ class Audit:
             self._case.verdict.foreign += 1
             self._problem(f"{what}: it may not have this key")
         elif number < self._due[partition]:
-            self._case.verdict.duplicates += 1
-            self._problem(f"{what}: it came again, or after a later position")
-        self._advance(f"`data` ({what})", parse(text), [(partition, number)])
-        if self._due[partition] <= number:
-            self._problem(f"{what}: its position {text} does not cover it")
+            self._again(what)
+        self._record(what, (partition, number), key, parse(text))
+
+    def _record(self, what: str, place: tuple[int, int], key: str, position: Position) -> None:
+        left_out = self._left_out(position)
+        self._gaps(f"`data` ({what})", [one for one in left_out if one != place])
+        self._move(position)
+        self._expect_covered(what, place, position)
+
+    def _again(self, what: str) -> None:
+        self._case.verdict.duplicates += 1
+        self._problem(f"{what}: it came again, or after a later position")
+
+    def _expect_covered(self, what: str, place: tuple[int, int], position: Position) -> None:
+        partition, number = place
+        if self._case.log.past(position)[partition] <= number:
+            self._problem(f"{what}: its position {position} does not cover it")
 
     def _lagged(self, reason: str, missed: int | None, text: str) -> None:
         verdict, losses = self._case.verdict, self._case.losses
@@ -170,13 +190,15 @@ class Audit:
     def _ended(self, text: str) -> None:
         self._problem(f"it ended: {text}")
 
-    def _advance(self, what: str, position: Position, with_it: list[tuple[int, int]]) -> None:
-        """A message with this position has come; it brings the records `with_it`."""
-        left_out = [one for one in self._left_out(position) if one not in with_it]
+    def _advance(self, what: str, position: Position) -> None:
+        """A message with this position has come."""
+        self._gaps(what, self._left_out(position))
+        self._move(position)
+
+    def _gaps(self, what: str, left_out: list[tuple[int, int]]) -> None:
         if left_out:
             self._case.verdict.gaps += len(left_out)
             self._problem(f"{what} is beyond {len(left_out)} records not sent: {left_out[0]}")
-        self._move(position)
 
     def _left_out(self, position: Position) -> list[tuple[int, int]]:
         """Partition and number of all that it wants and does not have, before this position."""
@@ -188,44 +210,15 @@ class Audit:
         ]
 
     def _move(self, position: Position) -> None:
+        self._tell(position)
+        self._due = self._case.log.past(position)
+
+    def _tell(self, position: Position) -> None:
         if self._told is not None and (
             position.epoch != self._told.epoch or self._told.beyond(position)
         ):
             self._problem(f"its position goes back, from {self._told} to {position}")
         self._told = position
-        self._due = self._case.log.past(position)
 
     def _problem(self, text: str) -> None:
         self._case.verdict.problems.append(f"keyed client {self._name}: {text}")
-
-
-class Audits:
-    """The accounts of all keyed clients of a run, over all its reports."""
-
-    def __init__(self) -> None:
-        self._clients: dict[int, Audit] = {}
-        # The logs by their epochs, which clients tell.
-        self._epochs: dict[str, int] = {}
-
-    def judge(
-        self,
-        verdict: Verdict,
-        journals: Mapping[int, Sequence[Sequence[Any]]],
-        producer: Producer,
-        removed: Sequence[Collection[int]],
-        losses: Losses,
-    ) -> None:
-        """Add to the verdict what is wrong in these journals, by the clients' numbers.
-
-        removed: by partition, the numbers no longer in the broker's log.
-        """
-        log = producer.written_log(self._epochs)
-        for entries in journals.values():
-            for kind, *values in entries:
-                if kind == "data":
-                    partition, number, _, position = values
-                    log.seen(partition, number, epoch_of(position))
-        case = Case(log, removed, losses, verdict)
-        for number, entries in journals.items():
-            self._clients.setdefault(number, Audit(str(number))).take(entries, case)
-        shorten(verdict)

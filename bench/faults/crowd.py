@@ -81,8 +81,6 @@ class _Clients:
 
     async def journals(self) -> dict[str, Any]:
         """What each keyed client has received since the last time, with its number."""
-        for watcher in self._watchers:
-            _note(watcher)
         return {
             "journals": [
                 [self._first + place, holder.journal.drain()]
@@ -154,7 +152,6 @@ class _Clients:
             self._retired.append((place, old.ledger))
             self._retired_counts.update(_counts(old))
             if self._holders:
-                _note(old)
                 self._holders[place].journal.anew()
             self._watchers[place] = self._make(place, self._origin)
         return {}
@@ -186,11 +183,6 @@ class _Clients:
             if watcher.behind(targets, offsets)
         ]
         return [*behind[:_MOST_NAMED], f"({len(behind)} clients in total)"]
-
-
-def _note(watcher: Watcher) -> None:
-    if isinstance(watcher, KeyedEventWatcher):
-        watcher.note()
 
 
 def _counts(watcher: Watcher) -> dict[str, int]:

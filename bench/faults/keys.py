@@ -21,6 +21,8 @@ METERS: Final = tuple(
     + [f"z/{number}" for number in range(10)]
 )
 _MOST_KEYS: Final = 5
+# Some of their records supersede others, and a class need not wait for the last one for long.
+MAX_RATE: Final = 4.0
 # Of a client whose keys change: more than it ever needs in a run.
 _SETS: Final = 40
 
@@ -46,12 +48,13 @@ class Seat:
     """What one keyed client has. claims: the keys of its tokens, one for each connection in turn.
 
     asks: the keys that it asks for; None: all that its token has. snapshot: it asks for the newest
-    record of each, too.
+    record of each, too. max_rate: it takes the newest of each at most so many times a second.
     """
 
     claims: list[list[str]]
     asks: list[str] | None = None
     snapshot: bool = False
+    max_rate: float | None = None
 
     def keys(self, turn: int) -> list[str]:
         """Those of its connection with this number, from 0, as in `allowed`."""
@@ -60,7 +63,8 @@ class Seat:
 
 def _seat(number: int, rng: random.Random) -> Seat:
     """The seat with this number: every fifth has the same kind of keys."""
-    return replace(_with_keys(number, rng), snapshot=number % 3 == 0)
+    seat = replace(_with_keys(number, rng), snapshot=number % 3 == 0)
+    return replace(seat, max_rate=MAX_RATE) if number % 4 == 1 else seat
 
 
 def _with_keys(number: int, rng: random.Random) -> Seat:

@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 import psutil
 
 from bench.faults import keys
-from bench.faults.audit import Audits
+from bench.faults.audits import Audits
 from bench.faults.brokers import FaultBroker
 from bench.faults.configuration import sections
 from bench.faults.crowd import Crowd
@@ -290,15 +290,16 @@ class World:
             outcome.problems.append(_described(error))
         seen = self.crowd.report()
         outcome.count(before, seen)
-        self._judge(outcome, seen)
+        self._judge(outcome, seen, settled=True)
         self.producer.resume()
         return outcome
 
-    def _judge(self, outcome: Outcome, seen: dict[str, Any]) -> None:
-        judge(outcome, seen, self.producer.facts(), self._removed, self.fault.losses)
+    def _judge(self, outcome: Outcome, seen: dict[str, Any], *, settled: bool = False) -> None:
+        removed, losses = self._removed, self.fault.losses
+        judge(outcome, seen, self.producer.facts(), removed, losses)
         if self._keyed:
             journals = self.crowd.journals()
-            self._audits.judge(outcome, journals, self.producer, self._removed, self.fault.losses)
+            self._audits.judge(outcome, journals, self.producer, removed, losses, settled=settled)
 
     def _outcome(self, repetition: int) -> Outcome:
         return Outcome(

@@ -145,7 +145,7 @@ def broker_flapping(world: World, rng: random.Random) -> None:
 def log_lost(world: World, rng: random.Random) -> None:
     world.producer.pause()
     targets = world.producer.flush()
-    world.crowd.reach(targets, world.fault.bound_seconds)
+    world.crowd.reach(targets, world.fault.bound_seconds, world.producer.offsets_after(targets))
     _handle(world).empty(world.topic)
     world.removed_all()
     world.producer.resume()
@@ -162,7 +162,7 @@ def log_lost(world: World, rng: random.Random) -> None:
 def topic_recreated(world: World, rng: random.Random) -> None:
     world.producer.pause()
     targets = world.producer.flush()
-    world.crowd.reach(targets, world.fault.bound_seconds)
+    world.crowd.reach(targets, world.fault.bound_seconds, world.producer.offsets_after(targets))
     reached = max(world.producer.offset_after(p) for p in range(PARTITIONS))
     world.broker.delete_topic(world.topic)
     world.broker.create_topic(world.topic, PARTITIONS)

@@ -28,6 +28,8 @@ class GaveUp(Exception):
 class EventSource:
     """url: http://HOST:PORT/PATH, or https. bearer: the token of the next attempt, in a header.
 
+    An id alone is an event without a type, in which it differs from a browser's.
+
     attempts: how often it has tried to connect. last_event_id: what the next request says.
     retry_ms: the time between two connections.
     """
@@ -67,7 +69,7 @@ class EventSource:
         try:
             writer.write(self._request())
             left = _length(await reader.readuntil(b"\r\n\r\n"))
-            stream = EventStream(self.last_event_id)
+            stream = EventStream(self.last_event_id, ids=True)
             while left and (data := await reader.read(min(_READ_BYTES, left))):
                 left -= len(data)
                 events = stream.feed(data)

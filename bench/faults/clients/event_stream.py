@@ -26,11 +26,13 @@ class EventStream:
     """The parser of one connection.
 
     last_event_id: that of the client, from its earlier connections; each end of an event sets it.
-    retry_ms: the newest reconnection time in the stream; None if it has none.
+    retry_ms: the newest reconnection time in the stream; None if it has none. ids: an id without
+    data, which calls nobody in a browser, is an event without a type.
     """
 
-    def __init__(self, last_event_id: str = "") -> None:
+    def __init__(self, last_event_id: str = "", *, ids: bool = False) -> None:
         self.last_event_id = last_event_id
+        self._ids = ids
         self.retry_ms: int | None = None
         self._rest = b""
         self._after_cr = False
@@ -73,7 +75,10 @@ class EventStream:
                 self.retry_ms = int(value)
 
     def _dispatch(self) -> Event | None:
+        alone = self._ids and not self._data and self._id != self.last_event_id
         self.last_event_id = self._id
+        if alone:
+            return Event("", "", self._id)
         kind, self._type = self._type, ""
         data, self._data = self._data, []
         # A single empty data line is an event with a line break, which is then removed.

@@ -13,12 +13,13 @@ class Journal:
     """Entries: lists of a kind and its values, as Audit takes them.
 
     In the client's ledger, it counts frames and notes the next number of each partition.
-    told: the position in the last message that has one. covered: that of the last snapshot.
+    covered: before this position, it gets nothing more than it has: that of its snapshot, or, where
+    newer records supersede others, the last that it was told.
     """
 
     def __init__(self) -> None:
-        self.told: str | None = None
         self.covered: Position | None = None
+        self._rated = False
         self._in_snapshot = False
         self._entries: list[list[Any]] = []
 
@@ -32,16 +33,19 @@ class Journal:
         self.covered = None
         self._entries.append(["anew"])
 
-    def connect(self, keys: list[str], resume: str | None) -> None:
-        """It connects, with a right to these keys, to go on from this position."""
-        self._entries.append(["connect", keys, resume])
+    def connect(self, keys: list[str], resume: str | None, *, rated: bool = False) -> None:
+        """It connects, with a right to these keys, to go on from this position.
 
-    def position(self, position: str) -> None:
-        """It has been told where it is."""
-        self.told = position
-        if self._in_snapshot:
+        rated: it takes them at most so often.
+        """
+        self._rated = rated
+        self._entries.append(["connect", keys, resume, rated])
+
+    def position(self, position: str, conflated: int = 0) -> None:
+        """It has been told where it is, and how many records newer ones have superseded."""
+        if self._in_snapshot or self._rated:
             self._in_snapshot, self.covered = False, parse(position)
-        self._entries.append(["position", position])
+        self._entries.append(["position", position, conflated])
 
     def corrupt(self, text: str) -> None:
         """It has received what it must not."""
@@ -53,26 +57,29 @@ class Journal:
             case "data":
                 if (place := self._checked(message)) is not None:
                     partition, number, _ = place
-                    self.told = message["id"]
+                    told = message["id"]
                     ledger.frames += 1
                     ledger.next[partition] = number + 1
-                    self._entries.append(["data", *place, self.told])
+                    if self._rated and not self._in_snapshot:
+                        self.covered = parse(told)
+                    self._entries.append(["data", *place, told])
             case "snapshot":
                 if (place := self._checked(message)) is not None:
                     self._entries.append(["snapshot", *place])
             case "subscribed":
                 (state,) = message["positions"].values()
-                self.told = state["position"]
                 names = ("position", "recovered", "reason", "missing")
                 # One stream per connection here, too.
                 complete = [one["complete"] for one in message.get("snapshots", {}).values()]
                 self._in_snapshot = bool(complete)
                 self._entries.append(["subscribed", *map(state.get, names), *complete])
             case "position":
-                self.position(message["id"])
+                self.position(message["id"], message.get("conflated", 0))
             case "lagged":
-                self.told = message["to"]
-                self._entries.append(["lagged", message["reason"], message["missed"], self.told])
+                told = message["to"]
+                if self._rated:
+                    self.covered = parse(told)
+                self._entries.append(["lagged", message["reason"], message["missed"], told])
 
     def _checked(self, message: dict[str, Any]) -> tuple[int, int, str] | None:
         """Partition, number and key of the record in a message; None if it was altered."""

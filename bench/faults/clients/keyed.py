@@ -27,7 +27,8 @@ class Holder:
     def token(self, position: str | None) -> str:
         """That of the next connection, which goes on from this position."""
         self._turn += 1
-        self.journal.connect(self.seat.keys(self._turn), position)
+        rated = self.seat.max_rate is not None
+        self.journal.connect(self.seat.keys(self._turn), position, rated=rated)
         return self._tokens[self._turn % len(self._tokens)]
 
 
@@ -42,24 +43,32 @@ class KeyedWebSocketWatcher(WebSocketWatcher):
         if seat.snapshot:
             # It begins with that; when it comes back, it resumes.
             options["snapshot"], origin = True, None
+        if seat.max_rate is not None:
+            options["max_rate"] = seat.max_rate
         super().__init__(url, lambda: holder.token(self.position), origin, **options)
         self._journal = holder.journal
         reader = _Noting(self._client._reader, holder.journal, self.ledger)
         self._client._reader = cast("Reader", reader)
 
     def behind(self, targets: Sequence[int], offsets: Sequence[int]) -> bool:
-        # What a snapshot covers does not come any more.
-        covered = self._journal.covered
-        return any(
-            following < target and (covered is None or covered.next_offset(partition) < offset)
-            for partition, (following, target, offset) in enumerate(
-                zip(self.ledger.next, targets, offsets, strict=True)
-            )
-        )
+        return _behind(self.ledger, self._journal, targets, offsets)
 
     async def _receive(self) -> None:
         async for _ in self._client:
             pass
+
+
+def _behind(
+    ledger: Ledger, journal: Journal, targets: Sequence[int], offsets: Sequence[int]
+) -> bool:
+    # What a snapshot covers does not come any more, nor what is superseded.
+    covered = journal.covered
+    return any(
+        following < target and (covered is None or covered.next_offset(partition) < offset)
+        for partition, (following, target, offset) in enumerate(
+            zip(ledger.next, targets, offsets, strict=True)
+        )
+    )
 
 
 class _Noting:
@@ -84,26 +93,25 @@ class KeyedEventWatcher(EventWatcher):
     kind = "keyed"
 
     def __init__(self, url: str, holder: Holder, origin: str | None = None) -> None:
+        seat = holder.seat
         self._holder = holder
-        self._origin = self._noted = origin
-        super().__init__(url, self._token, origin, holder.seat.asks or ())
+        # As over WebSocket.
+        self._origin = None if seat.snapshot else origin
+        more = {} if seat.max_rate is None else {"max_rate": str(seat.max_rate)}
+        more |= {"snapshot": "1"} if seat.snapshot else {}
+        super().__init__(url, self._token, self._origin, seat.asks or (), more)
 
-    def note(self) -> None:
-        """Write the position to the journal if it is not there yet.
-
-        A `position` is an id without an event: it shows in the next request only.
-        """
-        if self.position is not None and self.position != self._noted:
-            self._noted = self.position
-            self._holder.journal.position(self.position)
+    def behind(self, targets: Sequence[int], offsets: Sequence[int]) -> bool:
+        return _behind(self.ledger, self._holder.journal, targets, offsets)
 
     def _token(self) -> str:
-        self.note()
         return self._holder.token(self.position or self._origin)
+
+    def _take_position(self, position: str) -> None:
+        self._holder.journal.position(position)
 
     def _take_message(self, message: dict[str, Any]) -> None:
         self._holder.journal.message(message, self.ledger)
-        self._noted = self._holder.journal.told
 
     def _corrupt(self, text: str) -> None:
         self._holder.journal.corrupt(text)

@@ -6,7 +6,7 @@ import asyncio
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -173,7 +173,7 @@ class WebSocketWatcher(Watcher):
 class EventWatcher(Watcher):
     """url: that of the event stream, without a query. origin: the position to resume from.
 
-    keys: those that it asks for, all by default.
+    keys: those that it asks for, all by default. more: other fields of the query.
     """
 
     kind = "sse"
@@ -184,10 +184,11 @@ class EventWatcher(Watcher):
         bearer: Callable[[], str],
         origin: str | None = None,
         keys: Sequence[str] = (),
+        more: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         members = [("resume", origin)] if origin is not None else []
-        members += [("key", key) for key in keys]
+        members += [*(("key", key) for key in keys), *(more or {}).items()]
         self._source = EventSource(f"{url}?{urlencode(members)}" if members else url, bearer)
         self._connects = 0
 
@@ -208,14 +209,21 @@ class EventWatcher(Watcher):
 
     async def _receive(self) -> None:
         async for event in self._source.events():
+            if not event.type:
+                self._take_position(event.id)
+                continue
             message = orjson.loads(event.data)
             match event.type:
-                case "message":
+                case "message" | "position":
                     position = message["id"]
+                case "snapshot":
+                    position = event.id
                 case "subscribed":
                     self._connects += 1
                     self.connected_at.append(time.monotonic())
-                    position = message["positions"][STREAM]["position"]
+                    # Before the end of a snapshot, there is nothing to resume from but what was.
+                    snapshot = "snapshots" in message
+                    position = event.id if snapshot else message["positions"][STREAM]["position"]
                 case "lagged":
                     position = message["to"]
                 case _:
@@ -224,6 +232,9 @@ class EventWatcher(Watcher):
             if event.id != position:
                 self._corrupt(f"an event {event.type} with id {event.id!r}: {position!r}")
             self._take_message(message)
+
+    def _take_position(self, position: str) -> None:
+        """An id alone has come."""
 
     def _take_message(self, message: dict[str, Any]) -> None:
         match message["type"]:
