@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import random
+import re
 import socket
 import subprocess
 import threading
@@ -20,8 +21,8 @@ PATIENCE_SECONDS: Final = 60.0
 # Below the ephemeral ports: a client that connects to a closed ephemeral port may be assigned that
 # same port as its own, connect to itself, and keep the service from binding it again.
 _PORTS: Final = range(15_000, 30_000)
-# The log has one such line for each client that connects or disconnects.
-_CROWD: Final = b"WebSocket client "
+# The log has one such line for each client that connects or disconnects, over WebSocket or SSE.
+_CROWD: Final = re.compile(rb"\bclient (dis)?connected\b")
 # Linux's smallest pipe, so that it fills quickly when it is not read.
 _PIPE_BYTES: Final = 4096
 
@@ -104,5 +105,5 @@ class BreakableService(Service):
     def _take(self, line: bytes) -> None:
         self._reading.wait()
         super()._take(line)
-        if _CROWD not in line:
+        if not _CROWD.search(line):
             self.log_bytes += len(line)
