@@ -1,8 +1,7 @@
 """Checks a client that takes the newest record of each key at most so often. No I/O.
 
-The position in a record says less here: what is before it has come, or something that will come
-supersedes it. A `position` says all: the newest record of each key has come before it, and its
-`conflated`, with those since the last one, counts all others.
+A position says less here: what is before it has come, or a later record supersedes it, which has
+come or comes later. `conflated` counts the latter: at each `position`, all of them since the last.
 """
 
 from __future__ import annotations
@@ -20,8 +19,9 @@ class RatedAudit(Audit):
     """As Audit. What is wrong with a count shows at the next `position` only."""
 
     def settled(self) -> None:
-        if self._told is not None:
-            self._reckon("the end", self._told)
+        if self._told is not None and self._due is not None:
+            for key, places in self._missing(self._case.log.past(self._told)).items():
+                self._gaps("the end", self._not_superseded(key, places))
 
     def _anew(self) -> None:
         super()._anew()
@@ -49,12 +49,14 @@ class RatedAudit(Audit):
         position = parse(text)
         if self._snapshots is not None:
             self._end_snapshot(position)
+        elif self._due is None:
+            self._problem("`position` before that of the snapshot")
         else:
-            count = self._reckon("`position`", position)
             self._conflated += conflated
+            count = sum(map(len, self._missing(self._case.log.past(position)).values()))
             if self._counts and count != self._conflated:
                 self._problem(f"{self._conflated} records superseded until {text}, not {count}")
-            self._move(position)
+            self._advance("`position`", position)
         self._begin()
 
     def _record(self, what: str, place: Place, key: str, position: Position) -> None:
@@ -84,16 +86,6 @@ class RatedAudit(Audit):
             if not any(number >= past[p] for p, number in self._case.log.newest(key, end))
             for place in self._not_superseded(key, places)
         ]
-
-    def _reckon(self, what: str, position: Position) -> int:
-        """How many before this position have newer ones that came; the others are gaps."""
-        if self._due is None:
-            self._problem(f"{what} before the position of the snapshot")
-            return 0
-        missing = self._missing(self._case.log.past(position))
-        for key, places in missing.items():
-            self._gaps(what, self._not_superseded(key, places))
-        return sum(map(len, missing.values()))
 
     def _missing(self, past: list[int]) -> dict[str, list[Place]]:
         """By key: what it wants and did not get, from where it was told that it is."""

@@ -60,6 +60,11 @@ def test_record_that_nothing_supersedes_is_a_gap() -> None:
     ]
 
 
+def test_what_supersedes_may_come_after_a_position() -> None:
+    told = ["position", "ab-3.102", 2]
+    assert verdict(FIRST, told, LAST, settled=True) == Verdict()
+
+
 def test_newest_must_have_come_in_the_end() -> None:
     # Its own position says so, and only what comes later could supersede the others.
     assert verdict(FIRST, ["data", 0, 3, "m1", "ab-5.104"]).gaps == 0
