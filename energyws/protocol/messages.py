@@ -173,7 +173,7 @@ def subscribe(message: dict[str, Any]) -> Subscribe:
     if snapshot is not None and type(snapshot) is not bool:
         raise BadClientMessage(BAD_MESSAGE, "`snapshot` must be true or false")
     if snapshot and (last is not None or since is not None):
-        raise BadClientMessage(BAD_MESSAGE, "`snapshot` goes with `resume`, not with another start")
+        raise BadClientMessage(BAD_MESSAGE, "`snapshot` excludes `since` and `last`")
     return Subscribe(
         streams,
         resume,
@@ -194,7 +194,8 @@ def _keys(message: dict[str, Any], streams: tuple[str, ...]) -> dict[str, tuple[
         type(each) is list and each and all(type(key) is str for key in each)
         for each in keys.values()
     ):
-        raise BadClientMessage(BAD_MESSAGE, "`keys` must be an object of stream: list of keys")
+        detail = '`keys` must have a list of strings for each stream: {"energy":["4711"]}'
+        raise BadClientMessage(BAD_MESSAGE, detail)
     if not keys.keys() <= set(streams):
         # The name is not told: it may be a key, or the part of one before a colon.
         raise BadClientMessage(BAD_MESSAGE, "`keys` names a stream that `streams` does not")

@@ -705,7 +705,12 @@ function inWords({ code, message }) {
 function keysByStream(keys, streams) {
   if (keys === undefined || keys === null) return undefined;
   const isForAll = typeof keys === 'string' || Array.isArray(keys);
+  // A number, a Map and a Set have no entries, and would ask for everything.
+  const isPlain = isForAll || Object.prototype.toString.call(keys) === '[object Object]';
   const entries = isForAll ? streams.map((stream) => [stream, keys]) : Object.entries(keys);
+  if (!isPlain || !entries.flat(2).every((part) => typeof part === 'string')) {
+    throw new TypeError('keys are strings: one, a list, or an object that has these by stream');
+  }
   // One key may be given without its list.
   return Object.fromEntries(entries.map(([stream, each]) => [stream, [each].flat()]));
 }

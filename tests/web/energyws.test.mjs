@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { beforeEach, describe, mock, test } from 'node:test';
+import { inspect } from 'node:util';
 
 import { EnergyClient, Refused } from '../../energyws/web/energyws.js';
 import { Scene, URL as ENDPOINT, scriptedWebSocket, settle } from './scripted.mjs';
@@ -930,6 +931,15 @@ describe('construction', () => {
       assert.throws(
         () => new EnergyClient(url, { WebSocket }),
         (error) => error instanceof TypeError && !error.stack.includes('CANARY'),
+      );
+    });
+  }
+
+  for (const keys of [4711, true, [4711], [null], new Set(['4711']), new Map([['energy', '4711']])]) {
+    test(`refuses keys that are no strings: ${inspect(keys)}`, () => {
+      assert.throws(
+        () => new EnergyClient(ENDPOINT, { WebSocket, keys }),
+        (error) => error instanceof TypeError && !error.message.includes('4711'),
       );
     });
   }

@@ -68,8 +68,14 @@ class Worker:
         runtime.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
         self._deny_file = DenyFile(runtime.bus_directory)
         denied = self._deny_file.read(settings.auth)
+        keyed_streams = [name for name, each in settings.streams.items() if each.key is not None]
+        self._keyed = bool(keyed_streams)
         self._tokens = Tokens(
-            settings.auth, runtime.row, runtime.bus_directory, self._on_keys_changed
+            settings.auth,
+            runtime.row,
+            runtime.bus_directory,
+            self._on_keys_changed,
+            keyed=self._keyed,
         )
         self._tokens.denied = denied
         self._connections = ConnectionRegistry(settings.server, settings.auth)
@@ -98,7 +104,7 @@ class Worker:
             self._synced.set,
             self._io_uring.queue,
             self._pace,
-            [name for name, stream in settings.streams.items() if stream.key is not None],
+            keyed_streams,
             settings.server.position_seconds,
             self._snapshots,
         )
@@ -218,7 +224,7 @@ class Worker:
         task.add_done_callback(self._tasks.discard)
 
     def _on_settings(self, settings: Settings) -> None:
-        verifier = Verifier(settings.auth)
+        verifier = Verifier(settings.auth, keyed=self._keyed)
         # Last of what may raise BootError: its keys are renewed from here on.
         tls = self._tls.make(settings.server.tls)
         self._listener.use_settings(settings.server, tls)

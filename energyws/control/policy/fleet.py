@@ -116,7 +116,8 @@ class Fleet:
         """Replace these children by new processes, one at a time; the consumer first."""
         names = [CONSUMER] if consumer else []
         names += [name for name in self._slots if name != CONSUMER] if workers else []
-        self._to_replace = [each for each in self._to_replace if each not in names] + names
+        wanted = dict.fromkeys(self._to_replace + names)
+        self._to_replace = sorted(wanted, key=lambda name: name != CONSUMER)
 
     def rebalance(self, now: float) -> dict[str, int]:
         """Let workers that have more than their share shed clients; how many each, by name.
@@ -292,8 +293,7 @@ class Fleet:
             return []
         slot = self._slots.get(self._to_replace.pop(0))
         if slot is None or not slot.wanted or slot.current is None:
-            # The next process that starts there is a new one anyway.
-            return []
+            return []  # The next process that starts there is a new one anyway.
         if slot.serving is None:
             # It serves no client: there is nothing to hand over.
             slot.restarts.skip_backoff(now)
@@ -328,8 +328,8 @@ class Fleet:
         if successor is slot.current or not slot.wanted:
             # The old one has ended meanwhile: there was nothing to take over.
             return []
-        # What one successor cannot do, the next cannot either.
-        self._to_replace.clear()
+        # What one successor cannot do, the next cannot either, unless it was asked for meanwhile.
+        self._to_replace = self._to_replace if slot.name in self._to_replace else []
         return [Replaced(slot.name, "its successor did not become ready: see its log")]
 
     # The end.

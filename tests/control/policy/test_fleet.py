@@ -490,6 +490,20 @@ def test_successor_that_is_never_ready_is_given_up() -> None:
     assert play.pass_seconds(300) == []
 
 
+def test_children_that_were_asked_for_since_are_replaced_after_a_successor_that_failed() -> None:
+    play = Play().started()
+    play.slow = True
+    play.fleet.replace()
+    play.step()
+    # As with a mistake in the configuration, and its correction.
+    play.fleet.replace(workers=False)
+    assert play.crash("consumer", 1) == [("not replaced", "consumer")]
+    assert play.step() == [("start", "consumer", "successor")]
+    play.slow = False
+    play.states[play.number("consumer")] = State.READY
+    assert play.step() == [("replaced", "consumer"), ("leave", "consumer", "handover")]
+
+
 @pytest.mark.parametrize("status", [1, -9, ExitCode.BOOT])
 def test_successor_that_ends_is_given_up_and_no_other_child_is_replaced(status: int) -> None:
     play = Play().started()
