@@ -5,7 +5,6 @@ Confluent's REST API, which those of Redpanda, Karapace and Apicurio (ccompat) h
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
@@ -14,14 +13,13 @@ import orjson
 
 from energyws.errors import EnergywsError
 from energyws.schemas.framing import SchemaId
+from energyws.schemas.values import shown
 
 # Of one schema, with what these refer to.
 MAX_REFERENCES: Final = 200
 MAX_ANSWER_BYTES: Final = 4 << 20
 # "Subject", "version" and "schema not found": any other 404 is of a wrong address or of a proxy.
 _NOT_FOUND: Final = (40401, 40402, 40403)
-_MAX_SHOWN: Final = 200
-_UNPRINTABLE: Final = re.compile(r"[^ -~]+")
 
 
 class Unavailable(EnergywsError):
@@ -31,7 +29,7 @@ class Unavailable(EnergywsError):
     """
 
     def __init__(self, reason: str, *, misconfigured: bool = False) -> None:
-        super().__init__(_UNPRINTABLE.sub(" ", reason)[:_MAX_SHOWN])
+        super().__init__(shown(reason))
         self.misconfigured = misconfigured
 
 

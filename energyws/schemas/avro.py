@@ -17,9 +17,10 @@ from uuid import UUID
 import orjson
 from fastavro import _read_py, parse_schema  # what it reads with where it has no C
 from fastavro import read as fastavro_read
+from fastavro.io.binary_decoder import BinaryDecoder
 
 from energyws.schemas import values
-from energyws.schemas.avro_bounds import Bounds, bounds, check_nesting
+from energyws.schemas.avro_bounds import PRIMITIVE, Bounds, bounds, check_nesting
 from energyws.schemas.values import BadSchema
 from energyws.stream.record import BadRecord
 
@@ -29,8 +30,12 @@ _MAX_SCALE: Final = 1000
 _EXPANSION: Final = 64
 _DURATION_BYTES: Final = 12
 _UUID_BYTES: Final = 16
+# 64 bits, 7 in each.
+_LONG_BYTES: Final = 10
 _MILLI: Final = 1_000_000
 _MICRO: Final = 1_000
+# What is no name of a type that the schema defines.
+_KINDS: Final = PRIMITIVE | {"bytes", "string", "record", "error", "enum", "array", "map", "fixed"}
 # What Avro 1.12 knows besides a type's own name.
 _KEPT: Final = ("type", "name", "namespace", "fields", "symbols", "items", "values", "size")
 
@@ -95,6 +100,26 @@ for (_kind, _logical), _reader in _READERS.items():
         # Both have it, though only one says so.
         _module.LOGICAL_READERS[f"{_kind}-energyws.{_logical}"] = _reader
 
+_read_data: Final[Callable[..., object]] = _read_py.read_data
+
+
+class _Decoder(BinaryDecoder):
+    """Refuses integers without an end: of a megabyte, fastavro's own makes one in half a minute."""
+
+    def __init__(self, source: BytesIO) -> None:
+        self.fo: BytesIO = source
+
+    def read_long(self) -> int:
+        value = 0
+        for at in range(_LONG_BYTES):
+            (byte,) = self.fo.read(1)
+            value |= (byte & 0x7F) << (7 * at)
+            if byte < 0x80:
+                return (value >> 1) ^ -(value & 1)
+        raise ValueError("an integer of more than 64 bits")
+
+    read_int = read_long
+
 
 class AvroSchema:
     """A schema, and those that it refers to, first those that others need. Raises BadSchema."""
@@ -112,12 +137,7 @@ class AvroSchema:
             # Whatever a schema has that is no schema.
             raise BadSchema(f"it cannot be used: {type(error).__name__}: {error}") from None
         self._max_bytes = max_bytes
-        # The one in Python has a limit of recursion, at ten times the price.
-        self._read: Callable[..., Any] = (
-            _read_py.schemaless_reader
-            if self._bounds.recursive
-            else fastavro_read.schemaless_reader
-        )
+        self._named = {"writer": named, "reader": {}}
 
     def read(self, indexes: tuple[int, ...], payload: bytes) -> bytes:
         """The JSON object of a record; raises BadRecord. indexes: only Protobuf has any."""
@@ -125,7 +145,7 @@ class AvroSchema:
             raise BadRecord("oversized", "its JSON could be too large")
         source = BytesIO(payload)
         try:
-            found = self._read(source, self._schema, None)
+            found = self._found(source)
             text = orjson.dumps(found)
         except Exception as error:
             # Bytes of anybody: the text of an error may have some of them.
@@ -135,6 +155,12 @@ class AvroSchema:
         if type(found) is not dict:
             raise BadRecord("not_an_object", f"an Avro {type(found).__name__}, not a record")
         return text
+
+    def _found(self, source: BytesIO) -> object:
+        if self._bounds.recursive:
+            # Python has a limit of recursion, at ten times the price.
+            return _read_data(_Decoder(source), self._schema, self._named)
+        return fastavro_read.schemaless_reader(source, self._schema, None)
 
 
 def _prepared(text: str) -> Any:
@@ -159,6 +185,9 @@ def _rewritten(schema: Any) -> Any:
     if not isinstance(kind, str):
         # {"type": {"type": …}}: what is around it says nothing.
         return _rewritten(kind)
+    if kind not in _KINDS:
+        # The name of a type, as an object.
+        return kind
     kept = {key: schema[key] for key in _KEPT if key in schema}
     for key in ("items", "values"):
         if key in kept:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from ctypes import c_float
 from datetime import date, datetime, timedelta
@@ -15,10 +16,20 @@ NANOSECONDS: Final = 1_000_000_000
 _EPOCH: Final = datetime(1970, 1, 1)
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 _DAY_SECONDS: Final = 86_400
+_MAX_SHOWN: Final = 200
+_UNPRINTABLE: Final = re.compile(r"[^ -~]+")
 
 
 class BadSchema(EnergywsError):
     """A schema with which no record can be decoded; the message says why, for operators."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(shown(reason))
+
+
+def shown(reason: str) -> str:
+    """What outsiders wrote, as operators may see it: short, and without control characters."""
+    return _UNPRINTABLE.sub(" ", reason[:_MAX_SHOWN])
 
 
 def float32(value: float) -> float:

@@ -14,7 +14,7 @@ from fastavro.utils import generate_one
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energyws.schemas.avro import AvroSchema
+from energyws.schemas.avro import AvroSchema, _Decoder
 from energyws.schemas.values import BadSchema
 from energyws.stream.record import BadRecord, Reason
 from tests.schemas.samples import AVRO, avro, avro_bytes, avro_json
@@ -148,7 +148,7 @@ def test_error_has_nothing_of_the_record() -> None:
     assert "canary" not in str(bad.value)
 
 
-LIST = {
+LIST: dict[str, Any] = {
     "type": "record",
     "name": "List",
     "fields": [{"name": "n", "type": "float"}, {"name": "next", "type": ["null", "List"]}],
@@ -161,6 +161,34 @@ def test_type_that_contains_itself() -> None:
     with pytest.raises(BadRecord) as bad:
         read(LIST, (one + b"\2") * 100_000 + one + b"\0")
     assert bad.value.reason in ("undecodable", "oversized")
+
+
+def test_integer_without_an_end_is_read_no_further_than_64_bits() -> None:
+    schema = {**LIST, "fields": [{"name": "n", "type": "long"}, LIST["fields"][1]]}
+    assert read(schema, b"\xff" * 9 + b"\1\0") == {"n": -(2**63), "next": None}
+    with pytest.raises(BadRecord) as bad:
+        read(schema, b"\xff" * 100 + b"\1\0")
+    assert bad.value.reason == "undecodable"
+    # Of a megabyte of them, fastavro's own decoder would make one number for half a minute.
+    source = io.BytesIO(b"\xff" * 100)
+    with pytest.raises(ValueError, match="64 bits"):
+        _Decoder(source).read_int()
+    assert source.tell() == 10
+
+
+def test_name_of_a_type_as_an_object() -> None:
+    unit = {"type": "enum", "name": "Unit", "symbols": ["W"]}
+    schema = AvroSchema(
+        json.dumps(field({"type": "Unit", "doc": "x"})), [json.dumps(unit)], max_bytes=MAX_BYTES
+    )
+    assert schema.read((), b"\0") == b'{"v":"W"}'
+
+
+def test_fault_of_a_schema_is_short_and_printable() -> None:
+    with pytest.raises(BadSchema) as bad:
+        AvroSchema('"\n\x00"' * 10_000, max_bytes=MAX_BYTES)
+    assert len(str(bad.value)) <= 200
+    assert str(bad.value).isprintable()
 
 
 def test_record_that_would_be_too_large_as_json_is_not_made() -> None:
