@@ -19,6 +19,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.message import Message
 
 from energyws.schemas import values
+from energyws.schemas.protobuf_bounds import Bounds, Shape
 from energyws.schemas.values import NANOSECONDS, BadSchema
 from energyws.stream.record import BadRecord, check_size
 
@@ -26,6 +27,8 @@ _Convert = Callable[[Any, "_Budget"], Any]
 # Name in JSON, name in Protobuf, whether the field may be absent, how its value is converted.
 _Field = tuple[str, str, bool, _Convert | None]
 
+# How many times kafka.max_record_bytes a record's messages might have while they are read.
+_EXPANSION: Final = 64
 _MAX_SECONDS: Final = 315_576_000_000
 
 
@@ -37,7 +40,8 @@ class ProtobufSchema:
 
     def __init__(self, descriptors: bytes, *, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._types: dict[tuple[int, ...], tuple[type[Message], _Converter]] = {}
+        self._types: dict[tuple[int, ...], tuple[type[Message], _Converter, Shape]] = {}
+        self._bounds = Bounds(_EXPANSION * max_bytes)
         self._converters: dict[str, _Converter] = {}
         try:
             files = descriptor_pb2.FileDescriptorSet.FromString(descriptors).file
@@ -54,7 +58,8 @@ class ProtobufSchema:
         """The JSON object of the message at `indexes` in the file; raises BadRecord."""
         if indexes not in self._types:
             raise BadRecord("undecodable", "its schema has no message at its indexes")
-        kind, converter = self._types[indexes]
+        kind, converter, shape = self._types[indexes]
+        self._bounds.check(shape, payload)
         try:
             message = kind.FromString(payload)
             return orjson.dumps(converter.convert(message, _Budget(self._max_bytes)))
@@ -80,15 +85,15 @@ class ProtobufSchema:
             name, indexes = f"{scope}{each.name}", (*above, index)
             descriptor = self._pool.FindMessageTypeByName(name)
             kind = message_factory.GetMessageClass(descriptor)
-            self._types[indexes] = kind, self.converter(descriptor)
+            shape = self._bounds.shape(descriptor)
+            self._types[indexes] = kind, self.converter(descriptor), shape
             self._learn(each.nested_type, f"{name}.", indexes)
 
 
 class _Budget:
     """How many more bytes of JSON a record may have, counted by what each message has at least.
 
-    A repeated message takes two bytes at least; what is written for its absent fields could be
-    thousands.
+    Names are only in the schema: two bytes of a record could become thousands.
     """
 
     __slots__ = ("left", "most")
@@ -118,15 +123,19 @@ class _Converter:
         self.least += sum(len(name) + 4 for name, _, absent, _ in self.fields if not absent)
 
     def convert(self, message: Message, budget: _Budget) -> Any:
-        budget.take(self.least)
         if self.special is not None:
+            budget.take(self.least)
             return self.special(message, budget)
         found = {}
+        least = self.least
         for name, attribute, absent, convert in self.fields:
-            if absent and not message.HasField(attribute):
-                continue
+            if absent:
+                if not message.HasField(attribute):
+                    continue
+                least += len(name) + 4
             value = getattr(message, attribute)
             found[name] = value if convert is None else convert(value, budget)
+        budget.take(least)
         return found
 
 
@@ -164,7 +173,15 @@ def _enum(kind: EnumDescriptor) -> _Convert:
     for each in kind.values:
         # Of names for the same number, the first.
         names.setdefault(each.number, each.name)
-    return lambda value, _: names.get(value, value)
+
+    def convert(value: int, budget: _Budget) -> str | int:
+        name = names.get(value)
+        if name is None:
+            return value
+        budget.take(len(name))
+        return name
+
+    return convert
 
 
 def _repeated(single: _Convert | None) -> _Convert:

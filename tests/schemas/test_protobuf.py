@@ -179,6 +179,35 @@ def test_record_that_would_be_too_large_as_json_is_not_made() -> None:
     assert bad.value.reason == "oversized"
 
 
+@pytest.mark.parametrize(
+    ("text", "item"),
+    [
+        ("enum E { %s = 0; } message A { repeated E all = 1 [packed = false]; }", b"\x08\0"),
+        ("message B { optional int32 %s = 1; } message A { repeated B all = 1; }", b"\x0a\2\x08\0"),
+        ("message B { repeated int32 %s = 1; } message A { repeated B all = 1; }", b"\x0a\0"),
+    ],
+    ids=["enum", "optional", "repeated"],
+)
+def test_names_in_the_schema_count(text: str, item: bytes) -> None:
+    compiled = compile_descriptors('syntax = "proto3"; ' + text % ("n" * 1000), {})
+    made = ProtobufSchema(compiled, max_bytes=10_000)
+    indexes = (text.count("message") - 1,)
+    assert 9_000 < len(made.read(indexes, item * 9)) < 10_000
+    with pytest.raises(BadRecord) as bad:
+        made.read(indexes, item * 10)
+    assert bad.value.reason == "oversized"
+
+
+def test_messages_that_would_take_too_much_memory_are_not_made() -> None:
+    text = 'syntax = "proto3"; message Many { repeated Wide all = 1; } message Wide {'
+    text += "".join(f" optional int64 n{at} = {at + 1};" for at in range(1000)) + "}"
+    wide = ProtobufSchema(compile_descriptors(text, {}), max_bytes=10_000)
+    assert wide.read((0,), b"\x0a\0" * 30) == b'{"all":[' + b",".join([b"{}"] * 30) + b"]}"
+    with pytest.raises(BadRecord, match="memory") as bad:
+        wide.read((0,), b"\x0a\0" * 100)
+    assert bad.value.reason == "oversized"
+
+
 def test_descriptors_that_cannot_be_used() -> None:
     for descriptors in (b"", b"x", b"\x0a\3\x0a\1a"[:-1]):
         with pytest.raises(BadSchema):
