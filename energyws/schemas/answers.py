@@ -18,6 +18,9 @@ from energyws.schemas.values import shown
 # Of one schema, with what these refer to.
 MAX_REFERENCES: Final = 200
 MAX_ANSWER_BYTES: Final = 4 << 20
+# Of too many questions, of a registry that is overloaded or away, and of the proxy before it.
+_UNREACHABLE: Final = (401, 429, 502, 503, 504)
+_NO_PATH: Final = (400, 404, 405, 422)
 # "Subject", "version" and "schema not found": any other 404 is of a wrong address or of a proxy.
 _NOT_FOUND: Final = (40401, 40402, 40403)
 
@@ -26,11 +29,17 @@ class Unavailable(EnergywsError):
     """The registry did not answer, or not as a registry would: ask again.
 
     misconfigured: it will answer the same until somebody changes the configuration.
+    no_path: there is nothing at the path, which the registry may be too old to have.
     """
 
-    def __init__(self, reason: str, *, misconfigured: bool = False) -> None:
+    def __init__(self, reason: str, *, misconfigured: bool = False, no_path: bool = False) -> None:
         super().__init__(shown(reason))
         self.misconfigured = misconfigured
+        self.no_path = no_path
+
+
+class Unreachable(Unavailable):
+    """The registry answers nobody: other questions would end as this one."""
 
 
 class Missing(EnergywsError):
@@ -69,30 +78,40 @@ def document(status: int, body: bytes) -> Document:
     answer = _parsed(body)
     if status == 404 and isinstance(answer, dict) and answer.get("error_code") in _NOT_FOUND:
         raise Missing("the registry does not know it")
+    unavailable = Unreachable if status in _UNREACHABLE else Unavailable
     if status in (401, 403):
-        raise Unavailable(
+        raise unavailable(
             f"HTTP status {status}: check schema_registry.username and its password",
             misconfigured=True,
         )
     if status == 404 or 300 <= status < 400:
-        raise Unavailable(
+        raise unavailable(
             f"HTTP status {status}, not from a schema registry: check schema_registry.url",
             misconfigured=True,
+            no_path=status in _NO_PATH,
         )
     if status != 200:
-        raise Unavailable(f"HTTP status {status}")
+        raise unavailable(f"HTTP status {status}", no_path=status in _NO_PATH)
     try:
-        text, kind = answer["schema"], answer.get("schemaType") or "AVRO"
-        references = tuple(
-            Reference(each["name"], each["subject"], int(each["version"]))
-            for each in answer.get("references") or ()
+        return Document(
+            _text(answer["schema"]),
+            _text(answer.get("schemaType") or "AVRO"),
+            tuple(
+                Reference(_text(each["name"]), _text(each["subject"]), int(each["version"]))
+                for each in answer.get("references") or ()
+            ),
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         raise Unavailable(
             "the answer is not that of a schema registry: check schema_registry.url",
             misconfigured=True,
         ) from None
-    return Document(str(text), str(kind), references)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
 
 
 def _parsed(body: bytes) -> Any:

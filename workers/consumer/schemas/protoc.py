@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, EncodeError
 
 from energyws.schemas.answers import Unavailable
 from energyws.schemas.values import BadSchema
@@ -30,7 +30,6 @@ _MEMORY_BYTES: Final = 512 << 20
 # They become paths below a directory of ours.
 _NAME: Final = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
 _MAX_NAME: Final = 200
-_MAX_SHOWN: Final = 200
 
 
 def compile_descriptors(text: str, references: Mapping[str, str]) -> bytes:
@@ -57,6 +56,8 @@ def compile_descriptors(text: str, references: Mapping[str, str]) -> bytes:
             (root / "compiled").write_bytes(compiled.SerializeToString())
             _run(root)
             return (root / "descriptors").read_bytes()
+    except EncodeError:
+        raise BadSchema("its descriptor lacks something that each must have") from None
     except (FileExistsError, IsADirectoryError, NotADirectoryError):
         raise BadSchema("it imports a file by the name of another one's directory") from None
     except (OSError, UnicodeEncodeError) as error:
@@ -99,6 +100,6 @@ def _run(root: Path) -> None:
         raise Unavailable(f"protoc ended by signal {-process.returncode}")
     if process.returncode:
         # Its own library may have something to say before.
-        lines = errors.splitlines() or ["nothing"]
+        lines = errors.replace(f"{root}/text/", "").splitlines() or ["nothing"]
         fault = next((line for line in lines if line.startswith(_MAIN)), lines[-1])
-        raise BadSchema(f"protoc says: {fault.removeprefix(f'{_MAIN}:')[:_MAX_SHOWN]}")
+        raise BadSchema(f"protoc says: {fault.removeprefix(f'{_MAIN}:')}")

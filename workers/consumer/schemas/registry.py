@@ -8,15 +8,17 @@ from http.client import HTTPException, InvalidURL
 from typing import Final
 
 from energyws.errors import BootError
-from energyws.schemas.answers import MAX_ANSWER_BYTES, Document, Unavailable, document
+from energyws.schemas.answers import (
+    MAX_ANSWER_BYTES,
+    Document,
+    Unavailable,
+    Unreachable,
+    document,
+)
 from energyws.settings import SchemaRegistry
 from workers.http_get import Resolver, get
 
 _ACCEPT: Final = "application/vnd.schemaregistry.v1+json, application/json"
-
-
-class Unreachable(Unavailable):
-    """No answer came: other questions would have none either."""
 
 
 class Registry:

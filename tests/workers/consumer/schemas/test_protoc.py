@@ -7,7 +7,7 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
 from energyws.schemas.answers import Unavailable
 from energyws.schemas.values import BadSchema
@@ -37,6 +37,20 @@ def test_descriptors_in_base64_are_taken_beside_text() -> None:
     ):
         found = FileDescriptorSet.FromString(compile_descriptors(main, references))
         assert [[each.name for each in file.message_type] for file in found.file] == names
+
+
+def test_descriptor_that_lacks_something_is_refused() -> None:
+    lacking = FileDescriptorProto()
+    lacking.options.uninterpreted_option.add().name.add()
+    encoded = b64encode(lacking.SerializePartialToString()).decode()
+    with pytest.raises(BadSchema, match="lacks"):
+        compile_descriptors(encoded, {})
+
+
+def test_fault_names_the_line_and_no_directory_of_ours() -> None:
+    with pytest.raises(BadSchema) as bad:
+        compile_descriptors('syntax = "proto3"; import "other.proto";', {})
+    assert str(bad.value).startswith("protoc says: 1:20: Import")
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from energyws.errors import BootError
-from energyws.schemas.answers import Missing, Reference, Unavailable, path_of
+from energyws.schemas.answers import Missing, Reference, Unavailable, Unreachable, path_of
 from energyws.settings import SchemaRegistry as Where
 from energyws.testing import SchemaRegistry
 from energyws.testing.certificates import write_pair
-from workers.consumer.schemas.registry import Registry, Unreachable
+from workers.consumer.schemas.registry import Registry
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 
 from energyws.process.board import Board
 from energyws.process.counters import SCHEMA_FETCHES
+from energyws.schemas.answers import Unreachable
 from energyws.settings import Kafka, Settings, Stream
 from energyws.settings import SchemaRegistry as Where
 from energyws.stream.record import BadRecord, decode
@@ -29,11 +30,10 @@ from workers.consumer.schemas.store import (
     DOUBT_SECONDS,
     MAX_SCHEMAS,
     MISSING_SECONDS,
-    RETRY_FIRST_SECONDS,
-    RETRY_MAX_SECONDS,
     Awaited,
     Schemas,
 )
+from workers.consumer.schemas.wanted import RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS
 
 
 @dataclass
@@ -148,9 +148,9 @@ def test_records_that_need_no_schema(stage: Stage) -> None:
 def test_registry_that_is_away_is_asked_until_it_answers(stage: Stage) -> None:
     known = stage.server.register("s", AVRO)
     stage.server.down = True
-    assert stage.awaits("avro", frame(known, avro(1)))
-    stage.later(60)
-    assert stage.awaits("avro", frame(known, avro(1)))
+    for _ in range(6):
+        assert stage.awaits("avro", frame(known, avro(1)))
+        stage.later(10)
     # 0.25, 0.5, 1, 2, 4, 5, 5 … seconds, or a fifth less.
     assert 14 <= len(stage.server.requests) <= 22
     stage.server.down = False
@@ -179,7 +179,7 @@ def test_nothing_else_is_asked_while_nobody_answers(
 
     def load(registry: object, form: str, schema_id: int, max_bytes: int) -> None:
         asked.append(schema_id)
-        raise store.Unreachable("refused")
+        raise Unreachable("refused")
 
     monkeypatch.setattr(store, "load", load)
     for schema_id in range(1, 6):
@@ -223,6 +223,72 @@ def test_no_such_schema_is_remembered_for_a_while(stage: Stage) -> None:
     assert stage.read("avro", value) == avro_json(1)
 
 
+def test_id_that_no_registry_has_is_not_asked_for(stage: Stage) -> None:
+    # To an id that is no int of Java's, registries answer as to a path that they do not have.
+    assert stage.refused("avro", b"\0\x80\0\0\0" + avro(1)) == "unknown_schema"
+    assert stage.awaits("avro", b"\0\x7f\xff\xff\xff" + avro(1))
+    stage.later(DOUBT_SECONDS + 1)
+    assert stage.refused("avro", b"\0\x7f\xff\xff\xff" + avro(1)) == "unknown_schema"
+    assert {*stage.server.requests} == {f"/schemas/ids/{2**31 - 1}"}
+
+
+def test_guid_stops_no_partition_where_the_registry_has_none(stage: Stage) -> None:
+    stage.server.guids = False
+    value = b"\1" + bytes(range(40))
+    assert stage.awaits("avro", value)
+    stage.later(DOUBT_SECONDS + 1)
+    assert stage.refused("avro", value) == "unknown_schema"
+    # Of another server, that is no answer either.
+    stage.server.wrong = True
+    assert stage.awaits("avro", b"\1" + bytes(40))
+    stage.later(BELIEVE_SECONDS)
+    assert stage.awaits("avro", b"\1" + bytes(40))
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        {"schema": None},
+        {"schema": {"type": "record"}},
+        {"schemaType": 7},
+        {"references": [{"name": [], "subject": "s", "version": 1}]},
+        {"references": [{"name": "n", "subject": None, "version": 1}]},
+    ],
+    ids=repr,
+)
+def test_garbage_from_the_registry_skips_nothing(stage: Stage, garbage: dict[str, Any]) -> None:
+    known = stage.server.register("s", AVRO)
+    answer = dict(known.answer)
+    known.answer.update(garbage)
+    value = frame(known, avro(1))
+    assert stage.awaits("avro", value)
+    stage.later(60)
+    assert stage.awaits("avro", value)
+    known.answer.clear()
+    known.answer.update(answer)
+    stage.later(RETRY_MAX_SECONDS)
+    assert stage.read("avro", value) == avro_json(1)
+
+
+def test_what_a_partition_waits_for_is_asked_before_what_comes_after_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def load(registry: object, form: str, schema_id: int, max_bytes: int) -> tuple[int, int]:
+        asked.append(schema_id)
+        return schema_id, 1
+
+    monkeypatch.setattr(store, "load", load)
+    for schema_id in range(1, 500):
+        assert stage.awaits("avro", b"\0" + schema_id.to_bytes(4, "big") + avro(1))
+    assert not stage.schemas.ready(("avro", 400))
+    assert not stage.schemas.ready(("avro", 9999))
+    stage.later(0)
+    assert asked[:2] == [400, 9999]
+    assert len(asked) == 500
+
+
 def test_another_server_at_the_address_is_no_answer(stage: Stage) -> None:
     known = stage.server.register("s", AVRO)
     stage.server.wrong = True
@@ -241,7 +307,7 @@ def test_schema_that_cannot_be_used(stage: Stage) -> None:
 
 
 def test_number_of_schemas_is_bounded(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "load", lambda registry, form, schema_id, most: schema_id)
+    monkeypatch.setattr(store, "load", lambda registry, form, schema_id, most: (schema_id, 1))
     for schema_id in range(1, MAX_SCHEMAS + 20):
         assert stage.awaits("avro", b"\0" + schema_id.to_bytes(4, "big") + avro(1))
         stage.later(0)
