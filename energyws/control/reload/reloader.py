@@ -114,8 +114,7 @@ class Reloader:
             # Settings that changed during the check are checked again.
             while (settings := load()) != checked:
                 check_files(settings)
-                now = self._current()
-                if (settings.auth, settings.kafka) != (now.auth, now.kafka):
+                if _tried(settings) != _tried(self._current()):
                     await self._preflight.check(settings)
                 checked = settings
         except ConfigError as error:
@@ -130,6 +129,11 @@ class Reloader:
         if (paths := _secret_files(settings)) != self._files.paths:
             self._files.follow(paths)
         return Outcome(tuple(plan.keys), tuple(plan.taking(Takes.RESTART)))
+
+
+def _tried(settings: Settings) -> tuple[object, ...]:
+    """What only a child can judge."""
+    return settings.auth, settings.kafka, settings.streams, settings.schema_registry
 
 
 def _secret_files(settings: Settings) -> list[str]:

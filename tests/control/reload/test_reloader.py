@@ -6,6 +6,7 @@ import asyncio
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from energyws.control.sd_notify import ServiceManager
 from energyws.errors import ConfigError
 from energyws.process.board import Board, Field, Row
 from energyws.process.counters import RELOAD_REFUSALS
-from energyws.settings import Auth, Kafka, Settings
+from energyws.settings import Auth, Kafka, SchemaRegistry, Settings, Stream
 from energyws.testing import until
 
 IN_FORCE = Settings(kafka=Kafka(brokers="b", topic="t"), auth=Auth(jwt_secret="1" * 40))
@@ -80,6 +81,28 @@ def test_settings_that_children_can_always_use_need_no_preflight(play: Play) -> 
 
     asyncio.run(run())
     assert play.applied == [("SIGHUP", settings)]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"streams": {"energy": Stream(topic="t", format="avro")}},
+        {"schema_registry": SchemaRegistry(url="http://other")},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_formats_and_their_registry_are_checked(play: Play, changed: dict[str, Any]) -> None:
+    play.hold.touch()
+    settings = replace(IN_FORCE, **changed)
+
+    async def run() -> None:
+        play.make().request("SIGHUP", lambda: settings)
+        await play.checking()
+        assert not play.applied
+        play.hold.unlink()
+        await until(lambda: play.applied)
+
+    asyncio.run(run())
 
 
 def test_settings_that_change_during_the_check_are_checked_again(play: Play) -> None:

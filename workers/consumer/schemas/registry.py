@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from base64 import b64encode
+from contextlib import suppress
 from http.client import HTTPException, InvalidURL
 from typing import Final
 
@@ -32,10 +33,11 @@ class Registry:
         if settings.username is not None:
             user = f"{settings.username}:{settings.password or ''}"
             self._headers["Authorization"] = f"Basic {b64encode(user.encode()).decode()}"
+        self._ca = settings.ca
         self._context: ssl.SSLContext | None = None
         if self._url.startswith("https:"):
             try:
-                self._context = ssl.create_default_context(cafile=settings.ca)
+                self._context = ssl.create_default_context(cafile=self._ca)
             except OSError as error:
                 # An error of the certificates' syntax is one, too.
                 reason = error.strerror or type(error).__name__
@@ -43,6 +45,11 @@ class Registry:
 
     def document(self, path: str) -> Document:
         """The schema that is there; raises Missing, Unavailable or Unreachable."""
+        if self._context is not None and self._ca is not None:
+            # Who renews the authorities replaces the file. One that is being written, or is gone,
+            # leaves those that were there.
+            with suppress(OSError):
+                self._context = ssl.create_default_context(cafile=self._ca)
         try:
             answer = get(
                 self._url + path,
