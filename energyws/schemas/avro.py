@@ -64,16 +64,20 @@ def _uuid(data: bytes, schema: Any = None, reader: Any = None) -> str:
     return str(UUID(bytes=data))
 
 
-def _instants(unit: int, zone: str) -> Callable[..., str | None]:
-    return lambda value, schema=None, reader=None: values.instant(value * unit, zone)
+def _instants(unit: int, zone: str) -> Callable[..., str | float]:
+    return lambda value, schema=None, reader=None: (
+        values.instant(value * unit, zone) or values.NOTHING
+    )
 
 
-def _times(unit: int) -> Callable[..., str | None]:
-    return lambda value, schema=None, reader=None: values.time_of_day(value * unit)
+def _times(unit: int) -> Callable[..., str | float]:
+    return lambda value, schema=None, reader=None: (
+        values.time_of_day(value * unit) or values.NOTHING
+    )
 
 
-def _date(value: int, schema: Any = None, reader: Any = None) -> str | None:
-    return values.day(value)
+def _date(value: int, schema: Any = None, reader: Any = None) -> str | float:
+    return values.day(value) or values.NOTHING
 
 
 # By type and logical type; "": every value of the type.
@@ -139,8 +143,16 @@ class AvroSchema:
         self._max_bytes = max_bytes
         self._named = {"writer": named, "reader": {}}
 
-    def read(self, indexes: tuple[int, ...], payload: bytes) -> bytes:
-        """The JSON object of a record; raises BadRecord. indexes: only Protobuf has any."""
+    def read(
+        self,
+        indexes: tuple[int, ...],
+        payload: bytes,
+        on_null: Callable[[int], None] = lambda count: None,
+    ) -> bytes:
+        """The JSON object of a record; raises BadRecord. indexes: only Protobuf has any.
+
+        on_null: called with the number of values that JSON cannot express, if there are any.
+        """
         if len(payload) * self._bounds.width > _EXPANSION * self._max_bytes:
             raise BadRecord("oversized", "its JSON could be too large")
         source = BytesIO(payload)
@@ -154,6 +166,8 @@ class AvroSchema:
             raise BadRecord("undecodable", "not of its schema: there are bytes left")
         if type(found) is not dict:
             raise BadRecord("not_an_object", f"an Avro {type(found).__name__}, not a record")
+        if b"null" in text and (count := values.inexpressible(found)):
+            on_null(count)
         return text
 
     def _found(self, source: BytesIO) -> object:

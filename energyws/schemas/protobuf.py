@@ -54,20 +54,32 @@ class ProtobufSchema:
         except Exception as error:
             raise BadSchema(f"it cannot be used: {type(error).__name__}: {error}") from None
 
-    def read(self, indexes: tuple[int, ...], payload: bytes) -> bytes:
-        """The JSON object of the message at `indexes` in the file; raises BadRecord."""
+    def read(
+        self,
+        indexes: tuple[int, ...],
+        payload: bytes,
+        on_null: Callable[[int], None] = lambda count: None,
+    ) -> bytes:
+        """The JSON object of the message at `indexes` in the file; raises BadRecord.
+
+        on_null: called with the number of values that JSON cannot express, if there are any.
+        """
         if indexes not in self._types:
             raise BadRecord("undecodable", "its schema has no message at its indexes")
         kind, converter, shape = self._types[indexes]
         self._bounds.check(shape, payload)
         try:
             message = kind.FromString(payload)
-            return orjson.dumps(converter.convert(message, _Budget(self._max_bytes)))
+            found = converter.convert(message, _Budget(self._max_bytes))
+            text = orjson.dumps(found)
         except BadRecord:
             raise
         except Exception as error:
             # Bytes of anybody: the text of an error may have some of them.
             raise BadRecord("undecodable", f"not of its schema: {type(error).__name__}") from None
+        if b"null" in text and (count := values.inexpressible(found)):
+            on_null(count)
+        return text
 
     def converter(self, descriptor: Descriptor) -> _Converter:
         found = self._converters.get(descriptor.full_name)
@@ -204,17 +216,17 @@ def _map(keys: FieldDescriptor, single: _Convert | None) -> _Convert:
     return convert
 
 
-def _timestamp(message: Any, budget: _Budget) -> str | None:
+def _timestamp(message: Any, budget: _Budget) -> str | float:
     if not 0 <= message.nanos < NANOSECONDS:
-        return None
-    return values.instant(message.seconds * NANOSECONDS + message.nanos)
+        return values.NOTHING
+    return values.instant(message.seconds * NANOSECONDS + message.nanos) or values.NOTHING
 
 
-def _duration(message: Any, budget: _Budget) -> str | None:
+def _duration(message: Any, budget: _Budget) -> str | float:
     whole = message.seconds * NANOSECONDS + message.nanos
     seconds, rest = divmod(abs(whole), NANOSECONDS)
     if seconds > _MAX_SECONDS:
-        return None
+        return values.NOTHING
     return f"{'-' * (whole < 0)}{seconds}{values.fraction(rest)}s"
 
 

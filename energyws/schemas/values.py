@@ -7,12 +7,15 @@ from base64 import b64encode
 from ctypes import c_float
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from math import isfinite
+from math import isfinite, nan
 from typing import Final
 
 from energyws.errors import EnergywsError
 
 NANOSECONDS: Final = 1_000_000_000
+# In place of what JSON cannot express, a number or not: orjson writes it as null, and
+# `inexpressible` counts it.
+NOTHING: Final = nan
 _EPOCH: Final = datetime(1970, 1, 1)
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 _DAY_SECONDS: Final = 86_400
@@ -44,6 +47,20 @@ def float32(value: float) -> float:
         if c_float(short).value == value:
             return short
     return float(f"{value:.9g}")
+
+
+def inexpressible(value: object) -> int:
+    """How many numbers in a value are NaN or infinite; iterative, since values may be nested."""
+    count, pending = 0, [value]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, float):
+            count += not isfinite(each)
+        elif isinstance(each, dict):
+            pending.extend(each.values())
+        elif isinstance(each, list):
+            pending.extend(each)
+    return count
 
 
 def base64(data: bytes) -> str:

@@ -98,6 +98,25 @@ def test_record_of_a_meter() -> None:
     assert read(AVRO, avro(3)) == avro_json(3)
 
 
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        ("float", b"\0\0\xc0\x7f"),
+        ("double", b"\0\0\0\0\0\0\xf0\x7f"),
+        (logical("long", "timestamp-millis"), b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
+        (logical("int", "time-millis"), b"\1"),
+        (logical("int", "date"), b"\xff\xff\xff\xff\x0f"),
+    ],
+    ids=repr,
+)
+def test_values_that_json_cannot_express_are_counted(kind: object, payload: bytes) -> None:
+    counts: list[int] = []
+    schema = AvroSchema(json.dumps(field(["null", kind])), max_bytes=MAX_BYTES)
+    assert schema.read((), b"\0", counts.append) == b'{"v":null}'
+    assert schema.read((), b"\2" + payload, counts.append) == b'{"v":null}'
+    assert counts == [1]
+
+
 def test_long_decimal_keeps_its_digits() -> None:
     kind = logical("bytes", "decimal", precision=60, scale=1)
     digits = 10**50 + 1

@@ -128,6 +128,21 @@ def test_each_type_is_what_readers_of_json_expect(
     assert read(message(**fields)) == {**EMPTY, **found}
 
 
+def test_values_that_json_cannot_express_are_counted() -> None:
+    counts: list[int] = []
+    made = message(
+        ratio=float("nan"),
+        series=[1, float("inf")],
+        at={"nanos": -1},
+        took={"seconds": 2**62},
+        value={},
+        nothing=0,
+    )
+    schema().read((0,), made.SerializeToString(), counts.append)
+    schema().read((0,), message(text="null").SerializeToString(), counts.append)
+    assert counts == [4]
+
+
 def test_names_are_in_order_so_that_bytes_are_the_same_everywhere() -> None:
     keys = [f"k{n}" for n in range(50)]
     made = message(by_name=dict.fromkeys(keys, 1), extra=dict.fromkeys(keys, 1))

@@ -59,3 +59,13 @@ def test_days_and_times_of_day() -> None:
     assert values.time_of_day(86_399 * 10**9 + 5_000_000) == "23:59:59.005"
     assert values.time_of_day(86_400 * 10**9) is None
     assert values.time_of_day(-1) is None
+
+
+def test_numbers_that_json_cannot_express_are_counted_at_any_depth() -> None:
+    nested: object = [math.nan, {"a": [-math.inf, 1.0, None, "null"], "b": math.inf}]
+    for _ in range(100_000):
+        nested = [nested]
+    assert values.inexpressible(nested) == 3
+    # What is freed by recursion would end this process.
+    while isinstance(nested, list) and len(nested) == 1:
+        nested = nested.pop()

@@ -227,7 +227,7 @@ class Source(threading.Thread):
 
     def _reader(self, stream: str, message: Message) -> Reader | Awaited | None:
         try:
-            return self._schemas.reader(stream, message)
+            return self._schemas.reader(stream, message, live=True)
         except Awaited as awaited:
             return awaited
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import Final, Protocol
@@ -33,9 +34,14 @@ _MODULES: Final = {
 
 
 class Schema(Protocol):
-    """Reads payloads; indexes: of the message, if it is Protobuf. Raises BadRecord."""
+    """Reads payloads; indexes: of the message, if it is Protobuf. Raises BadRecord.
 
-    def read(self, indexes: tuple[int, ...], payload: bytes) -> bytes: ...
+    on_null is called with the number of values that JSON cannot express, if there are any.
+    """
+
+    def read(
+        self, indexes: tuple[int, ...], payload: bytes, on_null: Callable[[int], None] = ...
+    ) -> bytes: ...
 
 
 def check_installed(settings: Settings) -> None:

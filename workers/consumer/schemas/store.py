@@ -22,7 +22,7 @@ from energyws.errors import EnergywsError
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
 from energyws.process.board import Row
-from energyws.process.counters import SCHEMA_FETCHES
+from energyws.process.counters import NULL_VALUES, SCHEMA_FETCHES
 from energyws.schemas.answers import Missing, Unavailable, Unreachable
 from energyws.schemas.framing import MAX_ID, unframe
 from energyws.schemas.values import BadSchema
@@ -91,13 +91,17 @@ class Schemas(threading.Thread):
         # Apart, so that records of no schema at all do not displace schemas.
         self._missing: Kept[_Fault] = Kept(MAX_SCHEMAS, 0)
         self._wanted = Wanted()
+        self._on_null = {form: partial(self._count_nulls, form) for form in self._formats.values()}
         self._wake = threading.Event()
         self._stopping = False
         self._doubt_until = clock() - BELIEVE_SECONDS
         self._limited = RateLimitedLog(_log, 10.0)
 
-    def reader(self, stream: str, message: Message) -> Reader | None:
-        """How to make JSON of a record's value; None: it is JSON. Raises Awaited."""
+    def reader(self, stream: str, message: Message, *, live: bool = False) -> Reader | None:
+        """How to make JSON of a record's value; None: it is JSON. Raises Awaited.
+
+        live: its values that JSON cannot express are counted, by the thread that calls the reader.
+        """
         form = self._formats.get(stream)
         if form is None or (value := message.value()) is None:
             return None
@@ -123,7 +127,7 @@ class Schemas(threading.Thread):
             raise Awaited(key)
         if isinstance(found, _Fault):
             return partial(_refuse, found.reason, found.detail)
-        return partial(_read, found, indexes, begin)
+        return partial(_read, found, indexes, begin, self._on_null[form] if live else _ignore)
 
     def ready(self, key: Key) -> bool:
         """Whether this schema is known by now, or known not to exist."""
@@ -193,6 +197,9 @@ class Schemas(threading.Thread):
             self._known.keep(key, found, size)
         self._wanted.done(key)
 
+    def _count_nulls(self, form: str, count: int) -> None:
+        NULL_VALUES.count(self._row, form, amount=count)
+
     def _doubts(self) -> bool:
         """Whether "no such schema" may be the answer of a replica that has yet to learn of it."""
         now = self._clock()
@@ -201,8 +208,18 @@ class Schemas(threading.Thread):
         return now < self._doubt_until
 
 
-def _read(schema: Schema, indexes: tuple[int, ...], begin: int, value: bytes) -> bytes:
-    return schema.read(indexes, value[begin:])
+def _read(
+    schema: Schema,
+    indexes: tuple[int, ...],
+    begin: int,
+    on_null: Callable[[int], None],
+    value: bytes,
+) -> bytes:
+    return schema.read(indexes, value[begin:], on_null)
+
+
+def _ignore(count: int) -> None:
+    pass
 
 
 def _read_json(begin: int, max_bytes: int, value: bytes) -> bytes:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +10,7 @@ import orjson
 import pytest
 
 from energyws.process.board import Board
-from energyws.process.counters import SCHEMA_FETCHES
+from energyws.process.counters import NULL_VALUES, SCHEMA_FETCHES
 from energyws.schemas.answers import Unreachable
 from energyws.settings import Kafka, Settings, Stream
 from energyws.settings import SchemaRegistry as Where
@@ -304,6 +306,22 @@ def test_schema_that_cannot_be_used(stage: Stage) -> None:
         assert stage.awaits("avro", frame(each, avro(1)))
         stage.later(0)
         assert stage.refused("avro", frame(each, avro(1))) == "undecodable"
+
+
+def test_values_that_json_cannot_express_are_counted_when_live(stage: Stage) -> None:
+    kind = {"type": "array", "items": ["null", "double", "float"]}
+    known = stage.server.register("s", {**AVRO, "fields": [{"name": "v", "type": kind}]})
+    nan, infinity, one = (struct.pack("<d", each) for each in (math.nan, math.inf, 1.0))
+    payload = b"\x0a\0\2" + nan + b"\2" + infinity + b"\2" + one + b"\4\0\0\xc0\x7f\0"
+    value = frame(known, payload)
+    message: Any = Message(value)
+    assert stage.awaits("avro", value)
+    stage.later(0)
+    for live in (True, False):
+        reader = stage.schemas.reader("avro", message, live=live)
+        data = decode(value, max_bytes=1024, reader=reader)
+        assert data == b'{"v":[null,null,null,1.0,null]}'
+    assert NULL_VALUES.read(stage.row.columns()) == {("avro",): 3, ("protobuf",): 0}
 
 
 def test_number_of_schemas_is_bounded(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
