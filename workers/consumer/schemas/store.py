@@ -39,10 +39,12 @@ MAX_SCHEMAS: Final = 1000
 # Of their texts; what is made of them takes some twenty times as much.
 MAX_SCHEMA_BYTES: Final = 8 << 20
 # For how long "no such schema" is not believed, how often it is asked again meanwhile, and how long
-# after that it is believed at once: records that are no Avro at all must not stop a partition.
+# after that it is believed the second time: records that are no Avro at all must not stop a
+# partition.
 DOUBT_SECONDS: Final = 2.0
 DOUBT_RETRY_SECONDS: Final = 0.2
 BELIEVE_SECONDS: Final = 30.0
+LEAST_DENIALS: Final = 2
 # How long "no such schema" is remembered.
 MISSING_SECONDS: Final = 60.0
 
@@ -173,8 +175,8 @@ class Schemas(threading.Thread):
         try:
             found, size = load(self._registry, form, schema_id, self._max_bytes)
         except Missing as missing:
-            if self._doubts():
-                self._wanted.put_off(key, self._clock() + DOUBT_RETRY_SECONDS)
+            denials = self._wanted.denied(key, self._clock() + DOUBT_RETRY_SECONDS)
+            if self._doubts() or denials < LEAST_DENIALS:
                 return
             SCHEMA_FETCHES.count(self._row, "not_found")
             until = self._clock() + MISSING_SECONDS

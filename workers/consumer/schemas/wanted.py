@@ -25,12 +25,14 @@ FORGET_SECONDS: Final = 30.0
 
 @dataclass(slots=True)
 class _Wanted:
-    """due, asked_at: monotonic seconds. urgent: somebody waits for it."""
+    """due, asked_at: monotonic seconds. urgent: somebody waits for it. denials: how often the
+    registry has said that there is no such schema."""
 
     due: float
     asked_at: float
     urgent: bool = False
     failures: int = 0
+    denials: int = 0
 
 
 class Wanted:
@@ -85,11 +87,14 @@ class Wanted:
             else:
                 self._registry.failures = 0
 
-    def put_off(self, key: Key, until: float) -> None:
-        """Ask for it again then."""
+    def denied(self, key: Key, until: float) -> int:
+        """The registry knows no such schema: ask again then. How often it has said so."""
         with self._changing:
-            self._keys[key].due = until
+            known = self._keys[key]
+            known.due = until
+            known.denials += 1
             self._registry.failures = 0
+            return known.denials
 
     def done(self, key: Key) -> None:
         """It has been fetched, or is known not to exist."""

@@ -29,6 +29,7 @@ from tests.schemas.samples import (
 from workers.consumer.schemas import store
 from workers.consumer.schemas.store import (
     BELIEVE_SECONDS,
+    DOUBT_RETRY_SECONDS,
     DOUBT_SECONDS,
     MAX_SCHEMAS,
     MISSING_SECONDS,
@@ -211,10 +212,12 @@ def test_no_such_schema_is_remembered_for_a_while(stage: Stage) -> None:
     assert stage.awaits("avro", value)
     stage.later(DOUBT_SECONDS + 1)
     assert stage.refused("avro", value) == "unknown_schema"
-    # Of the next ones, it is believed at once: records of no schema must not stop a partition.
+    # Of the next ones, it is soon believed: records of no schema must not stop a partition.
     other = b"\0\0\0\0\x0a" + avro(1)
     assert stage.awaits("avro", other)
-    stage.later(0)
+    stage.later(DOUBT_RETRY_SECONDS / 2)
+    assert stage.awaits("avro", other)
+    stage.later(DOUBT_RETRY_SECONDS)
     assert stage.refused("avro", other) == "unknown_schema"
     assert stage.fetches == {"not_found": 2}
     stage.later(MISSING_SECONDS)
@@ -223,6 +226,21 @@ def test_no_such_schema_is_remembered_for_a_while(stage: Stage) -> None:
     assert stage.awaits("avro", value)
     stage.later(0)
     assert stage.read("avro", value) == avro_json(1)
+
+
+def test_garbage_costs_the_doubt_about_no_other_schema(stage: Stage) -> None:
+    garbage = b"\0\0\0\0\x09" + avro(1)
+    assert stage.awaits("avro", garbage)
+    stage.later(DOUBT_SECONDS + 1)
+    assert stage.refused("avro", garbage) == "unknown_schema"
+    known = stage.server.register("s", AVRO)
+    stage.server.unseen.add(known.schema_id)
+    assert stage.awaits("avro", frame(known, avro(1)))
+    stage.later(0)
+    # The replica that is asked learns of it a moment later.
+    stage.server.unseen.clear()
+    stage.later(DOUBT_RETRY_SECONDS)
+    assert stage.read("avro", frame(known, avro(1))) == avro_json(1)
 
 
 def test_id_that_no_registry_has_is_not_asked_for(stage: Stage) -> None:

@@ -51,8 +51,8 @@ def test_nothing_is_asked_while_the_registry_answers_nobody() -> None:
     assert wanted.next(0.0) is None
     assert (wanted.pause(0.0) or 0) > 0
     assert wanted.next(1.0) is not None
-    # One that is put off has been answered.
-    wanted.put_off(key(1), 2.0)
+    # That there is no such schema is an answer.
+    assert wanted.denied(key(1), 2.0) == 1
     wanted.failed(key(2), 1.0, everything=True)
     assert (wanted.pause(1.0) or 0) <= RETRY_FIRST_SECONDS
 
