@@ -69,8 +69,9 @@ def path_of(schema_id: SchemaId) -> str:
 
 
 def path_of_version(subject: str, version: int | str) -> str:
-    """Where to ask for a version of a subject, deleted or not."""
-    return f"/subjects/{quote(subject, safe='')}/versions/{version}?deleted=true"
+    """Where to ask for a version of a subject: a number, deleted or not, or the `latest` one."""
+    path = f"/subjects/{quote(subject, safe='')}/versions/{version}"
+    return path if version == "latest" else f"{path}?deleted=true"
 
 
 def document(status: int, body: bytes) -> Document:

@@ -33,7 +33,9 @@ def test_schema_with_what_it_refers_to() -> None:
 def test_paths() -> None:
     assert path_of(7) == "/schemas/ids/7"
     assert path_of("a-b") == "/schemas/guids/a-b"
-    assert path_of_version("a/b c", "latest") == "/subjects/a%2Fb%20c/versions/latest?deleted=true"
+    assert path_of_version("a/b c", 2) == "/subjects/a%2Fb%20c/versions/2?deleted=true"
+    # One that was deleted says nothing of what is written now.
+    assert path_of_version("a", "latest") == "/subjects/a/versions/latest"
 
 
 @pytest.mark.parametrize("code", [40401, 40402, 40403])
