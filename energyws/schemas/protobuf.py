@@ -23,6 +23,7 @@ from energyws.schemas.protobuf_bounds import Bounds, Shape
 from energyws.schemas.values import NANOSECONDS, BadSchema
 from energyws.stream.record import BadRecord, check_size
 
+_Indexes = tuple[int, ...]
 _Convert = Callable[[Any, "_Budget"], Any]
 # Name in JSON, name in Protobuf, whether the field may be absent, how its value is converted.
 _Field = tuple[str, str, bool, _Convert | None]
@@ -40,7 +41,8 @@ class ProtobufSchema:
 
     def __init__(self, descriptors: bytes, *, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._types: dict[tuple[int, ...], tuple[type[Message], _Converter, Shape]] = {}
+        self._types: dict[_Indexes, tuple[type[Message], _Converter, Shape]] = {}
+        self._others: dict[_Indexes, tuple[type[Message], _Converter, Shape]] = {}
         self._bounds = Bounds(_EXPANSION * max_bytes)
         self._converters: dict[str, _Converter] = {}
         try:
@@ -50,7 +52,7 @@ class ProtobufSchema:
                 self._pool.Add(each)
             # All at once: later, several threads read with it.
             package = f"{files[-1].package}." if files[-1].package else ""
-            self._learn(files[-1].message_type, package, ())
+            self._learn(files[-1].message_type, package, (), ())
         except Exception as error:
             raise BadSchema(f"it cannot be used: {type(error).__name__}: {error}") from None
 
@@ -64,20 +66,21 @@ class ProtobufSchema:
 
         on_null: called with the number of values that JSON cannot express, if there are any.
         """
-        if indexes not in self._types:
+        found = self._types.get(indexes) or self._others.get(indexes)
+        if found is None:
             raise BadRecord("undecodable", "its schema has no message at its indexes")
-        kind, converter, shape = self._types[indexes]
+        kind, converter, shape = found
         self._bounds.check(shape, payload)
         try:
             message = kind.FromString(payload)
-            found = converter.convert(message, _Budget(self._max_bytes))
-            text = orjson.dumps(found)
+            record = converter.convert(message, _Budget(self._max_bytes))
+            text = orjson.dumps(record)
         except BadRecord:
             raise
         except Exception as error:
             # Bytes of anybody: the text of an error may have some of them.
             raise BadRecord("undecodable", f"not of its schema: {type(error).__name__}") from None
-        if b"null" in text and (count := values.inexpressible(found)):
+        if b"null" in text and (count := values.inexpressible(record)):
             on_null(count)
         return text
 
@@ -89,17 +92,24 @@ class ProtobufSchema:
             found.learn(descriptor, self)
         return found
 
-    def _learn(self, kinds: Iterable[Any], scope: str, above: tuple[int, ...]) -> None:
-        # A map's entries are no messages of the file's author, so Java's serializer, the first one,
-        # does not count them.
-        own = (each for each in kinds if not each.options.map_entry)
-        for index, each in enumerate(own):
-            name, indexes = f"{scope}{each.name}", (*above, index)
+    def _learn(self, kinds: Iterable[Any], scope: str, above: _Indexes, counted: _Indexes) -> None:
+        """above, counted: the indexes of the message around, without and with entries of maps.
+
+        These are no messages of the file's author, and Java's serializer, the first one, does not
+        count them; those that have no text of the file do. So theirs are good for what is left.
+        """
+        own = 0
+        for every, each in enumerate(kinds):
+            if each.options.map_entry:
+                continue
+            name, indexes, others = f"{scope}{each.name}", (*above, own), (*counted, every)
+            own += 1
             descriptor = self._pool.FindMessageTypeByName(name)
             kind = message_factory.GetMessageClass(descriptor)
             shape = self._bounds.shape(descriptor)
             self._types[indexes] = kind, self.converter(descriptor), shape
-            self._learn(each.nested_type, f"{name}.", indexes)
+            self._others[others] = self._types[indexes]
+            self._learn(each.nested_type, f"{name}.", indexes, others)
 
 
 class _Budget:
