@@ -9,7 +9,6 @@ negative scale, say) is ignored, as the specification demands.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from io import BytesIO
 from typing import Any, Final
 from uuid import UUID
@@ -24,8 +23,6 @@ from energyws.schemas.avro_bounds import PRIMITIVE, Bounds, bounds, check_nestin
 from energyws.schemas.values import BadSchema
 from energyws.stream.record import BadRecord
 
-# More digits than any measure has; one of a hostile schema could ask for gigabytes of zeros.
-_MAX_SCALE: Final = 1000
 # How many times kafka.max_record_bytes a record's JSON might have while it is made.
 _EXPANSION: Final = 64
 _DURATION_BYTES: Final = 12
@@ -49,8 +46,7 @@ def _float32(value: float, schema: Any = None, reader: Any = None) -> float:
 
 
 def _decimal(data: bytes, schema: Any = None, reader: Any = None) -> str:
-    unscaled = int.from_bytes(data, "big", signed=True)
-    return format(Decimal(f"{unscaled}e-{schema['scale']}"), "f")
+    return values.decimal(data, schema["scale"])
 
 
 def _duration(data: bytes, schema: Any = None, reader: Any = None) -> str:
@@ -229,7 +225,7 @@ def _valid(logical: str, schema: Any) -> bool:
     match logical:
         case "decimal":
             scale = schema.get("scale", 0)
-            return type(scale) is int and 0 <= scale <= _MAX_SCALE
+            return type(scale) is int and 0 <= scale <= values.MAX_SCALE
         case "duration":
             return bool(schema.get("size") == _DURATION_BYTES)
         case "uuid":

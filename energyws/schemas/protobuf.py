@@ -278,6 +278,14 @@ def _any(message: Any, budget: _Budget) -> dict[str, str]:
     return {"@type": message.type_url, "value": values.base64(message.value)}
 
 
+def _decimal(message: Any, budget: _Budget) -> str | float:
+    """Confluent's: of a scale that no measure has, JSON could have gigabytes of zeros."""
+    if abs(message.scale) > values.MAX_SCALE:
+        return values.NOTHING
+    budget.take(abs(message.scale))
+    return values.decimal(message.value, message.scale)
+
+
 _UNDERSCORE: Final = re.compile(r"_([a-z0-9])")
 _SPECIAL: Final[dict[str, _Convert]] = {
     f"google.protobuf.{name}": convert
@@ -299,4 +307,4 @@ _SPECIAL: Final[dict[str, _Convert]] = {
         "UInt32Value": _wrapped,
         "UInt64Value": _wrapped,
     }.items()
-}
+} | {"confluent.type.Decimal": _decimal}

@@ -6,6 +6,7 @@ import re
 from base64 import b64encode
 from ctypes import c_float
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from functools import lru_cache
 from math import isfinite, nan
 from typing import Final
@@ -19,6 +20,8 @@ NOTHING: Final = nan
 _EPOCH: Final = datetime(1970, 1, 1)
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 _DAY_SECONDS: Final = 86_400
+# More digits than any measure has; one of a hostile schema could ask for gigabytes of zeros.
+MAX_SCALE: Final = 1000
 _MAX_SHOWN: Final = 200
 _UNPRINTABLE: Final = re.compile(r"[^ -~]+")
 
@@ -65,6 +68,13 @@ def inexpressible(value: object) -> int:
 
 def base64(data: bytes) -> str:
     return b64encode(data).decode()
+
+
+def decimal(unscaled: bytes, scale: int) -> str:
+    """All digits of a decimal; unscaled: big-endian, in two's complement. Raises ValueError for
+    one of some thousand digits."""
+    number = int.from_bytes(unscaled, "big", signed=True)
+    return format(Decimal(f"{number}e{-scale}"), "f")
 
 
 def instant(nanoseconds: int, zone: str = "Z") -> str | None:

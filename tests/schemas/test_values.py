@@ -61,6 +61,20 @@ def test_days_and_times_of_day() -> None:
     assert values.time_of_day(-1) is None
 
 
+@pytest.mark.parametrize(
+    ("unscaled", "scale", "text"),
+    [
+        (b"", 2, "0.00"),
+        (b"\xfb\x2e", 2, "-12.34"),
+        (b"\1", 0, "1"),
+        (b"\1", 3, "0.001"),
+        (b"\1", -2, "100"),
+    ],
+)
+def test_decimal_has_all_its_digits(unscaled: bytes, scale: int, text: str) -> None:
+    assert values.decimal(unscaled, scale) == text
+
+
 def test_numbers_that_json_cannot_express_are_counted_at_any_depth() -> None:
     nested: object = [math.nan, {"a": [-math.inf, 1.0, None, "null"], "b": math.inf}]
     for _ in range(100_000):

@@ -24,6 +24,7 @@ from google.protobuf.message import DecodeError, EncodeError
 
 from energyws.schemas.answers import Unavailable
 from energyws.schemas.values import BadSchema
+from workers.consumer.schemas.known_files import KNOWN_FILES
 
 _MAIN: Final = "energyws_schema.proto"
 _SECONDS: Final = 10.0
@@ -48,7 +49,7 @@ def compile_descriptors(text: str, references: Mapping[str, str]) -> bytes:
         with tempfile.TemporaryDirectory(prefix="energyws-") as directory:
             root = Path(directory)
             compiled = FileDescriptorSet()
-            for name, each in {**references, _MAIN: text}.items():
+            for name, each in {**KNOWN_FILES, **references, _MAIN: text}.items():
                 if (descriptor := _descriptor(each)) is not None:
                     descriptor.name = name
                     compiled.file.append(descriptor)
