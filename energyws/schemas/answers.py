@@ -18,8 +18,9 @@ from energyws.schemas.values import shown
 # Of one schema, with what these refer to.
 MAX_REFERENCES: Final = 200
 MAX_ANSWER_BYTES: Final = 4 << 20
-# Of too many questions, of a registry that is overloaded or away, and of the proxy before it.
+# What is so for all schemas: a refused user, too many questions, a registry overloaded or away.
 _UNREACHABLE: Final = (401, 429, 502, 503, 504)
+# What servers answer to a path that they do not have.
 _NO_PATH: Final = (400, 404, 405, 422)
 # "Subject", "version" and "schema not found": any other 404 is of a wrong address or of a proxy.
 _NOT_FOUND: Final = (40401, 40402, 40403)

@@ -16,6 +16,7 @@ from energyws.schemas.answers import (
     Unreachable,
     document,
 )
+from energyws.schemas.values import BadSchema
 from energyws.settings import SchemaRegistry
 from workers.http_get import Resolver, get
 
@@ -44,7 +45,7 @@ class Registry:
                 raise BootError(f"schema_registry.ca: cannot be used: {reason}") from None
 
     def document(self, path: str) -> Document:
-        """The schema that is there; raises Missing, Unavailable or Unreachable."""
+        """The schema that is there; raises Missing, BadSchema, Unavailable or Unreachable."""
         if self._context is not None and self._ca is not None:
             # Who renews the authorities replaces the file. One that is being written, or is gone,
             # leaves those that were there.
@@ -75,5 +76,9 @@ class Registry:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Unreachable(reason) from None
         if len(answer.body) > MAX_ANSWER_BYTES:
-            raise Unavailable(f"the answer has more than {MAX_ANSWER_BYTES} bytes")
+            text = f"the answer has more than {MAX_ANSWER_BYTES} bytes"
+            if answer.status == 200 and answer.body.startswith(b"{"):
+                # Another time it will be no smaller.
+                raise BadSchema(text)
+            raise Unavailable(text)
         return document(answer.status, answer.body)

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from energyws.errors import BootError, FaultKind
 from energyws.schemas.answers import Missing, Unavailable, path_of_version
+from energyws.schemas.values import BadSchema
 from energyws.settings import Settings
 from workers.consumer.schemas.loading import KINDS, check_installed
 from workers.consumer.schemas.registry import Registry
@@ -41,8 +42,9 @@ def trial(settings: Settings) -> Iterator[tuple[FaultKind | Literal["warning"], 
         subject = f"{stream.topic}-value"
         try:
             kind = registry.document(path_of_version(subject, "latest")).kind
-        except Missing:
-            # Nothing has been written yet, or the subjects have names of another kind.
+        except (Missing, BadSchema):
+            # Nothing has been written yet, or the subjects have names of another kind. A schema
+            # that cannot be used concerns its records only.
             continue
         except Unavailable as unavailable:
             fault: FaultKind | Literal["warning"] = (

@@ -11,9 +11,11 @@ import pytest
 
 from energyws.errors import BootError
 from energyws.schemas.answers import Missing, Reference, Unavailable, Unreachable, path_of
+from energyws.schemas.values import BadSchema
 from energyws.settings import SchemaRegistry as Where
 from energyws.testing import SchemaRegistry
 from energyws.testing.certificates import write_pair
+from workers.consumer.schemas import registry as module
 from workers.consumer.schemas.registry import Registry
 
 
@@ -64,6 +66,18 @@ def test_registry_that_is_not_there_or_does_not_answer(server: SchemaRegistry) -
     slow = Registry(Where(url=server.url, timeout_seconds=0.1))
     with pytest.raises(Unreachable):
         slow.document("/schemas/ids/1")
+
+
+def test_answer_that_is_too_large(server: SchemaRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_ANSWER_BYTES", 100)
+    server.register("s", "x" * 100)
+    with pytest.raises(BadSchema, match="more than 100 bytes"):
+        asked(server.url).document("/schemas/ids/1")
+    # A page of another server is no schema.
+    monkeypatch.setattr(module, "MAX_ANSWER_BYTES", 10)
+    server.wrong = True
+    with pytest.raises(Unavailable, match="more than 10 bytes"):
+        asked(server.url).document("/schemas/ids/1")
 
 
 @pytest.mark.parametrize(
