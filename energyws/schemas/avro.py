@@ -31,6 +31,7 @@ _UUID_BYTES: Final = 16
 _LONG_BYTES: Final = 10
 _MILLI: Final = 1_000_000
 _MICRO: Final = 1_000
+_WRAPPER: Final = "_energyws"
 # What is no name of a type that the schema defines.
 _KINDS: Final = PRIMITIVE | {"bytes", "string", "record", "error", "enum", "array", "map", "fixed"}
 # What Avro 1.12 knows besides a type's own name.
@@ -100,7 +101,7 @@ for (_kind, _logical), _reader in _READERS.items():
         # Both have it, though only one says so.
         _module.LOGICAL_READERS[f"{_kind}-energyws.{_logical}"] = _reader
 
-_read_data: Final[Callable[..., object]] = _read_py.read_data
+_read_data: Final[Callable[..., Any]] = _read_py.read_data
 
 
 class _Decoder(BinaryDecoder):
@@ -129,7 +130,9 @@ class AvroSchema:
         try:
             for each in references:
                 parse_schema(_prepared(each), named)
-            self._schema = parse_schema(_prepared(text), named)
+            prepared = _prepared(text)
+            self._wrapped = not (isinstance(prepared, dict) and prepared["type"] == "record")
+            self._schema = parse_schema(_wrapped(prepared) if self._wrapped else prepared, named)
             self._bounds: Bounds = bounds(self._schema, named)
         except BadSchema:
             raise
@@ -154,6 +157,8 @@ class AvroSchema:
         source = BytesIO(payload)
         try:
             found = self._found(source)
+            if self._wrapped:
+                found = found[_WRAPPER]
             text = orjson.dumps(found)
         except Exception as error:
             # Bytes of anybody: the text of an error may have some of them.
@@ -166,11 +171,24 @@ class AvroSchema:
             on_null(count)
         return text
 
-    def _found(self, source: BytesIO) -> object:
+    def _found(self, source: BytesIO) -> Any:
         if self._bounds.recursive:
             # Python has a limit of recursion, at ten times the price.
             return _read_data(_Decoder(source), self._schema, self._named)
         return fastavro_read.schemaless_reader(source, self._schema, None)
+
+
+def _wrapped(schema: Any) -> dict[str, Any]:
+    """A record with a value of this schema.
+
+    Only of a record does fastavro know the types that it refers to. A union of references is how
+    records of several types are in one topic.
+    """
+    return {
+        "type": "record",
+        "name": _WRAPPER,
+        "fields": [{"name": _WRAPPER, "type": schema}],
+    }
 
 
 def _prepared(text: str) -> Any:

@@ -138,6 +138,29 @@ def test_types_of_other_schemas_and_of_other_namespaces() -> None:
 
 
 @pytest.mark.parametrize(
+    ("schema", "payload", "found"),
+    [
+        # Several types of records in one topic.
+        (["a.First", "a.Second"], b"\0\2", b'{"x":1}'),
+        (["a.First", "a.Second"], b"\2\2q", b'{"y":"q"}'),
+        (["null", "a.List"], b"\2\2\0", b'{"next":{"next":null}}'),
+        ("a.First", b"\2", b'{"x":1}'),
+        ({"type": "a.Second"}, b"\2q", b'{"y":"q"}'),
+        ({"type": "map", "values": "a.First"}, b"\2\2k\2\0", b'{"k":{"x":1}}'),
+    ],
+    ids=repr,
+)
+def test_schema_that_only_refers_to_others(schema: object, payload: bytes, found: bytes) -> None:
+    references = [
+        {**field("int", "x"), "name": "a.First"},
+        {**field("string", "y"), "name": "a.Second"},
+        {**field(["null", "a.List"], "next"), "name": "a.List"},
+    ]
+    made = AvroSchema(json.dumps(schema), list(map(json.dumps, references)), max_bytes=MAX_BYTES)
+    assert made.read((), payload) == found
+
+
+@pytest.mark.parametrize(
     ("schema", "payload", "reason"),
     [
         (field("string"), b"\4a", "undecodable"),
