@@ -134,9 +134,12 @@ def _check_registry(registry: dict[str, Any], streams: dict[str, Any], problems:
             if isinstance(stream, dict) and stream.get("format") in ("avro", "protobuf"):
                 text = "needs schema_registry.url too: the registry that has its schemas"
                 problems.add(("streams", name, "format"), text)
-    if isinstance(url, str) and not problems.wrong(path) and not _is_http(url):
-        found = problems.found(path, url)
-        problems.add(path, f"found {found}: use an http or https URL without a user name")
+    if isinstance(url, str) and not problems.wrong(path):
+        if not _is_http(url):
+            found = problems.found(path, url)
+            problems.add(path, f"found {found}: use an http or https URL without a user name")
+        elif {"?", "#"} & {*url}:
+            problems.add(path, "has a query or fragment, but the API's paths follow it: end before")
     if registry.get("username") is None:
         for key in ("password", "password_file"):
             if registry.get(key) is not None:

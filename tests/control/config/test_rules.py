@@ -395,6 +395,16 @@ NEEDS_URL = "needs schema_registry.url too: the registry that has its schemas"
         ],
         *[
             (
+                f"schema_registry: {{url: '{REGISTRY}/v7{rest}'}}",
+                [
+                    "c.yaml:3: schema_registry.url: has a query or fragment, but the API's paths "
+                    "follow it: end before"
+                ],
+            )
+            for rest in ("?key=canary", "/#x")
+        ],
+        *[
+            (
                 f"schema_registry: {{url: '{REGISTRY}', {key}: x}}",
                 [
                     f"c.yaml:3: schema_registry.{key}: needs schema_registry.username too: "

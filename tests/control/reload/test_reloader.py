@@ -6,6 +6,7 @@ import asyncio
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,6 +84,28 @@ def test_settings_that_children_can_always_use_need_no_preflight(play: Play) -> 
 
     asyncio.run(run())
     assert play.applied == [("SIGHUP", settings)]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"streams": {"energy": Stream(topic="t", format="avro")}},
+        {"schema_registry": SchemaRegistry(url="http://other")},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_formats_and_their_registry_are_checked(play: Play, changed: dict[str, Any]) -> None:
+    play.hold.touch()
+    settings = replace(IN_FORCE, **changed)
+
+    async def run() -> None:
+        play.make().request("SIGHUP", lambda: settings)
+        await play.checking()
+        assert not play.applied
+        play.hold.unlink()
+        await until(lambda: play.applied)
+
+    asyncio.run(run())
 
 
 def test_settings_that_change_during_the_check_are_checked_again(play: Play) -> None:
