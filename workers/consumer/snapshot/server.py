@@ -16,6 +16,7 @@ from typing import Final
 import zmq
 
 from energyws.protocol.frame import DataFrames
+from energyws.stream.bus_messages import KeyRules, pack_rule
 from energyws.stream.last_values import LastValues
 from energyws.stream.snapshot_messages import (
     FindValues,
@@ -39,18 +40,28 @@ from workers.runtime import crash_on_error
 SLOTS_PER_STEP: Final = 2_000
 STEP_BYTES: Final = 128 * 1024
 
+_NO_TABLE: Final = LastValues(0, 0)
+
 # The worker, and the number of its request.
 _Asked = tuple[bytes, int]
 
 
 class SnapshotServer:
-    """intakes: by stream, kept by the process. bytes_per_second: of all scans together."""
+    """intakes: by stream, kept by the process. bytes_per_second: of all scans together.
+
+    rules: of the consumer's settings.
+    """
 
     def __init__(
-        self, directory: Path, intakes: Mapping[str, Intake], bytes_per_second: int
+        self,
+        directory: Path,
+        intakes: Mapping[str, Intake],
+        bytes_per_second: int,
+        rules: KeyRules,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._intakes = intakes
+        self._rules = {stream: pack_rule(rule) for stream, rule in rules.items()}
         self._bytes_per_second = bytes_per_second
         self._frames: dict[str, DataFrames] = {}
         # A table's name, so that no scan goes on with another one.
@@ -78,6 +89,10 @@ class SnapshotServer:
     def _on_request(self, parts: list[bytes]) -> None:
         identity, *rest = parts
         request = unpack_request(rest)
+        # During an upgrade, a worker of the version before sends no rule.
+        if rest[3:] not in ([], [self._rules.get(request.stream)]):
+            # Its clients must not get records by keys from elsewhere.
+            return
         waiting = self._finds if isinstance(request, FindValues) else self._scans
         waiting[identity, request.ask] = request
         self._schedule()
@@ -116,9 +131,10 @@ class SnapshotServer:
 
     def _answer(self, request: SnapshotRequest) -> SnapshotAnswer:
         intake = self._intakes.get(request.stream)
-        if intake is None or intake.ring is None or intake.values is None:
+        if intake is None or intake.ring is None:
             return NotNow()
-        values = intake.values
+        # Amid a reload, a worker may count on a table that this consumer does not have.
+        values = _NO_TABLE if intake.values is None else intake.values
         if request.patient and not values.warm:
             return NotNow()
         state = TableState(

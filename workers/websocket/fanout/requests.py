@@ -44,7 +44,7 @@ MOST_SUBJECTS: Final = 1_000
 
 @dataclass(slots=True)
 class PendingRequest:
-    """A request whose topics are not found yet, or that waits for the log or for snapshots.
+    """A request whose streams are not served yet, or that waits for the log or for snapshots.
 
     asked: the log has been asked for what the rings lack; wanted: the streams whose answers are
     missing; found: the answers; feeds: the snapshots.
@@ -207,7 +207,7 @@ class WaitingRequests:
         while pending and not self.held:
             first = pending[0]
             request = first.request
-            if not self._fanouts.plain.keys() >= set(request.streams):
+            if not self._fanouts.serves(request.streams):
                 return
             if not first.asked and not self._ask(client, first, now):
                 client.history_unavailable()

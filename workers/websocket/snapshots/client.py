@@ -23,6 +23,7 @@ from typing import Final
 import zmq
 
 from energyws.protocol.keys import KeyFilter
+from energyws.stream.bus_messages import KeyRules, pack_rule
 from energyws.stream.snapshot_messages import (
     FindValues,
     Found,
@@ -110,10 +111,14 @@ class _Wishes:
 
 
 class SnapshotClient:
-    """directory: the bus's. wait_seconds: of each stream, how long a client rather waits."""
+    """directory: the bus's. wait_seconds: of each stream, how long a client rather waits.
 
-    def __init__(self, directory: Path, wait_seconds: Mapping[str, float]) -> None:
+    rules: of the worker's settings.
+    """
+
+    def __init__(self, directory: Path, wait_seconds: Mapping[str, float], rules: KeyRules) -> None:
         self._loop = asyncio.get_running_loop()
+        self._rules = {stream: pack_rule(rule) for stream, rule in rules.items()}
         self._wait_seconds = wait_seconds
         self._numbers = count(1)
         self._requests: dict[int, _Request] = {}
@@ -254,7 +259,8 @@ class SnapshotClient:
         if request.body.patient and now >= request.patient_until:
             request.body = replace(request.body, patient=False)
         try:
-            self._dealer.send_multipart(pack_request(request.body), zmq.NOBLOCK)
+            parts = [*pack_request(request.body), self._rules[request.body.stream]]
+            self._dealer.send_multipart(parts, zmq.NOBLOCK)
         except zmq.Again:
             # No consumer is connected and zmq's queue is full.
             return

@@ -39,6 +39,7 @@ SETTINGS = Settings(
     streams={"energy": Stream(topic="t", key="record", snapshot=Snapshot(enabled=True))},
     history=History(),
 )
+RULES = {"energy": "record"}
 WARM = WarmedUp(None, (), 0, 0.1)
 
 Ask = Callable[[SnapshotRequest], Coroutine[Any, Any, SnapshotAnswer]]
@@ -74,7 +75,7 @@ def serve(
     rate: int = 1 << 30,
 ) -> None:
     async def main() -> None:
-        server = SnapshotServer(directory, intakes, rate)
+        server = SnapshotServer(directory, intakes, rate, RULES)
         context = zmq.asyncio.Context()
         dealer = context.socket(zmq.DEALER)
         dealer.connect(f"ipc://{directory}/snapshots")
@@ -149,9 +150,32 @@ def test_patient_worker_waits_until_the_table_is_warm(tmp_path: Path) -> None:
         assert found.state.complete
         without = Settings(kafka=Kafka(brokers="x"), streams={"energy": Stream(topic="t")})
         intakes["energy"] = intake(without)
-        assert await ask(FindValues(5, "energy", False, (b"a",))) == NotNow()
+        # A worker with other settings must not keep its clients waiting for nothing.
+        assert await ask(FindValues(5, "energy", True, (b"a",))) == NotNow()
+        found = await ask(FindValues(6, "energy", False, (b"a",)))
+        assert isinstance(found, Found)
+        assert (found.frames, found.state.complete, found.state.keys) == ([b""], False, 0)
 
     serve(tmp_path, intakes, talk)
+
+
+def test_worker_with_another_key_rule_gets_no_answer(tmp_path: Path) -> None:
+    taken = intake()
+    taken.take(record(0, "a"))
+    taken.warmed_up(WARM)
+
+    async def main() -> None:
+        server = SnapshotServer(tmp_path, {"energy": taken}, 1 << 30, RULES)
+        with zmq.asyncio.Context() as context, context.socket(zmq.DEALER) as dealer:
+            dealer.setsockopt(zmq.LINGER, 0)
+            dealer.connect(f"ipc://{tmp_path}/snapshots")
+            for number, rule in enumerate([b'"/meter"', b"null", b'"record"']):
+                request = FindValues(number, "energy", False, (b"a",))
+                await dealer.send_multipart([*pack_request(request), rule])
+            assert unpack_answer(await dealer.recv_multipart())[0] == 2
+        server.close()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
 
 
 @pytest.mark.parametrize("keys", [None, KeyFilter(frozenset({b"k7"}), (b"k1",))])
@@ -202,7 +226,7 @@ def test_request_that_is_sent_again_while_it_waits_is_answered_once(tmp_path: Pa
     taken.warmed_up(WARM)
 
     async def main() -> None:
-        server = SnapshotServer(tmp_path, {"energy": taken}, 10_000)
+        server = SnapshotServer(tmp_path, {"energy": taken}, 10_000, RULES)
         with zmq.asyncio.Context() as context, context.socket(zmq.DEALER) as dealer:
             dealer.setsockopt(zmq.LINGER, 0)
             dealer.connect(f"ipc://{tmp_path}/snapshots")
@@ -240,7 +264,7 @@ def test_a_request_that_is_sent_again_while_it_waits_is_answered_once(tmp_path: 
 
     async def main() -> None:
         # The first scan takes the rate of 0.2 seconds; the others wait meanwhile.
-        server = SnapshotServer(tmp_path, {"energy": taken}, 1_000)
+        server = SnapshotServer(tmp_path, {"energy": taken}, 1_000, RULES)
         context = zmq.asyncio.Context()
         dealer = context.socket(zmq.DEALER)
         dealer.connect(f"ipc://{tmp_path}/snapshots")

@@ -44,7 +44,8 @@ class Consumer:
         self._identity = b""
 
     async def asked(self) -> SnapshotRequest:
-        self._identity, *parts = await self._router.recv_multipart()
+        self._identity, *parts, rule = await self._router.recv_multipart()
+        assert rule == b'"record"'
         return unpack_request(parts)
 
     async def answer(self, ask: int, answer: SnapshotAnswer) -> None:
@@ -66,7 +67,7 @@ def talk(
 ) -> None:
     async def run() -> None:
         consumer = Consumer(directory)
-        client = SnapshotClient(directory, {"energy": wait_seconds})
+        client = SnapshotClient(directory, {"energy": wait_seconds}, {"energy": "record"})
         try:
             async with asyncio.timeout(20):
                 await main(client, consumer)
