@@ -114,6 +114,8 @@ class LastValues:
             # Its key may have had a later one.
             if data is not None:
                 self._lacks_until(timestamp_ms)
+            # And this may be later than others of it that are to come.
+            self._forgotten_ms[True] = max(self._forgotten_ms[True], timestamp_ms)
             return
         if origin not in (None, partition, ~partition) and timestamp_ms <= self._time(key):
             return

@@ -79,11 +79,12 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Further frames of a scan, and what is left of it."""
+    """Further frames of a scan, and what is left of it. state: of the table by then."""
 
     frames: int
     data: bytes
     scan: Scan | None
+    state: TableState
 
 
 # None: the consumer does not answer, or its table was replaced.
@@ -232,9 +233,8 @@ class SnapshotClient:
         step: Step | None = None
         if isinstance(answer, Slice):
             left = answer.next_slot
-            step = Step(
-                answer.frames, answer.data, None if left is None else replace(scan, slot=left)
-            )
+            rest = None if left is None else replace(scan, slot=left)
+            step = Step(answer.frames, answer.data, rest, answer.state)
             self._steps[scan] = step
             self._size += len(step.data)
             while self._size > CACHE_BYTES and len(self._steps) > 1:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from energyws.protocol.frame import split
-from energyws.protocol.messages import SnapshotTold
 from energyws.protocol.position import Position
+from energyws.protocol.snapshot_told import SnapshotTold
+from energyws.stream.snapshot_messages import TableState
 from workers.websocket.snapshots.client import Scan, Snapshot, SnapshotClient, Step
 
 PIECE_BYTES: Final = 64 * 1024
@@ -17,6 +19,7 @@ PIECE_BYTES: Final = 64 * 1024
 class Feed:
     """position: that of the snapshot. told: what its client is told of it, before it comes.
 
+    had: what it is told at the end, because the table has dropped keys meanwhile; None: nothing.
     failed: the rest of it cannot be had. wake: called once there is more of it.
     """
 
@@ -28,6 +31,7 @@ class Feed:
         "_scan",
         "_wake",
         "failed",
+        "had",
         "position",
         "told",
     )
@@ -38,6 +42,7 @@ class Feed:
         state = snapshot.state
         self.position: Final[Position] = state.position
         self.told: Final = SnapshotTold(state.complete, state.since_ms, snapshot.keys)
+        self.had: SnapshotTold | None = None
         self.failed = False
         self._client = client
         self._wake = wake
@@ -82,6 +87,16 @@ class Feed:
     def _add(self, step: Step) -> None:
         self._pieces.extend(_pieces(step.frames, step.data))
         self._scan = step.scan
+        self.had = _less(self.told, step.state)
+
+
+def _less(told: SnapshotTold, state: TableState) -> SnapshotTold | None:
+    """What a snapshot has that was begun before `state`; None: no less than was told."""
+    if not told.complete and told.since_ms is None:
+        return None
+    if state.complete or state.since_ms == told.since_ms is not None:
+        return None
+    return replace(told, complete=False, since_ms=state.since_ms)
 
 
 def _pieces(frames: int, data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -11,8 +11,9 @@ import pytest
 from energyws.process.board import Board
 from energyws.protocol.frame import split
 from energyws.protocol.keys import KeyFilter
-from energyws.protocol.messages import SnapshotTold, Unrecovered
+from energyws.protocol.messages import Unrecovered
 from energyws.protocol.position import Position
+from energyws.protocol.snapshot_told import SnapshotTold
 from energyws.settings import History
 from energyws.stream.history import StartPoint
 from energyws.stream.snapshot_messages import TableState

@@ -195,7 +195,7 @@ def test_scan_goes_on_step_by_step_and_is_shared(tmp_path: Path) -> None:
         assert request == ScanValues(request.ask, "energy", False, keys, 40, "t1", 20)
         await consumer.answer(request.ask, Slice(STATE, 2, frame(b"a2") + frame(b"a3"), None))
         step = await steps[0]
-        assert step == await steps[1] == Step(2, frame(b"a2") + frame(b"a3"), None)
+        assert step == await steps[1] == Step(2, frame(b"a2") + frame(b"a3"), None, STATE)
         assert client.step(first.scan, lambda step: None) == step
         assert await consumer.nothing_more()
 
