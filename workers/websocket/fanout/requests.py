@@ -274,7 +274,8 @@ class WaitingRequests:
     def _find_snapshot(self, client: FanoutClient, pending: PendingRequest, name: str) -> None:
         assert self._snapshots is not None
         done = partial(self._on_snapshot, client, pending, name)
-        self._snapshots.find(name, pending.request.filters.get(name), done)
+        keys = pending.request.filters.get(name)
+        self._snapshots.find(name, keys, client.subject, done)
 
     def _on_snapshot(
         self, client: FanoutClient, pending: PendingRequest, name: str, found: Snapshot | None
@@ -289,7 +290,7 @@ class WaitingRequests:
             self._loop.call_later(EPOCH_SECONDS, self._find_again, client, pending, name)
         else:
             assert self._snapshots is not None
-            pending.feeds[name] = Feed(self._snapshots, found, self._turns.schedule)
+            pending.feeds[name] = Feed(self._snapshots, found, client.subject, self._turns.schedule)
             pending.wanted.discard(name)
             self._proceed(client)
 

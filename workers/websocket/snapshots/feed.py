@@ -20,7 +20,8 @@ class Feed:
     """position: that of the snapshot. told: what its client is told of it, before it comes.
 
     had: what it is told at the end, because the table has dropped keys meanwhile; None: nothing.
-    failed: the rest of it cannot be had. wake: called once there is more of it.
+    failed: the rest of it cannot be had. subject: that of its client's token. wake: called once
+    there is more of it.
     """
 
     __slots__ = (
@@ -29,6 +30,7 @@ class Feed:
         "_on_more",
         "_pieces",
         "_scan",
+        "_subject",
         "_wake",
         "failed",
         "had",
@@ -37,7 +39,11 @@ class Feed:
     )
 
     def __init__(
-        self, client: SnapshotClient, snapshot: Snapshot, wake: Callable[[], None]
+        self,
+        client: SnapshotClient,
+        snapshot: Snapshot,
+        subject: str,
+        wake: Callable[[], None],
     ) -> None:
         state = snapshot.state
         self.position: Final[Position] = state.position
@@ -45,6 +51,7 @@ class Feed:
         self.had: SnapshotTold | None = None
         self.failed = False
         self._client = client
+        self._subject = subject
         self._wake = wake
         self._pieces = deque(_pieces(snapshot.frames, snapshot.data))
         self._scan: Scan | None = snapshot.scan
@@ -66,7 +73,7 @@ class Feed:
     def _look(self) -> bool:
         """Get the next step of the scan, if it is here."""
         if self._scan is not None and not self._asked and not self.failed:
-            step = self._client.step(self._scan, self._on_step)
+            step = self._client.step(self._scan, self._subject, self._on_step)
             if step is None:
                 self._asked = True
             else:

@@ -28,6 +28,7 @@ from energyws.stream.snapshot_messages import (
     pack_request,
     unpack_answer,
 )
+from energyws.testing import until
 from workers.consumer.events import Record, TopicFound, WarmedUp
 from workers.consumer.intake import Intake
 from workers.consumer.snapshot import server as module
@@ -255,6 +256,51 @@ def test_scans_are_paced_and_delay_no_finds(tmp_path: Path) -> None:
         assert loop.time() - began >= 3 * 1_000 / 10_000
 
     serve(tmp_path, {"energy": taken}, talk, rate=10_000)
+
+
+def test_subjects_take_turns_with_scans_and_exact_keys_come_first(tmp_path: Path) -> None:
+    taken = intake()
+    for number in range(20):
+        taken.take(record(number, f"a{number}", orjson.dumps({"x": "x" * 40_000})))
+    taken.take(record(20, "b", b"{}"))
+    taken.warmed_up(WARM)
+    everything, few = None, KeyFilter(frozenset(), (b"b",))
+
+    async def main() -> None:
+        # The first answer takes the rate of hours: all others wait.
+        server = SnapshotServer(tmp_path, {"energy": taken}, 1, RULES)
+        with zmq.asyncio.Context() as context, context.socket(zmq.DEALER) as dealer:
+            dealer.setsockopt(zmq.LINGER, 0)
+            dealer.connect(f"ipc://{tmp_path}/snapshots")
+
+            async def ask(number: int, subject: bytes, keys: KeyFilter | None) -> None:
+                parts = pack_request(ScanValues(number, "energy", True, keys))
+                await dealer.send_multipart([*parts, b'"record"', subject])
+
+            async def answered() -> int:
+                return unpack_answer(await dealer.recv_multipart())[0]
+
+            await ask(0, b"big", everything)
+            assert await answered() == 0
+            for number in range(1, 5):
+                await ask(number, b"big", everything)
+            await ask(5, b"small", few)
+            await ask(6, b"small", few)
+            await ask(7, b"other", everything)
+            await until(lambda: len(server._scans) == 7)
+            server._bytes_per_second, server._scan_at = 1 << 40, 0.0
+            # A request for an exact key wakes it.
+            find = FindValues(8, "energy", True, (b"b",))
+            assert server._handle is not None
+            server._handle.cancel()
+            server._handle = None
+            await dealer.send_multipart([*pack_request(find), b'"record"'])
+            order = [await answered() for _ in range(8)]
+        server.close()
+        # Those who have had nothing yet come first, and who asked for little once more.
+        assert order == [8, 5, 7, 6, 1, 2, 3, 4]
+
+    asyncio.run(asyncio.wait_for(main(), 20))
 
 
 def test_a_request_that_is_sent_again_while_it_waits_is_answered_once(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ class World:
         filters = {} if client.keys is None else {"energy": client.keys}
         request = Subscribe(("energy",), {}, None, OnLag.SKIP, filters=filters, snapshot=True)
         source: Any = self
-        feed = Feed(source, self._snapshot(client.keys), lambda: None)
+        feed = Feed(source, self._snapshot(client.keys), client.subject, lambda: None)
         reply = fanout.subscribe(client, request, None, 0.0, feed)
         assert reply.position == str(self.head)
         assert reply.snapshot == feed.told
@@ -189,7 +189,7 @@ class World:
             table.changes,
         )
 
-    def step(self, scan: Scan, done: Callable[[Step | None], None]) -> Step | None:
+    def step(self, scan: Scan, subject: str, done: Callable[[Step | None], None]) -> Step | None:
         """The part of SnapshotClient that a feed uses."""
         if scan.state.table == str(self.table) and self.rng.random() < 0.3:
             return self._scan(scan)

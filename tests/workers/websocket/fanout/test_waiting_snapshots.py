@@ -40,7 +40,8 @@ class Snapshots:
     def __init__(self) -> None:
         self.asked: list[tuple[str, KeyFilter | None, OnSnapshot]] = []
 
-    def find(self, stream: str, keys: KeyFilter | None, done: OnSnapshot) -> None:
+    def find(self, stream: str, keys: KeyFilter | None, subject: str, done: OnSnapshot) -> None:
+        assert subject == "tester"
         self.asked.append((stream, keys, done))
 
     def answer(self, position: Position | None) -> None:

@@ -25,7 +25,8 @@ class Steps:
         self.asked: list[tuple[Scan, Callable[[Step | None], None]]] = []
         self.woken: list[int] = []
 
-    def step(self, scan: Scan, done: Callable[[Step | None], None]) -> Step | None:
+    def step(self, scan: Scan, subject: str, done: Callable[[Step | None], None]) -> Step | None:
+        assert subject == "tester"
         if scan.slot not in self.known:
             self.asked.append((scan, done))
         return self.known.get(scan.slot)
@@ -42,7 +43,9 @@ def frames(*keys: bytes, size: int = 0) -> bytes:
 
 def feed(steps: Steps, count: int, data: bytes, left: Scan | None = None) -> Feed:
     client: Any = steps
-    return Feed(client, Snapshot(STATE, count, data, count, left), lambda: steps.woken.append(0))
+    return Feed(
+        client, Snapshot(STATE, count, data, count, left), "tester", lambda: steps.woken.append(0)
+    )
 
 
 def told(complete: bool, since_ms: int | None) -> TableState:
@@ -71,7 +74,7 @@ def test_what_the_table_drops_meanwhile_is_known_at_the_end(
     for at, state in enumerate(later):
         left = scan(at + 1) if at + 1 < len(later) else None
         steps.known[at] = Step(1, frames(b"%d" % at), left, told(*state))
-    made = Feed(steps, Snapshot(told(*begun), 0, b"", 3, scan(0)), lambda: None)
+    made = Feed(steps, Snapshot(told(*begun), 0, b"", 3, scan(0)), "tester", lambda: None)
     while not made.over:
         made.take(never)
     assert made.told == SnapshotTold(*begun, 3)
