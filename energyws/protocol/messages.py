@@ -31,6 +31,7 @@ from energyws.errors import BAD_JSON, BAD_MESSAGE, UNKNOWN_TYPE, EnergywsError, 
 from energyws.protocol import frame
 from energyws.protocol.keys import KeyFilter
 from energyws.protocol.rfc3339 import milliseconds
+from energyws.protocol.snapshot_told import SnapshotTold
 
 # Far more than any configuration has streams; bounds the work of one message.
 MAX_STREAMS: Final = 64
@@ -242,19 +243,6 @@ def _token(message: dict[str, Any]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class SnapshotTold:
-    """What `subscribed` says of a snapshot that follows.
-
-    complete: whether a key that is not in it has no record. since_ms: if not: since when it has all
-    keys, in Unix milliseconds. keys: how many it has. Both are None where nobody knows.
-    """
-
-    complete: bool
-    since_ms: int | None
-    keys: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Subscribed:
     """One stream in a `subscribed` reply.
 
@@ -292,7 +280,7 @@ def subscribed(streams: dict[str, Subscribed]) -> bytes:
     if keys := {name: each.keys for name, each in streams.items() if each.keys is not None}:
         message["keys"] = keys
     if snapshots := {
-        name: _snapshot(each.position, each.snapshot)
+        name: each.snapshot.as_json(each.position)
         for name, each in streams.items()
         if each.snapshot is not None
     }:
@@ -300,23 +288,25 @@ def subscribed(streams: dict[str, Subscribed]) -> bytes:
     return frame.text(message)
 
 
-def _snapshot(position: str, told: SnapshotTold) -> dict[str, object]:
-    since = None if told.since_ms is None else frame.rfc3339(told.since_ms)
-    return {"position": position, "complete": told.complete, "since": since, "keys": told.keys}
-
-
 def unsubscribed(streams: Iterable[str]) -> bytes:
     """The frame that answers `unsubscribe`."""
     return frame.text({"type": "unsubscribed", "streams": list(streams)})
 
 
-def position(stream: str, position: str, conflated: int = 0) -> bytes:
+def position(
+    stream: str, position: str, conflated: int = 0, had: SnapshotTold | None = None
+) -> bytes:
     """The frame that tells a client that gets some keys where it is: it has all before that.
 
-    conflated: but for so many frames that newer ones have superseded.
+    conflated: but for so many frames that newer ones have superseded. had: what the snapshot that
+    it ends had, where `subscribed` has promised more.
     """
     message: dict[str, object] = {"type": "position", "stream": stream, "id": position}
-    return frame.text({**message, "conflated": conflated} if conflated else message)
+    if conflated:
+        message["conflated"] = conflated
+    if had is not None:
+        message["snapshot"] = had.as_json(position)
+    return frame.text(message)
 
 
 def pong(timestamp_ms: int, worker: Mapping[str, int] | None = None) -> bytes:

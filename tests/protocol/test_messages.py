@@ -33,13 +33,13 @@ from energyws.protocol.messages import (
     OnLag,
     Ping,
     Renew,
-    SnapshotTold,
     Subscribe,
     Subscribed,
     Unrecovered,
     Unsubscribe,
     parse,
 )
+from energyws.protocol.snapshot_told import SnapshotTold
 
 PROTOCOL_PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 ID = "7f3a90c2-1042.998.17"
@@ -631,6 +631,13 @@ REPLIES: dict[str, tuple[bytes, str]] = {
     "position, conflated": (
         messages.position("energy", "7f-1.2", 12),
         '{"type":"position","stream":"energy","id":"7f-1.2","conflated":12}',
+    ),
+    "position, at the end of a snapshot": (
+        messages.position("energy", "7f-1.2", had=SnapshotTold(False, NOON, 2)),
+        (
+            '{"type":"position","stream":"energy","id":"7f-1.2","snapshot":{"position":"7f-1.2",'
+            '"complete":false,"since":"2025-12-26T12:34:56.789Z","keys":2}}'
+        ),
     ),
     "position": (
         messages.position("energy", "7f-1.2"),

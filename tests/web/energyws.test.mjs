@@ -344,6 +344,10 @@ describe('keys', () => {
     await settle();
     assert.deepEqual(scene.client.positions, { energy: 'aa-9' });
     assert.deepEqual(scene.client.snapshots, { energy: state });
+    const less = { ...state, since: '2025-12-26T13:00:00.000Z' };
+    scene.socket.say(moved('aa-9', { snapshot: { position: 'aa-9', ...less } }));
+    await settle();
+    assert.deepEqual(scene.client.snapshots, { energy: less });
     const reading = { kind: 'reading', stream: 'energy', timestamp, data: { n: 1 }, key: 'a' };
     const expected = { ...reading, position: '', isSnapshot: true };
     assert.deepEqual(scene.got.slice(1), [expected, expected]);

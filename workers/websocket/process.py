@@ -19,6 +19,7 @@ from energyws.process.cgroup import MemoryGroups
 from energyws.process.control_messages import ShutdownMode
 from energyws.protocol.http.client_address import TrustedProxies
 from energyws.settings import Settings
+from energyws.stream.record_key import key_rules
 from workers.bus.rendezvous import current
 from workers.bus.subscriber import Subscriber
 from workers.runtime import Runtime, crash_on_error, crash_on_error_task
@@ -85,13 +86,14 @@ class Worker:
             lambda: runtime.settings.server.drain_seconds,
         )
         bus = current(runtime.bus_directory)
-        self._history = HistoryClient(bus, settings.history.max_concurrent)
+        rules = key_rules(settings.streams)
+        self._history = HistoryClient(bus, settings.history.max_concurrent, rules)
         waits = {
             name: stream.snapshot.wait_seconds
             for name, stream in settings.streams.items()
             if stream.snapshot.enabled
         }
-        self._snapshots = SnapshotClient(bus, waits) if waits else None
+        self._snapshots = SnapshotClient(bus, waits, rules) if waits else None
         self._io_uring = Choice(settings.server, runtime.row)
         row, board = runtime.row, runtime.board
         self._shares = Shares(board.usage(row.index), row, settings.limits)
@@ -135,7 +137,7 @@ class Worker:
         self._subscriber = Subscriber(
             bus,
             settings.bus,
-            sorted(settings.streams),
+            rules,
             self._hub,
             lambda: runtime.row.add(Field.RESYNCS),
         )

@@ -6,8 +6,8 @@ Rules of this file:
    pauses (restarts.py).
 2. A child that keeps crashing, or ends with an exit code that no restart can cure, ends the
    service.
-3. New connections go to workers that are ready, and to those with room if any has; while no worker
-   is ready, they wait in every queue (balance.py).
+3. New connections go to workers that are ready, and to those with room and without a stream that
+   stands still if there are any; while no worker is ready, they wait in every queue (balance.py).
 4. Children are replaced one at a time: the successor becomes ready, then the old one leaves. A
    successor that does not become ready is given up, and the old one stays.
 5. A worker whose slot is no longer needed gets no new connections, and then leaves.
@@ -265,9 +265,9 @@ class Fleet:
     def _steer(self, now: float) -> list[Action]:
         serving = self._serving()
         loads = {number: process.connections for number, _, process in serving}
-        full = {number for number, _, process in serving if process.full}
-        wanted = [slot.number for slot in self._slots.values() if slot.wanted]
-        slots = self._steering.step(now, loads, [each for each in wanted if each is not None], full)
+        lesser = {number for number, _, each in serving if each.full or each.disputes}
+        wanted = [n for s in self._slots.values() if s.wanted and (n := s.number) is not None]
+        slots = self._steering.step(now, loads, wanted, lesser)
         return [] if slots is None else [Steer(slots)]
 
     # Fewer workers.

@@ -87,6 +87,7 @@ class Play:
         self.cpu: dict[int, float] = {}
         self.loads: dict[str, int] = {}
         self.full: set[str] = set()
+        self.disputes: set[str] = set()
         self.slow = False
         self.actions: list[Action] = []
 
@@ -100,6 +101,7 @@ class Play:
                 self.cpu[number],
                 self.loads.get(self.names[number], 0),
                 self.names[number] in self.full,
+                self.names[number] in self.disputes,
             )
             for number, state in self.states.items()
         }
@@ -656,3 +658,16 @@ def test_full_workers_get_no_connections_while_others_have_room() -> None:
     assert play.step() == [("steer", "1", "2")]
     play.full.clear()
     assert play.step() == [("steer", "0", "1", "2")]
+
+
+def test_workers_with_a_stream_that_stands_still_get_no_connections_while_others_serve_all() -> (
+    None
+):
+    play = Play(workers=3).started()
+    play.disputes = {"worker-1"}
+    play.full = {"worker-2"}
+    assert play.step() == [("steer", "0")]
+    play.disputes = {"worker-0", "worker-1", "worker-2"}
+    assert play.step() == [("steer", "0", "1", "2")]
+    play.disputes.clear()
+    assert play.step() == [("steer", "0", "1")]
