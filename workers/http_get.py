@@ -9,7 +9,13 @@ import threading
 import time
 from collections.abc import Mapping
 from functools import partial
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import (
+    HTTPConnection,
+    HTTPException,
+    HTTPResponse,
+    HTTPSConnection,
+    IncompleteRead,
+)
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -133,7 +139,11 @@ def get(
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("GET", target, headers={**_HEADERS, **(headers or {})})
         with connection.getresponse() as answer:
-            return Answer(answer.status, answer.read(most + 1))
+            body = answer.read(most + 1)
+            # With a number of bytes, the library takes an answer that breaks off for a whole one.
+            if len(body) <= most and answer.length:
+                raise IncompleteRead(body, answer.length)
+            return Answer(answer.status, body)
     finally:
         connection.close()
 

@@ -24,8 +24,13 @@ from workers.consumer.schemas.trial import trial
 from workers.runtime import read_settings
 
 
-def faults(settings: Settings) -> Iterator[tuple[FaultKind | Literal["warning"], str]]:
-    """What is at fault, and why; does not wait for a broker, but for a schema registry."""
+def faults(
+    settings: Settings, *, registry: bool = True
+) -> Iterator[tuple[FaultKind | Literal["warning"], str]]:
+    """What is at fault, and why; does not wait for a broker, but for a schema registry.
+
+    registry: whether to ask that.
+    """
     checks: tuple[tuple[FaultKind, Callable[[], object]], ...] = (
         ("secret", lambda: Verifier(settings.auth)),
         ("configuration", lambda: open_consumer(live_settings(settings.kafka)).close()),
@@ -35,7 +40,8 @@ def faults(settings: Settings) -> Iterator[tuple[FaultKind | Literal["warning"],
             check()
         except BootError as error:
             yield kind, str(error)
-    yield from trial(settings)
+    if registry:
+        yield from trial(settings)
 
 
 if __name__ == "__main__":
@@ -43,5 +49,7 @@ if __name__ == "__main__":
     logging.disable()
     parser = argparse.ArgumentParser(description="Started by the supervisor, not by hand.")
     parser.add_argument("--settings-fd", type=int, required=True)
-    found = list(faults(read_settings(parser.parse_args().settings_fd)))
+    parser.add_argument("--without-registry", action="store_true")
+    given = parser.parse_args()
+    found = list(faults(read_settings(given.settings_fd), registry=not given.without_registry))
     sys.stdout.write(orjson.dumps(found).decode())

@@ -16,6 +16,8 @@ from energyws.stream.record import BadRecord
 from workers.consumer.schemas.protoc import compile_descriptors
 
 _MAX_BYTES: Final = 10_000
+# The JSON of a record may be so many times as large while it is made.
+_MOST_TIMES: Final = 64
 _LIST: Final = {
     "type": "record",
     "name": "List",
@@ -63,7 +65,23 @@ _WIDE: Final = {
         }
     ],
 }
-_PROTO: Final = """
+# What a few bytes make much of: digits of a decimal, and integers in a type that contains itself.
+_COSTLY: Final = {
+    "type": "record",
+    "name": "Costly",
+    "fields": [
+        {
+            "name": "prices",
+            "type": {
+                "type": "array",
+                "items": {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 900},
+            },
+        },
+        {"name": "n", "type": "long"},
+        {"name": "kids", "type": {"type": "map", "values": "Costly"}},
+    ],
+}
+_PROTO = """
 syntax = "proto3";
 import "google/protobuf/struct.proto";
 import "google/protobuf/timestamp.proto";
@@ -72,8 +90,11 @@ message All {
   int64 n = 1; double d = 2; float f = 3; string s = 4; bytes b = 5; E e = 6; All all = 7;
   repeated All many = 8; map<string, All> named = 9; google.protobuf.Timestamp at = 10;
   google.protobuf.Struct extra = 11; repeated sint32 packed = 12; optional bool o = 13;
+  repeated Wide wide = 14; repeated MUCH_LONGER_THAN_ITS_NUMBER names = 15;
 }
+enum MUCH_LONGER_THAN_ITS_NUMBER { MUCH_LONGER_THAN_ITS_NUMBER_0 = 0; }
 """
+_PROTO += f"message Wide {{ {' '.join(f'optional int64 n{at} = {at};' for at in range(1, 300))} }}"
 
 
 def avro(data: bytes) -> str:
@@ -113,13 +134,16 @@ def _read(schema: Any, indexes: tuple[int, ...], payload: bytes) -> str:
         text = schema.read(indexes, payload)
     except BadRecord as bad:
         return bad.reason
+    assert len(text) <= _MOST_TIMES * _MAX_BYTES
     assert type(json.loads(text)) is dict
     return "accepted"
 
 
 @cache
 def _avro_schemas() -> list[AvroSchema]:
-    return [AvroSchema(json.dumps(each), max_bytes=_MAX_BYTES) for each in (_ALL, _LIST, _WIDE)]
+    return [
+        AvroSchema(json.dumps(each), max_bytes=_MAX_BYTES) for each in (_ALL, _LIST, _WIDE, _COSTLY)
+    ]
 
 
 @cache

@@ -68,15 +68,18 @@ class Principal:
 class Verifier:
     """Verifies tokens with the issuers' keys, or with the shared secrets.
 
-    doubts: what was accepted so far although it should be looked at.
+    keyed: whether any stream has keys; otherwise the claim that names a token's keys is ignored, as
+    an issuer may have put something else there. doubts: what was accepted so far although it should
+    be looked at.
 
     Caches the claims of tokens with good signatures. An entry is valid only while `keys[issuer]`
     is the same object as when the signature was checked, so callers must keep that object until
     the keys change, and replace it then. Raises BootError for a secret that cannot be used.
     """
 
-    def __init__(self, settings: Auth) -> None:
+    def __init__(self, settings: Auth, *, keyed: bool = True) -> None:
         self._settings = settings
+        self._keyed = keyed
         self._issuers = frozenset(issuer.issuer for issuer in settings.issuers)
         self._secrets = secret_keys(settings)
         self._cache = TokenCache(MAX_CACHED)
@@ -143,6 +146,14 @@ class Verifier:
     def _check_claims(
         self, signed: Signed, issuer: str | None, keys: Sequence[Key]
     ) -> VerifiedClaims:
+        try:
+            return self._claims(signed, issuer, keys)
+        except TokenRefused as refused:
+            if isinstance(subject := signed.claims.get("sub"), str):
+                refused.subject = subject
+            raise
+
+    def _claims(self, signed: Signed, issuer: str | None, keys: Sequence[Key]) -> VerifiedClaims:
         settings, claims = self._settings, signed.claims
         claimed.check_type(signed.header)
         if issuer is None:
@@ -167,7 +178,7 @@ class Verifier:
             signed.key,
             keys,
             token_id(jti) if isinstance(jti := claims.get("jti"), str) else None,
-            key_rights(claims, settings),
+            key_rights(claims, settings) if self._keyed else None,
         )
 
     def _principal(self, token: VerifiedClaims, now: float) -> Principal:

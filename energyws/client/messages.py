@@ -124,6 +124,9 @@ class Reader:
             case "position":
                 self._advance(stream, message["id"])
                 self.conflated += message.get("conflated", 0)
+                if (had := message.get("snapshot")) is not None:
+                    # The service has dropped keys while it came.
+                    self.snapshots[stream] = Snapshot(had["complete"], had["since"], had["keys"])
         return ()
 
     def _begin(

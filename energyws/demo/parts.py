@@ -154,6 +154,7 @@ async def _process(
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-P",
         "-m",
         module,
         *arguments,

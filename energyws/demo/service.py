@@ -10,4 +10,5 @@ from energyws.testing.parent import end_with_parent
 if __name__ == "__main__":
     end_with_parent()
     # The parent-death signal survives exec (prctl(2)), so this is the ordinary service.
-    os.execv(sys.executable, [sys.executable, "-m", "energyws.cli", "serve", *sys.argv[1:]])
+    command = [sys.executable, "-P", "-m", "energyws.cli", "serve", *sys.argv[1:]]
+    os.execv(sys.executable, command)

@@ -56,7 +56,8 @@ class Field(IntEnum):
     what clients hold that were closed for it, in bytes. SNAPSHOT_KEYS and SNAPSHOT_BYTES are what
     the consumer's tables of last values hold; SNAPSHOT_STATE is 0 where it has none, 2 where all of
     them are complete, else 1; SNAPSHOT_WARM_MS is how long it took to read old records for them.
-    SCHEMA_WAITS is how many partitions wait for a schema.
+    SCHEMA_WAITS is how many partitions wait for a schema. DISPUTED is how many streams stand still
+    in a worker, because the consumer takes their keys from elsewhere.
     """
 
     PID = 0
@@ -103,6 +104,7 @@ class Field(IntEnum):
     HISTORY_QUESTIONS = 41
     EVENT_STREAMS = 42
     IO_URING = 43
+    DISPUTED = 44
     SCHEMA_WAITS = 47
 
 

@@ -140,5 +140,7 @@ LIMITED: Final = Family(RELOAD_REFUSALS.end, [(each.name,) for each in fields(Li
 SKIPPED: Final = Family(LIMITED.end, [(reason,) for reason in REASONS])
 # How the questions for schemas ended.
 SCHEMA_FETCHES: Final = Family(SKIPPED.end, [("fetched",), ("not_found",), ("failed",)])
+# Values that JSON cannot express, by the format of their records.
+NULL_VALUES: Final = Family(SCHEMA_FETCHES.end, [("avro",), ("protobuf",)])
 
-assert SCHEMA_FETCHES.end <= COLUMNS
+assert NULL_VALUES.end <= COLUMNS

@@ -23,6 +23,7 @@ from energyws.protocol.position import BadPosition, parse
 # A comment: EventSource ignores it.
 HEARTBEAT: Final = b":\n\n"
 _SNAPSHOT: Final = b'{"type":"snapshot",'
+_BARE: Final = {"type", "stream", "id"}
 _NAMES: Final = {"error": b"problem"}
 
 
@@ -57,7 +58,7 @@ def _event(payload: bytes) -> bytes:
         return b"event: snapshot\ndata: %b\n\n" % one_line(payload)
     message = orjson.loads(payload)
     kind = message["type"]
-    if kind == "position" and "conflated" not in message:
+    if kind == "position" and message.keys() == _BARE:
         return b"id: %b\n\n" % message["id"].encode()
     lines = [b"event: " + _NAMES.get(kind, kind.encode())]
     match kind:

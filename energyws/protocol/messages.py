@@ -31,6 +31,7 @@ from energyws.errors import BAD_JSON, BAD_MESSAGE, UNKNOWN_TYPE, EnergywsError, 
 from energyws.protocol import frame
 from energyws.protocol.keys import KeyFilter
 from energyws.protocol.rfc3339 import milliseconds
+from energyws.protocol.snapshot_told import SnapshotTold
 
 # Far more than any configuration has streams; bounds the work of one message.
 MAX_STREAMS: Final = 64
@@ -173,7 +174,7 @@ def subscribe(message: dict[str, Any]) -> Subscribe:
     if snapshot is not None and type(snapshot) is not bool:
         raise BadClientMessage(BAD_MESSAGE, "`snapshot` must be true or false")
     if snapshot and (last is not None or since is not None):
-        raise BadClientMessage(BAD_MESSAGE, "`snapshot` goes with `resume`, not with another start")
+        raise BadClientMessage(BAD_MESSAGE, "`snapshot` excludes `since` and `last`")
     return Subscribe(
         streams,
         resume,
@@ -194,7 +195,8 @@ def _keys(message: dict[str, Any], streams: tuple[str, ...]) -> dict[str, tuple[
         type(each) is list and each and all(type(key) is str for key in each)
         for each in keys.values()
     ):
-        raise BadClientMessage(BAD_MESSAGE, "`keys` must be an object of stream: list of keys")
+        detail = '`keys` must have a list of strings for each stream: {"energy":["4711"]}'
+        raise BadClientMessage(BAD_MESSAGE, detail)
     if not keys.keys() <= set(streams):
         # The name is not told: it may be a key, or the part of one before a colon.
         raise BadClientMessage(BAD_MESSAGE, "`keys` names a stream that `streams` does not")
@@ -241,19 +243,6 @@ def _token(message: dict[str, Any]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class SnapshotTold:
-    """What `subscribed` says of a snapshot that follows.
-
-    complete: whether a key that is not in it has no record. since_ms: if not: since when it has all
-    keys, in Unix milliseconds. keys: how many it has. Both are None where nobody knows.
-    """
-
-    complete: bool
-    since_ms: int | None
-    keys: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Subscribed:
     """One stream in a `subscribed` reply.
 
@@ -291,7 +280,7 @@ def subscribed(streams: dict[str, Subscribed]) -> bytes:
     if keys := {name: each.keys for name, each in streams.items() if each.keys is not None}:
         message["keys"] = keys
     if snapshots := {
-        name: _snapshot(each.position, each.snapshot)
+        name: each.snapshot.as_json(each.position)
         for name, each in streams.items()
         if each.snapshot is not None
     }:
@@ -299,23 +288,25 @@ def subscribed(streams: dict[str, Subscribed]) -> bytes:
     return frame.text(message)
 
 
-def _snapshot(position: str, told: SnapshotTold) -> dict[str, object]:
-    since = None if told.since_ms is None else frame.rfc3339(told.since_ms)
-    return {"position": position, "complete": told.complete, "since": since, "keys": told.keys}
-
-
 def unsubscribed(streams: Iterable[str]) -> bytes:
     """The frame that answers `unsubscribe`."""
     return frame.text({"type": "unsubscribed", "streams": list(streams)})
 
 
-def position(stream: str, position: str, conflated: int = 0) -> bytes:
+def position(
+    stream: str, position: str, conflated: int = 0, had: SnapshotTold | None = None
+) -> bytes:
     """The frame that tells a client that gets some keys where it is: it has all before that.
 
-    conflated: but for so many frames that newer ones have superseded.
+    conflated: but for so many frames that newer ones have superseded. had: what the snapshot that
+    it ends had, where `subscribed` has promised more.
     """
     message: dict[str, object] = {"type": "position", "stream": stream, "id": position}
-    return frame.text({**message, "conflated": conflated} if conflated else message)
+    if conflated:
+        message["conflated"] = conflated
+    if had is not None:
+        message["snapshot"] = had.as_json(position)
+    return frame.text(message)
 
 
 def pong(timestamp_ms: int, worker: Mapping[str, int] | None = None) -> bytes:

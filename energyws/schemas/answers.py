@@ -5,7 +5,6 @@ Confluent's REST API, which those of Redpanda, Karapace and Apicurio (ccompat) h
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
@@ -14,25 +13,34 @@ import orjson
 
 from energyws.errors import EnergywsError
 from energyws.schemas.framing import SchemaId
+from energyws.schemas.values import shown
 
 # Of one schema, with what these refer to.
 MAX_REFERENCES: Final = 200
 MAX_ANSWER_BYTES: Final = 4 << 20
+# What is so for all schemas: a refused user, too many questions, a registry overloaded or away.
+_UNREACHABLE: Final = (401, 429, 502, 503, 504)
+# What servers answer to a path that they do not have.
+_NO_PATH: Final = (400, 404, 405, 422)
 # "Subject", "version" and "schema not found": any other 404 is of a wrong address or of a proxy.
 _NOT_FOUND: Final = (40401, 40402, 40403)
-_MAX_SHOWN: Final = 200
-_UNPRINTABLE: Final = re.compile(r"[^ -~]+")
 
 
 class Unavailable(EnergywsError):
     """The registry did not answer, or not as a registry would: ask again.
 
     misconfigured: it will answer the same until somebody changes the configuration.
+    no_path: there is nothing at the path, which the registry may be too old to have.
     """
 
-    def __init__(self, reason: str, *, misconfigured: bool = False) -> None:
-        super().__init__(_UNPRINTABLE.sub(" ", reason)[:_MAX_SHOWN])
+    def __init__(self, reason: str, *, misconfigured: bool = False, no_path: bool = False) -> None:
+        super().__init__(shown(reason))
         self.misconfigured = misconfigured
+        self.no_path = no_path
+
+
+class Unreachable(Unavailable):
+    """The registry answers nobody: other questions would end as this one."""
 
 
 class Missing(EnergywsError):
@@ -62,8 +70,9 @@ def path_of(schema_id: SchemaId) -> str:
 
 
 def path_of_version(subject: str, version: int | str) -> str:
-    """Where to ask for a version of a subject, deleted or not."""
-    return f"/subjects/{quote(subject, safe='')}/versions/{version}?deleted=true"
+    """Where to ask for a version of a subject: a number, deleted or not, or the `latest` one."""
+    path = f"/subjects/{quote(subject, safe='')}/versions/{version}"
+    return path if version == "latest" else f"{path}?deleted=true"
 
 
 def document(status: int, body: bytes) -> Document:
@@ -71,30 +80,40 @@ def document(status: int, body: bytes) -> Document:
     answer = _parsed(body)
     if status == 404 and isinstance(answer, dict) and answer.get("error_code") in _NOT_FOUND:
         raise Missing("the registry does not know it")
+    unavailable = Unreachable if status in _UNREACHABLE else Unavailable
     if status in (401, 403):
-        raise Unavailable(
+        raise unavailable(
             f"HTTP status {status}: check schema_registry.username and its password",
             misconfigured=True,
         )
     if status == 404 or 300 <= status < 400:
-        raise Unavailable(
+        raise unavailable(
             f"HTTP status {status}, not from a schema registry: check schema_registry.url",
             misconfigured=True,
+            no_path=status in _NO_PATH,
         )
     if status != 200:
-        raise Unavailable(f"HTTP status {status}")
+        raise unavailable(f"HTTP status {status}", no_path=status in _NO_PATH)
     try:
-        text, kind = answer["schema"], answer.get("schemaType") or "AVRO"
-        references = tuple(
-            Reference(each["name"], each["subject"], int(each["version"]))
-            for each in answer.get("references") or ()
+        return Document(
+            _text(answer["schema"]),
+            _text(answer.get("schemaType") or "AVRO"),
+            tuple(
+                Reference(_text(each["name"]), _text(each["subject"]), int(each["version"]))
+                for each in answer.get("references") or ()
+            ),
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         raise Unavailable(
             "the answer is not that of a schema registry: check schema_registry.url",
             misconfigured=True,
         ) from None
-    return Document(str(text), str(kind), references)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
 
 
 def _parsed(body: bytes) -> Any:

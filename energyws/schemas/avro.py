@@ -9,7 +9,6 @@ negative scale, say) is ignored, as the specification demands.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from io import BytesIO
 from typing import Any, Final
 from uuid import UUID
@@ -17,20 +16,24 @@ from uuid import UUID
 import orjson
 from fastavro import _read_py, parse_schema  # what it reads with where it has no C
 from fastavro import read as fastavro_read
+from fastavro.io.binary_decoder import BinaryDecoder
 
 from energyws.schemas import values
-from energyws.schemas.avro_bounds import Bounds, bounds, check_nesting
+from energyws.schemas.avro_bounds import PRIMITIVE, Bounds, bounds, check_nesting
 from energyws.schemas.values import BadSchema
 from energyws.stream.record import BadRecord
 
-# More digits than any measure has; one of a hostile schema could ask for gigabytes of zeros.
-_MAX_SCALE: Final = 1000
 # How many times kafka.max_record_bytes a record's JSON might have while it is made.
 _EXPANSION: Final = 64
 _DURATION_BYTES: Final = 12
 _UUID_BYTES: Final = 16
+# 64 bits, 7 in each.
+_LONG_BYTES: Final = 10
 _MILLI: Final = 1_000_000
 _MICRO: Final = 1_000
+_WRAPPER: Final = "_energyws"
+# What is no name of a type that the schema defines.
+_KINDS: Final = PRIMITIVE | {"bytes", "string", "record", "error", "enum", "array", "map", "fixed"}
 # What Avro 1.12 knows besides a type's own name.
 _KEPT: Final = ("type", "name", "namespace", "fields", "symbols", "items", "values", "size")
 
@@ -44,8 +47,7 @@ def _float32(value: float, schema: Any = None, reader: Any = None) -> float:
 
 
 def _decimal(data: bytes, schema: Any = None, reader: Any = None) -> str:
-    unscaled = int.from_bytes(data, "big", signed=True)
-    return format(Decimal(f"{unscaled}e-{schema['scale']}"), "f")
+    return values.decimal(data, schema["scale"])
 
 
 def _duration(data: bytes, schema: Any = None, reader: Any = None) -> str:
@@ -59,16 +61,20 @@ def _uuid(data: bytes, schema: Any = None, reader: Any = None) -> str:
     return str(UUID(bytes=data))
 
 
-def _instants(unit: int, zone: str) -> Callable[..., str | None]:
-    return lambda value, schema=None, reader=None: values.instant(value * unit, zone)
+def _instants(unit: int, zone: str) -> Callable[..., str | float]:
+    return lambda value, schema=None, reader=None: (
+        values.instant(value * unit, zone) or values.NOTHING
+    )
 
 
-def _times(unit: int) -> Callable[..., str | None]:
-    return lambda value, schema=None, reader=None: values.time_of_day(value * unit)
+def _times(unit: int) -> Callable[..., str | float]:
+    return lambda value, schema=None, reader=None: (
+        values.time_of_day(value * unit) or values.NOTHING
+    )
 
 
-def _date(value: int, schema: Any = None, reader: Any = None) -> str | None:
-    return values.day(value)
+def _date(value: int, schema: Any = None, reader: Any = None) -> str | float:
+    return values.day(value) or values.NOTHING
 
 
 # By type and logical type; "": every value of the type.
@@ -95,6 +101,26 @@ for (_kind, _logical), _reader in _READERS.items():
         # Both have it, though only one says so.
         _module.LOGICAL_READERS[f"{_kind}-energyws.{_logical}"] = _reader
 
+_read_data: Final[Callable[..., Any]] = _read_py.read_data
+
+
+class _Decoder(BinaryDecoder):
+    """Refuses integers without an end: of a megabyte, fastavro's own makes one in half a minute."""
+
+    def __init__(self, source: BytesIO) -> None:
+        self.fo: BytesIO = source
+
+    def read_long(self) -> int:
+        value = 0
+        for at in range(_LONG_BYTES):
+            (byte,) = self.fo.read(1)
+            value |= (byte & 0x7F) << (7 * at)
+            if byte < 0x80:
+                return (value >> 1) ^ -(value & 1)
+        raise ValueError("an integer of more than 64 bits")
+
+    read_int = read_long
+
 
 class AvroSchema:
     """A schema, and those that it refers to, first those that others need. Raises BadSchema."""
@@ -104,7 +130,9 @@ class AvroSchema:
         try:
             for each in references:
                 parse_schema(_prepared(each), named)
-            self._schema = parse_schema(_prepared(text), named)
+            prepared = _prepared(text)
+            self._wrapped = not (isinstance(prepared, dict) and prepared["type"] == "record")
+            self._schema = parse_schema(_wrapped(prepared) if self._wrapped else prepared, named)
             self._bounds: Bounds = bounds(self._schema, named)
         except BadSchema:
             raise
@@ -112,20 +140,25 @@ class AvroSchema:
             # Whatever a schema has that is no schema.
             raise BadSchema(f"it cannot be used: {type(error).__name__}: {error}") from None
         self._max_bytes = max_bytes
-        # The one in Python has a limit of recursion, at ten times the price.
-        self._read: Callable[..., Any] = (
-            _read_py.schemaless_reader
-            if self._bounds.recursive
-            else fastavro_read.schemaless_reader
-        )
+        self._named = {"writer": named, "reader": {}}
 
-    def read(self, indexes: tuple[int, ...], payload: bytes) -> bytes:
-        """The JSON object of a record; raises BadRecord. indexes: only Protobuf has any."""
+    def read(
+        self,
+        indexes: tuple[int, ...],
+        payload: bytes,
+        on_null: Callable[[int], None] = lambda count: None,
+    ) -> bytes:
+        """The JSON object of a record; raises BadRecord. indexes: only Protobuf has any.
+
+        on_null: called with the number of values that JSON cannot express, if there are any.
+        """
         if len(payload) * self._bounds.width > _EXPANSION * self._max_bytes:
             raise BadRecord("oversized", "its JSON could be too large")
         source = BytesIO(payload)
         try:
-            found = self._read(source, self._schema, None)
+            found = self._found(source)
+            if self._wrapped:
+                found = found[_WRAPPER]
             text = orjson.dumps(found)
         except Exception as error:
             # Bytes of anybody: the text of an error may have some of them.
@@ -134,7 +167,28 @@ class AvroSchema:
             raise BadRecord("undecodable", "not of its schema: there are bytes left")
         if type(found) is not dict:
             raise BadRecord("not_an_object", f"an Avro {type(found).__name__}, not a record")
+        if b"null" in text and (count := values.inexpressible(found)):
+            on_null(count)
         return text
+
+    def _found(self, source: BytesIO) -> Any:
+        if self._bounds.recursive:
+            # Python has a limit of recursion, at ten times the price.
+            return _read_data(_Decoder(source), self._schema, self._named)
+        return fastavro_read.schemaless_reader(source, self._schema, None)
+
+
+def _wrapped(schema: Any) -> dict[str, Any]:
+    """A record with a value of this schema.
+
+    Only of a record does fastavro know the types that it refers to. A union of references is how
+    records of several types are in one topic.
+    """
+    return {
+        "type": "record",
+        "name": _WRAPPER,
+        "fields": [{"name": _WRAPPER, "type": schema}],
+    }
 
 
 def _prepared(text: str) -> Any:
@@ -159,6 +213,9 @@ def _rewritten(schema: Any) -> Any:
     if not isinstance(kind, str):
         # {"type": {"type": …}}: what is around it says nothing.
         return _rewritten(kind)
+    if kind not in _KINDS:
+        # The name of a type, as an object.
+        return kind
     kept = {key: schema[key] for key in _KEPT if key in schema}
     for key in ("items", "values"):
         if key in kept:
@@ -186,7 +243,7 @@ def _valid(logical: str, schema: Any) -> bool:
     match logical:
         case "decimal":
             scale = schema.get("scale", 0)
-            return type(scale) is int and 0 <= scale <= _MAX_SCALE
+            return type(scale) is int and 0 <= scale <= values.MAX_SCALE
         case "duration":
             return bool(schema.get("size") == _DURATION_BYTES)
         case "uuid":

@@ -16,6 +16,8 @@ from energyws.stream.record import BadRecord
 HEADER: Final = "__value_schema_id"
 # An id, or a GUID as the registry writes it.
 SchemaId = int | str
+# Registries count in Java's int, and know nothing of the other half.
+MAX_ID: Final = (1 << 31) - 1
 
 _ID_BYTES: Final = 5
 _GUID_BYTES: Final = 17
@@ -36,10 +38,11 @@ def unframe(
     value: bytes, headers: Sequence[tuple[str, bytes | str | None]], *, indexed: bool
 ) -> Framed:
     """The frame of a value. indexed: whether it has a message's indexes; raises BadRecord."""
-    for name, found in headers:
-        if name == HEADER and isinstance(found, bytes):
-            schema_id, at = _schema_id(found, f"the header {HEADER}")
-            return Framed(schema_id, _indexes(found, at)[0] if indexed else (), 0)
+    # Of several, the last: who copies a record may leave the header of the one before.
+    found = next((found for name, found in reversed(headers) if name == HEADER), None)
+    if isinstance(found, bytes):
+        schema_id, at = _schema_id(found, f"the header {HEADER}")
+        return Framed(schema_id, _indexes(found, at)[0] if indexed else (), 0)
     schema_id, at = _schema_id(value, "the value")
     indexes, at = _indexes(value, at) if indexed else ((), at)
     return Framed(schema_id, indexes, at)

@@ -19,13 +19,17 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.message import Message
 
 from energyws.schemas import values
+from energyws.schemas.protobuf_bounds import Bounds, Shape
 from energyws.schemas.values import NANOSECONDS, BadSchema
 from energyws.stream.record import BadRecord, check_size
 
+_Indexes = tuple[int, ...]
 _Convert = Callable[[Any, "_Budget"], Any]
 # Name in JSON, name in Protobuf, whether the field may be absent, how its value is converted.
 _Field = tuple[str, str, bool, _Convert | None]
 
+# How many times kafka.max_record_bytes a record's messages might have while they are read.
+_EXPANSION: Final = 64
 _MAX_SECONDS: Final = 315_576_000_000
 
 
@@ -37,7 +41,9 @@ class ProtobufSchema:
 
     def __init__(self, descriptors: bytes, *, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._types: dict[tuple[int, ...], tuple[type[Message], _Converter]] = {}
+        self._types: dict[_Indexes, tuple[type[Message], _Converter, Shape]] = {}
+        self._others: dict[_Indexes, tuple[type[Message], _Converter, Shape]] = {}
+        self._bounds = Bounds(_EXPANSION * max_bytes)
         self._converters: dict[str, _Converter] = {}
         try:
             files = descriptor_pb2.FileDescriptorSet.FromString(descriptors).file
@@ -46,23 +52,37 @@ class ProtobufSchema:
                 self._pool.Add(each)
             # All at once: later, several threads read with it.
             package = f"{files[-1].package}." if files[-1].package else ""
-            self._learn(files[-1].message_type, package, ())
+            self._learn(files[-1].message_type, package, (), ())
         except Exception as error:
             raise BadSchema(f"it cannot be used: {type(error).__name__}: {error}") from None
 
-    def read(self, indexes: tuple[int, ...], payload: bytes) -> bytes:
-        """The JSON object of the message at `indexes` in the file; raises BadRecord."""
-        if indexes not in self._types:
+    def read(
+        self,
+        indexes: tuple[int, ...],
+        payload: bytes,
+        on_null: Callable[[int], None] = lambda count: None,
+    ) -> bytes:
+        """The JSON object of the message at `indexes` in the file; raises BadRecord.
+
+        on_null: called with the number of values that JSON cannot express, if there are any.
+        """
+        found = self._types.get(indexes) or self._others.get(indexes)
+        if found is None:
             raise BadRecord("undecodable", "its schema has no message at its indexes")
-        kind, converter = self._types[indexes]
+        kind, converter, shape = found
+        self._bounds.check(shape, payload)
         try:
             message = kind.FromString(payload)
-            return orjson.dumps(converter.convert(message, _Budget(self._max_bytes)))
+            record = converter.convert(message, _Budget(self._max_bytes))
+            text = orjson.dumps(record)
         except BadRecord:
             raise
         except Exception as error:
             # Bytes of anybody: the text of an error may have some of them.
             raise BadRecord("undecodable", f"not of its schema: {type(error).__name__}") from None
+        if b"null" in text and (count := values.inexpressible(record)):
+            on_null(count)
+        return text
 
     def converter(self, descriptor: Descriptor) -> _Converter:
         found = self._converters.get(descriptor.full_name)
@@ -72,23 +92,30 @@ class ProtobufSchema:
             found.learn(descriptor, self)
         return found
 
-    def _learn(self, kinds: Iterable[Any], scope: str, above: tuple[int, ...]) -> None:
-        # A map's entries are no messages of the file's author, so Java's serializer, the first one,
-        # does not count them.
-        own = (each for each in kinds if not each.options.map_entry)
-        for index, each in enumerate(own):
-            name, indexes = f"{scope}{each.name}", (*above, index)
+    def _learn(self, kinds: Iterable[Any], scope: str, above: _Indexes, counted: _Indexes) -> None:
+        """above, counted: the indexes of the message around, without and with entries of maps.
+
+        These are no messages of the file's author, and Java's serializer, the first one, does not
+        count them; those that have no text of the file do. So theirs are good for what is left.
+        """
+        own = 0
+        for every, each in enumerate(kinds):
+            if each.options.map_entry:
+                continue
+            name, indexes, others = f"{scope}{each.name}", (*above, own), (*counted, every)
+            own += 1
             descriptor = self._pool.FindMessageTypeByName(name)
             kind = message_factory.GetMessageClass(descriptor)
-            self._types[indexes] = kind, self.converter(descriptor)
-            self._learn(each.nested_type, f"{name}.", indexes)
+            shape = self._bounds.shape(descriptor)
+            self._types[indexes] = kind, self.converter(descriptor), shape
+            self._others[others] = self._types[indexes]
+            self._learn(each.nested_type, f"{name}.", indexes, others)
 
 
 class _Budget:
     """How many more bytes of JSON a record may have, counted by what each message has at least.
 
-    A repeated message takes two bytes at least; what is written for its absent fields could be
-    thousands.
+    Names are only in the schema: two bytes of a record could become thousands.
     """
 
     __slots__ = ("left", "most")
@@ -118,15 +145,19 @@ class _Converter:
         self.least += sum(len(name) + 4 for name, _, absent, _ in self.fields if not absent)
 
     def convert(self, message: Message, budget: _Budget) -> Any:
-        budget.take(self.least)
         if self.special is not None:
+            budget.take(self.least)
             return self.special(message, budget)
         found = {}
+        least = self.least
         for name, attribute, absent, convert in self.fields:
-            if absent and not message.HasField(attribute):
-                continue
+            if absent:
+                if not message.HasField(attribute):
+                    continue
+                least += len(name) + 4
             value = getattr(message, attribute)
             found[name] = value if convert is None else convert(value, budget)
+        budget.take(least)
         return found
 
 
@@ -164,7 +195,15 @@ def _enum(kind: EnumDescriptor) -> _Convert:
     for each in kind.values:
         # Of names for the same number, the first.
         names.setdefault(each.number, each.name)
-    return lambda value, _: names.get(value, value)
+
+    def convert(value: int, budget: _Budget) -> str | int:
+        name = names.get(value)
+        if name is None:
+            return value
+        budget.take(len(name))
+        return name
+
+    return convert
 
 
 def _repeated(single: _Convert | None) -> _Convert:
@@ -187,17 +226,17 @@ def _map(keys: FieldDescriptor, single: _Convert | None) -> _Convert:
     return convert
 
 
-def _timestamp(message: Any, budget: _Budget) -> str | None:
+def _timestamp(message: Any, budget: _Budget) -> str | float:
     if not 0 <= message.nanos < NANOSECONDS:
-        return None
-    return values.instant(message.seconds * NANOSECONDS + message.nanos)
+        return values.NOTHING
+    return values.instant(message.seconds * NANOSECONDS + message.nanos) or values.NOTHING
 
 
-def _duration(message: Any, budget: _Budget) -> str | None:
+def _duration(message: Any, budget: _Budget) -> str | float:
     whole = message.seconds * NANOSECONDS + message.nanos
     seconds, rest = divmod(abs(whole), NANOSECONDS)
     if seconds > _MAX_SECONDS:
-        return None
+        return values.NOTHING
     return f"{'-' * (whole < 0)}{seconds}{values.fraction(rest)}s"
 
 
@@ -239,6 +278,14 @@ def _any(message: Any, budget: _Budget) -> dict[str, str]:
     return {"@type": message.type_url, "value": values.base64(message.value)}
 
 
+def _decimal(message: Any, budget: _Budget) -> str | float:
+    """Confluent's: of a scale that no measure has, JSON could have gigabytes of zeros."""
+    if abs(message.scale) > values.MAX_SCALE:
+        return values.NOTHING
+    budget.take(abs(message.scale))
+    return values.decimal(message.value, message.scale)
+
+
 _UNDERSCORE: Final = re.compile(r"_([a-z0-9])")
 _SPECIAL: Final[dict[str, _Convert]] = {
     f"google.protobuf.{name}": convert
@@ -260,4 +307,4 @@ _SPECIAL: Final[dict[str, _Convert]] = {
         "UInt32Value": _wrapped,
         "UInt64Value": _wrapped,
     }.items()
-}
+} | {"confluent.type.Decimal": _decimal}

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from ctypes import c_float
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from functools import lru_cache
-from math import isfinite
+from math import isfinite, nan
 from typing import Final
 
 from energyws.errors import EnergywsError
 
 NANOSECONDS: Final = 1_000_000_000
+# In place of what JSON cannot express, a number or not: orjson writes it as null, and
+# `inexpressible` counts it.
+NOTHING: Final = nan
 _EPOCH: Final = datetime(1970, 1, 1)
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 _DAY_SECONDS: Final = 86_400
+# More digits than any measure has; one of a hostile schema could ask for gigabytes of zeros.
+MAX_SCALE: Final = 1000
+_MAX_SHOWN: Final = 200
+_UNPRINTABLE: Final = re.compile(r"[^ -~]+")
 
 
 class BadSchema(EnergywsError):
     """A schema with which no record can be decoded; the message says why, for operators."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(shown(reason))
+
+
+def shown(reason: str) -> str:
+    """What outsiders wrote, as operators may see it: short, and without control characters."""
+    return _UNPRINTABLE.sub(" ", reason[:_MAX_SHOWN])
 
 
 def float32(value: float) -> float:
@@ -35,8 +52,29 @@ def float32(value: float) -> float:
     return float(f"{value:.9g}")
 
 
+def inexpressible(value: object) -> int:
+    """How many numbers in a value are NaN or infinite; iterative, since values may be nested."""
+    count, pending = 0, [value]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, float):
+            count += not isfinite(each)
+        elif isinstance(each, dict):
+            pending.extend(each.values())
+        elif isinstance(each, list):
+            pending.extend(each)
+    return count
+
+
 def base64(data: bytes) -> str:
     return b64encode(data).decode()
+
+
+def decimal(unscaled: bytes, scale: int) -> str:
+    """All digits of a decimal; unscaled: big-endian, in two's complement. Raises ValueError for
+    one of some thousand digits."""
+    number = int.from_bytes(unscaled, "big", signed=True)
+    return format(Decimal(f"{number}e{-scale}"), "f")
 
 
 def instant(nanoseconds: int, zone: str = "Z") -> str | None:

@@ -5,7 +5,7 @@ On PUB/SUB, one part per message, little-endian:
     offset size  field
     0      1     kind: 1 frame, 2 heartbeat
     1      1     version of this layout
-    2      2     stream: index into the sorted stream names of the settings
+    2      2     stream: index into the sorted stream names of the consumer's settings
     4      4     partition
     8      8     run id: random, one per consumer run and per break in its log
     16     8     sequence: dense, one more than the frame before; a heartbeat repeats the last one
@@ -18,6 +18,11 @@ It then sends a sync request over DEALER/ROUTER, with the positions that it has,
 until a reply says that nothing more is waiting. Frames that it receives meanwhile, up to the
 sequence in that reply, are in the replies too.
 
+Amid a reload, consumer and worker may have other settings. So each tells the other its streams,
+with the key rule of each (streams.<name>.key). A key says who may have a record, so a worker gets,
+and takes, frames of the streams only of which both have the same rule. The rules in the reply are
+in the order of the streams' indexes.
+
     request    one part: the JSON of SyncRequest
     reply      first part: the JSON of SyncReply; each further part: one frame message as above,
                with sequence 0
@@ -25,7 +30,8 @@ sequence in that reply, are in the replies too.
 History requests have a DEALER/ROUTER pair of their own. A reply repeats its request, by which the
 worker recognises it; a request may be sent again, since answering it changes nothing.
 
-    request    the JSON of FindStart or ReadChunks; a hash of the subject that it is counted for
+    request    the JSON of FindStart or ReadChunks; a hash of the subject that it is counted for;
+               the worker's key rule of the stream, as JSON: with another one there is no reply
     reply      the request's first part; the JSON of the answer; for ReadChunks, one part per chunk:
                its frames
 """
@@ -33,7 +39,7 @@ worker recognises it; a request may be sent again, since answering it changes no
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Final, NamedTuple, ParamSpec, TypeVar
@@ -50,6 +56,9 @@ HEARTBEAT: Final = 2
 VERSION: Final = 1
 _HEADER: Final = struct.Struct("<BBHIQQQq")
 HEADER_SIZE: Final = _HEADER.size
+
+# By stream, where the keys of its records are (streams.<name>.key); None: they have none.
+KeyRules = Mapping[str, str | None]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -111,14 +120,20 @@ class SyncRequest:
     """The positions that a worker has, per stream; None where it has nothing yet.
 
     ask: any number; the reply repeats it, so that a late reply is not taken for a newer one.
+    rules: the worker's; None: during an upgrade, one of the version before does not tell.
     """
 
     ask: int
     have: dict[str, Position | None]
+    rules: KeyRules | None = None
 
     def pack(self) -> bytes:
         return orjson.dumps(
-            {"ask": self.ask, "have": {k: v and str(v) for k, v in self.have.items()}}
+            {
+                "ask": self.ask,
+                "have": {k: v and str(v) for k, v in self.have.items()},
+                "rules": self.rules,
+            }
         )
 
 
@@ -134,8 +149,9 @@ class StreamState:
 class SyncReply:
     """The state as of bus sequence `sequence` of run `run`.
 
-    streams: only those whose topic the consumer has found. more: the worker must send another
-    request, with the positions that it has by then.
+    streams: only those whose topic the consumer has found, and of which the worker has the same key
+    rule. more: the worker must send another request, with the positions that it has by then. rules:
+    the consumer's, in the order of the indexes; None: as in SyncRequest.
     """
 
     ask: int
@@ -143,6 +159,7 @@ class SyncReply:
     sequence: int
     more: bool
     streams: dict[str, StreamState]
+    rules: KeyRules | None = None
 
     def pack(self) -> bytes:
         """The reply's first part."""
@@ -157,6 +174,7 @@ class SyncReply:
                     name: [str(state.floor), str(state.head)]
                     for name, state in self.streams.items()
                 },
+                "rules": self.rules,
             }
         )
 
@@ -165,7 +183,7 @@ class SyncReply:
 def unpack_sync_request(data: bytes) -> SyncRequest:
     request = orjson.loads(data)
     have = {name: text and parse(text) for name, text in request["have"].items()}
-    return SyncRequest(request["ask"], have)
+    return SyncRequest(request["ask"], have, request.get("rules"))
 
 
 @decoder
@@ -180,6 +198,7 @@ def unpack_sync_reply(data: bytes) -> SyncReply:
             name: StreamState(parse(floor), parse(head))
             for name, (floor, head) in reply["streams"].items()
         },
+        rules=reply.get("rules"),
     )
 
 
@@ -191,6 +210,11 @@ def pack_heads(heads: dict[str, Position]) -> bytes:
 @decoder
 def unpack_heads(data: bytes) -> dict[str, Position]:
     return {name: parse(text) for name, text in orjson.loads(data).items()}
+
+
+def pack_rule(rule: str | None) -> bytes:
+    """A stream's key rule, as the last part of a request."""
+    return orjson.dumps(rule)
 
 
 def pack_history_request(request: HistoryRequest) -> bytes:

@@ -5,8 +5,9 @@ Rules of this file:
 1. Live records come in the order of the stream, and the last one of a key counts. Old ones, which
    are read at the start, never replace those. Among old ones the later one of the same partition
    counts, or by timestamp that of another: nothing else orders partitions.
-2. The table is bounded. The key that has been unchanged for longest goes first, and the table still
-   knows since when it has all keys.
+2. The table is bounded, with what it remembers of absent keys until the old records are read. That
+   goes first, and then the key that has been unchanged for longest. The table still knows since
+   when it has all keys: each record that it drops, or does not take, counts.
 3. Each value has a slot that does not move, and the number of its last change. So a scan can go
    from slot to slot in small steps while values change. It leaves out what has changed since it
    began: whoever scans gets those changes live.
@@ -14,6 +15,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import OrderedDict
 from typing import Final, NamedTuple
@@ -22,6 +24,8 @@ from energyws.protocol.keys import KeyFilter
 
 # What a value costs besides its own bytes and those of its key (bench/snapshot.py).
 ENTRY_BYTES: Final = 256
+# The same of an absent key, for two entries of a dictionary.
+ABSENT_BYTES: Final = 256
 _LIVE: Final = -(1 << 32)
 
 
@@ -64,10 +68,14 @@ class LastValues:
         self._changed = array("Q")
         self._free: list[int] = []
         # Until it is warm: where each key's newest record is from: _LIVE, p: an old record of
-        # partition p, ~p: one that was read back into the ring. And when keys that are not here
-        # had theirs.
+        # partition p, ~p: one that was read back into the ring. And when absent keys had theirs;
+        # apart those of _LIVE and ~p, before whose records others may still come.
         self._origins: dict[bytes, int] = {}
-        self._gone: dict[bytes, int] = {}
+        self._absent: OrderedDict[bytes, int] = OrderedDict()
+        self._absent_newer: OrderedDict[bytes, int] = OrderedDict()
+        # Absent keys have been forgotten: of keys that it does not know, old records from before
+        # this are not taken. Of those from before the ones that are read back, and of these.
+        self._forgotten_ms = [0.0, 0.0]
         self._since_ms = 0
         self._lacks_some = False
 
@@ -102,8 +110,12 @@ class LastValues:
         origin = self._origins.get(key)
         if origin == _LIVE or (origin == ~partition and not read_back):
             return
-        if origin is None and timestamp_ms < self._since_ms - 1:
-            # Its key may have been dropped with a later one.
+        if origin is None and timestamp_ms < self._forgotten_ms[read_back]:
+            # Its key may have had a later one.
+            if data is not None:
+                self._lacks_until(timestamp_ms)
+            # And this may be later than others of it that are to come.
+            self._forgotten_ms[True] = max(self._forgotten_ms[True], timestamp_ms)
             return
         if origin not in (None, partition, ~partition) and timestamp_ms <= self._time(key):
             return
@@ -114,7 +126,11 @@ class LastValues:
         """All old records since a time were read; None: all that the log has."""
         self.warm = True
         self._since_ms = max(self._since_ms, since_ms or 0)
-        self._origins, self._gone = {}, {}
+        for key in (*self._absent, *self._absent_newer):
+            self.bytes -= ABSENT_BYTES + len(key)
+        self._origins = {}
+        self._absent.clear()
+        self._absent_newer.clear()
 
     def lacks(self) -> None:
         """Records were left out, nobody knows of which keys."""
@@ -155,7 +171,9 @@ class LastValues:
     def _time(self, key: bytes) -> int:
         """When a key had its newest record, while this is not warm."""
         value = self.find(key)
-        return self._gone[key] if value is None else value.timestamp_ms
+        if value is not None:
+            return value.timestamp_ms
+        return self._absent[key] if key in self._absent else self._absent_newer[key]
 
     def _write(
         self, order: OrderedDict[bytes, int], key: bytes, timestamp_ms: int, data: bytes | None
@@ -168,11 +186,12 @@ class LastValues:
             if slot is not None:
                 order[key] = slot
         self.changes += 1
+        self._forget(key)
         if data is None:
             if slot is not None:
                 self._remove(key)
-            if not self.warm:
-                self._gone[key] = timestamp_ms
+            self._note_absent(key, timestamp_ms)
+            self._keep_within_bounds()
             return
         if slot is None:
             slot = order[key] = self._new_slot(key)
@@ -181,8 +200,42 @@ class LastValues:
         self._data[slot] = data
         self._times[slot] = timestamp_ms
         self._changed[slot] = self.changes
-        while len(self) > self._max_keys or self.bytes > self._max_bytes:
-            self._drop()
+        self._keep_within_bounds()
+
+    def _keep_within_bounds(self) -> None:
+        while (
+            len(self) + len(self._absent) + len(self._absent_newer) > self._max_keys
+            or self.bytes > self._max_bytes
+        ):
+            if absent := self._absent or self._absent_newer:
+                key, timestamp_ms = next(iter(absent.items()))
+                origin = self._origins.pop(key)
+                self._forget(key)
+                # Records that come later, or are of other partitions, can be told by their time;
+                # those that come from before it cannot.
+                before, read_back = self._forgotten_ms
+                self._forgotten_ms = [
+                    max(before, timestamp_ms if origin >= 0 else math.inf),
+                    max(read_back, timestamp_ms if origin != _LIVE else math.inf),
+                ]
+            else:
+                self._drop()
+
+    def _note_absent(self, key: bytes, timestamp_ms: int) -> None:
+        """Until it is warm: this was the newest record of a key that it does not have."""
+        if not self.warm:
+            newer = self._origins[key] < 0
+            (self._absent_newer if newer else self._absent)[key] = timestamp_ms
+            self.bytes += ABSENT_BYTES + len(key)
+
+    def _forget(self, key: bytes) -> None:
+        for absent in (self._absent, self._absent_newer):
+            if absent.pop(key, None) is not None:
+                self.bytes -= ABSENT_BYTES + len(key)
+
+    def _lacks_until(self, timestamp_ms: int) -> None:
+        """A record of this time was left out, which may be the newest of its key."""
+        self._since_ms = max(self._since_ms, timestamp_ms + 1)
 
     def _new_slot(self, key: bytes) -> int:
         self.bytes += ENTRY_BYTES + len(key)
@@ -200,14 +253,9 @@ class LastValues:
         """Forget the key that has been unchanged for longest."""
         key, slot = next(iter((self._old or self._new).items()))
         timestamp_ms = self._times[slot]
-        self._since_ms = max(self._since_ms, timestamp_ms + 1)
-        if not self.warm:
-            if self._origins[key] < 0:
-                self._gone[key] = timestamp_ms
-            else:
-                # Any number of keys may pass; what is older than `since_ms` is not taken any more.
-                del self._origins[key]
+        self._lacks_until(timestamp_ms)
         self._remove(key)
+        self._note_absent(key, timestamp_ms)
 
     def _remove(self, key: bytes) -> None:
         slot = self._new.pop(key, None)

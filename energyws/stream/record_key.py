@@ -11,14 +11,21 @@ that its parser cannot represent (energyws.stream.record).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from energyws.protocol.keys import escaped
+from energyws.settings import Stream
 
 _HEADER: Final = "header:"
 _LONE_TILDE: Final = re.compile(r"~(?![01])")
 # RFC 6901 section 4.
 _INDEX: Final = re.compile(r"0|[1-9][0-9]*")
+
+
+def key_rules(streams: Mapping[str, Stream]) -> dict[str, str | None]:
+    """By the name of each stream, its `key`."""
+    return {name: stream.key for name, stream in streams.items()}
 
 
 class KafkaMessage(Protocol):

@@ -11,7 +11,6 @@ from typing import Final
 
 from energyws.protocol.messages import (
     OnLag,
-    SnapshotTold,
     Subscribe,
     Subscribed,
     Unrecovered,
@@ -24,6 +23,7 @@ from energyws.protocol.position import (
     parse,
     partitions,
 )
+from energyws.protocol.snapshot_told import SnapshotTold
 from energyws.stream import keyed_cursor
 from energyws.stream.history import FindStart, StartPoint, newest_share
 from energyws.stream.key_index import Selection

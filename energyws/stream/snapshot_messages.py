@@ -1,7 +1,8 @@
 """What workers ask the consumer's table of last values, over a DEALER/ROUTER pair of its own.
 
     request    the JSON of [ask, kind, stream, patient, …]; exact keys, and prefixes, escaped and
-               separated by line feeds, which no escaped key has
+               separated by line feeds, which no escaped key has; the worker's key rule of the
+               stream, as in bus_messages; of a SCAN, a hash of the subject that it is counted for
     reply      the JSON of [ask, …]; what is asked for
 
 ask: any number, which the reply repeats. patient: the worker rather waits until the table is warm.

@@ -33,13 +33,15 @@ class SchemaRegistry:
 
     requests: the paths that were asked for. down: answer 503. password: of the user `energyws`, who
     then has to ask. unseen: ids that a replica has yet to learn of, and so answers 404 for. quick:
-    while it is cleared, answers wait. wrong: answer 404 to all, as another server.
+    while it is cleared, answers wait. wrong: answer 404 to all, as another server. guids: False:
+    no schemas by GUID, as in most registries.
     """
 
     def __init__(self) -> None:
         self.requests: list[str] = []
         self.down = False
         self.wrong = False
+        self.guids = True
         self.password: str | None = None
         self.unseen: set[int] = set()
         self.quick = threading.Event()
@@ -114,7 +116,8 @@ class SchemaRegistry:
             wanted = f"Basic {b64encode(f'energyws:{self.password}'.encode()).decode()}"
             if authorization != wanted:
                 return 401, {"error_code": 401, "message": "Unauthorized"}
-        if found := _BY_ID.match(path):
+        found = _BY_ID.match(path)
+        if found and (self.guids or found[1] == "ids"):
             return self._by_id(found[1], found[2])
         if found := _BY_VERSION.match(path):
             return self._by_version(found[1], found[2])

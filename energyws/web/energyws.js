@@ -357,6 +357,8 @@ export class EnergyClient {
     } else if (type === 'position') {
       this.#advance(stream, message.id);
       this.#conflated += message.conflated ?? 0;
+      // The service has dropped keys while the snapshot came.
+      if (message.snapshot) this.#told(stream, message.snapshot);
     } else if (type === 'lagged') {
       const { missed, reason } = message;
       const position = this.#advance(stream, message.to);
@@ -377,8 +379,7 @@ export class EnergyClient {
   *#begin(stream, told, snapshot) {
     const asked = this.#positions.has(stream) || this.#options.since !== undefined;
     if (snapshot) {
-      const { complete, since, keys } = snapshot;
-      this.#snapshots.set(stream, { complete, since, keys });
+      this.#told(stream, snapshot);
       // It ends with the first position to resume from: whoever loses the connection before that
       // needs all of it again.
       this.#positions.delete(stream);
@@ -391,6 +392,14 @@ export class EnergyClient {
       const missed = missing && sum(missing);
       yield { kind: 'gap', stream, missed, missing, reason, earliest, position };
     }
+  }
+
+  /**
+   * @param {string} stream
+   * @param {any} snapshot
+   */
+  #told(stream, { complete, since, keys }) {
+    this.#snapshots.set(stream, { complete, since, keys });
   }
 
   /**
@@ -705,7 +714,12 @@ function inWords({ code, message }) {
 function keysByStream(keys, streams) {
   if (keys === undefined || keys === null) return undefined;
   const isForAll = typeof keys === 'string' || Array.isArray(keys);
+  // A number, a Map and a Set have no entries, and would ask for everything.
+  const isPlain = isForAll || Object.prototype.toString.call(keys) === '[object Object]';
   const entries = isForAll ? streams.map((stream) => [stream, keys]) : Object.entries(keys);
+  if (!isPlain || !entries.flat(2).every((part) => typeof part === 'string')) {
+    throw new TypeError('keys are strings: one, a list, or an object that has these by stream');
+  }
   // One key may be given without its list.
   return Object.fromEntries(entries.map(([stream, each]) => [stream, [each].flat()]));
 }

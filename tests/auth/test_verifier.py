@@ -292,6 +292,14 @@ def test_token_with_a_wrong_required_claim_is_refused() -> None:
     )
 
 
+@pytest.mark.parametrize("claim", [5, None, {"a": 1}, ["x", 1]])
+def test_claim_for_keys_is_ignored_where_no_stream_has_any(claim: object) -> None:
+    refused = refusal(Verifier(AUTH, keyed=True), signed(keys=claim), {})
+    assert (refused.reason, refused.claim, refused.subject) == ("claims", "keys", CLAIMS["sub"])
+    principal = Verifier(AUTH, keyed=False).verify(signed(keys=claim), {}, now=NOW)
+    assert principal.token.rights is None
+
+
 def test_long_token_is_refused_if_the_settings_say_so() -> None:
     strict = Verifier(replace(AUTH, refuse_long_tokens=True))
     at_most, longer = signed(exp=NOW + MAX_SECONDS), signed(exp=NOW + MAX_SECONDS + 1)

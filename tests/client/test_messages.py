@@ -174,6 +174,15 @@ def test_snapshot_has_no_position_until_it_ends() -> None:
     assert reader.positions == {"energy": "aa-9"}
 
 
+def test_snapshot_that_had_less_than_was_promised_says_so_at_its_end() -> None:
+    reader = Reader({}, is_bounded=False, tells_removals=False)
+    read(reader, with_snapshot(subscribed(position="aa-9")))
+    assert reader.snapshots["energy"].complete
+    had = {"position": "aa-9", "complete": False, "since": "t0", "keys": 2}
+    read(reader, moved("aa-9", snapshot=had))
+    assert reader.snapshots == {"energy": Snapshot(complete=False, since="t0", keys=2)}
+
+
 def test_snapshot_after_a_failed_resume_replaces_the_position() -> None:
     reader = made({"energy": "aa-1"})
     lost = subscribed(position="aa-9", recovered=False, reason="RETENTION", earliest="aa-6")

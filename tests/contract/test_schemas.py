@@ -145,7 +145,7 @@ SENT = {
 
 # A message without these is another good one.
 OPTIONAL = {("data", "key"), ("position", "conflated"), ("subscribed", "keys")}
-OPTIONAL |= {("subscribed", "snapshots")}
+OPTIONAL |= {("subscribed", "snapshots"), ("position", "snapshot")}
 
 
 @pytest.mark.parametrize("name", SENT)

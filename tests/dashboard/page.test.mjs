@@ -157,6 +157,9 @@ test('a refusal says what to do', () => {
   assert.match(refusal(error('UNAUTHORIZED'), { exp: 900 }, 1000).title, /expired 1 minute ago/);
   assert.match(refusal(error('UNAUTHORIZED'), { exp: 2000 }, 1000).remedy, /Paste/);
   assert.match(refusal(error('FORBIDDEN_STREAM'), { exp: 2000, streams: ['gas'] }, 1000).remedy, /allows: gas/);
+  const keyless = error('FORBIDDEN_KEY', 'The token does not allow these keys: it names none of stream \'energy\'');
+  assert.match(refusal(keyless, null, 1000).title, /names no keys/);
+  assert.match(refusal(error('FORBIDDEN_KEY'), null, 1000).remedy, /Leave the field empty/);
   assert.match(refusal(error('FORBIDDEN_ORIGIN'), null, 0, 'https://a').remedy, /https:\/\/a .*allowed_origins/);
   assert.match(refusal(error('UNKNOWN_STREAM', "UNKNOWN_STREAM: 'x'; known are gas"), null, 0).remedy, /gas/);
   assert.match(refusal(error(null, 'the token is not a JWT'), null, 0).title, /not a token/);

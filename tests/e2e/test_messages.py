@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import aclosing
 from math import inf
 from typing import Any
 
+import jwt
 import orjson
 import pytest
 
 from energyws.client import Client, Reading
-from energyws.testing import Records, Service, token
+from energyws.testing import SECRET, Records, Service, token
 from tests.clients import (
     bare_socket,
     close_code,
@@ -261,6 +263,20 @@ def test_handshakes(service: Service, lines: list[str], status: int) -> None:
     assert head.startswith(f"HTTP/1.1 {status} ")
     if status == 426:
         assert "Sec-WebSocket-Version: 13" in head
+
+
+def test_claim_keys_of_another_kind_means_nothing_where_no_stream_has_keys(
+    service: Service,
+) -> None:
+    def bearer(keys: object) -> str:
+        claims = {"sub": "tester", "exp": int(time.time()) + 600, "keys": keys}
+        return jwt.encode(claims, SECRET, "HS256")
+
+    headers = {"Authorization": f"Bearer {bearer({'door': 17})}"}
+    with open_peer(service, additional_headers=headers) as peer:
+        peer.subscribe()
+        for keys in (None, ["another"]):
+            assert peer.ask({"type": "auth", "token": bearer(keys)})["type"] == "authenticated"
 
 
 def test_subprotocol_with_the_token_selects_energyws_only(service: Service) -> None:

@@ -133,10 +133,14 @@ def test_records_that_cannot_be_decoded_are_skipped_and_counted(
         peer.ask({"type": "subscribe", "streams": ["avro"]})
         topic.send(b'{"n": 1}')
         topic.send(b"\0\0\0\7\7" + avro(2))
+        # Garbage to which registries answer as to a path that they do not have.
+        registry.guids = False
+        topic.send(b"\0\xff\xff\xff\xff")
+        topic.send(b"\1" + bytes(16))
         topic.send(frame(known, avro(3) + b"x"))
         topic.send(frame(known, avro(4)))
         assert data(peer)["data"] == avro_json(4)
-    assert skipped(service) == {"not_framed": 1, "unknown_schema": 1, "undecodable": 1}
+    assert skipped(service) == {"not_framed": 1, "unknown_schema": 3, "undecodable": 1}
     line = service.wait_logged("record skipped", "unknown_schema")
     assert "1799" in line
     assert history(service, "avro")[0]["data"] == avro_json(4)

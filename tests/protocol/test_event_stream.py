@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from energyws.errors import RATE_LIMITED, TOKEN_EXPIRING
 from energyws.protocol import event_stream, frame, messages
 from energyws.protocol.frame import DataFrames
-from energyws.protocol.messages import SnapshotTold, Subscribed
+from energyws.protocol.messages import Subscribed
+from energyws.protocol.snapshot_told import SnapshotTold
 
 FRAMES = DataFrames("energy")
 
@@ -74,9 +75,15 @@ def test_position_is_an_id_alone_which_dispatches_no_event() -> None:
     assert event_stream.encode(messages.position("energy", "ab-1.2")) == b"id: ab-1.2\n\n"
 
 
-def test_position_that_says_more_is_an_event() -> None:
-    data = b'{"type":"position","stream":"energy","id":"ab-1.2","conflated":3}'
-    told = messages.position("energy", "ab-1.2", 3)
+@pytest.mark.parametrize(
+    "told",
+    [
+        messages.position("energy", "ab-1.2", 3),
+        messages.position("energy", "ab-1.2", had=SnapshotTold(False, None, None)),
+    ],
+)
+def test_position_that_says_more_is_an_event(told: bytes) -> None:
+    ((_, data),) = frame.split(told)
     assert event_stream.encode(told) == b"event: position\nid: ab-1.2\ndata: %b\n\n" % data
 
 

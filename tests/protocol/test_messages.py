@@ -33,13 +33,13 @@ from energyws.protocol.messages import (
     OnLag,
     Ping,
     Renew,
-    SnapshotTold,
     Subscribe,
     Subscribed,
     Unrecovered,
     Unsubscribe,
     parse,
 )
+from energyws.protocol.snapshot_told import SnapshotTold
 
 PROTOCOL_PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 ID = "7f3a90c2-1042.998.17"
@@ -200,6 +200,7 @@ def bad(**fields: object) -> str:
 
 
 STREAMS = f"`streams` must be a list of 1 to {MAX_STREAMS} stream names"
+KEYS = '`keys` must have a list of strings for each stream: {"energy":["4711"]}'
 RESUME = "`resume` must be an object of stream: id"
 LAST = f"`last` must be an integer from 0 to {MAX_LAST}"
 RATE = "`max_rate` must be from 0.01 to 100"
@@ -208,7 +209,7 @@ EXCLUSIVE = "`resume`, `since` and `last` exclude each other"
 ON_LAG = "`on_lag` must be skip, latest or disconnect"
 TOKEN = f"`token` must be a string of at most {MAX_TOKEN_BYTES} characters"
 SNAPSHOT = "`snapshot` must be true or false"
-BEGINNING = "`snapshot` goes with `resume`, not with another start"
+BEGINNING = "`snapshot` excludes `since` and `last`"
 TYPE = "`type` must be a string"
 KNOWN = "; known are subscribe, unsubscribe, ping and auth"
 
@@ -242,6 +243,12 @@ BAD_MESSAGES: dict[str, tuple[str, ErrorCode, str | None]] = {
     "stream as null": (bad(streams=[None]), BAD_MESSAGE, STREAMS),
     "stream as a list": (bad(streams=[["a"]]), BAD_MESSAGE, STREAMS),
     "too many streams": (bad(streams=["a"] * (MAX_STREAMS + 1)), BAD_MESSAGE, STREAMS),
+    "keys as text": (bad(keys="4711"), BAD_MESSAGE, KEYS),
+    "keys as a list": (bad(keys=["4711"]), BAD_MESSAGE, KEYS),
+    "keys of a stream as text": (bad(keys={"a": "4711,4712"}), BAD_MESSAGE, KEYS),
+    "keys as numbers": (bad(keys={"a": [4711]}), BAD_MESSAGE, KEYS),
+    "no keys": (bad(keys={"a": []}), BAD_MESSAGE, KEYS),
+    "keys as null": (bad(keys={"a": None}), BAD_MESSAGE, KEYS),
     "resume as text": (bad(resume=ID), BAD_MESSAGE, RESUME),
     "resume as a list": (bad(resume=[ID]), BAD_MESSAGE, RESUME),
     "resume as false": (bad(resume=False), BAD_MESSAGE, RESUME),
@@ -624,6 +631,13 @@ REPLIES: dict[str, tuple[bytes, str]] = {
     "position, conflated": (
         messages.position("energy", "7f-1.2", 12),
         '{"type":"position","stream":"energy","id":"7f-1.2","conflated":12}',
+    ),
+    "position, at the end of a snapshot": (
+        messages.position("energy", "7f-1.2", had=SnapshotTold(False, NOON, 2)),
+        (
+            '{"type":"position","stream":"energy","id":"7f-1.2","snapshot":{"position":"7f-1.2",'
+            '"complete":false,"since":"2025-12-26T12:34:56.789Z","keys":2}}'
+        ),
     ),
     "position": (
         messages.position("energy", "7f-1.2"),

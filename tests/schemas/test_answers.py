@@ -12,6 +12,7 @@ from energyws.schemas.answers import (
     Missing,
     Reference,
     Unavailable,
+    Unreachable,
     document,
     path_of,
     path_of_version,
@@ -32,7 +33,9 @@ def test_schema_with_what_it_refers_to() -> None:
 def test_paths() -> None:
     assert path_of(7) == "/schemas/ids/7"
     assert path_of("a-b") == "/schemas/guids/a-b"
-    assert path_of_version("a/b c", "latest") == "/subjects/a%2Fb%20c/versions/latest?deleted=true"
+    assert path_of_version("a/b c", 2) == "/subjects/a%2Fb%20c/versions/2?deleted=true"
+    # One that was deleted says nothing of what is written now.
+    assert path_of_version("a", "latest") == "/subjects/a/versions/latest"
 
 
 @pytest.mark.parametrize("code", [40401, 40402, 40403])
@@ -52,6 +55,8 @@ def test_registry_that_knows_no_such_schema(code: int) -> None:
         (200, b"<html>", True, "schema_registry.url"),
         (200, b'["schema"]', True, "schema_registry.url"),
         (200, body(schema="x", references=[{"name": "n"}]), True, "schema_registry.url"),
+        (200, body(schema=None), True, "schema_registry.url"),
+        (200, body(schema="x", schemaType=["AVRO"]), True, "schema_registry.url"),
         (500, body(error_code=50001), False, "500"),
         (503, b"", False, "503"),
         (429, b"", False, "429"),
@@ -63,6 +68,16 @@ def test_any_other_answer_is_none(
     with pytest.raises(Unavailable, match=says) as unavailable:
         document(status, answer)
     assert unavailable.value.misconfigured is misconfigured
+
+
+@pytest.mark.parametrize(
+    ("status", "everything"),
+    [(401, True), (403, False), (404, False), (429, True), (500, False), (503, True), (200, False)],
+)
+def test_whether_others_would_be_answered(status: int, everything: bool) -> None:
+    with pytest.raises(Unavailable) as unavailable:
+        document(status, b"{}")
+    assert isinstance(unavailable.value, Unreachable) is everything
 
 
 @given(st.integers(100, 599), st.binary(max_size=60))

@@ -14,7 +14,7 @@ from fastavro.utils import generate_one
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energyws.schemas.avro import AvroSchema
+from energyws.schemas.avro import AvroSchema, _Decoder
 from energyws.schemas.values import BadSchema
 from energyws.stream.record import BadRecord, Reason
 from tests.schemas.samples import AVRO, avro, avro_bytes, avro_json
@@ -98,6 +98,25 @@ def test_record_of_a_meter() -> None:
     assert read(AVRO, avro(3)) == avro_json(3)
 
 
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        ("float", b"\0\0\xc0\x7f"),
+        ("double", b"\0\0\0\0\0\0\xf0\x7f"),
+        (logical("long", "timestamp-millis"), b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
+        (logical("int", "time-millis"), b"\1"),
+        (logical("int", "date"), b"\xff\xff\xff\xff\x0f"),
+    ],
+    ids=repr,
+)
+def test_values_that_json_cannot_express_are_counted(kind: object, payload: bytes) -> None:
+    counts: list[int] = []
+    schema = AvroSchema(json.dumps(field(["null", kind])), max_bytes=MAX_BYTES)
+    assert schema.read((), b"\0", counts.append) == b'{"v":null}'
+    assert schema.read((), b"\2" + payload, counts.append) == b'{"v":null}'
+    assert counts == [1]
+
+
 def test_long_decimal_keeps_its_digits() -> None:
     kind = logical("bytes", "decimal", precision=60, scale=1)
     digits = 10**50 + 1
@@ -116,6 +135,29 @@ def test_types_of_other_schemas_and_of_other_namespaces() -> None:
     assert schema.read((), b"\2\0\0\0\x40") == b'{"v":{"in":{"x":2.0}}}'
     with pytest.raises(BadSchema, match="UnknownType"):
         AvroSchema(json.dumps(field("a.Middle")), [], max_bytes=MAX_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("schema", "payload", "found"),
+    [
+        # Several types of records in one topic.
+        (["a.First", "a.Second"], b"\0\2", b'{"x":1}'),
+        (["a.First", "a.Second"], b"\2\2q", b'{"y":"q"}'),
+        (["null", "a.List"], b"\2\2\0", b'{"next":{"next":null}}'),
+        ("a.First", b"\2", b'{"x":1}'),
+        ({"type": "a.Second"}, b"\2q", b'{"y":"q"}'),
+        ({"type": "map", "values": "a.First"}, b"\2\2k\2\0", b'{"k":{"x":1}}'),
+    ],
+    ids=repr,
+)
+def test_schema_that_only_refers_to_others(schema: object, payload: bytes, found: bytes) -> None:
+    references = [
+        {**field("int", "x"), "name": "a.First"},
+        {**field("string", "y"), "name": "a.Second"},
+        {**field(["null", "a.List"], "next"), "name": "a.List"},
+    ]
+    made = AvroSchema(json.dumps(schema), list(map(json.dumps, references)), max_bytes=MAX_BYTES)
+    assert made.read((), payload) == found
 
 
 @pytest.mark.parametrize(
@@ -148,7 +190,7 @@ def test_error_has_nothing_of_the_record() -> None:
     assert "canary" not in str(bad.value)
 
 
-LIST = {
+LIST: dict[str, Any] = {
     "type": "record",
     "name": "List",
     "fields": [{"name": "n", "type": "float"}, {"name": "next", "type": ["null", "List"]}],
@@ -161,6 +203,34 @@ def test_type_that_contains_itself() -> None:
     with pytest.raises(BadRecord) as bad:
         read(LIST, (one + b"\2") * 100_000 + one + b"\0")
     assert bad.value.reason in ("undecodable", "oversized")
+
+
+def test_integer_without_an_end_is_read_no_further_than_64_bits() -> None:
+    schema = {**LIST, "fields": [{"name": "n", "type": "long"}, LIST["fields"][1]]}
+    assert read(schema, b"\xff" * 9 + b"\1\0") == {"n": -(2**63), "next": None}
+    with pytest.raises(BadRecord) as bad:
+        read(schema, b"\xff" * 100 + b"\1\0")
+    assert bad.value.reason == "undecodable"
+    # Of a megabyte of them, fastavro's own decoder would make one number for half a minute.
+    source = io.BytesIO(b"\xff" * 100)
+    with pytest.raises(ValueError, match="64 bits"):
+        _Decoder(source).read_int()
+    assert source.tell() == 10
+
+
+def test_name_of_a_type_as_an_object() -> None:
+    unit = {"type": "enum", "name": "Unit", "symbols": ["W"]}
+    schema = AvroSchema(
+        json.dumps(field({"type": "Unit", "doc": "x"})), [json.dumps(unit)], max_bytes=MAX_BYTES
+    )
+    assert schema.read((), b"\0") == b'{"v":"W"}'
+
+
+def test_fault_of_a_schema_is_short_and_printable() -> None:
+    with pytest.raises(BadSchema) as bad:
+        AvroSchema('"\n\x00"' * 10_000, max_bytes=MAX_BYTES)
+    assert len(str(bad.value)) <= 200
+    assert str(bad.value).isprintable()
 
 
 def test_record_that_would_be_too_large_as_json_is_not_made() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from energyws.schemas.avro import AvroSchema
 from energyws.schemas.avro_bounds import Bounds, bounds, check_nesting
 from energyws.schemas.values import BadSchema
+from energyws.stream.record import BadRecord
 
 
 def made(schema: object) -> AvroSchema:
@@ -90,8 +91,19 @@ def test_types_that_double_at_each_level_are_refused() -> None:
 def test_width_is_the_most_that_one_byte_becomes() -> None:
     item = record("Item", **{"a" * 100: "int", "b" * 50: "null"})
     assert bounds({"type": "array", "items": item}, {}) == Bounds(False, 2 + 108 + 58)
-    assert bounds(record("R", v="int"), {}) == Bounds(False, 24)
+    assert bounds(record("R", v="int"), {}) == Bounds(False, 33)
     assert bounds(["null", {"type": "enum", "symbols": ["x" * 99]}], {}) == Bounds(False, 101)
+
+
+@pytest.mark.parametrize("kind", ["bytes", "fixed"])
+def test_digits_of_a_decimal_count(kind: str) -> None:
+    scaled = {"type": kind, "name": "F", "size": 1, "logicalType": "decimal", "precision": 9}
+    schema = made(record("R", v={"type": "array", "items": {**scaled, "scale": 900}}))
+    # Each takes a byte or two, and becomes 905.
+    assert len(schema.read((), b"\2\0\0")) > 900
+    with pytest.raises(BadRecord) as bad:
+        schema.read((), b"\x80\2" + bytes(128) + b"\0")
+    assert bad.value.reason == "oversized"
 
 
 def test_type_that_contains_itself_is_told() -> None:

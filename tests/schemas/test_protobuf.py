@@ -128,6 +128,21 @@ def test_each_type_is_what_readers_of_json_expect(
     assert read(message(**fields)) == {**EMPTY, **found}
 
 
+def test_values_that_json_cannot_express_are_counted() -> None:
+    counts: list[int] = []
+    made = message(
+        ratio=float("nan"),
+        series=[1, float("inf")],
+        at={"nanos": -1},
+        took={"seconds": 2**62},
+        value={},
+        nothing=0,
+    )
+    schema().read((0,), made.SerializeToString(), counts.append)
+    schema().read((0,), message(text="null").SerializeToString(), counts.append)
+    assert counts == [4]
+
+
 def test_names_are_in_order_so_that_bytes_are_the_same_everywhere() -> None:
     keys = [f"k{n}" for n in range(50)]
     made = message(by_name=dict.fromkeys(keys, 1), extra=dict.fromkeys(keys, 1))
@@ -140,7 +155,10 @@ def test_message_is_found_by_its_indexes() -> None:
     # Before Inner, protoc has the entries of both maps.
     assert schema().read((0, 0), b"\x08\1") == b'{"n":1}'
     assert schema().read((0, 0, 0), b"\x08\1") == b'{"on":true}'
-    for indexes in ((1,), (0, 1), (0, 0, 0, 0), (-1,)):
+    # Who counts these, too, as Python's and .NET's serializers do, has other indexes.
+    assert schema().read((0, 2), b"\x08\1") == b'{"n":1}'
+    assert schema().read((0, 2, 0), b"\x08\1") == b'{"on":true}'
+    for indexes in ((1,), (0, 1), (0, 3), (0, 0, 0, 0), (-1,)):
         with pytest.raises(BadRecord, match="no message") as bad:
             schema().read(indexes, b"")
         assert bad.value.reason == "undecodable"
@@ -176,6 +194,35 @@ def test_record_that_would_be_too_large_as_json_is_not_made() -> None:
     assert len(wide.read((0,), b"\x0a\0" * 10)) > 60_000
     with pytest.raises(BadRecord) as bad:
         wide.read((0,), b"\x0a\0" * 50_000)
+    assert bad.value.reason == "oversized"
+
+
+@pytest.mark.parametrize(
+    ("text", "item"),
+    [
+        ("enum E { %s = 0; } message A { repeated E all = 1 [packed = false]; }", b"\x08\0"),
+        ("message B { optional int32 %s = 1; } message A { repeated B all = 1; }", b"\x0a\2\x08\0"),
+        ("message B { repeated int32 %s = 1; } message A { repeated B all = 1; }", b"\x0a\0"),
+    ],
+    ids=["enum", "optional", "repeated"],
+)
+def test_names_in_the_schema_count(text: str, item: bytes) -> None:
+    compiled = compile_descriptors('syntax = "proto3"; ' + text % ("n" * 1000), {})
+    made = ProtobufSchema(compiled, max_bytes=10_000)
+    indexes = (text.count("message") - 1,)
+    assert 9_000 < len(made.read(indexes, item * 9)) < 10_000
+    with pytest.raises(BadRecord) as bad:
+        made.read(indexes, item * 10)
+    assert bad.value.reason == "oversized"
+
+
+def test_messages_that_would_take_too_much_memory_are_not_made() -> None:
+    text = 'syntax = "proto3"; message Many { repeated Wide all = 1; } message Wide {'
+    text += "".join(f" optional int64 n{at} = {at + 1};" for at in range(1000)) + "}"
+    wide = ProtobufSchema(compile_descriptors(text, {}), max_bytes=10_000)
+    assert wide.read((0,), b"\x0a\0" * 30) == b'{"all":[' + b",".join([b"{}"] * 30) + b"]}"
+    with pytest.raises(BadRecord, match="memory") as bad:
+        wide.read((0,), b"\x0a\0" * 100)
     assert bad.value.reason == "oversized"
 
 

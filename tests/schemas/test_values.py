@@ -59,3 +59,27 @@ def test_days_and_times_of_day() -> None:
     assert values.time_of_day(86_399 * 10**9 + 5_000_000) == "23:59:59.005"
     assert values.time_of_day(86_400 * 10**9) is None
     assert values.time_of_day(-1) is None
+
+
+@pytest.mark.parametrize(
+    ("unscaled", "scale", "text"),
+    [
+        (b"", 2, "0.00"),
+        (b"\xfb\x2e", 2, "-12.34"),
+        (b"\1", 0, "1"),
+        (b"\1", 3, "0.001"),
+        (b"\1", -2, "100"),
+    ],
+)
+def test_decimal_has_all_its_digits(unscaled: bytes, scale: int, text: str) -> None:
+    assert values.decimal(unscaled, scale) == text
+
+
+def test_numbers_that_json_cannot_express_are_counted_at_any_depth() -> None:
+    nested: object = [math.nan, {"a": [-math.inf, 1.0, None, "null"], "b": math.inf}]
+    for _ in range(100_000):
+        nested = [nested]
+    assert values.inexpressible(nested) == 3
+    # What is freed by recursion would end this process.
+    while isinstance(nested, list) and len(nested) == 1:
+        nested = nested.pop()

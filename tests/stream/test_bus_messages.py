@@ -56,7 +56,10 @@ positions = st.builds(
     st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=4).map(tuple),
 )
 names = st.text(min_size=1, max_size=10)
-requests = st.builds(SyncRequest, u64, st.dictionaries(names, st.none() | positions, max_size=4))
+rules = st.none() | st.dictionaries(names, st.none() | names, max_size=4)
+requests = st.builds(
+    SyncRequest, u64, st.dictionaries(names, st.none() | positions, max_size=4), rules
+)
 replies = st.builds(
     SyncReply,
     ask=u64,
@@ -64,6 +67,7 @@ replies = st.builds(
     sequence=u64,
     more=st.booleans(),
     streams=st.dictionaries(names, st.builds(StreamState, positions, positions), max_size=4),
+    rules=rules,
 )
 
 FIELDS = {
@@ -139,19 +143,30 @@ def test_heads_survive_packing(heads: dict[str, Position]) -> None:
 
 
 def test_stream_without_a_position_is_null_in_a_request() -> None:
-    request = SyncRequest(7, {"energy": Position("7f", (1, 2)), "water": None})
+    have = {"energy": Position("7f", (1, 2)), "water": None}
+    request = SyncRequest(7, have, {"energy": "/meter", "water": None})
 
-    assert request.pack() == b'{"ask":7,"have":{"energy":"7f-1.2","water":null}}'
+    assert request.pack() == (
+        b'{"ask":7,"have":{"energy":"7f-1.2","water":null},'
+        b'"rules":{"energy":"/meter","water":null}}'
+    )
 
 
 def test_run_is_a_string_in_a_reply() -> None:
     state = StreamState(Position("7f", (1,)), Position("7f", (9,)))
-    reply = SyncReply(ask=7, run=2**64 - 1, sequence=3, more=False, streams={"energy": state})
+    streams = {"energy": state}
+    reply = SyncReply(7, 2**64 - 1, 3, more=False, streams=streams, rules={"energy": "/meter"})
 
     assert reply.pack() == (
         b'{"ask":7,"run":"18446744073709551615","sequence":3,"more":false,'
-        b'"streams":{"energy":["7f-1","7f-9"]}}'
+        b'"streams":{"energy":["7f-1","7f-9"]},"rules":{"energy":"/meter"}}'
     )
+
+
+def test_messages_of_the_version_before_say_nothing_about_keys() -> None:
+    assert unpack_sync_request(b'{"ask":7,"have":{"energy":"7f-1.2"}}').rules is None
+    reply = b'{"ask":7,"run":"1","sequence":3,"more":false,"streams":{}}'
+    assert unpack_sync_reply(reply).rules is None
 
 
 @given(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energyws.protocol.keys import KeyFilter
-from energyws.stream.last_values import ENTRY_BYTES, LastValues, Value
+from energyws.stream.last_values import ABSENT_BYTES, ENTRY_BYTES, LastValues, Value
 
 UNBOUNDED = 1 << 40
 KEYS = st.sampled_from([b"a", b"b", b"ab", b"c"])
@@ -82,6 +82,7 @@ def test_old_records_may_come_in_any_order_and_meanwhile(
         elif (old := next(rows[turn], None)) is not None:
             key, ms, value, partition, read_back = old
             values.put_old(key, ms, value, partition, read_back=read_back)
+        assert len(values) <= len(values._origins) <= max_keys
     values.warmed(None)
     fold: dict[bytes, set[bytes | None]] = {}
     for partition, records in enumerate(partitions):
@@ -163,13 +164,50 @@ def test_what_it_remembers_while_it_gets_warm_is_bounded() -> None:
     values = table(max_keys=10)
     for number in range(1_000):
         values.put_old(b"k%d" % number, number, b"{}", number % 3, read_back=False)
-    assert len(values._origins) + len(values._gone) <= 20
+    assert len(values._origins) <= 10
     values.put_old(b"k7", 800, b"{}", 2, read_back=False)
     assert values.find(b"k7") is None
     values.put_old(b"k7", 999, b"{}", 2, read_back=False)
     assert values.find(b"k7") == Value(b"k7", 999, b"{}")
     values.warmed(None)
     assert (values.complete, values.since_ms) == (False, 991)
+
+
+@pytest.mark.parametrize("bounds", [{"max_keys": 10}, {"max_bytes": 10 * ABSENT_BYTES}])
+@pytest.mark.parametrize("how", ["live", "read back", "old"])
+def test_removed_keys_that_it_remembers_while_it_gets_warm_are_bounded(
+    how: str, bounds: dict[str, int]
+) -> None:
+    values = table(**bounds)
+    for number in range(1_000):
+        key = b"k%d" % number
+        if how == "live":
+            values.put(key, 500, None)
+        else:
+            values.put_old(key, 500, None, 0, read_back=how == "read back")
+        assert len(values._origins) <= 10
+        assert values.bytes <= 10 * 2 * ABSENT_BYTES
+    # Before it in its partition, though not by its time.
+    values.put_old(b"k7", 900, b"{}", 1 if how == "old" else 0, read_back=False)
+    # Before it, if it is another partition's.
+    values.put_old(b"k8", 400, b"{}", 1, read_back=False)
+    values.warmed(None)
+    kept = [b"k7"] if how == "old" else []
+    assert [*contents(values)] == kept
+    # Nobody can tell whether what was left out had a record.
+    assert (values.complete, values.since_ms) == (False, 401 if how == "old" else 901)
+    assert values.bytes == sum(ENTRY_BYTES + len(key) + len(b"{}") for key in kept)
+
+
+def test_removed_keys_that_are_forgotten_leave_it_complete_if_nothing_was_left_out() -> None:
+    values = table(max_keys=2)
+    values.put_old(b"first", 50, b"{}", 0, read_back=False)
+    for number in range(100):
+        values.put_old(b"k%d" % number, 100 + number, None, 0, read_back=False)
+    values.put_old(b"last", 500, b"{}", 0, read_back=False)
+    values.warmed(None)
+    assert sorted(contents(values)) == [b"first", b"last"]
+    assert values.complete
 
 
 @pytest.mark.parametrize("size", [10, 1_000])

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { beforeEach, describe, mock, test } from 'node:test';
+import { inspect } from 'node:util';
 
 import { EnergyClient, Refused } from '../../energyws/web/energyws.js';
 import { Scene, URL as ENDPOINT, scriptedWebSocket, settle } from './scripted.mjs';
@@ -343,6 +344,10 @@ describe('keys', () => {
     await settle();
     assert.deepEqual(scene.client.positions, { energy: 'aa-9' });
     assert.deepEqual(scene.client.snapshots, { energy: state });
+    const less = { ...state, since: '2025-12-26T13:00:00.000Z' };
+    scene.socket.say(moved('aa-9', { snapshot: { position: 'aa-9', ...less } }));
+    await settle();
+    assert.deepEqual(scene.client.snapshots, { energy: less });
     const reading = { kind: 'reading', stream: 'energy', timestamp, data: { n: 1 }, key: 'a' };
     const expected = { ...reading, position: '', isSnapshot: true };
     assert.deepEqual(scene.got.slice(1), [expected, expected]);
@@ -930,6 +935,15 @@ describe('construction', () => {
       assert.throws(
         () => new EnergyClient(url, { WebSocket }),
         (error) => error instanceof TypeError && !error.stack.includes('CANARY'),
+      );
+    });
+  }
+
+  for (const keys of [4711, true, [4711], [null], new Set(['4711']), new Map([['energy', '4711']])]) {
+    test(`refuses keys that are no strings: ${inspect(keys)}`, () => {
+      assert.throws(
+        () => new EnergyClient(ENDPOINT, { WebSocket, keys }),
+        (error) => error instanceof TypeError && !error.message.includes('4711'),
       );
     });
   }

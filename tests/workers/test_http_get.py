@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from http.client import IncompleteRead
 from typing import Any
 
 import pytest
@@ -85,3 +86,26 @@ def _answer(server: socket.socket) -> None:
     with connected:
         connected.recv(65536)
         connected.sendall(b"HTTP/1.0 200 OK\r\n\r\n{}")
+
+
+@pytest.mark.parametrize(
+    "head", ["Content-Length: 20", "Transfer-Encoding: chunked", "Content-Length: 8"], ids=str
+)
+def test_answer_that_breaks_off_is_none(head: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connected, _ = listening.accept()
+            with connected:
+                connected.recv(4096)
+                connected.sendall(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n9\r\n[1, 2".encode())
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        if head.endswith("8"):
+            assert get(url, 5.0, Resolver(), 100).body == b"9\r\n[1, 2"
+        else:
+            with pytest.raises(IncompleteRead):
+                get(url, 5.0, Resolver(), 100)
+        thread.join()

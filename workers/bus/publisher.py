@@ -15,6 +15,7 @@ from energyws.stream.bus_messages import (
     FRAME,
     HEARTBEAT,
     BusMessage,
+    KeyRules,
     StreamState,
     SyncReply,
     SyncRequest,
@@ -31,17 +32,19 @@ from workers.runtime import crash_on_error
 REPLY_BYTES: Final = 1 << 20
 # The resolution of the loop's timers: one that is set for less may come before its time.
 _TIMER_SECONDS: Final = 0.001
+# No key rule is empty.
+_NOT_THERE: Final = ""
 
 
 class Publisher:
     """The sockets of the consumer process. `rings` is shared with the process, which fills it."""
 
     def __init__(
-        self, directory: Path, settings: Bus, streams: Sequence[str], rings: Mapping[str, Ring]
+        self, directory: Path, settings: Bus, rules: KeyRules, rings: Mapping[str, Ring]
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._streams = tuple(streams)
-        self._index = {name: index for index, name in enumerate(self._streams)}
+        self._rules = dict(sorted(rules.items()))
+        self._index = {name: index for index, name in enumerate(self._rules)}
         self._rings = rings
         self._run = secrets.randbits(63)
         self._sequence = 0
@@ -135,9 +138,11 @@ class Publisher:
         room = REPLY_BYTES
         states: dict[str, StreamState] = {}
         frames: list[bytes] = []
-        for index, name in enumerate(self._streams):
+        for name, rule in self._rules.items():
             ring = self._rings.get(name)
-            if ring is None:
+            # Otherwise it would not take them, and ask for them again and again.
+            taken = request.rules is None or request.rules.get(name, _NOT_THERE) == rule
+            if ring is None or not taken:
                 continue
             have = request.have.get(name)
             start = ring.first
@@ -148,9 +153,10 @@ class Publisher:
             entries, upto = ring.read(start, ring.end, max(room, 1), have)
             more = more or upto < ring.end
             room -= sum(len(entry.frame) for entry in entries)
+            index = self._index[name]
             frames += [pack(_message(index, entry, self._run, 0)) for entry in entries]
             states[name] = StreamState(ring.floor, ring.head)
-        reply = SyncReply(request.ask, self._run, self._sequence, more, states)
+        reply = SyncReply(request.ask, self._run, self._sequence, more, states, self._rules)
         return [reply.pack(), *frames]
 
 

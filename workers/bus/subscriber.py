@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -19,6 +19,7 @@ from energyws.stream.bus_messages import (
     HEARTBEAT,
     BadMessage,
     BusMessage,
+    KeyRules,
     SyncRequest,
     unpack,
     unpack_heads,
@@ -41,6 +42,9 @@ class BusSink(Protocol):
     def have(self) -> dict[str, Position | None]:
         """The head of each stream's ring; None for a stream not found yet."""
 
+    def dispute(self, streams: Collection[str]) -> None:
+        """Of these streams only, the consumer has another key rule: nothing of them will come."""
+
     def set_floor(self, stream: str, floor: Position) -> None:
         """The consumer's ring begins at `floor`: nothing before it will be delivered."""
 
@@ -57,19 +61,23 @@ class BusSink(Protocol):
 class Subscriber:
     """Delivers to `sink` in bus order; at a gap, it first fills it, or sets a floor above it.
 
-    on_resync is called whenever frames were missed, or the consumer has started a new run.
+    rules: of the worker's settings. on_resync is called whenever frames were missed, or the
+    consumer has started a new run.
     """
 
     def __init__(
         self,
         directory: Path,
         settings: Bus,
-        streams: Sequence[str],
+        rules: KeyRules,
         sink: BusSink,
         on_resync: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._streams = tuple(streams)
+        self._rules = rules
+        # By the consumer's index; None: frames that this worker does not take.
+        self._streams: tuple[str | None, ...] = ()
+        self._disputed: KeyRules = {}
         self._sink = sink
         self._on_resync = on_resync
         self._run: int | None = None
@@ -128,7 +136,8 @@ class Subscriber:
                 self._resync("frames missing before a heartbeat")
                 return
             for name, head in unpack_heads(message.frame).items():
-                self._sink.advance(name, head)
+                if name in self._streams:
+                    self._sink.advance(name, head)
         elif message.sequence == self._sequence + 1:
             self._sequence = message.sequence
             self._deliver(message)
@@ -149,7 +158,8 @@ class Subscriber:
         self._ask += 1
         self._asking = self._loop.call_later(ASK_AGAIN_SECONDS, self._request)
         try:
-            self._dealer.send(SyncRequest(self._ask, self._sink.have()).pack(), zmq.NOBLOCK)
+            request = SyncRequest(self._ask, self._sink.have(), self._rules)
+            self._dealer.send(request.pack(), zmq.NOBLOCK)
         except zmq.Again:
             # No consumer is connected and the queue is full: the timer tries again.
             return
@@ -159,6 +169,7 @@ class Subscriber:
         reply = unpack_sync_reply(parts[0])
         if not self.syncing or reply.ask != self._ask:
             return
+        self._compare(reply.rules)
         for name, state in reply.streams.items():
             self._sink.set_floor(name, state.floor)
         for part in parts[1:]:
@@ -180,6 +191,29 @@ class Subscriber:
             if message.run == self._run:
                 self._follow(message)
 
+    def _compare(self, theirs: KeyRules | None) -> None:
+        """Find out which of the consumer's streams are for this worker."""
+        ours = self._rules
+        if theirs is None:
+            # During an upgrade: a consumer of the version before.
+            theirs = dict(sorted(ours.items()))
+        before = self._disputed
+        disputed = {n: rule for n, rule in theirs.items() if n in ours and ours[n] != rule}
+        for name in disputed.keys() - before.keys():
+            _log.warning(
+                "stream stands still until consumer and worker take its keys from the same place",
+                stream=name,
+                key_from=ours[name],
+                consumer_key_from=disputed[name],
+            )
+        for name in before.keys() - disputed.keys():
+            _log.info("stream goes on", stream=name, key_from=ours[name])
+        self._disputed = disputed
+        self._streams = tuple(n if n in ours and n not in disputed else None for n in theirs)
+        self._sink.dispute(disputed)
+
     def _deliver(self, message: BusMessage) -> None:
-        entry = Entry(message.partition, message.offset, message.timestamp_ms, message.frame)
-        self._sink.append(self._streams[message.stream], entry)
+        stream = self._streams[message.stream]
+        if stream is not None:
+            entry = Entry(message.partition, message.offset, message.timestamp_ms, message.frame)
+            self._sink.append(stream, entry)

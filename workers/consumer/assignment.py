@@ -36,7 +36,7 @@ from workers.consumer.events import (
     TopicFound,
 )
 from workers.consumer.metadata import ASK_SECONDS, Topic, stall_of
-from workers.consumer.schemas.store import Key as SchemaKey
+from workers.consumer.schemas.kept import Key as SchemaKey
 
 # How long the request for the group's offsets may take; nothing is read meanwhile.
 COMMITTED_SECONDS: Final = 2.0

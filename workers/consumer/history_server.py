@@ -25,7 +25,12 @@ from energyws.logs.rate_limit import RateLimitedLog
 from energyws.process.board import Row
 from energyws.protocol.messages import Unrecovered
 from energyws.settings import Settings
-from energyws.stream.bus_messages import pack_chunks, pack_start, unpack_history_request
+from energyws.stream.bus_messages import (
+    pack_chunks,
+    pack_rule,
+    pack_start,
+    unpack_history_request,
+)
 from energyws.stream.fair_queue import FairQueue, QueueFull
 from energyws.stream.history import (
     Block,
@@ -99,6 +104,7 @@ class HistoryServer(threading.Thread):
         super().__init__(name="history", daemon=True)
         self._endpoint = endpoint(directory, "history")
         self._limits = settings.history
+        self._rules = {name: pack_rule(each.key) for name, each in settings.streams.items()}
         self._clock = clock
         self._stream_head = stream_head
         self._cache = LogCache(settings, client, row, schemas, clock)
@@ -137,21 +143,24 @@ class HistoryServer(threading.Thread):
             return
         while True:
             try:
-                identity, body, *subjects = router.recv_multipart(zmq.NOBLOCK)
+                identity, body, *rest = router.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
             pending = self._requests.get(body)
+            # During an upgrade, a worker of a version before sends less.
+            subjects, rules = rest[:1], rest[1:]
+            request = unpack_history_request(body) if pending is None else pending.request
+            if rules not in ([], [self._rules.get(request.stream)]):
+                # Its clients must not get records by keys from elsewhere.
+                continue
             if pending is None:
-                # During an upgrade, a worker of the version before does not send a subject.
                 subject = (subjects or [identity])[0].hex()
                 try:
                     self._queue.join(subject, body, REQUEST_BYTES + BYTES_PER_BYTE * len(body))
                 except QueueFull:
                     # The worker sends the request again if it still needs the answer.
                     continue
-                pending = self._requests[body] = _Pending(
-                    unpack_history_request(body), self._clock()
-                )
+                pending = self._requests[body] = _Pending(request, self._clock())
             pending.waiting.add(identity)
 
     def _poll_milliseconds(self) -> int:

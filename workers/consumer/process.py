@@ -13,7 +13,7 @@ from typing import Final
 
 from energyws.logs.events import Log
 from energyws.process.board import Field
-from energyws.stream.record_key import KeyRule
+from energyws.stream.record_key import KeyRule, key_rules
 from energyws.stream.ring import Ring
 from workers.bus.publisher import Publisher
 from workers.bus.rendezvous import BusDirectory
@@ -72,7 +72,7 @@ class ConsumerProcess:
         self._schemas = Schemas(settings, runtime.row)
         self._directory = BusDirectory(runtime.bus_directory)
         self._publisher = Publisher(
-            self._directory.path, settings.bus, sorted(settings.streams), self._rings
+            self._directory.path, settings.bus, key_rules(settings.streams), self._rings
         )
         # Workers find this consumer's sockets only once it serves.
         self._serving = False
@@ -86,7 +86,10 @@ class ConsumerProcess:
             self._schemas,
         )
         self._snapshots = SnapshotServer(
-            self._directory.path, self._intakes, settings.history.bytes_per_second
+            self._directory.path,
+            self._intakes,
+            settings.history.bytes_per_second,
+            key_rules(settings.streams),
         )
         self._warm_ups: dict[str, WarmUp] = {}
         # Until then a successor leaves the stage to the consumer before it, if its tables are not

@@ -24,8 +24,8 @@ from workers.consumer.events import BrokerState, Event, LogEnds, MetadataStalls,
 from workers.consumer.librdkafka import live_settings, open_admin, open_consumer
 from workers.consumer.metadata import Topic
 from workers.consumer.reachability import Reachability
+from workers.consumer.schemas.kept import Key as SchemaKey
 from workers.consumer.schemas.store import Awaited, Schemas
-from workers.consumer.schemas.store import Key as SchemaKey
 from workers.runtime import crash_on_error
 
 RECORDS_PER_BATCH: Final = 500
@@ -227,7 +227,7 @@ class Source(threading.Thread):
 
     def _reader(self, stream: str, message: Message) -> Reader | Awaited | None:
         try:
-            return self._schemas.reader(stream, message)
+            return self._schemas.reader(stream, message, live=True)
         except Awaited as awaited:
             return awaited
 

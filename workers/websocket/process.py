@@ -19,6 +19,7 @@ from energyws.process.cgroup import MemoryGroups
 from energyws.process.control_messages import ShutdownMode
 from energyws.protocol.http.client_address import TrustedProxies
 from energyws.settings import Settings
+from energyws.stream.record_key import key_rules
 from workers.bus.rendezvous import current
 from workers.bus.subscriber import Subscriber
 from workers.runtime import Runtime, crash_on_error, crash_on_error_task
@@ -68,8 +69,14 @@ class Worker:
         runtime.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
         self._deny_file = DenyFile(runtime.bus_directory)
         denied = self._deny_file.read(settings.auth)
+        keyed_streams = [name for name, each in settings.streams.items() if each.key is not None]
+        self._keyed = bool(keyed_streams)
         self._tokens = Tokens(
-            settings.auth, runtime.row, runtime.bus_directory, self._on_keys_changed
+            settings.auth,
+            runtime.row,
+            runtime.bus_directory,
+            self._on_keys_changed,
+            keyed=self._keyed,
         )
         self._tokens.denied = denied
         self._connections = ConnectionRegistry(settings.server, settings.auth)
@@ -79,13 +86,14 @@ class Worker:
             lambda: runtime.settings.server.drain_seconds,
         )
         bus = current(runtime.bus_directory)
-        self._history = HistoryClient(bus, settings.history.max_concurrent)
+        rules = key_rules(settings.streams)
+        self._history = HistoryClient(bus, settings.history.max_concurrent, rules)
         waits = {
             name: stream.snapshot.wait_seconds
             for name, stream in settings.streams.items()
             if stream.snapshot.enabled
         }
-        self._snapshots = SnapshotClient(bus, waits) if waits else None
+        self._snapshots = SnapshotClient(bus, waits, rules) if waits else None
         self._io_uring = Choice(settings.server, runtime.row)
         row, board = runtime.row, runtime.board
         self._shares = Shares(board.usage(row.index), row, settings.limits)
@@ -98,7 +106,7 @@ class Worker:
             self._synced.set,
             self._io_uring.queue,
             self._pace,
-            [name for name, stream in settings.streams.items() if stream.key is not None],
+            keyed_streams,
             settings.server.position_seconds,
             self._snapshots,
         )
@@ -129,7 +137,7 @@ class Worker:
         self._subscriber = Subscriber(
             bus,
             settings.bus,
-            sorted(settings.streams),
+            rules,
             self._hub,
             lambda: runtime.row.add(Field.RESYNCS),
         )
@@ -218,7 +226,7 @@ class Worker:
         task.add_done_callback(self._tasks.discard)
 
     def _on_settings(self, settings: Settings) -> None:
-        verifier = Verifier(settings.auth)
+        verifier = Verifier(settings.auth, keyed=self._keyed)
         # Last of what may raise BootError: its keys are renewed from here on.
         tls = self._tls.make(settings.server.tls)
         self._listener.use_settings(settings.server, tls)

@@ -101,6 +101,7 @@ class Handlers:
                 keyless=Keyless(child.row[Field.KEYLESS]),
                 connections=child.row[Field.CONNECTIONS],
                 full_seconds=_seconds_since(child.row[Field.FULL_SINCE_MS], now_ms),
+                disputes=bool(child.row[Field.DISPUTED]),
             )
             for child in self._children
         ]

@@ -276,6 +276,12 @@ DEFINITIONS: Final[tuple[Definition, ...]] = (
         labelled(counters.SCHEMA_FETCHES),
         "result",
     ),
+    counter(
+        "energyws_null_values",
+        "Values of Avro and Protobuf that JSON cannot express, such as NaN: clients get null.",
+        labelled(counters.NULL_VALUES),
+        "format",
+    ),
     gauge(
         "energyws_schema_waiting_partitions",
         "Partitions that are not read until their next record's schema can be fetched.",

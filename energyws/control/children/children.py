@@ -194,6 +194,7 @@ class Children:
                 child.cpu_seconds,
                 row[Field.CONNECTIONS],
                 bool(row[Field.FULL_SINCE_MS]),
+                bool(row[Field.DISPUTED]),
             )
         return beats
 

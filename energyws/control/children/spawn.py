@@ -34,14 +34,18 @@ Command = Callable[[ChildSpec], list[str]]
 Environment = Callable[[Settings], dict[str, str]]
 
 
+# -P: where the operator happens to be, a directory `workers` or a file `jwt.py` must not count.
+_PYTHON: Final = (sys.executable, "-P", "-m")
+
+
 def module_command(spec: ChildSpec) -> list[str]:
     """The command line of a child: the interpreter and its module."""
     module = "workers.consumer" if spec.slot is None else "workers.websocket"
-    return [sys.executable, "-m", module]
+    return [*_PYTHON, module]
 
 
 # Checks new settings before any child gets them.
-PREFLIGHT_COMMAND: Final = (sys.executable, "-m", "workers.preflight")
+PREFLIGHT_COMMAND: Final = (*_PYTHON, "workers.preflight")
 
 
 class Started(NamedTuple):

@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 from energyws.control.config.files import HOW_TO_MAKE, WEAK, is_weak, secrets
 from energyws.control.config.origins import NULL, NoOrigin, normalised
 from energyws.control.config.problems import REDACTED, KeyPath, Problems, dotted, is_secret, shown
+from energyws.control.config.schema import is_true, section
+from energyws.control.config.stream_rules import check_streams, stream_warnings
 from energyws.control.loopback import is_loopback
 from energyws.protocol.http.client_address import network
 from energyws.settings import Admin, Server, Settings
-from energyws.stream.record_key import KeyRule
 
-_STREAM: Final = re.compile(r"[a-z0-9_.-]{1,64}")
 # A name or an address, without scheme, port or path.
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 # Of 128 bits: more than anybody can try.
@@ -38,25 +38,20 @@ _OWNED_OPTIONS: Final = {
 
 def cross_check(tree: dict[str, Any], problems: Problems) -> None:
     """Add the problems between keys, unless one found already explains them."""
-    _check_issuers(_section(tree, "auth"), problems)
-    _check_auth(_section(tree, "auth"), problems)
-    _check_streams(_section(tree, "kafka"), _section(tree, "streams"), problems)
-    _check_registry(_section(tree, "schema_registry"), _section(tree, "streams"), problems)
-    _check_options(_section(_section(tree, "kafka"), "options"), problems)
-    _check_ports(_section(tree, "server"), _section(tree, "admin"), problems)
-    _check_origins(_section(tree, "server").get("allowed_origins"), problems)
-    _check_hosts(_section(tree, "admin").get("hosts"), problems)
-    _check_proxies(_section(tree, "server"), problems)
+    _check_issuers(section(tree, "auth"), problems)
+    _check_auth(section(tree, "auth"), problems)
+    check_streams(section(tree, "kafka"), section(tree, "streams"), problems)
+    _check_registry(section(tree, "schema_registry"), section(tree, "streams"), problems)
+    _check_options(section(section(tree, "kafka"), "options"), problems)
+    _check_ports(section(tree, "server"), section(tree, "admin"), problems)
+    _check_origins(section(tree, "server").get("allowed_origins"), problems)
+    _check_hosts(section(tree, "admin").get("hosts"), problems)
+    _check_proxies(section(tree, "server"), problems)
 
 
 def warnings(settings: Settings) -> list[str]:
     """A line for each setting that is valid but probably not intended."""
     return list(_warnings(settings))
-
-
-def _section(tree: dict[str, Any], name: str) -> dict[str, Any]:
-    section = tree.get(name)
-    return section if isinstance(section, dict) else {}
 
 
 def _check_auth(auth: dict[str, Any], problems: Problems) -> None:
@@ -70,13 +65,13 @@ def _check_auth(auth: dict[str, Any], problems: Problems) -> None:
         problems.add(("auth", "jwks_url"), "needs auth.issuer too: the issuer of these keys")
     if has("issuer") and not has("jwks_url") and not has("issuers"):
         problems.add(("auth", "issuer"), "needs auth.jwks_url too: the URL of the issuer's keys")
-    if _is_true(auth.get("jwt_secret_beside_issuers")) and not (
+    if is_true(auth.get("jwt_secret_beside_issuers")) and not (
         has("jwt_secret") or has("jwt_secret_file")
     ):
         problems.add(("auth", "jwt_secret_beside_issuers"), "needs auth.jwt_secret: set it too")
     for key in ("jwt_secret", "jwt_secret_previous"):
         _check_redacted(("auth", key), auth.get(key), problems)
-    for name, values in _section(auth, "required_claims").items():
+    for name, values in section(auth, "required_claims").items():
         if values == []:
             problems.add(("auth", "required_claims", name), "has no value: list at least one")
 
@@ -88,7 +83,7 @@ def _check_issuers(auth: dict[str, Any], problems: Problems) -> None:
         if isinstance(url, str) and not problems.wrong(url_path) and not _is_http(url):
             found = problems.found(url_path, url)
             problems.add(url_path, f"found {found}: use an http or https URL without a user name")
-        elif _is_foreign_http(url) and not _is_true(auth.get("allow_http_jwks")):
+        elif _is_foreign_http(url) and not is_true(auth.get("allow_http_jwks")):
             found = problems.found(url_path, url)
             text = (
                 f"found {found}: use https://, since anyone on the way can replace keys that come "
@@ -132,47 +127,6 @@ def _is_foreign_http(url: object) -> bool:
     return parts.scheme == "http" and not is_loopback(parts.hostname or "")
 
 
-def _is_true(value: object) -> bool:
-    # What pydantic takes for true, since environment and flags give text.
-    return str(value).lower() in ("true", "t", "yes", "y", "on", "1")
-
-
-def _check_streams(kafka: dict[str, Any], streams: dict[str, Any], problems: Problems) -> None:
-    short, long = ("kafka", "topic"), ("streams", "energy", "topic")
-    explained = any(map(problems.explain_absence, (short, ("streams",))))
-    if kafka.get("topic") is None and not streams and not explained:
-        problems.add(short, "missing: set it to the topic to read, or set streams")
-    topics = kafka.get("topic"), _section(streams, "energy").get("topic")
-    sound = not any(map(problems.wrong, (short, long)))
-    if sound and None not in topics and topics[0] != topics[1]:
-        problems.add(
-            short,
-            f"found {problems.found(short, topics[0])}, but it is short for streams.energy.topic, "
-            f"which has {problems.found(long, topics[1])}: remove one",
-        )
-    for name in streams:
-        if not _STREAM.fullmatch(name):
-            text = "invalid name of a stream: use 1 to 64 of a-z, 0-9, _, . and -"
-            problems.add(("streams", name), text)
-        _check_keys(name, _section(streams, name), problems)
-
-
-def _check_keys(name: str, stream: dict[str, Any], problems: Problems) -> None:
-    key, path = stream.get("key"), ("streams", name, "key")
-    if isinstance(key, str) and not problems.wrong(path):
-        try:
-            KeyRule(key)
-        except ValueError as error:
-            problems.add(path, f"found {problems.found(path, key)}, which {error}")
-    snapshot = _section(stream, "snapshot")
-    if _is_true(snapshot.get("enabled")) and key is None and not problems.explain_absence(path):
-        text = f"needs streams.{name}.key too: where the key of a record is"
-        problems.add(("streams", name, "snapshot", "enabled"), text)
-    if stream.get("access") == "keyed" and key is None and not problems.explain_absence(path):
-        text = f"keyed needs streams.{name}.key too: where the key of a record is"
-        problems.add(("streams", name, "access"), text)
-
-
 def _check_registry(registry: dict[str, Any], streams: dict[str, Any], problems: Problems) -> None:
     url, path = registry.get("url"), ("schema_registry", "url")
     if url is None and not problems.explain_absence(path):
@@ -180,9 +134,12 @@ def _check_registry(registry: dict[str, Any], streams: dict[str, Any], problems:
             if isinstance(stream, dict) and stream.get("format") in ("avro", "protobuf"):
                 text = "needs schema_registry.url too: the registry that has its schemas"
                 problems.add(("streams", name, "format"), text)
-    if isinstance(url, str) and not problems.wrong(path) and not _is_http(url):
-        found = problems.found(path, url)
-        problems.add(path, f"found {found}: use an http or https URL without a user name")
+    if isinstance(url, str) and not problems.wrong(path):
+        if not _is_http(url):
+            found = problems.found(path, url)
+            problems.add(path, f"found {found}: use an http or https URL without a user name")
+        elif {"?", "#"} & {*url}:
+            problems.add(path, "has a query or fragment, but the API's paths follow it: end before")
     if registry.get("username") is None:
         for key in ("password", "password_file"):
             if registry.get(key) is not None:
@@ -319,6 +276,7 @@ def _warnings(settings: Settings) -> Iterator[str]:
                 f"auth.issuers: the keys of {shown(each.issuer)} come over http://, where anyone "
                 "on the way can replace them: use https://"
             )
+    yield from stream_warnings(settings.streams)
     registry = settings.schema_registry
     if registry.username is not None and _is_foreign_http(registry.url):
         yield (

@@ -71,6 +71,17 @@ def empty(kind: Any) -> Any:
     return {} if is_mapping(kind) else []
 
 
+def section(tree: dict[str, Any], name: str) -> dict[str, Any]:
+    """The section of this name in a raw tree; empty if it is missing, or not a mapping."""
+    found = tree.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def is_true(value: object) -> bool:
+    """Whether pydantic takes a raw value for true, since environment and flags give text."""
+    return str(value).lower() in ("true", "t", "yes", "y", "on", "1")
+
+
 def longest_known(path: KeyPath) -> KeyPath:
     """The longest part of `path` that has a type."""
     lengths = range(len(path), -1, -1)

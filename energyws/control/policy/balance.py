@@ -23,7 +23,7 @@ def surplus(loads: Mapping[str, int]) -> dict[str, int]:
 
 
 class Steering:
-    """Which slots get new connections: those that are ready, have room, and do not shed clients."""
+    """Which slots get new connections: those that are ready; the best of them."""
 
     def __init__(self) -> None:
         self._steered: tuple[int, ...] = ()
@@ -45,20 +45,20 @@ class Steering:
         now: float,
         loads: Mapping[int, int],
         wanted: Sequence[int],
-        full: Collection[int] = (),
+        lesser: Collection[int] = (),
     ) -> tuple[int, ...] | None:
         """The slots that get new connections from now on; None: as before.
 
         loads: the connections of the workers that are ready, by slot. While none is ready, new
-        connections wait in the queues of all `wanted` slots. full: slots whose workers accept no
-        connection because their file descriptors have run out.
+        connections wait in the queues of all `wanted` slots. lesser: slots whose workers accept no
+        connection because their file descriptors have run out, or have a stream that stands still.
         """
         fair = share(loads)
         if now >= self._shedding_until:
             self._shedding.clear()
         self._shedding = {slot for slot in self._shedding if loads.get(slot, 0) > fair}
-        roomy = [slot for slot in loads if slot not in full] or list(loads)
-        open_ = [slot for slot in roomy if slot not in self._shedding] or roomy
+        best = [slot for slot in loads if slot not in lesser] or list(loads)
+        open_ = [slot for slot in best if slot not in self._shedding] or best
         slots = tuple(open_ or wanted)
         if slots == self._steered:
             return None

@@ -6,8 +6,8 @@ Rules of this file:
    pauses (restarts.py).
 2. A child that keeps crashing, or ends with an exit code that no restart can cure, ends the
    service.
-3. New connections go to workers that are ready, and to those with room if any has; while no worker
-   is ready, they wait in every queue (balance.py).
+3. New connections go to workers that are ready, and to those with room and without a stream that
+   stands still if there are any; while no worker is ready, they wait in every queue (balance.py).
 4. Children are replaced one at a time: the successor becomes ready, then the old one leaves. A
    successor that does not become ready is given up, and the old one stays.
 5. A worker whose slot is no longer needed gets no new connections, and then leaves.
@@ -116,7 +116,8 @@ class Fleet:
         """Replace these children by new processes, one at a time; the consumer first."""
         names = [CONSUMER] if consumer else []
         names += [name for name in self._slots if name != CONSUMER] if workers else []
-        self._to_replace = [each for each in self._to_replace if each not in names] + names
+        wanted = dict.fromkeys(self._to_replace + names)
+        self._to_replace = sorted(wanted, key=lambda name: name != CONSUMER)
 
     def rebalance(self, now: float) -> dict[str, int]:
         """Let workers that have more than their share shed clients; how many each, by name.
@@ -264,9 +265,9 @@ class Fleet:
     def _steer(self, now: float) -> list[Action]:
         serving = self._serving()
         loads = {number: process.connections for number, _, process in serving}
-        full = {number for number, _, process in serving if process.full}
-        wanted = [slot.number for slot in self._slots.values() if slot.wanted]
-        slots = self._steering.step(now, loads, [each for each in wanted if each is not None], full)
+        lesser = {number for number, _, each in serving if each.full or each.disputes}
+        wanted = [n for s in self._slots.values() if s.wanted and (n := s.number) is not None]
+        slots = self._steering.step(now, loads, wanted, lesser)
         return [] if slots is None else [Steer(slots)]
 
     # Fewer workers.
@@ -292,8 +293,7 @@ class Fleet:
             return []
         slot = self._slots.get(self._to_replace.pop(0))
         if slot is None or not slot.wanted or slot.current is None:
-            # The next process that starts there is a new one anyway.
-            return []
+            return []  # The next process that starts there is a new one anyway.
         if slot.serving is None:
             # It serves no client: there is nothing to hand over.
             slot.restarts.skip_backoff(now)
@@ -328,8 +328,8 @@ class Fleet:
         if successor is slot.current or not slot.wanted:
             # The old one has ended meanwhile: there was nothing to take over.
             return []
-        # What one successor cannot do, the next cannot either.
-        self._to_replace.clear()
+        # What one successor cannot do, the next cannot either, unless it was asked for meanwhile.
+        self._to_replace = self._to_replace if slot.name in self._to_replace else []
         return [Replaced(slot.name, "its successor did not become ready: see its log")]
 
     # The end.

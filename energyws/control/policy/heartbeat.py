@@ -16,7 +16,8 @@ from energyws.settings import Supervision
 class Beat:
     """What a running child shows: its state, its heartbeat counter, the CPU seconds it has used.
 
-    full: it accepts no connections, because its file descriptors have run out.
+    full: it accepts no connections, because its file descriptors have run out. disputes: it has a
+    stream that stands still, because the consumer takes its keys from elsewhere.
     """
 
     state: State
@@ -24,6 +25,7 @@ class Beat:
     cpu_seconds: float
     connections: int = 0
     full: bool = False
+    disputes: bool = False
 
 
 class Heartbeat:

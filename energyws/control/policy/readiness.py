@@ -19,6 +19,7 @@ NO_KEYS: Final = "no issuer's keys have been fetched yet"
 OLD_KEYS: Final = "the issuers' keys are too old and cannot be fetched"
 
 NO_ROOM: Final = "no worker has a file descriptor left for another client"
+DISPUTED: Final = "workers and consumer take the keys of a stream from different places"
 UNLISTED: Final = "more partitions wait than can be listed"
 
 # The reasons in stalls.WORDS come after the name of a stream or partition.
@@ -31,6 +32,7 @@ REASONS: Final = (
     NO_KEYS,
     OLD_KEYS,
     NO_ROOM,
+    DISPUTED,
     UNLISTED,
     *stalls.WORDS.values(),
 )
@@ -47,7 +49,8 @@ class ChildHealth:
     stalls: (stream, partition, why) that a consumer lists as not readable; unlisted_stalls: how
     many more there was no room for. keyless: of a worker without a key of any issuer, which cannot
     check a token. full_seconds: how long it has accepted no connection because its file descriptors
-    have run out.
+    have run out. disputes: a worker has a stream that stands still, because the consumer takes its
+    keys from elsewhere.
     """
 
     is_worker: bool
@@ -59,6 +62,7 @@ class ChildHealth:
     keyless: Keyless = Keyless.NO
     connections: int = 0
     full_seconds: float = 0.0
+    disputes: bool = False
 
     @property
     def has_room(self) -> bool:
@@ -91,6 +95,8 @@ def unready(draining: bool, children: Sequence[ChildHealth]) -> list[str]:
             reasons.append(OLD_KEYS if Keyless.OLD in keyless else NO_WORKER)
     elif not any(child.has_room for child in serving):
         reasons.append(NO_ROOM)
+    if serving and all(child.disputes for child in serving):
+        reasons.append(DISPUTED)
     return reasons
 
 

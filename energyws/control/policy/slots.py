@@ -31,6 +31,7 @@ class SlotProcess:
     heartbeat: Heartbeat
     connections: int = 0
     full: bool = False
+    disputes: bool = False
     warm_until: float = float("inf")
     kill_at: float = float("inf")
 
@@ -40,7 +41,7 @@ class SlotProcess:
 
     def see(self, beat: Beat) -> None:
         """Take over what the process shows of itself."""
-        self.connections, self.full = beat.connections, beat.full
+        self.connections, self.full, self.disputes = beat.connections, beat.full, beat.disputes
         if (event := _SEEN.get(beat.state)) is not None:
             self.on(event)
 

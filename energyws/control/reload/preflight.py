@@ -25,9 +25,12 @@ class Preflight:
         self._command = command
         self.pid: int | None = None
 
-    async def check(self, settings: Settings) -> list[str]:
-        """Warnings; raises ConfigError if children could not use these settings, or it fails."""
-        output = await self._run(settings)
+    async def check(self, settings: Settings, *, registry: bool = True) -> list[str]:
+        """Warnings; raises ConfigError if children could not use these settings, or it fails.
+
+        registry: whether to ask the schema registry, too.
+        """
+        output = await self._run(settings, () if registry else ("--without-registry",))
         try:
             found = orjson.loads(output)
         except orjson.JSONDecodeError:
@@ -36,12 +39,13 @@ class Preflight:
             raise ConfigError([problem for _, problem in faults], faults[0][0])
         return [warning for _, warning in found]
 
-    async def _run(self, settings: Settings) -> bytes:
+    async def _run(self, settings: Settings, options: Sequence[str]) -> bytes:
         descriptor = sealed_file(dumps(for_children(settings)))
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
                 f"--settings-fd={descriptor}",
+                *options,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 pass_fds=[descriptor],

@@ -115,8 +115,10 @@ class Reloader:
             while (settings := load()) != checked:
                 check_files(settings)
                 now = self._current()
-                if (settings.auth, settings.kafka) != (now.auth, now.kafka):
-                    await self._preflight.check(settings)
+                # A registry that refuses us must not keep a secret from being replaced.
+                registry = _for_registry(settings) != _for_registry(now)
+                if registry or (settings.auth, settings.kafka) != (now.auth, now.kafka):
+                    await self._preflight.check(settings, registry=registry)
                 checked = settings
         except ConfigError as error:
             self._row.add(Field.RELOADS_REFUSED)
@@ -130,6 +132,12 @@ class Reloader:
         if (paths := _secret_files(settings)) != self._files.paths:
             self._files.follow(paths)
         return Outcome(tuple(plan.keys), tuple(plan.taking(Takes.RESTART)))
+
+
+def _for_registry(settings: Settings) -> object:
+    """What decides whether the schema registry can be used."""
+    named = {(each.topic, each.format) for each in settings.streams.values()}
+    return settings.schema_registry, {each for each in named if each[1] != "json"}
 
 
 def _secret_files(settings: Settings) -> list[str]:

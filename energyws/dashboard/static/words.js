@@ -81,6 +81,13 @@ export function refusal(error, claims, now, origin) {
     case 'UNKNOWN_STREAM':
       return { title: 'The service has no such stream.', remedy: `${message}.`, token: true };
     case 'FORBIDDEN_KEY':
+      if (/names none/.test(message)) {
+        return {
+          title: 'Your token names no keys of this stream.',
+          remedy: 'Paste one that does; for development, energyws token --sub me --key KEY makes it.',
+          token: true,
+        };
+      }
       return {
         title: 'Your token does not allow these keys.',
         remedy: 'Leave the field empty for all that it allows, or paste another token.',

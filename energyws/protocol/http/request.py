@@ -137,7 +137,11 @@ def parse_line(head: bytes) -> tuple[str, str, str, int]:
         raise BadRequest(HEADERS_TOO_LARGE)
     found = _LINE.fullmatch(line)
     if found is None:
-        raise BadRequest(BAD_REQUEST, "the request line is none")
+        # As from curl, which sends a query as it is typed.
+        detail = (
+            "the request line is none" if line.isascii() else "its target is not percent-encoded"
+        )
+        raise BadRequest(BAD_REQUEST, detail)
     method, target, major, minor = (part.decode("ascii") for part in found.groups())
     if (major, minor) not in {("1", "1"), ("1", "0")}:
         raise BadRequest(VERSION_NOT_SUPPORTED)

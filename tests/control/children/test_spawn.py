@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pytest
 
 from energyws.control.children import stacks
 from energyws.control.children.spawn import (
+    PREFLIGHT_COMMAND,
     ChildSpec,
     Spawner,
     module_command,
@@ -116,8 +118,18 @@ def test_missing_program_leaves_no_descriptor(board: Board) -> None:
 
 
 def test_module_of_a_child() -> None:
-    assert module_command(ChildSpec("consumer", 0, None, None))[1:] == ["-m", "workers.consumer"]
-    assert module_command(ChildSpec("worker-0", 0, 0, 5))[1:] == ["-m", "workers.websocket"]
+    assert module_command(ChildSpec("consumer", 0, None, None))[-1] == "workers.consumer"
+    assert module_command(ChildSpec("worker-0", 0, 0, 5))[-1] == "workers.websocket"
+
+
+@pytest.mark.parametrize("name", ["workers", "jwt"])
+def test_modules_in_the_working_directory_do_not_count(tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.py").write_text("import os\nos._exit(99)\n")
+    specs = (ChildSpec("consumer", 0, None, None), ChildSpec("worker-0", 0, 0, 5))
+    for command in (*map(module_command, specs), PREFLIGHT_COMMAND):
+        # Without its arguments, it says so.
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+        assert ended.returncode not in (0, 99), ended.stderr
 
 
 def test_sealed_file_cannot_be_changed() -> None:

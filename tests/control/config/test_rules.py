@@ -103,86 +103,6 @@ def test_each_way_to_authenticate_is_enough(auth: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kafka", "problems"),
-    [
-        ("kafka: {brokers: b, topic: t}\nstreams: {energy: {topic: t}}", []),
-        ("kafka: {brokers: b}\nstreams: {gas: {topic: t}, heat: {topic: t}}", []),
-        (
-            "kafka: {brokers: b}",
-            ["c.yaml:2: kafka.topic: missing: set it to the topic to read, or set streams"],
-        ),
-        (
-            "kafka: {brokers: b}\nstreams:",
-            ["c.yaml:2: kafka.topic: missing: set it to the topic to read, or set streams"],
-        ),
-        (
-            "kafka:\n  brokers: b\n  topic: t\nstreams: {energy: {topic: $(HOME)}}",
-            [
-                "c.yaml:4: kafka.topic: found t, but it is short for streams.energy.topic, "
-                "which has $(HOME): remove one"
-            ],
-        ),
-        *[
-            (
-                f"kafka: {{brokers: b}}\nstreams: {{'{name}': {{topic: t}}}}",
-                [
-                    f"c.yaml:3: streams.{name}: invalid name of a stream: "
-                    "use 1 to 64 of a-z, 0-9, _, . and -"
-                ],
-            )
-            for name in ("", "A", "a b", "é", "a/b", "x" * 65)
-        ],
-        (
-            f"kafka: {{brokers: b}}\nstreams: {{{'x' * 64}: {{topic: t}}, a-b.c_1: {{topic: t}}}}",
-            [],
-        ),
-        (
-            "kafka: {brokers: b}\nstreams: {gas: }",
-            ["c.yaml:3: streams.gas.topic: missing: set it to a non-empty string"],
-        ),
-        (
-            "kafka: {brokers: b}\nstreams: {gas: {topic: t, key: record, access: keyed}}",
-            [],
-        ),
-        (
-            "kafka: {brokers: b}\nstreams: {gas: {topic: t, access: keyed}}",
-            [
-                "c.yaml:3: streams.gas.access: keyed needs streams.gas.key too: "
-                "where the key of a record is"
-            ],
-        ),
-        (
-            "kafka: {brokers: b}\nstreams: {gas: {topic: t, snapshot: {enabled: true}}}",
-            [
-                "c.yaml:3: streams.gas.snapshot.enabled: needs streams.gas.key too: "
-                "where the key of a record is"
-            ],
-        ),
-        *[
-            (
-                f"kafka: {{brokers: b}}\nstreams: {{gas: {{topic: t, key: '{key}'}}}}",
-                [f'c.yaml:3: streams.gas.key: found "{key}", which {problem}'],
-            )
-            for key, problem in [
-                (
-                    "tags.meter",
-                    "is no place of a key: use record, header:NAME, or a JSON pointer such as /a/b",
-                ),
-                ("header:", "names no header: use header:NAME"),
-                ("/a~b", "is no JSON pointer: write ~0 for ~, and ~1 for / in a name"),
-            ]
-        ],
-        (
-            "kafka: {brokers: b, topc: t}",
-            ["c.yaml:2: kafka.topc: unknown key: did you mean kafka.topic?"],
-        ),
-    ],
-)
-def test_streams_have_names_and_one_topic_each(kafka: str, problems: list[str]) -> None:
-    assert problems_of(AUTH + kafka, {"HOME": "h"}) == problems
-
-
-@pytest.mark.parametrize(
     ("name", "advice"),
     [
         ("bootstrap.servers", "use kafka.brokers"),
@@ -448,17 +368,17 @@ NEEDS_URL = "needs schema_registry.url too: the registry that has its schemas"
 @pytest.mark.parametrize(
     ("text", "problems"),
     [
-        (f"schema_registry: {{url: '{REGISTRY}'}}\nstreams: {{s: {{topic: t, format: avro}}}}", []),
-        ("streams: {s: {topic: t, format: json_schema}}", []),
+        (f"schema_registry: {{url: '{REGISTRY}'}}\nstreams: {{s: {{topic: r, format: avro}}}}", []),
+        ("streams: {s: {topic: r, format: json_schema}}", []),
         (
-            "streams: {s: {topic: t, format: avro}, p: {topic: t, format: protobuf}}",
+            "streams: {s: {topic: r, format: avro}, p: {topic: q, format: protobuf}}",
             [
                 f"c.yaml:3: streams.s.format: {NEEDS_URL}",
                 f"c.yaml:3: streams.p.format: {NEEDS_URL}",
             ],
         ),
         (
-            "streams: {s: {topic: t, format: xml}}",
+            "streams: {s: {topic: r, format: xml}}",
             [
                 "c.yaml:3: streams.s.format: found xml: use json, avro, json_schema or protobuf",
             ],
@@ -472,6 +392,16 @@ NEEDS_URL = "needs schema_registry.url too: the registry that has its schemas"
                 ("registry.example:8081", "registry.example:8081"),
                 ("https://me:hunter2@registry.example", "https://***@registry.example"),
             ]
+        ],
+        *[
+            (
+                f"schema_registry: {{url: '{REGISTRY}/v7{rest}'}}",
+                [
+                    "c.yaml:3: schema_registry.url: has a query or fragment, but the API's paths "
+                    "follow it: end before"
+                ],
+            )
+            for rest in ("?key=canary", "/#x")
         ],
         *[
             (

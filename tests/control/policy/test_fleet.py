@@ -87,6 +87,7 @@ class Play:
         self.cpu: dict[int, float] = {}
         self.loads: dict[str, int] = {}
         self.full: set[str] = set()
+        self.disputes: set[str] = set()
         self.slow = False
         self.actions: list[Action] = []
 
@@ -100,6 +101,7 @@ class Play:
                 self.cpu[number],
                 self.loads.get(self.names[number], 0),
                 self.names[number] in self.full,
+                self.names[number] in self.disputes,
             )
             for number, state in self.states.items()
         }
@@ -490,6 +492,20 @@ def test_successor_that_is_never_ready_is_given_up() -> None:
     assert play.pass_seconds(300) == []
 
 
+def test_children_that_were_asked_for_since_are_replaced_after_a_successor_that_failed() -> None:
+    play = Play().started()
+    play.slow = True
+    play.fleet.replace()
+    play.step()
+    # As with a mistake in the configuration, and its correction.
+    play.fleet.replace(workers=False)
+    assert play.crash("consumer", 1) == [("not replaced", "consumer")]
+    assert play.step() == [("start", "consumer", "successor")]
+    play.slow = False
+    play.states[play.number("consumer")] = State.READY
+    assert play.step() == [("replaced", "consumer"), ("leave", "consumer", "handover")]
+
+
 @pytest.mark.parametrize("status", [1, -9, ExitCode.BOOT])
 def test_successor_that_ends_is_given_up_and_no_other_child_is_replaced(status: int) -> None:
     play = Play().started()
@@ -642,3 +658,16 @@ def test_full_workers_get_no_connections_while_others_have_room() -> None:
     assert play.step() == [("steer", "1", "2")]
     play.full.clear()
     assert play.step() == [("steer", "0", "1", "2")]
+
+
+def test_workers_with_a_stream_that_stands_still_get_no_connections_while_others_serve_all() -> (
+    None
+):
+    play = Play(workers=3).started()
+    play.disputes = {"worker-1"}
+    play.full = {"worker-2"}
+    assert play.step() == [("steer", "0")]
+    play.disputes = {"worker-0", "worker-1", "worker-2"}
+    assert play.step() == [("steer", "0", "1", "2")]
+    play.disputes.clear()
+    assert play.step() == [("steer", "0", "1")]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from energyws.control.policy.readiness import (
+    DISPUTED,
     DRAINING,
     NO_BROKER,
     NO_CONSUMER,
@@ -36,6 +37,8 @@ CONDEMNED = ChildHealth(is_worker=True, state=State.READY, broker_up=False, cond
 CROWDED = replace(WORKER, connections=50, full_seconds=9.0)
 FULL = replace(WORKER, connections=50, full_seconds=11.0)
 SHUT = replace(WORKER, full_seconds=0.001)
+# Amid a reload.
+DISPUTING = replace(WORKER, disputes=True)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +65,9 @@ SHUT = replace(WORKER, full_seconds=0.001)
         pytest.param([CONSUMER, SHUT], [NO_ROOM], id="no client can connect"),
         pytest.param([CONSUMER, FULL, CROWDED], [], id="one of two at its limit for long"),
         pytest.param([CONSUMER, FULL, STARTING], [NO_ROOM], id="the other one starting"),
+        pytest.param([CONSUMER, DISPUTING], [DISPUTED], id="keys from elsewhere"),
+        pytest.param([CONSUMER, DISPUTING, STARTING], [DISPUTED], id="its successor starting"),
+        pytest.param([CONSUMER, DISPUTING, WORKER], [], id="one of two, keys from elsewhere"),
         pytest.param([CONSUMER, READING, WORKER], [], id="consumer being replaced"),
         pytest.param([CONDEMNED_CONSUMER, CONSUMER, WORKER], [], id="its successor is there"),
     ],

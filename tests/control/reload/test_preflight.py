@@ -93,6 +93,7 @@ def test_registry_that_refuses_is_a_fault_and_one_that_is_away_a_warning() -> No
         assert asyncio.run(Preflight().check(settings)) == []
         registry.password = "right"
         error = refused(settings)
+        assert asyncio.run(Preflight().check(settings, registry=False)) == []
         registry.down = True
         warnings = asyncio.run(Preflight().check(settings))
     assert error.kind == "configuration"

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from energyws.control.sd_notify import ServiceManager
 from energyws.errors import ConfigError
 from energyws.process.board import Board, Field, Row
 from energyws.process.counters import RELOAD_REFUSALS
-from energyws.settings import Auth, Kafka, Settings
+from energyws.settings import Auth, Kafka, SchemaRegistry, Settings, Stream
 from energyws.testing import until
 
 IN_FORCE = Settings(kafka=Kafka(brokers="b", topic="t"), auth=Auth(jwt_secret="1" * 40))
@@ -35,11 +36,11 @@ class Play:
         self.row: Row = Board.create().row(0)
         self.in_force = IN_FORCE
         wait = f"import os, time\nwhile os.path.exists({str(self.hold)!r}): time.sleep(0.01)\n"
-        self._preflight = Preflight([sys.executable, "-c", f"{wait}print('[]')"])
+        self.preflight = Preflight([sys.executable, "-c", f"{wait}print('[]')"])
 
     def make(self) -> Reloader:
         return Reloader(
-            lambda: self.in_force, self._apply, ServiceManager(None), self.row, self._preflight
+            lambda: self.in_force, self._apply, ServiceManager(None), self.row, self.preflight
         )
 
     def _apply(self, trigger: str, settings: Settings) -> Plan:
@@ -47,8 +48,11 @@ class Play:
         before, self.in_force = self.in_force, settings
         return plan(before, settings)
 
+    async def reload(self, settings: Settings) -> Outcome:
+        return await self.make().request("SIGHUP", lambda: settings)
+
     async def checking(self) -> None:
-        await until(lambda: self._preflight.pid is not None)
+        await until(lambda: self.preflight.pid is not None)
 
     @property
     def refusals(self) -> dict[str, int]:
@@ -82,6 +86,28 @@ def test_settings_that_children_can_always_use_need_no_preflight(play: Play) -> 
     assert play.applied == [("SIGHUP", settings)]
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"streams": {"energy": Stream(topic="t", format="avro")}},
+        {"schema_registry": SchemaRegistry(url="http://other")},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_formats_and_their_registry_are_checked(play: Play, changed: dict[str, Any]) -> None:
+    play.hold.touch()
+    settings = replace(IN_FORCE, **changed)
+
+    async def run() -> None:
+        play.make().request("SIGHUP", lambda: settings)
+        await play.checking()
+        assert not play.applied
+        play.hold.unlink()
+        await until(lambda: play.applied)
+
+    asyncio.run(run())
+
+
 def test_settings_that_change_during_the_check_are_checked_again(play: Play) -> None:
     play.hold.touch()
     there = [secret("2")]
@@ -95,6 +121,29 @@ def test_settings_that_change_during_the_check_are_checked_again(play: Play) -> 
 
     asyncio.run(run())
     assert play.applied == [("SIGHUP", secret("3"))]
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [
+        (secret("2"), False),
+        (replace(IN_FORCE, streams={"a": Stream(topic="a", key="record")}), False),
+        (replace(IN_FORCE, streams={"a": Stream(topic="a", format="avro")}), True),
+        (replace(IN_FORCE, schema_registry=SchemaRegistry(url="http://127.0.0.1:1")), True),
+    ],
+)
+def test_registry_is_asked_where_what_is_wanted_of_it_has_changed(
+    play: Play, settings: Settings, refused: bool
+) -> None:
+    asked = (
+        "import sys\nprint('[]' if '--without-registry' in sys.argv else '[[\"secret\",\"x\"]]')"
+    )
+    play.preflight = Preflight([sys.executable, "-c", asked])
+
+    outcome = asyncio.run(play.reload(settings))
+
+    assert outcome.problems == (("x",) if refused else ())
+    assert play.applied == ([] if refused else [("SIGHUP", settings)])
 
 
 def test_several_requests_during_a_check_are_one_further_reload(play: Play) -> None:

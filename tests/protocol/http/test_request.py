@@ -72,6 +72,16 @@ def test_beginning_is_refused_as_soon_as_it_is_invalid(
     assert refusal(beginning) == error
 
 
+@pytest.mark.parametrize(
+    ("target", "detail"),
+    [("/?key=\xe4", "its target is not percent-encoded"), ("/ /", "the request line is none")],
+)
+def test_target_with_letters_beyond_ascii_is_told_from_no_request(target: str, detail: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        parse_line(line(target.encode()))
+    assert refused.value.detail == detail
+
+
 def line(target: bytes) -> bytes:
     return b"GET %b HTTP/1.1\r\nHost: x\r\n" % target
 

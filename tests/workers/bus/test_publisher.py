@@ -17,6 +17,7 @@ from energyws.stream.bus_messages import (
     FRAME,
     HEARTBEAT,
     BusMessage,
+    KeyRules,
     SyncReply,
     SyncRequest,
     unpack,
@@ -29,7 +30,7 @@ from workers.bus.publisher import Publisher
 from workers.bus.rendezvous import endpoint
 
 EPOCH = "abcd0123"
-STREAMS = ["a", "b"]
+RULES = {"b": "record", "a": None}
 BUS = Bus(heartbeat_seconds=0.02)
 
 
@@ -69,8 +70,10 @@ class Peer:
             if message.kind == kind:
                 return message
 
-    async def sync(self, have: dict[str, Position | None]) -> tuple[SyncReply, list[BusMessage]]:
-        self.dealer.send(SyncRequest(7, have).pack())
+    async def sync(
+        self, have: dict[str, Position | None], rules: KeyRules | None = None
+    ) -> tuple[SyncReply, list[BusMessage]]:
+        self.dealer.send(SyncRequest(7, have, rules).pack())
         first, *frames = await self.receive(self.dealer)
         return unpack_sync_reply(first), [unpack(each) for each in frames]
 
@@ -83,7 +86,7 @@ class Peer:
 
 @asynccontextmanager
 async def bus(directory: Path, rings: dict[str, Ring]) -> AsyncIterator[tuple[Publisher, Peer]]:
-    publisher, peer = Publisher(directory, BUS, STREAMS, rings), Peer(directory)
+    publisher, peer = Publisher(directory, BUS, RULES, rings), Peer(directory)
     try:
         yield publisher, peer
     finally:
@@ -235,5 +238,27 @@ def test_removed_or_replaced_sockets_are_noticed(tmp_path: Path) -> None:
             assert not publisher.reachable()
             (tmp_path / "sync").write_text("another process")
             assert not publisher.reachable()
+
+    run(main)
+
+
+def test_worker_gets_frames_of_the_streams_with_the_same_key_rule_only(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with bus(tmp_path, {name: ring(3) for name in RULES}) as (_, peer):
+            for rules, streams in (
+                (None, ["a", "b"]),
+                (RULES, ["a", "b"]),
+                ({"a": None, "b": "/meter"}, ["a"]),
+                ({"a": "record", "b": None}, []),
+                ({"b": "record", "new": None}, ["b"]),
+            ):
+                reply, frames = await peer.sync({}, rules)
+                assert sorted(reply.streams) == streams
+                assert {["a", "b"][each.stream] for each in frames} == {*streams}
+                # With nothing to ask for once more, whatever was left out.
+                assert not reply.more
+                # By these, a worker knows what the indexes mean.
+                assert reply.rules is not None
+                assert [*reply.rules.items()] == [("a", None), ("b", "record")]
 
     run(main)

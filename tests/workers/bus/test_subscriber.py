@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import pytest
 
 from energyws.protocol.position import Position, from_offsets
 from energyws.settings import Bus, History
+from energyws.stream.bus_messages import KeyRules
 from energyws.stream.ring import Entry, Ring
 from energyws.testing import until
 from workers.bus.publisher import Publisher
+from workers.bus.rendezvous import BusDirectory, current
 from workers.bus.subscriber import Subscriber
 
 EPOCH = "abcd0123"
@@ -36,9 +39,13 @@ class FakeSink:
         self.gaps: list[tuple[int, int]] = []
         self.restarts = 0
         self.syncs = 0
+        self.disputed: list[list[str]] = []
 
     def have(self) -> dict[str, Position | None]:
         return {STREAM: None if self.ring is None else self.ring.head}
+
+    def dispute(self, streams: Collection[str]) -> None:
+        self.disputed.append(sorted(streams))
 
     def set_floor(self, stream: str, floor: Position) -> None:
         if self.ring is None or self.ring.epoch != floor.epoch:
@@ -65,10 +72,16 @@ class FakeSink:
 class Feed:
     """A publisher with its ring and consecutive offsets."""
 
-    def __init__(self, directory: Path, settings: Bus, history: History | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        settings: Bus,
+        history: History | None = None,
+        rules: KeyRules | None = None,
+    ) -> None:
         self.ring = Ring(history or History(), from_offsets(EPOCH, [0]))
         self.rings: dict[str, Ring] = {STREAM: self.ring}
-        self.publisher = Publisher(directory, settings, [STREAM], self.rings)
+        self.publisher = Publisher(directory, settings, rules or {STREAM: None}, self.rings)
         self.sent = 0
 
     def entries(self, count: int, size: int = 10) -> list[Entry]:
@@ -92,7 +105,7 @@ class Feed:
 async def subscriber(directory: Path, settings: Bus) -> AsyncIterator[tuple[FakeSink, list[str]]]:
     sink = FakeSink()
     resyncs: list[str] = []
-    made = Subscriber(directory, settings, [STREAM], sink, lambda: resyncs.append("again"))
+    made = Subscriber(directory, settings, {STREAM: None}, sink, lambda: resyncs.append("again"))
     try:
         yield sink, resyncs
     finally:
@@ -279,3 +292,129 @@ def test_garbage_on_the_bus_is_refused_and_harmless(tmp_path: Path, garbage: byt
         feed.publisher.close()
 
     run(main)
+
+
+class Streams:
+    """A hub of several streams: what came of each, as (where the ring began, frames)."""
+
+    def __init__(self) -> None:
+        self.got: dict[str, list[bytes]] = {}
+        self.heads: dict[str, Position] = {}
+        self.disputed: list[str] = []
+        self.syncs = 0
+
+    def have(self) -> dict[str, Position | None]:
+        return dict(self.heads)
+
+    def dispute(self, streams: Collection[str]) -> None:
+        self.disputed = sorted(streams)
+
+    def set_floor(self, stream: str, floor: Position) -> None:
+        self.heads.setdefault(stream, floor)
+
+    def append(self, stream: str, entry: Entry) -> None:
+        if entry.offset >= self.heads[stream].offsets[0]:
+            self.got.setdefault(stream, []).append(entry.frame)
+            self.heads[stream] = from_offsets(EPOCH, [entry.offset + 1])
+
+    def advance(self, stream: str, head: Position) -> None:
+        self.heads[stream] = head
+
+    def synced(self) -> None:
+        self.syncs += 1
+
+
+class Many:
+    """A consumer of several streams, with a consecutive number in each frame."""
+
+    def __init__(self, directory: Path, rules: KeyRules, offset: int = 0) -> None:
+        begin = from_offsets(EPOCH, [0])
+        self.rings = {name: Ring(History(), begin) for name in rules}
+        self.publisher = Publisher(directory, FAST, rules, self.rings)
+        for each in range(offset):
+            self._append(each, b"old")
+        self.offset = offset
+
+    def _append(self, offset: int, frame: bytes) -> None:
+        for name, each in self.rings.items():
+            each.append(Entry(0, offset, 0, frame + b" " + name.encode()), 0.0)
+
+    def send(self, frame: bytes) -> None:
+        for name in self.rings:
+            entry = Entry(0, self.offset, 0, frame + b" " + name.encode())
+            self.rings[name].append(entry, 0.0)
+            self.publisher.publish(name, entry)
+        self.offset += 1
+
+
+@pytest.mark.parametrize(
+    ("theirs", "served", "disputed"),
+    [
+        pytest.param({"a": None, "m": "/meter"}, ["a", "m"], [], id="the same"),
+        pytest.param({"a": None, "m": "/home"}, ["a"], ["m"], id="another key"),
+        pytest.param({"a": None, "m": None}, ["a"], ["m"], id="no key"),
+        pytest.param({"a": "/meter", "m": "/meter"}, ["m"], ["a"], id="a key"),
+        pytest.param({"0": None, "a": None, "m": "/meter"}, ["a", "m"], [], id="one more stream"),
+        pytest.param({"m": "/meter"}, ["m"], [], id="one stream less"),
+        pytest.param({"b": None, "m": "/home", "z": "/meter"}, [], ["m"], id="others"),
+    ],
+)
+def test_worker_takes_the_streams_of_which_it_has_the_same_key_rule(
+    tmp_path: Path, theirs: KeyRules, served: list[str], disputed: list[str]
+) -> None:
+    async def main() -> None:
+        consumer = Many(tmp_path, theirs, offset=3)
+        sink = Streams()
+        ours = {"a": None, "m": "/meter"}
+        made = Subscriber(tmp_path, FAST, ours, sink, lambda: None)
+        await until(lambda: sink.syncs == 1)
+        consumer.send(b"new")
+        # A head that no frame tells.
+        for ring in consumer.rings.values():
+            ring.advance(from_offsets(EPOCH, [9]))
+        consumer.publisher.head_moved()
+        await until(
+            lambda: [str(sink.heads[name]) for name in served] == [f"{EPOCH}-9"] * len(served)
+        )
+        if not served:
+            # Whatever would come has come before this.
+            consumer.publisher.break_run()
+            await until(lambda: sink.syncs == 2)
+        made.close()
+        consumer.publisher.close()
+        assert sink.disputed == disputed
+        # The index of a stream may mean another one here.
+        assert sink.got == {
+            name: [text.encode() + b" " + name.encode() for text in ("old", "old", "old", "new")]
+            for name in served
+        }
+        assert sink.heads.keys() == {*served}
+
+    run(main)
+
+
+def test_stream_goes_on_where_it_stood_still(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        sink = Streams()
+        bus = BusDirectory(tmp_path)
+        first = Many(bus.path, {"m": "/meter"}, offset=2)
+        bus.take_over()
+        made = Subscriber(current(tmp_path), FAST, {"m": "/meter"}, sink, lambda: None)
+        await until(lambda: sink.syncs == 1)
+        for number, (rule, disputed) in enumerate([("/home", ["m"]), ("/meter", [])]):
+            first.publisher.close()
+            first = Many(bus.path, {"m": rule}, offset=first.offset)
+            first.send(b"%d" % number)
+            await until(lambda expected=number + 2: sink.syncs == expected)
+            assert sink.disputed == disputed
+        made.close()
+        first.publisher.close()
+        # The second consumer's frames are not in it: the third has made them anew.
+        assert sink.got == {"m": [b"old m", b"old m", b"old m", b"1 m"]}
+
+    caplog.set_level(logging.INFO)
+    run(main)
+    told = [text for text in caplog.messages if text.startswith("stream ")]
+    assert [text.split()[1] for text in told] == ["stands", "goes"]

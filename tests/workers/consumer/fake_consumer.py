@@ -164,7 +164,7 @@ class FakeSchemas:
         self.awaited: set[tuple[int, int | None]] = set()
         self.refusals = 0
 
-    def reader(self, stream: str, message: Message) -> None:
+    def reader(self, stream: str, message: Message, *, live: bool = False) -> None:
         key = message.partition(), message.offset()
         if key in self.awaited:
             self.refusals += 1

@@ -368,3 +368,19 @@ def test_thread_serves_requests_until_stopped(make: Make) -> None:
     stage.server.stop()
     stage.server.join(10)
     assert not stage.server.is_alive()
+
+
+def test_worker_with_another_key_rule_gets_no_answer(make: Make) -> None:
+    stage = make([4])
+    request, worker = ReadChunks("s", at(0)), stage.worker()
+    for rule in (b'"/meter"', b'"record"'):
+        stage.send(worker, request, b"subject", rule)
+        assert stage.waiting() == 0
+    # Also while an equal request of another worker waits.
+    other = stage.worker()
+    stage.send(other, request, b"subject", b"null")
+    stage.send(worker, request, b"subject", b'"/meter"')
+    assert stage.waiting() == 1
+    stage.answer_next()
+    assert stage.received(other)[0] == pack_history_request(request)
+    assert not worker.poll(0)

@@ -25,6 +25,7 @@ from energyws.process.control_messages import ShutdownMode
 from energyws.protocol.frame import DataFrames
 from energyws.protocol.position import from_offsets
 from energyws.settings import Auth, Bus, Issuer, Kafka, Server, Settings, Stream, Tls
+from energyws.stream.record_key import key_rules
 from energyws.stream.ring import Entry, Ring
 from energyws.testing import until
 from workers.bus.publisher import Publisher
@@ -51,7 +52,7 @@ class Running:
         self.port = self.listening.getsockname()[1]
         self.rings: dict[str, Ring] = {}
         bus = BusDirectory(directory / "bus")
-        self.publisher = Publisher(bus.path, settings.bus, list(settings.streams), self.rings)
+        self.publisher = Publisher(bus.path, settings.bus, key_rules(settings.streams), self.rings)
         bus.take_over()
         board = Board.create()
         descriptor = os.dup(self.listening.fileno())

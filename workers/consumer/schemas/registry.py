@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import ssl
 from base64 import b64encode
+from contextlib import suppress
 from http.client import HTTPException, InvalidURL
 from typing import Final
 
 from energyws.errors import BootError
-from energyws.schemas.answers import MAX_ANSWER_BYTES, Document, Unavailable, document
+from energyws.schemas.answers import (
+    MAX_ANSWER_BYTES,
+    Document,
+    Unavailable,
+    Unreachable,
+    document,
+)
+from energyws.schemas.values import BadSchema
 from energyws.settings import SchemaRegistry
 from workers.http_get import Resolver, get
 
 _ACCEPT: Final = "application/vnd.schemaregistry.v1+json, application/json"
-
-
-class Unreachable(Unavailable):
-    """No answer came: other questions would have none either."""
 
 
 class Registry:
@@ -30,17 +34,23 @@ class Registry:
         if settings.username is not None:
             user = f"{settings.username}:{settings.password or ''}"
             self._headers["Authorization"] = f"Basic {b64encode(user.encode()).decode()}"
+        self._ca = settings.ca
         self._context: ssl.SSLContext | None = None
         if self._url.startswith("https:"):
             try:
-                self._context = ssl.create_default_context(cafile=settings.ca)
+                self._context = ssl.create_default_context(cafile=self._ca)
             except OSError as error:
                 # An error of the certificates' syntax is one, too.
                 reason = error.strerror or type(error).__name__
                 raise BootError(f"schema_registry.ca: cannot be used: {reason}") from None
 
     def document(self, path: str) -> Document:
-        """The schema that is there; raises Missing, Unavailable or Unreachable."""
+        """The schema that is there; raises Missing, BadSchema, Unavailable or Unreachable."""
+        if self._context is not None and self._ca is not None:
+            # Who renews the authorities replaces the file. One that is being written, or is gone,
+            # leaves those that were there.
+            with suppress(OSError):
+                self._context = ssl.create_default_context(cafile=self._ca)
         try:
             answer = get(
                 self._url + path,
@@ -66,5 +76,9 @@ class Registry:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Unreachable(reason) from None
         if len(answer.body) > MAX_ANSWER_BYTES:
-            raise Unavailable(f"the answer has more than {MAX_ANSWER_BYTES} bytes")
+            text = f"the answer has more than {MAX_ANSWER_BYTES} bytes"
+            if answer.status == 200 and answer.body.startswith(b"{"):
+                # Another time it will be no smaller.
+                raise BadSchema(text)
+            raise Unavailable(text)
         return document(answer.status, answer.body)

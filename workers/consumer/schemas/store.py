@@ -9,13 +9,12 @@ of a new schema a moment after its producer has.
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 from confluent_kafka import Message
 
@@ -23,35 +22,33 @@ from energyws.errors import EnergywsError
 from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
 from energyws.process.board import Row
-from energyws.process.counters import SCHEMA_FETCHES
-from energyws.schemas.answers import Missing, Unavailable
-from energyws.schemas.framing import SchemaId, unframe
+from energyws.process.counters import NULL_VALUES, SCHEMA_FETCHES
+from energyws.schemas.answers import Missing, Unavailable, Unreachable
+from energyws.schemas.framing import MAX_ID, unframe
 from energyws.schemas.values import BadSchema
 from energyws.settings import Settings
 from energyws.stream.record import BadRecord, Reader, Reason, decode
+from workers.consumer.schemas.kept import Kept, Key
 from workers.consumer.schemas.loading import Schema, check_installed, load
-from workers.consumer.schemas.registry import Registry, Unreachable
+from workers.consumer.schemas.registry import Registry
 from workers.consumer.schemas.trial import trial
+from workers.consumer.schemas.wanted import Wanted
 from workers.runtime import crash_on_error
 
 MAX_SCHEMAS: Final = 1000
-MAX_WANTED: Final = 1000
-RETRY_FIRST_SECONDS: Final = 0.25
-RETRY_MAX_SECONDS: Final = 5.0
-# Replicas that lost the registry together must not ask it together.
-JITTER: Final = 0.2
+# Of their texts; what is made of them takes some twenty times as much.
+MAX_SCHEMA_BYTES: Final = 8 << 20
 # For how long "no such schema" is not believed, how often it is asked again meanwhile, and how long
-# after that it is believed at once: records that are no Avro at all must not stop a partition.
+# after that it is believed the second time: records that are no Avro at all must not stop a
+# partition.
 DOUBT_SECONDS: Final = 2.0
 DOUBT_RETRY_SECONDS: Final = 0.2
 BELIEVE_SECONDS: Final = 30.0
+LEAST_DENIALS: Final = 2
 # How long "no such schema" is remembered.
 MISSING_SECONDS: Final = 60.0
 
 _log = Log("schemas")
-
-Key = tuple[str, SchemaId]
-_Kept = TypeVar("_Kept")
 
 
 class Awaited(EnergywsError):
@@ -71,10 +68,7 @@ class _Fault:
     until: float = float("inf")
 
 
-@dataclass(slots=True)
-class _Wanted:
-    due: float
-    failures: int = 0
+_NO_ID: Final = _Fault("unknown_schema", "no schema has an id of more than 31 bits")
 
 
 class Schemas(threading.Thread):
@@ -95,20 +89,21 @@ class Schemas(threading.Thread):
         self._row = row
         self._clock = clock
         self._registry = Registry(settings.schema_registry)
-        self._known: dict[Key, Schema | _Fault] = {}
+        self._known: Kept[Schema | _Fault] = Kept(MAX_SCHEMAS, MAX_SCHEMA_BYTES)
         # Apart, so that records of no schema at all do not displace schemas.
-        self._missing: dict[Key, _Fault] = {}
-        self._wanted: dict[Key, _Wanted] = {}
-        # Held while either is changed; reading one key needs no lock.
-        self._changing = threading.Lock()
+        self._missing: Kept[_Fault] = Kept(MAX_SCHEMAS, 0)
+        self._wanted = Wanted()
+        self._on_null = {form: partial(self._count_nulls, form) for form in self._formats.values()}
         self._wake = threading.Event()
         self._stopping = False
-        self._unreachable = _Wanted(clock())
         self._doubt_until = clock() - BELIEVE_SECONDS
         self._limited = RateLimitedLog(_log, 10.0)
 
-    def reader(self, stream: str, message: Message) -> Reader | None:
-        """How to make JSON of a record's value; None: it is JSON. Raises Awaited."""
+    def reader(self, stream: str, message: Message, *, live: bool = False) -> Reader | None:
+        """How to make JSON of a record's value; None: it is JSON. Raises Awaited.
+
+        live: its values that JSON cannot express are counted, by the thread that calls the reader.
+        """
         form = self._formats.get(stream)
         if form is None or (value := message.value()) is None:
             return None
@@ -128,19 +123,19 @@ class Schemas(threading.Thread):
             # What the schema says of the value changes nothing about it.
             return partial(_read_json, begin, self._max_bytes)
         key = form, schema_id
-        found = self._find(key)
+        found = _NO_ID if isinstance(schema_id, int) and schema_id > MAX_ID else self._find(key)
         if found is None:
-            self._want(key)
+            self._want(key, urgent=False)
             raise Awaited(key)
         if isinstance(found, _Fault):
             return partial(_refuse, found.reason, found.detail)
-        return partial(_read, found, indexes, begin)
+        return partial(_read, found, indexes, begin, self._on_null[form] if live else _ignore)
 
     def ready(self, key: Key) -> bool:
         """Whether this schema is known by now, or known not to exist."""
         if self._find(key) is not None:
             return True
-        self._want(key)
+        self._want(key, urgent=True)
         return False
 
     def stop(self) -> None:
@@ -161,15 +156,9 @@ class Schemas(threading.Thread):
 
     def step(self) -> float | None:
         """Ask for what is due; in how many seconds to come again, None: when there is news."""
-        for key in list(self._wanted):
-            if self._stopping or self._unreachable.due > self._clock():
-                break
-            if self._wanted[key].due <= self._clock():
-                self._fetch(key)
-        if not self._wanted:
-            return None
-        due = max(self._unreachable.due, min(each.due for each in self._wanted.values()))
-        return max(0.0, due - self._clock())
+        while not self._stopping and (key := self._wanted.next(self._clock())) is not None:
+            self._fetch(key)
+        return self._wanted.pause(self._clock())
 
     def _find(self, key: Key) -> Schema | _Fault | None:
         found = self._known.get(key)
@@ -177,34 +166,29 @@ class Schemas(threading.Thread):
             return missing if self._clock() < missing.until else None
         return found
 
-    def _want(self, key: Key) -> None:
-        with self._changing:
-            if key in self._wanted or len(self._wanted) >= MAX_WANTED:
-                return
-            self._wanted[key] = _Wanted(self._clock())
-        self._wake.set()
+    def _want(self, key: Key, *, urgent: bool) -> None:
+        if self._wanted.ask(key, self._clock(), urgent=urgent):
+            self._wake.set()
 
     def _fetch(self, key: Key) -> None:
         form, schema_id = key
         try:
-            found: Schema | _Fault = load(self._registry, form, schema_id, self._max_bytes)
+            found, size = load(self._registry, form, schema_id, self._max_bytes)
         except Missing as missing:
-            if self._doubts():
-                self._wanted[key].due = self._clock() + DOUBT_RETRY_SECONDS
+            denials = self._wanted.denied(key, self._clock() + DOUBT_RETRY_SECONDS)
+            if self._doubts() or denials < LEAST_DENIALS:
                 return
             SCHEMA_FETCHES.count(self._row, "not_found")
             until = self._clock() + MISSING_SECONDS
             fault = _Fault("unknown_schema", f"schema {schema_id}: {missing}", until)
-            self._keep(self._missing, key, fault)
+            self._missing.keep(key, fault)
         except BadSchema as bad:
             SCHEMA_FETCHES.count(self._row, "fetched")
-            self._keep(self._known, key, _Fault("undecodable", f"schema {schema_id}: {bad}"))
+            self._known.keep(key, _Fault("undecodable", f"schema {schema_id}: {bad}"))
         except Unavailable as unavailable:
             SCHEMA_FETCHES.count(self._row, "failed")
-            # Where nothing answers, no other schema would be answered either.
-            self._retry(self._wanted[key])
-            if isinstance(unavailable, Unreachable):
-                self._retry(self._unreachable)
+            everything = isinstance(unavailable, Unreachable)
+            self._wanted.failed(key, self._clock(), everything=everything)
             self._limited.warning(
                 "schema cannot be fetched: trying again", schema=schema_id, reason=unavailable
             )
@@ -212,22 +196,11 @@ class Schemas(threading.Thread):
         else:
             SCHEMA_FETCHES.count(self._row, "fetched")
             _log.info("schema fetched", schema=schema_id, format=form)
-            self._keep(self._known, key, found)
-        self._unreachable.failures = 0
+            self._known.keep(key, found, size)
+        self._wanted.done(key)
 
-    def _keep(self, kept: dict[Key, _Kept], key: Key, found: _Kept) -> None:
-        """Keep an answer, and the newest of the others."""
-        with self._changing:
-            kept.pop(key, None)
-            while len(kept) >= MAX_SCHEMAS:
-                del kept[next(iter(kept))]
-            kept[key] = found
-            del self._wanted[key]
-
-    def _retry(self, wanted: _Wanted) -> None:
-        pause = min(RETRY_MAX_SECONDS, RETRY_FIRST_SECONDS * 2.0 ** min(wanted.failures, 10))
-        wanted.failures += 1
-        wanted.due = self._clock() + pause * random.uniform(1 - JITTER, 1)
+    def _count_nulls(self, form: str, count: int) -> None:
+        NULL_VALUES.count(self._row, form, amount=count)
 
     def _doubts(self) -> bool:
         """Whether "no such schema" may be the answer of a replica that has yet to learn of it."""
@@ -237,8 +210,18 @@ class Schemas(threading.Thread):
         return now < self._doubt_until
 
 
-def _read(schema: Schema, indexes: tuple[int, ...], begin: int, value: bytes) -> bytes:
-    return schema.read(indexes, value[begin:])
+def _read(
+    schema: Schema,
+    indexes: tuple[int, ...],
+    begin: int,
+    on_null: Callable[[int], None],
+    value: bytes,
+) -> bytes:
+    return schema.read(indexes, value[begin:], on_null)
+
+
+def _ignore(count: int) -> None:
+    pass
 
 
 def _read_json(begin: int, max_bytes: int, value: bytes) -> bytes:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final, Literal
 
 from energyws.errors import BootError, FaultKind
 from energyws.schemas.answers import Missing, Unavailable, path_of_version
+from energyws.schemas.values import BadSchema
 from energyws.settings import Settings
 from workers.consumer.schemas.loading import KINDS, check_installed
 from workers.consumer.schemas.registry import Registry
 
-# All of it must fit into the time of the preflight.
+# All of it must fit into the time of the preflight. A question may take four times as long, and
+# none is begun later.
 _MOST_SECONDS: Final = 3.0
 
 
@@ -31,12 +34,17 @@ def trial(settings: Settings) -> Iterator[tuple[FaultKind | Literal["warning"], 
     except BootError as error:
         yield "configuration", str(error)
         return
+    deadline = time.monotonic() + _MOST_SECONDS
     for name, stream in asked.items():
+        if time.monotonic() > deadline:
+            yield "warning", "schema_registry.url: it answers slowly: not asked for all streams"
+            return
         subject = f"{stream.topic}-value"
         try:
             kind = registry.document(path_of_version(subject, "latest")).kind
-        except Missing:
-            # Nothing has been written yet, or the subjects have names of another kind.
+        except (Missing, BadSchema):
+            # Nothing has been written yet, or the subjects have names of another kind. A schema
+            # that cannot be used concerns its records only.
             continue
         except Unavailable as unavailable:
             fault: FaultKind | Literal["warning"] = (

@@ -63,6 +63,7 @@ class KeyAccess:
             return key_filter(stream, principal.keys_of(name), wanted)
         except ForbiddenKey:
             self._row.add(Field.FORBIDDEN_KEYS)
-            raise BadClientMessage(FORBIDDEN_KEY, repr(name)) from None
+            detail = f"of stream {name!r}" if wanted else f"it names none of stream {name!r}"
+            raise BadClientMessage(FORBIDDEN_KEY, detail) from None
         except BadKey as bad:
             raise BadClientMessage(BAD_MESSAGE, f"`keys`: {bad}") from None

@@ -38,15 +38,21 @@ class Tokens:
     """Checks tokens with the keys at hand, and has unknown keys fetched.
 
     directory: see KeyStore. changed: called in another thread whenever keys may have changed. row:
-    where refusals are counted. denied: the deny list. Raises BootError for a secret that cannot be
-    used.
+    where refusals are counted. keyed: as for Verifier. denied: the deny list. Raises BootError for
+    a secret that cannot be used.
     """
 
     def __init__(
-        self, settings: Auth, row: Row, directory: Path, changed: Callable[[], None]
+        self,
+        settings: Auth,
+        row: Row,
+        directory: Path,
+        changed: Callable[[], None],
+        *,
+        keyed: bool = True,
     ) -> None:
         self._settings = settings
-        self._verifier = Verifier(settings)
+        self._verifier = Verifier(settings, keyed=keyed)
         self._row = row
         self._unknown_keys = UnknownKeys()
         self._doubted: set[Doubt] = set()

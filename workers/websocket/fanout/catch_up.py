@@ -203,7 +203,7 @@ class CatchUp:
             subscription.feed = None
             # If it fell off the ring meanwhile, the log has what comes next.
             subscription.paused = False
-            pieces.append(messages.position(self._name, str(feed.position)))
+            pieces.append(messages.position(self._name, str(feed.position), had=feed.had))
         if not pieces:
             return 0
         size = sum(map(len, pieces))

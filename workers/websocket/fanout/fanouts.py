@@ -5,6 +5,7 @@ And another in each form for those of its clients that get some keys only.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from energyws.process.board import Row
@@ -36,7 +37,8 @@ COMPRESS_FROM: Final = 4
 class Fanouts:
     """plain: of the streams whose topics are found; keyed: those for some keys only.
 
-    All fan-outs of a stream share its ring.
+    All fan-outs of a stream share its ring. disputed: the streams that stand still for now, because
+    the consumer has another key rule than this worker.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Fanouts:
     ) -> None:
         self.plain: dict[str, Fanout] = {}
         self.keyed: dict[tuple[str, Form], KeyedFanout] = {}
+        self.disputed: frozenset[str] = frozenset()
         self._turns = turns
         self._log = log
         self._row = row
@@ -62,6 +65,10 @@ class Fanouts:
             # Few clients take these at a time, and seldom the same frames.
             Form.LINES: json_lines.encode,
         }
+
+    def serves(self, names: Collection[str]) -> bool:
+        """Whether subscriptions to all of these streams can begin."""
+        return self.plain.keys() >= set(names) and self.disputed.isdisjoint(names)
 
     def begin(self, name: str, ring: Ring) -> None:
         """The topic of a stream is found."""

@@ -29,7 +29,9 @@ from energyws.logs.events import Log
 from energyws.logs.rate_limit import RateLimitedLog
 from energyws.protocol.position import Position
 from energyws.stream.bus_messages import (
+    KeyRules,
     pack_history_request,
+    pack_rule,
     unpack_chunks,
     unpack_start,
 )
@@ -95,10 +97,14 @@ class _Request:
 
 
 class HistoryClient:
-    """Of one worker. directory: the bus's; concurrent: how many requests may be in flight."""
+    """Of one worker. directory: the bus's; concurrent: how many requests may be in flight.
 
-    def __init__(self, directory: Path, concurrent: int) -> None:
+    rules: of the worker's settings.
+    """
+
+    def __init__(self, directory: Path, concurrent: int, rules: KeyRules) -> None:
         self._concurrent = concurrent
+        self._rules = {stream: pack_rule(rule) for stream, rule in rules.items()}
         # Set by `listen`, before the first request.
         self._listener: ChunkListener
         # By their packed form, which is their key in answers.
@@ -231,7 +237,8 @@ class HistoryClient:
         request.last_sent = time.monotonic()
         subject = blake2b(request.subject.encode(), digest_size=8).digest()
         try:
-            self._dealer.send_multipart([key, subject], zmq.NOBLOCK)
+            rule = self._rules[request.body.stream]
+            self._dealer.send_multipart([key, subject, rule], zmq.NOBLOCK)
         except zmq.Again:
             # No consumer is connected and zmq's queue is full: a tick sends it again.
             return

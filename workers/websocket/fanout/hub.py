@@ -72,6 +72,14 @@ class Hub:
     def have(self) -> dict[str, Position | None]:
         return {name: self.head(name) for name in self.streams}
 
+    def dispute(self, streams: Collection[str]) -> None:
+        """Of these streams only, the consumer has another key rule than this worker.
+
+        Their clients keep their places, and new ones wait.
+        """
+        self._fanouts.disputed = frozenset(streams)
+        self._row[Field.DISPUTED] = len(streams)
+
     def set_floor(self, stream: str, floor: Position) -> None:
         """The consumer's ring begins at `floor`; earlier records come from the log."""
         self._waiting.held = True
@@ -137,12 +145,12 @@ class Hub:
         return None if fanout is None else fanout.ring.head
 
     def subscribe(self, client: FanoutClient, request: Subscribe) -> bool:
-        """Subscribe to all streams or to none; False: it waits until their topics are found.
+        """Subscribe to all streams or to none; False: it waits until they can be served.
 
         Raises BadClientMessage, see WaitingRequests.
         """
         self._waiting.add(client, request)
-        return self._fanouts.plain.keys() >= set(request.streams)
+        return self._fanouts.serves(request.streams)
 
     def unsubscribe(self, client: FanoutClient, streams: Iterable[str]) -> None:
         """End these subscriptions, and pending requests for them."""

@@ -44,7 +44,7 @@ MOST_SUBJECTS: Final = 1_000
 
 @dataclass(slots=True)
 class PendingRequest:
-    """A request whose topics are not found yet, or that waits for the log or for snapshots.
+    """A request whose streams are not served yet, or that waits for the log or for snapshots.
 
     asked: the log has been asked for what the rings lack; wanted: the streams whose answers are
     missing; found: the answers; feeds: the snapshots.
@@ -207,7 +207,7 @@ class WaitingRequests:
         while pending and not self.held:
             first = pending[0]
             request = first.request
-            if not self._fanouts.plain.keys() >= set(request.streams):
+            if not self._fanouts.serves(request.streams):
                 return
             if not first.asked and not self._ask(client, first, now):
                 client.history_unavailable()
@@ -274,7 +274,8 @@ class WaitingRequests:
     def _find_snapshot(self, client: FanoutClient, pending: PendingRequest, name: str) -> None:
         assert self._snapshots is not None
         done = partial(self._on_snapshot, client, pending, name)
-        self._snapshots.find(name, pending.request.filters.get(name), done)
+        keys = pending.request.filters.get(name)
+        self._snapshots.find(name, keys, client.subject, done)
 
     def _on_snapshot(
         self, client: FanoutClient, pending: PendingRequest, name: str, found: Snapshot | None
@@ -289,7 +290,7 @@ class WaitingRequests:
             self._loop.call_later(EPOCH_SECONDS, self._find_again, client, pending, name)
         else:
             assert self._snapshots is not None
-            pending.feeds[name] = Feed(self._snapshots, found, self._turns.schedule)
+            pending.feeds[name] = Feed(self._snapshots, found, client.subject, self._turns.schedule)
             pending.wanted.discard(name)
             self._proceed(client)
 

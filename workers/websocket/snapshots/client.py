@@ -16,6 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,7 @@ from typing import Final
 import zmq
 
 from energyws.protocol.keys import KeyFilter
+from energyws.stream.bus_messages import KeyRules, pack_rule
 from energyws.stream.snapshot_messages import (
     FindValues,
     Found,
@@ -78,11 +80,12 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Further frames of a scan, and what is left of it."""
+    """Further frames of a scan, and what is left of it. state: of the table by then."""
 
     frames: int
     data: bytes
     scan: Scan | None
+    state: TableState
 
 
 # None: the consumer does not answer, or its table was replaced.
@@ -92,9 +95,13 @@ OnStep = Callable[[Step | None], None]
 
 @dataclass(eq=False, slots=True)
 class _Request:
-    """Times are monotonic. done: called with the answer, or None; patient until then."""
+    """Times are monotonic. done: called with the answer, or None; patient until then.
+
+    subject: whose turn with the consumer it takes; empty: that of no one client.
+    """
 
     body: SnapshotRequest
+    subject: str
     done: Callable[[SnapshotAnswer | None], None]
     patient_until: float
     give_up_at: float
@@ -110,10 +117,14 @@ class _Wishes:
 
 
 class SnapshotClient:
-    """directory: the bus's. wait_seconds: of each stream, how long a client rather waits."""
+    """directory: the bus's. wait_seconds: of each stream, how long a client rather waits.
 
-    def __init__(self, directory: Path, wait_seconds: Mapping[str, float]) -> None:
+    rules: of the worker's settings.
+    """
+
+    def __init__(self, directory: Path, wait_seconds: Mapping[str, float], rules: KeyRules) -> None:
         self._loop = asyncio.get_running_loop()
+        self._rules = {stream: pack_rule(rule) for stream, rule in rules.items()}
         self._wait_seconds = wait_seconds
         self._numbers = count(1)
         self._requests: dict[int, _Request] = {}
@@ -130,10 +141,13 @@ class SnapshotClient:
         self._reader = SocketReader(self._loop, self._dealer, self._on_answer)
         self._timer = self._loop.call_later(ASK_AGAIN_SECONDS, self._on_timer)
 
-    def find(self, stream: str, keys: KeyFilter | None, done: OnSnapshot) -> None:
-        """The newest record of each of these keys; `done` is called once, in a later turn."""
+    def find(self, stream: str, keys: KeyFilter | None, subject: str, done: OnSnapshot) -> None:
+        """The newest record of each of these keys; `done` is called once, in a later turn.
+
+        subject: that of the client's token.
+        """
         if keys is None or keys.prefixes:
-            self._begin_scan(stream, keys, done)
+            self._begin_scan(stream, keys, subject, done)
             return
         wishes = self._wishes.get(stream)
         if wishes is not None and len(wishes.keys) + len(keys) > KEYS_PER_REQUEST:
@@ -147,8 +161,8 @@ class SnapshotClient:
         if self._flush is None:
             self._flush = self._loop.call_soon(self._on_turn)
 
-    def step(self, scan: Scan, done: OnStep) -> Step | None:
-        """The next step of a scan; None: `done` will be called with it."""
+    def step(self, scan: Scan, subject: str, done: OnStep) -> Step | None:
+        """The next step of a scan; None: `done` will be called with it. subject: as in `find`."""
         step = self._steps.get(scan)
         if step is not None:
             self._steps.move_to_end(scan)
@@ -167,7 +181,7 @@ class SnapshotClient:
             state.table,
             state.changes,
         )
-        self._send(body, lambda answer: self._on_step(scan, answer), 0.0)
+        self._send(body, subject, lambda answer: self._on_step(scan, answer), 0.0)
         return None
 
     def close(self) -> None:
@@ -187,11 +201,11 @@ class SnapshotClient:
     def _ask_for(self, stream: str) -> None:
         wishes = self._wishes.pop(stream)
         body = FindValues(next(self._numbers), stream, True, tuple(wishes.keys))
-        self._send(
-            body, lambda answer: _distribute(wishes, answer), self._wait_seconds.get(stream, 0.0)
-        )
+        self._send(body, "", lambda answer: _distribute(wishes, answer), self._waits(stream))
 
-    def _begin_scan(self, stream: str, keys: KeyFilter | None, done: OnSnapshot) -> None:
+    def _begin_scan(
+        self, stream: str, keys: KeyFilter | None, subject: str, done: OnSnapshot
+    ) -> None:
         name = stream, keys
         began_at, begun = self._begun.get(name, (0.0, None))
         if begun is not None and time.monotonic() - began_at < SHARED_SECONDS:
@@ -203,10 +217,11 @@ class SnapshotClient:
         self._beginning[name] = [done]
         body = ScanValues(next(self._numbers), stream, True, keys)
         self._send(
-            body,
-            lambda answer: self._on_begun(stream, keys, answer),
-            self._wait_seconds.get(stream, 0.0),
+            body, subject, lambda answer: self._on_begun(stream, keys, answer), self._waits(stream)
         )
+
+    def _waits(self, stream: str) -> float:
+        return self._wait_seconds.get(stream, 0.0)
 
     def _on_begun(self, stream: str, keys: KeyFilter | None, answer: SnapshotAnswer | None) -> None:
         name = stream, keys
@@ -227,9 +242,8 @@ class SnapshotClient:
         step: Step | None = None
         if isinstance(answer, Slice):
             left = answer.next_slot
-            step = Step(
-                answer.frames, answer.data, None if left is None else replace(scan, slot=left)
-            )
+            rest = None if left is None else replace(scan, slot=left)
+            step = Step(answer.frames, answer.data, rest, answer.state)
             self._steps[scan] = step
             self._size += len(step.data)
             while self._size > CACHE_BYTES and len(self._steps) > 1:
@@ -240,12 +254,13 @@ class SnapshotClient:
     def _send(
         self,
         body: SnapshotRequest,
+        subject: str,
         done: Callable[[SnapshotAnswer | None], None],
         wait_seconds: float,
     ) -> None:
         now = time.monotonic()
         patient_until = now + wait_seconds
-        request = _Request(body, done, patient_until, patient_until + GIVE_UP_SECONDS)
+        request = _Request(body, subject, done, patient_until, patient_until + GIVE_UP_SECONDS)
         self._requests[body.ask] = request
         self._transmit(request, now)
 
@@ -254,7 +269,10 @@ class SnapshotClient:
         if request.body.patient and now >= request.patient_until:
             request.body = replace(request.body, patient=False)
         try:
-            self._dealer.send_multipart(pack_request(request.body), zmq.NOBLOCK)
+            parts = [*pack_request(request.body), self._rules[request.body.stream]]
+            if isinstance(request.body, ScanValues):
+                parts.append(blake2b(request.subject.encode(), digest_size=8).digest())
+            self._dealer.send_multipart(parts, zmq.NOBLOCK)
         except zmq.Again:
             # No consumer is connected and zmq's queue is full.
             return

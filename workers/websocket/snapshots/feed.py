@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from energyws.protocol.frame import split
-from energyws.protocol.messages import SnapshotTold
 from energyws.protocol.position import Position
+from energyws.protocol.snapshot_told import SnapshotTold
+from energyws.stream.snapshot_messages import TableState
 from workers.websocket.snapshots.client import Scan, Snapshot, SnapshotClient, Step
 
 PIECE_BYTES: Final = 64 * 1024
@@ -17,7 +19,9 @@ PIECE_BYTES: Final = 64 * 1024
 class Feed:
     """position: that of the snapshot. told: what its client is told of it, before it comes.
 
-    failed: the rest of it cannot be had. wake: called once there is more of it.
+    had: what it is told at the end, because the table has dropped keys meanwhile; None: nothing.
+    failed: the rest of it cannot be had. subject: that of its client's token. wake: called once
+    there is more of it.
     """
 
     __slots__ = (
@@ -26,20 +30,28 @@ class Feed:
         "_on_more",
         "_pieces",
         "_scan",
+        "_subject",
         "_wake",
         "failed",
+        "had",
         "position",
         "told",
     )
 
     def __init__(
-        self, client: SnapshotClient, snapshot: Snapshot, wake: Callable[[], None]
+        self,
+        client: SnapshotClient,
+        snapshot: Snapshot,
+        subject: str,
+        wake: Callable[[], None],
     ) -> None:
         state = snapshot.state
         self.position: Final[Position] = state.position
         self.told: Final = SnapshotTold(state.complete, state.since_ms, snapshot.keys)
+        self.had: SnapshotTold | None = None
         self.failed = False
         self._client = client
+        self._subject = subject
         self._wake = wake
         self._pieces = deque(_pieces(snapshot.frames, snapshot.data))
         self._scan: Scan | None = snapshot.scan
@@ -61,7 +73,7 @@ class Feed:
     def _look(self) -> bool:
         """Get the next step of the scan, if it is here."""
         if self._scan is not None and not self._asked and not self.failed:
-            step = self._client.step(self._scan, self._on_step)
+            step = self._client.step(self._scan, self._subject, self._on_step)
             if step is None:
                 self._asked = True
             else:
@@ -82,6 +94,16 @@ class Feed:
     def _add(self, step: Step) -> None:
         self._pieces.extend(_pieces(step.frames, step.data))
         self._scan = step.scan
+        self.had = _less(self.told, step.state)
+
+
+def _less(told: SnapshotTold, state: TableState) -> SnapshotTold | None:
+    """What a snapshot has that was begun before `state`; None: no less than was told."""
+    if not told.complete and told.since_ms is None:
+        return None
+    if state.complete or state.since_ms == told.since_ms is not None:
+        return None
+    return replace(told, complete=False, since_ms=state.since_ms)
 
 
 def _pieces(frames: int, data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Iterator
 
 import orjson
@@ -24,7 +25,7 @@ def server() -> Iterator[SchemaRegistry]:
 
 
 def loaded(server: SchemaRegistry, form: str, schema_id: int) -> loading.Schema:
-    return load(Registry(Where(url=server.url)), form, schema_id, 1000)
+    return load(Registry(Where(url=server.url)), form, schema_id, 1000)[0]
 
 
 def record(name: str, **fields: object) -> dict[str, object]:
@@ -69,6 +70,25 @@ def test_references_without_an_end(server: SchemaRegistry) -> None:
         last = server.register("s", '"int"', "AVRO", ("S", last))
     with pytest.raises(BadSchema, match="more than"):
         loaded(server, "avro", last.schema_id)
+
+
+def test_what_a_schema_refers_to_is_bounded_in_bytes(
+    server: SchemaRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "MAX_ANSWER_BYTES", 100)
+    parts = [server.register(f"s{n}", record(f"S{n}", n="int")) for n in range(3)]
+    named = [(f"S{n}", each) for n, each in enumerate(parts)]
+    text = record("T", a="S0")
+    found, size = load(
+        Registry(Where(url=server.url)),
+        "avro",
+        server.register("t", text, "AVRO", named[0]).schema_id,
+        1000,
+    )
+    assert found.read((), b"\2") == b'{"a":{"n":1}}'
+    assert size == sum(len(json.dumps(each)) for each in (text, record("S0", n="int")))
+    with pytest.raises(BadSchema, match="more than 100 bytes"):
+        loaded(server, "avro", server.register("t", text, "AVRO", *named).schema_id)
 
 
 def test_reference_to_itself_is_asked_for_once(server: SchemaRegistry) -> None:

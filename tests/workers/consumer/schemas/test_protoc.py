@@ -7,7 +7,7 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
 from energyws.schemas.answers import Unavailable
 from energyws.schemas.values import BadSchema
@@ -37,6 +37,36 @@ def test_descriptors_in_base64_are_taken_beside_text() -> None:
     ):
         found = FileDescriptorSet.FromString(compile_descriptors(main, references))
         assert [[each.name for each in file.message_type] for file in found.file] == names
+
+
+def test_schema_that_takes_too_much_time_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nexec {sys.executable} -c 'while True: pass'\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(protoc, "_CPU_SECONDS", 1)
+    with pytest.raises(BadSchema, match="more than 1 s"):
+        compile_descriptors(PROTO, {})
+
+
+def test_descriptor_that_lacks_something_is_refused() -> None:
+    lacking = FileDescriptorProto()
+    lacking.options.uninterpreted_option.add().name.add()
+    encoded = b64encode(lacking.SerializePartialToString()).decode()
+    with pytest.raises(BadSchema, match="lacks"):
+        compile_descriptors(encoded, {})
+
+
+def test_fault_names_the_line_and_no_directory_of_ours() -> None:
+    with pytest.raises(BadSchema) as bad:
+        compile_descriptors('syntax = "proto3"; import "other.proto";', {})
+    assert str(bad.value).startswith("protoc says: 1:20: Import")
+    with pytest.raises(BadSchema, match=r"protoc says: other\.proto:1:9: Expected"):
+        compile_descriptors(
+            'syntax = "proto3"; import "other.proto";', {"other.proto": "message {"}
+        )
 
 
 @pytest.mark.parametrize(
@@ -74,17 +104,17 @@ def test_names_that_cannot_be_files_side_by_side_are_refused() -> None:
     [
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "signal 9"),
         ("import time; time.sleep(60)", "more than"),
-        ("bytearray(1 << 30)", None),
+        ("bytearray(1 << 30)", "cannot run: MemoryError"),
+        ("import no_such_module", "cannot run: ModuleNotFoundError"),
     ],
 )
 def test_compiler_that_fails_is_asked_again(
-    program: str, says: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    program: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{program}'\n")
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
     monkeypatch.setattr(protoc, "_SECONDS", 1.0)
-    # What takes too much memory fails as a schema with faults does: it will not get better.
-    with pytest.raises(BadSchema if says is None else Unavailable, match=says or "protoc says"):
+    with pytest.raises(Unavailable, match=says):
         compile_descriptors(PROTO, {})

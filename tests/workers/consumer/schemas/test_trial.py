@@ -9,6 +9,7 @@ from energyws.settings import Kafka, Settings, Stream
 from energyws.settings import SchemaRegistry as Where
 from energyws.testing import SchemaRegistry
 from tests.schemas.samples import AVRO, PROTO
+from workers.consumer.schemas import trial as module
 from workers.consumer.schemas.trial import trial
 
 
@@ -69,6 +70,14 @@ def test_registry_that_is_away_is_a_warning(server: SchemaRegistry) -> None:
     assert tried(f"http://127.0.0.1:{port}") == [
         ("warning", "schema_registry.url: cannot be used: Connection refused")
     ]
+
+
+def test_slow_registry_is_a_warning(
+    server: SchemaRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_SECONDS", 0.0)
+    ((kind, text),) = tried(server.url)
+    assert (kind, "slowly" in text) == ("warning", True)
 
 
 def test_authorities_that_cannot_be_read() -> None:

@@ -28,6 +28,7 @@ from energyws.stream.snapshot_messages import (
     pack_request,
     unpack_answer,
 )
+from energyws.testing import until
 from workers.consumer.events import Record, TopicFound, WarmedUp
 from workers.consumer.intake import Intake
 from workers.consumer.snapshot import server as module
@@ -39,6 +40,7 @@ SETTINGS = Settings(
     streams={"energy": Stream(topic="t", key="record", snapshot=Snapshot(enabled=True))},
     history=History(),
 )
+RULES = {"energy": "record"}
 WARM = WarmedUp(None, (), 0, 0.1)
 
 Ask = Callable[[SnapshotRequest], Coroutine[Any, Any, SnapshotAnswer]]
@@ -74,7 +76,7 @@ def serve(
     rate: int = 1 << 30,
 ) -> None:
     async def main() -> None:
-        server = SnapshotServer(directory, intakes, rate)
+        server = SnapshotServer(directory, intakes, rate, RULES)
         context = zmq.asyncio.Context()
         dealer = context.socket(zmq.DEALER)
         dealer.connect(f"ipc://{directory}/snapshots")
@@ -149,9 +151,32 @@ def test_patient_worker_waits_until_the_table_is_warm(tmp_path: Path) -> None:
         assert found.state.complete
         without = Settings(kafka=Kafka(brokers="x"), streams={"energy": Stream(topic="t")})
         intakes["energy"] = intake(without)
-        assert await ask(FindValues(5, "energy", False, (b"a",))) == NotNow()
+        # A worker with other settings must not keep its clients waiting for nothing.
+        assert await ask(FindValues(5, "energy", True, (b"a",))) == NotNow()
+        found = await ask(FindValues(6, "energy", False, (b"a",)))
+        assert isinstance(found, Found)
+        assert (found.frames, found.state.complete, found.state.keys) == ([b""], False, 0)
 
     serve(tmp_path, intakes, talk)
+
+
+def test_worker_with_another_key_rule_gets_no_answer(tmp_path: Path) -> None:
+    taken = intake()
+    taken.take(record(0, "a"))
+    taken.warmed_up(WARM)
+
+    async def main() -> None:
+        server = SnapshotServer(tmp_path, {"energy": taken}, 1 << 30, RULES)
+        with zmq.asyncio.Context() as context, context.socket(zmq.DEALER) as dealer:
+            dealer.setsockopt(zmq.LINGER, 0)
+            dealer.connect(f"ipc://{tmp_path}/snapshots")
+            for number, rule in enumerate([b'"/meter"', b"null", b'"record"']):
+                request = FindValues(number, "energy", False, (b"a",))
+                await dealer.send_multipart([*pack_request(request), rule])
+            assert unpack_answer(await dealer.recv_multipart())[0] == 2
+        server.close()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
 
 
 @pytest.mark.parametrize("keys", [None, KeyFilter(frozenset({b"k7"}), (b"k1",))])
@@ -202,7 +227,7 @@ def test_request_that_is_sent_again_while_it_waits_is_answered_once(tmp_path: Pa
     taken.warmed_up(WARM)
 
     async def main() -> None:
-        server = SnapshotServer(tmp_path, {"energy": taken}, 10_000)
+        server = SnapshotServer(tmp_path, {"energy": taken}, 10_000, RULES)
         with zmq.asyncio.Context() as context, context.socket(zmq.DEALER) as dealer:
             dealer.setsockopt(zmq.LINGER, 0)
             dealer.connect(f"ipc://{tmp_path}/snapshots")
@@ -233,6 +258,51 @@ def test_scans_are_paced_and_delay_no_finds(tmp_path: Path) -> None:
     serve(tmp_path, {"energy": taken}, talk, rate=10_000)
 
 
+def test_subjects_take_turns_with_scans_and_exact_keys_come_first(tmp_path: Path) -> None:
+    taken = intake()
+    for number in range(20):
+        taken.take(record(number, f"a{number}", orjson.dumps({"x": "x" * 40_000})))
+    taken.take(record(20, "b", b"{}"))
+    taken.warmed_up(WARM)
+    everything, few = None, KeyFilter(frozenset(), (b"b",))
+
+    async def main() -> None:
+        # The first answer takes the rate of hours: all others wait.
+        server = SnapshotServer(tmp_path, {"energy": taken}, 1, RULES)
+        with zmq.asyncio.Context() as context, context.socket(zmq.DEALER) as dealer:
+            dealer.setsockopt(zmq.LINGER, 0)
+            dealer.connect(f"ipc://{tmp_path}/snapshots")
+
+            async def ask(number: int, subject: bytes, keys: KeyFilter | None) -> None:
+                parts = pack_request(ScanValues(number, "energy", True, keys))
+                await dealer.send_multipart([*parts, b'"record"', subject])
+
+            async def answered() -> int:
+                return unpack_answer(await dealer.recv_multipart())[0]
+
+            await ask(0, b"big", everything)
+            assert await answered() == 0
+            for number in range(1, 5):
+                await ask(number, b"big", everything)
+            await ask(5, b"small", few)
+            await ask(6, b"small", few)
+            await ask(7, b"other", everything)
+            await until(lambda: len(server._scans) == 7)
+            server._bytes_per_second, server._scan_at = 1 << 40, 0.0
+            # A request for an exact key wakes it.
+            find = FindValues(8, "energy", True, (b"b",))
+            assert server._handle is not None
+            server._handle.cancel()
+            server._handle = None
+            await dealer.send_multipart([*pack_request(find), b'"record"'])
+            order = [await answered() for _ in range(8)]
+        server.close()
+        # Those who have had nothing yet come first, and who asked for little once more.
+        assert order == [8, 5, 7, 6, 1, 2, 3, 4]
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
 def test_a_request_that_is_sent_again_while_it_waits_is_answered_once(tmp_path: Path) -> None:
     taken = intake()
     taken.take(record(0, "a", b'{"n":0}'))
@@ -240,7 +310,7 @@ def test_a_request_that_is_sent_again_while_it_waits_is_answered_once(tmp_path: 
 
     async def main() -> None:
         # The first scan takes the rate of 0.2 seconds; the others wait meanwhile.
-        server = SnapshotServer(tmp_path, {"energy": taken}, 1_000)
+        server = SnapshotServer(tmp_path, {"energy": taken}, 1_000, RULES)
         context = zmq.asyncio.Context()
         dealer = context.socket(zmq.DEALER)
         dealer.connect(f"ipc://{tmp_path}/snapshots")

@@ -91,6 +91,21 @@ def test_what_a_client_may_not_have_is_refused_as_a_whole(
     assert "foreign" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("query", "keys", "detail"),
+    [
+        ("subscribe=energy", None, "it names none of stream 'energy'"),
+        ("subscribe=energy&key=foreign", ["mine"], "of stream 'energy'"),
+    ],
+)
+def test_refusal_tells_a_token_without_keys_from_foreign_keys(
+    query: str, keys: object, detail: str
+) -> None:
+    with pytest.raises(BadClientMessage) as refused:
+        resolved(query, keys)
+    assert refused.value.detail == detail
+
+
 def test_refusals_are_counted() -> None:
     worker = Worker(Limits(keys_per_subscription=1), STREAMS)
     for query in ("subscribe=energy", "subscribe=prices&key=a&key=b"):

@@ -16,6 +16,7 @@ from energyws.protocol.position import Position, from_offsets
 from energyws.stream.bus_messages import (
     pack_chunks,
     pack_history_request,
+    pack_rule,
     pack_start,
     unpack_history_request,
 )
@@ -41,6 +42,7 @@ class Client:
 
 
 ONE = Client(1)
+RULES = {"energy": "/meter", "water": None}
 
 
 def at(offset: int) -> Position:
@@ -60,7 +62,7 @@ class Scripted:
         self._listen()
         self.arrived: list[int] = []
         self.failed: list[int] = []
-        self.history = HistoryClient(directory, concurrent)
+        self.history = HistoryClient(directory, concurrent, RULES)
         self.history.listen(self)
 
     def chunk_arrived(self, stream: str, position: Position) -> None:
@@ -84,11 +86,13 @@ class Scripted:
         found: list[tuple[bytes, FindStart | ReadChunks]] = []
         while len(found) < count:
             try:
-                identity, body, _subject = self.router.recv_multipart(zmq.NOBLOCK)
+                identity, body, _subject, rule = self.router.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 await asyncio.sleep(0.005)
                 continue
-            found.append((identity, unpack_history_request(body)))
+            request = unpack_history_request(body)
+            assert rule == pack_rule(RULES[request.stream])
+            found.append((identity, request))
         return found
 
     async def quiet(self) -> None:

@@ -151,3 +151,41 @@ def test_position_of_a_record_covers_the_ring_though_a_new_consumer_read_in_anot
         ]
 
     run(test)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_subscription_waits_while_its_stream_is_disputed(known: bool) -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "a")
+        if known:
+            found(hub, "keyed")
+        hub.dispute(["keyed"])
+        hub.synced()
+        other = FakeClient()
+        assert not hub.subscribe(client, subscribe("a", "keyed"))
+        assert hub.subscribe(other, subscribe("a"))
+        assert (len(client.replies), len(other.replies)) == (0, 1)
+        hub.dispute([])
+        if not known:
+            found(hub, "keyed")
+        hub.synced()
+        assert [sorted(reply) for reply in client.replies] == [["a", "keyed"]]
+
+    run(test)
+
+
+def test_live_subscription_keeps_its_place_while_its_stream_is_disputed() -> None:
+    async def test(hub: Hub, log: ScriptedLog, client: FakeClient) -> None:
+        found(hub, "keyed")
+        assert hub.subscribe(client, subscribe("keyed"))
+        hub.dispute(["keyed"])
+        hub.synced()
+        hub.dispute([])
+        hub.set_floor("keyed", at(4))
+        frame = FRAMES.build(0, b"{}", f"{EPOCH}-7")
+        hub.append("keyed", Entry(0, 6, 0, frame))
+        hub.synced()
+        await turns(hub)
+        assert client.frames == [frame]
+
+    run(test)

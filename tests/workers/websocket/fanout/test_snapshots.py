@@ -50,6 +50,15 @@ class Client(ReadingClient):
         super().__init__()
         self.keys = keys
         self.form = form
+        # Of its snapshot, as `subscribed` says.
+        self.since_ms = 0
+
+    def told_since_ms(self) -> int:
+        """Since when its snapshot has all keys; the `position` at its end has the last word."""
+        for message in self.received:
+            if message["type"] == "position" and "snapshot" in message:
+                return _milliseconds(str(message["snapshot"]["since"]))
+        return self.since_ms
 
     @property
     def has_gap(self) -> bool:
@@ -80,6 +89,7 @@ class World:
         self.count = 0
         self.fold: dict[bytes, int] = {}
         self.offsets = [0, 0]
+        self.max_keys = rng.choice([3, 1_000, 1_000])
         self.values = self._table()
         self.table = 0
         self.on_the_way: deque[Entry] = deque()
@@ -95,7 +105,7 @@ class World:
         self.step_slots = rng.choice([1, 3, 100])
 
     def _table(self) -> LastValues:
-        table = LastValues(1_000, 1 << 30)
+        table = LastValues(self.max_keys, 1 << 30)
         table.warmed(None)
         return table
 
@@ -140,15 +150,16 @@ class World:
         filters = {} if client.keys is None else {"energy": client.keys}
         request = Subscribe(("energy",), {}, None, OnLag.SKIP, filters=filters, snapshot=True)
         source: Any = self
-        feed = Feed(source, self._snapshot(client.keys), lambda: None)
+        feed = Feed(source, self._snapshot(client.keys), client.subject, lambda: None)
         reply = fanout.subscribe(client, request, None, 0.0, feed)
         assert reply.position == str(self.head)
         assert reply.snapshot == feed.told
+        client.since_ms = feed.told.since_ms or 0
         return client
 
     def _snapshot(self, keys: KeyFilter | None) -> Snapshot:
         table = self.values
-        state = TableState(self.head, True, None, len(table), str(self.table), table.changes)
+        state = self._state()
         if keys is not None and not keys.prefixes:
             found = [value for key in keys.exact if (value := table.find(key)) is not None]
             frames = [FRAMES.snapshot(*value) for value in found]
@@ -165,9 +176,20 @@ class World:
         )
         data = b"".join(FRAMES.snapshot(*value) for value in values)
         rest = None if left is None else Scan("energy", scan.keys, scan.state, left)
-        return Step(len(values), data, rest)
+        return Step(len(values), data, rest, self._state())
 
-    def step(self, scan: Scan, done: Callable[[Step | None], None]) -> Step | None:
+    def _state(self) -> TableState:
+        table = self.values
+        return TableState(
+            self.head,
+            table.complete,
+            table.since_ms,
+            len(table),
+            str(self.table),
+            table.changes,
+        )
+
+    def step(self, scan: Scan, subject: str, done: Callable[[Step | None], None]) -> Step | None:
         """The part of SnapshotClient that a feed uses."""
         if scan.state.table == str(self.table) and self.rng.random() < 0.3:
             return self._scan(scan)
@@ -248,9 +270,12 @@ def test_snapshot_and_what_follows_are_the_fold_of_the_log(seed: int) -> None:
             # It begins anew, or was told what it lacks.
             continue
         keys = client.keys
-        assert known == {
+        fold = {
             key.decode(): at for key, at in world.fold.items() if keys is None or keys.admits(key)
         }
+        since_ms = client.told_since_ms()
+        assert known.items() <= fold.items()
+        assert all(at < since_ms for key, at in fold.items() if key not in known)
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import pytest
 from energyws.process.board import Board
 from energyws.protocol.frame import split
 from energyws.protocol.keys import KeyFilter
-from energyws.protocol.messages import SnapshotTold, Unrecovered
+from energyws.protocol.messages import Unrecovered
 from energyws.protocol.position import Position
+from energyws.protocol.snapshot_told import SnapshotTold
 from energyws.settings import History
 from energyws.stream.history import StartPoint
 from energyws.stream.snapshot_messages import TableState
@@ -39,7 +40,8 @@ class Snapshots:
     def __init__(self) -> None:
         self.asked: list[tuple[str, KeyFilter | None, OnSnapshot]] = []
 
-    def find(self, stream: str, keys: KeyFilter | None, done: OnSnapshot) -> None:
+    def find(self, stream: str, keys: KeyFilter | None, subject: str, done: OnSnapshot) -> None:
+        assert subject == "tester"
         self.asked.append((stream, keys, done))
 
     def answer(self, position: Position | None) -> None:

@@ -42,10 +42,16 @@ class Consumer:
         self._router = self._context.socket(zmq.ROUTER)
         self._router.bind(f"ipc://{directory}/snapshots")
         self._identity = b""
+        self.subjects: set[bytes] = set()
 
     async def asked(self) -> SnapshotRequest:
         self._identity, *parts = await self._router.recv_multipart()
-        return unpack_request(parts)
+        request = unpack_request(parts)
+        rule, *subjects = parts[3:]
+        assert rule == b'"record"'
+        assert len(subjects) == isinstance(request, ScanValues)
+        self.subjects |= {*subjects}
+        return request
 
     async def answer(self, ask: int, answer: SnapshotAnswer) -> None:
         await self._router.send_multipart([self._identity, *pack_answer(ask, answer)])
@@ -66,7 +72,7 @@ def talk(
 ) -> None:
     async def run() -> None:
         consumer = Consumer(directory)
-        client = SnapshotClient(directory, {"energy": wait_seconds})
+        client = SnapshotClient(directory, {"energy": wait_seconds}, {"energy": "record"})
         try:
             async with asyncio.timeout(20):
                 await main(client, consumer)
@@ -95,7 +101,7 @@ class Wish:
 
     def __init__(self, client: SnapshotClient, keys: KeyFilter | None) -> None:
         self._future: asyncio.Future[Snapshot | None] = asyncio.get_running_loop().create_future()
-        client.find("energy", keys, self._future.set_result)
+        client.find("energy", keys, "tester", self._future.set_result)
 
     async def snapshot(self) -> Snapshot:
         snapshot = await self._future
@@ -189,13 +195,13 @@ def test_scan_goes_on_step_by_step_and_is_shared(tmp_path: Path) -> None:
 
         steps = [asyncio.get_running_loop().create_future() for _ in range(2)]
         for each in steps:
-            assert client.step(first.scan, each.set_result) is None
+            assert client.step(first.scan, "tester", each.set_result) is None
         request = await consumer.asked()
         assert request == ScanValues(request.ask, "energy", False, keys, 40, "t1", 20)
         await consumer.answer(request.ask, Slice(STATE, 2, frame(b"a2") + frame(b"a3"), None))
         step = await steps[0]
-        assert step == await steps[1] == Step(2, frame(b"a2") + frame(b"a3"), None)
-        assert client.step(first.scan, lambda step: None) == step
+        assert step == await steps[1] == Step(2, frame(b"a2") + frame(b"a3"), None, STATE)
+        assert client.step(first.scan, "tester", lambda step: None) == step
         assert await consumer.nothing_more()
 
     talk(tmp_path, main)
@@ -214,7 +220,7 @@ def test_snapshot_of_everything_knows_how_many_keys_it_has(tmp_path: Path) -> No
 def test_scan_of_a_table_that_is_gone_fails(tmp_path: Path) -> None:
     async def main(client: SnapshotClient, consumer: Consumer) -> None:
         step: asyncio.Future[Step | None] = asyncio.get_running_loop().create_future()
-        assert client.step(Scan("energy", None, STATE, 3), step.set_result) is None
+        assert client.step(Scan("energy", None, STATE, 3), "tester", step.set_result) is None
         request = await consumer.asked()
         await consumer.answer(request.ask, OtherTable())
         assert await step is None
@@ -229,11 +235,11 @@ def test_steps_are_kept_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.Mo
         scans = [Scan("energy", None, STATE, slot) for slot in range(3)]
         for scan in scans:
             future = asyncio.get_running_loop().create_future()
-            client.step(scan, future.set_result)
+            client.step(scan, "tester", future.set_result)
             request = await consumer.asked()
             await consumer.answer(request.ask, Slice(STATE, 1, frame(b"a"), None))
             await future
-        kept = [client.step(scan, lambda step: None) is not None for scan in scans]
+        kept = [client.step(scan, "tester", lambda step: None) is not None for scan in scans]
         assert kept == [False, True, True]
 
     talk(tmp_path, main)

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from energyws.protocol.frame import DataFrames, split
 from energyws.protocol.position import parse
+from energyws.protocol.snapshot_told import SnapshotTold
 from energyws.stream.snapshot_messages import TableState
 from workers.websocket.snapshots.client import Scan, Snapshot, Step
 from workers.websocket.snapshots.feed import PIECE_BYTES, Feed
@@ -21,7 +25,8 @@ class Steps:
         self.asked: list[tuple[Scan, Callable[[Step | None], None]]] = []
         self.woken: list[int] = []
 
-    def step(self, scan: Scan, done: Callable[[Step | None], None]) -> Step | None:
+    def step(self, scan: Scan, subject: str, done: Callable[[Step | None], None]) -> Step | None:
+        assert subject == "tester"
         if scan.slot not in self.known:
             self.asked.append((scan, done))
         return self.known.get(scan.slot)
@@ -38,7 +43,42 @@ def frames(*keys: bytes, size: int = 0) -> bytes:
 
 def feed(steps: Steps, count: int, data: bytes, left: Scan | None = None) -> Feed:
     client: Any = steps
-    return Feed(client, Snapshot(STATE, count, data, count, left), lambda: steps.woken.append(0))
+    return Feed(
+        client, Snapshot(STATE, count, data, count, left), "tester", lambda: steps.woken.append(0)
+    )
+
+
+def told(complete: bool, since_ms: int | None) -> TableState:
+    return replace(STATE, complete=complete, since_ms=since_ms)
+
+
+@pytest.mark.parametrize(
+    ("begun", "later", "had"),
+    [
+        pytest.param((True, None), [(True, None)], None, id="as it was"),
+        pytest.param((True, None), [(False, 5)], (False, 5), id="less"),
+        pytest.param((True, None), [(False, 5), (False, 9)], (False, 9), id="less and less"),
+        pytest.param((True, None), [(False, None)], (False, None), id="unknown"),
+        pytest.param((False, 5), [(False, 5)], None, id="as little as it was"),
+        pytest.param((False, 5), [(False, 5), (False, 9)], (False, 9), id="less than little"),
+        pytest.param((False, None), [(True, None)], None, id="the table is warm by now"),
+        pytest.param((False, None), [(False, 9)], None, id="the table is warm, and lacks some"),
+    ],
+)
+def test_what_the_table_drops_meanwhile_is_known_at_the_end(
+    begun: tuple[bool, int | None],
+    later: list[tuple[bool, int | None]],
+    had: tuple[bool, int | None] | None,
+) -> None:
+    steps: Any = Steps()
+    for at, state in enumerate(later):
+        left = scan(at + 1) if at + 1 < len(later) else None
+        steps.known[at] = Step(1, frames(b"%d" % at), left, told(*state))
+    made = Feed(steps, Snapshot(told(*begun), 0, b"", 3, scan(0)), "tester", lambda: None)
+    while not made.over:
+        made.take(never)
+    assert made.told == SnapshotTold(*begun, 3)
+    assert made.had == (had and SnapshotTold(*had, 3))
 
 
 def never() -> None:
@@ -82,9 +122,9 @@ def test_scan_is_asked_for_as_it_is_taken() -> None:
     ((asked, done),) = steps.asked
     assert asked == scan(5)
     # A step may have nothing for this scan.
-    done(Step(0, b"", scan(9)))
+    done(Step(0, b"", scan(9), STATE))
     assert (woken, steps.woken) == ([2], [0])
-    steps.known[9] = Step(1, frames(b"b"), None)
+    steps.known[9] = Step(1, frames(b"b"), None, STATE)
     assert made.take(never) == (1, frames(b"b"))
     assert made.over
 
