@@ -35,7 +35,7 @@ if __name__ == "__main__":
     sections = json.loads(sys.argv[1])
     host: dict[str, Any] = json.loads(sys.argv[2])
     if "streams" in host:
-        sections["streams"] = {f"s{n}": {"topic": "t" * 200} for n in range(host["streams"])}
+        sections["streams"] = {f"s{n}": {"topic": f"{n:t>200}"} for n in range(host["streams"])}
         del sections["kafka"]["topic"]
     settings = parse(json.dumps(sections), "test", {})
     scripts = dict(argument.split("=") for argument in sys.argv[3:])
