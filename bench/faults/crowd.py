@@ -92,7 +92,8 @@ class _Clients:
         deadline = time.monotonic() + READY_SECONDS
         while not all(watcher.position for watcher in self._watchers):
             if time.monotonic() > deadline:
-                return {"ready": False}
+                waiting = [place for place, one in enumerate(self._watchers) if not one.position]
+                return {"ready": False, "behind": self._states(waiting)}
             await asyncio.sleep(_POLL_SECONDS)
         self._origin = self._origin or self._watchers[0].position
         return {"ready": True}
@@ -176,13 +177,16 @@ class _Clients:
         return 0 <= client - self._first < len(self._watchers)
 
     def _behind(self, targets: Sequence[int], offsets: Sequence[int]) -> list[str]:
-        behind = [
-            f"client {self._name(place)} is at {watcher.ledger.next}"
-            + (f" and ended: {watcher.ledger.refused}" if watcher.ledger.refused else "")
-            for place, watcher in enumerate(self._watchers)
-            if watcher.behind(targets, offsets)
-        ]
-        return [*behind[:_MOST_NAMED], f"({len(behind)} clients in total)"]
+        watchers = enumerate(self._watchers)
+        return self._states([place for place, one in watchers if one.behind(targets, offsets)])
+
+    def _states(self, places: Sequence[int]) -> list[str]:
+        states = []
+        for place in places[:_MOST_NAMED]:
+            one = self._watchers[place]
+            told = f"client {self._name(place)} is at {one.ledger.next}, position {one.position}"
+            states.append(told + f", and ended: {one.ledger.refused}" * bool(one.ledger.refused))
+        return [*states, f"({len(places)} clients in total)"]
 
 
 def _counts(watcher: Watcher) -> dict[str, int]:
@@ -239,8 +243,8 @@ class Crowd:
             process.close(CLOSE_SECONDS)
 
     def ready(self) -> None:
-        if not all(answer["ready"] for answer in self._ask("ready")):
-            raise AssertionError(f"not within {READY_SECONDS:g} s: every client is subscribed")
+        if late := _behind(self._ask("ready")):
+            raise AssertionError(f"not within {READY_SECONDS:g} s: all are subscribed: {late}")
 
     def mark(self) -> dict[str, Any]:
         """The report so far; the next one starts here."""
@@ -263,8 +267,8 @@ class Crowd:
         """
         past = [sys.maxsize] * len(targets) if offsets is None else offsets
         answers = self._ask("reach", targets=targets, offsets=past, seconds=seconds)
-        if late := [client for answer in answers for client in answer.get("behind", ())]:
-            raise AssertionError(f"not within {seconds:.1f} s at {targets}: {'; '.join(late)}")
+        if late := _behind(answers):
+            raise AssertionError(f"not within {seconds:.1f} s at {targets}: {late}")
         return max(float(answer["at"]) for answer in answers)
 
     def bounce(self, clients: Sequence[int]) -> None:
@@ -302,6 +306,10 @@ class Crowd:
 
 def _line(command: str, **arguments: Any) -> str:
     return orjson.dumps({"command": command, **arguments}).decode()
+
+
+def _behind(answers: list[dict[str, Any]]) -> str:
+    return "; ".join(client for answer in answers for client in answer.get("behind", ()))
 
 
 def _merged(answers: list[dict[str, Any]]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def test_no_process_holds_more_than_its_descriptors_allow(clients: int, limit: i
 
 def test_counts_add_up() -> None:
     def counts(**fields: Any) -> dict[str, Any]:
-        names = "clients frames others gaps duplicates checked closed failed away returned"
+        names = "clients frames others gaps duplicates foreign checked closed failed away returned"
         zeros = dict.fromkeys([*names.split(), "longest_away_us", "least", "most"], 0)
         return {**zeros, "delays": [], **fields}
 
