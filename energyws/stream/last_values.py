@@ -186,7 +186,8 @@ class LastValues:
             if slot is not None:
                 order[key] = slot
         self.changes += 1
-        self._forget(key)
+        if not self.warm:
+            self._forget(key)
         if data is None:
             if slot is not None:
                 self._remove(key)

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from energyws.auth.verifier import mint
-from energyws.testing import SECRET, Broker, Records, Service, config
+from energyws.testing import SECRET, Broker, Records, Service, config, eventually
 from tests.clients import Peer
 from tests.conftest import new_topic
-from tests.docs.shell import replaced
-from tests.docs.snippets import load_yaml, snippets
+from tests.docs.shell import bash, replaced
+from tests.docs.snippets import load_yaml, snippet, snippets
+from tests.web.agent import program
 
 pytestmark = [pytest.mark.e2e, pytest.mark.edge]
 
@@ -49,3 +50,24 @@ def test_household(broker: Broker, tmp_path: Path) -> None:
             forbidden = {**one, "keys": {"energy": [first, "a neighbour's"]}}
             assert peer.ask(forbidden)["code"] == "FORBIDDEN_KEY"
         assert not service.logged("neighbour")
+
+
+def test_newest_record_of_each_key_by_curl(broker: Broker, tmp_path: Path) -> None:
+    program("curl")
+    records = Records(broker.bootstrap, new_topic(broker))
+    keyed = {"key": "/meter", "access": "keyed", "snapshot": {"enabled": True}}
+    streams = {"energy": {"topic": records.topic, **keyed}}
+    key = "735999000000000001"
+    for meter in (key, key, "a neighbour's"):
+        records.send(1, meter=meter)
+    with Service(tmp_path, config(broker.bootstrap, records.topic, streams=streams)) as service:
+        service.ready()
+        eventually(lambda: service.boards()["consumer"]["snapshot_state"] == 2, "it is warm")
+        address = {"localhost:8080": f"127.0.0.1:{service.port}"}
+        command = replaced(snippet(test_newest_record_of_each_key_by_curl), address)
+        token = mint(SECRET, "household-7", 900, time.time(), keys=[key])
+        answer = json.loads(bash(command, tmp_path, TOKEN=token).stdout)
+    (newest,) = answer["records"]
+    assert (newest["type"], newest["key"], newest["data"]["n"]) == ("snapshot", key, 1)
+    assert answer["snapshot"].pop("position") == answer["position"]
+    assert answer["snapshot"] == {"complete": True, "since": None, "keys": 1}

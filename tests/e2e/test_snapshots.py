@@ -12,7 +12,7 @@ import pytest
 
 from energyws.testing import Records, Service, eventually
 from tests.clients import Peer, open_peer
-from tests.http_clients import EventSource
+from tests.http_clients import EventSource, fetch
 
 pytestmark = pytest.mark.e2e
 
@@ -243,3 +243,43 @@ def test_event_stream_begins_with_a_snapshot_whose_place_comes_at_its_end(
         event = source.next()
         assert event is not None
         assert event.json["key"] == "end"
+
+
+@pytest.mark.parametrize("query", ["", "&key=k1&key=k5&key=none"])
+def test_script_gets_the_newest_record_of_each_key_and_where_it_can_go_on(
+    serve: Serve, topic: str, writer: Writer, query: str
+) -> None:
+    writer.write(300)
+    service = serve(**stream(topic)).ready()
+    eventually(lambda: service.boards()["consumer"]["snapshot_state"] == 2, "it is warm")
+    wanted = ["k1", "k5", "none"] if query else None
+    for _ in range(3):
+        answer = fetch(service, f"/last/energy?snapshot=1{query}")
+        assert (answer.status, answer.cut) == (200, False)
+        found: Fold = {}
+        for record in answer.json["records"]:
+            found.pop(record["key"], None)
+            if record["type"] != "removed":
+                found[record["key"]] = record["data"]["n"]
+        assert found == only(writer.fold, wanted)
+        snapshot = answer.json["snapshot"]
+        assert (snapshot["complete"], snapshot["since"]) == (True, None)
+        # What it begins after is what comes next.
+        resume = answer.json["position"]
+        writer.write(20)
+        eventually(
+            lambda: all(
+                board["frames"] >= writer.count
+                for name, board in service.boards().items()
+                if name != "consumer"
+            ),
+            "the workers have them",
+        )
+        keys = query.replace("&key=none", "")
+        after = fetch(service, f"/history/energy?after={resume}{keys}").body.splitlines()
+        fold = dict(found)
+        for message in map(orjson.loads, after[:-1]):
+            fold.pop(message["key"], None)
+            if message["type"] == "data":
+                fold[message["key"]] = message["data"]["n"]
+        assert fold == only(writer.fold, wanted)

@@ -140,7 +140,7 @@ class Publisher:
         frames: list[bytes] = []
         for name, rule in self._rules.items():
             ring = self._rings.get(name)
-            # Otherwise it would not take them, and ask for them again and again.
+            # A worker that does not take frames would ask for them again and again.
             taken = request.rules is None or request.rules.get(name, _NOT_THERE) == rule
             if ring is None or not taken:
                 continue

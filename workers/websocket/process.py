@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any, Final
 
 from energyws.auth.verifier import Verifier
@@ -57,6 +58,7 @@ class Worker:
         assert runtime.slot is not None
         assert runtime.listen_fd is not None
         self._runtime = runtime
+        self._keys_claim = settings.auth.keys_claim
         self._loop = asyncio.get_running_loop()
         self._synced = asyncio.Event()
         self._has_keys = asyncio.Event()
@@ -226,15 +228,17 @@ class Worker:
         task.add_done_callback(self._tasks.discard)
 
     def _on_settings(self, settings: Settings) -> None:
-        verifier = Verifier(settings.auth, keyed=self._keyed)
+        # The keys in a token go with the key rule of a stream, which is a new worker's, too.
+        auth = replace(settings.auth, keys_claim=self._keys_claim)
+        verifier = Verifier(auth, keyed=self._keyed)
         # Last of what may raise BootError: its keys are renewed from here on.
         tls = self._tls.make(settings.server.tls)
         self._listener.use_settings(settings.server, tls)
         self._runtime.row[Field.CERTIFICATE_EXPIRES] = expires_at(settings.server.tls)
-        self._connections.use_settings(settings.server, settings.auth)
+        self._connections.use_settings(settings.server, auth)
         self._io_uring.use_settings(settings.server)
-        self._tokens.use_settings(settings.auth, verifier)
-        self._gate.auth = settings.auth
+        self._tokens.use_settings(auth, verifier)
+        self._gate.auth = auth
         self._shares.limits = settings.limits
         proxies = TrustedProxies(settings.server.trusted_proxies)
         self._gate.proxies = self._arrivals.proxies = proxies

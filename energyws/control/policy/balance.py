@@ -23,7 +23,7 @@ def surplus(loads: Mapping[str, int]) -> dict[str, int]:
 
 
 class Steering:
-    """Which slots get new connections: those that are ready; the best of them."""
+    """Which slots get new connections: those of ready workers, or of the better ones."""
 
     def __init__(self) -> None:
         self._steered: tuple[int, ...] = ()

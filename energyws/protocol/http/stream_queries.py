@@ -43,10 +43,15 @@ def parse_history(stream: str, query: str) -> tuple[Subscribe, int]:
 
 
 def parse_last(stream: str, query: str) -> tuple[Subscribe, int]:
-    """The newest records, and how many of them."""
+    """The newest records, and how many of them; or with `snapshot` that of each key."""
     values = query_values(query)
     count = _count("last", values, 1, MAX_LAST)
-    return query_subscribe([stream], {"last": [str(count)], **_only(values, "key")}), count
+    subscribe = query_subscribe([stream], _only(values, "key", "snapshot"))
+    if not subscribe.snapshot:
+        return replace(subscribe, last=count), count
+    if "last" in values:
+        raise BadClientMessage(BAD_MESSAGE, "`snapshot` and `last` exclude each other")
+    return subscribe, count
 
 
 def _only(values: dict[str, list[str]], *names: str) -> dict[str, list[str]]:

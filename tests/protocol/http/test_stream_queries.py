@@ -57,6 +57,12 @@ def test_history(query: str, expected: tuple[Subscribe, int]) -> None:
 def test_last() -> None:
     assert parse_last("a", "") == (subscribe(last=1), 1)
     assert parse_last("a", "last=100&token=x") == (subscribe(last=100), 100)
+    assert parse_last("a", "snapshot=0&since=x") == (subscribe(last=1), 1)
+
+
+def test_newest_record_of_each_key() -> None:
+    wanted, _ = parse_last("a", "snapshot=1&key=m7&key=m8&token=x")
+    assert wanted == replace(subscribe(), keys={"a": ("m7", "m8")}, snapshot=True)
 
 
 def sse(stream: str, query: str) -> Subscribe:
@@ -78,6 +84,9 @@ def sse(stream: str, query: str) -> Subscribe:
         (parse_history, "last=5&limit=" + "9" * 5000, "`limit`"),
         (parse_history, "last=x", "`last`"),
         (parse_last, "last=0", "`last` must be an integer from 1 to 100"),
+        (parse_last, "last=0&snapshot=1", "`last` must be an integer from 1 to 100"),
+        (parse_last, "last=5&snapshot=1", "exclude"),
+        (parse_last, "snapshot=yes", "`snapshot`"),
         (parse_last, "last=101", "`last`"),
         (parse_last, "last=", "`last`"),
         (parse_last, "last=٣", "`last`"),

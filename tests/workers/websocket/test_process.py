@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import socket
 import time
@@ -246,5 +247,28 @@ def test_shed_closes_one_client_and_the_worker_continues(tmp_path: Path) -> None
             assert not worker.serving.done()
             for client in clients:
                 await client.close()
+
+    run(test)
+
+
+def test_claim_of_keys_goes_with_the_worker(tmp_path: Path) -> None:
+    keyed = {"energy": Stream(topic="energy", key="/meter", access="keyed")}
+    settings = replace(SETTINGS, streams=keyed)
+
+    async def test() -> None:
+        async with running(tmp_path, settings) as worker:
+            worker.find_topic()
+            await until(lambda: worker.ready)
+            # With it, the keys of streams may have another meaning.
+            worker.runtime.on_settings(
+                replace(settings, auth=replace(settings.auth, keys_claim="meters"))
+            )
+            url = f"ws://127.0.0.1:{worker.port}/ws/energy?subscribe=energy"
+            for claim, type_ in (("meters", "error"), ("keys", "subscribed")):
+                now = time.time()
+                token = mint(SECRET, "tester", 3600, now, keys=["7"], keys_claim=claim)
+                headers = {"Authorization": f"Bearer {token}"}
+                async with connect(url, additional_headers=headers) as client:
+                    assert json.loads(await client.recv())["type"] == type_
 
     run(test)

@@ -31,7 +31,7 @@ from energyws.protocol.http.stream_queries import parse_history, parse_last, par
 from energyws.protocol.messages import BadClientMessage, Subscribe
 from workers.websocket.accept.admission import Refusal
 from workers.websocket.clients import history, last
-from workers.websocket.clients.answers import Asked
+from workers.websocket.clients.answers import Asked, is_full
 from workers.websocket.clients.context import Context
 from workers.websocket.clients.event_stream import EventStream
 from workers.websocket.connection.answer import Answer
@@ -173,6 +173,8 @@ def _sse(admitted: Admitted) -> Response | EventStream:
 def _last(admitted: Admitted) -> Response | Answer:
     subscribe, count = parse_last(admitted.stream, admitted.request.query)
     asked = admitted.asked(subscribe)
+    if subscribe.snapshot:
+        return _last_snapshot(admitted, asked)
     head = admitted.context.hub.head(admitted.stream)
     known = admitted.request.headers.get("If-None-Match", "")
     tagged = head is not None and not asked.subscribe.filters
@@ -181,15 +183,27 @@ def _last(admitted: Admitted) -> Response | Answer:
     return last.Last(admitted.context, asked, count)
 
 
+def _last_snapshot(admitted: Admitted, asked: Asked) -> Response | Answer:
+    if asked.head_only:
+        return Response(200, None, {**last.SNAPSHOT_HEADERS, **admitted.headers})
+    if last.has_scan(asked.subscribe.filters.get(admitted.stream)):
+        _refuse_if_full(admitted)
+    return last.LastSnapshot(admitted.context, asked)
+
+
 def _history(admitted: Admitted) -> Response | Answer:
     subscribe, limit = parse_history(admitted.stream, admitted.request.query)
     asked = admitted.asked(subscribe)
     if admitted.request.method == "HEAD":
         return Response(200, None, {**history.HEADERS, **admitted.headers})
-    subject = admitted.principal.subject
-    if history.is_full(admitted.context.reading, subject):
-        raise Refusal(TOO_MANY_REQUESTS, subject=subject)
+    _refuse_if_full(admitted)
     return history.History(admitted.context, asked, limit)
+
+
+def _refuse_if_full(admitted: Admitted) -> None:
+    subject = admitted.principal.subject
+    if is_full(admitted.context.reading, subject):
+        raise Refusal(TOO_MANY_REQUESTS, subject=subject)
 
 
 _KINDS: Final[dict[str, Callable[[Admitted], Response | Answer | EventStream]]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -13,6 +14,7 @@ from energyws.errors import (
     HISTORY_UNAVAILABLE,
     INTERNAL_ERROR,
     STREAM_UNAVAILABLE,
+    TOO_MANY_REQUESTS,
     Close,
     ErrorCode,
 )
@@ -28,8 +30,15 @@ from workers.websocket.clients.sinks import NOWHERE
 from workers.websocket.connection.answer import Answer, Outlet
 from workers.websocket.fanout.crowd import Sink
 
+# Answers that may have a great many records, at once, of a worker; of one subject it is one.
+MOST_AT_ONCE: Final = 4
 # A client that reads so slowly holds its place among the few no longer.
 MOST_SECONDS: Final = 60.0
+
+
+def is_full(reading: Counter[str], subject: str) -> bool:
+    """Whether no further request of this subject may be answered now. reading: as in Context."""
+    return reading[subject] > 0 or reading.total() >= MOST_AT_ONCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,3 +246,63 @@ class HistoryAnswer(Answer):
             self._timer = None
         self.context.hub.leave(self)
         self.context.connections.leave(self)
+
+
+class StreamedAnswer(HistoryAnswer):
+    """An answer that goes out as fast as its client reads, and that nobody holds as a whole.
+
+    fields: of its head. is_counted: whether it is one of MOST_AT_ONCE.
+    """
+
+    __slots__ = ("_fields", "_is_counted", "_started")
+
+    def __init__(
+        self, context: Context, asked: Asked, fields: Mapping[str, str], *, is_counted: bool
+    ) -> None:
+        super().__init__(context, asked)
+        self._fields = fields
+        self._is_counted = is_counted
+        self._started = False
+
+    def subscribe(self) -> None:
+        # Requests that come in the same moment are all admitted before the first of them begins.
+        reading = self.context.reading
+        full = self._is_counted and is_full(reading, self.subject)
+        reading[self.subject] += self._is_counted
+        if full:
+            self.refuse(TOO_MANY_REQUESTS)
+        else:
+            super().subscribe()
+
+    def leave(self) -> None:
+        reading = self.context.reading
+        reading[self.subject] -= self._is_counted
+        if not reading[self.subject]:
+            del reading[self.subject]
+        super().leave()
+
+    def refuse(self, error: ErrorCode) -> None:
+        if self._started:
+            self.abort()
+        else:
+            super().refuse(error)
+
+    def send_part(self, data: bytes) -> None:
+        """Send a part of the body, not empty."""
+        self.send(self._framed(data))
+
+    def end_with(self, data: bytes) -> None:
+        """Send the last part of the body, not empty, and leave."""
+        framed = self._framed(data)
+        self.end(framed + b"0\r\n\r\n" if self.asked.chunked else framed)
+
+    def _framed(self, data: bytes) -> bytes:
+        """A part of the body (RFC 9112 section 7.1), after the head if it is the first one."""
+        framed = b"%x\r\n%b\r\n" % (len(data), data) if self.asked.chunked else data
+        if self._started:
+            return framed
+        self._started = True
+        headers = {**self._fields, **self.asked.headers}
+        if self.asked.chunked:
+            headers["Transfer-Encoding"] = "chunked"
+        return self.head(Response(200, None, headers)) + framed

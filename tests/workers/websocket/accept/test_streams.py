@@ -13,13 +13,14 @@ from energyws.process.counters import HANDSHAKES
 from energyws.protocol.http.request import Request
 from energyws.protocol.http.response import Response
 from energyws.protocol.position import parse
-from energyws.settings import Auth, Stream
+from energyws.settings import Auth, Snapshot, Stream
 from tests.principals import principal
 from tests.workers.websocket.recording import Worker
 from workers.websocket.accept.handshake import Gate
+from workers.websocket.clients.answers import MOST_AT_ONCE
 from workers.websocket.clients.event_stream import EventStream
-from workers.websocket.clients.history import MOST_AT_ONCE, History
-from workers.websocket.clients.last import Last
+from workers.websocket.clients.history import History
+from workers.websocket.clients.last import Last, LastSnapshot
 
 PATHS = ("/sse/energy", "/last/energy", "/history/energy?last=1")
 EVENTS = {"Accept": "text/event-stream"}
@@ -73,6 +74,9 @@ def test_good_token_is_admitted(place: str) -> None:
         ("/last/", {}, (404, "NOT_FOUND")),
         ("/last/energy/", {}, (404, "NOT_FOUND")),
         ("/last/energy?last=0", {}, (400, "BAD_REQUEST")),
+        ("/last/energy?snapshot=1&last=2", {}, (400, "BAD_REQUEST")),
+        ("/last/energy?snapshot=1", {}, (400, "SNAPSHOT_UNAVAILABLE")),
+        ("/last/energy?snapshot=1&key=a", {}, (400, "NOT_KEYED")),
         ("/history/energy", {}, (400, "BAD_REQUEST")),
         ("/sse/energy?since=now", EVENTS, (400, "BAD_REQUEST")),
         ("/last", {}, (404, "NOT_FOUND")),
@@ -199,3 +203,45 @@ def test_history_is_read_for_each_subject_once_and_for_a_few_at_a_time() -> None
     answer = ask(made, PATHS[2])
     assert refused(answer) == (429, "TOO_MANY_REQUESTS")
     assert "Retry-After" in answer.headers
+
+
+KEYED = {"energy": Stream(topic="t", key="record", access="keyed", snapshot=Snapshot(enabled=True))}
+
+
+def keyed_gate() -> tuple[Gate, Worker]:
+    """The gate of a worker whose stream has keys and snapshots; `good` allows m7, `all` all."""
+    worker = Worker(streams=KEYED)
+    worker.tokens.good["good"] = principal(keys=["m7"])
+    worker.tokens.good["all"] = principal(keys=["*"])
+    return Gate(worker.context, Auth(), worker.board), worker
+
+
+@pytest.mark.parametrize(
+    ("query", "keys"), [("", [b"m7"]), ("&key=m7", [b"m7"]), ("&key=*", [b"m7"])]
+)
+def test_newest_record_of_each_key_is_that_of_keys_that_the_token_allows(
+    query: str, keys: list[bytes]
+) -> None:
+    made, _ = keyed_gate()
+    answer = ask(made, "/last/energy?snapshot=1" + query)
+    assert isinstance(answer, LastSnapshot)
+    assert answer.asked.subscribe.snapshot
+    assert sorted(answer.asked.subscribe.filters["energy"].exact) == keys
+    assert refused(ask(made, "/last/energy?snapshot=1&key=m8")) == (403, "FORBIDDEN_KEY")
+
+
+def test_newest_record_of_nobody_knows_how_many_keys_is_given_to_few_at_once() -> None:
+    made, worker = keyed_gate()
+    everything = "/last/energy?snapshot=1&token=all"
+    for number in range(MOST_AT_ONCE):
+        assert isinstance(ask(made, everything, Authorization=None), LastSnapshot)
+        worker.context.reading[f"{number}"] = 1
+    assert refused(ask(made, everything, Authorization=None)) == (429, "TOO_MANY_REQUESTS")
+    assert isinstance(ask(made, "/last/energy?snapshot=1"), LastSnapshot)
+
+
+def test_head_of_a_snapshot_begins_nothing() -> None:
+    made, _ = keyed_gate()
+    answer = ask(made, "/last/energy?snapshot=1", "HEAD")
+    assert (answer.status, answer.body) == (200, None)
+    assert answer.headers["Cache-Control"] == "no-store"

@@ -20,8 +20,8 @@ from tests.principals import principal
 from tests.workers.websocket.outlet import Outlet
 from tests.workers.websocket.recording import Worker
 from workers.websocket.clients import answers
-from workers.websocket.clients.answers import Asked
-from workers.websocket.clients.history import MOST_AT_ONCE, History
+from workers.websocket.clients.answers import MOST_AT_ONCE, Asked
+from workers.websocket.clients.history import History
 
 FRAMES = DataFrames("energy")
 ASKED = Asked(
