@@ -53,6 +53,7 @@ class ProtobufSchema:
             # All at once: later, several threads read with it.
             package = f"{files[-1].package}." if files[-1].package else ""
             self._learn(files[-1].message_type, package, (), ())
+            self._free = self._bounds.free
         except Exception as error:
             raise BadSchema(f"it cannot be used: {type(error).__name__}: {error}") from None
 
@@ -70,7 +71,8 @@ class ProtobufSchema:
         if found is None:
             raise BadRecord("undecodable", "its schema has no message at its indexes")
         kind, converter, shape = found
-        self._bounds.check(shape, payload)
+        if len(payload) > self._free:
+            self._bounds.check(shape, payload)
         try:
             message = kind.FromString(payload)
             record = converter.convert(message, _Budget(self._max_bytes))
@@ -80,7 +82,7 @@ class ProtobufSchema:
         except Exception as error:
             # Bytes of anybody: the text of an error may have some of them.
             raise BadRecord("undecodable", f"not of its schema: {type(error).__name__}") from None
-        if b"null" in text and (count := values.inexpressible(record)):
+        if count := values.inexpressible(record, text):
             on_null(count)
         return text
 
