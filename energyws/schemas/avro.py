@@ -167,7 +167,7 @@ class AvroSchema:
             raise BadRecord("undecodable", "not of its schema: there are bytes left")
         if type(found) is not dict:
             raise BadRecord("not_an_object", f"an Avro {type(found).__name__}, not a record")
-        if b"null" in text and (count := values.inexpressible(found)):
+        if count := values.inexpressible(found, text):
             on_null(count)
         return text
 

@@ -38,11 +38,12 @@ def unframe(
     value: bytes, headers: Sequence[tuple[str, bytes | str | None]], *, indexed: bool
 ) -> Framed:
     """The frame of a value. indexed: whether it has a message's indexes; raises BadRecord."""
-    # Of several, the last: who copies a record may leave the header of the one before.
-    found = next((found for name, found in reversed(headers) if name == HEADER), None)
-    if isinstance(found, bytes):
-        schema_id, at = _schema_id(found, f"the header {HEADER}")
-        return Framed(schema_id, _indexes(found, at)[0] if indexed else (), 0)
+    if headers:
+        # Of several, the last: who copies a record may leave the header of the one before.
+        found = next((found for name, found in reversed(headers) if name == HEADER), None)
+        if isinstance(found, bytes):
+            schema_id, at = _schema_id(found, f"the header {HEADER}")
+            return Framed(schema_id, _indexes(found, at)[0] if indexed else (), 0)
     schema_id, at = _schema_id(value, "the value")
     indexes, at = _indexes(value, at) if indexed else ((), at)
     return Framed(schema_id, indexes, at)

@@ -25,8 +25,9 @@ from energyws.stream.record import BadRecord, check_size
 
 _Indexes = tuple[int, ...]
 _Convert = Callable[[Any, "_Budget"], Any]
-# Name in JSON, name in Protobuf, whether the field may be absent, how its value is converted.
-_Field = tuple[str, str, bool, _Convert | None]
+# Name in JSON, name in Protobuf, how its value is converted; and if the field may be absent, how
+# many bytes of JSON its name takes, else 0.
+_Field = tuple[str, str, _Convert | None, int]
 
 # How many times kafka.max_record_bytes a record's messages might have while they are read.
 _EXPANSION: Final = 64
@@ -53,6 +54,7 @@ class ProtobufSchema:
             # All at once: later, several threads read with it.
             package = f"{files[-1].package}." if files[-1].package else ""
             self._learn(files[-1].message_type, package, (), ())
+            self._free = self._bounds.free
         except Exception as error:
             raise BadSchema(f"it cannot be used: {type(error).__name__}: {error}") from None
 
@@ -70,7 +72,8 @@ class ProtobufSchema:
         if found is None:
             raise BadRecord("undecodable", "its schema has no message at its indexes")
         kind, converter, shape = found
-        self._bounds.check(shape, payload)
+        if len(payload) > self._free:
+            self._bounds.check(shape, payload)
         try:
             message = kind.FromString(payload)
             record = converter.convert(message, _Budget(self._max_bytes))
@@ -80,7 +83,7 @@ class ProtobufSchema:
         except Exception as error:
             # Bytes of anybody: the text of an error may have some of them.
             raise BadRecord("undecodable", f"not of its schema: {type(error).__name__}") from None
-        if b"null" in text and (count := values.inexpressible(record)):
+        if count := values.inexpressible(record, text):
             on_null(count)
         return text
 
@@ -142,7 +145,7 @@ class _Converter:
     def learn(self, descriptor: Descriptor, schema: ProtobufSchema) -> None:
         self.special = _SPECIAL.get(descriptor.full_name)
         self.fields = tuple(_field(each, schema) for each in descriptor.fields)
-        self.least += sum(len(name) + 4 for name, _, absent, _ in self.fields if not absent)
+        self.least += sum(_width(name) for name, _, _, absent in self.fields if not absent)
 
     def convert(self, message: Message, budget: _Budget) -> Any:
         if self.special is not None:
@@ -150,11 +153,11 @@ class _Converter:
             return self.special(message, budget)
         found = {}
         least = self.least
-        for name, attribute, absent, convert in self.fields:
+        for name, attribute, convert, absent in self.fields:
             if absent:
                 if not message.HasField(attribute):
                     continue
-                least += len(name) + 4
+                least += absent
             value = getattr(message, attribute)
             found[name] = value if convert is None else convert(value, budget)
         budget.take(least)
@@ -165,11 +168,17 @@ def _field(field: FieldDescriptor, schema: ProtobufSchema) -> _Field:
     kind = field.message_type
     if kind is not None and kind.GetOptions().map_entry:
         keys, inner = kind.fields_by_name["key"], kind.fields_by_name["value"]
-        return field.json_name, field.name, False, _map(keys, _single(inner, schema))
+        return field.json_name, field.name, _map(keys, _single(inner, schema)), 0
     single = _single(field, schema)
     if field.is_repeated:
-        return field.json_name, field.name, False, _repeated(single)
-    return field.json_name, field.name, field.has_presence, single
+        return field.json_name, field.name, _repeated(single), 0
+    absent = _width(field.json_name) if field.has_presence else 0
+    return field.json_name, field.name, single, absent
+
+
+def _width(name: str) -> int:
+    """Quotes, a colon and a comma, besides the name."""
+    return len(name) + 4
 
 
 def _single(field: FieldDescriptor, schema: ProtobufSchema) -> _Convert | None:

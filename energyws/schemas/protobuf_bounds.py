@@ -44,6 +44,11 @@ class Bounds:
         self._shapes: dict[str, Shape] = {}
         self._widest = 0
 
+    @property
+    def free(self) -> int:
+        """Payloads of so many bytes need no check."""
+        return 2 * (self._most - self._widest) // max(1, self._widest)
+
     def shape(self, descriptor: Descriptor) -> Shape:
         """The shape of a type, which is one object for all its uses."""
         found = self._shapes.get(descriptor.full_name)
@@ -61,8 +66,7 @@ class Bounds:
 
     def check(self, shape: Shape, payload: bytes) -> None:
         """Raises BadRecord if the messages in a message would take too much."""
-        # Most records are small enough, whatever is in them.
-        if not shape.inner or shape.cost + len(payload) // 2 * self._widest <= self._most:
+        if not shape.inner or len(payload) <= self.free:
             return
         # For what is no message, the library has the words.
         with suppress(IndexError):

@@ -79,7 +79,8 @@ def test_numbers_that_json_cannot_express_are_counted_at_any_depth() -> None:
     nested: object = [math.nan, {"a": [-math.inf, 1.0, None, "null"], "b": math.inf}]
     for _ in range(100_000):
         nested = [nested]
-    assert values.inexpressible(nested) == 3
+    assert values.inexpressible(nested, b"null") == 3
+    assert values.inexpressible(nested, b"{}") == 0
     # What is freed by recursion would end this process.
     while isinstance(nested, list) and len(nested) == 1:
         nested = nested.pop()

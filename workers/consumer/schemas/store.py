@@ -68,9 +68,6 @@ class _Fault:
     until: float = float("inf")
 
 
-_NO_ID: Final = _Fault("unknown_schema", "no schema has an id of more than 31 bits")
-
-
 class Schemas(threading.Thread):
     """Raises BootError if what a stream's format needs is not installed."""
 
@@ -123,8 +120,10 @@ class Schemas(threading.Thread):
             # What the schema says of the value changes nothing about it.
             return partial(_read_json, begin, self._max_bytes)
         key = form, schema_id
-        found = _NO_ID if isinstance(schema_id, int) and schema_id > MAX_ID else self._find(key)
+        found = self._find(key)
         if found is None:
+            if isinstance(schema_id, int) and schema_id > MAX_ID:
+                return partial(_refuse, "unknown_schema", "no schema has an id of over 31 bits")
             self._want(key, urgent=False)
             raise Awaited(key)
         if isinstance(found, _Fault):

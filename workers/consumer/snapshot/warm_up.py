@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -209,9 +210,13 @@ class WarmUp(threading.Thread):
             heard_at = dict.fromkeys(plan.left, self._clock())
             while plan.left and not self._stopping.is_set():
                 batch: list[OldRecord] = []
+                messages = consumer.consume(RECORDS_PER_BATCH, POLL_SECONDS)
                 try:
-                    for message in consumer.consume(RECORDS_PER_BATCH, POLL_SECONDS):
+                    for message in messages:
                         self._take(message, plan, heard_at, batch)
+                except Awaited:
+                    self._ask_for_schemas(messages)
+                    raise
                 finally:
                     # Also before a failure: reading goes on after these.
                     self._hand_over(batch)
@@ -221,6 +226,13 @@ class WarmUp(threading.Thread):
                     consumer.incremental_unassign([TopicPartition(topic, partition)])
         finally:
             consumer.close()
+
+    def _ask_for_schemas(self, messages: Iterable[Message]) -> None:
+        """Of all of these, so that a batch of garbage takes no longer than one record of it."""
+        for message in messages:
+            with suppress(Awaited):
+                if message.error() is None:
+                    self._schemas.reader(self._found.stream, message)
 
     def _take(
         self, message: Message, plan: _Plan, heard_at: dict[int, float], batch: list[OldRecord]

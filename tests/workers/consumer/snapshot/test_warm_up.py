@@ -215,6 +215,16 @@ def test_silent_partition_is_given_up(
     assert (found, outcome.lacking) == ([], (0,))
 
 
+def test_schemas_of_a_whole_batch_are_asked_for_at_once(start: Start, records: Records) -> None:
+    records.send(9)
+    schemas = FakeSchemas()
+    schemas.awaited |= {(1, 1), (1, 2)}
+    warm_up, handed = start(3, 3, 3, key="/n", schemas=schemas, lookback_seconds=None)
+    eventually(lambda: schemas.refusals >= 3, "it asked for both")
+    schemas.awaited.clear()
+    assert len(all_of(warm_up, handed)[0]) == 9
+
+
 def test_record_whose_schema_is_awaited_is_read_once_it_is_known(
     start: Start, records: Records
 ) -> None:
