@@ -15,12 +15,14 @@ from energyws.errors import (
     SNAPSHOT_UNAVAILABLE,
     TOO_MANY_KEYS,
 )
+from energyws.logs.events import Log
 from energyws.process.board import Field, Row
 from energyws.protocol.keys import KeyFilter
 from energyws.protocol.messages import BadClientMessage, Subscribe
 from energyws.settings import Stream
 from workers.websocket.shares import Shares
 
+_log = Log("tokens")
 _LIMIT: Final = "keys_per_subscription"
 
 
@@ -31,6 +33,8 @@ class KeyAccess:
         self._streams = streams
         self._shares = shares
         self._row = row
+        # The streams of which the log says that they give more than a token names.
+        self._doubted: set[str] = set()
 
     def with_filters(self, request: Subscribe, principal: Principal) -> Subscribe:
         """The request with the filters that its client gets.
@@ -59,11 +63,24 @@ class KeyAccess:
             self._shares.met(_LIMIT)
             detail = f"{len(wanted)} of {name!r}; limits.{_LIMIT} is {limit}"
             raise BadClientMessage(TOO_MANY_KEYS, detail)
+        allowed = principal.keys_of(name)
         try:
-            return key_filter(stream, principal.keys_of(name), wanted)
+            only = key_filter(stream, allowed, wanted)
         except ForbiddenKey:
             self._row.add(Field.FORBIDDEN_KEYS)
             detail = f"of stream {name!r}" if wanted else f"it names none of stream {name!r}"
             raise BadClientMessage(FORBIDDEN_KEY, detail) from None
         except BadKey as bad:
             raise BadClientMessage(BAD_MESSAGE, f"`keys`: {bad}") from None
+        if only is None and allowed is not None and not allowed.everything:
+            self._doubt(name)
+        return only
+
+    def _doubt(self, name: str) -> None:
+        if name not in self._doubted:
+            self._doubted.add(name)
+            _log.warning(
+                "a token names keys, but its client gets all of the stream",
+                stream=name,
+                hint="set access: keyed for this stream, or every client may read all keys",
+            )

@@ -106,6 +106,29 @@ def test_refusal_tells_a_token_without_keys_from_foreign_keys(
     assert refused.value.detail == detail
 
 
+@pytest.mark.parametrize(
+    ("query", "keys", "doubted"),
+    [
+        ("subscribe=prices", ["mine"], True),
+        ("subscribe=prices&key=*", {"prices": "mine"}, True),
+        ("subscribe=prices&key=mine", ["mine"], False),
+        ("subscribe=prices", {"energy": "mine"}, False),
+        ("subscribe=prices", "*", False),
+        ("subscribe=prices", None, False),
+        ("subscribe=energy", ["mine"], False),
+        ("subscribe=news", ["mine"], False),
+    ],
+)
+def test_stream_that_gives_more_than_a_token_names_is_told_of_once(
+    query: str, keys: object, doubted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = Worker(streams=STREAMS)
+    for _ in range(3):
+        worker.context.keys.with_filters(request(query), principal(keys=keys))
+    assert caplog.text.count("a token names keys, but") == doubted
+    assert "mine" not in caplog.text
+
+
 def test_refusals_are_counted() -> None:
     worker = Worker(Limits(keys_per_subscription=1), STREAMS)
     for query in ("subscribe=energy", "subscribe=prices&key=a&key=b"):
