@@ -17,6 +17,7 @@ from energyws.protocol.messages import OnLag
 from energyws.stream.conflation import Pending
 from energyws.stream.history import Chunk
 from energyws.stream.key_index import Selection
+from energyws.stream.keyed_cursor import KeyedCursor
 from energyws.stream.prefixes import Prefixes
 from workers.websocket.fanout.crowd import Crowd
 from workers.websocket.fanout.subscription import FanoutClient, Subscription
@@ -109,11 +110,28 @@ class KeyedSubscription(Subscription):
     def selection(self) -> Selection:
         return self.group
 
-    def part(self, chunk: Chunk) -> tuple[Sequence[bytes], int]:
-        frames, superseded = chunk.of_keys(self.group)
+    @property
+    def holds(self) -> bool:
+        return self.group.pending is not None and self.group.pending.start is not None
+
+    def part(self, chunk: Chunk, now: float) -> tuple[Sequence[bytes], int]:
+        found, superseded = chunk.of_keys(self.group)
+        frames: Sequence[bytes] = found
         if self.group.pending is not None:
-            self.group.pending.conflated += superseded
+            frames = self.group.pending.add_of_log(found, superseded, chunk.start, now)
         return frames, len(frames)
+
+    def release(self, frames: list[bytes], now: float) -> tuple[list[bytes], int | None]:
+        assert isinstance(self.cursor, KeyedCursor)
+        conflated, self.cursor.conflated = self.cursor.conflated, 0
+        pending = self.group.pending
+        if pending is None or (pending.start is None and not frames):
+            return frames, conflated or None
+        held = self.holds
+        pending.add(frames)
+        frames, superseded = pending.take(now)
+        conflated += superseded
+        return frames, conflated if held or conflated else None
 
 
 # Where a key leads to more than one group.
