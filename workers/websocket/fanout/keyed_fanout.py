@@ -131,8 +131,12 @@ class KeyedFanout(Fanout):
         if keyed.group.pending is not None:
             # It may hold frames of the log, if that is of another topic now.
             keyed.group.pending.drop()
+        owed = subscription.client.writable and now - keyed.told_at > RECENT_SECONDS
+        if owed:
+            # Its group need not be told again because of it.
+            keyed.told_at = now
         super()._go_live(subscription)
-        if now - keyed.told_at > RECENT_SECONDS and subscription.client in self.live.members:
+        if owed and subscription.client in self.live.members:
             self.keyed.owe(keyed)
 
     def _scanned(self, subscription: Subscription, chunk: Chunk, now: float) -> None:

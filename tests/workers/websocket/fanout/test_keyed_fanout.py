@@ -361,6 +361,20 @@ def test_a_scan_keeps_no_more_for_a_gauge_than_a_live_one_may_have(
     assert gauge.numbers == list(range(40))
 
 
+def test_records_of_the_log_wait_for_nothing_where_it_ends_with_the_ring() -> None:
+    stream = KeyedStream(max_frames=5)
+    begin = stream.head
+    for _ in range(20):
+        stream.record("a")
+    gauge = stream.client("a", rate=0.01, resume=begin)
+    stream.fanout.work(100, CLOCK.now)
+    stream.log.answer(20)
+    stream.fanout.work(100, CLOCK.now)
+    assert (gauge.numbers, stream.fanout.is_busy()) == ([], True)
+    stream.fanout.work(100, CLOCK.now)
+    assert (counts(gauge), stream.fanout.is_busy()) == ([19, "-19"], False)
+
+
 def test_who_leaves_while_records_of_the_log_wait_comes_back_to_before_them() -> None:
     stream = KeyedStream(max_frames=5)
     begin = stream.head
