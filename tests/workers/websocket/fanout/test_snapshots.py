@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,18 +19,16 @@ from energyws.protocol.messages import OnLag, Subscribe, Subscribed
 from energyws.protocol.position import Position, from_offsets
 from energyws.settings import History
 from energyws.stream.history import Stored
-from energyws.stream.last_values import LastValues
 from energyws.stream.ring import Entry, Ring
-from energyws.stream.snapshot_messages import TableState
 from tests.workers.websocket.fanout.one_stream import (
     EPOCH,
     FRAMES,
     FakeLog,
     ReadingClient,
 )
+from tests.workers.websocket.fanout.snapshot_table import Table
 from workers.websocket.fanout.fanout import Fanout
 from workers.websocket.fanout.fanouts import Fanouts
-from workers.websocket.snapshots.client import Scan, Snapshot, Step
 from workers.websocket.snapshots.feed import Feed
 
 Fold = dict[bytes, int]
@@ -114,8 +111,7 @@ class World:
         self.count = 0
         self.fold: dict[bytes, int] = {}
         self.offsets = [0, 0]
-        self.values = self._table()
-        self.table = 0
+        self.table = Table(rng.choice([1, 3, 100]), lambda: rng.random() < 0.3)
         self.on_the_way: deque[Entry] = deque()
         row, limits = Board.create().row(0), History(max_frames=rng.choice([4, 15, 1_000]))
         self.ring = Ring(limits, from_offsets(EPOCH, [0, 0]), keyed=True)
@@ -125,13 +121,6 @@ class World:
         self.fanouts = Fanouts(turns, log, row)
         self.fanouts.begin("energy", self.ring)
         self.clients: list[Client] = []
-        self.deferred: list[tuple[Scan, Callable[[Step | None], None]]] = []
-        self.step_slots = rng.choice([1, 3, 100])
-
-    def _table(self) -> LastValues:
-        table = LastValues(1_000, 1 << 30)
-        table.warmed(None)
-        return table
 
     @property
     def all(self) -> list[Fanout]:
@@ -148,7 +137,7 @@ class World:
         self.count += 1
         self.offsets[partition] += 1
         self.log.partitions[partition].append(Stored(offset, at, data, key))
-        self.values.put(key, at, data)
+        self.table.values.put(key, at, data)
         frame = FRAMES.build(at, data, str(self.head), key)
         self.on_the_way.append(Entry(partition, offset, at, frame))
         self.fold.pop(key, None)
@@ -161,11 +150,7 @@ class World:
 
     def restart(self) -> None:
         """The consumer begins anew, and has read all of the log."""
-        self.values = self._table()
-        self.table += 1
-        for record in sorted((r for p in self.log.partitions for r in p), key=lambda r: r[1]):
-            assert record.key is not None
-            self.values.put(record.key, record.timestamp_ms, record.data)
+        self.table.begin_anew(record for each in self.log.partitions for record in each)
 
     def subscribe_somebody(self) -> None:
         self.subscribe(self.rng.choice(FILTERS))
@@ -173,8 +158,7 @@ class World:
     def subscribe(self, keys: KeyFilter | None) -> Client:
         client = Client(self, keys)
         self.clients.append(client)
-        source: Any = self
-        feed = Feed(source, self._snapshot(client.keys), lambda: None)
+        feed = self.table.feed(client.keys, self.head)
         reply = self._subscribe(client, keys, feed)
         assert reply.position == str(self.head)
         assert reply.snapshot == feed.told
@@ -198,39 +182,6 @@ class World:
             # Who never has had a filter begins anew.
             client.begins(keys, anew=before is None and keys is None)
             assert reply.snapshot is None or reply.snapshot.keys is None
-
-    def _snapshot(self, keys: KeyFilter | None) -> Snapshot:
-        table = self.values
-        state = TableState(self.head, True, None, len(table), str(self.table), table.changes)
-        if keys is not None and not keys.prefixes:
-            found = [value for key in keys.exact if (value := table.find(key)) is not None]
-            frames = [FRAMES.snapshot(*value) for value in found]
-            return Snapshot(state, len(frames), b"".join(frames), len(frames))
-        step = self._scan(Scan("energy", keys, state, 0))
-        assert step is not None
-        return Snapshot(state, step.frames, step.data, None, step.scan)
-
-    def _scan(self, scan: Scan) -> Step | None:
-        if scan.state.table != str(self.table):
-            return None
-        values, left = self.values.scan(
-            scan.slot, scan.state.changes, scan.keys, self.step_slots, 1 << 20
-        )
-        data = b"".join(FRAMES.snapshot(*value) for value in values)
-        rest = None if left is None else Scan("energy", scan.keys, scan.state, left)
-        return Step(len(values), data, rest)
-
-    def step(self, scan: Scan, done: Callable[[Step | None], None]) -> Step | None:
-        """The part of SnapshotClient that a feed uses."""
-        if scan.state.table == str(self.table) and self.rng.random() < 0.3:
-            return self._scan(scan)
-        self.deferred.append((scan, done))
-        return None
-
-    def answer_step(self) -> None:
-        if self.deferred:
-            scan, done = self.deferred.pop(0)
-            done(self._scan(scan))
 
     def answer_log(self) -> None:
         if self.log.requested:
@@ -264,11 +215,11 @@ class World:
             if not client.writable:
                 client.resume()
         for _ in range(10_000):
-            self.answer_step()
+            self.table.answer()
             self.answer_log()
             self.work()
             if not (
-                self.deferred
+                self.table.waits
                 or self.log.requested
                 or any(each.is_busy() or each.has_news() for each in self.all)
             ):
@@ -285,7 +236,7 @@ def test_snapshot_and_what_follows_are_the_fold_of_the_log(seed: int) -> None:
         *[world.work] * 4,
         *[world.subscribe_somebody] * 2,
         world.subscribe_again,
-        world.answer_step,
+        world.table.answer,
         world.answer_log,
         world.pause,
         world.resume,
@@ -308,7 +259,7 @@ def test_snapshot_and_what_follows_are_the_fold_of_the_log(seed: int) -> None:
 def world() -> World:
     """20 records that the worker has, and a scan takes many steps."""
     made = World(1, Form.PLAIN)
-    made.step_slots = 1
+    made.table.slots = 1
     for _ in range(20):
         made.publish()
         made.deliver()
