@@ -10,9 +10,10 @@ from itertools import pairwise
 import pytest
 
 from energyws.protocol.messages import OnLag
-from tests.workers.websocket.fanout.keyed_stream import Client, KeyedStream
+from tests.workers.websocket.fanout.keyed_stream import STREAM, Client, KeyedStream
 from tests.workers.websocket.fanout.test_keyed_order import CLOCK
 from workers.websocket.fanout import catch_up, keyed_fanout, keyed_live
+from workers.websocket.fanout.keyed_fanout import KeyedFanout
 
 
 @pytest.fixture(autouse=True)
@@ -179,6 +180,19 @@ def test_client_that_returns_to_what_has_just_come_is_not_told(stream: KeyedStre
     client = stream.client("a", resume=begin)
     stream.settle()
     assert client.told == []
+
+
+def test_first_client_of_a_fanout_is_told_of_what_came_before_it(stream: KeyedStream) -> None:
+    begin = stream.head
+    wait(stream, 1.0)
+    stream.fanout = KeyedFanout(STREAM, stream.fanout.ring, stream.fanout.catch_up._log, stream.row)
+    client = stream.client("a", resume=begin)
+    stream.settle()
+    # It has just come, so it waits as if it had heard of it.
+    assert client.told == []
+    CLOCK.now += 21.0
+    tick(stream)
+    assert client.told == [stream.head]
 
 
 def test_a_scan_tells_once_a_second_and_at_its_end() -> None:
