@@ -146,15 +146,15 @@ class KeyedFanout(Fanout):
         if client.form.ends:
             cast(EndingClient, client).scanned(chunk.end)
             return
-        pending = keyed.group.pending
+        pending, ends = keyed.group.pending, isinstance(keyed.cursor, Cursor)
         conflated = 0 if pending is None else pending.conflated
-        if keyed.holds:
-            # It is told where it is behind what it holds.
-            return
-        if conflated or isinstance(keyed.cursor, Cursor) or now - keyed.told_at >= SCAN_SECONDS:
+        # Else it is told where it is behind what it holds.
+        tells = not keyed.holds and (conflated or ends or now - keyed.told_at >= SCAN_SECONDS)
+        if tells:
             if pending is not None:
                 pending.conflated = 0
             self._tell(client, chunk.end, conflated)
+        if tells or ends:
             keyed.told_at = self._heard(keyed, str(chunk.end))
 
     def _heard(self, subscription: Subscription, position: str) -> float:
