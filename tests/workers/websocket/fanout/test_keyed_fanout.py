@@ -301,6 +301,7 @@ def test_a_gauge_that_pauses_gets_the_newest_when_it_reads_again(stream: KeyedSt
 
 def test_gauges_share_nothing_and_resume_with_the_newest_from_the_log() -> None:
     stream = KeyedStream(max_frames=5)
+    stream.now = CLOCK.now
     begin = stream.head
     for n in range(40):
         stream.record("ab"[n % 2])
