@@ -10,6 +10,7 @@ from itertools import pairwise
 import pytest
 
 from energyws.protocol.messages import OnLag
+from energyws.settings import History
 from tests.workers.websocket.fanout.keyed_stream import STREAM, Client, KeyedStream
 from tests.workers.websocket.fanout.test_keyed_order import CLOCK
 from workers.websocket.fanout import catch_up, keyed_fanout, keyed_live
@@ -212,6 +213,40 @@ def test_a_scan_tells_once_a_second_and_at_its_end() -> None:
     assert len(told) > 5
     assert all(after - before >= 1.0 for before, after in pairwise(told[:-1]))
     assert max(after - before for before, after in pairwise(told)) < 2.0
+
+
+def test_client_with_a_rate_is_told_of_the_end_of_its_scan(stream: KeyedStream) -> None:
+    begin = stream.head
+    stream.limits = History(max_frames=5)
+    stream.reopen()
+    numbers = [stream.record(key) for key in "abxxxxx"]
+    gauge = stream.client("a", "b", rate=1.0, resume=begin)
+    stream.fanout.work(10, CLOCK.now)
+    stream.log.answer(10)
+    stream.settle()
+    assert gauge.numbers == numbers[:2]
+    assert gauge.told == [stream.head]
+
+
+def test_client_with_a_rate_is_told_in_time_of_what_follows_its_scan(
+    stream: KeyedStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("energyws.stream.keyed_cursor.SCAN_ENTRIES", 2)
+    begin = stream.head
+    stream.limits = History(max_frames=5)
+    stream.reopen()
+    for key in "axxxxxxxx":
+        stream.record(key)
+    tick(stream)
+    CLOCK.now += 1.0
+    gauge = stream.client("a", prefixes=("a",), rate=1.0, resume=begin)
+    stream.settle()
+    # It was told when it got its record, and others followed.
+    assert gauge.numbers == [0]
+    assert gauge.place != stream.head
+    CLOCK.now += 21.0
+    tick(stream)
+    assert gauge.place == stream.head
 
 
 def test_a_turn_that_says_where_its_client_is_counts(stream: KeyedStream) -> None:
