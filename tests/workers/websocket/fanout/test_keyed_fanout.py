@@ -376,6 +376,26 @@ def test_records_of_the_log_wait_for_nothing_where_it_ends_with_the_ring() -> No
     assert (counts(gauge), stream.fanout.is_busy()) == ([19, "-19"], False)
 
 
+def test_records_of_the_log_that_wait_come_before_a_gap() -> None:
+    stream = KeyedStream(max_frames=5)
+    begin = stream.head
+    for _ in range(20):
+        stream.record("a")
+    gauge = stream.client("a", rate=0.01, resume=begin, on_lag=OnLag.LATEST)
+    stream.fanout.work(100, CLOCK.now)
+    stream.log.answer(17)
+    stream.fanout.work(100, CLOCK.now)
+    gauge.pause()
+    stream.fanout.work(100, CLOCK.now)
+    for _ in range(10):
+        stream.record("a")
+    gauge.resume()
+    stream.settle()
+    assert [each["type"] for each in gauge.received[:2]] == ["data", "lagged"]
+    assert gauge.numbers == [16, 29]
+    assert gauge.conflated == 16 + 4
+
+
 def test_who_leaves_while_records_of_the_log_wait_comes_back_to_before_them() -> None:
     stream = KeyedStream(max_frames=5)
     begin = stream.head
