@@ -174,6 +174,20 @@ def test_client_that_returns_to_what_came_long_ago_is_told_at_once(stream: Keyed
     assert client.told == [stream.head]
 
 
+def test_client_that_returns_and_pauses_before_it_is_told_is_told_later(
+    stream: KeyedStream,
+) -> None:
+    begin = stream.head
+    wait(stream, 1.0)
+    wait(stream, 30.0)
+    client = stream.client("a", resume=begin)
+    stream.fanout.work(1, CLOCK.now)
+    assert client in stream.fanout.live.members
+    assert client.told == []
+    pause_and_resume(stream, client)
+    assert client.told == [stream.head]
+
+
 def test_client_that_returns_to_what_has_just_come_is_not_told(stream: KeyedStream) -> None:
     wait(stream, 30.0)
     begin = stream.head
