@@ -8,6 +8,7 @@ do, since JSON escapes character by character.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -23,6 +24,8 @@ _REMOVED: Final = b'{"type":"removed",'
 # Both messages end with the key and the position, in neither of which a quote is unescaped.
 _KEY: Final = b',"key":"'
 _ID: Final = b',"id":"'
+# What follows the key in a `snapshot` message.
+_TIMESTAMP: Final = b'","timestamp":"'
 
 
 def escaped(key: str) -> bytes:
@@ -51,6 +54,12 @@ def key_of(payload: bytes) -> bytes | None:
     return payload[payload.rindex(_KEY, 0, end) + len(_KEY) : end - 1]
 
 
+def key_of_snapshot(payload: bytes) -> bytes:
+    """The key in the payload of a `snapshot` frame, escaped."""
+    begin = payload.index(_KEY) + len(_KEY)
+    return payload[begin : payload.index(_TIMESTAMP, begin)]
+
+
 @dataclass(frozen=True, slots=True)
 class KeyFilter:
     """The keys that a subscription gets, escaped: these, and those that begin with a prefix.
@@ -71,6 +80,27 @@ class KeyFilter:
         if key is None:
             return False
         return key == EVERYBODY or key in self.exact or key.startswith(self.prefixes)
+
+    def common(self, other: KeyFilter) -> KeyFilter:
+        """The keys that both get."""
+        if self == other:
+            return self
+        named = {key for key in self.exact if other.admits(key)}
+        named |= {key for key in other.exact if self.admits(key)}
+        prefixes = {each for each in self.prefixes if each.startswith(other.prefixes)}
+        prefixes |= {each for each in other.prefixes if each.startswith(self.prefixes)}
+        # One that begins with another says nothing more: many such steps leave few of them.
+        least = shortest(prefixes)
+        return KeyFilter(frozenset(key for key in named if not key.startswith(least)), least)
+
+
+def shortest(prefixes: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Those that begin with no other one, sorted: the same keys begin with them."""
+    found: list[bytes] = []
+    for prefix in sorted(prefixes):
+        if not found or not prefix.startswith(found[-1]):
+            found.append(prefix)
+    return tuple(found)
 
 
 # Also records without a key, in streams of either kind.

@@ -6,7 +6,7 @@ Times are monotonic seconds.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import count
 from typing import Final, Generic, TypeVar
 
@@ -16,6 +16,7 @@ from energyws.protocol.position import Position
 
 # A client gets its frames early if so many bytes wait for it: they may be kept for it alone.
 MOST_BYTES: Final = 64 * 1024
+NO_INDEX: Final = -1
 
 T = TypeVar("T")
 
@@ -24,8 +25,9 @@ class Pending:
     """What one subscription gets in its next turn; turns are at least `interval` seconds apart.
 
     frames: the newest one of each key, in the order in which they came. start: while there are any,
-    where its client is in the ring: the index and the position. conflated: how many frames newer
-    ones have superseded since its client was told of them. due_at: when its next turn may be.
+    where its client is: the index in the ring (NO_INDEX: in the log), and the position. conflated:
+    how many frames newer ones have superseded since its client was told of them. due_at: when its
+    next turn may be.
     """
 
     __slots__ = ("conflated", "due_at", "frames", "interval", "size", "start")
@@ -55,6 +57,23 @@ class Pending:
                 self.conflated += 1
             self.frames[name] = frame
             self.size += len(frame)
+
+    def add_of_log(
+        self, frames: Sequence[bytes], superseded: int, start: Position, now: float
+    ) -> Sequence[bytes]:
+        """These come in the log after `start`, and have superseded so many; returns what is due.
+
+        The first of them waits, too: what comes soon is newer.
+        """
+        if frames and self.start is None:
+            self.start = NO_INDEX, start
+            self.due_at = now + self.interval
+        self.add(frames)
+        self.conflated += superseded
+        if self.start is None or (now < self.due_at and not self.is_full):
+            return ()
+        due, self.conflated = self.take(now)
+        return due
 
     def take(self, now: float) -> tuple[list[bytes], int]:
         """The frames, and how many they have superseded: its client gets them now."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from energyws.protocol import frame
 from energyws.protocol.keys import EVERYBODY
-from energyws.protocol.messages import OnLag, position
+from energyws.protocol.messages import OnLag
 from energyws.protocol.position import Position
 from energyws.stream.key_index import Selection
 from energyws.stream.ring import Cursor, Ring
@@ -22,7 +22,8 @@ PREFIX_ENTRIES: Final = 65_536
 class KeyedCursor(Cursor):
     """selection: the keys that its subscription gets.
 
-    conflated: how many entries it has left out because newer ones supersede them.
+    conflated: how many entries it has left out because newer ones supersede them, and its client is
+    yet to be told of.
     """
 
     __slots__ = ("_found", "_selection", "_stop", "_superseded", "_until", "conflated")
@@ -42,11 +43,11 @@ class KeyedCursor(Cursor):
     def take(
         self, stream: str, ring: Ring, stop: int, max_bytes: int, now: float
     ) -> tuple[list[bytes], int]:
-        before = self.conflated
-        frames, skipped = super().take(stream, ring, stop, max_bytes, now)
-        if conflated := self.conflated - before:
-            frames.append(position(stream, str(self.position(ring)), conflated))
-        return frames, skipped
+        gone = self.index < ring.first
+        if gone and self.on_lag is OnLag.SKIP and self._selection.conflates:
+            # The newest of each key is soon read, and who shows it must not go on with an old one.
+            return self._jump(stream, ring, ring.first)
+        return super().take(stream, ring, stop, max_bytes, now)
 
     def jump_to_newest(self, stream: str, ring: Ring, stop: int) -> tuple[list[bytes], int]:
         """OnLag.LATEST after a pause: of each key, only the newest entry counts."""

@@ -283,3 +283,40 @@ def test_script_gets_the_newest_record_of_each_key_and_where_it_can_go_on(
             if message["type"] == "data":
                 fold[message["key"]] = message["data"]["n"]
         assert fold == only(writer.fold, wanted)
+
+
+def test_client_that_wants_a_few_keys_amid_a_snapshot_of_all_has_these(
+    serve: Serve, topic: str, records: Records, peers: Callable[..., Peer]
+) -> None:
+    count = 4_000
+    for number in range(count):
+        # Far more together than buffers on the way to a client take.
+        record = orjson.dumps({"n": number, "pad": "x" * 600})
+        records.raw(record, key=b"k%d" % number)
+    records.flush()
+    service = serve(**stream(topic, wait_seconds=60)).ready()
+    peer = peers(service)
+    peer.send({"type": "subscribe", "streams": ["energy"], "snapshot": True})
+    first = peer.until("subscribed")
+    keys = [f"k{number}" for number in range(0, count, 100)]
+    peer.send({"type": "subscribe", "streams": ["energy"], "keys": {"energy": keys}})
+    values: list[str] = []
+    while (message := peer.receive())["type"] == "snapshot":
+        values.append(message["key"])
+    assert message["type"] == "subscribed"
+    position = first["positions"]["energy"]["position"]
+    assert message["positions"]["energy"]["position"] == position
+    goes_on = {"position": position, "complete": True, "since": None, "keys": None}
+    assert (message["keys"], message["snapshots"]) == ({"energy": len(keys)}, {"energy": goes_on})
+    assert len(values) < count
+    rest: list[str] = []
+    while (message := peer.receive())["type"] == "snapshot":
+        rest.append(message["key"])
+    assert message == {"type": "position", "stream": "energy", "id": position}
+    # Each of them came before or after it asked, and no other after it.
+    assert set(rest) <= set(keys) <= {*values, *rest}
+    assert len({*values, *rest}) == len(values) + len(rest)
+    records.raw(b'{"n":0}', key=b"k1")
+    records.raw(b'{"n":-1}', key=b"k100")
+    records.flush()
+    assert peer.until("data")["key"] == "k100"

@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 
 from energyws.protocol import frame
 from energyws.protocol.frame import DataFrames, split
-from energyws.protocol.keys import EVERYBODY, MAX_KEY_BYTES, KeyFilter, escaped, key_of
+from energyws.protocol.keys import (
+    EVERYBODY,
+    MAX_KEY_BYTES,
+    KeyFilter,
+    escaped,
+    key_of,
+    key_of_snapshot,
+    shortest,
+)
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 FRAMES = DataFrames("energy")
@@ -67,3 +75,34 @@ def test_a_filter_admits_its_keys_and_gaps() -> None:
     assert only.admits(EVERYBODY)
     assert not only.admits(b"ab")
     assert not only.admits(None)
+
+
+@given(st.one_of(KEYS, st.text('a",\\:', min_size=1)))
+def test_a_value_of_a_snapshot_has_a_key(key: str) -> None:
+    data = b'{"key":"x","timestamp":"y"}'
+    payload = _payload(DataFrames('a","key":"b').snapshot(escaped(key), 0, data))
+
+    assert key_of_snapshot(payload) == escaped(key)
+    assert orjson.loads(payload)["key"] == key
+
+
+FILTERS = st.builds(
+    KeyFilter,
+    st.frozensets(st.sampled_from([b"a", b"ab", b"abc", b"b", b"bc"])),
+    st.lists(st.sampled_from([b"", b"a", b"ab", b"abc", b"b"]), max_size=3).map(tuple),
+)
+
+
+@given(st.lists(FILTERS, min_size=1, max_size=5), st.text("abc", min_size=1, max_size=4))
+def test_what_filters_have_in_common_is_what_all_of_them_admit(
+    filters: list[KeyFilter], text: str
+) -> None:
+    key, common = text.encode(), filters[0]
+    for each in filters[1:]:
+        common = common.common(each)
+
+    assert common.admits(key) is all(each.admits(key) for each in filters)
+    # Nothing is in it for two reasons.
+    if len(filters) > 1 and filters[0] != filters[1]:
+        assert shortest(common.prefixes) == common.prefixes
+        assert not any(name.startswith(common.prefixes) for name in common.exact)

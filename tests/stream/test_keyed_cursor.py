@@ -151,8 +151,8 @@ def test_who_wants_the_latest_only_gets_the_newest_of_its_own(
     assert len(reports) == (begin < ring.first)
     frames, _ = cursor.take("s", ring, ring.end, ENOUGH, 0.0)
     assert offsets(frames[: len(taken)]) == taken
-    told = [orjson.loads(frame.payload(each)) for each in frames[len(taken) :]]
-    assert [each["conflated"] for each in told] == ([conflated] if conflated else [])
+    assert len(frames) == len(taken)
+    assert cursor.conflated == conflated
     assert cursor.position(ring) == at(len(keys))
 
 
@@ -181,32 +181,18 @@ def conflating(ring: Ring, index: int = 0) -> KeyedCursor:
     return KeyedCursor(index, at(index), OnLag.SKIP, Newest(frozenset({b"a", b"b"})))
 
 
-def kinds(frames: list[bytes]) -> list[object]:
-    """The offsets of records, and the counts of positions."""
-    messages = [orjson.loads(frame.payload(each)) for each in frames]
-    return [
-        message.get("conflated") if message["type"] == "position" else offset
-        for message, offset in zip(messages, offsets(frames), strict=True)
-    ]
-
-
 def test_newest_of_each_key_then_how_many_they_supersede() -> None:
     ring = ring_of("abaabxa")
     cursor = conflating(ring)
     frames, _ = cursor.take("s", ring, ring.end, ENOUGH, 0.0)
-    # The position after offset 6, and 4 of 6 records that are not sent.
-    assert kinds(frames[:-1]) == [4, 6]
-    assert orjson.loads(frame.payload(frames[-1])) == {
-        "type": "position",
-        "stream": "s",
-        "id": "ab-7",
-        "conflated": 4,
-    }
+    # 4 of 6 records are not sent.
+    assert offsets(frames) == [4, 6]
+    assert cursor.position(ring) == at(7)
     assert cursor.take("s", ring, ring.end, ENOUGH, 0.0) == ([], 0)
     assert cursor.conflated == 4
 
 
-def test_what_is_told_as_superseded_is_before_the_place_that_is_told(
+def test_what_is_counted_as_superseded_is_before_its_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(keyed_cursor, "MOST_FOUND", 1)
@@ -214,22 +200,40 @@ def test_what_is_told_as_superseded_is_before_the_place_that_is_told(
     cursor = conflating(ring)
     taken = []
     while cursor.index < ring.end:
-        taken.append(kinds(cursor.take("s", ring, ring.end, 100, 0.0)[0]))
-    assert sum(step[-1] for step in taken if len(step) > 1) == 4  # type: ignore[misc]
-    assert [step[0] for step in taken if step] == [4, 5]
+        taken += offsets(cursor.take("s", ring, ring.end, 100, 0.0)[0])
+        assert cursor.position(ring).offsets[0] == len(taken) + cursor.conflated
+    assert (taken, cursor.conflated) == ([4, 5], 4)
 
 
 def test_latest_after_a_pause_is_the_newest_of_each_key() -> None:
     ring = ring_of("abaab")
     cursor = KeyedCursor(1, at(1), OnLag.LATEST, KeyFilter(frozenset({b"a", b"b"})))
     assert cursor.jump_to_newest("s", ring, 4) == ([], 0)
-    assert kinds(cursor.take("s", ring, ring.end, ENOUGH, 0.0)[0]) == [1, 3, 1]
+    assert offsets(cursor.take("s", ring, ring.end, ENOUGH, 0.0)[0]) == [1, 3]
+    assert cursor.conflated == 1
     # What came later is not of the pause.
-    assert kinds(cursor.take("s", ring, ring.end, ENOUGH, 0.0)[0]) == [4]
+    assert offsets(cursor.take("s", ring, ring.end, ENOUGH, 0.0)[0]) == [4]
+    assert cursor.conflated == 1
 
 
 def test_records_that_the_client_has_are_not_superseded() -> None:
     ring = ring_of("aaaa")
     cursor = conflating(ring)
     cursor.skip_to(at(2), 0.0)
-    assert kinds(cursor.take("s", ring, ring.end, ENOUGH, 0.0)[0]) == [3, 1]
+    assert offsets(cursor.take("s", ring, ring.end, ENOUGH, 0.0)[0]) == [3]
+    assert cursor.conflated == 1
+
+
+@pytest.mark.parametrize("conflates", [False, True])
+def test_who_falls_off_the_ring_goes_on_live_or_with_the_newest_of_each_key(
+    conflates: bool,
+) -> None:
+    ring = ring_of("abaabab", max_frames=5)
+    wanted = Newest(A.exact, conflates=conflates)
+    cursor = KeyedCursor(0, at(0), OnLag.SKIP, wanted)
+    (report,), _ = cursor.take("s", ring, ring.end, ENOUGH, 0.0)
+    message = orjson.loads(frame.payload(report))
+    # As without keys: a client is paused only if it does not read its own records.
+    assert (message["from"], message["to"]) == ("ab-0", "ab-2" if conflates else "ab-7")
+    frames, _ = cursor.take("s", ring, ring.end, ENOUGH, 0.0)
+    assert (offsets(frames), cursor.conflated) == (([5], 2) if conflates else ([], 0))

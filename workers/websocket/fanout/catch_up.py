@@ -7,6 +7,7 @@ position.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
@@ -122,6 +123,7 @@ class CatchUp:
             if cursor.skip is not None:
                 # The client may be ahead of the frames that it skips.
                 frames = _covering(frames, cursor.skip)
+            frames = self._released(subscription, cursor, frames, ring, time.monotonic())
             self._write(client, frames)
             self._skipped(subscription, skipped)
         self._catching[client] = subscription
@@ -139,6 +141,7 @@ class CatchUp:
         """Whether a subscription can catch up. sent: the ring's index after the last live frame."""
         return any(
             subscription.feed is not None
+            or subscription.holds
             or isinstance(cursor := subscription.cursor, Position)
             or (cursor is not None and cursor.index < sent)
             for subscription in self._catching.values()
@@ -232,7 +235,7 @@ class CatchUp:
         selection = subscription.selection
         subscription.cursor = resume_from(ring, chunk.end, subscription.on_lag, now, selection)
         self._catching[client] = subscription
-        pieces, frames = subscription.part(chunk)
+        pieces, frames = subscription.part(chunk, now)
         cost = 0
         if pieces:
             data = join(pieces, self._encode)
@@ -260,12 +263,29 @@ class CatchUp:
         if known is not None and (cursor.skip or cursor.index - begin != len(frames)):
             # The client had some of these records already, or is ahead of the ring.
             frames = _covering(frames, known)
+        frames = self._released(subscription, cursor, frames, ring, now)
         self._skipped(subscription, skipped)
         if cursor.index == boundary and cursor.skip is None:
             self._go_live(subscription)
         else:
             self._catching[client] = subscription
         return self._write(client, frames)
+
+    def _released(
+        self,
+        subscription: Subscription,
+        cursor: Cursor,
+        frames: list[bytes],
+        ring: Ring,
+        now: float,
+    ) -> list[bytes]:
+        """What a subscription gets now that its cursor has found these frames."""
+        frames, conflated = subscription.release(frames, now)
+        if conflated is None:
+            return frames
+        self._row.add(Field.CONFLATED, conflated)
+        place = str(cursor.position(ring))
+        return [*frames, messages.position(self._name, place, conflated)]
 
     def _skipped(self, subscription: Subscription, frames: int) -> None:
         if frames:

@@ -123,7 +123,8 @@ class Fanout:
         """Add or replace a client's subscription; returns where it begins.
 
         found: the log's answer to energyws.stream.recovery.history_request, if there was one.
-        feed: a snapshot that comes first; the subscription then begins at its position.
+        feed: a snapshot, or the rest of one, that comes first; the subscription then begins at its
+        position.
         left: the place of the subscription that it replaces, if it goes on from there.
         """
         self.leave(client)
@@ -132,7 +133,8 @@ class Fanout:
         ring = self.ring
         self.live.pass_over()
         live = ring.head
-        if left is not None and live.beyond(left):
+        if left is not None and (live.beyond(left) or left.beyond(live)):
+            # It may also be ahead of this worker.
             reply = Subscribed(str(left))
             subscription.cursor = resume_from(ring, left, request.on_lag, now, selection)
         else:
@@ -164,6 +166,11 @@ class Fanout:
             return None
         cursor = subscription.cursor
         return cursor.position(self.ring) if isinstance(cursor, Cursor) else cursor
+
+    def feed(self, client: FanoutClient) -> Feed | None:
+        """The snapshot that a client is yet to get the rest of."""
+        subscription = self.catch_up.find(client)
+        return None if subscription is None else subscription.feed
 
     def leave(self, client: FanoutClient) -> None:
         subscription = self.live.members.get(client)

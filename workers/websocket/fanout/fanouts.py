@@ -85,13 +85,16 @@ class Fanouts:
     ) -> Subscribed:
         """Add or replace a client's subscription, see Fanout.subscribe.
 
-        One that has other keys from now on misses none of those that it keeps, and gets none again.
+        One that has other keys from now on misses none of those that it keeps, and gets none again;
+        if it was amid a snapshot, the rest of that comes first.
         """
         some = name in request.filters or request.max_rate is not None
         left: Position | None = None
         for before in self._for(name, client):
             if not request.wants_history(name) and (some or isinstance(before, KeyedFanout)):
                 left = before.place(client) or left
+                if feed is None and (feed := before.feed(client)) is not None:
+                    feed.goes_on(request.filters.get(name))
             before.leave(client)
         fanout = self._of_keys(name, client) if some else self._of(name, client)
         return fanout.subscribe(client, request, found, now, feed, left)

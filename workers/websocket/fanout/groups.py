@@ -12,11 +12,13 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from energyws.protocol.frame import uncounted
-from energyws.protocol.keys import EVERYBODY, KeyFilter
+from energyws.protocol.keys import EVERYBODY, KeyFilter, shortest
 from energyws.protocol.messages import OnLag
 from energyws.stream.conflation import Pending
 from energyws.stream.history import Chunk
 from energyws.stream.key_index import Selection
+from energyws.stream.keyed_cursor import KeyedCursor
+from energyws.stream.prefixes import Prefixes
 from workers.websocket.fanout.crowd import Crowd
 from workers.websocket.fanout.subscription import FanoutClient, Subscription
 from workers.websocket.io_uring.send_queue import SendQueue
@@ -44,7 +46,7 @@ class Group:
     def __init__(self, keys: KeyFilter) -> None:
         # Tuples, since a set of one key takes four times as much memory.
         self.exact = tuple(sorted(keys.exact))
-        self.prefixes = tuple(sorted(set(keys.prefixes)))
+        self.prefixes = shortest(keys.prefixes)
         self.told_at = 0.0
         self.disband()
 
@@ -108,16 +110,34 @@ class KeyedSubscription(Subscription):
     def selection(self) -> Selection:
         return self.group
 
-    def part(self, chunk: Chunk) -> tuple[Sequence[bytes], int]:
-        frames, superseded = chunk.of_keys(self.group)
+    @property
+    def holds(self) -> bool:
+        return self.group.pending is not None and self.group.pending.start is not None
+
+    def part(self, chunk: Chunk, now: float) -> tuple[Sequence[bytes], int]:
+        found, superseded = chunk.of_keys(self.group)
+        frames: Sequence[bytes] = found
         if self.group.pending is not None:
-            self.group.pending.conflated += superseded
+            frames = self.group.pending.add_of_log(found, superseded, chunk.start, now)
         return frames, len(frames)
+
+    def release(self, frames: list[bytes], now: float) -> tuple[list[bytes], int | None]:
+        assert isinstance(self.cursor, KeyedCursor)
+        conflated, self.cursor.conflated = self.cursor.conflated, 0
+        pending = self.group.pending
+        if pending is None or (pending.start is None and not frames):
+            return frames, conflated or None
+        held = self.holds
+        pending.add(frames)
+        frames, superseded = pending.take(now)
+        conflated += superseded
+        return frames, conflated if held or conflated else None
 
 
 # Where a key leads to more than one group.
 _Several = dict[Group, None]
 _Found = Group | _Several
+_Index = dict[bytes, _Found] | Prefixes[_Found]
 
 
 class Groups:
@@ -128,13 +148,12 @@ class Groups:
         # In the order in which they were told last, but for members that came from further back.
         self._groups: dict[_Name, Group] = {}
         self._exact: dict[bytes, _Found] = {}
-        # By the length of the prefix.
-        self._prefixes: dict[int, dict[bytes, _Found]] = {}
+        self._prefixes: Prefixes[_Found] = Prefixes()
 
     @property
     def keys(self) -> int:
         """The number of keys and prefixes that somebody wants."""
-        return len(self._exact) + sum(map(len, self._prefixes.values()))
+        return len(self._exact) + len(self._prefixes)
 
     def group(self, keys: KeyFilter) -> Group:
         """The group of those who want these; a new one is not in the index before it is joined."""
@@ -177,27 +196,26 @@ class Groups:
         """Be without groups."""
         for group in self._groups.values():
             group.disband()
-        self._groups, self._exact, self._prefixes = {}, {}, {}
+        self._groups, self._exact, self._prefixes = {}, {}, Prefixes()
 
     def touch(self, frames: Sequence[bytes], keys: Sequence[bytes | None]) -> list[Group]:
         """Give these frames, whose keys are known, to the groups that want them; returns those."""
         touched: list[Group] = []
-        look_up = self._exact.get
+        look_up, prefixes = self._exact.get, self._prefixes
         for frame, key in zip(frames, keys, strict=True):
             if not key:
                 if key == EVERYBODY:
                     _give(uncounted(frame), dict.fromkeys(self._groups.values()), touched)
-                elif (found := self._prefixes.get(0, {}).get(b"")) is not None:
+                elif (found := prefixes.get(b"")) is not None:
                     # Those that want everything, also what has no key.
                     _give(frame, found, touched)
                 continue
             found = look_up(key)
             if found is not None:
                 _give(frame, found, touched)
-            if self._prefixes:
-                for length, prefixes in self._prefixes.items():
-                    if (found := prefixes.get(key[:length])) is not None:
-                        _give(frame, found, touched)
+            if prefixes:
+                for found in prefixes.find(key):
+                    _give(frame, found, touched)
         return touched
 
     def told(self, group: Group, now: float) -> None:
@@ -228,15 +246,13 @@ class Groups:
         for key in group.exact:
             _enter(self._exact, key, group)
         for prefix in group.prefixes:
-            _enter(self._prefixes.setdefault(len(prefix), {}), prefix, group)
+            _enter(self._prefixes, prefix, group)
 
     def _exit(self, group: Group) -> None:
         for key in group.exact:
             _exit(self._exact, key, group)
         for prefix in group.prefixes:
-            _exit(self._prefixes[len(prefix)], prefix, group)
-            if not self._prefixes[len(prefix)]:
-                del self._prefixes[len(prefix)]
+            _exit(self._prefixes, prefix, group)
 
 
 def _give(frame: bytes, found: _Found, touched: list[Group]) -> None:
@@ -249,7 +265,7 @@ def _give(frame: bytes, found: _Found, touched: list[Group]) -> None:
             group.frames.append(frame)
 
 
-def _enter(index: dict[bytes, _Found], key: bytes, group: Group) -> None:
+def _enter(index: _Index, key: bytes, group: Group) -> None:
     found = index.get(key)
     if found is None:
         index[key] = group
@@ -259,7 +275,7 @@ def _enter(index: dict[bytes, _Found], key: bytes, group: Group) -> None:
         found[group] = None
 
 
-def _exit(index: dict[bytes, _Found], key: bytes, group: Group) -> None:
+def _exit(index: _Index, key: bytes, group: Group) -> None:
     found = index[key]
     if isinstance(found, Group):
         del index[key]

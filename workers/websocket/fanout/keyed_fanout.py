@@ -18,7 +18,6 @@ from energyws.protocol.keys import EVERYTHING
 from energyws.protocol.messages import Subscribe, Subscribed
 from energyws.protocol.position import Position
 from energyws.stream.history import Chunk, StartPoint
-from energyws.stream.keyed_cursor import KeyedCursor
 from energyws.stream.ring import Cursor, Ring
 from workers.websocket.fanout.fanout import Fanout
 from workers.websocket.fanout.groups import KeyedSubscription, SlowGroup
@@ -74,6 +73,15 @@ class KeyedFanout(Fanout):
             cast(KeyedSubscription, subscription).told_at = told_at
         return reply
 
+    def place(self, client: FanoutClient) -> Position | None:
+        subscription = cast(KeyedSubscription | None, self.catch_up.find(client))
+        if subscription is not None and subscription.holds:
+            pending = subscription.group.pending
+            assert pending is not None
+            assert pending.start is not None
+            return pending.start[1]
+        return super().place(client)
+
     def tell(self, client: FanoutClient) -> None:
         """Tell a client where it is, if it is live, and not where it was told last."""
         subscription = self.live.members.get(client)
@@ -120,10 +128,15 @@ class KeyedFanout(Fanout):
         if subscription.cursor is None:
             # Its client has just been told where it begins.
             keyed.told_at = now
-        elif isinstance(subscription.cursor, KeyedCursor):
-            self._row.add(Field.CONFLATED, subscription.cursor.conflated)
+        if keyed.group.pending is not None:
+            # It may hold frames of the log, if that is of another topic now.
+            keyed.group.pending.drop()
+        owed = subscription.client.writable and now - keyed.told_at > RECENT_SECONDS
+        if owed:
+            # Its group need not be told again because of it.
+            keyed.told_at = now
         super()._go_live(subscription)
-        if now - keyed.told_at > RECENT_SECONDS and subscription.client in self.live.members:
+        if owed and subscription.client in self.live.members:
             self.keyed.owe(keyed)
 
     def _scanned(self, subscription: Subscription, chunk: Chunk, now: float) -> None:
@@ -132,11 +145,16 @@ class KeyedFanout(Fanout):
         client, keyed = subscription.client, cast(KeyedSubscription, subscription)
         if client.form.ends:
             cast(EndingClient, client).scanned(chunk.end)
-        elif isinstance(keyed.cursor, Cursor) or now - keyed.told_at >= SCAN_SECONDS:
-            conflated = 0
-            if keyed.group.pending is not None:
-                conflated, keyed.group.pending.conflated = keyed.group.pending.conflated, 0
+            return
+        pending, ends = keyed.group.pending, isinstance(keyed.cursor, Cursor)
+        conflated = 0 if pending is None else pending.conflated
+        # Else it is told where it is behind what it holds.
+        tells = not keyed.holds and (conflated or ends or now - keyed.told_at >= SCAN_SECONDS)
+        if tells:
+            if pending is not None:
+                pending.conflated = 0
             self._tell(client, chunk.end, conflated)
+        if tells or ends:
             keyed.told_at = self._heard(keyed, str(chunk.end))
 
     def _heard(self, subscription: Subscription, position: str) -> float:

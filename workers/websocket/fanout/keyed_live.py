@@ -56,8 +56,8 @@ class KeyedLive:
         self._encode = encode
         self._encode_from = encode_from
         self._reached = ring.head
-        # When that was seen to have moved.
-        self._moved_at = 0.0
+        # When that was seen to have moved: its first member may lack what had come by then.
+        self._moved_at = ring.added_at(ring.end - 1) if len(ring) else 0.0
         self._round: Round | None = None
         # When the round began (monotonic), and whether it left frames for the next one.
         self._began = 0.0

@@ -88,6 +88,18 @@ class Subscription:
         """The keys that it gets; None: everything."""
         return None
 
-    def part(self, chunk: Chunk) -> tuple[Sequence[bytes], int]:
-        """What it gets of a chunk, in pieces of whole frames, and how many frames that is."""
+    @property
+    def holds(self) -> bool:
+        """Whether frames of the log wait for others that may supersede them."""
+        return False
+
+    def part(self, chunk: Chunk, now: float) -> tuple[Sequence[bytes], int]:
+        """What it gets now of a chunk, in pieces of whole frames, and how many frames that is."""
         return ((chunk.data,) if chunk.data else ()), chunk.frames
+
+    def release(self, frames: list[bytes], now: float) -> tuple[list[bytes], int | None]:
+        """What it gets now: the frames that it holds, then these, which its cursor has found.
+
+        And how many others they have superseded; None: its client need not be told where it is.
+        """
+        return frames, None

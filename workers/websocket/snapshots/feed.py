@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from energyws.protocol.frame import split
+from energyws.protocol.keys import KeyFilter, key_of_snapshot
 from energyws.protocol.position import Position
 from energyws.protocol.snapshot_told import SnapshotTold
 from energyws.stream.snapshot_messages import TableState
@@ -28,6 +29,7 @@ class Feed:
         "_asked",
         "_client",
         "_on_more",
+        "_only",
         "_pieces",
         "_scan",
         "_subject",
@@ -47,7 +49,7 @@ class Feed:
     ) -> None:
         state = snapshot.state
         self.position: Final[Position] = state.position
-        self.told: Final = SnapshotTold(state.complete, state.since_ms, snapshot.keys)
+        self.told = SnapshotTold(state.complete, state.since_ms, snapshot.keys)
         self.had: SnapshotTold | None = None
         self.failed = False
         self._client = client
@@ -57,6 +59,8 @@ class Feed:
         self._scan: Scan | None = snapshot.scan
         self._asked = False
         self._on_more: Callable[[], None] | None = None
+        # Of the keys that its client had when it began, those that it still has.
+        self._only: KeyFilter | None = None
 
     @property
     def over(self) -> bool:
@@ -69,6 +73,19 @@ class Feed:
             self._on_more = on_more
             return None
         return self._pieces.popleft() if self._pieces else (0, b"")
+
+    def goes_on(self, keys: KeyFilter | None) -> None:
+        """Its client has subscribed again amid it, and gets these keys from now on; None: all.
+
+        What is left is for those of its keys that the client has had all the time.
+        """
+        # How many of those it has not got yet, nobody has counted.
+        self.told = replace(self.told, keys=None)
+        if keys is not None:
+            self._only = keys if self._only is None else self._only.common(keys)
+            pieces, self._pieces = self._pieces, deque()
+            for frames, data in pieces:
+                self._take_in(frames, data)
 
     def _look(self) -> bool:
         """Get the next step of the scan, if it is here."""
@@ -92,9 +109,14 @@ class Feed:
             self._wake()
 
     def _add(self, step: Step) -> None:
-        self._pieces.extend(_pieces(step.frames, step.data))
+        self._take_in(step.frames, step.data)
         self._scan = step.scan
         self.had = _less(self.told, step.state)
+
+    def _take_in(self, frames: int, data: bytes) -> None:
+        if self._only is not None:
+            frames, data = _kept(data, self._only)
+        self._pieces.extend(_pieces(frames, data))
 
 
 def _less(told: SnapshotTold, state: TableState) -> SnapshotTold | None:
@@ -104,6 +126,12 @@ def _less(told: SnapshotTold, state: TableState) -> SnapshotTold | None:
     if state.complete or state.since_ms == told.since_ms is not None:
         return None
     return replace(told, complete=False, since_ms=state.since_ms)
+
+
+def _kept(data: bytes, keys: KeyFilter) -> tuple[int, bytes]:
+    """Of these frames those of some keys: how many, and joined."""
+    kept = [whole for whole, payload in split(data) if keys.admits(key_of_snapshot(payload))]
+    return len(kept), b"".join(kept)
 
 
 def _pieces(frames: int, data: bytes) -> Iterator[tuple[int, bytes]]:

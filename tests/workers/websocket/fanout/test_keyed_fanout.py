@@ -11,11 +11,13 @@ from energyws.protocol.messages import OnLag
 from energyws.protocol.position import from_offsets
 from tests.workers.websocket.fanout.keyed_stream import Client, KeyedStream
 from tests.workers.websocket.fanout.test_keyed_order import CLOCK
-from workers.websocket.fanout import keyed_fanout, keyed_live
+from workers.websocket.fanout import catch_up, keyed_fanout, keyed_live
+from workers.websocket.fanout.groups import KeyedSubscription
 
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catch_up, "time", CLOCK)
     monkeypatch.setattr(keyed_live, "time", CLOCK)
     monkeypatch.setattr(keyed_fanout, "time", CLOCK)
 
@@ -231,6 +233,11 @@ def counts(client: Client) -> list[object]:
     ]
 
 
+def counts_of(client: Client) -> list[int]:
+    """For each message of a record or of others that it supersedes, how many these are."""
+    return [1 if message["type"] == "data" else message["conflated"] for message in client.received]
+
+
 def test_at_most_so_often_the_newest_of_each_key(stream: KeyedStream) -> None:
     gauge = stream.client("a", "b", rate=0.5)
     for _ in range(3):
@@ -294,14 +301,132 @@ def test_a_gauge_that_pauses_gets_the_newest_when_it_reads_again(stream: KeyedSt
 
 def test_gauges_share_nothing_and_resume_with_the_newest_from_the_log() -> None:
     stream = KeyedStream(max_frames=5)
+    stream.now = CLOCK.now
     begin = stream.head
     for n in range(40):
         stream.record("ab"[n % 2])
     gauge, other = (stream.client("a", rate=rate, resume=begin) for rate in (1.0, 2.0))
     stream.settle()
     for each in (gauge, other):
-        assert each.numbers[-1] == 38
-        assert len(each.numbers) + each.conflated == 20
+        # Of the log and the ring together.
+        assert counts(each) == [38, "-19"]
+        assert each.place == stream.head
+    assert stream.row[Field.CONFLATED] == 38
+
+
+def test_a_scan_that_takes_long_keeps_the_rate_and_counts_exactly() -> None:
+    stream = KeyedStream(max_frames=5)
+    begin = stream.head
+    for _ in range(40):
+        stream.record("a")
+    gauge = stream.client("a", rate=0.5, resume=begin)
+    fast = stream.client("a", resume=begin)
+    stream.fanout.work(100, CLOCK.now)
+    while gauge.place != stream.head:
+        CLOCK.now += 0.7
+        stream.now = CLOCK.now
+        if stream.log.requested:
+            stream.log.answer(3)
+        # A chunk of three every 0.7 seconds: with every fourth, it is its turn.
+        for _ in range(2):
+            stream.fanout.work(100, CLOCK.now)
+        assert gauge.place.offsets[0] == sum(counts_of(gauge))
+    assert counts(gauge)[:4] == [11, "-11", 23, "-11"]
+    assert sum(counts_of(gauge)) == 40
+    assert len(fast.numbers) == 40
+
+
+def test_a_scan_keeps_no_more_for_a_gauge_than_a_live_one_may_have(
+    stream: KeyedStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("energyws.stream.conflation.MOST_BYTES", 800)
+    stream = KeyedStream(max_frames=5)
+    begin = stream.head
+    for n in range(40):
+        stream.record(f"{n}")
+    gauge = Client(stream, EVERYTHING, rate=0.01)
+    stream.subscribe(gauge, resume=begin)
+    most = 0
+    while stream.log.requested or stream.fanout.is_busy():
+        if stream.log.requested:
+            stream.log.answer(3)
+        stream.fanout.work(1, CLOCK.now)
+        (pending,) = [
+            each.group.pending
+            for each in [stream.fanout.catch_up.find(gauge), stream.fanout.live.members.get(gauge)]
+            if isinstance(each, KeyedSubscription)
+        ]
+        assert pending is not None
+        most = max(most, pending.size)
+    assert 0 < most < 800
+    assert gauge.numbers == list(range(40))
+
+
+def test_records_of_the_log_wait_for_nothing_where_it_ends_with_the_ring() -> None:
+    stream = KeyedStream(max_frames=5)
+    begin = stream.head
+    for _ in range(20):
+        stream.record("a")
+    gauge = stream.client("a", rate=0.01, resume=begin)
+    stream.fanout.work(100, CLOCK.now)
+    stream.log.answer(20)
+    stream.fanout.work(100, CLOCK.now)
+    assert (gauge.numbers, stream.fanout.is_busy()) == ([], True)
+    stream.fanout.work(100, CLOCK.now)
+    assert (counts(gauge), stream.fanout.is_busy()) == ([19, "-19"], False)
+
+
+def test_records_of_the_log_that_wait_come_before_a_gap() -> None:
+    stream = KeyedStream(max_frames=5)
+    begin = stream.head
+    for _ in range(20):
+        stream.record("a")
+    gauge = stream.client("a", rate=0.01, resume=begin, on_lag=OnLag.LATEST)
+    stream.fanout.work(100, CLOCK.now)
+    stream.log.answer(17)
+    stream.fanout.work(100, CLOCK.now)
+    gauge.pause()
+    stream.fanout.work(100, CLOCK.now)
+    for _ in range(10):
+        stream.record("a")
+    gauge.resume()
+    stream.settle()
+    assert [each["type"] for each in gauge.received[:2]] == ["data", "lagged"]
+    assert gauge.numbers == [16, 29]
+    assert gauge.conflated == 16 + 4
+
+
+def test_who_leaves_while_records_of_the_log_wait_comes_back_to_before_them() -> None:
+    stream = KeyedStream(max_frames=5)
+    begin = stream.head
+    for n in range(20):
+        stream.record("xxxa"[n % 4])
+    gauge = stream.client("a", rate=0.01, resume=begin)
+    stream.fanout.work(100, CLOCK.now)
+    stream.log.answer(7)
+    stream.fanout.work(100, CLOCK.now)
+    word = stream.fanout.last_word(gauge)
+    assert word is not None
+    gauge.write(word)
+    assert (gauge.numbers, gauge.place) == ([], begin)
+
+
+def test_records_of_the_log_that_wait_end_with_their_topic() -> None:
+    stream = KeyedStream(max_frames=5)
+    begin = stream.head
+    for _ in range(20):
+        stream.record("a")
+    gauge = stream.client("a", rate=0.01, resume=begin)
+    stream.fanout.work(100, CLOCK.now)
+    stream.log.answer(7)
+    stream.fanout.work(100, CLOCK.now)
+    stream.recreate()
+    number = stream.record("a")
+    stream.settle()
+    CLOCK.now += 101.0
+    stream.settle()
+    assert [each["type"] for each in gauge.received] == ["lagged", "data"]
+    assert gauge.numbers == [number]
 
 
 def test_what_waits_for_a_gauge_comes_before_the_end_of_its_topic(stream: KeyedStream) -> None:

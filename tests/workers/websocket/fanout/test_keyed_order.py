@@ -275,6 +275,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keyed_live, "JOIN_BYTES", 1_000)
     monkeypatch.setattr(catch_up, "CATCH_UP_BYTES", 300)
     monkeypatch.setattr(groups, "LEAST_CROWD", 3)
+    monkeypatch.setattr(catch_up, "time", CLOCK)
     monkeypatch.setattr(keyed_live, "time", CLOCK)
     monkeypatch.setattr(keyed_fanout, "time", CLOCK)
     monkeypatch.setattr("energyws.stream.keyed_cursor.MOST_FOUND", 4)

@@ -16,6 +16,7 @@ from energyws.protocol.position import Position
 from energyws.protocol.snapshot_told import SnapshotTold
 from energyws.settings import History
 from energyws.stream.history import StartPoint
+from energyws.stream.ring import Entry
 from energyws.stream.snapshot_messages import TableState
 from tests.workers.websocket.fanout.one_hub import (
     EPOCH,
@@ -130,6 +131,46 @@ def test_client_that_does_not_recover_gets_one_and_the_reason(
         assert (reply["a"].recovered, reply["a"].reason) == (False, reason)
         assert (reply["a"].position, reply["a"].replayed) == (f"{EPOCH}-6", None)
         assert reply["a"].snapshot is not None
+
+    run(test)
+
+
+M7 = KeyFilter(frozenset({b"m7"}))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "received"),
+    [
+        # What it still has, then where the snapshot was.
+        (M7, M7, [b"snapshot", b"position", b"data"]),
+        (None, M7, [b"snapshot", b"position", b"data"]),
+        (M7, None, [b"snapshot", b"position", b"data"]),
+        (M7, KeyFilter(frozenset({b"m8"})), [b"position"]),
+        # It has no keys, so it begins anew.
+        (None, None, [b"data"]),
+    ],
+)
+def test_who_subscribes_again_amid_a_snapshot_gets_the_rest_for_the_keys_that_it_keeps(
+    before: KeyFilter | None, after: KeyFilter | None, received: list[bytes]
+) -> None:
+    def filters(only: KeyFilter | None) -> dict[str, KeyFilter]:
+        return {} if only is None else {"keyed": only}
+
+    async def test(hub: Hub, log: ScriptedLog, snapshots: Snapshots, client: FakeClient) -> None:
+        found(hub, "keyed")
+        hub.subscribe(client, subscribe("keyed", snapshot=True, filters=filters(before)))
+        snapshots.answer(at(6))
+        assert client.frames == []
+        hub.subscribe(client, subscribe("keyed", filters=filters(after)))
+        hub.append("keyed", Entry(0, 6, 0, FRAMES.build(0, b"{}", f"{EPOCH}-7", b"m7")))
+        await turns(hub)
+        assert kinds(client) == received
+        assert snapshots.asked == []
+        reply = client.replies[-1]["keyed"]
+        assert reply.position == f"{EPOCH}-6"
+        # So it knows that it has no position to resume from before the end of the snapshot.
+        goes_on = SnapshotTold(True, None, None)
+        assert reply.snapshot == (goes_on if received[0] != b"data" else None)
 
     run(test)
 

@@ -10,6 +10,7 @@ from energyws.protocol.frame import DataFrames, split
 from energyws.protocol.position import parse
 from energyws.protocol.snapshot_told import SnapshotTold
 from energyws.stream.snapshot_messages import TableState
+from tests.workers.websocket.fanout.keyed_stream import keys
 from workers.websocket.snapshots.client import Scan, Snapshot, Step
 from workers.websocket.snapshots.feed import PIECE_BYTES, Feed
 
@@ -135,3 +136,19 @@ def test_failed_scan_says_so() -> None:
     assert made.take(lambda: woken.append(1)) is None
     steps.asked[0][1](None)
     assert (made.failed, woken) == (True, [1])
+
+
+def test_rest_of_a_snapshot_is_for_the_keys_that_its_client_has_had_all_the_time() -> None:
+    steps = Steps()
+    made = feed(steps, 4, frames(b"a", b"b", b"c", b"d"), scan(5))
+    made.goes_on(None)
+    made.goes_on(keys("a", "b", "e"))
+    made.goes_on(keys("b", "d", "e"))
+    assert (made.told.complete, made.told.keys) == (True, None)
+    assert made.take(never) == (1, frames(b"b"))
+    # It goes on also while a step is on its way.
+    assert made.take(lambda: None) is None
+    made.goes_on(keys("e", "f"))
+    steps.asked[0][1](Step(4, frames(b"b", b"d", b"e", b"f"), None))
+    assert made.take(never) == (1, frames(b"e"))
+    assert made.over
