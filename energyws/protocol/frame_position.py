@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import orjson
 
-from energyws.protocol.frame import TEXT, encode, split
+from energyws.protocol.frame import TEXT, encode, payload
 from energyws.protocol.json_lines import RECORD, position
 from energyws.protocol.messages import Unrecovered
 from energyws.protocol.position import Position, parse
+
+
+def position_of(frame: bytes) -> Position:
+    """That of a `data`, `removed` or `lagged` frame: the end of what it covers."""
+    return parse(position(payload(frame)).decode())
 
 
 def covering(frame: bytes, known: Position) -> bytes:
@@ -20,14 +25,14 @@ def covering(frame: bytes, known: Position) -> bytes:
 
     The same one if it does already.
     """
-    ((_, payload),) = split(frame)
-    text = position(payload)
+    message_text = payload(frame)
+    text = position(message_text)
     merged = str(known.merge(parse(text.decode()))).encode()
     if merged == text:
         return frame
-    if payload.startswith(RECORD):
-        return encode(TEXT, payload[: -len(text) - 2] + merged + payload[-2:])
-    message = orjson.loads(payload)
+    if message_text.startswith(RECORD):
+        return encode(TEXT, message_text[: -len(text) - 2] + merged + message_text[-2:])
+    message = orjson.loads(message_text)
     if message["reason"] == Unrecovered.POSITION_AHEAD.value:
         # It takes the client back, since the log does not reach to where the client claims to be.
         return frame

@@ -16,6 +16,7 @@ from array import array
 from typing import Final, NamedTuple
 
 from energyws.protocol import frame
+from energyws.protocol.frame_position import position_of
 from energyws.protocol.keys import key_of
 from energyws.protocol.messages import OnLag, Unrecovered
 from energyws.protocol.position import Position, from_offsets
@@ -168,11 +169,17 @@ class Ring:
     def position_at(self, index: int) -> Position:
         """The position before the entry at `index`, first <= index <= end.
 
-        As time goes by, that before the same index never goes back.
+        As time goes by, that before the same index never goes back. Where the ring has keys, it is
+        not before that of any frame either: what has no frame may have been read before it.
         """
         if index == self.end:
-            return self.head
-        return from_offsets(self.epoch, [each.head_at(index) for each in self._partitions])
+            position = self.head
+        else:
+            heads = [each.head_at(index) for each in self._partitions]
+            position = from_offsets(self.epoch, heads)
+        if self.keys is None or index == self.first:
+            return position
+        return position.merge(position_of(self[index - 1].frame))
 
     def index_keys(self) -> None:
         """Know the keys of the entries from now on, if there are none."""

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energyws.protocol.frame import DataFrames, lagged, split
-from energyws.protocol.frame_position import covering
+from energyws.protocol.frame_position import covering, position_of
 from energyws.protocol.position import Position, from_offsets, parse
 
 EPOCH = "7f3a90c2"
@@ -68,3 +68,9 @@ def test_gap_ends_where_the_client_is() -> None:
 def test_client_beyond_the_log_is_taken_back() -> None:
     frame = lagged("energy", None, f"{EPOCH}-9.9", f"{EPOCH}-3.4", "POSITION_AHEAD")
     assert covering(frame, at(9, 9)) is frame
+
+
+def test_position_of_a_frame_is_the_end_of_what_it_covers() -> None:
+    assert position_of(FRAMES.build(0, RECORD, str(at(4, 5)))) == at(4, 5)
+    report = lagged("energy", 3, str(at(1, 1)), str(at(2, 3)), "LAGGED")
+    assert position_of(report) == at(2, 3)

@@ -303,6 +303,22 @@ def test_added_partition_is_resumed_from_its_start() -> None:
     assert ring.locate(at(6)) == Located(1, 2, True)
 
 
+def test_position_in_a_ring_with_keys_is_never_before_that_of_a_frame() -> None:
+    frames = frame.DataFrames("energy")
+
+    def record(partition: int, offset: int, position: str) -> Entry:
+        return Entry(partition, offset, 0, frames.build(0, b"{}", position, b"m1"))
+
+    keyed = Ring(UNBOUNDED, at(0, 0), keyed=True)
+    # A bad record in the other partition was read before it, at offset 6, and has no frame.
+    keyed.append(record(0, 0, f"{EPOCH}-1.7"), 0.0)
+    assert keyed.position_at(1) == at(1, 7)
+    keyed.append(record(1, 9, f"{EPOCH}-1.10"), 0.0)
+    assert [keyed.position_at(index) for index in range(3)] == [at(0, 0), at(1, 7), at(1, 10)]
+    keyed.advance(at(3, 10))
+    assert keyed.position_at(2) == at(3, 10)
+
+
 def test_hole_in_the_offsets_is_no_loss() -> None:
     ring = ring_of((0, 10), (0, 50), (0, 51), max_frames=2)
 
