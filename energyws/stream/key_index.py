@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from energyws.protocol import frame
 from energyws.protocol.keys import EVERYBODY, key_of
+from energyws.stream.prefixes import begins_with
 
 _NONE: Final = -1
 # The room of dropped entries is given back when it is this many, and half of all.
@@ -134,10 +135,11 @@ class KeyIndex:
 
     def _scan(self, selection: Selection, start: int, stop: int) -> list[int]:
         exact, prefixes = frozenset((*selection.exact, EVERYBODY)), selection.prefixes
+        begins = begins_with(prefixes)
         return [
             index
             for index, key in enumerate(self.read(start, stop), start)
-            if (b"" in prefixes if key is None else key in exact or key.startswith(prefixes))
+            if (b"" in prefixes if key is None else key in exact or begins(key))
         ]
 
 
