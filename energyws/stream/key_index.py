@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from energyws.protocol import frame
 from energyws.protocol.keys import EVERYBODY, key_of
+from energyws.stream.prefixes import begins_with
 from energyws.stream.ring_partition import SPARE
 
 _NONE: Final = -1
@@ -133,10 +134,11 @@ class KeyIndex:
 
     def _scan(self, selection: Selection, start: int, stop: int) -> list[int]:
         exact, prefixes = frozenset((*selection.exact, EVERYBODY)), selection.prefixes
+        begins = begins_with(prefixes)
         return [
             index
             for index, key in enumerate(self.read(start, stop), start)
-            if (b"" in prefixes if key is None else key in exact or key.startswith(prefixes))
+            if (b"" in prefixes if key is None else key in exact or begins(key))
         ]
 
 

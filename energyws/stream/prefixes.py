@@ -8,10 +8,15 @@ the longest other one that it begins with itself.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator
+from operator import methodcaller
+from typing import Final, Generic, TypeVar
+
+from energyws.protocol.keys import shortest
 
 T = TypeVar("T")
+# Of more prefixes than these, a search takes less time than a look at each.
+FEW: Final = 20
 
 
 class Prefixes(Generic[T]):
@@ -74,3 +79,16 @@ class Prefixes(Generic[T]):
         while at < len(self._sorted) and self._sorted[at].startswith(prefix):
             yield self._sorted[at]
             at += 1
+
+
+def begins_with(prefixes: tuple[bytes, ...]) -> Callable[[bytes], bool]:
+    """Whether a key begins with one of these."""
+    if len(prefixes) <= FEW:
+        return methodcaller("startswith", prefixes)
+    least = shortest(prefixes)
+
+    def begins(key: bytes) -> bool:
+        at = bisect_right(least, key)
+        return at > 0 and key.startswith(least[at - 1])
+
+    return begins

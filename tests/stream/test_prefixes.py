@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energyws.stream.prefixes import Prefixes
+from energyws.stream import prefixes as module
+from energyws.stream.prefixes import Prefixes, begins_with
 
 # Of two letters and short, so that most begin with others.
 texts = st.text(st.sampled_from("ab\xff"), max_size=5).map(str.encode)
@@ -25,6 +28,14 @@ def test_a_key_finds_all_its_prefixes(changes: list[tuple[bool, bytes]], keys: l
         expected = {number for prefix, number in there.items() if key.startswith(prefix)}
         found = index.find(key)
         assert (set(found), len(found)) == (expected, len(expected))
+
+
+@given(st.lists(texts, max_size=6), texts, st.sampled_from([0, 20]))
+def test_a_key_begins_with_one_of_few_or_of_many(
+    prefixes: list[bytes], key: bytes, few: int
+) -> None:
+    with patch.object(module, "FEW", few):
+        assert begins_with(tuple(prefixes))(key) is key.startswith(tuple(prefixes))
 
 
 def test_a_record_costs_the_same_for_prefixes_of_any_number_of_lengths() -> None:

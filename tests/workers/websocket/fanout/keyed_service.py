@@ -166,13 +166,13 @@ class Worker:
         for _ in range(min(most, len(self.on_the_way))):
             self.hub.append(STREAM, self.on_the_way.popleft())
 
-    def find(self, stream: str, keys: KeyFilter | None, done: OnSnapshot) -> None:
+    def find(self, stream: str, keys: KeyFilter | None, subject: str, done: OnSnapshot) -> None:
         """That of SnapshotClient."""
         self.asked.append((keys, done))
 
-    def step(self, scan: Scan, done: OnStep) -> Step | None:
+    def step(self, scan: Scan, subject: str, done: OnStep) -> Step | None:
         """That of SnapshotClient."""
-        return self.service.table.step(scan, done)
+        return self.service.table.step(scan, subject, done)
 
     def answer(self) -> None:
         """Answer the oldest request for a snapshot."""

@@ -18,20 +18,21 @@ FRAMES = DataFrames("energy")
 
 
 class Table:
-    """values: of all records so far. slots: of a step of a scan.
+    """values: of all records so far, of `max_keys` keys at most. slots: of a step of a scan.
 
     at_once: whether a step of a scan is there at once; otherwise once a test calls `answer`.
     """
 
-    def __init__(self, slots: int, at_once: Callable[[], bool]) -> None:
+    def __init__(self, slots: int, at_once: Callable[[], bool], max_keys: int = 1_000) -> None:
         self.slots = slots
+        self._max_keys = max_keys
         self._at_once = at_once
         self._number = 0
         self._deferred: list[tuple[Scan, OnStep]] = []
         self.values = self._empty()
 
     def _empty(self) -> LastValues:
-        table = LastValues(1_000, 1 << 30)
+        table = LastValues(self._max_keys, 1 << 30)
         table.warmed(None)
         return table
 
@@ -48,15 +49,13 @@ class Table:
             if record.key is not None:
                 self.values.put(record.key, record.timestamp_ms, record.data)
 
-    def feed(self, keys: KeyFilter | None, position: Position) -> Feed:
+    def feed(self, keys: KeyFilter | None, position: Position, subject: str) -> Feed:
         """A snapshot of this position."""
         source: Any = self
-        return Feed(source, self.snapshot(keys, position), lambda: None)
+        return Feed(source, self.snapshot(keys, position), subject, lambda: None)
 
     def snapshot(self, keys: KeyFilter | None, position: Position) -> Snapshot:
-        values = self.values
-        number = str(self._number)
-        state = TableState(position, True, None, len(values), number, values.changes)
+        values, state = self.values, self._state(position)
         if keys is not None and not keys.prefixes:
             found = [value for key in keys.exact if (value := values.find(key)) is not None]
             frames = [FRAMES.snapshot(*value) for value in found]
@@ -65,7 +64,12 @@ class Table:
         assert step is not None
         return Snapshot(state, step.frames, step.data, None, step.scan)
 
-    def step(self, scan: Scan, done: OnStep) -> Step | None:
+    def _state(self, position: Position) -> TableState:
+        values = self.values
+        known = values.complete, values.since_ms, len(values)
+        return TableState(position, *known, str(self._number), values.changes)
+
+    def step(self, scan: Scan, subject: str, done: OnStep) -> Step | None:
         if scan.state.table == str(self._number) and self._at_once():
             return self._scan(scan)
         self._deferred.append((scan, done))
@@ -85,4 +89,4 @@ class Table:
         )
         data = b"".join(FRAMES.snapshot(*value) for value in values)
         rest = None if left is None else Scan("energy", scan.keys, scan.state, left)
-        return Step(len(values), data, rest)
+        return Step(len(values), data, rest, self._state(scan.state.position))
