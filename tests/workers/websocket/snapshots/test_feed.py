@@ -149,6 +149,6 @@ def test_rest_of_a_snapshot_is_for_the_keys_that_its_client_has_had_all_the_time
     # It goes on also while a step is on its way.
     assert made.take(lambda: None) is None
     made.goes_on(keys("e", "f"))
-    steps.asked[0][1](Step(4, frames(b"b", b"d", b"e", b"f"), None))
+    steps.asked[0][1](Step(4, frames(b"b", b"d", b"e", b"f"), None, STATE))
     assert made.take(never) == (1, frames(b"e"))
     assert made.over
