@@ -1,8 +1,8 @@
 # Every verb does its own set-up, from nothing but make and Python 3.11 to 3.14.
 PYTHON ?= python3
 BIN := .venv/bin
-# Two files of tests side by side: most of the time a test waits.
-AT_ONCE := -n 2 --dist loadfile
+# Three files of tests side by side, also on two cores: most of the time a test waits.
+AT_ONCE := -n 3 --dist loadfile
 # The image that the Dockerfile begins with, by its tag; `make pin-base` adds the digest.
 BASE ?= python:3.11-slim
 

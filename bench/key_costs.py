@@ -3,10 +3,10 @@
     python -m bench.key_costs --rounds 3
 
 An unwanted record: CPU time of a worker per record, of a stream with keys whose clients have other
-keys, and of a stream without keys and without clients, alternating between their two services. In
-smaller rings than docs/keyed.md recommends, its clients would be told their positions more often. A
-key: the growth of a worker's memory from clients with one key each to as many with many keys each,
-per key; every key has one client, and every client its own token.
+keys, and of a stream without keys whose clients are connected and not subscribed, alternating
+between their two services. In smaller rings than docs/keyed.md recommends, clients would be told
+their positions more often. A key: the growth of a worker's memory from clients with one key each to
+as many with many keys each, per key; every key has one client, and every client its own token.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ def unwanted(options: argparse.Namespace) -> dict[str, Any]:
             both[kind] = service, meters
         owned = tokens([UNWANTED + client] for client in range(options.clients))
         crowds = stack.enter_context(Crowds(both["keyed"][0], options.clients, owned))
+        # They cost what the others do while nothing comes.
+        stack.enter_context(Crowds(both["plain"][0], options.clients, path="/ws/energy", count=2))
         before = crowds.counts()["frames"]
         for number in range(options.rounds + 1):
             costs = {}

@@ -100,7 +100,7 @@ def key_costs(results: Results) -> Section:
         [unwanted],
         ("clients", count("clients")),
         ("stream with keys: worker, µs per record that nobody wants", "keyed"),
-        ("stream without keys, no client", "plain"),
+        ("stream without keys, nobody subscribed", "plain"),
         ("difference", "difference"),
     )
     key = table_of(

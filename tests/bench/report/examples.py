@@ -461,6 +461,34 @@ RESULTS: dict[str, dict[str, Any]] = {
             "bytes_per_key": 280,
         },
     },
+    "snapshot": {
+        "keys": 1_000_000,
+        "frame_bytes": 440,
+        "table": {
+            "old_record_us": 1.9,
+            "mib_until_warm": 566.1,
+            "mib": 526.2,
+            "bytes_per_key": 551.7,
+            "mib_by_its_own_account": 531.0,
+            "live_record_us": 2.5,
+            "value_of_a_client_us": 4.6,
+            "value_in_a_scan_us": 1.5,
+        },
+        "service": {
+            "warm_seconds": 7.0,
+            "keys": 1_000_000,
+            "consumer_mib": 647.3,
+            "consumer_mib_when_ready": 324.5,
+            "consumer_cpu_seconds": 7.4,
+            "clients": 20_000,
+            "keys_of_a_client": 3,
+            "snapshots": 60_000,
+            "served_seconds": 4.5,
+            "served_seconds_p50": 2.5,
+            "wrong": {"gaps": 0, "duplicates": 0, "foreign": 0, "closed": 0},
+            "cpu_seconds": {"consumer": 0.5, "worker-0": 3.5, "worker-1": 3.5},
+        },
+    },
 }
 
 
