@@ -60,6 +60,9 @@ def test_newest_record_of_each_key_by_curl(broker: Broker, tmp_path: Path) -> No
     key = "735999000000000001"
     for meter in (key, key, "a neighbour's"):
         records.send(1, meter=meter)
+        # Each is in another partition, where only a later time makes it the newer one.
+        written_ns = time.time_ns()
+        eventually(lambda after=written_ns: time.time_ns() > after + 1_000_000, "a later time")
     with Service(tmp_path, config(broker.bootstrap, records.topic, streams=streams)) as service:
         service.ready()
         eventually(lambda: service.boards()["consumer"]["snapshot_state"] == 2, "it is warm")
