@@ -39,13 +39,18 @@ def test_descriptors_in_base64_are_taken_beside_text() -> None:
         assert [[each.name for each in file.message_type] for file in found.file] == names
 
 
+def python_runs(program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on, this is what runs in place of the compiler."""
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{program}'\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+
+
 def test_schema_that_takes_too_much_time_is_not_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    python = tmp_path / "python"
-    python.write_text(f"#!/bin/sh\nexec {sys.executable} -c 'while True: pass'\n")
-    python.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(python))
+    python_runs("while True: pass", tmp_path, monkeypatch)
     monkeypatch.setattr(protoc, "_CPU_SECONDS", 1)
     with pytest.raises(BadSchema, match="more than 1 s"):
         compile_descriptors(PROTO, {})
@@ -111,10 +116,7 @@ def test_names_that_cannot_be_files_side_by_side_are_refused() -> None:
 def test_compiler_that_fails_is_asked_again(
     program: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    python = tmp_path / "python"
-    python.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{program}'\n")
-    python.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(python))
+    python_runs(program, tmp_path, monkeypatch)
     monkeypatch.setattr(protoc, "_SECONDS", 1.0)
     with pytest.raises(Unavailable, match=says):
         compile_descriptors(PROTO, {})

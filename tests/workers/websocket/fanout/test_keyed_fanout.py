@@ -362,13 +362,19 @@ def test_a_scan_keeps_no_more_for_a_gauge_than_a_live_one_may_have(
     assert gauge.numbers == list(range(40))
 
 
-def test_records_of_the_log_wait_for_nothing_where_it_ends_with_the_ring() -> None:
+def gauge_behind_the_ring(on_lag: OnLag = OnLag.SKIP) -> tuple[KeyedStream, Client]:
+    """It has asked the log for the 20 records of its key, of which the ring has five."""
     stream = KeyedStream(max_frames=5)
     begin = stream.head
     for _ in range(20):
         stream.record("a")
-    gauge = stream.client("a", rate=0.01, resume=begin)
+    gauge = stream.client("a", rate=0.01, resume=begin, on_lag=on_lag)
     stream.fanout.work(100, CLOCK.now)
+    return stream, gauge
+
+
+def test_records_of_the_log_wait_for_nothing_where_it_ends_with_the_ring() -> None:
+    stream, gauge = gauge_behind_the_ring()
     stream.log.answer(20)
     stream.fanout.work(100, CLOCK.now)
     assert (gauge.numbers, stream.fanout.is_busy()) == ([], True)
@@ -377,12 +383,7 @@ def test_records_of_the_log_wait_for_nothing_where_it_ends_with_the_ring() -> No
 
 
 def test_records_of_the_log_that_wait_come_before_a_gap() -> None:
-    stream = KeyedStream(max_frames=5)
-    begin = stream.head
-    for _ in range(20):
-        stream.record("a")
-    gauge = stream.client("a", rate=0.01, resume=begin, on_lag=OnLag.LATEST)
-    stream.fanout.work(100, CLOCK.now)
+    stream, gauge = gauge_behind_the_ring(OnLag.LATEST)
     stream.log.answer(17)
     stream.fanout.work(100, CLOCK.now)
     gauge.pause()
@@ -412,12 +413,7 @@ def test_who_leaves_while_records_of_the_log_wait_comes_back_to_before_them() ->
 
 
 def test_records_of_the_log_that_wait_end_with_their_topic() -> None:
-    stream = KeyedStream(max_frames=5)
-    begin = stream.head
-    for _ in range(20):
-        stream.record("a")
-    gauge = stream.client("a", rate=0.01, resume=begin)
-    stream.fanout.work(100, CLOCK.now)
+    stream, gauge = gauge_behind_the_ring()
     stream.log.answer(7)
     stream.fanout.work(100, CLOCK.now)
     stream.recreate()
