@@ -141,9 +141,7 @@ class Live:
 
     def _next_batch(self) -> Batch | None:
         ring = self.ring
-        if not self.members:
-            self.sent = ring.end
-            self._reached = ring.position_at(ring.end)
+        self.pass_over()
         if self.sent == ring.end:
             return None
         self._began = time.monotonic()
