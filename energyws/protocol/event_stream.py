@@ -17,12 +17,11 @@ from typing import Final
 import orjson
 
 from energyws.protocol.frame import split
-from energyws.protocol.json_lines import DATA, one_line, position
+from energyws.protocol.json_lines import DATA, SNAPSHOT, one_line, position
 from energyws.protocol.position import BadPosition, parse
 
 # A comment: EventSource ignores it.
 HEARTBEAT: Final = b":\n\n"
-_SNAPSHOT: Final = b'{"type":"snapshot",'
 _BARE: Final = {"type", "stream", "id"}
 _NAMES: Final = {"error": b"problem"}
 
@@ -54,7 +53,7 @@ def problem(body: bytes) -> bytes:
 def _event(payload: bytes) -> bytes:
     if payload.startswith(DATA):
         return b"id: %b\ndata: %b\n\n" % (position(payload), one_line(payload))
-    if payload.startswith(_SNAPSHOT):
+    if payload.startswith(SNAPSHOT):
         return b"event: snapshot\ndata: %b\n\n" % one_line(payload)
     message = orjson.loads(payload)
     kind = message["type"]

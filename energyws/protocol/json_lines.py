@@ -8,10 +8,11 @@ import orjson
 
 from energyws.protocol.frame import split
 
-# How each data message begins (energyws.protocol.frame.DataFrames).
+# How messages begin (energyws.protocol.frame).
 DATA: Final = b'{"type":"data",'
 # Each message of a record begins with one of these, and ends with its position.
 RECORD: Final = (DATA, b'{"type":"removed",')
+SNAPSHOT: Final = b'{"type":"snapshot",'
 _ID: Final = b',"id":"'
 _BREAKS: Final = bytes.maketrans(b"\r\n", b"  ")
 

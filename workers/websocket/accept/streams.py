@@ -35,6 +35,7 @@ from workers.websocket.clients.answers import Asked, is_full
 from workers.websocket.clients.context import Context
 from workers.websocket.clients.event_stream import EventStream
 from workers.websocket.connection.answer import Answer
+from workers.websocket.snapshots.client import has_scan
 
 # They say nothing about the client, and any program can cause them.
 FAULTS_OF_REQUESTS: Final = (BAD_REQUEST, NOT_FOUND, TOO_MANY_REQUESTS)
@@ -186,7 +187,7 @@ def _last(admitted: Admitted) -> Response | Answer:
 def _last_snapshot(admitted: Admitted, asked: Asked) -> Response | Answer:
     if asked.head_only:
         return Response(200, None, {**last.SNAPSHOT_HEADERS, **admitted.headers})
-    if last.has_scan(asked.subscribe.filters.get(admitted.stream)):
+    if has_scan(asked.subscribe.filters.get(admitted.stream)):
         _refuse_if_full(admitted)
     return last.LastSnapshot(admitted.context, asked)
 

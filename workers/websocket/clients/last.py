@@ -13,10 +13,10 @@ import orjson
 
 from energyws.errors import HISTORY_UNAVAILABLE
 from energyws.protocol.http.response import Response
-from energyws.protocol.json_lines import RECORD
-from energyws.protocol.keys import KeyFilter
+from energyws.protocol.json_lines import RECORD, SNAPSHOT
 from workers.websocket.clients.answers import Asked, HistoryAnswer, StreamedAnswer
 from workers.websocket.clients.context import Context
+from workers.websocket.snapshots.client import has_scan
 
 # Of all records in an answer; the newest one is in it in any case.
 MOST_BYTES: Final = 1024 * 1024
@@ -24,13 +24,7 @@ MOST_BYTES: Final = 1024 * 1024
 
 # A cache does not know that another token may have other keys: it keeps nothing.
 SNAPSHOT_HEADERS: Final = {"Content-Type": "application/json", "Cache-Control": "no-store"}
-_SNAPSHOT: Final = b'{"type":"snapshot",'
 _POSITION: Final = b'{"type":"position",'
-
-
-def has_scan(keys: KeyFilter | None) -> bool:
-    """Whether the newest records of these keys are read in steps, as nobody knows how many."""
-    return keys is None or bool(keys.prefixes)
 
 
 class Last(HistoryAnswer):
@@ -94,7 +88,7 @@ class LastSnapshot(StreamedAnswer):
         records: list[bytes] = []
         position: str | None = None
         for line in lines.splitlines():
-            if line.startswith((_SNAPSHOT, *RECORD)):
+            if line.startswith((SNAPSHOT, *RECORD)):
                 records.append(line)
             elif line.startswith(_POSITION):
                 message = orjson.loads(line)

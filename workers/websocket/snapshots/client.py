@@ -116,6 +116,11 @@ class _Wishes:
     whose: list[tuple[KeyFilter, OnSnapshot]] = field(default_factory=list)
 
 
+def has_scan(keys: KeyFilter | None) -> bool:
+    """Whether the newest records of these keys are read in steps, as nobody knows how many."""
+    return keys is None or bool(keys.prefixes)
+
+
 class SnapshotClient:
     """directory: the bus's. wait_seconds: of each stream, how long a client rather waits.
 
@@ -146,9 +151,10 @@ class SnapshotClient:
 
         subject: that of the client's token.
         """
-        if keys is None or keys.prefixes:
+        if has_scan(keys):
             self._begin_scan(stream, keys, subject, done)
             return
+        assert keys is not None
         wishes = self._wishes.get(stream)
         if wishes is not None and len(wishes.keys) + len(keys) > KEYS_PER_REQUEST:
             self._ask_for(stream)
