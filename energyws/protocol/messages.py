@@ -298,8 +298,8 @@ def position(
 ) -> bytes:
     """The frame that tells a client that gets some keys where it is: it has all before that.
 
-    conflated: but for so many frames that newer ones have superseded. had: what the snapshot that
-    it ends had, where `subscribed` has promised more.
+    conflated: how many frames newer ones have superseded since the last one. had: what the snapshot
+    that it ends has, where `subscribed` has promised more.
     """
     message: dict[str, object] = {"type": "position", "stream": stream, "id": position}
     if conflated:

@@ -1,9 +1,10 @@
 """Whose turn it is where one answer costs more than another; no I/O, no clock.
 
 Start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996): each subject has an account, and the
-next turn is that of the subject whose account is lowest. So one that asks for much, or often, or
-over many connections, delays another by one answer at most, and who asks for little comes first.
-A subject that had nothing to ask for begins at the account of the last one served: nobody saves up.
+next turn is that of the subject whose account is lowest. So a subject that asks for much, or often,
+or over many connections, delays another by one answer at most; one that asks for little comes
+first. A subject that had nothing to ask for begins at the account of the last one served: nobody
+saves up.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whatever dies and whoever comes back where, each client gets the records of its keys once.
+"""Whichever process dies, and wherever a client resumes, it gets the records of its keys once.
 
 Or is told what it misses; and never a foreign one, nor that it has more than it got. A snapshot and
 what follows it are the fold of the log.
